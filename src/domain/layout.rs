@@ -1,0 +1,98 @@
+//! What the parts of an agent pod agree on: container names, volumes, paths and environment variables.
+//! The pod builder writes them, the runner inside the pod reads them; nothing else knows them.
+
+/// Clones, and lays out the tools. The pod's one init container.
+pub const GIT_INIT: &str = "git-init";
+/// The agent. Holds no git credential and no cluster credential.
+pub const CLAUDE: &str = "claude";
+/// Pushes, and writes the verdict. Holds the git credential.
+pub const TELEMETRY: &str = "telemetry";
+
+/// Clone for the agent: `git-init` and `claude`.
+pub const WORKSPACE: Mount = Mount { volume: "workspace", path: "/workspace" };
+/// The agent's working directory.
+pub const REPOSITORY: &str = "/workspace/repo";
+/// The agent's `/tmp`: `claude` alone.
+pub const TMP: Mount = Mount { volume: "tmp", path: "/tmp" };
+/// The agent's home: `claude` alone.
+pub const HOME: Mount = Mount { volume: "home", path: "/home/nonroot" };
+/// Home and temporary files of `git-init` alone.
+pub const INIT_HOME: Mount = Mount { volume: "init-home", path: "/home/nonroot" };
+/// Home and temporary files of `telemetry` alone. The original's volume name.
+pub const TELEMETRY_HOME: Mount = Mount { volume: "metrics", path: "/home/nonroot" };
+/// The runner's program for `claude`: writable in `git-init`, read-only in `claude`.
+pub const TOOLS: Mount = Mount { volume: "tools", path: "/gastown/tools" };
+/// The runner as `claude` finds it.
+pub const RUNNER: &str = "/gastown/tools/gt-runner";
+/// The runner as the runner's own image has it.
+pub const RUNNER_IN_IMAGE: &str = "/usr/local/bin/gt-runner";
+/// The lock file's folder: written by `git-init`, read-only in `claude` and `telemetry`, so that an agent can
+/// neither delete nor replace the file. `flock` works on a read-only descriptor.
+pub const LOCK: Mount = Mount { volume: "lock", path: "/gastown/lock" };
+/// Held exclusively by the runner in `claude` while the agent runs; released by the kernel however it dies.
+pub const LOCK_FILE: &str = "/gastown/lock/agent";
+/// What the agent hands over: written in `claude`, read-only in `telemetry`. Everything in it is hostile input.
+pub const HANDOVER: Mount = Mount { volume: "handover", path: "/gastown/handover" };
+/// Says that the agent's container has begun; with a free lock it means "ended".
+pub const BEGUN: &str = "/gastown/handover/begun";
+/// `base..work` as one git bundle.
+pub const BUNDLE: &str = "/gastown/handover/work.bundle";
+/// What the runner in `claude` says of the agent's end: a JSON `Ended`.
+pub const ENDED: &str = "/gastown/handover/ended.json";
+/// Time stamp (its mtime) of the agent's last activity.
+pub const ACTIVITY: &str = "/gastown/handover/activity";
+/// The bare clone that is pushed from: `git-init` and `telemetry`, never `claude`.
+pub const DELIVERY: Mount = Mount { volume: "delivery", path: "/gastown/delivery" };
+/// The repository inside it.
+pub const BARE: &str = "/gastown/delivery/repo.git";
+/// The git Secret: `git-init` and `telemetry`, never `claude`.
+pub const GIT_CREDS: Mount = Mount { volume: "git-creds", path: "/git-creds" };
+/// The ConfigMap with `known_hosts`: `git-init` and `telemetry`.
+pub const KNOWN_HOSTS: Mount = Mount { volume: "ssh-known-hosts", path: "/ssh-known-hosts" };
+/// The agent's subscription credentials: `claude` alone.
+pub const CLAUDE_CREDS: Mount = Mount { volume: "claude-creds", path: "/claude-creds" };
+/// `agentConfig.configMapRef`: `claude` alone.
+pub const AGENT_CONFIG: Mount = Mount { volume: "agent-config", path: "/gastown/agent-config" };
+/// Where a container leaves its last words.
+pub const TERMINATION_LOG: &str = "/dev/termination-log";
+/// The port of the pod's own metrics, served by `telemetry`.
+pub const METRICS_PORT: u16 = 8080;
+
+/// A volume's name and where every container mounts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mount {
+    pub volume: &'static str,
+    pub path: &'static str,
+}
+
+/// Environment variables.
+pub mod env {
+    /// The Polecat's name.
+    pub const POLECAT: &str = "GT_POLECAT";
+    /// Its uid: names the branch that keeps commits whose push was refused.
+    pub const POLECAT_UID: &str = "GT_POLECAT_UID";
+    /// Its namespace.
+    pub const NAMESPACE: &str = "GT_NAMESPACE";
+    /// The rig's name.
+    pub const RIG: &str = "GT_RIG";
+    /// The bead's id, empty when there is none.
+    pub const ISSUE: &str = "GT_ISSUE";
+    /// Number of this attempt, from 1.
+    pub const ATTEMPT: &str = "GT_ATTEMPT";
+    /// What the agent is asked to do.
+    pub const TASK_DESCRIPTION: &str = "GT_TASK_DESCRIPTION";
+    /// Repository to clone from and push to.
+    pub const GIT_REPOSITORY: &str = "GT_GIT_REPOSITORY";
+    /// Branch to start from.
+    pub const GIT_BRANCH: &str = "GT_GIT_BRANCH";
+    /// Branch that is pushed.
+    pub const WORK_BRANCH: &str = "GT_WORK_BRANCH";
+    /// Seconds the agent may run.
+    pub const DEADLINE_SECONDS: &str = "GT_DEADLINE_SECONDS";
+    /// Seconds without activity after which the agent is ended; unset: never.
+    pub const MAX_IDLE_SECONDS: &str = "GT_MAX_IDLE_SECONDS";
+    /// Folder of `agentConfig.configMapRef`, for the agent.
+    pub const AGENT_CONFIG: &str = "GT_AGENT_CONFIG";
+    /// Size cap of a bundle, in bytes.
+    pub const MAX_BUNDLE_BYTES: &str = "GT_MAX_BUNDLE_BYTES";
+}
