@@ -1,1 +1,13 @@
-//! lib
+#![doc = include_str!("ARCHITECTURE.md")]
+
+pub mod admission;
+pub mod api;
+pub mod cluster;
+pub mod config;
+pub mod conversion;
+pub mod domain;
+pub mod kinds;
+pub mod manifests;
+pub mod tasks;
+pub mod telemetry;
+pub mod tls;

@@ -87,6 +87,8 @@ pub mod env {
     pub const GIT_BRANCH: &str = "GT_GIT_BRANCH";
     /// Branch that is pushed.
     pub const WORK_BRANCH: &str = "GT_WORK_BRANCH";
+    /// SHA-256 of the task description, hex: what the verdict says was asked.
+    pub const TASK_SHA256: &str = "GT_TASK_SHA256";
     /// Seconds the agent may run.
     pub const DEADLINE_SECONDS: &str = "GT_DEADLINE_SECONDS";
     /// Seconds without activity after which the agent is ended; unset: never.
