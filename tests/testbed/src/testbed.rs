@@ -1,0 +1,2 @@
+//! A testbed as tests hold it.
+pub struct Testbed;
