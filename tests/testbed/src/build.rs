@@ -71,7 +71,8 @@ impl Module {
     /// Its folder in the cache.
     pub fn folder(&self) -> Result<PathBuf> {
         let path = cache()?.join(format!("{}-{}", self.name, self.version));
-        fs::create_dir_all(&path).with_context(|| format!("failed to create {}", path.display()))?;
+        fs::create_dir_all(&path)
+            .with_context(|| format!("failed to create {}", path.display()))?;
         Ok(path)
     }
 
@@ -92,7 +93,8 @@ impl Module {
     /// Lays the module's sources out, where it is built.
     fn sources(&self) -> Result<PathBuf> {
         let folder = self.folder()?.join("src");
-        fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("failed to create {}", folder.display()))?;
         write(&folder.join("tools.go"), self.tools_go)?;
         if self.rewritten {
             self.rewrite(&folder)?;
@@ -114,9 +116,14 @@ impl Module {
         let _ = fs::remove_file(folder.join("go.sum"));
         let package = format!("k8s.io/kubernetes@v{}", self.version);
         let answer = run_for_output(folder, &["mod", "download", "-json", &package])?;
-        let answer: serde_json::Value = serde_json::from_slice(&answer).context("answer of `go mod download`")?;
-        let theirs = answer.get("GoMod").and_then(serde_json::Value::as_str).context("`go mod download`: no GoMod")?;
-        let theirs = fs::read_to_string(theirs).with_context(|| format!("failed to read {theirs}"))?;
+        let answer: serde_json::Value =
+            serde_json::from_slice(&answer).context("answer of `go mod download`")?;
+        let theirs = answer
+            .get("GoMod")
+            .and_then(serde_json::Value::as_str)
+            .context("`go mod download`: no GoMod")?;
+        let theirs =
+            fs::read_to_string(theirs).with_context(|| format!("failed to read {theirs}"))?;
         let etcd = pinned_version(self.go_mod, "go.etcd.io/etcd/server/v3")?;
         write(&folder.join("go.mod"), &module_text(&theirs, &self.version, etcd)?)?;
         run(folder, &["mod", "tidy"], "go mod tidy", &self.folder()?.join("build.log"))?;
@@ -154,12 +161,14 @@ pub fn build(module: &Module, tool: Tool) -> Result<()> {
     let path = program(module, tool)?;
     let new = path.with_extension("new");
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
+        fs::create_dir_all(folder)
+            .with_context(|| format!("failed to create {}", folder.display()))?;
     }
     let flags = linker_flags(module, tool);
     let output = new.to_string_lossy().into_owned();
     let package = tool.package();
-    let arguments = ["build", "-trimpath", "-mod=readonly", "-ldflags", &flags, "-o", &output, &package];
+    let arguments =
+        ["build", "-trimpath", "-mod=readonly", "-ldflags", &flags, "-o", &output, &package];
     let what = format!("{} {}", tool.name(), module.version_of(tool)?);
     run(&sources, &arguments, &what, &module.folder()?.join("build.log"))?;
     fs::rename(&new, &path).with_context(|| format!("failed to install {}", path.display()))?;
@@ -174,13 +183,16 @@ fn linker_flags(module: &Module, tool: Tool) -> String {
         _ => {
             let at = "-X k8s.io/component-base/version";
             let minor = minor(version).unwrap_or_default();
-            format!("-s -w {at}.gitVersion=v{version} {at}.gitMajor=1 {at}.gitMinor={minor} {at}.gitTreeState=clean")
+            format!(
+                "-s -w {at}.gitVersion=v{version} {at}.gitMajor=1 {at}.gitMinor={minor} {at}.gitTreeState=clean"
+            )
         }
     }
 }
 
 fn go(folder: &Path) -> Result<Command> {
-    let go = on_path("go").context("there is no `go` in PATH: install Go (apt package golang-go, or go.dev/dl)")?;
+    let go = on_path("go")
+        .context("there is no `go` in PATH: install Go (apt package golang-go, or go.dev/dl)")?;
     let mut command = Command::new(go);
     command.current_dir(folder).env("CGO_ENABLED", "0").env("GOWORK", "off").env("GOFLAGS", "");
     command.stdin(Stdio::null());
@@ -198,12 +210,17 @@ fn run_for_output(folder: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
 
 /// Runs Go, telling every now and then that it still does.
 fn run(folder: &Path, arguments: &[&str], what: &str, log: &Path) -> Result<()> {
-    let output = fs::File::create(log).with_context(|| format!("failed to create {}", log.display()))?;
+    let output =
+        fs::File::create(log).with_context(|| format!("failed to create {}", log.display()))?;
     let errors = output.try_clone().context("failed to share the build's log")?;
     eprintln!("testbed: building {what} from source; later starts take it from the cache");
     let begun = Instant::now();
-    let mut child =
-        go(folder)?.args(arguments).stdout(output).stderr(errors).spawn().context("failed to start go")?;
+    let mut child = go(folder)?
+        .args(arguments)
+        .stdout(output)
+        .stderr(errors)
+        .spawn()
+        .context("failed to start go")?;
     let mut told = 0;
     let status = loop {
         if let Some(status) = child.try_wait().context("failed to wait for go")? {
@@ -242,7 +259,10 @@ fn minor(version: &str) -> Option<u32> {
 /// go.mod for a Kubernetes version: its module can't be depended on without replacing its staging modules, which its
 /// own go.mod names.
 fn module_text(kubernetes_mod: &str, version: &str, etcd: &str) -> Result<String> {
-    let staging = version.strip_prefix("1.").map(|it| format!("v0.{it}")).context("not a version of Kubernetes")?;
+    let staging = version
+        .strip_prefix("1.")
+        .map(|it| format!("v0.{it}"))
+        .context("not a version of Kubernetes")?;
     let mut text = format!(
         "module gastown/tests/tools\n\nrequire (\n\tgo.etcd.io/etcd/server/v3 v{etcd}\n\tk8s.io/kubernetes \
          v{version}\n)\n\nreplace (\n"
@@ -257,7 +277,9 @@ fn module_text(kubernetes_mod: &str, version: &str, etcd: &str) -> Result<String
         }
     }
     if !any {
-        bail!("go.mod of Kubernetes {version} names no staging modules: this version can't be built this way");
+        bail!(
+            "go.mod of Kubernetes {version} names no staging modules: this version can't be built this way"
+        );
     }
     text.push_str(")\n");
     Ok(text)
@@ -266,15 +288,25 @@ fn module_text(kubernetes_mod: &str, version: &str, etcd: &str) -> Result<String
 /// Writes a file in one step.
 fn write(path: &Path, text: &str) -> Result<()> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
+        fs::create_dir_all(folder)
+            .with_context(|| format!("failed to create {}", folder.display()))?;
     }
     let new = path.with_extension("part");
     fs::write(&new, text).with_context(|| format!("failed to write {}", new.display()))?;
     fs::rename(&new, path).with_context(|| format!("failed to write {}", path.display()))
 }
 
+/// Eight hex digits that nobody else has.
+pub(crate) fn random_id() -> Result<String> {
+    let mut bytes = [0_u8; 4];
+    aws_lc_rs::rand::fill(&mut bytes).context("failed to get random bytes")?;
+    Ok(hex(&bytes))
+}
+
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |text, byte| text + &format!("{byte:02x}"))
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |text, byte| text + &format!("{byte:02x}"))
 }
 
 #[cfg(test)]
@@ -286,7 +318,10 @@ mod tests {
         let go_mod = "module m\n\nrequire sigs.k8s.io/kwok v0.7.0\nrequire (\n\tk8s.io/kubernetes v1.36.3\n)\n";
         assert_eq!(pinned_version(go_mod, "sigs.k8s.io/kwok").unwrap(), "0.7.0");
         assert_eq!(pinned_version(go_mod, "k8s.io/kubernetes").unwrap(), "1.36.3");
-        assert!(pinned_version(go_mod, "k8s.io/kube").is_err(), "a name that begins like another is not it");
+        assert!(
+            pinned_version(go_mod, "k8s.io/kube").is_err(),
+            "a name that begins like another is not it"
+        );
     }
 
     #[test]

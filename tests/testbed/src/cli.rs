@@ -1,16 +1,11 @@
 //! The commands: `up` and `exec` for people and scripts, `tools`, and the roles in which the program runs itself.
 
-use std::{
-    io::Write as _,
-    os::unix::process::ExitStatusExt as _,
-    path::PathBuf,
-    process::{ExitCode, ExitStatus},
-};
+use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use gastown_testbed::{
-    Node, Options, Ready, enclosure, inner, janitor,
+    Node, Options, Ready, enclosure, guard, inner, janitor,
     outer::{self, Outer},
     tools::{Tool, Tools},
 };
@@ -31,7 +26,7 @@ enum Command {
         flags: Flags,
         /// Further flags for every operator
         #[arg(last = true)]
-        operator_flags: Vec<String>,
+        more_operator_flags: Vec<String>,
     },
     /// Run a command against a fresh one; its exit code is passed on
     Exec {
@@ -51,6 +46,11 @@ enum Command {
     Inner { folder: PathBuf },
     #[command(hide = true)]
     Janitor { folder: PathBuf },
+    #[command(hide = true)]
+    Guard {
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
 }
 
 #[derive(Args)]
@@ -73,6 +73,9 @@ struct Flags {
     /// A further flag for every operator; may be repeated
     #[arg(long = "operator-flag", allow_hyphen_values = true)]
     operator_flags: Vec<String>,
+    /// Folder with crds/ and webhooks/ [default: the working directory, or the checkout this was built from]
+    #[arg(long)]
+    manifests: Option<PathBuf>,
     /// No namespaces, as without root
     #[arg(long)]
     plain: bool,
@@ -80,21 +83,27 @@ struct Flags {
 
 impl Flags {
     fn options(self, more: Vec<String>) -> Options {
-        let Self { replicas, node, audit, fsync, operator, mut operator_flags, plain } = self;
+        let Self { replicas, node, audit, fsync, operator, mut operator_flags, manifests, plain } =
+            self;
         operator_flags.extend(more);
-        Options { node, replicas, audit, fsync, operator, operator_flags, plain }
+        Options { node, replicas, audit, fsync, operator, operator_flags, manifests, plain }
     }
 }
 
 pub fn run() -> Result<ExitCode> {
     match Cli::parse().command {
-        Command::Up { flags, operator_flags } => with_testbed(&flags.options(operator_flags), None),
-        Command::Exec { flags, command } => with_testbed(&flags.options(Vec::new()), Some(&command)),
+        Command::Up { flags, more_operator_flags } => {
+            with_testbed(&flags.options(more_operator_flags), None)
+        }
+        Command::Exec { flags, command } => {
+            with_testbed(&flags.options(Vec::new()), Some(&command))
+        }
         Command::Tools => tools(),
         Command::Enclose { folder } => enclosure::enclose(&folder),
         Command::Init { folder } => enclosure::init(&folder),
         Command::Inner { folder } => Ok(runtime()?.block_on(inner::run(&folder))),
         Command::Janitor { folder } => janitor::run(&folder),
+        Command::Guard { command } => guard::run(&command),
     }
 }
 
@@ -107,7 +116,10 @@ fn tools() -> Result<ExitCode> {
 
 /// One thread: what dies with its parent dies with the thread that started it.
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the runtime")
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")
 }
 
 fn with_testbed(options: &Options, command: Option<&[String]>) -> Result<ExitCode> {
@@ -141,7 +153,7 @@ async fn start_and_run(
     };
     let mut child = start_command(command, &ready, &line)?;
     tokio::select! {
-        it = child.wait() => Ok(exit_code(it.context("failed to wait for the command")?)),
+        it = child.wait() => Ok(guard::exit_code(it.context("failed to wait for the command")?)),
         it = outer.failure() => Err(it),
     }
 }
@@ -156,12 +168,6 @@ fn start_command(command: &[String], ready: &Ready, line: &str) -> Result<tokio:
     command.kill_on_drop(true).spawn().with_context(|| format!("failed to start {program}"))
 }
 
-/// As a shell has it: 128 and the signal's number for a command that a signal ended.
-fn exit_code(status: ExitStatus) -> ExitCode {
-    let code = status.code().or_else(|| status.signal().map(|it| 128 + it));
-    code.and_then(|it| u8::try_from(it).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
-}
-
 /// What ends a testbed from outside.
 struct Stop {
     signals: [Signal; 3],
@@ -171,7 +177,8 @@ struct Stop {
 impl Stop {
     fn new(with_input: bool) -> Result<Self> {
         let on = |kind| signal(kind).context("failed to listen for signals");
-        let signals = [on(SignalKind::interrupt())?, on(SignalKind::terminate())?, on(SignalKind::hangup())?];
+        let signals =
+            [on(SignalKind::interrupt())?, on(SignalKind::terminate())?, on(SignalKind::hangup())?];
         Ok(Self { signals, input: with_input.then(inner::lines) })
     }
 

@@ -27,8 +27,6 @@ pub struct ControlPlane {
     pub server: String,
     api: Port,
     etcd: [Port; 2],
-    /// Where pods and the host reach the API server.
-    pub address: IpAddr,
 }
 
 impl ControlPlane {
@@ -41,7 +39,9 @@ impl ControlPlane {
         let authority = Authority::create(&pki)?;
         service_account_key(&pki)?;
         let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), address.to_string()];
-        names.extend(["kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(str::to_owned));
+        names.extend(
+            ["kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(str::to_owned),
+        );
         names.extend(plan.block.map(|it| it.kubernetes_service().to_string()));
         authority.server("kube-apiserver", None, &names)?.write(&pki, "apiserver")?;
         authority.client("kube-apiserver", Some(MASTERS))?.write(&pki, "apiserver-client")?;
@@ -52,7 +52,6 @@ impl ControlPlane {
             server: format!("https://{}", api.address),
             api,
             etcd: [Port::reserve(loopback)?, Port::reserve(loopback)?],
-            address,
         };
         plane.kubeconfig("admin", Some(MASTERS))?;
         plane.kubeconfig("system:kube-controller-manager", None)?;
@@ -62,7 +61,13 @@ impl ControlPlane {
 
     /// Writes a client's kubeconfig.
     pub fn kubeconfig(&self, name: &str, group: Option<&str>) -> Result<PathBuf> {
-        kubeconfig::write(&self.folder.join("kubeconfig"), &self.server, &self.authority, name, group)
+        kubeconfig::write(
+            &self.folder.join("kubeconfig"),
+            &self.server,
+            &self.authority,
+            name,
+            group,
+        )
     }
 
     /// A file of the PKI, as an argument.
@@ -109,7 +114,8 @@ impl ControlPlane {
             "omitStages": ["RequestReceived"],
             "rules": [{ "level": "Metadata" }],
         });
-        fs::write(&policy, text.to_string()).with_context(|| format!("failed to write {}", policy.display()))?;
+        fs::write(&policy, text.to_string())
+            .with_context(|| format!("failed to write {}", policy.display()))?;
         let address: SocketAddr = self.api.address;
         let [client, _] = &self.etcd;
         let services = plan.block.map_or_else(|| "10.96.0.0/16".to_owned(), |it| it.services());
@@ -177,7 +183,8 @@ impl ControlPlane {
             "clientConnection": { "kubeconfig": kubeconfig, "qps": 1000, "burst": 2000 },
             "leaderElection": { "leaderElect": false },
         });
-        fs::write(&path, text.to_string()).with_context(|| format!("failed to write {}", path.display()))?;
+        fs::write(&path, text.to_string())
+            .with_context(|| format!("failed to write {}", path.display()))?;
         let arguments = vec![format!("--config={}", path.display()), "--secure-port=0".to_owned()];
         self.program(plan, Tool::Scheduler, arguments)
     }

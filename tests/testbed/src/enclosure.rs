@@ -10,7 +10,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use rustix::{
     mount::{
-        MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change, move_mount, open_tree,
+        MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change,
+        move_mount, open_tree,
     },
     process::{WaitOptions, geteuid, wait},
     thread::{UnshareFlags, unshare_unsafe},
@@ -36,7 +37,10 @@ fn capabilities(status: &str) -> u64 {
 }
 
 /// Leaves this process's namespaces and runs `init` as the first process of new ones; ends when that ends.
-#[expect(unsafe_code, reason = "leaving namespaces is unsafe in general, because of shared descriptor tables")]
+#[expect(
+    unsafe_code,
+    reason = "leaving namespaces is unsafe in general, because of shared descriptor tables"
+)]
 pub fn enclose(folder: &Path) -> Result<ExitCode> {
     // SAFETY: descriptor tables stay shared; only the namespaces below change, in a process with one thread.
     unsafe { unshare_unsafe(UnshareFlags::NEWPID | UnshareFlags::NEWNS | UnshareFlags::NEWNET) }
@@ -80,7 +84,8 @@ pub fn init(folder: &Path) -> Result<ExitCode> {
 fn cover_run(keep: &[&Path]) -> Result<()> {
     let mut kept = Vec::new();
     for path in keep.iter().filter(|it| it.starts_with("/run") || it.starts_with("/var/run")) {
-        let path = path.canonicalize().with_context(|| format!("failed to find {}", path.display()))?;
+        let path =
+            path.canonicalize().with_context(|| format!("failed to find {}", path.display()))?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let tree = open_tree(rustix::fs::CWD, &path, flags);
         kept.push((tree.with_context(|| format!("failed to keep {}", path.display()))?, path));
@@ -89,7 +94,8 @@ fn cover_run(keep: &[&Path]) -> Result<()> {
         .context("failed to mount /run")?;
     fs::create_dir("/run/lock").context("failed to create /run/lock")?;
     for (tree, path) in kept {
-        fs::create_dir_all(&path).with_context(|| format!("failed to create {}", path.display()))?;
+        fs::create_dir_all(&path)
+            .with_context(|| format!("failed to create {}", path.display()))?;
         move_mount(&tree, "", rustix::fs::CWD, &path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
             .with_context(|| format!("failed to keep {}", path.display()))?;
     }
@@ -111,7 +117,11 @@ mod tests {
     fn capabilities_are_read_from_the_kernels_text() {
         let all = "Name:\tx\nCapPrm:\t0\nCapEff:\t000001ffffffffff\n";
         assert_eq!(capabilities(all) & NEEDED, NEEDED);
-        assert_eq!(capabilities("CapEff:\t00000000a80425fb\n") & NEEDED, 0, "an ordinary container's root");
+        assert_eq!(
+            capabilities("CapEff:\t00000000a80425fb\n") & NEEDED,
+            0,
+            "an ordinary container's root"
+        );
         assert_eq!(capabilities(""), 0);
     }
 }

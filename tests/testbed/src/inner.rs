@@ -111,7 +111,11 @@ impl Fleet {
     }
 
     /// Waits until something is so, or tells why it never will be.
-    pub async fn until<F: Future<Output = bool>>(&mut self, what: &str, look: impl FnMut() -> F) -> Result<()> {
+    pub async fn until<F: Future<Output = bool>>(
+        &mut self,
+        what: &str,
+        look: impl FnMut() -> F,
+    ) -> Result<()> {
         let reached = async {
             let mut look = look;
             while !look().await {
@@ -133,7 +137,8 @@ impl Fleet {
         }
         let ends = self.running.iter_mut().map(|(name, log, child)| {
             Box::pin(async move {
-                let status = child.wait().await.map_or_else(|it| it.to_string(), |it| it.to_string());
+                let status =
+                    child.wait().await.map_or_else(|it| it.to_string(), |it| it.to_string());
                 anyhow!("{name} ended by itself ({status}); {}", log_tail(log))
             })
         });
@@ -141,7 +146,8 @@ impl Fleet {
     }
 
     fn logs(&self) -> String {
-        let names: Vec<_> = self.running.iter().map(|(_, log, _)| log.display().to_string()).collect();
+        let names: Vec<_> =
+            self.running.iter().map(|(_, log, _)| log.display().to_string()).collect();
         format!("the logs are {}", names.join(", "))
     }
 }

@@ -44,7 +44,9 @@ impl Janitor {
 pub fn run(folder: &Path) -> Result<ExitCode> {
     let folder = RunFolder::open(folder)?;
     setsid().context("failed to make a session")?;
-    let Some(_lock) = folder.lock() else { bail!("{} is being removed already", folder.path().display()) };
+    let Some(_lock) = folder.lock() else {
+        bail!("{} is being removed already", folder.path().display())
+    };
     // Ends when the last writer of the pipe does; what comes is of no interest.
     let mut rest = Vec::new();
     let _ = std::io::stdin().read_to_end(&mut rest);

@@ -13,7 +13,13 @@ use serde_json::json;
 use crate::pki::{Authority, Pair, write_secret};
 
 /// Writes `NAME.kubeconfig` for a client of this name and group.
-pub fn write(folder: &Path, server: &str, authority: &Authority, name: &str, group: Option<&str>) -> Result<PathBuf> {
+pub fn write(
+    folder: &Path,
+    server: &str,
+    authority: &Authority,
+    name: &str,
+    group: Option<&str>,
+) -> Result<PathBuf> {
     check_name(name)?;
     let pair = authority.client(name, group)?;
     let path = folder.join(format!("{}.kubeconfig", name.replace(':', "_")));
@@ -53,7 +59,9 @@ fn check_name(name: &str) -> Result<()> {
 pub fn server(path: &Path) -> Result<String> {
     let config = read(path)?;
     let cluster = config.clusters.into_iter().next().and_then(|it| it.cluster);
-    cluster.and_then(|it| it.server).with_context(|| format!("{} names no API server", path.display()))
+    cluster
+        .and_then(|it| it.server)
+        .with_context(|| format!("{} names no API server", path.display()))
 }
 
 /// A client as this kubeconfig says.
@@ -62,7 +70,8 @@ pub async fn client(path: &Path) -> Result<Client> {
     let mut config = config.with_context(|| format!("failed to use {}", path.display()))?;
     config.proxy_url = None;
     config.default_retry = false;
-    Client::try_from(config).with_context(|| format!("failed to make a client from {}", path.display()))
+    Client::try_from(config)
+        .with_context(|| format!("failed to make a client from {}", path.display()))
 }
 
 fn read(path: &Path) -> Result<Kubeconfig> {
@@ -77,7 +86,8 @@ pub fn base64(bytes: &[u8]) -> String {
         let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or(0));
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for at in 0..4 {
-            let letter = LETTERS.get((bits >> (18 - 6 * at) & 63) as usize).copied().unwrap_or(b'=');
+            let letter =
+                LETTERS.get((bits >> (18 - 6 * at) & 63) as usize).copied().unwrap_or(b'=');
             text.push(if at <= group.len() { char::from(letter) } else { '=' });
         }
     }

@@ -1,21 +1,32 @@
 //! A real Kubernetes control plane and node on one machine, for tests, benches and the demo.
 
-#![expect(clippy::disallowed_types, reason = "a testbed is outside the operator's layers and talks to the API server")]
-#![expect(clippy::disallowed_methods, reason = "a testbed reads its own few environment variables where it needs them")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "a testbed is outside the operator's layers and talks to the API server"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a testbed reads its own few environment variables where it needs them"
+)]
 
 pub mod audit;
 mod build;
 mod control_plane;
 pub mod enclosure;
+pub mod guard;
 pub mod inner;
 pub mod janitor;
 mod kubeconfig;
+mod launch;
 mod link;
+pub mod manifests;
 mod net;
+mod operator;
 pub mod outer;
 mod pki;
 mod plan;
 mod process;
+mod replicas;
 mod run_folder;
 mod testbed;
 pub mod tools;
@@ -28,7 +39,11 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
-pub use crate::testbed::Testbed;
+pub use crate::{
+    launch::{NAMESPACE, http_get},
+    operator::{Operator, OperatorOptions},
+    testbed::Testbed,
+};
 
 /// What plays the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +78,9 @@ impl std::str::FromStr for Node {
 
     fn from_str(text: &str) -> Result<Self> {
         let all = [Self::None, Self::Kwok, Self::Real];
-        all.into_iter().find(|it| it.name() == text).with_context(|| format!("node {text:?}: none, kwok or real"))
+        all.into_iter()
+            .find(|it| it.name() == text)
+            .with_context(|| format!("node {text:?}: none, kwok or real"))
     }
 }
 
@@ -81,6 +98,8 @@ pub struct Options {
     pub operator: Option<PathBuf>,
     /// Further flags for every operator.
     pub operator_flags: Vec<String>,
+    /// Folder with `crds/` and `webhooks/`; unset: the working directory, or the checkout this was built from.
+    pub manifests: Option<PathBuf>,
     /// No namespaces, as without root.
     pub plain: bool,
 }

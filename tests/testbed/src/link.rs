@@ -46,12 +46,19 @@ pub fn is_possible() -> bool {
 }
 
 fn batch(lines: &[String]) -> Result<()> {
-    let ip = on_path("ip").context("there is no `ip` program: install the Debian package iproute2")?;
+    let ip =
+        on_path("ip").context("there is no `ip` program: install the Debian package iproute2")?;
     let mut command = Command::new(ip);
-    command.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().context("failed to start ip")?;
     if let Some(mut input) = child.stdin.take() {
-        input.write_all((lines.join("\n") + "\n").as_bytes()).context("failed to tell ip what to do")?;
+        input
+            .write_all((lines.join("\n") + "\n").as_bytes())
+            .context("failed to tell ip what to do")?;
     }
     let output = child.wait_with_output().context("failed to wait for ip")?;
     if !output.status.success() {

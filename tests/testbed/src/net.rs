@@ -8,7 +8,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt};
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt,
+};
 use serde::{Deserialize, Serialize};
 
 /// The addresses of one testbed: a /16 cut into a link to the host, pods, and Services.
@@ -84,7 +86,10 @@ fn parse_routes(table: &str) -> Vec<Route> {
 }
 
 fn choose(routes: &[Route]) -> Option<Block> {
-    let pools = (64..=255).map(|it| (10, it)).chain((16..=31).map(|it| (172, it))).chain((64..=127).map(|it| (100, it)));
+    let pools = (64..=255)
+        .map(|it| (10, it))
+        .chain((16..=31).map(|it| (172, it)))
+        .chain((64..=127).map(|it| (100, it)));
     pools.map(|(first, second)| Block { base: Ipv4Addr::new(first, second, 0, 0) }).find(|block| {
         let base = u32::from(block.base);
         routes.iter().all(|(destination, mask)| {
@@ -106,11 +111,15 @@ impl Port {
     pub fn reserve(ip: IpAddr) -> Result<Self> {
         let flags = SocketFlags::CLOEXEC;
         let family = if ip.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let socket = socket_with(family, SocketType::STREAM, flags, None).context("failed to make a socket")?;
+        let socket = socket_with(family, SocketType::STREAM, flags, None)
+            .context("failed to make a socket")?;
         sockopt::set_socket_reuseaddr(&socket, true).context("failed to set SO_REUSEADDR")?;
-        bind(&socket, &SocketAddr::new(ip, 0)).with_context(|| format!("failed to find a free port of {ip}"))?;
+        bind(&socket, &SocketAddr::new(ip, 0))
+            .with_context(|| format!("failed to find a free port of {ip}"))?;
         let name = getsockname(&socket).context("failed to read a socket's name")?;
-        let Ok(address) = SocketAddr::try_from(name) else { bail!("a socket bound to {ip} has no such address") };
+        let Ok(address) = SocketAddr::try_from(name) else {
+            bail!("a socket bound to {ip} has no such address")
+        };
         Ok(Self { address, _held: socket })
     }
 }
@@ -126,7 +135,10 @@ mod tests {
         let route = |text: &str| {
             let (address, bits) = text.split_once('/').unwrap();
             let bits: u32 = bits.parse().unwrap();
-            (u32::from(address.parse::<Ipv4Addr>().unwrap()), u32::MAX.checked_shl(32 - bits).unwrap_or(0))
+            (
+                u32::from(address.parse::<Ipv4Addr>().unwrap()),
+                u32::MAX.checked_shl(32 - bits).unwrap_or(0),
+            )
         };
         let table: &[(&[&str], Option<&str>, &str)] = &[
             (&[], Some("10.64.0.0"), "nothing is taken"),

@@ -23,6 +23,7 @@ use crate::{
     net::{Block, free_block},
     plan::{Event, Plan},
     process::{Roll, log_tail},
+    replicas::Replicas,
     run_folder::{RunFolder, sweep},
     tools::{Tool, Tools, cache, lock},
 };
@@ -34,6 +35,7 @@ pub struct Outer {
     folder: RunFolder,
     janitor: Janitor,
     inner: Option<Inner>,
+    replicas: Replicas,
 }
 
 struct Inner {
@@ -60,7 +62,7 @@ impl Outer {
         sweep();
         let folder = RunFolder::create(options.fsync || options.node.is_real())?;
         let janitor = Janitor::start(&folder)?;
-        Ok(Self { folder, janitor, inner: None })
+        Ok(Self { folder, janitor, inner: None, replicas: Replicas::default() })
     }
 
     /// Starts everything and waits until it is ready.
@@ -84,8 +86,8 @@ impl Outer {
             Event::Enclosed => bail!("the inner process reported out of turn"),
             Event::Failed { message } => bail!("{message}"),
         };
-        self.inner = Some(inner);
-        Ok(Ready {
+        let inner = self.inner.insert(inner);
+        let mut ready = Ready {
             kubeconfig: self.folder.join("kubeconfig/admin.kubeconfig"),
             audit: plan.audit,
             dir: self.folder.path().to_owned(),
@@ -95,7 +97,12 @@ impl Outer {
             node: options.node,
             replicas: Vec::new(),
             git,
-        })
+        };
+        ready.replicas = tokio::select! {
+            it = self.replicas.start(options, &ready) => it?,
+            it = inner.failure() => return Err(it),
+        };
+        Ok(ready)
     }
 
     fn plan(&self, options: &Options, tools: Tools, block: Option<Block>) -> Result<Plan> {
@@ -104,7 +111,8 @@ impl Outer {
             None => self.folder.join("log/audit.log"),
         };
         if let Some(parent) = audit.parent() {
-            fs::create_dir_all(parent).with_context(|| format!("failed to create {}", parent.display()))?;
+            fs::create_dir_all(parent)
+                .with_context(|| format!("failed to create {}", parent.display()))?;
         }
         Ok(Plan {
             node: options.node,
@@ -119,13 +127,17 @@ impl Outer {
 
     fn spawn_inner(&self, enclosed: bool) -> Result<Inner> {
         let log = self.folder.join("log/inner.log");
-        let file = fs::File::create(&log).with_context(|| format!("failed to create {}", log.display()))?;
+        let file = fs::File::create(&log)
+            .with_context(|| format!("failed to create {}", log.display()))?;
         let role = if enclosed { "enclose" } else { "inner" };
         let mut command = ourselves(role, self.folder.path())?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(file);
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         die_with_parent(&mut command);
-        let mut child = Command::from(command).kill_on_drop(true).spawn().context("failed to start the inner process")?;
+        let mut child = Command::from(command)
+            .kill_on_drop(true)
+            .spawn()
+            .context("failed to start the inner process")?;
         if let Some(pid) = child.id() {
             Roll::of(self.folder.path()).add(pid)?;
         }
@@ -136,16 +148,15 @@ impl Outer {
 
     /// Resolves when it can't go on, with the reason.
     pub async fn failure(&mut self) -> anyhow::Error {
-        let Some(inner) = &mut self.inner else { return anyhow!("nothing was started") };
-        match inner.next_event().await {
-            Ok(Event::Failed { message }) => anyhow!(message),
-            Ok(_) => anyhow!("the inner process reported out of turn"),
-            Err(error) => error,
+        match &mut self.inner {
+            Some(inner) => inner.failure().await,
+            None => anyhow!("nothing was started"),
         }
     }
 
     /// Ends everything and waits until nothing is left of it.
     pub async fn stop(mut self) -> Result<()> {
+        self.replicas.stop().await;
         if let Some(mut inner) = self.inner.take() {
             let _ = inner.child.start_kill();
             let _ = inner.child.wait().await;
@@ -167,13 +178,25 @@ impl Inner {
         self.input.write_all(b"linked\n").await.context("failed to speak to the inner process")
     }
 
+    async fn failure(&mut self) -> anyhow::Error {
+        match self.next_event().await {
+            Ok(Event::Failed { message }) => anyhow!(message),
+            Ok(_) => anyhow!("the inner process reported out of turn"),
+            Err(error) => error,
+        }
+    }
+
     /// The next thing it says. It bounds its own waits, so none is needed here but for its last words.
     async fn next_event(&mut self) -> Result<Event> {
         match self.events.next_line().await.context("failed to listen to the inner process")? {
-            Some(line) => serde_json::from_str(&line).with_context(|| format!("the inner process said {line:?}")),
+            Some(line) => serde_json::from_str(&line)
+                .with_context(|| format!("the inner process said {line:?}")),
             None => {
                 let status = timeout(Duration::from_secs(5), self.child.wait()).await;
-                let status = status.ok().and_then(Result::ok).map_or("it lives".to_owned(), |it| it.to_string());
+                let status = status
+                    .ok()
+                    .and_then(Result::ok)
+                    .map_or("it lives".to_owned(), |it| it.to_string());
                 bail!("the inner process ended without a word ({status}); {}", log_tail(&self.log))
             }
         }
@@ -184,5 +207,6 @@ impl Inner {
 pub fn path_with(program: &Path) -> Result<std::ffi::OsString> {
     let folder = program.parent().unwrap_or(Path::new("/")).to_owned();
     let rest = std::env::var_os("PATH").unwrap_or_default();
-    std::env::join_paths(std::iter::once(folder).chain(std::env::split_paths(&rest))).context("PATH can't be extended")
+    std::env::join_paths(std::iter::once(folder).chain(std::env::split_paths(&rest)))
+        .context("PATH can't be extended")
 }

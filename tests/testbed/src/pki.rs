@@ -10,7 +10,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 
 /// The group whose members may do anything without any role.
@@ -41,8 +42,12 @@ impl Authority {
 
     /// Takes up the one that [`Authority::create`] wrote.
     pub fn open(folder: &Path) -> Result<Self> {
-        let key = KeyPair::from_pem(&read(&folder.join("ca.key"))?).context("ca.key of the testbed is no key")?;
-        Ok(Self { issuer: Issuer::new(authority_parameters(), key), certificate: read(&folder.join("ca.crt"))? })
+        let key = KeyPair::from_pem(&read(&folder.join("ca.key"))?)
+            .context("ca.key of the testbed is no key")?;
+        Ok(Self {
+            issuer: Issuer::new(authority_parameters(), key),
+            certificate: read(&folder.join("ca.crt"))?,
+        })
     }
 
     /// Its own certificate, PEM.
@@ -61,7 +66,8 @@ impl Authority {
     }
 
     fn sign(&self, name: &str, group: Option<&str>, reached_by: &[String]) -> Result<Pair> {
-        let mut parameters = CertificateParams::new(reached_by).with_context(|| format!("names of {name}"))?;
+        let mut parameters =
+            CertificateParams::new(reached_by).with_context(|| format!("names of {name}"))?;
         parameters.distinguished_name.remove(DnType::CommonName);
         parameters.distinguished_name.push(DnType::CommonName, name);
         if let Some(group) = group {
@@ -72,7 +78,8 @@ impl Authority {
         if !reached_by.is_empty() {
             parameters.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
         }
-        let key = KeyPair::generate().with_context(|| format!("failed to make a key for {name}"))?;
+        let key =
+            KeyPair::generate().with_context(|| format!("failed to make a key for {name}"))?;
         let certificate = parameters
             .signed_by(&key, &self.issuer)
             .with_context(|| format!("failed to sign the certificate of {name}"))?;
@@ -103,8 +110,11 @@ fn authority_parameters() -> CertificateParams {
     parameters.distinguished_name.remove(DnType::CommonName);
     parameters.distinguished_name.push(DnType::CommonName, "gastown-testbed");
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    parameters.key_usages =
-        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::CrlSign];
+    parameters.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::CrlSign,
+    ];
     parameters
 }
 
@@ -112,7 +122,8 @@ fn authority_parameters() -> CertificateParams {
 pub fn write_secret(path: &Path, text: &str) -> Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(path).with_context(|| format!("failed to create {}", path.display()))?;
+    let mut file =
+        options.open(path).with_context(|| format!("failed to create {}", path.display()))?;
     file.write_all(text.as_bytes()).with_context(|| format!("failed to write {}", path.display()))
 }
 

@@ -30,13 +30,15 @@ pub struct Plan {
 impl Plan {
     pub fn write(&self, folder: &Path) -> Result<()> {
         let path = folder.join("plan.json");
-        fs::write(&path, serde_json::to_vec(self)?).with_context(|| format!("failed to write {}", path.display()))
+        fs::write(&path, serde_json::to_vec(self)?)
+            .with_context(|| format!("failed to write {}", path.display()))
     }
 
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("plan.json");
         let text = fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
-        serde_json::from_slice(&text).with_context(|| format!("{} is no plan of a testbed", path.display()))
+        serde_json::from_slice(&text)
+            .with_context(|| format!("{} is no plan of a testbed", path.display()))
     }
 }
 

@@ -98,8 +98,10 @@ impl Program {
     /// Starts it in a process group of its own; the kernel kills it when the calling thread ends, so call this from the
     /// main thread only.
     pub fn start(&self) -> Result<tokio::process::Child> {
-        let log = fs::File::create(&self.log).with_context(|| format!("failed to create {}", self.log.display()))?;
-        let errors = log.try_clone().with_context(|| format!("failed to share {}", self.log.display()))?;
+        let log = fs::File::create(&self.log)
+            .with_context(|| format!("failed to create {}", self.log.display()))?;
+        let errors =
+            log.try_clone().with_context(|| format!("failed to share {}", self.log.display()))?;
         let mut command = std::process::Command::new(&self.path);
         command.args(&self.arguments).current_dir(&self.folder);
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
@@ -109,7 +111,9 @@ impl Program {
         die_with_parent(&mut command);
         let mut command = tokio::process::Command::from(command);
         command.kill_on_drop(true);
-        command.spawn().with_context(|| format!("failed to start {} ({})", self.name, self.path.display()))
+        command
+            .spawn()
+            .with_context(|| format!("failed to start {} ({})", self.name, self.path.display()))
     }
 }
 

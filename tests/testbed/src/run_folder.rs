@@ -13,7 +13,10 @@ use anyhow::{Context as _, Result, bail};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::process::{Identity, Roll};
+use crate::{
+    build::random_id,
+    process::{Identity, Roll},
+};
 
 const PREFIX: &str = "gastown-testbed-";
 /// How long ended processes, their mounts and links may take to disappear.
@@ -35,15 +38,13 @@ struct Owner {
 impl RunFolder {
     /// Makes a new one, owned by this process.
     pub fn create(on_disk: bool) -> Result<Self> {
-        let mut random = [0_u8; 4];
-        aws_lc_rs::rand::fill(&mut random).context("failed to get random bytes")?;
-        let id = random.iter().fold(String::new(), |id, byte| format!("{id}{byte:02x}"));
-        let path = root(on_disk).join(format!("{PREFIX}{id}"));
+        let path = root(on_disk).join(format!("{PREFIX}{}", random_id()?));
         let made = fs::DirBuilder::new().mode(0o700).create(&path);
         made.with_context(|| format!("failed to create {}", path.display()))?;
         let owner = Owner { process: Identity::own()?, boot: boot() };
         let file = path.join("owner");
-        fs::write(&file, serde_json::to_vec(&owner)?).with_context(|| format!("failed to write {}", file.display()))?;
+        fs::write(&file, serde_json::to_vec(&owner)?)
+            .with_context(|| format!("failed to write {}", file.display()))?;
         Ok(Self { path })
     }
 
@@ -52,7 +53,10 @@ impl RunFolder {
         let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
         let id = name.strip_prefix(PREFIX).unwrap_or_default();
         if id.len() != 8 || !id.bytes().all(|it| it.is_ascii_hexdigit()) {
-            bail!("{} is no folder of a testbed: its name must be {PREFIX} and 8 hex digits", path.display());
+            bail!(
+                "{} is no folder of a testbed: its name must be {PREFIX} and 8 hex digits",
+                path.display()
+            );
         }
         Ok(Self { path: path.to_owned() })
     }
@@ -68,7 +72,8 @@ impl RunFolder {
     /// Makes a folder inside.
     pub fn folder(&self, name: &str) -> Result<PathBuf> {
         let path = self.path.join(name);
-        fs::create_dir_all(&path).with_context(|| format!("failed to create {}", path.display()))?;
+        fs::create_dir_all(&path)
+            .with_context(|| format!("failed to create {}", path.display()))?;
         Ok(path)
     }
 
@@ -101,7 +106,9 @@ impl RunFolder {
 
     /// One without an owner is being made right now, or was left by one that died making it.
     fn is_young(&self) -> bool {
-        let age = fs::metadata(&self.path).and_then(|it| it.modified()).map(|it| it.elapsed().unwrap_or_default());
+        let age = fs::metadata(&self.path)
+            .and_then(|it| it.modified())
+            .map(|it| it.elapsed().unwrap_or_default());
         age.is_ok_and(|age| age < Duration::from_secs(60))
     }
 
@@ -131,7 +138,10 @@ impl RunFolder {
                 return Ok(());
             }
             let mut delete = Command::new("ip");
-            delete.args(["link", "delete", &self.link()]).stdin(Stdio::null()).stdout(Stdio::null());
+            delete
+                .args(["link", "delete", &self.link()])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null());
             let _ = delete.stderr(Stdio::null()).status()?;
             if there.exists() { Err(io::ErrorKind::ResourceBusy.into()) } else { Ok(()) }
         })
@@ -167,7 +177,9 @@ fn roots() -> Vec<PathBuf> {
 }
 
 fn own_run_folder() -> Option<PathBuf> {
-    std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|it| it.is_absolute() && it.is_dir())
+    std::env::var_os("XDG_RUNTIME_DIR")
+        .map(PathBuf::from)
+        .filter(|it| it.is_absolute() && it.is_dir())
 }
 
 fn boot() -> String {
@@ -189,11 +201,13 @@ fn remove_cgroup(path: &Path) -> Result<()> {
     if !path.exists() {
         return Ok(());
     }
-    let entries = fs::read_dir(path).with_context(|| format!("failed to list {}", path.display()))?;
+    let entries =
+        fs::read_dir(path).with_context(|| format!("failed to list {}", path.display()))?;
     for child in entries.flatten().filter(|it| it.file_type().is_ok_and(|it| it.is_dir())) {
         remove_cgroup(&child.path())?;
     }
-    retry(|| fs::remove_dir(path)).with_context(|| format!("failed to remove the cgroup {}", path.display()))
+    retry(|| fs::remove_dir(path))
+        .with_context(|| format!("failed to remove the cgroup {}", path.display()))
 }
 
 /// The kernel gives up mounts, links and cgroups a moment after their last process, and tells nobody.

@@ -89,7 +89,10 @@ pub struct Tools {
 
 impl Tools {
     pub fn path(&self, tool: Tool) -> Result<&Path> {
-        self.paths.get(&tool).map(PathBuf::as_path).with_context(|| format!("{} was not looked for", tool.name()))
+        self.paths
+            .get(&tool)
+            .map(PathBuf::as_path)
+            .with_context(|| format!("{} was not looked for", tool.name()))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Tool, &Path)> {
@@ -131,7 +134,8 @@ impl Tools {
 pub fn cache() -> Result<PathBuf> {
     let home = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
     let root = home("XDG_CACHE_HOME").or_else(|| home("HOME").map(|it| it.join(".cache")));
-    let root = root.context("no folder for the cache of built programs: set HOME or XDG_CACHE_HOME")?;
+    let root =
+        root.context("no folder for the cache of built programs: set HOME or XDG_CACHE_HOME")?;
     let path = root.join("gastown-testbed");
     fs::create_dir_all(&path).with_context(|| format!("failed to create {}", path.display()))?;
     Ok(path)
@@ -139,12 +143,14 @@ pub fn cache() -> Result<PathBuf> {
 
 /// Waits for, and takes, a lock that every testbed of this user respects. It is free again when the file is dropped.
 pub fn lock(path: &Path, waiting_for: &str) -> Result<fs::File> {
-    let file = fs::File::create(path).with_context(|| format!("failed to create {}", path.display()))?;
+    let file =
+        fs::File::create(path).with_context(|| format!("failed to create {}", path.display()))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         if !waiting_for.is_empty() {
             eprintln!("testbed: waiting for {waiting_for}");
         }
-        flock(&file, FlockOperation::LockExclusive).with_context(|| format!("failed to lock {}", path.display()))?;
+        flock(&file, FlockOperation::LockExclusive)
+            .with_context(|| format!("failed to lock {}", path.display()))?;
     }
     Ok(file)
 }
@@ -194,7 +200,10 @@ fn how_to_supply(module: &Module, tool: Tool, path: &Path) -> String {
     let assets = if tool.is_asset() {
         "point KUBEBUILDER_ASSETS at a folder that holds it".to_owned()
     } else {
-        format!("KUBEBUILDER_ASSETS can't supply {} (it holds etcd, kube-apiserver, kubectl)", tool.name())
+        format!(
+            "KUBEBUILDER_ASSETS can't supply {} (it holds etcd, kube-apiserver, kubectl)",
+            tool.name()
+        )
     };
     format!(
         "{} {} is missing and could not be built. Three ways to supply it: {assets}; or put the program at {}; or let \
@@ -220,7 +229,8 @@ pub fn bail_unless_executable(path: &Path, what: &str) -> Result<()> {
 /// Looks a program up in `PATH` and in the folders of administrators' programs.
 pub fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/local/go/bin", "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
+    let usual = ["/usr/local/go/bin", "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"]
+        .map(PathBuf::from);
     std::env::split_paths(&path).chain(usual).map(|it| it.join(name)).find(|it| is_executable(it))
 }
 
@@ -234,7 +244,12 @@ mod tests {
             ("Kubernetes v1.36.3\n", "1.36.3", true, "as kubelet says it"),
             ("Kubernetes v1.36.30\n", "1.36.3", false, "a longer number"),
             ("Kubernetes v11.36.3\n", "1.36.3", false, "a longer beginning"),
-            ("etcd Version: 3.6.8\nGit SHA: Not provided\nGo Version: go1.26.8\n", "3.6.8", true, "etcd"),
+            (
+                "etcd Version: 3.6.8\nGit SHA: Not provided\nGo Version: go1.26.8\n",
+                "3.6.8",
+                true,
+                "etcd",
+            ),
             ("kwok version v0.7.0 go1.26.8 (linux/amd64)", "0.7.0", true, "kwok"),
             ("v0.0.0-master+$Format:%H$", "1.36.3", false, "built without version flags"),
             ("", "1.36.3", false, "says nothing"),
