@@ -1,1 +1,188 @@
 //! A real Kubernetes control plane and node on one machine, for tests, benches and the demo.
+
+#![expect(
+    clippy::disallowed_types,
+    reason = "a testbed is outside the operator's layers and talks to the API server"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a testbed reads its own few environment variables where it needs them"
+)]
+
+pub mod audit;
+mod build;
+mod control_plane;
+pub mod enclosure;
+pub mod guard;
+pub mod inner;
+pub mod janitor;
+mod kubeconfig;
+mod launch;
+mod link;
+pub mod manifests;
+mod net;
+mod operator;
+pub mod outer;
+mod pki;
+mod plan;
+mod process;
+mod replicas;
+mod run_folder;
+mod testbed;
+pub mod tools;
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+
+pub use crate::{
+    launch::{NAMESPACE, http_get},
+    operator::{Operator, OperatorOptions},
+    testbed::Testbed,
+};
+
+/// What plays the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Node {
+    /// Nothing: pods stay Pending.
+    #[default]
+    None,
+    /// kwok: pods play a script.
+    Kwok,
+    /// kubelet, containerd and kube-proxy.
+    Real,
+}
+
+impl Node {
+    pub fn is_real(self) -> bool {
+        self == Self::Real
+    }
+
+    /// As the command line says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Kwok => "kwok",
+            Self::Real => "real",
+        }
+    }
+}
+
+impl std::str::FromStr for Node {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let all = [Self::None, Self::Kwok, Self::Real];
+        all.into_iter()
+            .find(|it| it.name() == text)
+            .with_context(|| format!("node {text:?}: none, kwok or real"))
+    }
+}
+
+/// What a testbed is started with.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub node: Node,
+    /// Operators to run.
+    pub replicas: u32,
+    /// Where the audit log goes; unset: into the testbed's folder.
+    pub audit: Option<PathBuf>,
+    /// Durable writes, on disk: for whatever is measured.
+    pub fsync: bool,
+    /// The operator's program; unset: `gastown-operator` beside this one.
+    pub operator: Option<PathBuf>,
+    /// Further flags for every operator.
+    pub operator_flags: Vec<String>,
+    /// Folder with `crds/` and `webhooks/`; unset: the working directory, or the checkout this was built from.
+    pub manifests: Option<PathBuf>,
+    /// No namespaces, as without root.
+    pub plain: bool,
+}
+
+/// What a testbed says of itself when it is ready: the one JSON line on standard output.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ready {
+    /// Of the user `admin`, who may do anything.
+    pub kubeconfig: PathBuf,
+    /// The API server's audit log: JSON lines.
+    pub audit: PathBuf,
+    /// Its folder: `log/`, `pki/`, `kubeconfig/`. Gone when it ends.
+    pub dir: PathBuf,
+    /// Where a server on the host has to listen to be reached by the API server.
+    pub host_address: IpAddr,
+    /// Runs in namespaces of its own; otherwise on loopback, where Services have no endpoints.
+    pub enclosed: bool,
+    pub kubectl: PathBuf,
+    pub node: Node,
+    pub replicas: Vec<Replica>,
+    /// The git server; only with the real node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git: Option<Git>,
+}
+
+/// One operator.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Replica {
+    /// Also the user that the audit log shows.
+    pub name: String,
+    pub pid: u32,
+    /// URL of its metrics.
+    pub metrics: String,
+    /// URL below which `/livez`, `/readyz` and `/healthz` are.
+    pub health: String,
+    /// URL of its webhooks.
+    pub webhook: String,
+    pub log: PathBuf,
+}
+
+/// A git server that pods reach.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Git {
+    /// What a repository's name is appended to, for ssh: `git@ADDRESS:`.
+    pub ssh: String,
+    /// The same for https: `https://ADDRESS:PORT/`.
+    pub https: String,
+    /// Folder of the bare repositories, `NAME.git`.
+    pub repositories: PathBuf,
+    /// A private key that may read and write.
+    pub ssh_key: PathBuf,
+    pub known_hosts: PathBuf,
+    /// Certificate of the https server's authority.
+    pub ca: PathBuf,
+    pub user: String,
+    pub token: String,
+}
+
+/// The program `testbed`: `TESTBED_BIN`, or this very process, or one that Cargo built beside it.
+pub(crate) fn program() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("TESTBED_BIN").map(PathBuf::from) {
+        tools::bail_unless_executable(&path, "TESTBED_BIN")?;
+        return Ok(path);
+    }
+    let own = std::env::current_exe().context("failed to find this program's own file")?;
+    if own.file_name().is_some_and(|it| it == "testbed") {
+        return Ok(own);
+    }
+    sibling(&own, "testbed").context(
+        "there is no program `testbed` beside this one: build it with `cargo build -p gastown-testbed --bins`, or set \
+         TESTBED_BIN",
+    )
+}
+
+/// A program in the folder of this one or the folder above it: Cargo puts tests one folder below programs.
+pub(crate) fn sibling(own: &Path, name: &str) -> Option<PathBuf> {
+    own.ancestors().skip(1).take(2).map(|it| it.join(name)).find(|it| tools::is_executable(it))
+}
+
+/// A path that means the same in another working directory.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
+    if path.as_os_str().is_empty() {
+        bail!("an empty path");
+    }
+    std::path::absolute(path).with_context(|| format!("failed to resolve {}", path.display()))
+}

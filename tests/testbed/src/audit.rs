@@ -1,0 +1,156 @@
+//! Reads the API server's audit log: who asked for what, when, and what came of it. This is how requests are counted.
+
+use std::{collections::HashSet, fs, path::Path};
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::jiff::Timestamp;
+use serde::Deserialize;
+
+/// One request. A watch is one from the moment it is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
+    pub verb: String,
+    /// The client's name.
+    pub user: String,
+    /// Plural, such as `pods`; empty for a request that is about no resource.
+    pub resource: String,
+    /// Such as `status`; empty for the object itself.
+    pub subresource: String,
+    pub namespace: String,
+    pub name: String,
+    /// HTTP status of the answer.
+    pub code: u16,
+    pub user_agent: String,
+    /// Path and query, as asked.
+    pub uri: String,
+    /// When the request came in.
+    pub time: Timestamp,
+}
+
+impl Event {
+    /// Whether it asked for a change.
+    pub fn is_write(&self) -> bool {
+        matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
+    }
+}
+
+/// Every request in the log, in the order in which they were answered. A line that is still being written is left out.
+pub fn read(path: &Path) -> Result<Vec<Event>> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+    parse(&text).with_context(|| format!("{} is no audit log", path.display()))
+}
+
+fn parse(text: &str) -> Result<Vec<Event>> {
+    let complete = text.rfind('\n').map_or("", |end| text.get(..end).unwrap_or_default());
+    let mut seen = HashSet::new();
+    let mut events = Vec::new();
+    for line in complete.lines() {
+        let entry: Entry = serde_json::from_str(line).with_context(|| format!("line {line:?}"))?;
+        // A watch is logged when it begins and again when it ends.
+        if seen.insert(entry.audit_id.clone()) {
+            events.push(entry.into());
+        }
+    }
+    Ok(events)
+}
+
+/// An event as the API server writes it, as far as it is read here.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    #[serde(rename = "auditID")]
+    audit_id: String,
+    verb: String,
+    #[serde(rename = "requestURI")]
+    request_uri: String,
+    #[serde(default)]
+    user_agent: String,
+    user: User,
+    #[serde(default)]
+    object_ref: Object,
+    #[serde(default)]
+    response_status: Status,
+    request_received_timestamp: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct User {
+    #[serde(default)]
+    username: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Object {
+    resource: String,
+    subresource: String,
+    namespace: String,
+    name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    code: u16,
+}
+
+impl From<Entry> for Event {
+    fn from(entry: Entry) -> Self {
+        let Object { resource, subresource, namespace, name } = entry.object_ref;
+        Self {
+            verb: entry.verb,
+            user: entry.user.username,
+            resource,
+            subresource,
+            namespace,
+            name,
+            code: entry.response_status.code,
+            user_agent: entry.user_agent,
+            uri: entry.request_uri,
+            time: entry.request_received_timestamp,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_request_is_one_event() {
+        let line = |id: &str, stage: &str, verb: &str| {
+            format!(
+                "{{\"auditID\":\"{id}\",\"stage\":\"{stage}\",\"verb\":\"{verb}\",\"requestURI\":\"/api/v1/pods\",\
+                 \"user\":{{\"username\":\"operator-0\"}},\"userAgent\":\"x/1\",\"objectRef\":{{\"resource\":\"pods\",\
+                 \"namespace\":\"n\"}},\"responseStatus\":{{\"code\":200}},\
+                 \"requestReceivedTimestamp\":\"2026-01-02T03:04:05.678901Z\"}}\n"
+            )
+        };
+        let text = [
+            line("1", "ResponseStarted", "watch"),
+            line("2", "ResponseComplete", "create"),
+            line("1", "ResponseComplete", "watch"),
+        ];
+        let text = text.concat() + "{\"auditID\":\"3\",\"st";
+        let events = parse(&text).unwrap();
+        assert_eq!(
+            events.iter().map(|it| it.verb.as_str()).collect::<Vec<_>>(),
+            ["watch", "create"]
+        );
+        let create = &events[1];
+        assert!(create.is_write() && !events[0].is_write());
+        assert_eq!(
+            (create.user.as_str(), create.resource.as_str(), create.code),
+            ("operator-0", "pods", 200)
+        );
+        assert_eq!(create.time.to_string(), "2026-01-02T03:04:05.678901Z");
+    }
+
+    #[test]
+    fn what_is_no_audit_log_is_refused() {
+        assert!(parse("I1124 starting\n").is_err());
+        assert_eq!(parse("").unwrap(), []);
+    }
+}

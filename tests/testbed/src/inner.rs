@@ -1,0 +1,173 @@
+//! The process that starts a control plane and a node and stays with them: inside the namespaces, or as a plain process.
+//! It ends when its standard input does, when anything it started ends, and when its parent does.
+
+use std::{
+    future::Future,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use futures::future::{pending, select_all};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::{Api, Client};
+use tokio::{process::Child, sync::mpsc, time::timeout};
+
+use crate::{
+    control_plane::ControlPlane,
+    kubeconfig, link,
+    plan::{Event, Plan},
+    process::{Program, Roll, log_tail},
+};
+
+/// How long any one step of the start may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a state is looked at that nobody reports.
+const PERIOD: Duration = Duration::from_millis(25);
+
+/// Runs until the standard input ends or something fails; what failed is the last event on standard output.
+pub async fn run(folder: &Path) -> ExitCode {
+    let mut input = lines();
+    let mut fleet = Fleet { roll: Roll::of(folder), running: Vec::new() };
+    let linked = wait_for_link(folder, &mut input).await;
+    let started = match linked {
+        Err(error) => Err(error),
+        Ok(plan) => tokio::select! {
+            it = start(folder, &plan, &mut fleet) => it,
+            it = closed(&mut input) => Err(it),
+        },
+    };
+    let failure = match started {
+        Err(error) => error,
+        Ok(event) => {
+            tell(&event);
+            tokio::select! {
+                it = fleet.first_end() => it,
+                it = closed(&mut input) => it,
+            }
+        }
+    };
+    tell(&Event::Failed { message: format!("{failure:#}") });
+    ExitCode::FAILURE
+}
+
+/// Resolves when the parent closes the pipe, which it does by ending, too.
+async fn closed(input: &mut mpsc::UnboundedReceiver<String>) -> anyhow::Error {
+    while input.recv().await.is_some() {}
+    anyhow!("the process that asked for this testbed has ended")
+}
+
+/// Tells that the namespaces are there, and sets this end of the link up when the other one is.
+async fn wait_for_link(folder: &Path, input: &mut mpsc::UnboundedReceiver<String>) -> Result<Plan> {
+    let plan = Plan::read(folder)?;
+    if let Some(block) = plan.block {
+        tell(&Event::Enclosed);
+        if input.recv().await.as_deref() != Some("linked") {
+            bail!("the link to the host was not made");
+        }
+        link::set_up_inside(block, plan.node.is_real())?;
+    }
+    Ok(plan)
+}
+
+async fn start(folder: &Path, plan: &Plan, fleet: &mut Fleet) -> Result<Event> {
+    let plane = ControlPlane::prepare(folder, plan)?;
+    fleet.start(&plane.etcd(plan)?)?;
+    fleet.start(&plane.api_server(plan)?)?;
+    let client = kubeconfig::client(&folder.join("kubeconfig/admin.kubeconfig")).await?;
+    fleet.until("kube-apiserver to be ready", || is_ready(&client)).await?;
+    fleet.start(&plane.controller_manager(plan)?)?;
+    fleet.start(&plane.scheduler(plan)?)?;
+    // Without it the API server refuses every pod.
+    fleet.until("ServiceAccount default to be made", || has_service_account(&client)).await?;
+    Ok(Event::Ready { git: None })
+}
+
+async fn is_ready(client: &Client) -> bool {
+    let Ok(request) = http::Request::get("/readyz").body(Vec::new()) else { return false };
+    client.request_text(request).await.is_ok()
+}
+
+async fn has_service_account(client: &Client) -> bool {
+    Api::<ServiceAccount>::namespaced(client.clone(), "default").get("default").await.is_ok()
+}
+
+/// What was started, and has to stay up.
+pub struct Fleet {
+    roll: Roll,
+    running: Vec<(String, PathBuf, Child)>,
+}
+
+impl Fleet {
+    pub fn start(&mut self, program: &Program) -> Result<()> {
+        let child = program.start()?;
+        if let Some(pid) = child.id() {
+            self.roll.add(pid)?;
+        }
+        self.running.push((program.name.clone(), program.log.clone(), child));
+        Ok(())
+    }
+
+    /// Waits until something is so, or tells why it never will be.
+    pub async fn until<F: Future<Output = bool>>(
+        &mut self,
+        what: &str,
+        look: impl FnMut() -> F,
+    ) -> Result<()> {
+        let reached = async {
+            let mut look = look;
+            while !look().await {
+                tokio::time::sleep(PERIOD).await;
+            }
+        };
+        tokio::select! {
+            it = timeout(PATIENCE, reached) => {
+                it.with_context(|| format!("waited {} s for {what}", PATIENCE.as_secs())).with_context(|| self.logs())
+            }
+            it = self.first_end() => Err(it.context(format!("failed to wait for {what}"))),
+        }
+    }
+
+    /// Resolves when anything ends, with the reason.
+    pub async fn first_end(&mut self) -> anyhow::Error {
+        if self.running.is_empty() {
+            return pending().await;
+        }
+        let ends = self.running.iter_mut().map(|(name, log, child)| {
+            Box::pin(async move {
+                let status =
+                    child.wait().await.map_or_else(|it| it.to_string(), |it| it.to_string());
+                anyhow!("{name} ended by itself ({status}); {}", log_tail(log))
+            })
+        });
+        select_all(ends).await.0
+    }
+
+    fn logs(&self) -> String {
+        let names: Vec<_> =
+            self.running.iter().map(|(_, log, _)| log.display().to_string()).collect();
+        format!("the logs are {}", names.join(", "))
+    }
+}
+
+fn tell(event: &Event) {
+    if let Ok(line) = serde_json::to_string(event) {
+        println!("{line}");
+        let _ = std::io::stdout().flush();
+    }
+}
+
+/// The lines of the standard input. A thread of its own reads them: it may be a file, a terminal or a pipe.
+pub fn lines() -> mpsc::UnboundedReceiver<String> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}

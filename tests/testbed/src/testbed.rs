@@ -1,0 +1,231 @@
+//! A testbed as tests hold it: a program that runs beside them and ends with them.
+
+use std::{
+    collections::VecDeque,
+    io::{BufRead as _, BufReader},
+    ops::Deref,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use kube::Client;
+use tokio::sync::OnceCell;
+
+use crate::{
+    Node, Options, Ready,
+    audit::{self, Event},
+    kubeconfig, manifests,
+    pki::{Authority, MASTERS},
+};
+
+/// The user whose requests mark places in the audit log.
+const MARKER: &str = "testbed-marker";
+/// How long the audit log may take to catch up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A running testbed. What it says of itself ([`Ready`]) is read through it: `testbed.kubeconfig`, `testbed.audit`, …
+/// It ends when this is dropped, and when this process ends, however it does.
+#[derive(Debug)]
+pub struct Testbed {
+    ready: Ready,
+    /// Absent when the testbed is another process's.
+    child: Option<Child>,
+}
+
+impl Deref for Testbed {
+    type Target = Ready;
+
+    fn deref(&self) -> &Ready {
+        &self.ready
+    }
+}
+
+impl Testbed {
+    /// Starts one and waits until it is ready. Programs that are missing are built first, which takes minutes; progress
+    /// goes to standard error.
+    pub async fn start(options: Options) -> Result<Self> {
+        tokio::task::spawn_blocking(move || start(&options))
+            .await
+            .context("starting a testbed was cut short")?
+    }
+
+    /// The one without a node that all tests of this process share; its namespaces keep them apart. Inside
+    /// `testbed exec --node none` it is that one.
+    pub async fn shared() -> Result<&'static Self> {
+        Self::shared_with(Node::None).await
+    }
+
+    /// The same for another node: one for each kind.
+    pub async fn shared_with(node: Node) -> Result<&'static Self> {
+        static NONE: OnceCell<Testbed> = OnceCell::const_new();
+        static KWOK: OnceCell<Testbed> = OnceCell::const_new();
+        static REAL: OnceCell<Testbed> = OnceCell::const_new();
+        let cell = match node {
+            Node::None => &NONE,
+            Node::Kwok => &KWOK,
+            Node::Real => &REAL,
+        };
+        cell.get_or_try_init(|| async {
+            match Self::surrounding()? {
+                Some(testbed) if testbed.node == node => Ok(testbed),
+                _ => Self::start(Options { node, ..Options::default() }).await,
+            }
+        })
+        .await
+    }
+
+    /// The one whose `testbed exec` this process runs in.
+    pub fn surrounding() -> Result<Option<Self>> {
+        let Ok(line) = std::env::var("GASTOWN_TESTBED") else { return Ok(None) };
+        let ready =
+            serde_json::from_str(&line).context("GASTOWN_TESTBED is no ready line of a testbed")?;
+        Ok(Some(Self { ready, child: None }))
+    }
+
+    /// Ends it and waits until nothing is left of it.
+    pub async fn stop(mut self) -> Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let waited = tokio::task::spawn_blocking(move || {
+            drop(child.stdin.take());
+            child.wait()
+        });
+        let status = waited
+            .await
+            .context("stopping a testbed was cut short")?
+            .context("failed to wait for it")?;
+        if !status.success() {
+            bail!("the testbed ended with {status}: see what it wrote to standard error");
+        }
+        Ok(())
+    }
+
+    /// The pid of the program `testbed`; `None` when it is another process's.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// A client of this name that may do anything. Each call makes a certificate, and connections of the calling
+    /// runtime.
+    pub async fn client(&self, name: &str) -> Result<Client> {
+        kubeconfig::client(&self.kubeconfig_for(name, Some(MASTERS))?).await
+    }
+
+    /// A client of this name that may do what the group may, or next to nothing without one.
+    pub async fn client_in(&self, name: &str, group: Option<&str>) -> Result<Client> {
+        kubeconfig::client(&self.kubeconfig_for(name, group)?).await
+    }
+
+    /// Writes the kubeconfig of a client of this name, the user in the audit log, and group. Every call writes a new
+    /// file.
+    pub fn kubeconfig_for(&self, name: &str, group: Option<&str>) -> Result<PathBuf> {
+        let folder = self.own_folder("client")?;
+        kubeconfig::write(&folder, &self.server()?, &self.authority()?, name, group)
+    }
+
+    /// The API server, as `https://ADDRESS:PORT`.
+    pub fn server(&self) -> Result<String> {
+        kubeconfig::server(&self.kubeconfig)
+    }
+
+    /// Applies the CRDs of the checkout and waits until they are served.
+    pub async fn install_crds(&self) -> Result<()> {
+        let client = self.client("admin").await?;
+        manifests::apply_crds(&client, &manifests::project(None)?.join("crds"), None).await
+    }
+
+    /// Every request answered so far. Waits until the log has caught up with what was asked before this call.
+    pub async fn audit_events(&self) -> Result<Vec<Event>> {
+        let place = format!("/apis/{MARKER}/{}", crate::build::random_id()?);
+        let client = self.client_in(MARKER, None).await?;
+        let request =
+            http::Request::get(&place).body(Vec::new()).context("failed to make a request")?;
+        let _ = client.request_text(request).await; // refused, and logged
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut events = audit::read(&self.audit)?;
+            if let Some(end) = events.iter().position(|it| it.uri == place) {
+                events.truncate(end);
+                events.retain(|it| it.user != MARKER);
+                return Ok(events);
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "the audit log {} did not catch up in {} s",
+                    self.audit.display(),
+                    PATIENCE.as_secs()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub(crate) fn authority(&self) -> Result<Authority> {
+        Authority::open(&self.dir.join("pki"))
+    }
+
+    /// A new folder that no other test uses.
+    pub(crate) fn own_folder(&self, what: &str) -> Result<PathBuf> {
+        let folder =
+            self.dir.join("clients").join(format!("{what}-{}", crate::build::random_id()?));
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("failed to create {}", folder.display()))?;
+        Ok(folder)
+    }
+}
+
+fn start(options: &Options) -> Result<Testbed> {
+    let mut command = Command::new(crate::program()?);
+    command
+        .args(arguments(options))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let mut child = command.spawn().context("failed to start testbed")?;
+    let output = child.stdout.take().context("testbed has no output")?;
+    let told = child.stderr.take().map(pass_on);
+    let mut line = String::new();
+    let read =
+        BufReader::new(output).read_line(&mut line).context("failed to listen to testbed")?;
+    if read == 0 {
+        let status = child.wait().context("failed to wait for testbed")?;
+        let words = told.and_then(|it| it.join().ok()).unwrap_or_default();
+        bail!("failed to start a testbed ({status}): {words}");
+    }
+    let ready = serde_json::from_str(&line).with_context(|| format!("testbed said {line:?}"))?;
+    Ok(Testbed { ready, child: Some(child) })
+}
+
+fn arguments(options: &Options) -> Vec<String> {
+    let Options { node, replicas, audit, fsync, operator, operator_flags, manifests, plain } =
+        options;
+    let mut arguments =
+        vec!["up".to_owned(), format!("--node={}", node.name()), format!("--replicas={replicas}")];
+    let paths = [("audit", audit), ("operator", operator), ("manifests", manifests)];
+    for (flag, path) in paths {
+        arguments.extend(path.iter().map(|it| format!("--{flag}={}", it.display())));
+    }
+    arguments.extend(fsync.then(|| "--fsync".to_owned()));
+    arguments.extend(plain.then(|| "--plain".to_owned()));
+    arguments.push("--".to_owned());
+    arguments.extend(operator_flags.iter().cloned());
+    arguments
+}
+
+/// Passes what is said on to this process's standard error, and gives the last of it back at the end.
+fn pass_on(errors: std::process::ChildStderr) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut last = VecDeque::new();
+        for line in BufReader::new(errors).lines().map_while(Result::ok) {
+            eprintln!("{line}");
+            if last.len() == 20 {
+                last.pop_front();
+            }
+            last.push_back(line);
+        }
+        Vec::from(last).join("\n")
+    })
+}

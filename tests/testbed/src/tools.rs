@@ -1,0 +1,269 @@
+//! Finds the programs of a control plane and a node, or builds them from source once. Never takes a program of another
+//! version than the one asked for out of the cache, never leaves a half-written one there.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::build::{self, Module};
+
+/// A program that the testbed runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Tool {
+    Etcd,
+    ApiServer,
+    ControllerManager,
+    Scheduler,
+    Kubectl,
+    Kubelet,
+    KubeProxy,
+    Kwok,
+}
+
+impl Tool {
+    /// All there are, in the order in which they are built: the slowest first.
+    pub const ALL: [Self; 8] = [
+        Self::ApiServer,
+        Self::ControllerManager,
+        Self::Scheduler,
+        Self::Kubectl,
+        Self::Etcd,
+        Self::Kubelet,
+        Self::KubeProxy,
+        Self::Kwok,
+    ];
+
+    /// What a control plane is made of.
+    pub const CONTROL_PLANE: [Self; 5] =
+        [Self::ApiServer, Self::ControllerManager, Self::Scheduler, Self::Kubectl, Self::Etcd];
+
+    /// The program's file name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::ApiServer => "kube-apiserver",
+            Self::ControllerManager => "kube-controller-manager",
+            Self::Scheduler => "kube-scheduler",
+            Self::Kubectl => "kubectl",
+            Self::Kubelet => "kubelet",
+            Self::KubeProxy => "kube-proxy",
+            Self::Kwok => "kwok",
+        }
+    }
+
+    /// The Go package of its `main`.
+    pub fn package(self) -> String {
+        match self {
+            Self::Etcd => "go.etcd.io/etcd/server/v3".to_owned(),
+            Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok".to_owned(),
+            other => format!("k8s.io/kubernetes/cmd/{}", other.name()),
+        }
+    }
+
+    /// How it is asked for its version.
+    fn version_arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Kubectl => &["version", "--client"],
+            _ => &["--version"],
+        }
+    }
+
+    /// Whether a folder of `KUBEBUILDER_ASSETS` holds it.
+    fn is_asset(self) -> bool {
+        matches!(self, Self::Etcd | Self::ApiServer | Self::Kubectl)
+    }
+}
+
+/// Where each program lies.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Tools {
+    paths: BTreeMap<Tool, PathBuf>,
+}
+
+impl Tools {
+    pub fn path(&self, tool: Tool) -> Result<&Path> {
+        self.paths
+            .get(&tool)
+            .map(PathBuf::as_path)
+            .with_context(|| format!("{} was not looked for", tool.name()))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Tool, &Path)> {
+        self.paths.iter().map(|(tool, path)| (*tool, path.as_path()))
+    }
+
+    /// Finds these, building what is missing; says so on standard error. Blocks; spawns from the calling thread.
+    pub fn find(wanted: &[Tool]) -> Result<Self> {
+        let kubernetes = build::kubernetes()?;
+        let kwok = build::kwok()?;
+        let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
+        let mut paths = BTreeMap::new();
+        for &tool in wanted {
+            let module = if tool == Tool::Kwok { &kwok } else { &kubernetes };
+            let path = match assets.as_deref().and_then(|it| asset(it, tool)) {
+                Some(path) => path,
+                None => cached_or_built(module, tool)?,
+            };
+            paths.insert(tool, path);
+        }
+        Ok(Self { paths })
+    }
+
+    /// Which of these would have to be built first.
+    pub fn missing(wanted: &[Tool]) -> Result<Vec<Tool>> {
+        let kubernetes = build::kubernetes()?;
+        let kwok = build::kwok()?;
+        let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
+        let module = |tool| if tool == Tool::Kwok { &kwok } else { &kubernetes };
+        let there = |tool: Tool| {
+            assets.as_deref().and_then(|it| asset(it, tool)).is_some()
+                || build::program(module(tool), tool).is_ok_and(|it| is_executable(&it))
+        };
+        Ok(wanted.iter().copied().filter(|&it| !there(it)).collect())
+    }
+}
+
+/// The folder for what is built once and used by every checkout.
+pub fn cache() -> Result<PathBuf> {
+    let home = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+    let root = home("XDG_CACHE_HOME").or_else(|| home("HOME").map(|it| it.join(".cache")));
+    let root =
+        root.context("no folder for the cache of built programs: set HOME or XDG_CACHE_HOME")?;
+    let path = root.join("gastown-testbed");
+    fs::create_dir_all(&path).with_context(|| format!("failed to create {}", path.display()))?;
+    Ok(path)
+}
+
+/// Waits for, and takes, a lock that every testbed of this user respects. It is free again when the file is dropped.
+pub fn lock(path: &Path, waiting_for: &str) -> Result<fs::File> {
+    let file =
+        fs::File::create(path).with_context(|| format!("failed to create {}", path.display()))?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if !waiting_for.is_empty() {
+            eprintln!("testbed: waiting for {waiting_for}");
+        }
+        flock(&file, FlockOperation::LockExclusive)
+            .with_context(|| format!("failed to lock {}", path.display()))?;
+    }
+    Ok(file)
+}
+
+fn asset(folder: &Path, tool: Tool) -> Option<PathBuf> {
+    let path = folder.join(tool.name());
+    (tool.is_asset() && is_executable(&path)).then_some(path)
+}
+
+fn cached_or_built(module: &Module, tool: Tool) -> Result<PathBuf> {
+    let path = build::program(module, tool)?;
+    if is_executable(&path) && build::is_current(module, tool)? {
+        return Ok(path);
+    }
+    let folder = module.folder()?;
+    let _lock = lock(&folder.join("lock"), "another build of the testbed's programs")?;
+    if is_executable(&path) && (build::is_current(module, tool)? || adopt(module, tool, &path)?) {
+        return Ok(path); // built by whoever held the lock, or put there by hand
+    }
+    build::build(module, tool).with_context(|| how_to_supply(module, tool, &path))?;
+    Ok(path)
+}
+
+/// Accepts a program that lies in the cache without a note of its pins, if it says that it is of the right version.
+fn adopt(module: &Module, tool: Tool, path: &Path) -> Result<bool> {
+    if build::is_noted(module, tool)? {
+        return Ok(false); // noted with other pins: it has to be built again
+    }
+    let mut ask = Command::new(path);
+    let answer = ask.args(tool.version_arguments()).stdin(Stdio::null()).output();
+    let answer = answer.with_context(|| format!("failed to run {}", path.display()))?;
+    let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+    let fits = answer.status.success() && says_version(&text, module.version_of(tool)?);
+    if fits {
+        build::note(module, tool)?;
+    }
+    Ok(fits)
+}
+
+/// `1.2.3` stands in the text as a whole, not as a part of `1.2.34` or `11.2.3`.
+fn says_version(text: &str, version: &str) -> bool {
+    let part_of_number = |it: char| it.is_ascii_digit() || it == '.';
+    text.split(|it: char| !part_of_number(it)).any(|word| word.trim_end_matches('.') == version)
+}
+
+fn how_to_supply(module: &Module, tool: Tool, path: &Path) -> String {
+    let assets = if tool.is_asset() {
+        "point KUBEBUILDER_ASSETS at a folder that holds it".to_owned()
+    } else {
+        format!(
+            "KUBEBUILDER_ASSETS can't supply {} (it holds etcd, kube-apiserver, kubectl)",
+            tool.name()
+        )
+    };
+    format!(
+        "{} {} is missing and could not be built. Three ways to supply it: {assets}; or put the program at {}; or let \
+         `testbed tools` build it, which needs Go and its module proxy",
+        tool.name(),
+        module.version,
+        path.display(),
+    )
+}
+
+pub(crate) fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::metadata(path).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+}
+
+pub fn bail_unless_executable(path: &Path, what: &str) -> Result<()> {
+    if !is_executable(path) {
+        bail!("{what}: {} is no program that can be run", path.display());
+    }
+    Ok(())
+}
+
+/// Looks a program up in `PATH` and in the folders of administrators' programs.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/local/go/bin", "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"]
+        .map(PathBuf::from);
+    std::env::split_paths(&path).chain(usual).map(|it| it.join(name)).find(|it| is_executable(it))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_matched_as_a_whole() {
+        let table = [
+            ("Kubernetes v1.36.3\n", "1.36.3", true, "as kubelet says it"),
+            ("Kubernetes v1.36.30\n", "1.36.3", false, "a longer number"),
+            ("Kubernetes v11.36.3\n", "1.36.3", false, "a longer beginning"),
+            (
+                "etcd Version: 3.6.8\nGit SHA: Not provided\nGo Version: go1.26.8\n",
+                "3.6.8",
+                true,
+                "etcd",
+            ),
+            ("kwok version v0.7.0 go1.26.8 (linux/amd64)", "0.7.0", true, "kwok"),
+            ("v0.0.0-master+$Format:%H$", "1.36.3", false, "built without version flags"),
+            ("", "1.36.3", false, "says nothing"),
+        ];
+        for (text, version, fits, because) in table {
+            assert_eq!(says_version(text, version), fits, "{because}");
+        }
+    }
+
+    #[test]
+    fn every_tool_is_built_and_named_once() {
+        let mut names = Tool::ALL.map(Tool::name);
+        names.sort_unstable();
+        assert!(names.windows(2).all(|it| it[0] != it[1]));
+        assert!(Tool::CONTROL_PLANE.iter().all(|it| Tool::ALL.contains(it)));
+    }
+}

@@ -1,0 +1,98 @@
+//! Nothing is left of a testbed, whatever way it ended.
+
+use std::process::Command;
+
+use gastown_testbed::{Options, Testbed};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{processes_of, traces_of, until, with_refusers};
+
+fn send(testbed: &Testbed, signal: Signal) {
+    let pid = i32::try_from(testbed.pid().unwrap()).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+async fn leaves_nothing(options: Options, signal: Signal) {
+    let testbed = Testbed::start(options).await.unwrap();
+    let ready = (*testbed).clone();
+    assert!(
+        processes_of(&ready).len() >= 5,
+        "control plane, janitor and inner process have the folder's name"
+    );
+    send(&testbed, signal);
+    until("everything of a killed testbed to be gone", || traces_of(&ready).is_empty()).await;
+    for replica in &ready.replicas {
+        let path = format!("/proc/{}", replica.pid);
+        until("its operators to be gone", || !std::path::Path::new(&path).exists()).await;
+    }
+    let _ = testbed.stop().await; // reaps it; that it was killed is no news
+}
+
+#[tokio::test]
+async fn kill_9_leaves_nothing() {
+    leaves_nothing(with_refusers(1, false), Signal::KILL).await;
+}
+
+#[tokio::test]
+async fn kill_9_without_namespaces_leaves_nothing() {
+    leaves_nothing(with_refusers(1, true), Signal::KILL).await;
+}
+
+#[tokio::test]
+async fn sigterm_leaves_nothing() {
+    leaves_nothing(with_refusers(1, false), Signal::TERM).await;
+}
+
+#[tokio::test]
+async fn stop_leaves_nothing_and_says_so() {
+    let testbed = Testbed::start(Options::default()).await.unwrap();
+    let ready = (*testbed).clone();
+    testbed.stop().await.unwrap();
+    assert_eq!(traces_of(&ready), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_next_start_sweeps_what_a_killed_janitor_left() {
+    let testbed = Testbed::start(Options::default()).await.unwrap();
+    let ready = (*testbed).clone();
+    let janitor = processes_of(&ready).into_iter().find(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|it| *it == 0).any(|it| it == b"janitor")
+    });
+    kill_process(Pid::from_raw(janitor.unwrap()).unwrap(), Signal::KILL).unwrap();
+    send(&testbed, Signal::KILL);
+    until("its processes to end", || processes_of(&ready).is_empty()).await;
+    let _ = testbed.stop().await;
+    assert!(ready.dir.exists(), "nobody was left to remove it");
+    let next = Testbed::start(Options::default()).await.unwrap();
+    assert_eq!(traces_of(&ready), Vec::<String>::new());
+    next.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn two_at_once_do_not_meet() {
+    let start = || Testbed::start(Options::default());
+    let (one, other) = tokio::join!(start(), start());
+    let (one, other) = (one.unwrap(), other.unwrap());
+    assert_ne!(one.dir, other.dir);
+    assert_ne!(one.server().unwrap(), other.server().unwrap());
+    for testbed in [&one, &other] {
+        let client = testbed.client("visitor").await.unwrap();
+        client.apiserver_version().await.unwrap();
+    }
+    one.stop().await.unwrap();
+    other.client("visitor").await.unwrap().apiserver_version().await.unwrap();
+    other.stop().await.unwrap();
+}
+
+#[test]
+fn exec_passes_the_exit_code_on() {
+    let testbed = env!("CARGO_BIN_EXE_testbed");
+    let script = "kubectl get namespace default -o name && test -n \"$GASTOWN_TESTBED\" && exit 7";
+    let done = Command::new(testbed)
+        .args(["exec", "--replicas", "0", "--", "sh", "-c", script])
+        .output()
+        .unwrap();
+    assert_eq!(done.status.code(), Some(7), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), "namespace/default");
+}

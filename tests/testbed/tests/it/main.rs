@@ -1,0 +1,12 @@
+//! The testbed, tested on itself: real control planes, real kills.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "tests talk to the API server"
+)]
+
+mod cleanup;
+mod operators;
+mod support;

@@ -1,0 +1,69 @@
+//! What the tests share: waiting for the end of things that nobody reports, and the stand-in for an operator.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use gastown_testbed::{Node, Options, Ready};
+
+/// Waits until something is so; fails, naming it, after half a minute.
+pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !so() {
+        assert!(Instant::now() < deadline, "waited 30 s for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The example that stands in for an operator; Cargo builds it with the tests.
+pub fn refuser() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    own.ancestors().nth(2).unwrap().join("examples/refuser")
+}
+
+/// Where the stand-in's CRD and webhook are.
+pub fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+pub fn with_refusers(replicas: u32, plain: bool) -> Options {
+    Options {
+        node: Node::None,
+        replicas,
+        operator: Some(refuser()),
+        manifests: Some(fixtures()),
+        plain,
+        ..Options::default()
+    }
+}
+
+/// Pids of all processes that have a testbed's folder in their command line.
+pub fn processes_of(ready: &Ready) -> Vec<i32> {
+    let folder = ready.dir.to_string_lossy().into_owned();
+    let pids = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter_map(|it| it.file_name().to_str().and_then(|it| it.parse().ok()));
+    pids.filter(|pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&folder)
+    })
+    .collect()
+}
+
+/// Everything outside its folder that a testbed makes on the host.
+pub fn traces_of(ready: &Ready) -> Vec<String> {
+    let name = ready.dir.file_name().unwrap().to_str().unwrap();
+    let id = name.strip_prefix("gastown-testbed-").unwrap();
+    let mut traces: Vec<String> =
+        processes_of(ready).iter().map(|it| format!("process {it}")).collect();
+    let link = format!("/sys/class/net/gtb{id}");
+    traces.extend(Path::new(&link).exists().then_some(link));
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    traces.extend(mounts.lines().filter(|it| it.contains(name)).map(str::to_owned));
+    for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+        let group = hierarchy.path().join(name);
+        traces.extend(group.exists().then(|| group.display().to_string()));
+    }
+    traces.extend(ready.dir.exists().then(|| ready.dir.display().to_string()));
+    traces
+}
