@@ -11,13 +11,15 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use futures::future::{pending, select_all};
-use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::core;
 use kube::{Api, Client};
 use tokio::{process::Child, sync::mpsc, time::timeout};
 
 use crate::{
+    Node,
     control_plane::ControlPlane,
-    kubeconfig, link,
+    kubeconfig, link, node,
+    pki::MASTERS,
     plan::{Event, Plan},
     process::{Program, Roll, log_tail},
 };
@@ -80,8 +82,27 @@ async fn start(folder: &Path, plan: &Plan, fleet: &mut Fleet) -> Result<Event> {
     fleet.until("kube-apiserver to be ready", || is_ready(&client)).await?;
     fleet.start(&plane.controller_manager(plan)?)?;
     fleet.start(&plane.scheduler(plan)?)?;
+    let mut scripts = false;
+    match plan.node {
+        Node::None => {}
+        Node::Kwok => {
+            let kubeconfig = plane.kubeconfig("kwok", Some(MASTERS))?;
+            fleet.start(&node::kwok::program(folder, plan, &kubeconfig)?)?;
+            node::kwok::create_node(&client).await?;
+            fleet.until("the node to be ready", || is_node_ready(&client)).await?;
+            scripts = node::kwok::copy_scripts(&client).await?;
+        }
+        Node::Real => {}
+    }
     // Without it the API server refuses every pod.
     fleet.until("ServiceAccount default to be made", || has_service_account(&client)).await?;
+    if scripts {
+        fleet
+            .until("pods to get their Namespace's script", || {
+                node::kwok::scripts_are_copied(&client)
+            })
+            .await?;
+    }
     Ok(Event::Ready { git: None })
 }
 
@@ -90,8 +111,21 @@ async fn is_ready(client: &Client) -> bool {
     client.request_text(request).await.is_ok()
 }
 
+/// Ready, and open for pods: the taint of an unready node goes a moment after.
+async fn is_node_ready(client: &Client) -> bool {
+    let Ok(node) = Api::<core::v1::Node>::all(client.clone()).get(node::NAME).await else {
+        return false;
+    };
+    let conditions = node.status.and_then(|it| it.conditions).unwrap_or_default();
+    let ready = conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True");
+    ready && node.spec.and_then(|it| it.taints).unwrap_or_default().is_empty()
+}
+
 async fn has_service_account(client: &Client) -> bool {
-    Api::<ServiceAccount>::namespaced(client.clone(), "default").get("default").await.is_ok()
+    Api::<core::v1::ServiceAccount>::namespaced(client.clone(), "default")
+        .get("default")
+        .await
+        .is_ok()
 }
 
 /// What was started, and has to stay up.

@@ -21,6 +21,7 @@ mod launch;
 mod link;
 pub mod manifests;
 mod net;
+pub mod node;
 mod operator;
 pub mod outer;
 mod pki;

@@ -171,7 +171,7 @@ pub fn manager() -> PatchParams {
 }
 
 /// Server-side apply of one object of any kind.
-async fn apply(client: &Client, document: &Value) -> Result<()> {
+pub async fn apply(client: &Client, document: &Value) -> Result<()> {
     let name = name_of(document)?;
     let types: TypeMeta =
         serde_json::from_value(document.clone()).with_context(|| format!("{name} has no kind"))?;

@@ -1,7 +1,7 @@
 //! A testbed as tests hold it: a program that runs beside them and ends with them.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     io::{BufRead as _, BufReader},
     ops::Deref,
     path::PathBuf,
@@ -11,7 +11,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use kube::Client;
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::{Api, Client, api::PostParams, runtime::wait::await_condition};
+use serde_json::json;
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -134,6 +136,26 @@ impl Testbed {
     pub async fn install_crds(&self) -> Result<()> {
         let client = self.client("admin").await?;
         manifests::apply_crds(&client, &manifests::project(None)?.join("crds"), None).await
+    }
+
+    /// Makes a namespace, with these annotations, and waits until pods can be made in it.
+    pub async fn make_namespace(&self, name: &str, annotations: &[(&str, &str)]) -> Result<()> {
+        let client = self.client("admin").await?;
+        let annotations: BTreeMap<_, _> = annotations.iter().copied().collect();
+        let namespace = json!({ "metadata": { "name": name, "annotations": annotations } });
+        let namespace =
+            serde_json::from_value(namespace).context("failed to describe a namespace")?;
+        let made =
+            Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await;
+        made.with_context(|| format!("failed to make namespace {name}"))?;
+        let accounts = Api::<ServiceAccount>::namespaced(client, name);
+        let made = await_condition(accounts, "default", |it: Option<&ServiceAccount>| it.is_some());
+        let made = tokio::time::timeout(PATIENCE, made).await;
+        made.with_context(|| {
+            format!("waited {} s for ServiceAccount default of {name}", PATIENCE.as_secs())
+        })?
+        .map(drop)
+        .with_context(|| format!("failed to wait for ServiceAccount default of {name}"))
     }
 
     /// Every request answered so far. Waits until the log has caught up with what was asked before this call.

@@ -8,5 +8,6 @@
 )]
 
 mod cleanup;
+mod kwok;
 mod operators;
 mod support;
