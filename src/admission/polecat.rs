@@ -6,13 +6,17 @@ use super::{Verdict, stamp, warning};
 use crate::domain::names;
 
 /// Stamps the labels that controllers and people select by, and warns of what is accepted without effect. `object` is
-/// the whole v1alpha1 object as sent; `name` is the request's, which is there even where `generateName` made it.
+/// the whole v1alpha1 object as sent; `name` is empty where `generateName` is still to make it: then that one label
+/// waits for the next update.
 pub fn admit(object: &Value, name: &str) -> Verdict {
     let spec = object.get("spec");
     let text = |field: &str| spec.and_then(|it| it.get(field)).and_then(Value::as_str);
     let (rig, bead) = (text("rig").unwrap_or_default(), text("beadID"));
     let mut changed = object.clone();
-    stamp(&mut changed, "labels", names::labels(name, rig, bead));
+    let labels = names::labels(name, rig, bead)
+        .into_iter()
+        .filter(|(key, _)| !name.is_empty() || key != names::POLECAT_LABEL);
+    stamp(&mut changed, "labels", labels);
     let truths = names::truths(name, rig, bead);
     if !truths.is_empty() {
         stamp(&mut changed, "annotations", truths);

@@ -43,6 +43,7 @@ pub struct Meters {
     pub panics: Family<Controller, Counter>,
     pub duration: Family<Controller, Histogram, fn() -> Histogram>,
     pub queue_wait: Family<Controller, Histogram, fn() -> Histogram>,
+    pub behind_others: Family<Controller, Histogram, fn() -> Histogram>,
     pub queue_depth: Family<Controller, Gauge>,
     pub undecodable: Family<Controller, Counter>,
     pub watch_faults: Family<Controller, Counter>,
@@ -61,6 +62,7 @@ impl Default for Meters {
             panics: Family::default(),
             duration: Family::new_with_constructor(seconds),
             queue_wait: Family::new_with_constructor(seconds),
+            behind_others: Family::new_with_constructor(seconds),
             queue_depth: Family::default(),
             undecodable: Family::default(),
             watch_faults: Family::default(),
@@ -83,6 +85,7 @@ impl Meters {
             panics,
             duration,
             queue_wait,
+            behind_others,
             queue_depth,
             undecodable,
             watch_faults,
@@ -105,6 +108,9 @@ impl Meters {
             "Seconds an object waits in the queue",
             queue_wait,
         );
+        let help =
+            "Seconds the first object of a namespace waits for its turn behind other namespaces";
+        registry.register("gastown_queue_turn_seconds", help, behind_others);
         registry.register("workqueue_depth", "Objects in the queue", queue_depth);
         registry.register(
             "gastown_undecodable_objects",

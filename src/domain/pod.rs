@@ -105,6 +105,8 @@ struct Parts<'a> {
     agent_env: Vec<EnvVar>,
     work_branch: String,
     deadline: i64,
+    /// What `telemetry` may take: the reserve, less ten seconds for the verdict to be written and read.
+    push_seconds: u64,
     git_image: String,
     agent_image: String,
     telemetry_image: String,
@@ -127,6 +129,7 @@ impl<'a> Parts<'a> {
             agent_env: env::agent(&spec.agent)?,
             work_branch,
             deadline: spec.limits.active_deadline_seconds,
+            push_seconds: settings.push_reserve.as_secs().saturating_sub(10),
             git_image,
             agent_image,
             telemetry_image,
@@ -208,8 +211,9 @@ impl<'a> Parts<'a> {
     fn telemetry(&self) -> Container {
         let spec = &self.polecat.spec;
         let mut variables = self.git_env(&layout::TELEMETRY_HOME);
-        let task = names::sha256(spec.task.as_deref().unwrap_or_default());
-        variables.push(env::value(var::TASK_SHA256, &task));
+        // For the verdict, which holds the task's hash.
+        variables.push(env::value(var::TASK_DESCRIPTION, spec.task.as_deref().unwrap_or_default()));
+        variables.push(env::value(var::PUSH_SECONDS, &self.push_seconds.to_string()));
         variables.push(env::value(
             "POLECAT_NAME",
             self.polecat.metadata.name.as_deref().unwrap_or_default(),

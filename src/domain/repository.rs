@@ -152,13 +152,12 @@ impl FromStr for RepositoryUrl {
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
         printable(text)?;
-        if text.contains("::") && !text.contains("://[") {
-            // `ext::command` and its kin run commands
-            return Err(UrlError::Scheme(text.split("::").next().unwrap_or_default().to_owned()));
-        }
         match text.split_once("://") {
             Some((scheme, rest)) => Self::with_scheme(scheme, rest),
-            None => Self::scp_like(text),
+            None => match text.split_once("::") {
+                Some((helper, _)) => Err(UrlError::Scheme(helper.to_owned())), // `ext::` and its kin run commands
+                None => Self::scp_like(text),
+            },
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::{
     cluster::{Class, Cluster, Managed, cache::Key, meters, watching::Selection},
     domain::{names, plan::Next, pod_brief::PodBrief, polecat, rig},
-    tasks::queue::Queue,
+    tasks::queue::{Queue, Turn},
 };
 
 /// First pause after a failed pass, doubled with each further one.
@@ -131,25 +131,20 @@ impl Running {
                 () = ready => {}
                 () = queue.until_closed() => return,
             }
-            while let Some((key, waited)) = queue.next().await {
+            while let Some(turn) = queue.next().await {
                 tokio::select! {
                     () = cluster.guard.allowed() => {}
                     () = queue.until_closed() => return,
                 }
-                pass::<K>(&cluster, &queue, &pauses, key, waited).await;
+                pass::<K>(&cluster, &queue, &pauses, turn).await;
             }
         });
     }
 }
 
 /// One pass over one object. A panic in it is that pass's failure.
-async fn pass<K: Managed>(
-    cluster: &Cluster,
-    queue: &Queue,
-    pauses: &Pauses,
-    key: Key,
-    waited: Duration,
-) {
+async fn pass<K: Managed>(cluster: &Cluster, queue: &Queue, pauses: &Pauses, turn: Turn) {
+    let Turn { key, waited, behind_others } = turn;
     let controller = meters::Controller { controller: K::CONTROLLER };
     cluster.meters.queue_wait.get_or_create(&controller).observe(waited.as_secs_f64());
     cluster

@@ -22,8 +22,8 @@ pub struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What waits, by namespace, with the moment it was queued.
-    waiting: HashMap<Arc<str>, VecDeque<(Key, Instant)>>,
+    /// What waits, by namespace.
+    waiting: HashMap<Arc<str>, Line>,
     /// Namespaces with something waiting, in the order of their turn.
     turns: VecDeque<Arc<str>>,
     /// Everything in `waiting`.
@@ -34,6 +34,25 @@ struct State {
     later: BinaryHeap<Reverse<(Instant, Key)>>,
     due: HashMap<Key, Instant>,
     closed: bool,
+}
+
+/// What waits in one namespace.
+#[derive(Debug)]
+struct Line {
+    /// Objects, with the moment each was queued.
+    objects: VecDeque<(Key, Instant)>,
+    /// Since when the first of them is the first.
+    first_since: Instant,
+}
+
+/// An object whose turn it is.
+#[derive(Debug)]
+pub struct Turn {
+    pub key: Key,
+    /// Since it was queued.
+    pub waited: Duration,
+    /// Since it was the first of its namespace: what the other namespaces cost it.
+    pub behind_others: Duration,
 }
 
 impl Queue {
@@ -61,8 +80,8 @@ impl Queue {
         self.woken.notify_one();
     }
 
-    /// The next object and how long it waited; `None` once the queue is closed.
-    pub async fn next(&self) -> Option<(Key, Duration)> {
+    /// The next object; `None` once the queue is closed.
+    pub async fn next(&self) -> Option<Turn> {
         loop {
             let woken = self.woken.notified();
             let sleep = {
@@ -74,13 +93,13 @@ impl Queue {
                 }
                 let now = Instant::now();
                 let sleep = state.ripen(now);
-                if let Some((key, since)) = state.take() {
+                if let Some(turn) = state.take(now) {
                     let more = !state.turns.is_empty();
                     drop(state);
                     if more {
                         self.woken.notify_one();
                     }
-                    return Some((key, now.saturating_duration_since(since)));
+                    return Some(turn);
                 }
                 sleep
             };
@@ -147,11 +166,12 @@ impl State {
             return;
         }
         let namespace = key.namespace.clone();
-        let line = self.waiting.entry(namespace.clone()).or_default();
-        if line.is_empty() {
+        let empty = || Line { objects: VecDeque::new(), first_since: now };
+        let line = self.waiting.entry(namespace.clone()).or_insert_with(empty);
+        if line.objects.is_empty() {
             self.turns.push_back(namespace);
         }
-        line.push_back((key, now));
+        line.objects.push_back((key, now));
     }
 
     /// Moves what is due into the queue; returns how long until the next is.
@@ -171,18 +191,20 @@ impl State {
     }
 
     /// Takes the next of the namespace whose turn it is.
-    fn take(&mut self) -> Option<(Key, Instant)> {
+    fn take(&mut self, now: Instant) -> Option<Turn> {
         let namespace = self.turns.pop_front()?;
         let line = self.waiting.get_mut(&namespace)?;
-        let next = line.pop_front()?;
-        if line.is_empty() {
+        let (key, since) = line.objects.pop_front()?;
+        let behind_others = now.saturating_duration_since(line.first_since);
+        line.first_since = now;
+        if line.objects.is_empty() {
             self.waiting.remove(&namespace);
         } else {
             self.turns.push_back(namespace);
         }
-        self.queued.remove(&next.0);
-        self.active.insert(next.0.clone(), false);
-        Some(next)
+        self.queued.remove(&key);
+        self.active.insert(key.clone(), false);
+        Some(Turn { key, waited: now.saturating_duration_since(since), behind_others })
     }
 }
 
@@ -191,7 +213,7 @@ mod tests {
     use super::*;
 
     async fn next(queue: &Queue) -> Key {
-        queue.next().await.unwrap().0
+        queue.next().await.unwrap().key
     }
 
     #[tokio::test]
@@ -239,6 +261,6 @@ mod tests {
             async move { queue.next().await }
         });
         queue.close();
-        assert_eq!(worker.await.unwrap(), None);
+        assert!(worker.await.unwrap().is_none());
     }
 }

@@ -67,7 +67,9 @@ pub fn unrunnable(brief: &Brief, now: Timestamp, cause: &Cause) -> PolecatStatus
 /// No pod can be built from the spec: no attempt is begun.
 pub fn unbuildable(brief: &Brief, now: Timestamp, cause: &Cause) -> PolecatStatus {
     let mut status = brief.status.clone();
-    status.phase = Phase::Stuck;
+    // An image that the operator was not given is nothing the Polecat can mend: it waits.
+    let waits = matches!(cause.reason.as_str(), "AgentImageNotSet" | "RunnerImageNotSet");
+    status.phase = if waits { Phase::Idle } else { Phase::Stuck };
     (status.pod_name, status.pod_active) = (None, None);
     failed(&mut status, brief, now, cause);
     status
