@@ -147,6 +147,7 @@ async fn pass<K: Managed>(cluster: &Cluster, queue: &Queue, pauses: &Pauses, tur
     let Turn { key, waited, behind_others } = turn;
     let controller = meters::Controller { controller: K::CONTROLLER };
     cluster.meters.queue_wait.get_or_create(&controller).observe(waited.as_secs_f64());
+    cluster.meters.behind_others.get_or_create(&controller).observe(behind_others.as_secs_f64());
     cluster
         .meters
         .queue_depth
