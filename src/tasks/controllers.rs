@@ -28,6 +28,8 @@ pub struct Scope {
     pub namespaces: Vec<String>,
     /// Passes at a time, for each kind.
     pub concurrency: usize,
+    /// A pass over an object of this name panics: only ever asked for by a test.
+    pub panic_on: Option<Arc<str>>,
 }
 
 /// Controllers at work.
@@ -59,13 +61,23 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
     let count = selections.len();
     for _ in 0..scope.concurrency.max(1) {
         let ready = cluster.clone();
-        running.work::<polecat::Brief>(cluster, polecats.clone(), async move {
-            ready.caches.polecats.ready(count).await;
-            ready.caches.pods.ready(count).await;
-        });
+        running.work::<polecat::Brief>(
+            cluster,
+            polecats.clone(),
+            scope.panic_on.clone(),
+            async move {
+                ready.caches.polecats.ready(count).await;
+                ready.caches.pods.ready(count).await;
+            },
+        );
     }
     let ready = cluster.clone();
-    running.work::<rig::Brief>(cluster, rigs, async move { ready.caches.rigs.ready(1).await });
+    running.work::<rig::Brief>(
+        cluster,
+        rigs,
+        None,
+        async move { ready.caches.rigs.ready(1).await },
+    );
     running
 }
 
@@ -123,6 +135,7 @@ impl Running {
         &mut self,
         cluster: &Cluster,
         queue: Arc<Queue>,
+        panic_on: Option<Arc<str>>,
         ready: impl Future<Output = ()> + Send + 'static,
     ) {
         let (cluster, pauses) = (cluster.clone(), self.pauses.clone());
@@ -136,14 +149,20 @@ impl Running {
                     () = cluster.guard.allowed() => {}
                     () = queue.until_closed() => return,
                 }
-                pass::<K>(&cluster, &queue, &pauses, turn).await;
+                pass::<K>(&cluster, &queue, &pauses, &panic_on, turn).await;
             }
         });
     }
 }
 
 /// One pass over one object. A panic in it is that pass's failure.
-async fn pass<K: Managed>(cluster: &Cluster, queue: &Queue, pauses: &Pauses, turn: Turn) {
+async fn pass<K: Managed>(
+    cluster: &Cluster,
+    queue: &Queue,
+    pauses: &Pauses,
+    panic_on: &Option<Arc<str>>,
+    turn: Turn,
+) {
     let Turn { key, waited, behind_others } = turn;
     let controller = meters::Controller { controller: K::CONTROLLER };
     cluster.meters.queue_wait.get_or_create(&controller).observe(waited.as_secs_f64());
@@ -154,7 +173,13 @@ async fn pass<K: Managed>(cluster: &Cluster, queue: &Queue, pauses: &Pauses, tur
         .get_or_create(&controller)
         .set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
     let begun = Instant::now();
-    let answer = AssertUnwindSafe(cluster.reconcile::<K>(&key)).catch_unwind().await;
+    let looked = async {
+        if panic_on.as_ref() == Some(&key.name) {
+            std::panic::panic_any("asked for by --test-faults");
+        }
+        cluster.reconcile::<K>(&key).await
+    };
+    let answer = AssertUnwindSafe(looked).catch_unwind().await;
     cluster.meters.duration.get_or_create(&controller).observe(begun.elapsed().as_secs_f64());
     let (result, next) = match answer {
         Ok(Ok(next)) => {

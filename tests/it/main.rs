@@ -2,3 +2,7 @@
 
 mod architecture;
 mod generated;
+mod polecats;
+mod preconditions;
+mod process;
+mod world;
