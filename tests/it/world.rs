@@ -2,13 +2,21 @@
 
 use std::{fmt::Debug, path::PathBuf, time::Duration};
 
+use futures::StreamExt as _;
 use gastown::api::v1alpha1::Polecat;
-use gastown_testbed::{Node, Operator, OperatorOptions, Testbed, audit::Event};
-use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
+use gastown_testbed::{Node, Operator, OperatorOptions, Testbed, audit};
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    core::v1::{Event, Pod},
+};
 use kube::{
     Api, Client, Resource,
     api::{Patch, PatchParams, PostParams},
-    runtime::wait::{Condition, await_condition},
+    runtime::{
+        WatchStreamExt as _,
+        wait::{Condition, await_condition},
+        watcher,
+    },
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -112,8 +120,18 @@ impl World {
         until(&self.polecats(), name, what, move |it: &Polecat| condition(it, type_) == want).await
     }
 
+    /// Waits, by watch, until there is an Event about a Polecat with this reason.
+    pub async fn event(&self, name: &str, reason: &str) {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let about =
+            format!("involvedObject.kind=Polecat,involvedObject.name={name},reason={reason}");
+        let stream = watcher(events, watcher::Config::default().fields(&about)).applied_objects();
+        let found = tokio::time::timeout(PATIENCE, std::pin::pin!(stream).next()).await;
+        assert!(matches!(found, Ok(Some(Ok(_)))), "{name}: no Event {reason}: {found:?}");
+    }
+
     /// What users of this name have asked of the API server.
-    pub async fn requests_of(&self, user: &str) -> Vec<Event> {
+    pub async fn requests_of(&self, user: &str) -> Vec<audit::Event> {
         let all = self.bed.audit_events().await.unwrap();
         all.into_iter().filter(|it| it.user == user).collect()
     }
