@@ -55,7 +55,7 @@ impl<'a> Handover<'a> {
             Ok(Some(commit)) => log::say(&format!("Handed over commit {commit}")),
             Ok(None) => log::say("The agent committed nothing"),
             Err(problem) => {
-                log::say(&format!("Failed to hand over, commits may be lost: {problem}"))
+                log::say(&format!("Failed to hand over, commits may be lost: {problem}"));
             }
         }
         let path = self.paths.at(layout::ENDED);
@@ -66,7 +66,7 @@ impl<'a> Handover<'a> {
     }
 
     /// Writes the bundle, complete or not at all. Nothing where there is no commit after the base.
-    async fn bundle(&self) -> Result<Option<String>, Problem> {
+    pub async fn bundle(&self) -> Result<Option<String>, Problem> {
         let Some(commit) = self.head().await? else { return Ok(None) };
         self.must("name the commit", &["update-ref", "--no-deref", HANDED_OVER, &commit]).await?;
         let bundle = self.paths.at(layout::BUNDLE);
@@ -78,6 +78,7 @@ impl<'a> Handover<'a> {
         }
         self.ask_for("make the bundle", &arguments, BUNDLING).await?;
         std::fs::rename(&beside, &bundle).map_err(|it| Problem::volume("rename", &beside, &it))?;
+        self.must("forget the name", &["update-ref", "--no-deref", "-d", HANDED_OVER]).await?;
         Ok(Some(commit))
     }
 
@@ -106,10 +107,7 @@ impl<'a> Handover<'a> {
 
     async fn commit(&self, name: &str) -> Result<Option<String>, Problem> {
         let name = format!("{name}^{{commit}}");
-        let output = self
-            .git
-            .run(&["rev-parse", "--verify", "--quiet", "--end-of-options", &name], QUESTION)
-            .await?;
+        let output = self.git.run(&["rev-parse", "--verify", "--quiet", &name], QUESTION).await?;
         if output.timed_out || output.stderr.contains("fatal:") {
             return Err(self.failed("read the agent's branches", &output));
         }

@@ -4,8 +4,9 @@
 use std::{
     ffi::OsStr,
     fs,
-    io::{BufRead, BufReader, Read},
-    os::unix::fs::symlink,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
@@ -203,6 +204,21 @@ impl Pod {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
+    /// A program for the test's own `bin` folder.
+    pub fn program(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path("bin").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    /// A hook of the remote.
+    pub fn remote_hook(&self, name: &str, script: &str) {
+        let program = self.program(name, &format!("#!/bin/sh\n{script}\n"));
+        fs::rename(program, self.remote().join("hooks").join(name)).unwrap();
+    }
+
     /// The commit of a branch of the remote.
     pub fn head(&self, branch: &str) -> Option<String> {
         let name = format!("refs/heads/{branch}");
@@ -218,6 +234,16 @@ impl Pod {
     pub fn log(&self, branch: &str, format: &str) -> String {
         git(&self.remote(), &["log", &format!("--format={format}"), branch])
     }
+}
+
+/// What the metrics page on a port holds.
+pub fn metrics(port: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: pod\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    text
 }
 
 /// Runs git for a test, with an identity, in a folder.
