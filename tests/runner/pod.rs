@@ -20,6 +20,8 @@ use gastown::domain::{
 };
 use tempfile::TempDir;
 
+/// A user id as a platform gives it: nobody has heard of it.
+pub const ANY_UID: &str = "1000650000";
 /// The longest that anything here may take before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const RUNNER: &str = env!("CARGO_BIN_EXE_gt-runner");
@@ -143,18 +145,57 @@ impl Pod {
 
     /// The command for one part.
     pub fn command(&self, container: &str, arguments: &[&str]) -> Command {
-        self.command_by(&[], container, arguments)
+        self.command_by(&[RUNNER], container, arguments)
     }
 
-    /// The same below another program, such as `unshare`.
+    /// The same by other words than the runner's path, such as those of `unshare` before it.
     pub fn command_by(&self, words: &[&str], container: &str, arguments: &[&str]) -> Command {
-        let all: Vec<&str> = words.iter().copied().chain([RUNNER]).collect();
-        let (program, first) = all.split_first().unwrap();
+        let (program, first) = words.split_first().unwrap();
         let mut command = Command::new(program);
         command.args(first).arg("--root").arg(self.path(container)).args(arguments);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// A copy of the runner in the pod's own folder, where every user may run it.
+    pub fn own_runner(&self) -> String {
+        let path = self.path("gt-runner");
+        fs::copy(RUNNER, &path).unwrap();
+        path.display().to_string()
+    }
+
+    /// Gives everything that the containers mount to a user, and answers with the words that run the runner as it.
+    pub fn owned_by(&self, uid: &str) -> Vec<String> {
+        let runner = self.own_runner();
+        fs::set_permissions(self.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        for part in ["volumes", layout::GIT_INIT, layout::CLAUDE, layout::TELEMETRY] {
+            let mut chown = Command::new("chown");
+            let status = chown.arg("-R").arg(format!("{uid}:{uid}")).arg(self.path(part)).status();
+            assert!(status.unwrap().success());
+        }
+        let words = ["setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", &runner];
+        words.map(str::to_owned).to_vec()
+    }
+
+    /// A whole run by those words.
+    pub fn run_by(&self, words: &[String], script: &str) -> Verdict {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let run = |container: &str, arguments: &[&str]| {
+            Process::start(self.command_by(&words, container, arguments))
+        };
+        run(layout::GIT_INIT, &["git-init"]).end().succeeded();
+        let telemetry = run(layout::TELEMETRY, &["telemetry", "--metrics-port", "0"]);
+        run(layout::CLAUDE, &["claude", "--", "sh", "-c", script]).end().succeeded();
+        telemetry.end().succeeded();
+        self.verdict()
+    }
+
+    /// Searches every file that the agent's container mounts.
+    pub fn agent_never_sees(&self, canary: &[u8]) {
+        for mount in AGENT.1 {
+            search(&self.volume(*mount), canary);
+        }
     }
 
     pub fn git_init(&self) -> Ended {
@@ -244,6 +285,18 @@ pub fn metrics(port: &str) -> String {
     stream.read_to_string(&mut text).unwrap();
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
     text
+}
+
+fn search(folder: &Path, canary: &[u8]) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let (kind, path) = (entry.file_type().unwrap(), entry.path());
+        if kind.is_dir() {
+            search(&path, canary);
+        } else if kind.is_file() {
+            let found = fs::read(&path).unwrap().windows(canary.len()).any(|it| it == canary);
+            assert!(!found, "a credential is in {}", path.display());
+        }
+    }
 }
 
 /// Runs git for a test, with an identity, in a folder.
@@ -378,11 +431,20 @@ pub fn has(program: impl AsRef<OsStr>) -> bool {
         || std::env::split_paths(&places).any(|it| it.join(program).is_file())
 }
 
+/// Whether the test may become another user.
+pub fn may_change_user(test: &str) -> bool {
+    let may = rustix::process::getuid().is_root() && has("setpriv");
+    if !may {
+        skip(test, "root", "only root may become another user");
+    }
+    may
+}
+
 /// Says that a test is skipped; fails instead where `GASTOWN_REQUIRE` names the reason.
 pub fn skip(test: &str, needs: &str, reason: &str) {
-    let required = std::env::var("GASTOWN_REQUIRE").unwrap_or_default();
+    let required = std::env::var_os("GASTOWN_REQUIRE").and_then(|it| it.into_string().ok());
     assert!(
-        !required.split(',').any(|it| it == needs),
+        !required.is_some_and(|it| it.split(',').any(|it| it == needs)),
         "{test} needs {needs}, which is required here: {reason}"
     );
     println!("SKIP {test}: {reason}");
