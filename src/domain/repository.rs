@@ -264,6 +264,7 @@ impl BranchName {
 
     /// The branch that keeps commits which `self` did not take: `<branch>-<first 8 characters of the uid>`, and from
     /// the second try on with the attempt's number.
+    #[must_use]
     pub fn kept(&self, uid: &str, attempt: Option<u32>) -> Self {
         let short: String = uid.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
         let number = attempt.map(|it| format!("-{it}")).unwrap_or_default();

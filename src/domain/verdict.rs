@@ -116,6 +116,7 @@ impl Verdict {
 
 impl Ended {
     /// The same with every text cut and every number finite.
+    #[must_use]
     pub fn fit(&self) -> Self {
         let Self { exit_code, stopped, seconds: ran, tokens, handover } = self;
         let word = |it: &Option<String>| it.as_deref().map(|it| untrusted::fit(it, MAX_WORD));

@@ -13,6 +13,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use super::{
     activity::Activity,
     args::Claude,
+    checkpoint::Checkpoints,
     files,
     handover::{self, Handover},
     last_words, leftovers,
@@ -77,7 +78,9 @@ async fn run(paths: &Paths, arguments: Claude) -> Result<End, (Problem, u8)> {
     let program = command.get_program().to_owned();
     log::say(&format!("Starting {}", program.display()));
     let running = supervise::start(command, &activity).map_err(|it| not_started(&program, &it))?;
-    let mut end = running.supervise(told, limits, &activity).await;
+    let every = Duration::from_secs(arguments.checkpoint_seconds);
+    let mut checkpoints = Checkpoints::new(paths, &start, every);
+    let mut end = running.supervise(told, limits, &activity, || checkpoints.look()).await;
     if !leftovers::end() {
         log::say("Some processes that the agent left can't be killed");
     }
@@ -91,7 +94,7 @@ async fn run(paths: &Paths, arguments: Claude) -> Result<End, (Problem, u8)> {
         end.ran.as_secs_f64()
     ));
     let handover = Handover::new(paths, &start);
-    handover.make(report(end, running.last_line())).await;
+    handover.make(report(end, running.last_line().as_deref())).await;
     if end.stopped != Some(Stop::Terminated) {
         handover.say_what_is_uncommitted().await;
     }
@@ -99,12 +102,12 @@ async fn run(paths: &Paths, arguments: Claude) -> Result<End, (Problem, u8)> {
     Ok(end)
 }
 
-fn report(end: End, last_line: Option<String>) -> Ended {
+fn report(end: End, last_line: Option<&str>) -> Ended {
     Ended {
         exit_code: end.code,
         stopped: end.stopped.map(|it| it.word().to_owned()),
         seconds: end.ran.as_secs_f64(),
-        tokens: last_line.as_deref().and_then(tokens::reported),
+        tokens: last_line.and_then(tokens::reported),
         handover: None,
     }
 }
@@ -121,17 +124,14 @@ fn command(paths: &Paths, settings: &Settings, words: Vec<OsString>) -> Result<C
     let folder = paths.at(layout::REPOSITORY);
     fs::metadata(&folder).map_err(|it| Problem::volume("enter", &folder, &it))?;
     let mut words = words.into_iter();
-    let mut command = match words.next() {
-        Some(program) => {
-            let mut command = Command::new(program);
-            command.args(words);
-            command
-        }
-        None => {
-            let mut command = Command::new("claude");
-            command.args(["-p", "--dangerously-skip-permissions"]).arg(prompt(settings));
-            command
-        }
+    let mut command = if let Some(program) = words.next() {
+        let mut command = Command::new(program);
+        command.args(words);
+        command
+    } else {
+        let mut command = Command::new("claude");
+        command.args(["-p", "--dangerously-skip-permissions"]).arg(prompt(settings));
+        command
     };
     command.current_dir(&folder).env("HOME", paths.home()).env("PWD", &folder);
     Ok(command)

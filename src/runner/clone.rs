@@ -17,7 +17,7 @@ use super::{
     last_words, log,
     paths::Paths,
     problem::Problem,
-    remote::{self, Base, Head},
+    remote::{self, Head, Origin},
     settings::Settings,
     tools::{self, Start},
 };
@@ -72,10 +72,10 @@ async fn clone(paths: &Paths, until: Instant) -> Result<(), Problem> {
     let bare = paths.at(layout::BARE);
     let git = access.git(&bare, paths);
     log::say(&format!("Reading the branches of {}", access.repository));
-    let base = remote::base(&access, &git, &branch, &work, until).await?;
-    let from = if base.continued { "continuing" } else { "starting from" };
-    log::say(&format!("Cloning: {from} {} at {}", base.head.branch, base.head.commit));
-    let head = fetch(&access, &git, &bare, &base, until).await?;
+    let origin = remote::origin(&access, &git, &branch, &work, until).await?;
+    let from = if origin.continued { "continuing" } else { "starting from" };
+    log::say(&format!("Cloning: {from} {} at {}", origin.head.branch, origin.head.commit));
+    let head = fetch(&access, &git, &bare, &origin, until).await?;
     let local = Local { git: Git::new(&bare, &paths.home()), access: &access };
     local.refuse_submodules(&head.commit).await?;
     local.refuse_lfs(&head.commit).await?;
@@ -92,10 +92,10 @@ async fn fetch(
     access: &Access,
     git: &Git,
     bare: &str,
-    base: &Base,
+    origin: &Origin,
     until: Instant,
 ) -> Result<Head, Problem> {
-    let Base { head, .. } = base;
+    let Origin { head, .. } = origin;
     files::remove(bare).map_err(|it| Problem::volume("clear", bare, &it))?;
     let format =
         format!("--object-format={}", if head.commit.len() == 64 { "sha256" } else { "sha1" });

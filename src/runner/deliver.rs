@@ -41,10 +41,13 @@ pub struct Delivery<'a> {
 
 /// A verdict of which only the task is known.
 pub fn draft(settings: Option<&Settings>) -> Verdict {
-    let hash = |it: &Settings| {
-        digest(&SHA256, it.task.as_bytes()).as_ref().iter().map(|it| format!("{it:02x}")).collect()
-    };
-    Verdict { v: 1, task_sha256: settings.map(hash), ..Verdict::default() }
+    let task_sha256 = settings.map(|it| hex(digest(&SHA256, it.task.as_bytes()).as_ref()));
+    Verdict { v: 1, task_sha256, ..Verdict::default() }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |it: u8| char::from_digit(u32::from(it), 16).unwrap_or_default();
+    bytes.iter().flat_map(|it| [digit(it >> 4), digit(it & 15)]).collect()
 }
 
 impl Delivery<'_> {
@@ -165,9 +168,9 @@ impl Push<'_> {
                     self.delivery.conclude(false, reason, message);
                     return;
                 }
-                Outcome::Rejected(it) => said = head(&it, MAX_QUOTE / 2).to_owned(),
+                Outcome::Rejected(it) => head(&it, MAX_QUOTE / 2).clone_into(&mut said),
                 Outcome::Failed(problem) => {
-                    said = head(&problem.message, MAX_QUOTE / 2).to_owned();
+                    head(&problem.message, MAX_QUOTE / 2).clone_into(&mut said);
                     break;
                 }
             }

@@ -80,16 +80,11 @@ pub fn problem(
     scrubber: &Scrubber,
 ) -> Problem {
     let said = quote(&output.stderr, scrubber);
-    match recognise(&output.stderr) {
-        Some((reason, advice)) => {
-            Problem::new(reason, format!("failed to {doing}: {advice}; git said: {said}"))
-        }
-        None => {
-            let message =
-                format!("failed to {doing}: git said: {said}; the container's log has more");
-            Problem::new(otherwise, message)
-        }
+    if let Some((reason, advice)) = recognise(&output.stderr) {
+        return Problem::new(reason, format!("failed to {doing}: {advice}; git said: {said}"));
     }
+    let message = format!("failed to {doing}: git said: {said}; the container's log has more");
+    Problem::new(otherwise, message)
 }
 
 fn recognise(stderr: &str) -> Option<(&'static str, &'static str)> {

@@ -13,6 +13,9 @@ use crate::domain::verdict::reason;
 const MAX_STDOUT: usize = 4 * 1024 * 1024;
 const MAX_STDERR: usize = 32 * 1024;
 
+/// What git may ask of memory at once: an object that was made to burst it fails instead.
+const MAX_ALLOCATION: &str = "96m";
+
 /// What git may not do, whatever a repository asks for.
 const HARDENED: [&str; 29] = [
     "core.hooksPath=/dev/null",
@@ -43,7 +46,7 @@ const HARDENED: [&str; 29] = [
     "safe.directory=*", // the volumes may belong to another user of the pod; what we run there is only this
     "init.templateDir=",
     "diff.external=",
-    "pack.writeBitmaps=false",
+    "core.bigFileThreshold=8m", // larger files are streamed, never held in memory or made deltas of
 ];
 
 /// The variables that git may inherit: where programs are, and how the cluster reaches the world.
@@ -102,6 +105,7 @@ impl Git {
             ("GIT_NO_REPLACE_OBJECTS", "1"),
             ("GIT_NO_LAZY_FETCH", "1"),
             ("GIT_OPTIONAL_LOCKS", "0"),
+            ("GIT_ALLOC_LIMIT", MAX_ALLOCATION),
         ];
         Self {
             environment: ours

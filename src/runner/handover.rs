@@ -23,6 +23,9 @@ pub const HANDED_OVER: &str = "refs/gastown/handover";
 const QUESTION: Duration = Duration::from_secs(5);
 const BUNDLING: Duration = Duration::from_secs(90);
 
+/// With more filters in its configuration a repository is not asked for uncommitted changes.
+const MAX_FILTERS: usize = 100;
+
 /// The agent's repository after its end.
 pub struct Handover<'a> {
     paths: &'a Paths,
@@ -55,7 +58,7 @@ impl<'a> Handover<'a> {
             Ok(Some(commit)) => log::say(&format!("Handed over commit {commit}")),
             Ok(None) => log::say("The agent committed nothing"),
             Err(problem) => {
-                log::say(&format!("Failed to hand over, commits may be lost: {problem}"))
+                log::say(&format!("Failed to hand over, commits may be lost: {problem}"));
             }
         }
         let path = self.paths.at(layout::ENDED);
@@ -66,7 +69,7 @@ impl<'a> Handover<'a> {
     }
 
     /// Writes the bundle, complete or not at all. Nothing where there is no commit after the base.
-    async fn bundle(&self) -> Result<Option<String>, Problem> {
+    pub async fn bundle(&self) -> Result<Option<String>, Problem> {
         let Some(commit) = self.head().await? else { return Ok(None) };
         self.must("name the commit", &["update-ref", "--no-deref", HANDED_OVER, &commit]).await?;
         let bundle = self.paths.at(layout::BUNDLE);
@@ -78,6 +81,7 @@ impl<'a> Handover<'a> {
         }
         self.ask_for("make the bundle", &arguments, BUNDLING).await?;
         std::fs::rename(&beside, &bundle).map_err(|it| Problem::volume("rename", &beside, &it))?;
+        self.must("forget the name", &["update-ref", "--no-deref", "-d", HANDED_OVER]).await?;
         Ok(Some(commit))
     }
 
@@ -106,10 +110,7 @@ impl<'a> Handover<'a> {
 
     async fn commit(&self, name: &str) -> Result<Option<String>, Problem> {
         let name = format!("{name}^{{commit}}");
-        let output = self
-            .git
-            .run(&["rev-parse", "--verify", "--quiet", "--end-of-options", &name], QUESTION)
-            .await?;
+        let output = self.git.run(&["rev-parse", "--verify", "--quiet", &name], QUESTION).await?;
         if output.timed_out || output.stderr.contains("fatal:") {
             return Err(self.failed("read the agent's branches", &output));
         }
@@ -127,6 +128,8 @@ impl<'a> Handover<'a> {
 
     /// Says in the log what was left uncommitted: it is never committed for the agent.
     pub async fn say_what_is_uncommitted(&self) {
+        let Ok(Some(without_filters)) = self.without_filters().await else { return };
+        let git = self.git.clone().set(&without_filters);
         let questions: [&[&str]; 3] = [
             &["diff-files", "--name-only", "-z", "--ignore-submodules"],
             &["diff-index", "--cached", "--name-only", "-z", "--ignore-submodules", "HEAD"],
@@ -134,7 +137,7 @@ impl<'a> Handover<'a> {
         ];
         let mut files = 0;
         for question in questions {
-            if let Ok(output) = self.git.run(question, QUESTION).await {
+            if let Ok(output) = git.run(question, QUESTION).await {
                 files += output.stdout.split('\0').filter(|it| !it.is_empty()).count();
             }
         }
@@ -143,6 +146,18 @@ impl<'a> Handover<'a> {
                 "Leaving {files} uncommitted changes behind: only commits are handed over"
             ));
         }
+    }
+
+    /// Settings that keep git from running the agent's filters when it compares files. Nothing where there are too many.
+    async fn without_filters(&self) -> Result<Option<Vec<String>>, Problem> {
+        let question = ["config", "--name-only", "-z", "--get-regexp", r"^filter\."];
+        let output = self.git.run(&question, QUESTION).await?;
+        let names: Vec<&str> = output.stdout.split('\0').filter(|it| !it.is_empty()).collect();
+        let plain = |it: &&str| !it.contains('=') && it.rsplit_once('.').is_some();
+        if names.len() > MAX_FILTERS || !names.iter().all(plain) {
+            return Ok(None);
+        }
+        Ok(Some(names.iter().map(|it| format!("{it}=")).collect()))
     }
 
     async fn must(&self, doing: &str, arguments: &[&str]) -> Result<Output, Problem> {

@@ -31,12 +31,11 @@ const MAX_REPORT: u64 = 16 * 1024;
 const STRICT: &str =
     "--strict=badTimezone=ignore,missingSpaceBeforeDate=ignore,zeroPaddedFilemode=ignore";
 /// Keeps git within a small container's memory, whatever it is given.
-const SPARING: [&str; 7] = [
+const SPARING: [&str; 6] = [
     "pack.threads=1",
     "pack.windowMemory=16m",
     "pack.deltaCacheSize=8m",
     "core.deltaBaseCacheLimit=16m",
-    "core.bigFileThreshold=8m",
     "core.packedGitWindowSize=8m",
     "core.packedGitLimit=64m",
 ];

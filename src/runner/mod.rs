@@ -7,6 +7,7 @@ mod agent;
 mod args;
 mod askpass;
 mod bundle;
+mod checkpoint;
 mod clone;
 mod credentials;
 mod deliver;
@@ -68,6 +69,7 @@ fn part(arguments: Arguments) -> ExitCode {
         Command::GitInit(it) => runtime.block_on(clone::main(&paths, &it)),
         Command::Claude(it) => runtime.block_on(agent::main(&paths, it)),
         Command::Telemetry(it) => runtime.block_on(telemetry::main(&paths, &it)),
+        Command::Checkpoint => runtime.block_on(checkpoint::main(&paths)),
         Command::Probe(it) => activity::probe(&paths, &it),
         Command::Version => {
             log::print(concat!("gt-runner ", env!("CARGO_PKG_VERSION")));

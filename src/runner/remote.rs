@@ -28,7 +28,7 @@ pub struct Head {
 
 /// Where the agent starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Base {
+pub struct Origin {
     pub head: Head,
     /// The work branch exists already, and its commits are continued.
     pub continued: bool,
@@ -60,13 +60,13 @@ pub async fn exchange(
 }
 
 /// Where to start: the work branch if the remote has it, else the branch that the spec names.
-pub async fn base(
+pub async fn origin(
     access: &Access,
     git: &Git,
     branch: &BranchName,
     work: &BranchName,
     until: Instant,
-) -> Result<Base, Problem> {
+) -> Result<Origin, Problem> {
     let url = access.repository.to_string();
     let asked = questions(branch, work);
     let mut arguments = vec!["ls-remote", "--quiet", "--", url.as_str()];
@@ -130,16 +130,16 @@ impl Unfit {
     }
 }
 
-fn choose(heads: &[(&str, &str)], branch: &BranchName, work: &BranchName) -> Result<Base, Unfit> {
+fn choose(heads: &[(&str, &str)], branch: &BranchName, work: &BranchName) -> Result<Origin, Unfit> {
     let find = |of: &BranchName| {
         heads.iter().find(|(name, _)| *name == of.as_str()).map(|(_, commit)| *commit)
     };
-    let base = |of: &BranchName, commit: &str, continued| Base {
+    let origin = |of: &BranchName, commit: &str, continued| Origin {
         head: Head { branch: of.clone(), commit: commit.to_owned() },
         continued,
     };
     if let Some(commit) = find(work) {
-        return Ok(base(work, commit, true));
+        return Ok(origin(work, commit, true));
     }
     let inside =
         |outer: &str, inner: &str| inner.strip_prefix(outer).is_some_and(|it| it.starts_with('/'));
@@ -147,7 +147,7 @@ fn choose(heads: &[(&str, &str)], branch: &BranchName, work: &BranchName) -> Res
     if let Some((name, _)) = heads.iter().find(|(name, _)| excludes(name)) {
         return Err(Unfit::Excluded((*name).to_owned()));
     }
-    find(branch).map(|commit| base(branch, commit, false)).ok_or(Unfit::Missing)
+    find(branch).map(|commit| origin(branch, commit, false)).ok_or(Unfit::Missing)
 }
 
 #[cfg(test)]
@@ -177,8 +177,8 @@ mod tests {
             ),
         ];
         for (heads, want, because) in table {
-            let base = choose(&heads, &"main".parse().unwrap(), &"fix/x".parse().unwrap());
-            let got = base.map(|it| (it.head.commit, it.continued));
+            let chosen = choose(&heads, &"main".parse().unwrap(), &"fix/x".parse().unwrap());
+            let got = chosen.map(|it| (it.head.commit, it.continued));
             assert_eq!(
                 got,
                 want.map(|(commit, continued)| (commit.to_owned(), continued)),
