@@ -76,6 +76,12 @@ struct Flags {
     /// Folder with crds/ and webhooks/ [default: the working directory, or the checkout this was built from]
     #[arg(long)]
     manifests: Option<PathBuf>,
+    /// The static program gt-runner for the runner's image [default: beside this one, in static/ first]
+    #[arg(long)]
+    runner: Option<PathBuf>,
+    /// The program demo-agent for the agent's image [default: the same]
+    #[arg(long)]
+    agent: Option<PathBuf>,
     /// No namespaces, as without root
     #[arg(long)]
     plain: bool,
@@ -83,10 +89,31 @@ struct Flags {
 
 impl Flags {
     fn options(self, more: Vec<String>) -> Options {
-        let Self { replicas, node, audit, fsync, operator, mut operator_flags, manifests, plain } =
-            self;
+        let Self {
+            replicas,
+            node,
+            audit,
+            fsync,
+            operator,
+            mut operator_flags,
+            manifests,
+            runner,
+            agent,
+            plain,
+        } = self;
         operator_flags.extend(more);
-        Options { node, replicas, audit, fsync, operator, operator_flags, manifests, plain }
+        Options {
+            node,
+            replicas,
+            audit,
+            fsync,
+            operator,
+            operator_flags,
+            manifests,
+            runner,
+            agent,
+            plain,
+        }
     }
 }
 

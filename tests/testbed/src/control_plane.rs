@@ -167,6 +167,8 @@ impl ControlPlane {
             "--use-service-account-credentials=true".to_owned(),
             "--leader-elect=false".to_owned(),
             "--secure-port=0".to_owned(),
+            // The default is a folder of the system, which it would make.
+            format!("--flex-volume-plugin-dir={}", self.folder.join("volume-plugins").display()),
             // The defaults are for clusters that share their API server with many; here they would be what is measured.
             "--kube-api-qps=1000".to_owned(),
             "--kube-api-burst=2000".to_owned(),

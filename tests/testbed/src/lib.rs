@@ -13,19 +13,23 @@ pub mod audit;
 mod build;
 mod control_plane;
 pub mod enclosure;
+mod git_server;
 pub mod guard;
+mod images;
 pub mod inner;
 pub mod janitor;
 mod kubeconfig;
 mod launch;
 mod link;
 pub mod manifests;
+mod mounts;
 mod net;
 pub mod node;
 mod operator;
 pub mod outer;
 mod pki;
 mod plan;
+pub mod preconditions;
 mod process;
 mod replicas;
 mod run_folder;
@@ -101,6 +105,10 @@ pub struct Options {
     pub operator_flags: Vec<String>,
     /// Folder with `crds/` and `webhooks/`; unset: the working directory, or the checkout this was built from.
     pub manifests: Option<PathBuf>,
+    /// The static program `gt-runner` for the runner's image; unset: beside this one, in `static/` first.
+    pub runner: Option<PathBuf>,
+    /// The program `demo-agent` for the agent's image; unset: the same.
+    pub agent: Option<PathBuf>,
     /// No namespaces, as without root.
     pub plain: bool,
 }
@@ -146,8 +154,12 @@ pub struct Replica {
 pub struct Git {
     /// What a repository's name is appended to, for ssh: `git@ADDRESS:`.
     pub ssh: String,
+    /// The same as a URL with a port: `ssh://git@ADDRESS:PORT/~/`.
+    pub ssh_url: String,
     /// The same for https: `https://ADDRESS:PORT/`.
     pub https: String,
+    /// The same for https, but every request is redirected to `https`.
+    pub https_moved: String,
     /// Folder of the bare repositories, `NAME.git`.
     pub repositories: PathBuf,
     /// A private key that may read and write.

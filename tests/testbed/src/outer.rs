@@ -21,11 +21,13 @@ use crate::{
     janitor::Janitor,
     link,
     net::{Block, free_block},
-    plan::{Event, Plan},
+    plan::{Event, Plan, Programs},
+    preconditions,
     process::{Roll, log_tail},
     replicas::Replicas,
     run_folder::{RunFolder, sweep},
-    tools::{Tool, Tools, cache, lock},
+    sibling,
+    tools::{Tool, Tools, bail_unless_executable, cache, lock},
 };
 
 pub use crate::process::die_with_parent;
@@ -47,6 +49,16 @@ struct Inner {
 
 /// Finds the programs that these options need. Blocks, perhaps for minutes: before anything is started.
 pub fn find_tools(options: &Options) -> Result<Tools> {
+    if options.node.is_real() && options.plain {
+        bail!("--node real and --plain exclude each other: a real node needs namespaces");
+    }
+    if let Err(missing) = preconditions::of(options.node) {
+        bail!(
+            "a testbed with --node {} can't be had here; missing: {}",
+            options.node.name(),
+            missing.join("; ")
+        );
+    }
     let mut wanted = Tool::CONTROL_PLANE.to_vec();
     match options.node {
         crate::Node::None => {}
@@ -121,7 +133,7 @@ impl Outer {
             block,
             cgroup: self.folder.cgroup(),
             tools,
-            images: Vec::new(),
+            programs: programs(options)?,
         })
     }
 
@@ -201,6 +213,31 @@ impl Inner {
             }
         }
     }
+}
+
+/// What goes into the images: what was named, or what Cargo built beside this program.
+fn programs(options: &Options) -> Result<Option<Programs>> {
+    if !options.node.is_real() {
+        return Ok(None);
+    }
+    let own = std::env::current_exe().context("failed to find this program's own file")?;
+    let find = |asked: &Option<PathBuf>, name: &str, flag: &str| {
+        let path = match asked {
+            Some(path) => absolute(path)?,
+            None => sibling(&own, &format!("static/{name}"))
+                .or_else(|| sibling(&own, name))
+                .with_context(|| {
+                    format!(
+                        "there is no program {name} beside this one: build it, or name one ({flag})"
+                    )
+                })?,
+        };
+        bail_unless_executable(&path, flag)?;
+        Ok::<_, anyhow::Error>(path)
+    };
+    let runner = find(&options.runner, "gt-runner", "--runner")?;
+    let agent = find(&options.agent, "demo-agent", "--agent")?;
+    Ok(Some(Programs { runner, agent }))
 }
 
 /// `PATH` with a program's folder in front.

@@ -222,11 +222,27 @@ fn start(options: &Options) -> Result<Testbed> {
 }
 
 fn arguments(options: &Options) -> Vec<String> {
-    let Options { node, replicas, audit, fsync, operator, operator_flags, manifests, plain } =
-        options;
+    let Options {
+        node,
+        replicas,
+        audit,
+        fsync,
+        operator,
+        operator_flags,
+        manifests,
+        runner,
+        agent,
+        plain,
+    } = options;
     let mut arguments =
         vec!["up".to_owned(), format!("--node={}", node.name()), format!("--replicas={replicas}")];
-    let paths = [("audit", audit), ("operator", operator), ("manifests", manifests)];
+    let paths = [
+        ("audit", audit),
+        ("operator", operator),
+        ("manifests", manifests),
+        ("runner", runner),
+        ("agent", agent),
+    ];
     for (flag, path) in paths {
         arguments.extend(path.iter().map(|it| format!("--{flag}={}", it.display())));
     }

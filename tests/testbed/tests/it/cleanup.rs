@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use gastown_testbed::{Options, Testbed};
+use gastown_testbed::{Node, Options, Testbed};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{processes_of, traces_of, until, with_refusers};
+use crate::support::{allow, processes_of, real, traces_of, until, with_refusers};
 
 fn send(testbed: &Testbed, signal: Signal) {
     let pid = i32::try_from(testbed.pid().unwrap()).unwrap();
@@ -36,6 +36,21 @@ async fn kill_9_leaves_nothing() {
 #[tokio::test]
 async fn kill_9_without_namespaces_leaves_nothing() {
     leaves_nothing(with_refusers(1, true), Signal::KILL).await;
+}
+
+/// With a pod running: shims, mounts of its volumes, cgroups.
+#[tokio::test]
+async fn kill_9_of_a_real_node_leaves_nothing() {
+    if !allow("kill_9_of_a_real_node_leaves_nothing", Node::Real) {
+        return;
+    }
+    let testbed = Testbed::start(real()).await.unwrap();
+    let pods = crate::real::run_endless_pod(&testbed).await;
+    drop(pods);
+    let ready = (*testbed).clone();
+    send(&testbed, Signal::KILL);
+    until("everything of a killed node to be gone", || traces_of(&ready).is_empty()).await;
+    let _ = testbed.stop().await;
 }
 
 #[tokio::test]

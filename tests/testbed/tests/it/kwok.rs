@@ -3,13 +3,15 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use gastown_testbed::{Node, Testbed};
-use k8s_openapi::api::core::v1::{ContainerState, Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{ContainerState, Pod};
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, PostParams},
     runtime::wait::{await_condition, conditions::is_deleted},
 };
 use serde_json::json;
+
+use crate::support::allow;
 
 /// Makes a pod of an agent's shape with this script.
 async fn play(client: &Client, name: &str, script: &[(&str, &str)]) -> Api<Pod> {
@@ -55,6 +57,9 @@ fn end(code: i32, reason: &str, message: &str) -> Option<(i32, String, String)> 
 
 #[tokio::test]
 async fn pods_play_their_scripts() {
+    if !allow("pods_play_their_scripts", Node::Kwok) {
+        return;
+    }
     let testbed = Testbed::shared_with(Node::Kwok).await.unwrap();
     let client = testbed.client("player").await.unwrap();
 
@@ -89,25 +94,13 @@ async fn pods_play_their_scripts() {
 
 #[tokio::test]
 async fn a_namespace_has_a_script_for_all_its_pods() {
+    if !allow("a_namespace_has_a_script_for_all_its_pods", Node::Kwok) {
+        return;
+    }
     let testbed = Testbed::shared_with(Node::Kwok).await.unwrap();
     let client = testbed.client("player").await.unwrap();
-    let script =
-        json!({ "testbed.gastown.io/run-for": "never", "testbed.gastown.io/exit-code": "5" });
-    let namespace = json!({ "metadata": { "name": "scripted", "annotations": script } });
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    namespaces
-        .create(&PostParams::default(), &serde_json::from_value(namespace).unwrap())
-        .await
-        .unwrap();
-    let account = await_condition(
-        Api::<ServiceAccount>::namespaced(client.clone(), "scripted"),
-        "default",
-        |it: Option<&ServiceAccount>| it.is_some(),
-    );
-    tokio::time::timeout(Duration::from_secs(20), account)
-        .await
-        .expect("no ServiceAccount")
-        .unwrap();
+    let script = [("testbed.gastown.io/run-for", "never"), ("testbed.gastown.io/exit-code", "5")];
+    testbed.make_namespace("scripted", &script).await.unwrap();
     let api: Api<Pod> = Api::namespaced(client, "scripted");
     let pod = json!({
         "metadata": { "name": "p", "annotations": { "testbed.gastown.io/exit-code": "6" } },
@@ -127,6 +120,9 @@ async fn a_namespace_has_a_script_for_all_its_pods() {
 
 #[tokio::test]
 async fn telemetry_lingers_and_pods_wait() {
+    if !allow("telemetry_lingers_and_pods_wait", Node::Kwok) {
+        return;
+    }
     let testbed = Testbed::shared_with(Node::Kwok).await.unwrap();
     let client = testbed.client("player").await.unwrap();
 

@@ -7,7 +7,9 @@
     reason = "tests talk to the API server"
 )]
 
+mod agent;
 mod cleanup;
 mod kwok;
 mod operators;
+mod real;
 mod support;

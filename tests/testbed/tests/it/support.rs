@@ -38,6 +38,16 @@ pub fn with_refusers(replicas: u32, plain: bool) -> Options {
     }
 }
 
+/// The options of a real node; its runner's image gets a static program in the runner's place.
+pub fn real() -> Options {
+    Options { node: Node::Real, runner: Some("/bin/busybox".into()), ..Options::default() }
+}
+
+/// Whether a test of this kind of node can run here.
+pub fn allow(test: &str, node: Node) -> bool {
+    gastown_testbed::preconditions::allow(test, node).unwrap()
+}
+
 /// Pids of all processes that have a testbed's folder in their command line.
 pub fn processes_of(ready: &Ready) -> Vec<i32> {
     let folder = ready.dir.to_string_lossy().into_owned();
