@@ -1,5 +1,5 @@
-//! The last words of a pod's containers, as they cross from the runner to the operator. Pure data: JSON of at most
-//! [`MAX_BYTES`] bytes by construction. Whatever comes from `claude` in it is untrusted text.
+//! The last words of a pod's containers, as they cross from the runner to the operator. Pure data: JSON
+//! of at most [`MAX_BYTES`] bytes by construction. Whatever comes from `claude` in it is untrusted text.
 
 use serde::{Deserialize, Serialize};
 
@@ -75,7 +75,8 @@ pub struct Failure {
     pub message: String,
 }
 
-/// Longest message, branch, hash and word, in bytes of JSON. Together with the keys they stay below [`MAX_BYTES`].
+/// Longest message, branch, hash and word, in bytes of JSON. Together with the keys they stay below
+/// [`MAX_BYTES`].
 const MAX_MESSAGE: usize = 1400;
 const MAX_BRANCH: usize = 512;
 const MAX_HASH: usize = 64;
@@ -144,7 +145,8 @@ impl Failure {
     }
 }
 
-/// Whole milliseconds, finite, not negative and below a year: JSON knows no other numbers, and none takes many digits.
+/// Whole milliseconds, finite, not negative and below a year: JSON knows no other numbers, and none takes
+/// many digits.
 fn seconds(it: f64) -> f64 {
     const YEAR: f64 = 366.0 * 86_400.0;
     if it.is_finite() { (it.clamp(0.0, YEAR) * 1000.0).round() / 1000.0 } else { 0.0 }
@@ -234,7 +236,8 @@ pub mod reason {
     pub const HANDOVER_FAILED: &str = "HandoverFailed";
     /// The pod was ended, and nothing was handed over in time.
     pub const HANDOVER_LATE: &str = "HandoverLate";
-    /// The bundle is no bundle that we take: not a plain file, too large, malformed, or its objects fail git's checks.
+    /// The bundle is no bundle that we take: not a plain file, too large, malformed, or its objects fail
+    /// git's checks.
     pub const BUNDLE_REFUSED: &str = "BundleRefused";
     /// The bundle is larger than the cap.
     pub const BUNDLE_TOO_LARGE: &str = "BundleTooLarge";
@@ -289,7 +292,17 @@ mod tests {
         ) {
             let (commit, task_sha256) = (base.clone(), base.clone());
             let verdict = Verdict {
-                v: 1, base, commit, commits, branch, pushed: true, reason, message, agent, task_sha256, push_seconds,
+                v: 1,
+                base,
+                commit,
+                commits,
+                branch,
+                pushed: true,
+                reason,
+                message,
+                agent,
+                task_sha256,
+                push_seconds,
             };
             let json = verdict.to_json().unwrap();
             prop_assert!(json.len() <= MAX_BYTES, "{} bytes", json.len());

@@ -1,5 +1,6 @@
-//! How git reaches the remote: lays the credential's files into our own home, and names the helper programs, which are
-//! all this one. The token itself is in no variable, argument, address or configuration.
+//! How git reaches the remote: lays the credential's files into our own home, and names the helper
+//! programs, which are all this one. The token itself is in no variable, argument, address or
+//! configuration.
 
 use std::{fs, io, os::unix::fs::symlink};
 

@@ -1,5 +1,5 @@
-//! `claude`: runs the agent beside no credential of git or the cluster, ends it in time, ends what it left running, and
-//! hands its commits over. Its exit code is the agent's.
+//! `claude`: runs the agent beside no credential of git or the cluster, ends it in time, ends what it
+//! left running, and hands its commits over. Its exit code is the agent's.
 
 use std::{
     ffi::OsString,
@@ -142,8 +142,9 @@ fn prompt(settings: &Settings) -> String {
     let Settings { issue, task, .. } = settings;
     let issue = if issue.is_empty() { String::new() } else { format!("Issue: {issue}\n\n") };
     format!(
-        "{issue}{task}\n\nCommit your work with git on the branch that is checked out. Do not push and do not open a \
-         merge request: what you commit is pushed for you when you have finished, and what you do not commit is lost."
+        "{issue}{task}\n\nCommit your work with git on the branch that is checked out. Do not push and do \
+         not open a merge request: what you commit is pushed for you when you have finished, and what you \
+         do not commit is lost."
     )
 }
 
@@ -165,8 +166,8 @@ fn not_started(program: &OsString, error: &io::Error) -> (Problem, u8) {
     let name = program.display();
     if error.kind() == io::ErrorKind::NotFound {
         let message = format!(
-            "the agent's image has no program {name}, or not the interpreter that it names; use an image that has it \
-             (spec.kubernetes.image), or name another with agentConfig.command"
+            "the agent's image has no program {name}, or not the interpreter that it names; use an image \
+             that has it (spec.kubernetes.image), or name another with agentConfig.command"
         );
         return (Problem::new(reason::AGENT_NOT_FOUND, message), NOT_FOUND);
     }
@@ -182,13 +183,13 @@ fn say_why(paths: &Paths, end: End) {
         None => return last_words::clear(paths),
         Some(Stop::Deadline) => (
             reason::DEADLINE_EXCEEDED,
-            "the agent was ended at spec.kubernetes.activeDeadlineSeconds; what it had committed is handed over; give \
-             it more time or a smaller task",
+            "the agent was ended at spec.kubernetes.activeDeadlineSeconds; what it had committed is \
+             handed over; give it more time or a smaller task",
         ),
         Some(Stop::IdleTimeout) => (
             reason::IDLE_TIMEOUT,
-            "the agent did nothing for spec.maxIdleSeconds and was ended; what it had committed is handed over; see \
-             its log for what it waited for",
+            "the agent did nothing for spec.maxIdleSeconds and was ended; what it had committed is handed \
+             over; see its log for what it waited for",
         ),
         Some(Stop::Terminated) => (
             reason::TERMINATED,

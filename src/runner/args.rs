@@ -1,4 +1,5 @@
-//! The command line. The operator writes it into the pod; nothing of it comes from the repository or the agent.
+//! The command line. The operator writes it into the pod; nothing of it comes from the repository or the
+//! agent.
 
 use clap::{Args, Parser, Subcommand, builder::RangedU64ValueParser};
 
@@ -55,11 +56,12 @@ pub struct Claude {
     /// Seconds between SIGTERM and SIGKILL when the agent is ended.
     #[arg(long, default_value_t = 10, value_parser = seconds())]
     pub grace_seconds: u64,
-    /// Least seconds between two hand-overs of what is committed so far, for the case that the container is killed at
-    /// once; 0: only at the end.
+    /// Least seconds between two hand-overs of what is committed so far, for the case that the container
+    /// is killed at once; 0: only at the end.
     #[arg(long, default_value_t = 15, value_parser = seconds())]
     pub checkpoint_seconds: u64,
-    /// The agent and its arguments; without them `claude` from PATH, in print mode, with the task as its prompt.
+    /// The agent and its arguments; without them `claude` from PATH, in print mode, with the task as its
+    /// prompt.
     #[arg(last = true)]
     pub command: Vec<std::ffi::OsString>,
 }

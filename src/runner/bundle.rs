@@ -1,5 +1,5 @@
-//! Reads the head of a git bundle by ourselves: one reference, plain objects, known prerequisites, bounded lines. What
-//! git would accept beside that (filters, more references) is refused.
+//! Reads the head of a git bundle by ourselves: one reference, plain objects, known prerequisites,
+//! bounded lines. What git would accept beside that (filters, more references) is refused.
 
 use std::io::{self, BufRead, Read};
 

@@ -1,5 +1,6 @@
-//! Hands over what the agent has committed so far, again and again while it runs: a container that is killed at once,
-//! as for want of memory, has no end at which it could. Done by a child process, so that it delays nothing.
+//! Hands over what the agent has committed so far, again and again while it runs: a container that is
+//! killed at once, as for want of memory, has no end at which it could. Done by a child process, so that
+//! it delays nothing.
 
 use std::{
     fs,
@@ -31,8 +32,8 @@ impl Checkpoints {
         it
     }
 
-    /// Starts a checkpoint where branches have moved and the last one is long enough ago. Whoever reaps this process's
-    /// children reaps it too.
+    /// Starts a checkpoint where branches have moved and the last one is long enough ago. Whoever reaps
+    /// this process's children reaps it too.
     pub fn look(&mut self) {
         if self.every.is_zero() || self.last.elapsed() < self.every {
             return;

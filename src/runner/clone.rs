@@ -1,5 +1,5 @@
-//! `git-init`: makes a bare clone that is pushed from later and that the agent never sees, and from it the agent's own
-//! clone. Writes the credential into neither.
+//! `git-init`: makes a bare clone that is pushed from later and that the agent never sees, and from it
+//! the agent's own clone. Writes the credential into neither.
 
 use std::{fs, process::ExitCode, time::Duration};
 
@@ -148,13 +148,14 @@ impl Local<'_> {
         };
         let name = name.trim_start_matches("submodule.").trim_end_matches(".path");
         let message = format!(
-            "the repository has submodules (.gitmodules names {name}), which a Polecat neither clones nor pushes; run it \
-             on the submodule's own repository, or on a branch without submodules"
+            "the repository has submodules (.gitmodules names {name}), which a Polecat neither clones nor \
+             pushes; run it on the submodule's own repository, or on a branch without submodules"
         );
         Err(Problem::new(reason::SUBMODULES_UNSUPPORTED, message))
     }
 
-    /// The contents of such files are no git objects: neither the agent's clone nor the bundle would hold them.
+    /// The contents of such files are no git objects: neither the agent's clone nor the bundle would hold
+    /// them.
     async fn refuse_lfs(&self, commit: &str) -> Result<(), Problem> {
         let files = ":(glob)**/.gitattributes";
         let arguments = [
@@ -175,8 +176,8 @@ impl Local<'_> {
         };
         let file = found.split_once(':').map_or(found, |(_, it)| it);
         let message = format!(
-            "the repository keeps files in Git LFS ({file} says filter=lfs), which a Polecat neither fetches nor pushes; \
-             use a branch without LFS"
+            "the repository keeps files in Git LFS ({file} says filter=lfs), which a Polecat neither \
+             fetches nor pushes; use a branch without LFS"
         );
         Err(Problem::new(reason::LFS_UNSUPPORTED, message))
     }

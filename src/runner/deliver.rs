@@ -1,5 +1,6 @@
-//! From the agent's end to the verdict: takes the bundle, pushes the work branch, keeps refused commits on a branch of
-//! their own. Every step is written into a draft, so that a verdict can be given whenever time is over.
+//! From the agent's end to the verdict: takes the bundle, pushes the work branch, keeps refused commits
+//! on a branch of their own. Every step is written into a draft, so that a verdict can be given whenever
+//! time is over.
 
 use std::{cell::RefCell, time::Duration};
 
@@ -96,8 +97,8 @@ fn nothing(report: Option<&Ended>) -> Problem {
     match report.map(|it| it.handover.as_deref()) {
         None => Problem::new(
             reason::HANDOVER_MISSING,
-            "the agent's container ended without handing anything over, as when it is killed or out of memory; commits \
-             may be lost",
+            "the agent's container ended without handing anything over, as when it is killed or out of \
+             memory; commits may be lost",
         ),
         Some(Some(words::FAILED | words::BUNDLE)) => Problem::new(
             reason::HANDOVER_FAILED,
@@ -119,7 +120,8 @@ impl Push<'_> {
     async fn run(&self) -> Result<(), Problem> {
         let Self { taken, work, delivery, .. } = self;
         if !taken.continues {
-            let why = "the agent rewrote the commit that it began with, so its commits do not continue the work branch";
+            let why = "the agent rewrote the commit that it began with, so its commits do not continue \
+                       the work branch";
             self.keep(reason::HISTORY_REWRITTEN, why).await;
             return Ok(());
         }

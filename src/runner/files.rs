@@ -1,5 +1,5 @@
-//! Files: written whole or not at all, read up to a limit. What the agent could have written is opened only by
-//! [`open_plain`], which follows no link and waits for nothing.
+//! Files: written whole or not at all, read up to a limit. What the agent could have written is opened
+//! only by [`open_plain`], which follows no link and waits for nothing.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -10,7 +10,8 @@ use std::{
 
 use rustix::fs::OFlags;
 
-/// Writes `bytes` beside `path` and renames: a reader sees all of it or nothing. What stood at `path` is replaced.
+/// Writes `bytes` beside `path` and renames: a reader sees all of it or nothing. What stood at `path` is
+/// replaced.
 pub fn write(path: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
     let beside = format!("{path}.new");
     remove(&beside)?;

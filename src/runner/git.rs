@@ -1,5 +1,5 @@
-//! Runs git: arguments as a list, an environment of our own making, a configuration that no repository, user or system
-//! adds to, an end after a time limit. Never through a shell.
+//! Runs git: arguments as a list, an environment of our own making, a configuration that no repository,
+//! user or system adds to, an end after a time limit. Never through a shell.
 
 use std::{fs::File, io, os::unix::process::CommandExt, process::Stdio, time::Duration};
 

@@ -1,5 +1,6 @@
-//! Makes the bundle of what the agent committed, and hands it over. Runs git on a repository that the agent could have
-//! made anything of, which is harmless here alone: this container holds no credential of git or the cluster.
+//! Makes the bundle of what the agent committed, and hands it over. Runs git on a repository that the
+//! agent could have made anything of, which is harmless here alone: this container holds no credential of
+//! git or the cluster.
 
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ use crate::domain::{
 
 /// The one reference of a bundle.
 pub const HANDED_OVER: &str = "refs/gastown/handover";
-/// A question to git takes at most this long, and the bundle this: a repository may be made to keep git waiting.
+/// A question to git takes at most this long, and the bundle this: a repository may be made to keep git
+/// waiting.
 const QUESTION: Duration = Duration::from_secs(5);
 const BUNDLING: Duration = Duration::from_secs(90);
 
@@ -41,7 +43,8 @@ impl<'a> Handover<'a> {
         Self { paths, start, git }
     }
 
-    /// Clears what the agent left in the hand-over folder, and writes the mark, the bundle and the report there.
+    /// Clears what the agent left in the hand-over folder, and writes the mark, the bundle and the report
+    /// there.
     pub async fn make(&self, mut ended: Ended) {
         let folder = self.paths.at(layout::HANDOVER.path);
         if let Err(error) = files::clear(&folder) {
@@ -85,7 +88,8 @@ impl<'a> Handover<'a> {
         Ok(Some(commit))
     }
 
-    /// The commit to hand over: the work branch's; where the agent went on from it on another branch, that one's.
+    /// The commit to hand over: the work branch's; where the agent went on from it on another branch,
+    /// that one's.
     async fn head(&self) -> Result<Option<String>, Problem> {
         let work = self.commit(&format!("refs/heads/{}", self.start.branch)).await?;
         let head = self.commit("HEAD").await?;
@@ -148,7 +152,8 @@ impl<'a> Handover<'a> {
         }
     }
 
-    /// Settings that keep git from running the agent's filters when it compares files. Nothing where there are too many.
+    /// Settings that keep git from running the agent's filters when it compares files. Nothing where
+    /// there are too many.
     async fn without_filters(&self) -> Result<Option<Vec<String>>, Problem> {
         let question = ["config", "--name-only", "-z", "--get-regexp", r"^filter\."];
         let output = self.git.run(&question, QUESTION).await?;

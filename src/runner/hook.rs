@@ -1,5 +1,6 @@
-//! The commit-msg hook of the agent's clone: adds the lines that say for whom a commit was made. The lines lie beside
-//! the runner, where the agent can't write; it may still commit without hooks, so nothing else relies on them.
+//! The commit-msg hook of the agent's clone: adds the lines that say for whom a commit was made. The
+//! lines lie beside the runner, where the agent can't write; it may still commit without hooks, so
+//! nothing else relies on them.
 
 use std::{
     ffi::OsString,

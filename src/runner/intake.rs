@@ -1,5 +1,6 @@
-//! Takes the one bundle that was handed over: copies it out of the agent's reach, checks it, and puts its objects into
-//! our bare clone. Opens nothing else that the agent could write but its report, and runs nothing of it.
+//! Takes the one bundle that was handed over: copies it out of the agent's reach, checks it, and puts its
+//! objects into our bare clone. Opens nothing else that the agent could write but its report, and runs
+//! nothing of it.
 
 use std::{
     fs::File,
@@ -124,7 +125,8 @@ impl Clone {
     }
 }
 
-/// Copies the bundle to our own volume, where nobody can change it under our hands. Answers with the copy, rewound.
+/// Copies the bundle to our own volume, where nobody can change it under our hands. Answers with the
+/// copy, rewound.
 fn copy(from: &str, to: &str, max_bytes: u64) -> Result<Option<File>, Problem> {
     let source = match files::open_plain(from) {
         Ok(it) => it,
@@ -133,8 +135,8 @@ fn copy(from: &str, to: &str, max_bytes: u64) -> Result<Option<File>, Problem> {
     };
     let too_large = || {
         let message = format!(
-            "the bundle of the agent's commits is larger than {max_bytes} bytes; raise the cap or have the agent commit \
-             less"
+            "the bundle of the agent's commits is larger than {max_bytes} bytes; raise the cap or have \
+             the agent commit less"
         );
         Problem::new(reason::BUNDLE_TOO_LARGE, message)
     };

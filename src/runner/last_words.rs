@@ -1,5 +1,5 @@
-//! The termination message: written once, at the end, over whatever stands there, since in `claude` the agent could
-//! write it too.
+//! The termination message: written once, at the end, over whatever stands there, since in `claude` the
+//! agent could write it too.
 
 use std::fs;
 

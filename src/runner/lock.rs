@@ -1,5 +1,6 @@
-//! The lock that says whether the agent runs: held by the runner in `claude`, released by the kernel however that one
-//! dies, looked at by `telemetry` through one descriptor that it opened before the agent began.
+//! The lock that says whether the agent runs: held by the runner in `claude`, released by the kernel
+//! however that one dies, looked at by `telemetry` through one descriptor that it opened before the agent
+//! began.
 
 use std::{fs::File, io};
 
@@ -32,8 +33,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// One look. The mark is written while the lock is held, so that a mark beside a free lock means an end; a free lock
-    /// without a mark never does, unless it was seen held: the agent may remove the mark.
+    /// One look. The mark is written while the lock is held, so that a mark beside a free lock means an
+    /// end; a free lock without a mark never does, unless it was seen held: the agent may remove the
+    /// mark.
     pub const fn look(&mut self, held: bool, mark: bool) -> State {
         self.seen_held |= held;
         match (held, mark || self.seen_held) {
@@ -50,7 +52,8 @@ impl Lock {
         File::open(&path).map(Self).map_err(|it| Problem::volume("open the lock", &path, &it))
     }
 
-    /// Takes the lock for as long as this process lives, however short its look at it may keep `telemetry` in the way.
+    /// Takes the lock for as long as this process lives, however short its look at it may keep
+    /// `telemetry` in the way.
     pub fn hold(&self) -> io::Result<()> {
         Ok(flock(&self.0, FlockOperation::LockExclusive)?)
     }
@@ -72,11 +75,14 @@ impl Lock {
 mod tests {
     use super::*;
 
+    /// Lock held, mark there; one after the other.
+    type Looks = &'static [(bool, bool)];
+
     #[test]
     fn three_states() {
         use State::{Ended, NotBegun, Running};
         #[rustfmt::skip]
-        let table: [(&[(bool, bool)], State, &str); 8] = [
+        let table: [(Looks, State, &str); 8] = [
             (&[(false, false)], NotBegun, "nothing yet"),
             (&[(false, false), (false, false)], NotBegun, "free without the mark is never an end"),
             (&[(true, false)], Running, "held, the mark comes next"),

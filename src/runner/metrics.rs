@@ -1,5 +1,5 @@
-//! The pod's own metrics in Prometheus' text form: the original's two, and ours. Holds nothing that the agent wrote but
-//! the time of its activity.
+//! The pod's own metrics in Prometheus' text form: the original's two, and ours. Holds nothing that the
+//! agent wrote but the time of its activity.
 
 use std::{
     fmt::Write,

@@ -1,5 +1,6 @@
-//! The program inside an agent pod: `git-init` clones, `claude` runs the agent and hands its commits over, `telemetry`
-//! pushes them and says what became of the run. Reaches neither the API server nor, in `telemetry`, the workspace.
+//! The program inside an agent pod: `git-init` clones, `claude` runs the agent and hands its commits
+//! over, `telemetry` pushes them and says what became of the run. Reaches neither the API server nor, in
+//! `telemetry`, the workspace.
 
 mod access;
 mod activity;

@@ -1,4 +1,5 @@
-//! Pushes one commit to one branch, never by force, and tells a remote that refuses from one that can't be reached.
+//! Pushes one commit to one branch, never by force, and tells a remote that refuses from one that can't
+//! be reached.
 
 use std::time::Duration;
 

@@ -114,15 +114,15 @@ impl Unfit {
         match self {
             Self::Missing => {
                 let message = format!(
-                    "{url} has neither the work branch {work} nor the branch {branch} to start from; create it or \
-                     correct spec.kubernetes.gitBranch"
+                    "{url} has neither the work branch {work} nor the branch {branch} to start from; \
+                     create it or correct spec.kubernetes.gitBranch"
                 );
                 Problem::new(reason::BRANCH_NOT_FOUND, message)
             }
             Self::Excluded(other) => {
                 let message = format!(
-                    "the work branch {work} can't exist beside the branch {other} of {url}, because git keeps \
-                     branches like folders; choose another spec.kubernetes.workBranch"
+                    "the work branch {work} can't exist beside the branch {other} of {url}, because git \
+                     keeps branches like folders; choose another spec.kubernetes.workBranch"
                 );
                 Problem::new(reason::BRANCH_CONFLICT, message)
             }
@@ -190,7 +190,8 @@ mod tests {
     #[test]
     fn a_hostile_list_is_read_as_data() {
         let text = format!(
-            "{A}\trefs/heads/main\nnonsense\nzz\trefs/heads/bad\n{B}\trefs/tags/v1\n{B}\trefs/x/refs/heads/main\n"
+            "{A}\trefs/heads/main\nnonsense\nzz\trefs/heads/bad\n{B}\trefs/tags/v1\n\
+             {B}\trefs/x/refs/heads/main\n"
         );
         assert_eq!(heads(&text), [("main", A)]);
     }

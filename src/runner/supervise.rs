@@ -1,5 +1,5 @@
-//! Runs one program to its end, or to the end of its time: signals forwarded, children reaped, output passed on. Decides
-//! nothing about what the program did.
+//! Runs one program to its end, or to the end of its time: signals forwarded, children reaped, output
+//! passed on. Decides nothing about what the program did.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -62,8 +62,8 @@ pub struct End {
     pub ran: Duration,
 }
 
-/// What the container is told, listened to from before the program starts: the first process of a container loses a
-/// signal that it has no handler for.
+/// What the container is told, listened to from before the program starts: the first process of a
+/// container loses a signal that it has no handler for.
 pub struct Told {
     child: Signals,
     terminate: Signals,
@@ -105,7 +105,8 @@ pub fn start(mut command: Command, activity: &Activity) -> std::io::Result<Runni
 }
 
 impl Running {
-    /// Waits for the program's end, and brings it about when its time is over. Calls `now_and_then` meanwhile.
+    /// Waits for the program's end, and brings it about when its time is over. Calls `now_and_then`
+    /// meanwhile.
     pub async fn supervise(
         &self,
         mut told: Told,
@@ -146,8 +147,8 @@ impl Running {
         }
     }
 
-    /// Waits until all output is passed on, once nobody is left who could write, and answers with the last line of
-    /// standard output.
+    /// Waits until all output is passed on, once nobody is left who could write, and answers with the
+    /// last line of standard output.
     pub fn last_line(&self) -> Option<String> {
         let ends = (0..2).map_while(|_| self.output.recv_timeout(DRAIN).ok());
         ends.flatten().last().and_then(LastLine::into_text)

@@ -1,5 +1,6 @@
-//! `telemetry`: waits for the agent's end, has its commits pushed, writes the verdict. Holds the git credential, so it
-//! never opens a path under the workspace and never runs a file that the agent could write.
+//! `telemetry`: waits for the agent's end, has its commits pushed, writes the verdict. Holds the git
+//! credential, so it never opens a path under the workspace and never runs a file that the agent could
+//! write.
 
 use std::{cell::RefCell, fs, process::ExitCode, time::Duration};
 
@@ -90,8 +91,8 @@ async fn run(
 
 fn out_of_time(took: Duration) -> Problem {
     let message = format!(
-        "the push had not come to its end after {:.0} s, when time was over; the remote may or may not have the commits; \
-         check the host, or give the push a larger reserve",
+        "the push had not come to its end after {:.0} s, when time was over; the remote may or may not \
+         have the commits; check the host, or give the push a larger reserve",
         took.as_secs_f64()
     );
     Problem::new(reason::PUSH_TIMED_OUT, message)

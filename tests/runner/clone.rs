@@ -12,8 +12,9 @@ use crate::{
     whole::COMMIT,
 };
 
+type Secret<'a> = &'a [(&'a str, &'a str)];
 /// Variable and value, keys of the Secret, the word, what the sentence says.
-type Row<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, &'a str);
+type Row<'a> = (&'a str, &'a str, Secret<'a>, &'a str, &'a str);
 
 /// The word and the sentence that a clone with these settings ends with.
 fn refused(settings: &[(&str, &str)], secret: &[(&str, &str)]) -> (String, String) {
@@ -37,27 +38,43 @@ fn refused(settings: &[(&str, &str)], secret: &[(&str, &str)]) -> (String, Strin
 fn every_refusal_names_what_to_mend() {
     let long = "b".repeat(300);
     let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n";
-    #[rustfmt::skip]
+    let (repository, branch, work) = (env::GIT_REPOSITORY, env::GIT_BRANCH, env::WORK_BRANCH);
+    let (ssh, https) = ("git@h.invalid:x", "https://h.invalid/x");
+    let token: Secret<'_> = &[("token", "t-secret")];
+    let other: Secret<'_> = &[("token", "t-secret"), ("host", "other")];
+    let no_option = "spec.kubernetes.gitRepository must not begin with '-'";
     let table: [Row<'_>; 19] = [
-        (env::GIT_BRANCH, "nope", &[], reason::BRANCH_NOT_FOUND, "spec.kubernetes.gitBranch"),
-        (env::GIT_BRANCH, "--upload-pack=x", &[], reason::BRANCH_INVALID, "spec.kubernetes.gitBranch must not begin with '-'"),
-        (env::GIT_BRANCH, "../main", &[], reason::BRANCH_INVALID, "spec.kubernetes.gitBranch"),
-        (env::WORK_BRANCH, "-d", &[], reason::BRANCH_INVALID, "spec.kubernetes.workBranch"),
-        (env::WORK_BRANCH, "a\nb", &[], reason::BRANCH_INVALID, "spec.kubernetes.workBranch"),
-        (env::WORK_BRANCH, &long, &[], reason::BRANCH_INVALID, "at most 200 bytes"),
-        (env::WORK_BRANCH, "main/x", &[], reason::BRANCH_CONFLICT, "the branch main"),
-        (env::WORK_BRANCH, "", &[], reason::SETTING_INVALID, "GT_WORK_BRANCH is not set"),
-        (env::GIT_REPOSITORY, "--upload-pack=touch x", &[], reason::REPOSITORY_INVALID, "spec.kubernetes.gitRepository must not begin with '-'"),
-        (env::GIT_REPOSITORY, "ext::sh%20-c", &[], reason::REPOSITORY_INVALID, "must use ssh, https or http"),
-        (env::GIT_REPOSITORY, "file:///etc", &[], reason::REPOSITORY_INVALID, "must use ssh, https or http"),
-        (env::GIT_REPOSITORY, "https://u:p@h/x", &[], reason::REPOSITORY_INVALID, "put them into the Secret"),
-        (env::GIT_REPOSITORY, "REMOTE/nope", &[], reason::REPOSITORY_NOT_FOUND, "check the path"),
-        (env::GIT_REPOSITORY, "http://127.0.0.1:1/x", &[], reason::HOST_NOT_REACHABLE, "nothing answers there"),
-        (env::GIT_REPOSITORY, "git@h.invalid:x", &[], reason::CREDENTIALS_MISSING, "ssh-privatekey, id_rsa or id_ed25519"),
-        (env::GIT_REPOSITORY, "git@h.invalid:x", &[("id_rsa", "x")], reason::CREDENTIALS_MALFORMED, "-----BEGIN"),
-        (env::GIT_REPOSITORY, "https://h.invalid/x", &[("id_rsa", key)], reason::CREDENTIALS_MISSING, "password or token"),
-        (env::GIT_REPOSITORY, "https://h.invalid/x", &[("token", "t-secret")], reason::CREDENTIALS_MISSING, "h.invalid"),
-        (env::GIT_REPOSITORY, "https://h.invalid/x", &[("token", "t-secret"), ("host", "other")], reason::CREDENTIALS_FOR_ANOTHER_HOST, "other"),
+        (branch, "nope", &[], reason::BRANCH_NOT_FOUND, "spec.kubernetes.gitBranch"),
+        (branch, "--upload-pack=x", &[], reason::BRANCH_INVALID, "must not begin with '-'"),
+        (branch, "../main", &[], reason::BRANCH_INVALID, "spec.kubernetes.gitBranch"),
+        (work, "-d", &[], reason::BRANCH_INVALID, "spec.kubernetes.workBranch"),
+        (work, "a\nb", &[], reason::BRANCH_INVALID, "spec.kubernetes.workBranch"),
+        (work, &long, &[], reason::BRANCH_INVALID, "at most 200 bytes"),
+        (work, "main/x", &[], reason::BRANCH_CONFLICT, "the branch main"),
+        (work, "", &[], reason::SETTING_INVALID, "GT_WORK_BRANCH is not set"),
+        (repository, "--upload-pack=touch x", &[], reason::REPOSITORY_INVALID, no_option),
+        (
+            repository,
+            "ext::sh%20-c",
+            &[],
+            reason::REPOSITORY_INVALID,
+            "must use ssh, https or http",
+        ),
+        (repository, "file:///etc", &[], reason::REPOSITORY_INVALID, "must use ssh, https or http"),
+        (
+            repository,
+            "https://u:p@h/x",
+            &[],
+            reason::REPOSITORY_INVALID,
+            "put them into the Secret",
+        ),
+        (repository, "REMOTE/nope", &[], reason::REPOSITORY_NOT_FOUND, "check the path"),
+        (repository, "http://127.0.0.1:1/x", &[], reason::HOST_NOT_REACHABLE, "nothing answers"),
+        (repository, ssh, &[], reason::CREDENTIALS_MISSING, "ssh-privatekey, id_rsa or id_ed25519"),
+        (repository, ssh, &[("id_rsa", "x")], reason::CREDENTIALS_MALFORMED, "-----BEGIN"),
+        (repository, https, &[("id_rsa", key)], reason::CREDENTIALS_MISSING, "password or token"),
+        (repository, https, token, reason::CREDENTIALS_MISSING, "h.invalid"),
+        (repository, https, other, reason::CREDENTIALS_FOR_ANOTHER_HOST, "other"),
     ];
     for (name, value, secret, word, says) in table {
         let (reason, message) = refused(&[(name, value)], secret);

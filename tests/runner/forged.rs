@@ -14,7 +14,8 @@ use crate::{
 
 type Fill = fn(&Pod, &Path);
 
-/// What `telemetry` makes of a hand-over folder that somebody else filled, after the agent's container was killed.
+/// What `telemetry` makes of a hand-over folder that somebody else filled, after the agent's container
+/// was killed.
 fn forged(fill: impl FnOnce(&Pod, &Path), options: &[&str]) -> (Pod, Verdict) {
     let pod = Pod::new();
     pod.git_init().succeeded();

@@ -65,9 +65,9 @@ fn a_forged_last_word_is_written_over() {
 fn what_the_agent_leaves_running_changes_nothing_any_more() {
     let pod = Pod::new();
     let script = format!(
-        "{COMMIT}; for i in 1 2 3; do setsid sh -c 'trap \"\" TERM HUP; while :; do git commit -q --allow-empty -m x; \
-         setsid sleep 1000 & done' >/dev/null 2>&1 & done; sleep 0.5; trap '' TERM; setsid sleep 1000 & \
-         echo $! > {}",
+        "{COMMIT}; for i in 1 2 3; do setsid sh -c 'trap \"\" TERM HUP; while :; do git commit -q \
+         --allow-empty -m x; setsid sleep 1000 & done' >/dev/null 2>&1 & done; sleep 0.5; trap '' TERM; \
+         setsid sleep 1000 & echo $! > {}",
         pod.path("left").display()
     );
     let (agent, verdict) = pod.run(&script);
@@ -90,12 +90,13 @@ fn a_repository_configured_against_us_runs_nothing() {
     let evil = pod.program("evil", &format!("#!/bin/sh\necho $0 $* >> {}\n", ran.display()));
     let evil = evil.display();
     let script = format!(
-        "{COMMIT}; echo '* filter=evil diff=evil' > .gitattributes; echo x > untracked; \
-         for hook in post-commit reference-transaction post-checkout pre-push post-index-change fsmonitor-watchman; do \
-         ln -s {evil} .git/hooks/$hook; done; for name in core.fsmonitor core.sshCommand core.pager core.askPass \
-         diff.external filter.evil.clean filter.evil.smudge filter.evil.process diff.evil.textconv core.gitProxy \
-         core.alternateRefsCommand uploadpack.packObjectsHook gpg.program credential.helper; \
-         do git config $name {evil}; done; git config alias.bundle '!{evil}'; git config core.hooksPath {evil}s; rm -f {}",
+        "{COMMIT}; echo '* filter=evil diff=evil' > .gitattributes; echo x > untracked; for hook in \
+         post-commit reference-transaction post-checkout pre-push post-index-change fsmonitor-watchman; \
+         do ln -s {evil} .git/hooks/$hook; done; for name in core.fsmonitor core.sshCommand core.pager \
+         core.askPass diff.external filter.evil.clean filter.evil.smudge filter.evil.process \
+         diff.evil.textconv core.gitProxy core.alternateRefsCommand uploadpack.packObjectsHook \
+         gpg.program credential.helper; do git config $name {evil}; done; git config alias.bundle \
+         '!{evil}'; git config core.hooksPath {evil}s; rm -f {}",
         ran.display()
     );
     let (agent, verdict) = pod.run(&script);
@@ -133,7 +134,8 @@ fn a_repository_that_is_no_more() {
 #[test]
 fn a_repository_made_anew_is_kept_on_a_branch_of_its_own() {
     let pod = Pod::new();
-    let script = "rm -rf .git; git init -q -b fix/x; git add .; git -c user.name=a -c user.email=b@c commit -q -m anew";
+    let script = "rm -rf .git; git init -q -b fix/x; git add .; git -c user.name=a -c user.email=b@c \
+                  commit -q -m anew";
     let (_, verdict) = pod.run(script);
     assert_eq!(
         (verdict.reason.as_str(), verdict.branch.as_deref()),

@@ -43,7 +43,8 @@ struct Git {
     overheard: Arc<Mutex<Vec<HeaderMap>>>,
 }
 
-/// Serves in a thread that lives as long as the test's process. Answers with the authority's certificate and both hosts.
+/// Serves in a thread that lives as long as the test's process. Answers with the authority's certificate
+/// and both hosts.
 fn serve(pod: &Pod) -> (String, String, Git) {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();

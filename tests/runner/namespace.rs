@@ -39,8 +39,9 @@ fn the_first_process_ends_everything_else_before_it_hands_over() {
     pod.git_init().succeeded();
     let telemetry = pod.telemetry(&[]);
     let script = format!(
-        "[ $PPID = 1 ] || exit 9; {COMMIT}; for i in 1 2 3; do setsid sh -c 'trap \"\" TERM HUP; while :; do git commit \
-         -q --allow-empty -m x; setsid sleep 1000 & done' >/dev/null 2>&1 & done; sleep 0.5; kill -KILL 1; exit 0"
+        "[ $PPID = 1 ] || exit 9; {COMMIT}; for i in 1 2 3; do setsid sh -c 'trap \"\" TERM HUP; while :; \
+         do git commit -q --allow-empty -m x; setsid sleep 1000 & done' >/dev/null 2>&1 & done; sleep \
+         0.5; kill -KILL 1; exit 0"
     );
     let agent = first_process(&pod, &script).end();
     assert_eq!(agent.code(), 0, "{}", agent.stderr);

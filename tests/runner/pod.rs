@@ -1,5 +1,5 @@
-//! A pod without Kubernetes: volumes, three roots with the mounts of each container, and processes whose lines can be
-//! waited for.
+//! A pod without Kubernetes: volumes, three roots with the mounts of each container, and processes whose
+//! lines can be waited for.
 
 use std::{
     ffi::OsStr,
@@ -165,7 +165,8 @@ impl Pod {
         path.display().to_string()
     }
 
-    /// Gives everything that the containers mount to a user, and answers with the words that run the runner as it.
+    /// Gives everything that the containers mount to a user, and answers with the words that run the
+    /// runner as it.
     pub fn owned_by(&self, uid: &str) -> Vec<String> {
         let runner = self.own_runner();
         fs::set_permissions(self.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();

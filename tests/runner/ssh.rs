@@ -50,9 +50,9 @@ impl Server {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let at = folder.display();
         let config = format!(
-            "Port {free}\nListenAddress 127.0.0.1\nHostKey {at}/host\nAuthorizedKeysFile {at}/authorized\nStrictModes no\n\
-             UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
-             PidFile none\nAcceptEnv GIT_PROTOCOL\nMaxStartups 100\n"
+            "Port {free}\nListenAddress 127.0.0.1\nHostKey {at}/host\nAuthorizedKeysFile {at}/authorized\n\
+             StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
+             PermitRootLogin prohibit-password\nPidFile none\nAcceptEnv GIT_PROTOCOL\nMaxStartups 100\n"
         );
         fs::write(folder.join("config"), config).unwrap();
         let mut command = Command::new(SSHD);

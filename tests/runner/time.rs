@@ -1,4 +1,5 @@
-//! Agents that come late, stay too long, fall asleep or are told to go; what was committed is pushed in every case.
+//! Agents that come late, stay too long, fall asleep or are told to go; what was committed is pushed in
+//! every case.
 
 use std::{
     fs,
@@ -115,7 +116,8 @@ fn an_agent_that_prints_or_writes_is_not_idle() {
     let pod = Pod::new();
     pod.git_init().succeeded();
     let stamp = pod.file(layout::CLAUDE, layout::ACTIVITY);
-    let busy = "for i in $(seq 30); do echo $i; sleep 0.1; done; for i in $(seq 30); do echo $i > file; sleep 0.1; done";
+    let busy = "for i in $(seq 30); do echo $i; sleep 0.1; done; for i in $(seq 30); do echo $i > file; \
+                sleep 0.1; done";
     let busy = format!("{busy}; [ -e {} ]", stamp.display());
     let agent = pod.script(&["--max-idle-seconds", "3"], &busy).end();
     assert_eq!(agent.code(), 0, "{}", agent.stderr);

@@ -36,7 +36,8 @@ fn what_the_agent_commits_is_pushed() {
         Some("Gas Town Polecat <polecat@gastown.io>")
     );
     let message = git(&pod.remote(), &["log", "-1", "--format=%B", "fix/x"]);
-    let trailers = "Polecat: furiosa\nBead: gt-1\nRequested-By: ada@example.com\nTrace: 0af7651916cd43dd8448eb211c80319c";
+    let trailers = "Polecat: furiosa\nBead: gt-1\nRequested-By: ada@example.com\n\
+                    Trace: 0af7651916cd43dd8448eb211c80319c";
     assert_eq!(message.trim_end(), format!("Do it\n\n{trailers}"));
     assert_eq!(pod.last_words(layout::CLAUDE), "", "a success has no last words");
     assert_eq!(git(&pod.remote(), &["fsck", "--strict", "--no-dangling"]), "");
@@ -189,8 +190,8 @@ fn commits_on_another_branch_are_not_lost() {
 fn a_merge_inside_the_run_is_pushed_whole() {
     let pod = Pod::new();
     let script = format!(
-        "git checkout -q -b side && {COMMIT} && git checkout -q fix/x && echo n > new && git add new && git commit -q -m n \
-         && git merge -q --no-edit side"
+        "git checkout -q -b side && {COMMIT} && git checkout -q fix/x && echo n > new && git add new && \
+         git commit -q -m n && git merge -q --no-edit side"
     );
     let (_, verdict) = pod.run(&script);
     assert_eq!((verdict.reason.as_str(), verdict.commits), (reason::PUSHED, 3), "{verdict:?}");
