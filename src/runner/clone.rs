@@ -207,18 +207,13 @@ impl Workspace<'_> {
         git.must("make the agent's clone", &["init", "--quiet", "--template=", &format]).await?;
         self.configure(&git).await?;
         tools::lay_hook(self.paths, &git_dir)?;
-        let refspec = format!("{BASE}:refs/remotes/origin/{}", head.branch);
-        let fetch = [
-            "fetch",
-            "--quiet",
-            "--depth=1",
-            "--no-tags",
-            "--no-write-fetch-head",
-            "--",
-            bare,
-            &refspec,
-        ];
-        git.must("fill the agent's clone", &fetch).await?;
+        // Copied, not fetched: git runs the other side of a local fetch through a shell, and our image has none.
+        files::copy_tree(&format!("{bare}/objects"), &format!("{git_dir}/objects"))
+            .and_then(|()| files::copy_if_there(&format!("{bare}/shallow"), &format!("{git_dir}/shallow")))
+            .map_err(|it| Problem::volume("fill", &git_dir, &it))?;
+        let tracking = format!("refs/remotes/origin/{}", head.branch);
+        let note = ["update-ref", &tracking, &head.commit];
+        git.must("note where the agent's branch began", &note).await?;
         let checkout = [
             "checkout",
             "--quiet",

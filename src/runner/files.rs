@@ -46,6 +46,31 @@ pub fn clear(folder: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// Copies a folder of ours with all that is in it into another, which is made where it is not there.
+pub fn copy_tree(from: &str, to: &str) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_str().ok_or_else(|| io::Error::other("a file name that is no text"))?;
+        let (from, to) = (format!("{from}/{name}"), format!("{to}/{name}"));
+        if entry.file_type()?.is_dir() {
+            copy_tree(&from, &to)?;
+        } else {
+            fs::copy(&from, &to)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies a file of ours, where there is one.
+pub fn copy_if_there(from: &str, to: &str) -> io::Result<()> {
+    match fs::copy(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        copied => copied.map(drop),
+    }
+}
+
 /// The text of a file that one of us wrote or the kubelet mounted; none where there is no such file.
 pub fn read(path: impl AsRef<Path>, max: u64) -> io::Result<Option<String>> {
     let file = match File::open(path) {

@@ -170,7 +170,8 @@ pub fn ended(brief: &Brief, now: Timestamp, pod: Option<&PodBrief>, end: &End) -
     status.exit_code = end.exit_code;
     if let Some(pod) = pod {
         status.agent_image = pod.image.as_deref().map(Into::into);
-        status.started_at = status.started_at.or_else(|| pod.started_at.map(Time));
+        let ran = pod.claude.ended();
+        status.started_at = status.started_at.or_else(|| pod.started_at.filter(|_| ran).map(Time));
         status.last_activity = pod.started_at.map(Time).or(status.last_activity);
     }
     match &end.cause {
