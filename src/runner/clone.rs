@@ -209,7 +209,9 @@ impl Workspace<'_> {
         tools::lay_hook(self.paths, &git_dir)?;
         // Copied, not fetched: git runs the other side of a local fetch through a shell, and our image has none.
         files::copy_tree(&format!("{bare}/objects"), &format!("{git_dir}/objects"))
-            .and_then(|()| files::copy_if_there(&format!("{bare}/shallow"), &format!("{git_dir}/shallow")))
+            .and_then(|()| {
+                files::copy_if_there(&format!("{bare}/shallow"), &format!("{git_dir}/shallow"))
+            })
             .map_err(|it| Problem::volume("fill", &git_dir, &it))?;
         let tracking = format!("refs/remotes/origin/{}", head.branch);
         let note = ["update-ref", &tracking, &head.commit];

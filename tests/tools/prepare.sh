@@ -10,7 +10,7 @@ declare -A package_of=(
 
 has() {
   case $1 in
-    /*) [ -x "$1" ] ;;
+    /*) [ -e "$1" ] ;;
     *) PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 ;;
   esac
 }
