@@ -1,5 +1,5 @@
-//! The folder of one testbed, who owns it, and how all that it left is removed: processes, network link, cgroups, files.
-//! Never touches a folder whose owner lives.
+//! The folder of one testbed, who owns it, and how all that it left is removed: processes, network link,
+//! cgroups, files. Never touches a folder whose owner lives.
 
 use std::{
     fs, io,
@@ -19,6 +19,8 @@ use crate::{
 };
 
 const PREFIX: &str = "gastown-testbed-";
+/// Temporary files that are never in memory alone.
+const ON_DISK: &str = "/var/tmp";
 /// How long ended processes, their mounts and links may take to disappear.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -130,7 +132,8 @@ impl RunFolder {
         .with_context(|| format!("failed to remove {}", self.path.display()))
     }
 
-    /// The link goes with its network namespace, a moment after the last process in it; what is left is deleted.
+    /// The link goes with its network namespace, a moment after the last process in it; what is left is
+    /// deleted.
     fn remove_link(&self) -> Result<()> {
         let there = Path::new("/sys/class/net").join(self.link());
         retry(|| {
@@ -168,12 +171,21 @@ pub fn sweep() {
 
 /// Where folders are made: the user's own run folder, else the one for temporary files.
 fn root(on_disk: bool) -> PathBuf {
-    let own = own_run_folder().filter(|_| !on_disk);
-    own.unwrap_or_else(std::env::temp_dir)
+    let temporary = std::env::temp_dir();
+    match own_run_folder() {
+        Some(own) if !on_disk => own,
+        _ if on_disk && is_memory(&temporary) => PathBuf::from(ON_DISK),
+        _ => temporary,
+    }
 }
 
 fn roots() -> Vec<PathBuf> {
-    own_run_folder().into_iter().chain([std::env::temp_dir()]).collect()
+    own_run_folder().into_iter().chain([std::env::temp_dir(), PathBuf::from(ON_DISK)]).collect()
+}
+
+fn is_memory(path: &Path) -> bool {
+    const TMPFS: i64 = 0x0102_1994;
+    rustix::fs::statfs(path).is_ok_and(|it| it.f_type == TMPFS)
 }
 
 fn own_run_folder() -> Option<PathBuf> {
