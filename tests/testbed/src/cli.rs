@@ -177,8 +177,9 @@ async fn start_and_run(
     let ready = outer.start(options, tools).await?;
     let line = serde_json::to_string(&ready).context("failed to write the ready line")?;
     let Some(command) = command else {
-        println!("{line}");
-        std::io::stdout().flush().context("failed to say that it is ready")?;
+        let mut output = std::io::stdout();
+        let told = writeln!(output, "{line}").and_then(|()| output.flush());
+        told.context("failed to say that it is ready")?;
         return Err(outer.failure().await);
     };
     let mut child = start_command(command, &ready, &line)?;

@@ -259,8 +259,8 @@ impl Fleet {
 
 fn tell(event: &Event) {
     if let Ok(line) = serde_json::to_string(event) {
-        println!("{line}");
-        let _ = std::io::stdout().flush();
+        let mut output = std::io::stdout();
+        let _ = writeln!(output, "{line}").and_then(|()| output.flush()); // nobody may be left to hear it
     }
 }
 

@@ -160,7 +160,7 @@ impl std::str::FromStr for Node {
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub node: Node,
-    /// Operators to run.
+    /// Operators to run; the command line's default is 1.
     pub replicas: u32,
     /// Where the audit log goes; unset: into the testbed's folder.
     pub audit: Option<PathBuf>,

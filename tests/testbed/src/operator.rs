@@ -70,8 +70,8 @@ pub struct Operator {
     pub webhook: String,
     pub log: PathBuf,
     pub kubeconfig: PathBuf,
-    /// The webhooks' authority, PEM.
-    authority: String,
+    /// The certificate of the webhooks' authority, PEM.
+    pub authority: String,
     identity: Option<Identity>,
     /// When this pipe closes, its guard kills it.
     guard: Mutex<Option<ChildStdin>>,

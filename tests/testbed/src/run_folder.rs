@@ -3,7 +3,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -100,6 +100,12 @@ impl RunFolder {
         flock(&folder, FlockOperation::NonBlockingLockExclusive).ok().map(|()| folder)
     }
 
+    /// A real folder of this user: what another one says in such a folder is no reason to end or remove anything.
+    fn is_ours(&self) -> bool {
+        let user = rustix::process::geteuid().as_raw();
+        fs::symlink_metadata(&self.path).is_ok_and(|it| it.is_dir() && it.uid() == user)
+    }
+
     fn owner_lives(&self) -> bool {
         let Ok(text) = fs::read(self.path.join("owner")) else { return self.is_young() };
         let Ok(owner) = serde_json::from_slice::<Owner>(&text) else { return self.is_young() };
@@ -158,7 +164,7 @@ pub fn sweep() {
         let Ok(entries) = fs::read_dir(&root) else { continue };
         for entry in entries.flatten() {
             let Ok(folder) = RunFolder::open(&entry.path()) else { continue };
-            if folder.owner_lives() {
+            if !folder.is_ours() || folder.owner_lives() {
                 continue;
             }
             let Some(_lock) = folder.lock() else { continue };
@@ -257,6 +263,18 @@ mod tests {
     fn a_link_name_fits_the_kernel() {
         let folder = RunFolder::open(Path::new("/tmp/gastown-testbed-00ff00ff")).unwrap();
         assert!(folder.link().len() <= 15);
+    }
+
+    #[test]
+    fn a_link_is_no_folder_of_ours() {
+        let folder = RunFolder::create(true).unwrap();
+        assert!(folder.is_ours());
+        let link = root(true).join(format!("{PREFIX}{}", random_id().unwrap()));
+        std::os::unix::fs::symlink(folder.path(), &link).unwrap();
+        let theirs = RunFolder::open(&link).unwrap().is_ours();
+        fs::remove_file(&link).unwrap();
+        fs::remove_dir_all(folder.path()).unwrap();
+        assert!(!theirs);
     }
 
     #[test]
