@@ -1,1 +1,14 @@
-//! lib
+#![doc = include_str!("ARCHITECTURE.md")]
+
+pub mod admission;
+pub mod api;
+pub mod cluster;
+pub mod config;
+pub mod conversion;
+pub mod domain;
+pub mod kinds;
+pub mod manifests;
+pub mod runner;
+pub mod tasks;
+pub mod telemetry;
+pub mod tls;

@@ -6,7 +6,7 @@ use std::{io::Write as _, path::PathBuf, process::ExitCode};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use gastown_testbed::{
-    Node, Options, Ready, enclosure, guard, inner, janitor,
+    Node, Options, Ready, demo, enclosure, guard, inner, janitor,
     outer::{self, Outer},
     tools::{Tool, Tools},
 };
@@ -39,6 +39,8 @@ enum Command {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Show the whole way through: the samples applied, an agent at work, its commit pushed
+    Demo,
     /// Find or build every program, and print where each one is
     Tools,
     #[command(hide = true)]
@@ -128,6 +130,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Exec { flags, command } => {
             with_testbed(&flags.options(Vec::new()), Some(&command))
         }
+        Command::Demo => runtime()?.block_on(demo::run()),
         Command::Tools => tools(),
         Command::Enclose { folder } => enclosure::enclose(&folder),
         Command::Init { folder } => enclosure::init(&folder),

@@ -79,6 +79,7 @@
 pub mod audit;
 mod build;
 mod control_plane;
+pub mod demo;
 pub mod enclosure;
 mod git_server;
 pub mod guard;

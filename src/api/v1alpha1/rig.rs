@@ -1,0 +1,98 @@
+//! `Rig` as the Go original serves it: a project's repository and settings, for the whole cluster.
+
+#![expect(clippy::duplicated_attributes, reason = "the columns of a CRD repeat their keys")]
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::shared::{Condition, conditions};
+
+/// A project: its repository, its bead prefix, its settings.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(group = "gastown.gastown.io", version = "v1alpha1", kind = "Rig", plural = "rigs")]
+#[kube(status = "RigStatus", derive = "PartialEq")]
+#[kube(doc = "A project: its repository, its bead prefix, its settings.")]
+#[kube(printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"))]
+#[kube(printcolumn(name = "Polecats", type_ = "integer", json_path = ".status.polecatCount"))]
+#[kube(printcolumn(name = "Convoys", type_ = "integer", json_path = ".status.activeConvoys"))]
+#[kube(printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"))]
+#[serde(rename_all = "camelCase")]
+pub struct RigSpec {
+    /// Repository of the project.
+    #[serde(rename = "gitURL")]
+    pub git_url: String,
+    /// Prefix of the project's bead ids, such as `ap` for `ap-1x2y3`.
+    #[schemars(regex(pattern = r"^[a-z]{2,10}$"))]
+    pub beads_prefix: String,
+    /// Settings of the project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<RigSettings>,
+}
+
+/// Settings of a project.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RigSettings {
+    /// Theme of the worker names, such as `mad-max`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namepool_theme: Option<String>,
+    /// Most Polecats of this Rig, 1 to 100.
+    #[serde(default = "eight")]
+    #[schemars(schema_with = "max_polecats")]
+    pub max_polecats: i32,
+}
+
+/// What is seen of a Rig.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RigStatus {
+    /// Overall state.
+    #[serde(default)]
+    pub phase: RigPhase,
+    /// Polecats of this Rig.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "integer")]
+    pub polecat_count: Option<i64>,
+    /// Convoys of this Rig that are under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "integer")]
+    pub active_convoys: Option<i64>,
+    /// The Rig's Witness was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness_created: Option<bool>,
+    /// The Rig's Refinery was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refinery_created: Option<bool>,
+    /// Namespace of the Rig's Witness and Refinery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child_namespace: Option<String>,
+    /// Observations; at most one of each type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+/// Overall state of a Rig.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RigPhase {
+    #[default]
+    Initializing,
+    Ready,
+    Degraded,
+}
+
+fn eight() -> i32 {
+    8
+}
+
+fn integer(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "integer"})
+}
+
+fn max_polecats(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "integer", "minimum": 1, "maximum": 100, "default": 8,
+        "description": "Most Polecats of this Rig, 1 to 100.",
+    })
+}

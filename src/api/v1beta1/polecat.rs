@@ -1,0 +1,214 @@
+//! `Polecat` as the inside of the operator knows it: references as objects, one place each for repository, agent,
+//! limits and completion. Its status is the served one.
+
+use k8s_openapi::{api::core::v1::EnvVar, apimachinery::pkg::apis::meta::v1::Time};
+use kube::core::ObjectMeta;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::shared::{Condition, ConfigMapRef, Resources, SecretKeyRef, SecretRef, conditions};
+
+/// The whole object, as converted from the version that was served.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Polecat {
+    pub metadata: ObjectMeta,
+    pub spec: PolecatSpec,
+    pub status: PolecatStatus,
+}
+
+/// What is wanted of one worker.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PolecatSpec {
+    /// Name of the Rig.
+    pub rig: String,
+    /// The state to steer towards.
+    pub desired_state: DesiredState,
+    /// The bead to work on.
+    pub bead_id: Option<String>,
+    /// What the agent is asked to do.
+    pub task: Option<String>,
+    /// What is cloned and pushed; without it there is nothing to run.
+    pub repository: Option<Repository>,
+    pub agent: Agent,
+    pub limits: Limits,
+    pub completion: Completion,
+}
+
+/// What is cloned and pushed, and with which credential.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Repository {
+    pub url: String,
+    /// Branch to start from.
+    pub base_branch: String,
+    /// Branch to push.
+    pub work_branch: Option<String>,
+    pub secret_ref: SecretRef,
+    pub known_hosts_config_map_ref: Option<ConfigMapRef>,
+}
+
+/// How the agent is started.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Agent {
+    pub kind: AgentKind,
+    /// Who serves the model; absent when no agent configuration was given.
+    pub provider: Option<Provider>,
+    pub model: Option<String>,
+    pub endpoint: Option<String>,
+    /// Key for the provider.
+    pub api_key_secret_ref: Option<SecretKeyRef>,
+    /// Key that the agent gets as `ANTHROPIC_API_KEY` whatever the provider.
+    pub anthropic_key_secret_ref: Option<SecretKeyRef>,
+    /// Secret with `.credentials.json`.
+    pub credentials_secret_ref: Option<SecretRef>,
+    pub image: Option<String>,
+    pub command: Vec<String>,
+    pub args: Vec<String>,
+    pub config_map_ref: Option<ConfigMapRef>,
+    pub env: Vec<EnvVar>,
+    pub resources: Option<Resources>,
+}
+
+/// How long things may take.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Seconds the agent may run.
+    pub active_deadline_seconds: i64,
+    /// Seconds without activity.
+    pub max_idle_seconds: Option<i32>,
+    /// Seconds after the end until the object is deleted.
+    pub ttl_seconds_after_finished: Option<i32>,
+}
+
+/// What makes a run count as done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Completion {
+    /// The agent exited with 0: the meaning of every v1alpha1 object.
+    #[default]
+    ExitCode,
+}
+
+/// The state to steer towards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum DesiredState {
+    #[default]
+    Idle,
+    Working,
+    Terminated,
+}
+
+/// The kind of agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AgentKind {
+    #[default]
+    ClaudeCode,
+}
+
+/// Who serves the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    #[default]
+    Litellm,
+    Anthropic,
+    Openai,
+    Ollama,
+}
+
+/// What is seen of one worker.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PolecatStatus {
+    /// Where the worker stands.
+    #[serde(default)]
+    pub phase: Phase,
+    /// The bead it works on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assigned_bead: Option<String>,
+    /// Branch that holds the work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// Pod of the current attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_name: Option<String>,
+    /// The pod is running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_active: Option<bool>,
+    /// When the pod began to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "date_time")]
+    pub last_activity: Option<Time>,
+    /// The kind of agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentKind>,
+    /// Image of the agent's container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_image: Option<String>,
+    /// Model the agent was told to use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_model: Option<String>,
+    /// Number of the current attempt, from 1. Written before its pod, so that no attempt runs twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "attempt")]
+    pub attempt: Option<i32>,
+    /// When the agent of the current attempt began to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "date_time")]
+    pub started_at: Option<Time>,
+    /// When the current attempt ended; a finished attempt is never run again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "date_time")]
+    pub finished_at: Option<Time>,
+    /// The agent's exit code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Commit that was handed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The remote has that commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pushed: Option<bool>,
+    /// Observations; at most one of each type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+/// Where a worker stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    #[default]
+    Idle,
+    Working,
+    Done,
+    Stuck,
+    Terminated,
+}
+
+impl Phase {
+    /// Every phase, in the order of a life.
+    pub const ALL: [Self; 5] =
+        [Self::Idle, Self::Working, Self::Done, Self::Stuck, Self::Terminated];
+
+    /// The word in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "Idle",
+            Self::Working => "Working",
+            Self::Done => "Done",
+            Self::Stuck => "Stuck",
+            Self::Terminated => "Terminated",
+        }
+    }
+}
+
+fn date_time(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "string", "format": "date-time"})
+}
+
+fn attempt(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "integer", "format": "int32", "minimum": 0,
+        "description": "Number of the current attempt, from 1. Written before its pod, so that no attempt runs twice.",
+    })
+}

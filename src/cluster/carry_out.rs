@@ -1,0 +1,220 @@
+//! The applier: the one place that writes our objects and their children, for every kind, in one safe order. It has no
+//! choice about Gas Town to make.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Resource as _,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    core::Request,
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    cluster::{
+        Class, Cluster, Error, Managed,
+        cache::Key,
+        wire::{Compact, Watched},
+    },
+    domain::{
+        failure::{self, Cause},
+        plan::{Child, Finalizer, Next, Plan, Retire},
+        pod_brief::PodBrief,
+    },
+};
+
+/// How carrying out went.
+pub enum Outcome {
+    Done(Next),
+    /// The API server will not have a child; the object has to say so.
+    Refused(Cause),
+}
+
+impl Cluster {
+    /// Turns a plan into writes; a plan that is what is there already makes none.
+    pub(super) async fn carry_out<K: Managed>(
+        &self,
+        of: &K,
+        plan: Plan<K::Status>,
+    ) -> Result<Outcome, Error> {
+        // No `..`: a new field in `Plan` must be dealt with here before it compiles.
+        let Plan { children, status, notices, finalizer, retire, next } = plan;
+        // The intent before anything exists, the end before evidence is destroyed.
+        self.write_status(of, &status).await?;
+        for child in &children {
+            if let Child::Pod(pod) = child
+                && let Some(cause) = self.create_pod(pod).await?
+            {
+                return Ok(Outcome::Refused(cause));
+            }
+        }
+        self.prune(of, &children).await?;
+        for notice in notices {
+            self.announce::<K>(of.place(), of.uid(), &notice).await;
+        }
+        // Last, so that a failed cleanup is tried again.
+        if let Finalizer::Release(name) = finalizer {
+            self.release(of, name).await?;
+        }
+        if retire == Retire::Delete {
+            self.delete::<K>(of).await?;
+        }
+        Ok(Outcome::Done(next))
+    }
+
+    /// Writes what changed of a status, on exactly the version it was computed from.
+    async fn write_status<K: Managed>(&self, of: &K, status: &K::Status) -> Result<(), Error> {
+        if status == of.status() {
+            return Ok(());
+        }
+        let (namespace, name) = of.place();
+        let patch = json!({
+            "metadata": {"resourceVersion": of.resource_version(), "uid": of.uid()},
+            "status": difference(&json!(of.status()), &json!(status)),
+        });
+        let built = requests::<K>(namespace).patch_subresource(
+            "status",
+            name,
+            &PatchParams::default(),
+            &Patch::Merge(patch),
+        );
+        let attempt = || format!("write the status of {} {namespace}/{name}", K::CONTROLLER);
+        let answer: Watched<K> = self.write(K::CONTROLLER, attempt, built).await?;
+        if let Ok(object) = answer.content {
+            K::cache(&self.caches).put(object);
+        }
+        Ok(())
+    }
+
+    /// Creates a pod unless the cache has it. One of that name that the cache has not is looked at next time.
+    async fn create_pod(&self, pod: &Pod) -> Result<Option<Cause>, Error> {
+        let meta = &pod.metadata;
+        let (namespace, name) = (
+            meta.namespace.as_deref().unwrap_or_default(),
+            meta.name.as_deref().unwrap_or_default(),
+        );
+        if self.caches.pods.get(&Key::new(namespace, name)).is_some() {
+            return Ok(None);
+        }
+        let attempt = || format!("create pod {namespace}/{name}");
+        let body = match serde_json::to_vec(pod) {
+            Ok(body) => body,
+            Err(source) => return Err(Error::Build { attempt: attempt(), source: source.into() }),
+        };
+        let built = requests::<PodBrief>(namespace).create(&PostParams::default(), body);
+        match self.write::<Watched<PodBrief>>("pods", attempt, built).await {
+            Ok(answer) => {
+                if let Ok(pod) = answer.content {
+                    self.caches.pods.put(pod);
+                }
+                Ok(None)
+            }
+            Err(error) => match (error.class(), error.answer()) {
+                (Class::Refused | Class::NotFound, Some((code, words))) => {
+                    Ok(Some(failure::refused(code, words)))
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Deletes the pods that an object owns and its plan omits.
+    async fn prune<K: Managed>(&self, of: &K, children: &[Child]) -> Result<(), Error> {
+        let kept = |pod: &PodBrief| {
+            children.iter().any(|child| match child {
+                Child::Pod(it) => it.metadata.name.as_deref() == Some(&*pod.name),
+                Child::Existing { pod: name } => **name == *pod.name,
+            })
+        };
+        for pod in of.pods(&self.caches) {
+            if !pod.deleting && !kept(&pod) {
+                self.delete::<PodBrief>(&pod).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes exactly the object that was judged: one of the same name that came after it stays.
+    async fn delete<K: Compact>(&self, object: &K) -> Result<(), Error> {
+        let (namespace, name) = object.place();
+        let preconditions =
+            Preconditions { uid: Some(object.uid().into()), resource_version: None };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let built = requests::<K>(namespace).delete(name, &params);
+        let kind = K::Kind::kind(&());
+        let answer: Result<Value, _> =
+            self.write(plural::<K>(), || format!("delete {kind} {namespace}/{name}"), built).await;
+        match answer {
+            Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+
+    /// Takes one finalizer away, on exactly the version that was seen.
+    async fn release<K: Managed>(&self, of: &K, finalizer: &str) -> Result<(), Error> {
+        let (namespace, name) = of.place();
+        let attempt =
+            || format!("release finalizer {finalizer} of {} {namespace}/{name}", K::CONTROLLER);
+        let read: Value = self
+            .read(
+                K::CONTROLLER,
+                attempt,
+                requests::<K>(namespace).get(name, &kube::api::GetParams::default()),
+            )
+            .await?;
+        let finalizers = read
+            .pointer("/metadata/finalizers")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
+        let left: Vec<Value> = finalizers.into_iter().filter(|it| it != finalizer).collect();
+        let version = read.pointer("/metadata/resourceVersion").cloned().unwrap_or_default();
+        let patch =
+            json!({"metadata": {"resourceVersion": version, "uid": of.uid(), "finalizers": left}});
+        let built =
+            requests::<K>(namespace).patch(name, &PatchParams::default(), &Patch::Merge(patch));
+        match self.write::<Value>(K::CONTROLLER, attempt, built).await {
+            Err(error) if error.class() == Class::NotFound => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+}
+
+/// Requests for one kind in one namespace.
+pub(super) fn requests<K: Compact>(namespace: &str) -> Request {
+    Request::new(K::Kind::url_path(&(), (!namespace.is_empty()).then_some(namespace)))
+}
+
+/// The resource's name in metrics: a fixed set, so that no object's name becomes a label.
+pub(super) fn plural<K: Compact>() -> &'static str {
+    match &*K::Kind::plural(&()) {
+        "pods" => "pods",
+        "polecats" => "polecats",
+        "rigs" => "rigs",
+        _ => "others",
+    }
+}
+
+/// The top-level fields of a status that changed; null takes one away.
+fn difference(old: &Value, new: &Value) -> Value {
+    let empty = Map::new();
+    let (old, new) = (old.as_object().unwrap_or(&empty), new.as_object().unwrap_or(&empty));
+    let changed = new
+        .iter()
+        .filter(|(key, value)| old.get(*key) != Some(value))
+        .map(|(key, value)| (key.clone(), value.clone()));
+    let gone =
+        old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    Value::Object(changed.chain(gone).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_changed_is_written() {
+        let (old, new) =
+            (json!({"phase": "Idle", "podName": "a", "x": 1}), json!({"phase": "Working", "x": 1}));
+        assert_eq!(difference(&old, &new), json!({"phase": "Working", "podName": null}));
+    }
+}

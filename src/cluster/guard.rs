@@ -1,0 +1,144 @@
+//! The one question before every write: may this replica still act? A guard refuses once its Lease has lapsed, and
+//! stamps every write with who made it, under which epoch.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use http::HeaderValue;
+use tokio::sync::watch;
+
+/// Least time that must be left before a write is begun.
+const MARGIN: Duration = Duration::from_millis(250);
+
+/// Leave to write, for a scope. Cloned into everything that writes for that scope.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    replica: Arc<str>,
+    scope: Arc<str>,
+    state: Arc<Mutex<Leave>>,
+    changed: watch::Sender<u64>,
+    /// For tests of a process that dies between two writes.
+    fuse: Option<Arc<AtomicU64>>,
+}
+
+/// Until when, and under which epoch.
+#[derive(Clone, Copy, Debug, Default)]
+struct Leave {
+    until: Option<Instant>,
+    epoch: i32,
+}
+
+/// What a write carries: the User-Agent that the audit log shows, and how long the write may take.
+#[derive(Clone, Debug)]
+pub struct Stamp {
+    pub user_agent: HeaderValue,
+    pub left: Duration,
+}
+
+/// The Lease has lapsed, or was never held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this replica does not hold the lease at the moment")]
+pub struct Lapsed;
+
+impl Guard {
+    /// A guard that allows nothing yet. `scope` is a short word for the audit log, such as `all`.
+    pub fn new(replica: &str, scope: &str) -> Self {
+        Self {
+            replica: replica.into(),
+            scope: scope.into(),
+            state: Arc::default(),
+            changed: watch::Sender::new(0),
+            fuse: None,
+        }
+    }
+
+    /// A guard whose process dies before the write of this number, from 1: only ever asked for by a test.
+    #[must_use]
+    pub fn with_fuse(self, number: Option<u64>) -> Self {
+        Self { fuse: number.map(|it| Arc::new(AtomicU64::new(it))), ..self }
+    }
+
+    /// Burns the fuse by one write of an object or a pod.
+    pub(super) fn burn(&self) {
+        let last = self.fuse.as_ref().is_some_and(|it| it.fetch_sub(1, Ordering::SeqCst) == 1);
+        if last {
+            let _ = rustix::process::kill_process(
+                rustix::process::getpid(),
+                rustix::process::Signal::KILL,
+            );
+        }
+    }
+
+    /// Gives leave to write until then.
+    pub fn allow(&self, until: Instant, epoch: i32) {
+        self.put(Leave { until: Some(until), epoch });
+    }
+
+    /// Takes the leave away at once.
+    pub fn revoke(&self) {
+        let epoch = self.leave().epoch;
+        self.put(Leave { until: None, epoch });
+    }
+
+    /// Leave for one write, or not. Asked before every single one.
+    pub fn check(&self) -> Result<Stamp, Lapsed> {
+        let leave = self.leave();
+        let left = leave.until.ok_or(Lapsed)?.saturating_duration_since(Instant::now());
+        if left < MARGIN {
+            return Err(Lapsed);
+        }
+        let text = format!(
+            "gastown/{} ({}; shard={}; epoch={})",
+            env!("CARGO_PKG_VERSION"),
+            self.replica,
+            self.scope,
+            leave.epoch
+        );
+        let user_agent =
+            HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("gastown"));
+        Ok(Stamp { user_agent, left })
+    }
+
+    /// Ends when there is leave to write.
+    pub async fn allowed(&self) {
+        let mut changed = self.changed.subscribe();
+        while self.check().is_err() {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn leave(&self) -> Leave {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, leave: Leave) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = leave;
+        self.changed.send_modify(|it| *it = it.wrapping_add(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lapsed_guard_refuses() {
+        let guard = Guard::new("operator-0", "all");
+        assert_eq!(guard.check().unwrap_err(), Lapsed, "never allowed");
+        guard.allow(Instant::now() + Duration::from_secs(5), 3);
+        let stamp = guard.check().unwrap();
+        assert!(stamp.user_agent.to_str().unwrap().ends_with("(operator-0; shard=all; epoch=3)"));
+        guard.allow(Instant::now() + Duration::from_millis(100), 3);
+        assert!(guard.check().is_err(), "too little is left for a request");
+        guard.allow(Instant::now() + Duration::from_secs(5), 3);
+        guard.revoke();
+        assert!(guard.check().is_err());
+    }
+}

@@ -1,0 +1,132 @@
+//! Effects: the only holder of `kube::Client`. Looks, lets the domain decide, carries out.
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "this is where the client and the clock live"
+)]
+
+pub mod cache;
+mod carry_out;
+pub mod connect;
+mod error;
+pub mod guard;
+pub mod leases;
+pub mod meters;
+mod observe;
+mod report;
+mod request;
+pub mod watching;
+pub mod wire;
+
+use std::sync::Arc;
+
+use k8s_openapi::jiff::Timestamp;
+use serde::Serialize;
+use tracing::Instrument as _;
+
+use crate::domain::{
+    failure::Cause,
+    plan::{Next, Plan},
+    pod::PodSettings,
+    pod_brief::PodBrief,
+    polecat, rig,
+};
+use cache::{Cache, Key};
+pub use error::{Class, Error};
+use guard::Guard;
+use meters::Meters;
+use wire::Compact;
+
+/// The caches of one scope.
+#[derive(Debug, Default)]
+pub struct Caches {
+    pub polecats: Cache<polecat::Brief>,
+    pub pods: Cache<PodBrief>,
+    pub rigs: Cache<rig::Brief>,
+}
+
+/// The API server as one scope sees it: its caches, its leave to write, its settings.
+#[derive(Clone)]
+pub struct Cluster {
+    client: kube::Client,
+    pub guard: Guard,
+    pub caches: Arc<Caches>,
+    pub settings: Arc<PodSettings>,
+    pub meters: Meters,
+}
+
+/// A kind that is reconciled.
+pub trait Managed: Compact {
+    /// What is seen of the world around one object.
+    type Seen: Send;
+    type Status: Serialize + Clone + PartialEq + Send + Sync;
+    /// The controller's name in metrics and logs.
+    const CONTROLLER: &'static str;
+
+    fn cache(caches: &Caches) -> &Cache<Self>;
+    fn status(&self) -> &Self::Status;
+    /// Looks: reads only, and nothing that the caches have.
+    fn observe(
+        self: &mut Arc<Self>,
+        cluster: &Cluster,
+    ) -> impl Future<Output = Result<Self::Seen, Error>> + Send;
+    fn decide(&self, seen: &Self::Seen) -> Plan<Self::Status>;
+    /// Tells of a child that the API server refused.
+    fn refused(seen: &mut Self::Seen, cause: Cause);
+    /// Names of the pods in the cache that this object owns.
+    fn pods(&self, _: &Caches) -> Vec<Arc<PodBrief>> {
+        Vec::new()
+    }
+}
+
+impl Cluster {
+    pub fn new(
+        client: kube::Client,
+        guard: Guard,
+        settings: Arc<PodSettings>,
+        meters: Meters,
+    ) -> Self {
+        Self { client, guard, caches: Arc::default(), settings, meters }
+    }
+
+    /// Looks, decides, acts. Every kind comes through here, so all are logged, counted and retried alike.
+    pub async fn reconcile<K: Managed>(&self, key: &Key) -> Result<Next, Error> {
+        let Some(mut object) = K::cache(&self.caches).get(key) else { return Ok(Next::OnChange) };
+        let span = tracing::info_span!(
+            "reconcile",
+            kind = K::CONTROLLER,
+            namespace = &*key.namespace,
+            name = &*key.name
+        );
+        async {
+            let mut seen = object.observe(self).await?;
+            let plan = object.decide(&seen);
+            match self.carry_out(&*object, plan).await? {
+                carry_out::Outcome::Done(next) => Ok(next),
+                carry_out::Outcome::Refused(cause) => {
+                    tracing::warn!(
+                        reason = cause.reason,
+                        message = cause.message,
+                        "The API server refused a child"
+                    );
+                    let object = K::cache(&self.caches).get(key).unwrap_or(object);
+                    K::refused(&mut seen, cause);
+                    let plan = object.decide(&seen);
+                    match self.carry_out(&*object, plan).await? {
+                        carry_out::Outcome::Done(next) => Ok(next),
+                        carry_out::Outcome::Refused(_) => {
+                            Ok(Next::After(std::time::Duration::from_secs(30)))
+                        }
+                    }
+                }
+            }
+        }
+        .instrument(span)
+        .await
+    }
+}
+
+/// The time of day, for status and Events only; no lease is judged by it.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::now()
+}

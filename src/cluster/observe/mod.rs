@@ -1,0 +1,4 @@
+//! Looks: one file a kind. Reads only, from the caches where they have it.
+
+mod polecat;
+mod rig;

@@ -1,0 +1,129 @@
+//! What is seen of a Polecat: its pod in the cache; and only where no pod is there, what the API server says of it.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Event;
+use kube::{
+    Resource as _,
+    api::GetParams,
+    api::ListParams,
+    core::{ObjectList, Request},
+};
+
+use crate::{
+    api::v1beta1::{self, PolecatStatus},
+    cluster::{
+        Caches, Class, Cluster, Error, Managed,
+        cache::{Cache, Key},
+        carry_out::requests,
+        now,
+        wire::{PolecatWire, Watched},
+    },
+    domain::{
+        failure::Cause,
+        names,
+        plan::Plan,
+        pod_brief::PodBrief,
+        polecat::{Brief, Past, Seen},
+    },
+};
+
+impl Managed for Brief {
+    type Seen = Seen;
+    type Status = PolecatStatus;
+    const CONTROLLER: &'static str = "polecat";
+
+    fn cache(caches: &Caches) -> &Cache<Self> {
+        &caches.polecats
+    }
+
+    fn status(&self) -> &PolecatStatus {
+        &self.status
+    }
+
+    async fn observe(self: &mut Arc<Self>, cluster: &Cluster) -> Result<Seen, Error> {
+        let name = self
+            .status
+            .pod_name
+            .clone()
+            .unwrap_or_else(|| names::pod(&self.name, self.status.attempt.unwrap_or(1)));
+        let pod =
+            cluster.caches.pods.get(&Key::new(&self.namespace, &name)).map(Arc::unwrap_or_clone);
+        let settings = cluster.settings.clone();
+        let mut seen =
+            Seen { now: now(), pod, past: Past::Unasked, whole: None, refusal: None, settings };
+        if let Some(name) = self.wants_past(seen.pod.as_ref()) {
+            seen.pod = cluster.find_pod(&self.namespace, &name).await?;
+            if seen.pod.is_none() {
+                seen.past = cluster.past_of(&self.namespace, &name).await?;
+            }
+        }
+        if self.wants_pod(&seen)
+            && let Some(whole) = cluster.whole(self).await?
+        {
+            *self = Arc::new(Self::from(&whole));
+            seen.whole = Some(Arc::new(whole));
+        }
+        Ok(seen)
+    }
+
+    fn decide(&self, seen: &Seen) -> Plan<PolecatStatus> {
+        self.decide(seen)
+    }
+
+    fn refused(seen: &mut Seen, cause: Cause) {
+        seen.refusal = Some(cause);
+    }
+
+    fn pods(&self, caches: &Caches) -> Vec<Arc<PodBrief>> {
+        // Every attempt's name is known, so no index is needed.
+        let last = self.status.attempt.unwrap_or(1).clamp(1, 64);
+        (1..=last)
+            .filter_map(|attempt| {
+                caches.pods.get(&Key::new(&self.namespace, &names::pod(&self.name, attempt)))
+            })
+            .filter(|pod| self.owns(pod))
+            .collect()
+    }
+}
+
+impl Cluster {
+    /// The whole object, if it is still the one that was seen.
+    async fn whole(&self, brief: &Brief) -> Result<Option<v1beta1::Polecat>, Error> {
+        let attempt = || format!("read Polecat {}/{}", brief.namespace, brief.name);
+        let built = requests::<Brief>(&brief.namespace).get(&brief.name, &GetParams::default());
+        match self.read::<PolecatWire>("polecats", attempt, built).await {
+            Ok(wire) => {
+                let whole = v1beta1::Polecat::from(wire);
+                Ok((whole.metadata.uid.as_deref() == Some(&*brief.uid)).then_some(whole))
+            }
+            Err(error) if error.class() == Class::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A pod that the cache has not: just made, or not ours.
+    async fn find_pod(&self, namespace: &str, name: &str) -> Result<Option<PodBrief>, Error> {
+        let built = requests::<PodBrief>(namespace).get(name, &GetParams::default());
+        match self
+            .read::<Watched<PodBrief>>("pods", || format!("read pod {namespace}/{name}"), built)
+            .await
+        {
+            Ok(answer) => Ok(answer.content.ok()),
+            Err(error) if error.class() == Class::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the Events of a pod that is gone say of it: whether a node ever took it. Events of pods of the same name
+    /// that another Polecat owned count too: better one run too few than one too many.
+    async fn past_of(&self, namespace: &str, name: &str) -> Result<Past, Error> {
+        let selector =
+            format!("involvedObject.kind=Pod,involvedObject.name={name},reason=Scheduled");
+        let params = ListParams::default().fields(&selector).limit(1);
+        let built = Request::new(Event::url_path(&(), Some(namespace))).list(&params);
+        let attempt = || format!("read the Events of pod {namespace}/{name}");
+        let events: ObjectList<Event> = self.read("events", attempt, built).await?;
+        Ok(if events.items.is_empty() { Past::NeverScheduled } else { Past::Scheduled })
+    }
+}

@@ -1,0 +1,157 @@
+//! Keeps one cache true by list and watch. An object that cannot be read is counted, announced and skipped; it stops
+//! nobody else.
+
+use std::{collections::HashSet, pin::pin, time::Duration};
+
+use futures::StreamExt as _;
+use kube::{
+    Api,
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{self, Event},
+    },
+};
+
+use crate::{
+    cluster::{
+        Cluster,
+        cache::{Cache, Key},
+        meters,
+        wire::{Compact, Watched},
+    },
+    domain::{conditions::cut, plan::Notice},
+};
+
+/// A silently dropped watch goes unseen for this long, plus the watcher's idle window.
+const WATCH_SECONDS: u32 = 120;
+
+/// Which objects.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// `None`: all namespaces.
+    pub namespace: Option<String>,
+    pub labels: Option<String>,
+}
+
+impl Cluster {
+    /// Watches until it is dropped. `news` is told of every object that is new, changed or gone. A cache
+    /// can hold several namespaces, each watched by a call of its own.
+    pub async fn watch<C: Compact>(
+        &self,
+        cache: &Cache<C>,
+        selection: Selection,
+        news: impl Fn(&C, Key) + Send + Sync,
+    ) where
+        Watched<C>: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        let api: Api<Watched<C>> = match &selection.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
+        config.label_selector = selection.labels.clone();
+        let controller = meters::Controller { controller: super::carry_out::plural::<C>() };
+        let mut stream = pin!(watcher::watcher(api, config).default_backoff());
+        let mut listed = HashSet::new();
+        let mut first = true;
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(Event::Init) => listed.clear(),
+                Ok(Event::InitApply(object)) => {
+                    let (namespace, name) = object.place();
+                    listed.insert(Key::new(namespace, name));
+                    self.take_in(cache, object, &news).await;
+                }
+                Ok(Event::InitDone) => {
+                    complete(cache, &selection, &mut listed, &news);
+                    if std::mem::take(&mut first) {
+                        cache.listed();
+                    }
+                }
+                Ok(Event::Apply(object)) => self.take_in(cache, object, &news).await,
+                Ok(Event::Delete(object)) => {
+                    let (namespace, name) = object.place();
+                    let key = Key::new(namespace, name);
+                    let old = cache.get(&key);
+                    cache.remove(&key, object.uid());
+                    if let Some(it) = object.content.as_ref().ok().or(old.as_deref()) {
+                        news(it, key);
+                    }
+                }
+                Err(error) => {
+                    self.meters.watch_faults.get_or_create(&controller).inc();
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        kind = controller.controller,
+                        "Watch failed"
+                    );
+                }
+            }
+            self.meters
+                .objects
+                .get_or_create(&controller)
+                .set(i64::try_from(cache.len()).unwrap_or(i64::MAX));
+        }
+    }
+
+    async fn take_in<C: Compact>(
+        &self,
+        cache: &Cache<C>,
+        object: Watched<C>,
+        news: &impl Fn(&C, Key),
+    ) {
+        let (namespace, name) = object.place();
+        let key = Key::new(namespace, name);
+        match &object.content {
+            Ok(it) => {
+                if cache.put(it.clone()) {
+                    news(it, key);
+                }
+            }
+            Err(why) => {
+                let kind = super::carry_out::plural::<C>();
+                self.meters
+                    .undecodable
+                    .get_or_create(&meters::Controller { controller: kind })
+                    .inc();
+                tracing::warn!(kind, namespace, name, why, "Skipping an object that can't be read");
+                let notice = Notice {
+                    reason: "Unreadable".into(),
+                    message: format!(
+                        "this object can't be read and is skipped: {}; mend it or delete it",
+                        cut(why, 512)
+                    ),
+                };
+                self.announce::<C>((namespace, name), object.uid(), &notice).await;
+            }
+        }
+    }
+}
+
+/// A list is complete: what it has not is gone.
+fn complete<C: Compact>(
+    cache: &Cache<C>,
+    selection: &Selection,
+    listed: &mut HashSet<Key>,
+    news: &impl Fn(&C, Key),
+) {
+    if let Some(namespace) = &selection.namespace {
+        let others = cache
+            .all()
+            .into_iter()
+            .map(|it| super::cache::key(&*it))
+            .filter(|it| *it.namespace != **namespace);
+        listed.extend(others);
+    }
+    let before: Vec<_> =
+        cache.all().into_iter().filter(|it| !listed.contains(&super::cache::key(&**it))).collect();
+    cache.retain(listed);
+    for object in before {
+        news(&object, super::cache::key(&*object));
+    }
+}
+
+/// How long a watch may go unseen when it is dropped silently.
+pub const fn longest_silence() -> Duration {
+    Duration::from_secs(WATCH_SECONDS as u64 + 5)
+}

@@ -1,0 +1,435 @@
+//! Every flag and environment variable, parsed once. The Go original's flags keep their names and meaning; one whose
+//! work comes later ends the start and names what brings it.
+#![expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{ArgAction, Args, Parser, ValueEnum};
+
+use crate::domain::{
+    lease::{Identity, Times},
+    pod::PodSettings,
+};
+
+/// The namespace file of a pod's service account.
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// Runs Gas Town on Kubernetes.
+#[derive(Clone, Debug, Parser)]
+#[command(version, about = "Runs AI coding agents as disposable workers, and proves what they did")]
+pub struct Config {
+    /// Kubeconfig to use; unset: KUBECONFIG, else the pod's service account.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig.
+    #[arg(long)]
+    pub context: Option<String>,
+    /// Namespace of the operator: its Lease lives here. Unset: that of the service account, else gastown-system.
+    #[arg(long, env = "GASTOWN_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Namespaces to look after, separated by commas; unset: all.
+    #[arg(long, env = "WATCH_NAMESPACE", value_delimiter = ',', value_name = "NAMESPACE")]
+    pub watch_namespaces: Vec<String>,
+    /// Passes at a time.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub concurrency: u16,
+    /// Seconds that work under way gets to finish after SIGTERM.
+    #[arg(long, default_value_t = 20, value_name = "SECONDS")]
+    pub drain_seconds: u64,
+    /// Faults for tests of this very binary, such as `kill-before-write=2,panic-on=boom`.
+    #[arg(long, hide = true, default_value = "")]
+    pub test_faults: Faults,
+    #[command(flatten, next_help_heading = "Pods")]
+    pub pods: Pods,
+    #[command(flatten, next_help_heading = "Election")]
+    pub election: Election,
+    #[command(flatten, next_help_heading = "Endpoints")]
+    pub endpoints: Endpoints,
+    #[command(flatten, next_help_heading = "Webhooks")]
+    pub webhooks: Webhooks,
+    #[command(flatten, next_help_heading = "Logs")]
+    pub logs: Logs,
+}
+
+/// What agent pods are made of.
+#[derive(Clone, Debug, Args)]
+pub struct Pods {
+    /// Image with gt-runner, git and ssh, for git-init and telemetry.
+    #[arg(long, env = "RELATED_IMAGE_RUNNER", value_name = "IMAGE")]
+    pub runner_image: Option<String>,
+    /// Image of the agent where a Polecat names none.
+    #[arg(long, env = "RELATED_IMAGE_AGENT", value_name = "IMAGE")]
+    pub agent_image: Option<String>,
+    /// Image of git-init, instead of the runner's.
+    #[arg(long, env = "GASTOWN_GIT_IMAGE", value_name = "IMAGE")]
+    pub git_image: Option<String>,
+    /// Image of the agent, whatever a Polecat names.
+    #[arg(long, env = "GASTOWN_CLAUDE_IMAGE", value_name = "IMAGE")]
+    pub claude_image: Option<String>,
+    /// Image of telemetry, instead of the runner's.
+    #[arg(long, env = "GASTOWN_TELEMETRY_IMAGE", value_name = "IMAGE")]
+    pub telemetry_image: Option<String>,
+    /// Seconds after the agent's deadline for handing over and pushing.
+    #[arg(long, default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(30..=3600))]
+    pub push_reserve: u64,
+    /// Seconds a finished pod is kept; unset: as long as its Polecat.
+    #[arg(long, value_name = "SECONDS")]
+    pub finished_pod_ttl: Option<u64>,
+    /// Let the cluster autoscaler remove a node under a working agent.
+    #[arg(long)]
+    pub safe_to_evict: bool,
+}
+
+/// How replicas agree on who acts.
+#[derive(Clone, Debug, Args)]
+pub struct Election {
+    /// Accepted as in the original; the election always takes place, also for one replica.
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true")]
+    pub leader_elect: bool,
+    /// Name of the Lease.
+    #[arg(long, default_value = "gastown-operator")]
+    pub lease_name: String,
+    /// Times of the protocol: a crash is noticed in about 10 s (normal) or 5 s (fast).
+    #[arg(long, value_enum, default_value_t)]
+    pub failover: Failover,
+    /// This replica's name; unset: the host's.
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pub replica: Option<String>,
+    /// Uid of this replica's pod: lets a restarted container take its Lease back at once.
+    #[arg(
+        long,
+        env = "POD_UID",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "UID"
+    )]
+    pub pod_uid: String,
+}
+
+/// Times of the protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Failover {
+    #[default]
+    Normal,
+    Fast,
+}
+
+/// Plain HTTP endpoints.
+#[derive(Clone, Debug, Args)]
+pub struct Endpoints {
+    /// Address of /metrics, on loopback; 0: off.
+    #[arg(long, default_value = "0", value_name = "ADDRESS")]
+    pub metrics_bind_address: String,
+    /// Metrics over HTTPS with authentication. Comes with issue 8; until then metrics stay on loopback.
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true")]
+    pub metrics_secure: bool,
+    /// Comes with issue 8.
+    #[arg(long, default_value = "", hide = true)]
+    pub metrics_cert_path: String,
+    /// Comes with issue 8.
+    #[arg(long, default_value = "tls.crt", hide = true)]
+    pub metrics_cert_name: String,
+    /// Comes with issue 8.
+    #[arg(long, default_value = "tls.key", hide = true)]
+    pub metrics_cert_key: String,
+    /// Address of /livez, /readyz and /healthz.
+    #[arg(long, default_value = ":8081", value_name = "ADDRESS")]
+    pub health_probe_bind_address: String,
+}
+
+/// The admission server.
+#[derive(Clone, Debug, Args)]
+pub struct Webhooks {
+    /// Serve no webhooks.
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    pub disable_webhooks: bool,
+    /// Address of the admission server.
+    #[arg(long, default_value = ":9443", value_name = "ADDRESS")]
+    pub webhook_bind_address: String,
+    /// Folder of the server's certificate and key.
+    #[arg(long, default_value = "/tmp/k8s-webhook-server/serving-certs", value_name = "FOLDER")]
+    pub webhook_cert_path: PathBuf,
+    /// File of the certificate chain.
+    #[arg(long, default_value = "tls.crt", value_name = "FILE")]
+    pub webhook_cert_name: String,
+    /// File of the key.
+    #[arg(long, default_value = "tls.key", value_name = "FILE")]
+    pub webhook_cert_key: String,
+    /// HTTP/2 for the servers. Comes with issue 7.
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    pub enable_http2: bool,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, Args)]
+pub struct Logs {
+    /// Level, or directives such as `info,gastown=debug`.
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
+    pub log_level: String,
+    /// Lines of JSON, or text.
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+    /// The original's switch for text logs at debug level.
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub zap_devel: Option<bool>,
+    /// The original's word for the format: json or console.
+    #[arg(long, value_name = "ENCODER")]
+    pub zap_encoder: Option<String>,
+    /// The original's word for the level: debug, info, error, or a number above 0 for debug.
+    #[arg(long, value_name = "LEVEL")]
+    pub zap_log_level: Option<String>,
+    /// Accepted; there are no stack traces in these logs.
+    #[arg(long, value_name = "LEVEL", hide = true)]
+    pub zap_stacktrace_level: Option<String>,
+    /// Accepted where it means what we write: iso8601, rfc3339 or rfc3339nano.
+    #[arg(long, value_name = "ENCODING", hide = true)]
+    pub zap_time_encoding: Option<String>,
+}
+
+/// Faults that a test asks for: the release binary is tested as it is shipped, so the switch is in it, and off.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// The process kills itself before the write of this number, as SIGKILL would.
+    pub kill_before_write: Option<u64>,
+    /// A pass or a review of an object of this name panics.
+    pub panic_on: Option<String>,
+}
+
+impl std::str::FromStr for Faults {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut faults = Self::default();
+        for part in text.split(',').filter(|it| !it.is_empty()) {
+            match part.split_once('=') {
+                Some(("kill-before-write", number)) => {
+                    faults.kill_before_write =
+                        Some(number.parse().map_err(|_| format!("{number:?} is no number"))?);
+                }
+                Some(("panic-on", name)) => faults.panic_on = Some(name.to_owned()),
+                _ => {
+                    return Err(format!(
+                        "{part:?} is no fault; kill-before-write=N or panic-on=NAME"
+                    ));
+                }
+            }
+        }
+        Ok(faults)
+    }
+}
+
+/// The format of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    #[default]
+    Json,
+    Text,
+}
+
+impl Config {
+    /// Reads the command line, with Go's single dash allowed before long names.
+    pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(
+            args.into_iter().enumerate().map(|(at, it)| if at == 0 { it } else { two_dashes(it) }),
+        )
+    }
+
+    /// What can't be done as asked, in words; checked before anything is opened.
+    pub fn flaw(&self) -> Option<String> {
+        let later = |flag: &str, issue: u8, instead: &str| {
+            Some(format!("{flag} comes with issue {issue} of this project; {instead}"))
+        };
+        if self.webhooks.enable_http2 {
+            return later("--enable-http2", 7, "leave it out: the servers speak HTTP/1.1");
+        }
+        if !self.endpoints.metrics_cert_path.is_empty() {
+            return later("--metrics-cert-path", 8, "leave it out and scrape on loopback");
+        }
+        match address(&self.endpoints.metrics_bind_address) {
+            Err(why) => return Some(format!("--metrics-bind-address: {why}")),
+            Ok(Some(it)) if !it.ip().is_loopback() => {
+                return later(
+                    "metrics beyond loopback",
+                    8,
+                    "bind --metrics-bind-address to 127.0.0.1:PORT, or 0 for none",
+                );
+            }
+            Ok(_) => {}
+        }
+        for (flag, text) in [
+            ("--health-probe-bind-address", &self.endpoints.health_probe_bind_address),
+            ("--webhook-bind-address", &self.webhooks.webhook_bind_address),
+        ] {
+            if let Err(why) = address(text) {
+                return Some(format!("{flag}: {why}"));
+            }
+        }
+        self.logs.flaw()
+    }
+
+    /// The operator's own namespace.
+    pub fn own_namespace(&self) -> String {
+        let given = self.namespace.clone().filter(|it| !it.is_empty());
+        let mounted =
+            || std::fs::read_to_string(NAMESPACE_FILE).ok().map(|it| it.trim().to_owned());
+        given.or_else(mounted).unwrap_or_else(|| "gastown-system".into())
+    }
+
+    /// Namespaces to look after; empty: all.
+    pub fn scope(&self) -> Vec<String> {
+        self.watch_namespaces
+            .iter()
+            .map(|it| it.trim().to_owned())
+            .filter(|it| !it.is_empty())
+            .collect()
+    }
+
+    /// Settings of agent pods.
+    pub fn pod_settings(&self) -> PodSettings {
+        let it = self.pods.clone();
+        let set = |image: Option<String>| image.filter(|it| !it.is_empty());
+        PodSettings {
+            git_image: set(it.git_image).or(set(it.runner_image.clone())),
+            agent_image: set(it.agent_image),
+            agent_image_override: set(it.claude_image),
+            telemetry_image: set(it.telemetry_image).or(set(it.runner_image)),
+            push_reserve: Duration::from_secs(it.push_reserve),
+            finished_pod_ttl: it.finished_pod_ttl.map(Duration::from_secs),
+            hold_node: !it.safe_to_evict,
+        }
+    }
+
+    /// Who this replica is, with a nonce of this process.
+    pub fn identity(&self, nonce: String) -> Identity {
+        let host =
+            || std::fs::read_to_string("/proc/sys/kernel/hostname").map(|it| it.trim().to_owned());
+        let pod = self
+            .election
+            .replica
+            .clone()
+            .or_else(|| host().ok())
+            .unwrap_or_else(|| "operator".into());
+        Identity { pod, pod_uid: self.election.pod_uid.clone(), nonce }
+    }
+
+    /// Times of the protocol.
+    pub const fn times(&self) -> Times {
+        match self.election.failover {
+            Failover::Normal => Times::DEFAULT,
+            Failover::Fast => Times::FAST,
+        }
+    }
+}
+
+impl Logs {
+    /// The filter, with the original's words understood.
+    pub fn filter(&self) -> String {
+        match self.zap_log_level.as_deref() {
+            None if self.zap_devel == Some(true) => "debug".into(),
+            None => self.log_level.clone(),
+            Some(level) if level.parse::<u8>().is_ok_and(|it| it > 0) => "debug".into(),
+            Some(level) => level.to_owned(),
+        }
+    }
+
+    /// The format, with the original's words understood.
+    pub fn format(&self) -> LogFormat {
+        match self.zap_encoder.as_deref() {
+            Some("console") => LogFormat::Text,
+            Some(_) => LogFormat::Json,
+            None if self.zap_devel == Some(true) => LogFormat::Text,
+            None => self.log_format,
+        }
+    }
+
+    fn flaw(&self) -> Option<String> {
+        if self.zap_encoder.as_deref().is_some_and(|it| !matches!(it, "json" | "console")) {
+            return Some("--zap-encoder: must be json or console".into());
+        }
+        let known = ["iso8601", "rfc3339", "rfc3339nano"];
+        match self.zap_time_encoding.as_deref() {
+            Some(it) if !known.contains(&it.to_lowercase().as_str()) => Some(format!(
+                "--zap-time-encoding: times are written as RFC 3339; {it} is not among {known:?}"
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// An address to listen on: `IP:PORT`, `:PORT` for every interface, `0` for none.
+pub fn address(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text == "0" || text.is_empty() {
+        return Ok(None);
+    }
+    let full = if text.starts_with(':') {
+        format!("0.0.0.0{text}")
+    } else {
+        text.replace("localhost:", "127.0.0.1:")
+    };
+    full.parse()
+        .map(Some)
+        .map_err(|_| format!("{text:?} is no address; write IP:PORT, :PORT, or 0 for none"))
+}
+
+/// `-name` as Go allows it, in clap's form.
+fn two_dashes(arg: OsString) -> OsString {
+    match arg.to_str() {
+        Some(text) if text.len() > 2 && text.starts_with('-') && !text.starts_with("--") => {
+            format!("-{text}").into()
+        }
+        _ => arg,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Config {
+        Config::from_args(
+            std::iter::once("gastown-operator").chain(args.iter().copied()).map(Into::into),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn the_originals_flags_keep_their_meaning() {
+        let config = parse(&[
+            "-leader-elect",
+            "--metrics-bind-address=127.0.0.1:8080",
+            "--health-probe-bind-address=:8081",
+            "--zap-devel=true",
+            "--disable-webhooks",
+        ]);
+        assert!(config.election.leader_elect && config.webhooks.disable_webhooks);
+        assert_eq!(config.flaw(), None);
+        assert_eq!(
+            (config.logs.format(), config.logs.filter().as_str()),
+            (LogFormat::Text, "debug")
+        );
+    }
+
+    #[test]
+    fn what_comes_later_ends_the_start_and_names_its_issue() {
+        let table: [(&[&str], &str); 4] = [
+            (&["--enable-http2"], "issue 7"),
+            (&["--metrics-bind-address=:8443"], "issue 8"),
+            (&["--metrics-cert-path=/certs"], "issue 8"),
+            (&["--webhook-bind-address=nowhere"], "no address"),
+        ];
+        for (args, want) in table {
+            let flaw = parse(args).flaw().unwrap_or_default();
+            assert!(flaw.contains(want), "{args:?}: {flaw}");
+        }
+    }
+
+    #[test]
+    fn the_images_of_the_original_win() {
+        let config =
+            parse(&["--runner-image=runner:1", "--git-image=git:1", "--agent-image=agent:1"]);
+        let settings = config.pod_settings();
+        assert_eq!(settings.git_image.as_deref(), Some("git:1"));
+        assert_eq!(settings.telemetry_image.as_deref(), Some("runner:1"));
+        assert_eq!(settings.agent_image.as_deref(), Some("agent:1"));
+    }
+}

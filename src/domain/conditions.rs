@@ -1,0 +1,102 @@
+//! Condition types and reasons, and the one way to set a condition. The older pair (`Ready`, `Working`) and the newer
+//! trio (`Available`, `Progressing`, `Degraded`) of the Go original are both written.
+
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+
+use crate::api::shared::Condition;
+
+pub const READY: &str = "Ready";
+pub const WORKING: &str = "Working";
+pub const AVAILABLE: &str = "Available";
+pub const PROGRESSING: &str = "Progressing";
+pub const DEGRADED: &str = "Degraded";
+/// Whether the remote has the commits of the current attempt.
+pub const PUSHED: &str = "Pushed";
+
+/// Longest message that we write, in bytes; the API allows 32,768.
+const MAX_MESSAGE: usize = 2048;
+
+/// What a condition says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Is {
+    True,
+    False,
+    Unknown,
+}
+
+impl Is {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+/// Writes conditions of one object at one moment. Those of other writers, and their order, are kept.
+pub struct Conditions<'a> {
+    pub list: &'a mut Vec<Condition>,
+    pub generation: Option<i64>,
+    pub now: Timestamp,
+}
+
+impl Conditions<'_> {
+    /// Sets one condition; its transition time moves only when its status does.
+    pub fn set(&mut self, type_: &str, is: Is, reason: &str, message: &str) {
+        let now = Time(self.now);
+        let mut fresh = Condition {
+            type_: type_.to_owned(),
+            status: is.as_str().to_owned(),
+            observed_generation: self.generation,
+            last_transition_time: now,
+            reason: reason.to_owned(),
+            message: cut(message, MAX_MESSAGE).to_owned(),
+        };
+        match self.list.iter_mut().find(|it| it.type_ == type_) {
+            Some(old) => {
+                if old.status == fresh.status {
+                    fresh.last_transition_time = old.last_transition_time.clone();
+                }
+                *old = fresh;
+            }
+            None => self.list.push(fresh),
+        }
+    }
+
+    /// Takes a condition away, where its question is no longer asked.
+    pub fn remove(&mut self, type_: &str) {
+        self.list.retain(|it| it.type_ != type_);
+    }
+}
+
+/// The longest prefix of at most `max` bytes that ends between two characters.
+pub fn cut(text: &str, max: usize) -> &str {
+    if text.len() <= max {
+        return text;
+    }
+    let end = (0..=max).rev().find(|&it| text.is_char_boundary(it)).unwrap_or_default();
+    text.get(..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transition_time_moves_only_with_the_status_and_foreign_conditions_stay() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut list = Vec::new();
+        let mut first = Conditions { list: &mut list, generation: Some(1), now: at(1) };
+        first.set("Merged", Is::True, "MergeComplete", "by somebody else");
+        first.set(READY, Is::True, "PodCreated", "");
+        let mut second = Conditions { list: &mut list, generation: Some(2), now: at(2) };
+        second.set(READY, Is::True, "PodRunning", "");
+        assert_eq!(list[1].last_transition_time, Time(at(1)), "still True");
+        let mut third = Conditions { list: &mut list, generation: Some(2), now: at(3) };
+        third.set(READY, Is::False, "PodFailed", &"ü".repeat(5000));
+        assert_eq!(list[1].last_transition_time, Time(at(3)), "no longer True");
+        assert!(list[1].message.len() <= MAX_MESSAGE);
+        assert_eq!(list[0].type_, "Merged");
+    }
+}

@@ -1,0 +1,303 @@
+//! One table: what can go wrong with a run, the word for programs, and the sentence for people that says what to do.
+
+use crate::domain::{
+    conditions::cut,
+    pod_brief::{Container, PodBrief, PodPhase},
+    verdict::{Failure, Verdict},
+};
+
+/// Longest foreign text inside a message of ours, in bytes.
+const MAX_QUOTE: usize = 1024;
+
+/// Why a run waits or failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    pub reason: String,
+    pub message: String,
+}
+
+impl Cause {
+    pub fn new(reason: &str, message: impl Into<String>) -> Self {
+        Self { reason: reason.to_owned(), message: message.into() }
+    }
+}
+
+/// What keeps a pod from running, where it is more than the usual wait.
+pub fn waiting(pod: &PodBrief) -> Option<Cause> {
+    if let Some(message) = &pod.unschedulable {
+        let text =
+            format!("no node takes the pod: {}; it starts as soon as one does", quote(message));
+        return Some(Cause::new("Unschedulable", text));
+    }
+    [("git-init", &pod.git_init), ("claude", &pod.claude), ("telemetry", &pod.telemetry)]
+        .into_iter()
+        .find_map(|(name, it)| stalled(name, it))
+}
+
+/// A container that waits for something a person has to mend.
+fn stalled(name: &str, container: &Container) -> Option<Cause> {
+    let Container::Waiting { reason, message } = container else { return None };
+    let said = quote(message);
+    Some(match &**reason {
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "ImageInspectError"
+        | "ErrImageNeverPull"
+        | "RegistryUnavailable" => {
+            let text = format!(
+                "the image of container {name} can't be pulled: {said}; check its name, its registry and the \
+                 namespace's pull secrets"
+            );
+            Cause::new("ImagePullFailed", text)
+        }
+        "InvalidImageName" => Cause::new(
+            "ImageNameInvalid",
+            format!(
+                "the image of container {name} has no valid name: {said}; mend it and start a new attempt"
+            ),
+        ),
+        "CreateContainerConfigError" => Cause::new(
+            "ContainerConfigMissing",
+            format!(
+                "container {name} can't be configured: {said}; create what is missing, and it starts by itself"
+            ),
+        ),
+        "CreateContainerError" | "RunContainerError" => {
+            Cause::new("ContainerNotStarted", format!("container {name} can't be started: {said}"))
+        }
+        _ => return None,
+    })
+}
+
+/// Why a pod that ended did not succeed; `None` where the agent exited with 0. What the clone and the node say comes
+/// before what the agent says, since an agent that was never started or was cut off is not to blame.
+pub fn ended(pod: &PodBrief, verdict: Option<&Verdict>) -> Option<Cause> {
+    if pod.claude.exit_code() == Some(0)
+        || (pod.phase == PodPhase::Succeeded && !pod.claude.ended())
+    {
+        return None;
+    }
+    Some(clone_failed(pod).or_else(|| cut_off(pod)).unwrap_or_else(|| agent_failed(pod, verdict)))
+}
+
+fn clone_failed(pod: &PodBrief) -> Option<Cause> {
+    let Container::Ended { exit_code, reason, message, .. } = &pod.git_init else { return None };
+    if *exit_code == 0 {
+        return None;
+    }
+    if let Some(said) = last_words(message) {
+        return Some(said);
+    }
+    Some(match &**reason {
+        "OOMKilled" => Cause::new(
+            "CloneOutOfMemory",
+            "the clone ran out of memory; the repository may be too large",
+        ),
+        "StartError" | "ContainerCannotRun" => Cause::new(
+            "RunnerMissing",
+            format!(
+                "the image of git-init has no usable gt-runner: {}; use the runner's own image",
+                quote(message)
+            ),
+        ),
+        _ => {
+            let text = format!(
+                "git-init ended with exit code {exit_code}: {}; see its log",
+                quote(message)
+            );
+            Cause::new("CloneFailed", text)
+        }
+    })
+}
+
+/// What the node or the control plane did to the pod.
+fn cut_off(pod: &PodBrief) -> Option<Cause> {
+    let said = quote(&pod.message);
+    let disruption = pod.disruption.as_deref().unwrap_or_default();
+    Some(match (&*pod.reason, disruption) {
+        ("DeadlineExceeded", _) => {
+            let text = "the pod ran longer than spec.kubernetes.activeDeadlineSeconds and the push reserve; commits \
+                        may be lost; give it more time or a smaller task";
+            Cause::new("DeadlineExceeded", text)
+        }
+        (_, "PreemptionByScheduler") => {
+            Cause::new("Preempted", format!("a pod of higher priority took its place: {said}"))
+        }
+        (_, "DeletionByTaintManager") => {
+            Cause::new("NodeLost", format!("its node was tainted or lost: {said}"))
+        }
+        (_, "DeletionByPodGC") | ("NodeLost", _) => {
+            Cause::new("NodeLost", format!("its node is gone: {said}"))
+        }
+        (_, "EvictionByEvictionAPI") => {
+            Cause::new("Drained", format!("its node was drained: {said}"))
+        }
+        ("Evicted", _) | (_, "TerminationByKubelet") => {
+            Cause::new("Evicted", format!("its node ended it for want of resources: {said}"))
+        }
+        _ => return None,
+    })
+}
+
+fn agent_failed(pod: &PodBrief, verdict: Option<&Verdict>) -> Cause {
+    let Container::Ended { exit_code, reason, message, .. } = &pod.claude else {
+        return Cause::new(
+            "PodFailed",
+            format!("the pod failed before the agent ended: {} {}", pod.reason, pod.message),
+        );
+    };
+    if let Some(said) = last_words(message) {
+        return said;
+    }
+    let stopped = verdict.and_then(|it| it.agent.as_ref()).and_then(|it| it.stopped.as_deref());
+    match (&**reason, stopped) {
+        ("OOMKilled", _) => Cause::new(
+            "OOMKilled",
+            "the agent needed more memory than its limit; raise spec.kubernetes.resources.limits.memory",
+        ),
+        ("StartError" | "ContainerCannotRun", _) => Cause::new(
+            "AgentImageIncompatible",
+            format!("gt-runner can't start in the agent's image: {}", quote(message)),
+        ),
+        (_, Some("Deadline")) => Cause::new(
+            "DeadlineExceeded",
+            "the agent was ended at spec.kubernetes.activeDeadlineSeconds; give it more time or a smaller task",
+        ),
+        (_, Some("IdleTimeout")) => {
+            Cause::new("IdleTimeout", "the agent did nothing for spec.maxIdleSeconds and was ended")
+        }
+        _ => {
+            let text =
+                format!("the agent exited with code {exit_code}; see the log of container claude");
+            Cause::new("PodFailed", text)
+        }
+    }
+}
+
+/// Why the API server will not have a pod: its own words, behind a word for programs.
+pub fn refused(code: u16, words: &str) -> Cause {
+    let said = quote(words);
+    let lower = words.to_lowercase();
+    let has = |text: &str| lower.contains(text);
+    let (reason, advice) = if has("exceeded quota") {
+        ("QuotaExceeded", "it starts when the namespace's ResourceQuota has room")
+    } else if has("violates podsecurity") {
+        (
+            "PodSecurityRefused",
+            "check the namespace's pod-security.kubernetes.io labels and the Polecat's image and resources",
+        )
+    } else if has("security context constraint") {
+        (
+            "SecurityContextConstraintRefused",
+            "grant the namespace's default service account a matching SCC",
+        )
+    } else if has("admission webhook") || has("validatingadmissionpolicy") {
+        (
+            "AdmissionRefused",
+            "an admission rule of this cluster refused the pod; mend what it names",
+        )
+    } else if has("being terminated") {
+        ("NamespaceTerminating", "the namespace is being deleted; create the Polecat elsewhere")
+    } else if code == 403 && has("usage per") {
+        ("LimitRangeRefused", "fit spec.kubernetes.resources into the namespace's LimitRange")
+    } else if code == 422 {
+        (
+            "PodInvalid",
+            "mend the field that it names, then set desiredState to Idle and back to Working",
+        )
+    } else {
+        ("PodCreateFailed", "it is tried again every 30 s")
+    };
+    Cause::new(reason, format!("the API server refused the pod ({code}): {said}; {advice}"))
+}
+
+/// A `Failure` that our runner left as a container's termination message.
+fn last_words(message: &str) -> Option<Cause> {
+    let said: Failure = serde_json::from_str(message).ok()?;
+    let word = |it: &str| {
+        !it.is_empty()
+            && it.len() <= 64
+            && it.chars().all(|it| it.is_ascii_alphanumeric())
+            && !it.starts_with(char::is_numeric)
+    };
+    word(&said.reason).then(|| Cause::new(&said.reason, quote(&said.message)))
+}
+
+/// Foreign text: one line, printable, cut.
+pub fn quote(text: &str) -> String {
+    let line: String =
+        text.trim().chars().map(|it| if it.is_control() { ' ' } else { it }).collect();
+    cut(&line, MAX_QUOTE).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn over(exit_code: i32, reason: &str, message: &str) -> Container {
+        Container::Ended { exit_code, reason: reason.into(), message: message.into(), at: None }
+    }
+
+    #[test]
+    fn every_end_has_its_word() {
+        let failed = PodBrief { phase: PodPhase::Failed, ..PodBrief::default() };
+        let said = r#"{"v":1,"reason":"BranchNotFound","message":"no branch nope"}"#;
+        let (bad_clone, no_json) = (over(1, "Error", said), over(1, "Error", "boom"));
+        let table = [
+            (
+                PodBrief { git_init: bad_clone, ..failed.clone() },
+                Some("BranchNotFound"),
+                "the runner's own words",
+            ),
+            (
+                PodBrief { git_init: no_json, ..failed.clone() },
+                Some("CloneFailed"),
+                "somebody else's words",
+            ),
+            (
+                PodBrief { claude: over(0, "Completed", ""), ..failed.clone() },
+                None,
+                "exit 0 is success whatever else",
+            ),
+            (
+                PodBrief { claude: over(3, "Error", ""), ..failed.clone() },
+                Some("PodFailed"),
+                "as in the original",
+            ),
+            (
+                PodBrief { claude: over(137, "OOMKilled", ""), ..failed.clone() },
+                Some("OOMKilled"),
+                "the kubelet says so",
+            ),
+            (
+                PodBrief {
+                    reason: "DeadlineExceeded".into(),
+                    claude: over(143, "Error", ""),
+                    ..failed.clone()
+                },
+                Some("DeadlineExceeded"),
+                "the pod's own deadline",
+            ),
+            (
+                PodBrief { disruption: Some("EvictionByEvictionAPI".into()), ..failed.clone() },
+                Some("Drained"),
+                "kubectl drain",
+            ),
+            (
+                PodBrief { phase: PodPhase::Succeeded, ..failed },
+                None,
+                "no container state: the pod's phase decides",
+            ),
+        ];
+        for (pod, want, because) in table {
+            assert_eq!(ended(&pod, None).map(|it| it.reason).as_deref(), want, "{because}");
+        }
+    }
+
+    #[test]
+    fn a_forged_reason_does_not_become_a_condition() {
+        let forged = r#"{"v":1,"reason":"Not A Word","message":"x"}"#;
+        assert_eq!(last_words(forged), None);
+        assert_eq!(quote("a\nb\u{7}c"), "a b c");
+    }
+}

@@ -1,0 +1,311 @@
+//! What to do about a Lease: pure, so that every rule can be tested and modelled without a cluster.
+//!
+//! Time is this replica's own monotonic clock, in milliseconds since any fixed moment. Nobody's wall clock is ever
+//! compared: a candidate waits until it has itself seen the same record unchanged for [`Times::wait`]; a holder counts
+//! its validity from the moment its last accepted write was *sent*.
+
+use std::time::Duration;
+
+/// The three times of the protocol. `valid` < `wait`: a holder has stopped before anybody may take over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// How long a candidate must have seen the record unchanged (D).
+    pub wait: Duration,
+    /// How long a holder may act after sending its last accepted write (V).
+    pub valid: Duration,
+    /// How often a holder writes (R).
+    pub renew: Duration,
+}
+
+impl Times {
+    /// Crash noticed in about ten seconds.
+    pub const DEFAULT: Self = Self {
+        wait: Duration::from_secs(10),
+        valid: Duration::from_millis(7_500),
+        renew: Duration::from_secs(2),
+    };
+    /// Crash noticed in about five seconds, for API servers that answer quickly.
+    pub const FAST: Self = Self {
+        wait: Duration::from_secs(5),
+        valid: Duration::from_millis(3_500),
+        renew: Duration::from_secs(1),
+    };
+
+    /// Why these times would be unsafe or useless, if they would.
+    pub fn flaw(&self) -> Option<String> {
+        let Self { wait, valid, renew } = *self;
+        if renew.is_zero() {
+            return Some("the renewal interval must not be 0".into());
+        }
+        // Clocks may run up to 10 % apart: valid * 1.1 must stay below wait * 0.9.
+        if valid.as_millis() * 11 >= wait.as_millis() * 9 {
+            return Some(format!(
+                "validity {valid:?} must be below 9/11 of the wait {wait:?}, for clocks that drift"
+            ));
+        }
+        (renew * 3 > valid)
+            .then(|| format!("validity {valid:?} must leave room for three renewals of {renew:?}"))
+    }
+}
+
+/// What is seen of a Lease: nothing but what a compare-and-swap needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    pub uid: String,
+    pub resource_version: String,
+    /// Empty or absent: released.
+    pub holder: Option<String>,
+    pub transitions: i32,
+}
+
+impl Record {
+    fn free(&self) -> bool {
+        self.holder.as_deref().unwrap_or_default().is_empty()
+    }
+}
+
+/// What this replica remembers of a Lease.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// The record as last seen, and since when it has been seen unchanged.
+    pub seen: Option<(Record, Duration)>,
+    /// Since when it has been seen missing.
+    pub missing_since: Option<Duration>,
+    /// Our own last accepted write: the version it made, and when it was sent.
+    pub held: Option<Held>,
+}
+
+/// Our own last accepted write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub resource_version: String,
+    pub epoch: i32,
+    pub sent: Duration,
+}
+
+impl Memory {
+    /// Takes note of what was read at `now`: `None` means that the Lease does not exist.
+    pub fn note(&mut self, record: Option<Record>, now: Duration) {
+        match record {
+            None => {
+                self.seen = None;
+                self.held = None;
+                self.missing_since.get_or_insert(now);
+            }
+            Some(record) => {
+                self.missing_since = None;
+                // A record that names us without our own accepted write is not ownership.
+                if self
+                    .held
+                    .as_ref()
+                    .is_some_and(|it| it.resource_version != record.resource_version)
+                {
+                    self.held = None;
+                }
+                let same = self.seen.as_ref().is_some_and(|(old, _)| *old == record);
+                if !same {
+                    self.seen = Some((record, now));
+                }
+            }
+        }
+    }
+
+    /// Takes note of our own accepted write.
+    pub fn wrote(&mut self, record: Record, sent: Duration, now: Duration) {
+        self.held = Some(Held {
+            resource_version: record.resource_version.clone(),
+            epoch: record.transitions,
+            sent,
+        });
+        self.missing_since = None;
+        self.seen = Some((record, now));
+    }
+
+    /// Forgets how long anything was seen: while the API server could not be asked, nothing was seen.
+    pub fn blind(&mut self) {
+        self.seen = None;
+        self.missing_since = None;
+    }
+
+    /// Until when this replica may act, if it holds the Lease.
+    pub fn valid_until(&self, times: &Times) -> Option<Duration> {
+        self.held.as_ref().map(|it| it.sent + times.valid)
+    }
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Write ourselves in as the holder, on exactly this record; `None`: create it.
+    Claim { over: Option<Record>, epoch: i32 },
+    /// Write our renewal on exactly this record.
+    Renew { over: Record },
+    /// Look again after this time.
+    Wait(Duration),
+}
+
+/// Who this replica is: `<pod>_<pod uid>_<nonce of this process>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub pod: String,
+    /// Empty outside a pod: then nobody before us is known to be gone.
+    pub pod_uid: String,
+    pub nonce: String,
+}
+
+impl Identity {
+    /// The holder's name in a Lease.
+    pub fn holder(&self) -> String {
+        format!("{}_{}_{}", self.pod, self.pod_uid, self.nonce)
+    }
+
+    /// Whether that holder was this process, or one before it in the same pod.
+    fn was(&self, holder: &str) -> bool {
+        let before_us = !self.pod_uid.is_empty()
+            && holder.starts_with(&format!("{}_{}_", self.pod, self.pod_uid));
+        before_us || holder == self.holder()
+    }
+}
+
+/// What this replica, `me`, does about the Lease at `now`.
+pub fn step(memory: &Memory, me: &Identity, now: Duration, times: &Times) -> Step {
+    if let (Some(held), Some((record, _))) = (&memory.held, &memory.seen) {
+        let due = held.sent + times.renew;
+        return if now >= due {
+            Step::Renew { over: record.clone() }
+        } else {
+            Step::Wait(due.saturating_sub(now))
+        };
+    }
+    match (&memory.seen, memory.missing_since) {
+        (Some((record, _)), _) if record.free() => {
+            Step::Claim { over: Some(record.clone()), epoch: record.transitions + 1 }
+        }
+        (Some((record, since)), _) => {
+            let open = *since + times.wait;
+            // A write of ours whose answer was lost, or of a process before us in this very pod, which the kubelet has
+            // ended: whoever we were then, only a fresh claim makes us the holder.
+            let ours = record.holder.as_deref().is_some_and(|holder| me.was(holder));
+            if now >= open || ours {
+                Step::Claim { over: Some(record.clone()), epoch: record.transitions + 1 }
+            } else {
+                Step::Wait(open.saturating_sub(now).min(times.renew))
+            }
+        }
+        // A missing Lease counts as held: somebody may have deleted it under its holder.
+        (None, Some(since)) => {
+            let open = since + times.wait;
+            if now >= open {
+                Step::Claim { over: None, epoch: 1 }
+            } else {
+                Step::Wait(open.saturating_sub(now).min(times.renew))
+            }
+        }
+        (None, None) => Step::Wait(Duration::ZERO),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: Times = Times::DEFAULT;
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn me() -> Identity {
+        Identity { pod: "me".into(), pod_uid: "1".into(), nonce: "b".into() }
+    }
+
+    #[test]
+    fn a_process_restarted_in_its_pod_need_not_wait() {
+        let mut memory = Memory::default();
+        memory.note(Some(record("me_1_a", "1")), at(0));
+        assert!(
+            matches!(step(&memory, &me(), at(0), &T), Step::Claim { .. }),
+            "the kubelet has ended the one before"
+        );
+        memory.note(Some(record("me_2_a", "2")), at(0));
+        assert!(
+            matches!(step(&memory, &me(), at(0), &T), Step::Wait(_)),
+            "another pod of the same name"
+        );
+        let nowhere = Identity { pod_uid: String::new(), ..me() };
+        memory.note(Some(record("me__a", "3")), at(0));
+        assert!(matches!(step(&memory, &nowhere, at(0), &T), Step::Wait(_)), "no pod, no kubelet");
+    }
+
+    fn record(holder: &str, version: &str) -> Record {
+        Record {
+            uid: "u".into(),
+            resource_version: version.into(),
+            holder: Some(holder.into()),
+            transitions: 4,
+        }
+    }
+
+    #[test]
+    fn a_candidate_waits_until_the_record_stood_still() {
+        let mut memory = Memory::default();
+        memory.note(Some(record("other", "1")), at(0));
+        assert!(
+            matches!(step(&memory, &me(), at(9), &T), Step::Wait(_)),
+            "nine seconds are not ten"
+        );
+        memory.note(Some(record("other", "2")), at(9));
+        assert!(
+            matches!(step(&memory, &me(), at(18), &T), Step::Wait(_)),
+            "it was renewed at nine"
+        );
+        let want = Step::Claim { over: Some(record("other", "2")), epoch: 5 };
+        assert_eq!(step(&memory, &me(), at(19), &T), want, "it stood still for ten");
+    }
+
+    #[test]
+    fn a_released_lease_is_free_at_once_and_a_missing_one_is_not() {
+        let mut memory = Memory::default();
+        memory.note(Some(record("", "1")), at(0));
+        assert!(matches!(step(&memory, &me(), at(0), &T), Step::Claim { .. }));
+        memory.note(None, at(1));
+        assert!(matches!(step(&memory, &me(), at(10), &T), Step::Wait(_)));
+        assert_eq!(step(&memory, &me(), at(11), &T), Step::Claim { over: None, epoch: 1 });
+    }
+
+    #[test]
+    fn validity_counts_from_the_sending() {
+        let mut memory = Memory::default();
+        memory.wrote(record("me", "7"), at(3), at(5));
+        assert_eq!(memory.valid_until(&T), Some(at(3) + T.valid), "not from the answer");
+        assert!(
+            matches!(step(&memory, &me(), at(5), &T), Step::Renew { .. }),
+            "two seconds after the sending"
+        );
+    }
+
+    #[test]
+    fn another_write_ends_the_hold_at_once() {
+        let mut memory = Memory::default();
+        memory.wrote(record("me", "7"), at(0), at(0));
+        memory.note(Some(record("me", "8")), at(1));
+        assert_eq!(memory.held, None, "even one that names us");
+    }
+
+    #[test]
+    fn blindness_starts_the_wait_anew() {
+        let mut memory = Memory::default();
+        memory.note(Some(record("other", "1")), at(0));
+        memory.blind();
+        memory.note(Some(record("other", "1")), at(9));
+        assert!(matches!(step(&memory, &me(), at(12), &T), Step::Wait(_)));
+    }
+
+    #[test]
+    fn unsafe_times_are_named() {
+        assert_eq!(T.flaw(), None);
+        assert_eq!(Times::FAST.flaw(), None);
+        assert!(Times { valid: at(9), ..T }.flaw().is_some());
+        assert!(Times { renew: at(4), ..T }.flaw().is_some());
+    }
+}

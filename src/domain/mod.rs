@@ -1,0 +1,16 @@
+//! What should happen: pure functions over plain data. Nothing here waits, reads a clock or holds a client.
+
+pub mod conditions;
+pub mod env;
+pub mod failure;
+pub mod layout;
+pub mod lease;
+pub mod names;
+pub mod plan;
+pub mod pod;
+pub mod pod_brief;
+pub mod polecat;
+pub mod repository;
+pub mod rig;
+pub mod untrusted;
+pub mod verdict;

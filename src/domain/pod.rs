@@ -1,0 +1,498 @@
+//! The agent pod, as one literal that reads like its YAML. `git-init` clones, `claude` works, `telemetry` pushes; only
+//! the first and the last hold the git credential, and none holds a cluster credential.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::{
+    api::core::v1::{
+        Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource,
+        EnvVar, Pod, PodSecurityContext, PodSpec, ResourceRequirements, SeccompProfile,
+        SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+    },
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::OwnerReference},
+};
+use kube::core::ObjectMeta;
+
+use crate::{
+    api::{
+        shared::Resources,
+        v1beta1::{Polecat, Repository},
+    },
+    domain::{
+        env,
+        failure::Cause,
+        layout::{self, Mount, env as var},
+        names,
+        repository::{BranchName, RepositoryUrl},
+    },
+};
+
+/// User and group of every container.
+const NONROOT: i64 = 65532;
+
+/// What the operator's settings say about pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodSettings {
+    /// Image of `git-init`; holds `gt-runner`, git and ssh.
+    pub git_image: Option<String>,
+    /// Image of `claude` where the Polecat names none.
+    pub agent_image: Option<String>,
+    /// Image of `claude` whatever the Polecat names.
+    pub agent_image_override: Option<String>,
+    /// Image of `telemetry`; holds `gt-runner`, git and ssh.
+    pub telemetry_image: Option<String>,
+    /// Time after the agent's deadline for handing over and pushing.
+    pub push_reserve: Duration,
+    /// How long a finished pod is kept; `None`: as long as its Polecat.
+    pub finished_pod_ttl: Option<Duration>,
+    /// Whether working pods ask the cluster autoscaler to leave their node alone.
+    pub hold_node: bool,
+}
+
+impl Default for PodSettings {
+    fn default() -> Self {
+        Self {
+            git_image: None,
+            agent_image: None,
+            agent_image_override: None,
+            telemetry_image: None,
+            push_reserve: Duration::from_secs(120),
+            finished_pod_ttl: None,
+            hold_node: true,
+        }
+    }
+}
+
+/// The pod of one attempt, or why there can be none: every name and text in it is checked by the very parsers that the
+/// runner uses.
+pub fn agent_pod(polecat: &Polecat, attempt: i32, settings: &PodSettings) -> Result<Pod, Cause> {
+    let parts = Parts::new(polecat, attempt, settings)?;
+    let meta = &polecat.metadata;
+    let name = meta.name.as_deref().unwrap_or_default();
+    let (rig, bead) = (polecat.spec.rig.as_str(), polecat.spec.bead_id.as_deref());
+    Ok(Pod {
+        metadata: ObjectMeta {
+            name: Some(names::pod(name, attempt)),
+            namespace: meta.namespace.clone(),
+            labels: Some(names::labels(name, rig, bead)),
+            annotations: Some(annotations(name, rig, bead, attempt, settings)),
+            owner_references: Some(vec![owner(meta)]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PodSpec {
+            restart_policy: Some("Never".into()),
+            active_deadline_seconds: Some(
+                parts.deadline.saturating_add(seconds(settings.push_reserve)),
+            ),
+            termination_grace_period_seconds: Some(60),
+            automount_service_account_token: Some(false),
+            enable_service_links: Some(false),
+            security_context: Some(pod_security()),
+            init_containers: Some(vec![parts.git_init()]),
+            containers: vec![parts.claude(), parts.telemetry()],
+            volumes: Some(parts.volumes()),
+            ..PodSpec::default()
+        }),
+        ..Pod::default()
+    })
+}
+
+/// What the containers are made of, checked.
+struct Parts<'a> {
+    polecat: &'a Polecat,
+    repository: &'a Repository,
+    identity: Vec<EnvVar>,
+    agent_env: Vec<EnvVar>,
+    work_branch: String,
+    deadline: i64,
+    /// What `telemetry` may take: the reserve, less ten seconds for the verdict to be written and read.
+    push_seconds: u64,
+    git_image: String,
+    agent_image: String,
+    telemetry_image: String,
+}
+
+impl<'a> Parts<'a> {
+    fn new(polecat: &'a Polecat, attempt: i32, settings: &PodSettings) -> Result<Self, Cause> {
+        let spec = &polecat.spec;
+        let missing = || Cause::new("MissingKubernetesSpec", "spec.kubernetes is missing");
+        let repository = spec.repository.as_ref().ok_or_else(missing)?;
+        let name = polecat.metadata.name.as_deref().unwrap_or_default();
+        let asked = repository.work_branch.as_deref();
+        let work_branch = names::work_branch(asked, spec.bead_id.as_deref(), name);
+        check(polecat, repository, &work_branch)?;
+        let (git_image, agent_image, telemetry_image) = images(polecat, settings)?;
+        Ok(Self {
+            polecat,
+            repository,
+            identity: identity(polecat, attempt),
+            agent_env: env::agent(&spec.agent)?,
+            work_branch,
+            deadline: spec.limits.active_deadline_seconds,
+            push_seconds: settings.push_reserve.as_secs().saturating_sub(10),
+            git_image,
+            agent_image,
+            telemetry_image,
+        })
+    }
+
+    fn git_init(&self) -> Container {
+        Container {
+            name: layout::GIT_INIT.into(),
+            image: Some(self.git_image.clone()),
+            command: Some(vec![layout::RUNNER_IN_IMAGE.into(), "git-init".into()]),
+            env: Some(self.git_env(&layout::INIT_HOME)),
+            volume_mounts: Some(self.git_mounts(&[
+                rw(&layout::WORKSPACE),
+                rw(&layout::INIT_HOME),
+                rw(&layout::TOOLS),
+                rw(&layout::LOCK),
+                rw(&layout::HANDOVER),
+                rw(&layout::DELIVERY),
+            ])),
+            resources: Some(amounts(("100m", "128Mi"), ("1", "1Gi"))),
+            security_context: Some(locked_down()),
+            ..Container::default()
+        }
+    }
+
+    fn claude(&self) -> Container {
+        let agent = &self.polecat.spec.agent;
+        let mut command = vec![layout::RUNNER.into(), "claude".into()];
+        command.extend(["--deadline-seconds".into(), self.deadline.to_string()]);
+        if let Some(idle) = self.polecat.spec.limits.max_idle_seconds {
+            command.extend(["--max-idle-seconds".into(), idle.to_string()]);
+        }
+        command.push("--".into());
+        command.extend(agent.command.iter().chain(&agent.args).cloned());
+        let mut variables = self.identity.clone();
+        variables.push(env::value(
+            var::TASK_DESCRIPTION,
+            self.polecat.spec.task.as_deref().unwrap_or_default(),
+        ));
+        variables.push(env::value(var::WORK_BRANCH, &self.work_branch));
+        variables.push(env::value("HOME", layout::HOME.path));
+        let mut mounts = vec![
+            rw(&layout::WORKSPACE),
+            rw(&layout::TMP),
+            rw(&layout::HOME),
+            ro(&layout::TOOLS),
+            ro(&layout::LOCK),
+            rw(&layout::HANDOVER),
+        ];
+        if agent.credentials_secret_ref.is_some() {
+            mounts.push(ro(&layout::CLAUDE_CREDS));
+        }
+        if agent.config_map_ref.is_some() {
+            mounts.push(ro(&layout::AGENT_CONFIG));
+            variables.push(env::value(var::AGENT_CONFIG, layout::AGENT_CONFIG.path));
+        }
+        variables.extend(self.agent_env.iter().cloned());
+        Container {
+            name: layout::CLAUDE.into(),
+            image: Some(self.agent_image.clone()),
+            command: Some(command),
+            working_dir: Some(layout::REPOSITORY.into()),
+            env: Some(variables),
+            volume_mounts: Some(mounts),
+            resources: Some(agent.resources.as_ref().map_or_else(
+                || amounts(("500m", "1Gi"), ("2", "4Gi")),
+                |it| ResourceRequirements {
+                    limits: it.limits.clone(),
+                    requests: it.requests.clone(),
+                    claims: None,
+                },
+            )),
+            security_context: Some(locked_down()),
+            ..Container::default()
+        }
+    }
+
+    fn telemetry(&self) -> Container {
+        let spec = &self.polecat.spec;
+        let mut variables = self.git_env(&layout::TELEMETRY_HOME);
+        // For the verdict, which holds the task's hash.
+        variables.push(env::value(var::TASK_DESCRIPTION, spec.task.as_deref().unwrap_or_default()));
+        variables.push(env::value(var::PUSH_SECONDS, &self.push_seconds.to_string()));
+        variables.push(env::value(
+            "POLECAT_NAME",
+            self.polecat.metadata.name.as_deref().unwrap_or_default(),
+        ));
+        variables.push(env::value("POLECAT_RIG", &spec.rig));
+        variables.push(env::value("POLECAT_BEAD", spec.bead_id.as_deref().unwrap_or_default()));
+        Container {
+            name: layout::TELEMETRY.into(),
+            image: Some(self.telemetry_image.clone()),
+            command: Some(vec![layout::RUNNER_IN_IMAGE.into(), "telemetry".into()]),
+            env: Some(variables),
+            ports: Some(vec![ContainerPort {
+                name: Some("metrics".into()),
+                container_port: layout::METRICS_PORT.into(),
+                ..ContainerPort::default()
+            }]),
+            volume_mounts: Some(self.git_mounts(&[
+                rw(&layout::TELEMETRY_HOME),
+                ro(&layout::LOCK),
+                ro(&layout::HANDOVER),
+                rw(&layout::DELIVERY),
+            ])),
+            resources: Some(amounts(("100m", "128Mi"), ("200m", "256Mi"))),
+            security_context: Some(locked_down()),
+            ..Container::default()
+        }
+    }
+
+    /// The environment of a container that speaks to the remote.
+    fn git_env(&self, home: &Mount) -> Vec<EnvVar> {
+        let mut list = self.identity.clone();
+        list.extend([
+            env::value(var::GIT_REPOSITORY, &self.repository.url),
+            env::value(var::GIT_BRANCH, &self.repository.base_branch),
+            env::value(var::WORK_BRANCH, &self.work_branch),
+            env::value("HOME", home.path),
+            env::value("TMPDIR", home.path),
+        ]);
+        list
+    }
+
+    fn git_mounts(&self, own: &[VolumeMount]) -> Vec<VolumeMount> {
+        let mut mounts = own.to_vec();
+        mounts.push(ro(&layout::GIT_CREDS));
+        if self.repository.known_hosts_config_map_ref.is_some() {
+            mounts.push(ro(&layout::KNOWN_HOSTS));
+        }
+        mounts
+    }
+
+    fn volumes(&self) -> Vec<Volume> {
+        let agent = &self.polecat.spec.agent;
+        let mut volumes = vec![
+            scratch(&layout::WORKSPACE, "10Gi"),
+            scratch(&layout::TMP, "2Gi"),
+            scratch(&layout::HOME, "2Gi"),
+            scratch(&layout::TELEMETRY_HOME, "1Gi"),
+            scratch(&layout::INIT_HOME, "256Mi"),
+            scratch(&layout::TOOLS, "128Mi"),
+            scratch(&layout::LOCK, "1Mi"),
+            scratch(&layout::HANDOVER, "1Gi"),
+            scratch(&layout::DELIVERY, "10Gi"),
+            from_secret(&layout::GIT_CREDS, &self.repository.secret_ref.name),
+        ];
+        if let Some(it) = &agent.credentials_secret_ref {
+            volumes.push(from_secret(&layout::CLAUDE_CREDS, &it.name));
+        }
+        let maps = [
+            (&layout::KNOWN_HOSTS, &self.repository.known_hosts_config_map_ref),
+            (&layout::AGENT_CONFIG, &agent.config_map_ref),
+        ];
+        for (mount, map) in maps {
+            volumes.extend(map.iter().map(|it| from_config_map(mount, &it.name)));
+        }
+        volumes
+    }
+}
+
+/// Everything that can be wrong with a spec and that the schema lets through, by field.
+fn check(polecat: &Polecat, repository: &Repository, work_branch: &str) -> Result<(), Cause> {
+    let spec = &polecat.spec;
+    let refuse = |text: String| Err(Cause::new("PodBuildFailed", text));
+    if let Err(why) = repository.url.parse::<RepositoryUrl>() {
+        return refuse(format!("spec.kubernetes.gitRepository: {why}"));
+    }
+    let branches = [
+        ("spec.kubernetes.gitBranch", repository.base_branch.as_str()),
+        ("spec.kubernetes.workBranch (or the one made from spec.beadID)", work_branch),
+    ];
+    for (field, branch) in branches {
+        if let Err(why) = branch.parse::<BranchName>() {
+            return refuse(format!("{field}: {why}"));
+        }
+    }
+    if spec.limits.active_deadline_seconds <= 0 {
+        return refuse("spec.kubernetes.activeDeadlineSeconds must be positive".into());
+    }
+    if spec.limits.max_idle_seconds.is_some_and(|it| it <= 0) {
+        return refuse("spec.maxIdleSeconds must be positive; leave it out for no limit".into());
+    }
+    if spec.agent.resources.as_ref().is_some_and(has_claims) {
+        return refuse(
+            "resources.claims: an agent pod has no resource claims; take them out".into(),
+        );
+    }
+    let texts = [
+        ("spec.taskDescription", spec.task.as_deref()),
+        ("spec.beadID", spec.bead_id.as_deref()),
+        ("spec.rig", Some(spec.rig.as_str())),
+        ("spec.agentConfig.model", spec.agent.model.as_deref()),
+        ("spec.agentConfig.modelProvider.endpoint", spec.agent.endpoint.as_deref()),
+    ];
+    texts.into_iter().try_for_each(|(field, text)| env::fits(field, text.unwrap_or_default()))?;
+    credential_stays_away(polecat, &repository.secret_ref.name)
+}
+
+/// No reference of the agent's may name the Secret with the git credential.
+fn credential_stays_away(polecat: &Polecat, secret: &str) -> Result<(), Cause> {
+    let agent = &polecat.spec.agent;
+    let keys = [
+        (
+            "spec.kubernetes.apiKeySecretRef",
+            agent.anthropic_key_secret_ref.as_ref().map(|it| it.name.as_str()),
+        ),
+        (
+            "spec.agentConfig.modelProvider.apiKeySecretRef",
+            agent.api_key_secret_ref.as_ref().map(|it| it.name.as_str()),
+        ),
+        (
+            "spec.kubernetes.claudeCredsSecretRef",
+            agent.credentials_secret_ref.as_ref().map(|it| it.name.as_str()),
+        ),
+    ];
+    let from_env = agent.env.iter().filter_map(|it| {
+        let from = it.value_from.as_ref()?.secret_key_ref.as_ref()?;
+        Some(("spec.agentConfig.env", Some(from.name.as_str())))
+    });
+    match keys.into_iter().chain(from_env).find(|(_, name)| *name == Some(secret)) {
+        None => Ok(()),
+        Some((field, _)) => {
+            let text = format!(
+                "{field} names Secret {secret}, which holds the git credential; the agent never gets that: use another Secret"
+            );
+            Err(Cause::new("PodBuildFailed", text))
+        }
+    }
+}
+
+fn images(polecat: &Polecat, settings: &PodSettings) -> Result<(String, String, String), Cause> {
+    let runner = |image: &Option<String>, flag: &str| {
+        let text = format!(
+            "the operator was started without {flag}; set it to an image with gt-runner, git and ssh"
+        );
+        image.clone().ok_or_else(|| Cause::new("RunnerImageNotSet", text))
+    };
+    let asked = polecat.spec.agent.image.clone().filter(|it| !it.is_empty());
+    let agent =
+        settings.agent_image_override.clone().or(asked).or_else(|| settings.agent_image.clone());
+    let text = "no image for the agent: set spec.kubernetes.image, or start the operator with --agent-image";
+    Ok((
+        runner(&settings.git_image, "--runner-image")?,
+        agent.ok_or_else(|| Cause::new("AgentImageNotSet", text))?,
+        runner(&settings.telemetry_image, "--runner-image")?,
+    ))
+}
+
+fn has_claims(resources: &Resources) -> bool {
+    resources.claims.as_ref().is_some_and(|it| !it.is_empty())
+}
+
+fn identity(polecat: &Polecat, attempt: i32) -> Vec<EnvVar> {
+    let (meta, spec) = (&polecat.metadata, &polecat.spec);
+    vec![
+        env::value(var::POLECAT, meta.name.as_deref().unwrap_or_default()),
+        env::value(var::POLECAT_UID, meta.uid.as_deref().unwrap_or_default()),
+        env::value(var::NAMESPACE, meta.namespace.as_deref().unwrap_or_default()),
+        env::value(var::RIG, &spec.rig),
+        env::value(var::ISSUE, spec.bead_id.as_deref().unwrap_or_default()),
+        env::value(var::ATTEMPT, &attempt.to_string()),
+    ]
+}
+
+fn annotations(
+    name: &str,
+    rig: &str,
+    bead: Option<&str>,
+    attempt: i32,
+    settings: &PodSettings,
+) -> BTreeMap<String, String> {
+    let mut all = names::truths(name, rig, bead);
+    all.insert(names::ATTEMPT_ANNOTATION.into(), attempt.to_string());
+    all.insert("kubectl.kubernetes.io/default-container".into(), layout::CLAUDE.into());
+    if settings.hold_node {
+        all.insert(names::SAFE_TO_EVICT.into(), "false".into());
+    }
+    all
+}
+
+fn owner(meta: &ObjectMeta) -> OwnerReference {
+    OwnerReference {
+        api_version: format!("{}/v1alpha1", crate::api::GROUP),
+        kind: "Polecat".into(),
+        name: meta.name.clone().unwrap_or_default(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
+/// Restricted Pod Security, for the pod.
+fn pod_security() -> PodSecurityContext {
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: Some(NONROOT),
+        run_as_group: Some(NONROOT),
+        fs_group: Some(NONROOT),
+        seccomp_profile: Some(SeccompProfile {
+            type_: "RuntimeDefault".into(),
+            localhost_profile: None,
+        }),
+        ..PodSecurityContext::default()
+    }
+}
+
+/// Restricted Pod Security, for a container.
+fn locked_down() -> SecurityContext {
+    SecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: Some(NONROOT),
+        run_as_group: Some(NONROOT),
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
+        ..SecurityContext::default()
+    }
+}
+
+fn amounts(requests: (&str, &str), limits: (&str, &str)) -> ResourceRequirements {
+    let map = |(cpu, memory): (&str, &str)| {
+        let pairs = [("cpu", cpu), ("memory", memory)];
+        Some(pairs.map(|(name, amount)| (name.to_owned(), Quantity(amount.to_owned()))).into())
+    };
+    ResourceRequirements { requests: map(requests), limits: map(limits), claims: None }
+}
+
+fn scratch(mount: &Mount, limit: &str) -> Volume {
+    let empty = EmptyDirVolumeSource { size_limit: Some(Quantity(limit.into())), medium: None };
+    Volume { name: mount.volume.into(), empty_dir: Some(empty), ..Volume::default() }
+}
+
+fn from_secret(mount: &Mount, secret: &str) -> Volume {
+    let source = SecretVolumeSource {
+        secret_name: Some(secret.into()),
+        default_mode: Some(0o400),
+        ..SecretVolumeSource::default()
+    };
+    Volume { name: mount.volume.into(), secret: Some(source), ..Volume::default() }
+}
+
+fn from_config_map(mount: &Mount, name: &str) -> Volume {
+    let source = ConfigMapVolumeSource { name: name.into(), ..ConfigMapVolumeSource::default() };
+    Volume { name: mount.volume.into(), config_map: Some(source), ..Volume::default() }
+}
+
+fn rw(mount: &Mount) -> VolumeMount {
+    VolumeMount {
+        name: mount.volume.into(),
+        mount_path: mount.path.into(),
+        ..VolumeMount::default()
+    }
+}
+
+fn ro(mount: &Mount) -> VolumeMount {
+    VolumeMount { read_only: Some(true), ..rw(mount) }
+}
+
+fn seconds(span: Duration) -> i64 {
+    i64::try_from(span.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

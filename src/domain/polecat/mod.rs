@@ -1,0 +1,346 @@
+//! What one Polecat is to do: `step` by what is wanted and what is there. The old status is read only for what nothing
+//! else can prove: that an attempt was begun, that its agent ran, that it ended.
+
+mod judge;
+mod status;
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::{
+    api::v1beta1::{self, DesiredState, Phase, PolecatStatus},
+    domain::{
+        failure::Cause,
+        names,
+        plan::{Child, Finalizer, Next, Notice, Plan, Retire},
+        pod::{self, PodSettings},
+        pod_brief::{PodBrief, PodPhase},
+    },
+};
+use judge::{End, Judgement};
+
+/// How long a create that was refused waits until it is tried again.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// What is kept of a Polecat: enough to decide, without its task, its pod settings and its managed fields.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Brief {
+    pub namespace: Box<str>,
+    pub name: Box<str>,
+    pub uid: Box<str>,
+    pub resource_version: Box<str>,
+    pub generation: Option<i64>,
+    pub deleting: bool,
+    /// The Go original's finalizer is still on it.
+    pub original_finalizer: bool,
+    pub rig: Box<str>,
+    pub desired: DesiredState,
+    /// There is a repository, so there is something to run.
+    pub runnable: bool,
+    pub ttl_after_finished: Option<i32>,
+    pub status: PolecatStatus,
+}
+
+impl From<&v1beta1::Polecat> for Brief {
+    fn from(polecat: &v1beta1::Polecat) -> Self {
+        let meta = &polecat.metadata;
+        let boxed = |it: &Option<String>| it.as_deref().unwrap_or_default().into();
+        Self {
+            namespace: boxed(&meta.namespace),
+            name: boxed(&meta.name),
+            uid: boxed(&meta.uid),
+            resource_version: boxed(&meta.resource_version),
+            generation: meta.generation,
+            deleting: meta.deletion_timestamp.is_some(),
+            original_finalizer: meta
+                .finalizers
+                .iter()
+                .flatten()
+                .any(|it| it == names::ORIGINAL_FINALIZER),
+            rig: polecat.spec.rig.as_str().into(),
+            desired: polecat.spec.desired_state,
+            runnable: polecat.spec.repository.is_some(),
+            ttl_after_finished: polecat.spec.limits.ttl_seconds_after_finished,
+            status: polecat.status.clone(),
+        }
+    }
+}
+
+/// How far the current attempt has come, by the status alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// No attempt is under way: the next one has this number.
+    Fresh { attempt: i32 },
+    /// This attempt was begun: its pod may be there, may have been there, or may never have been made.
+    Begun { attempt: i32, pod: String },
+    /// The last attempt ended, and is not run again.
+    Over,
+}
+
+impl Brief {
+    /// How far the current attempt has come.
+    pub fn stage(&self) -> Stage {
+        let it = &self.status;
+        let begun = || Stage::Begun {
+            attempt: it.attempt.unwrap_or(1),
+            pod: it
+                .pod_name
+                .clone()
+                .unwrap_or_else(|| names::pod(&self.name, it.attempt.unwrap_or(1))),
+        };
+        match it.phase {
+            Phase::Done => Stage::Over,
+            Phase::Stuck if it.finished_at.is_some() => Stage::Over,
+            // The Go original records no attempt and no end; what it called Stuck with a pod had failed.
+            Phase::Stuck if it.attempt.is_none() && it.pod_name.is_some() => Stage::Over,
+            Phase::Working => begun(),
+            Phase::Stuck if it.pod_name.is_some() => begun(),
+            Phase::Idle | Phase::Stuck | Phase::Terminated => {
+                Stage::Fresh { attempt: it.attempt.unwrap_or(0) + 1 }
+            }
+        }
+    }
+
+    /// Whether a pod may have to be built: then the whole object must be read.
+    pub fn wants_pod(&self, seen: &Seen) -> bool {
+        let wanted = self.desired == DesiredState::Working && self.runnable && !self.deleting;
+        wanted
+            && match self.stage() {
+                Stage::Fresh { .. } => true,
+                Stage::Begun { .. } => {
+                    seen.pod.is_none()
+                        && seen.past == Past::NeverScheduled
+                        && self.status.started_at.is_none()
+                }
+                Stage::Over => false,
+            }
+    }
+
+    /// Whether the API server must be asked what became of a pod: the attempt was begun, and the cache has no pod.
+    pub fn wants_past(&self, pod: Option<&PodBrief>) -> Option<String> {
+        let asked = self.desired == DesiredState::Working && !self.deleting && pod.is_none();
+        match self.stage() {
+            Stage::Begun { pod, .. } if asked => Some(pod),
+            _ => None,
+        }
+    }
+
+    /// Whether this pod is this Polecat's.
+    pub fn owns(&self, pod: &PodBrief) -> bool {
+        pod.owner.as_ref().is_some_and(|it| it.uid == self.uid)
+    }
+}
+
+/// What was seen of the world around one Polecat.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub now: Timestamp,
+    /// The pod of the name that the status gives, whoever owns it.
+    pub pod: Option<PodBrief>,
+    /// What is known of a pod that is not there.
+    pub past: Past,
+    /// The whole object, read where a pod may have to be built.
+    pub whole: Option<Arc<v1beta1::Polecat>>,
+    /// What the API server answered when the pod was to be created a moment ago.
+    pub refusal: Option<Cause>,
+    pub settings: Arc<PodSettings>,
+}
+
+/// What is known of a pod that was asked for and is not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Past {
+    #[default]
+    Unasked,
+    /// No Event of that pod says that a node took it: it never ran.
+    NeverScheduled,
+    /// A node took it, so its agent may have run.
+    Scheduled,
+}
+
+impl Brief {
+    /// The whole desired outcome for this Polecat.
+    pub fn decide(&self, seen: &Seen) -> Plan<PolecatStatus> {
+        if self.deleting {
+            return self.farewell();
+        }
+        match self.desired {
+            DesiredState::Idle => Plan::only(status::idle(self, seen.now)),
+            DesiredState::Terminated => Plan::only(status::terminated(self, seen.now)),
+            DesiredState::Working => match self.stage() {
+                Stage::Over => self.over(seen),
+                _ if !self.runnable => self.unrunnable(seen),
+                Stage::Fresh { attempt } => self.begin(seen, attempt),
+                Stage::Begun { attempt, .. } => match &seen.pod {
+                    Some(pod) if self.owns(pod) => self.follow(seen, pod),
+                    Some(pod) => self.taken(seen, pod),
+                    None => self.recover(seen, attempt),
+                },
+            },
+        }
+    }
+
+    /// Children are owned, so the garbage collector removes them; only the original's finalizer stands in the way.
+    fn farewell(&self) -> Plan<PolecatStatus> {
+        let mut plan = Plan::only(self.status.clone());
+        if self.original_finalizer {
+            plan.finalizer = Finalizer::Release(names::ORIGINAL_FINALIZER);
+        }
+        plan
+    }
+
+    fn unrunnable(&self, seen: &Seen) -> Plan<PolecatStatus> {
+        let text = "spec.kubernetes is missing, so there is no repository to work on; set spec.kubernetes.gitRepository \
+                    and spec.kubernetes.gitSecretRef";
+        let cause = Cause::new("MissingKubernetesSpec", text);
+        let mut plan = Plan::only(status::unrunnable(self, seen.now, &cause));
+        plan.notices = self.news(&cause);
+        plan
+    }
+
+    /// The first pod of a new attempt: the intent in the status, then the pod.
+    fn begin(&self, seen: &Seen, attempt: i32) -> Plan<PolecatStatus> {
+        let Some(whole) = &seen.whole else { return Plan::only(self.status.clone()) };
+        match pod::agent_pod(whole, attempt, &seen.settings) {
+            Ok(pod) => {
+                let mut plan = Plan::only(status::intent(self, seen.now, whole, attempt));
+                plan.children = vec![Child::Pod(Box::new(pod))];
+                plan
+            }
+            Err(cause) => {
+                let mut plan = Plan::only(status::unbuildable(self, seen.now, &cause));
+                plan.notices = self.news(&cause);
+                plan
+            }
+        }
+    }
+
+    /// The attempt was begun, and its pod is not there.
+    fn recover(&self, seen: &Seen, attempt: i32) -> Plan<PolecatStatus> {
+        if let Some(refusal) = &seen.refusal {
+            let mut plan = Plan::only(status::refused(self, seen.now, refusal));
+            plan.notices = self.news(refusal);
+            plan.next = Next::After(RETRY);
+            return plan;
+        }
+        let ran = self.status.started_at.is_some() || seen.past == Past::Scheduled;
+        if ran {
+            let text = "the pod is gone and its agent may have run, so it is not run again; commits that were not pushed \
+                        are lost; set desiredState to Idle and back to Working for a new attempt";
+            let cause = Cause::new("PodLost", text);
+            let end = End::lost(cause.clone(), seen.now);
+            let mut plan = Plan::only(status::ended(self, seen.now, None, &end));
+            plan.notices = self.news(&cause);
+            return plan;
+        }
+        let Some(whole) = &seen.whole else { return Plan::only(self.status.clone()) };
+        match pod::agent_pod(whole, attempt, &seen.settings) {
+            Ok(pod) => {
+                let mut plan = Plan::only(status::intent(self, seen.now, whole, attempt));
+                plan.children = vec![Child::Pod(Box::new(pod))];
+                plan
+            }
+            Err(cause) => {
+                let mut plan = Plan::only(status::refused(self, seen.now, &cause));
+                plan.notices = self.news(&cause);
+                plan
+            }
+        }
+    }
+
+    fn taken(&self, seen: &Seen, pod: &PodBrief) -> Plan<PolecatStatus> {
+        let owner = pod
+            .owner
+            .as_ref()
+            .map_or_else(|| "nobody".into(), |it| format!("{} {}", it.kind, it.name));
+        let text = format!(
+            "pod {} is there already and belongs to {owner}; it is left alone; delete it, or give this Polecat another name",
+            pod.name
+        );
+        let cause = Cause::new("PodNameTaken", text);
+        let mut plan = Plan::only(status::refused(self, seen.now, &cause));
+        plan.notices = self.news(&cause);
+        plan.next = Next::After(RETRY);
+        plan
+    }
+
+    /// The attempt's own pod is there.
+    fn follow(&self, seen: &Seen, pod: &PodBrief) -> Plan<PolecatStatus> {
+        let mut plan = Plan::only(self.status.clone());
+        plan.children = vec![Child::Existing { pod: pod.name.to_string() }];
+        match judge::judge(pod, seen.now) {
+            Judgement::Waiting(None) => plan.status = status::pending(self, seen.now),
+            Judgement::Waiting(Some(cause)) => {
+                plan.status = status::stalled(self, seen.now, &cause);
+                plan.notices = self.news(&cause);
+            }
+            Judgement::Running => plan.status = status::running(self, seen.now, pod),
+            Judgement::Ending(wait) => {
+                plan.status = status::running(self, seen.now, pod);
+                plan.next = Next::After(wait);
+            }
+            Judgement::Ended(end) => {
+                plan.notices = end.cause.iter().flat_map(|it| self.news(it)).collect();
+                plan.status = status::ended(self, seen.now, Some(pod), &end);
+                plan.next = self.life_left(&plan.status, seen).0;
+            }
+        }
+        plan
+    }
+
+    /// The attempt is over: its pod stays for a while, then goes; so does the Polecat, if it says so.
+    fn over(&self, seen: &Seen) -> Plan<PolecatStatus> {
+        let mut plan = Plan::only(self.status.clone());
+        (plan.next, plan.retire) = self.life_left(&self.status, seen);
+        let Some(pod) = seen.pod.as_ref().filter(|it| self.owns(it)) else { return plan };
+        if let Some(end) = judge::late_verdict(pod, &self.status) {
+            plan.status = status::ended(self, seen.now, Some(pod), &end);
+        }
+        let end = self.status.finished_at.as_ref().map(|it| it.0);
+        let wait = seen.settings.finished_pod_ttl.map(|ttl| left(end, ttl, seen.now));
+        let ended = matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed);
+        if !ended || wait != Some(Duration::ZERO) {
+            plan.children = vec![Child::Existing { pod: pod.name.to_string() }];
+        }
+        if let Some(wait) = wait.filter(|it| !it.is_zero()) {
+            plan.next = plan.next.or(Next::After(wait));
+        }
+        plan
+    }
+
+    /// When a finished Polecat is to go, by its own `ttlSecondsAfterFinished`.
+    fn life_left(&self, status: &PolecatStatus, seen: &Seen) -> (Next, Retire) {
+        let ttl = self.ttl_after_finished.and_then(|it| u64::try_from(it).ok());
+        let (Some(ttl), Some(end)) = (ttl, &status.finished_at) else {
+            return (Next::OnChange, Retire::Keep);
+        };
+        match left(Some(end.0), Duration::from_secs(ttl), seen.now) {
+            Duration::ZERO => (Next::OnChange, Retire::Delete),
+            wait => (Next::After(wait), Retire::Keep),
+        }
+    }
+
+    /// An Event, unless the conditions say the same already.
+    fn news(&self, cause: &Cause) -> Vec<Notice> {
+        let known = self
+            .status
+            .conditions
+            .iter()
+            .any(|it| it.reason == cause.reason && it.message == cause.message);
+        if known {
+            Vec::new()
+        } else {
+            vec![Notice { reason: cause.reason.clone(), message: cause.message.clone() }]
+        }
+    }
+}
+
+/// What is left of a span that began at `from`; nothing where it is over, all where it has not begun.
+fn left(from: Option<Timestamp>, span: Duration, now: Timestamp) -> Duration {
+    let Some(from) = from else { return span };
+    let gone = u64::try_from(now.duration_since(from).as_millis()).unwrap_or(0);
+    span.saturating_sub(Duration::from_millis(gone))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,386 @@
+//! Every step of a Polecat's life, as tables: what is there, what must be planned, and why.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    api::{shared::SecretRef, v1beta1::Repository},
+    domain::pod_brief::{Container, Owner},
+};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn polecat(desired: DesiredState) -> Brief {
+    Brief {
+        namespace: "town".into(),
+        name: "max".into(),
+        uid: "uid-1".into(),
+        resource_version: "1".into(),
+        generation: Some(1),
+        rig: "greeter".into(),
+        desired,
+        runnable: true,
+        ..Brief::default()
+    }
+}
+
+fn whole() -> v1beta1::Polecat {
+    let mut it = v1beta1::Polecat::default();
+    it.metadata.name = Some("max".into());
+    it.metadata.namespace = Some("town".into());
+    it.metadata.uid = Some("uid-1".into());
+    it.spec.rig = "greeter".into();
+    it.spec.desired_state = DesiredState::Working;
+    it.spec.limits.active_deadline_seconds = 3600;
+    it.spec.repository = Some(Repository {
+        url: "git@git.example.com:town/greeter.git".into(),
+        base_branch: "main".into(),
+        secret_ref: SecretRef { name: "key".into() },
+        ..Repository::default()
+    });
+    it
+}
+
+fn seen() -> Seen {
+    let image = |it: &str| Some(it.to_owned());
+    let settings = PodSettings {
+        git_image: image("runner"),
+        agent_image: image("agent"),
+        telemetry_image: image("runner"),
+        ..PodSettings::default()
+    };
+    Seen {
+        now: at(100),
+        pod: None,
+        past: Past::Unasked,
+        whole: None,
+        refusal: None,
+        settings: Arc::new(settings),
+    }
+}
+
+fn pod(phase: PodPhase) -> PodBrief {
+    PodBrief {
+        name: "polecat-max".into(),
+        namespace: "town".into(),
+        uid: "pod-1".into(),
+        owner: Some(Owner { kind: "Polecat".into(), name: "max".into(), uid: "uid-1".into() }),
+        attempt: 1,
+        phase,
+        started_at: Some(at(10)),
+        ..PodBrief::default()
+    }
+}
+
+fn over(exit_code: i32, message: &str) -> Container {
+    Container::Ended { exit_code, reason: "".into(), message: message.into(), at: Some(at(60)) }
+}
+
+/// A Polecat whose first attempt was begun.
+fn begun() -> Brief {
+    let mut it = polecat(DesiredState::Working);
+    let seen = Seen { whole: Some(Arc::new(whole())), ..seen() };
+    it.status = it.decide(&seen).status;
+    it
+}
+
+fn running() -> Brief {
+    let mut it = begun();
+    it.status = it.decide(&Seen { pod: Some(pod(PodPhase::Running)), ..seen() }).status;
+    it
+}
+
+fn condition(status: &PolecatStatus, type_: &str) -> String {
+    let found = status.conditions.iter().find(|it| it.type_ == type_);
+    found.map(|it| format!("{}/{}", it.status, it.reason)).unwrap_or_default()
+}
+
+#[test]
+fn an_attempt_begins_with_its_intent_and_its_pod() {
+    let seen = Seen { whole: Some(Arc::new(whole())), ..seen() };
+    let plan = polecat(DesiredState::Working).decide(&seen);
+    let status = &plan.status;
+    assert_eq!((status.phase, status.attempt), (Phase::Working, Some(1)));
+    assert_eq!(status.pod_name.as_deref(), Some("polecat-max"));
+    assert_eq!(status.branch.as_deref(), Some("polecat/max"));
+    assert_eq!(plan.children.len(), 1);
+    assert!(plan.notices.is_empty(), "nothing is announced where all is well");
+}
+
+#[test]
+fn the_pod_makes_the_phase() {
+    let ended = |claude, telemetry| PodBrief { claude, telemetry, ..pod(PodPhase::Running) };
+    let pushed = r#"{"v":1,"commit":"abc","pushed":true,"reason":"Pushed","message":"2 commits"}"#;
+    #[rustfmt::skip]
+    let table = [
+        (pod(PodPhase::Pending), Phase::Working, "True/PodCreated", "", "a pod waits as pods do"),
+        (pod(PodPhase::Running), Phase::Working, "True/PodRunning", "", "the agent is up"),
+        (ended(over(0, ""), Container::Running), Phase::Done, "True/PodSucceeded", "Unknown/NoVerdict", "telemetry got its ten seconds"),
+        (ended(over(0, ""), over(0, pushed)), Phase::Done, "True/PodSucceeded", "True/Pushed", "both have ended"),
+        (ended(over(0, ""), over(0, "{cut")), Phase::Done, "True/PodSucceeded", "Unknown/VerdictUnreadable", "never taken for pushed"),
+        (ended(over(3, ""), over(0, pushed)), Phase::Stuck, "False/PodFailed", "True/Pushed", "the agent failed, its commits are safe"),
+        (pod(PodPhase::Succeeded), Phase::Done, "True/PodSucceeded", "Unknown/NoVerdict", "no container state: the phase decides"),
+        (PodBrief { unschedulable: Some("0/1 nodes".into()), ..pod(PodPhase::Pending) }, Phase::Working, "False/Unschedulable", "", "said, and waited for"),
+    ];
+    for (pod, phase, ready, pushed, because) in table {
+        let plan = running().decide(&Seen { pod: Some(pod), ..seen() });
+        assert_eq!(plan.status.phase, phase, "{because}");
+        assert_eq!(condition(&plan.status, "Ready"), ready, "{because}");
+        assert_eq!(condition(&plan.status, "Pushed"), pushed, "{because}");
+        assert_eq!(plan.children, [Child::Existing { pod: "polecat-max".into() }], "{because}");
+    }
+}
+
+#[test]
+fn telemetry_gets_ten_seconds_after_the_agents_end() {
+    let pod =
+        PodBrief { claude: over(0, ""), telemetry: Container::Running, ..pod(PodPhase::Running) };
+    let early = running().decide(&Seen { now: at(63), pod: Some(pod), ..seen() });
+    assert_eq!(early.next, Next::After(Duration::from_secs(7)));
+    assert_eq!(early.status, running().status, "nothing is written meanwhile");
+}
+
+#[test]
+fn no_attempt_runs_twice() {
+    let given =
+        |past, whole: Option<v1beta1::Polecat>| Seen { past, whole: whole.map(Arc::new), ..seen() };
+    let lost = running().decide(&given(Past::NeverScheduled, Some(whole())));
+    assert_eq!(condition(&lost.status, "Ready"), "False/PodLost", "the status says that it ran");
+    assert!(lost.children.is_empty());
+    let lost = begun().decide(&given(Past::Scheduled, Some(whole())));
+    assert_eq!(
+        condition(&lost.status, "Ready"),
+        "False/PodLost",
+        "an Event says that a node took it"
+    );
+    let made = begun().decide(&given(Past::NeverScheduled, Some(whole())));
+    assert_eq!(made.children.len(), 1, "asked for, never made: the same attempt's pod");
+    assert_eq!(made.status.attempt, Some(1));
+    let mut stuck = begun();
+    stuck.status = lost.status;
+    let again = stuck.decide(&given(Past::NeverScheduled, Some(whole())));
+    assert!(again.children.is_empty(), "over is over");
+    assert!(!stuck.wants_pod(&given(Past::NeverScheduled, None)));
+}
+
+#[test]
+fn a_new_attempt_needs_idle_and_back() {
+    let mut it = running();
+    it.status = it.decide(&Seen { pod: Some(pod(PodPhase::Succeeded)), ..seen() }).status;
+    assert!(
+        it.decide(&Seen { whole: Some(Arc::new(whole())), ..seen() }).children.is_empty(),
+        "Done stays Done"
+    );
+    it.desired = DesiredState::Idle;
+    let idle = it.decide(&seen());
+    assert!(idle.children.is_empty(), "its pod goes");
+    assert_eq!((idle.status.phase, idle.status.pod_name.clone()), (Phase::Idle, None));
+    it.status = idle.status;
+    it.desired = DesiredState::Working;
+    let second = it.decide(&Seen { whole: Some(Arc::new(whole())), ..seen() });
+    assert_eq!(second.status.attempt, Some(2));
+    assert_eq!(second.status.pod_name.as_deref(), Some("polecat-max-2"));
+    assert_eq!((second.status.finished_at, second.status.exit_code), (None, None), "a clean start");
+}
+
+#[test]
+fn what_cannot_run_says_so() {
+    let mut bare = polecat(DesiredState::Working);
+    bare.runnable = false;
+    let plan = bare.decide(&seen());
+    assert_eq!(
+        (plan.status.phase, condition(&plan.status, "Ready").as_str()),
+        (Phase::Stuck, "False/MissingKubernetesSpec")
+    );
+    assert_eq!(plan.status.conditions.len(), 1, "only Ready: what others say stays");
+    bare.status = plan.status;
+    assert_eq!(bare.decide(&seen()).status, bare.status, "said once");
+    assert!(bare.decide(&seen()).notices.is_empty());
+    bare.runnable = true;
+    let plan = bare.decide(&Seen { whole: Some(Arc::new(whole())), ..seen() });
+    assert_eq!(plan.status.attempt, Some(1), "mended, it runs");
+}
+
+#[test]
+fn a_pod_of_somebody_else_is_left_alone() {
+    let foreign = PodBrief { owner: None, ..pod(PodPhase::Running) };
+    let plan = begun().decide(&Seen { pod: Some(foreign), ..seen() });
+    assert_eq!(condition(&plan.status, "Ready"), "False/PodNameTaken");
+    assert!(plan.children.is_empty());
+}
+
+#[test]
+fn a_refused_pod_waits_or_is_stuck_and_is_tried_again() {
+    let table = [
+        (403, "exceeded quota: pods", Phase::Working, "False/QuotaExceeded"),
+        (
+            403,
+            "violates PodSecurity \"restricted:latest\"",
+            Phase::Stuck,
+            "False/PodSecurityRefused",
+        ),
+        (422, "Pod is invalid", Phase::Stuck, "False/PodInvalid"),
+    ];
+    for (code, words, phase, ready) in table {
+        let refusal = Some(crate::domain::failure::refused(code, words));
+        let plan = begun().decide(&Seen { refusal, ..seen() });
+        assert_eq!(
+            (plan.status.phase, condition(&plan.status, "Ready").as_str()),
+            (phase, ready),
+            "{words}"
+        );
+        assert_eq!(plan.next, Next::After(RETRY));
+        let again = Brief { status: plan.status, ..begun() };
+        assert!(
+            matches!(again.stage(), Stage::Begun { attempt: 1, .. }),
+            "{words}: the same attempt"
+        );
+    }
+}
+
+#[test]
+fn what_the_original_left_behind_is_judged_by_its_pod() {
+    let mut it = polecat(DesiredState::Working);
+    it.status.phase = Phase::Working;
+    it.status.pod_name = Some("polecat-max".into());
+    let plan = it.decide(&Seen { pod: Some(pod(PodPhase::Running)), ..seen() });
+    assert_eq!(plan.children, [Child::Existing { pod: "polecat-max".into() }]);
+    it.status.phase = Phase::Stuck;
+    assert!(matches!(it.stage(), Stage::Over), "what it called Stuck with a pod had failed");
+    it.deleting = true;
+    it.original_finalizer = true;
+    assert_eq!(it.decide(&seen()).finalizer, Finalizer::Release(names::ORIGINAL_FINALIZER));
+}
+
+#[test]
+fn finished_things_go_when_their_time_is_up() {
+    let mut it = running();
+    it.ttl_after_finished = Some(60);
+    let done = it.decide(&Seen { pod: Some(pod(PodPhase::Succeeded)), now: at(100), ..seen() });
+    it.status = done.status;
+    assert_eq!(done.next, Next::After(Duration::from_secs(60)));
+    let later = it.decide(&Seen { now: at(161), pod: Some(pod(PodPhase::Succeeded)), ..seen() });
+    assert_eq!(later.retire, Retire::Delete);
+    let settings = PodSettings {
+        finished_pod_ttl: Some(Duration::from_secs(30)),
+        ..(*seen().settings).clone()
+    };
+    let swept = it.decide(&Seen {
+        now: at(131),
+        pod: Some(pod(PodPhase::Succeeded)),
+        settings: Arc::new(settings),
+        ..seen()
+    });
+    assert!(swept.children.is_empty(), "the pod goes, the Polecat stays");
+    assert_eq!(swept.retire, Retire::Keep);
+}
+
+#[test]
+fn a_late_verdict_corrects_once() {
+    let mut it = running();
+    let silent =
+        PodBrief { claude: over(0, ""), telemetry: Container::Running, ..pod(PodPhase::Running) };
+    it.status = it.decide(&Seen { pod: Some(silent.clone()), ..seen() }).status;
+    assert_eq!(condition(&it.status, "Pushed"), "Unknown/NoVerdict");
+    let said = over(0, r#"{"v":1,"commit":"abc","pushed":true,"reason":"Pushed","message":"m"}"#);
+    let spoken = PodBrief { telemetry: said, ..silent };
+    let plan = it.decide(&Seen { pod: Some(spoken.clone()), ..seen() });
+    assert_eq!(
+        (condition(&plan.status, "Pushed").as_str(), plan.status.phase),
+        ("True/Pushed", Phase::Done)
+    );
+    it.status = plan.status;
+    assert_eq!(
+        it.decide(&Seen { pod: Some(spoken), now: at(500), ..seen() }).status,
+        it.status,
+        "once"
+    );
+}
+
+fn any_container() -> impl Strategy<Value = Container> {
+    prop_oneof![
+        Just(Container::Unseen),
+        Just(Container::Running),
+        Just(Container::Waiting { reason: "ImagePullBackOff".into(), message: "m".into() }),
+        (0..3, ".{0,20}").prop_map(|(code, text)| over(code, &text)),
+    ]
+}
+
+fn any_pod() -> impl Strategy<Value = Option<PodBrief>> {
+    let phases = [
+        PodPhase::Pending,
+        PodPhase::Running,
+        PodPhase::Succeeded,
+        PodPhase::Failed,
+        PodPhase::Unknown,
+    ];
+    let any = (
+        prop::sample::select(phases.to_vec()),
+        any_container(),
+        any_container(),
+        any_container(),
+        any::<bool>(),
+    );
+    prop::option::of(any.prop_map(|(phase, git_init, claude, telemetry, owned)| {
+        let it = PodBrief { git_init, claude, telemetry, ..pod(phase) };
+        if owned { it } else { PodBrief { owner: None, ..it } }
+    }))
+}
+
+fn any_polecat() -> impl Strategy<Value = Brief> {
+    let desired = prop::sample::select(vec![
+        DesiredState::Idle,
+        DesiredState::Working,
+        DesiredState::Terminated,
+    ]);
+    let any = (
+        desired,
+        prop::sample::select(Phase::ALL.to_vec()),
+        prop::option::of(1..4),
+        any::<[bool; 4]>(),
+    );
+    any.prop_map(|(desired, phase, attempt, [named, started, finished, runnable])| {
+        let mut it = polecat(desired);
+        it.runnable = runnable;
+        it.status.phase = phase;
+        it.status.attempt = attempt;
+        it.status.pod_name = named.then(|| names::pod("max", attempt.unwrap_or(1)));
+        it.status.started_at = started.then(|| Time(at(10)));
+        it.status.finished_at = finished.then(|| Time(at(20)));
+        it
+    })
+}
+
+proptest! {
+    /// A plan carried out and looked at again gives the same plan: a reconcile that changes nothing writes nothing.
+    #[test]
+    fn deciding_again_changes_nothing(mut it in any_polecat(), pod in any_pod()) {
+        let seen = Seen { pod, ..seen() };
+        let first = it.decide(&seen);
+        it.status = first.status.clone();
+        let second = it.decide(&seen);
+        prop_assert_eq!(&second.status, &first.status);
+        prop_assert!(second.notices.is_empty(), "{:?}", second.notices);
+    }
+
+    /// Never two pods, and never one for an attempt that may have run.
+    #[test]
+    fn never_two_pods_and_never_one_twice(it in any_polecat(), pod in any_pod(), scheduled in any::<bool>()) {
+        let past = if scheduled { Past::Scheduled } else { Past::NeverScheduled };
+        let seen = Seen { pod: pod.clone(), past, whole: Some(Arc::new(whole())), ..seen() };
+        let plan = it.decide(&seen);
+        let made = plan.children.iter().filter(|it| matches!(it, Child::Pod(_))).count();
+        prop_assert!(plan.children.len() <= 1);
+        if made == 1 {
+            prop_assert_eq!(it.desired, DesiredState::Working);
+            match it.stage() {
+                Stage::Fresh { .. } => {}
+                Stage::Begun { .. } => prop_assert!(pod.is_none() && !scheduled && it.status.started_at.is_none()),
+                Stage::Over => prop_assert!(false, "a finished attempt was run again"),
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! THE table: a row per kind. Its schema, its admission, its permissions and its short doc come from here, and every
+//! generated file from this.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use kube::CustomResourceExt as _;
+use serde_json::Value;
+
+use crate::{
+    admission::{self, Verdict},
+    api::{
+        shared::QUANTITY,
+        v1alpha1::{Polecat, Rig},
+    },
+};
+
+/// A kind that we serve.
+pub struct Kind {
+    pub kind: &'static str,
+    pub plural: &'static str,
+    /// One sentence for people.
+    pub doc: &'static str,
+    pub crd: fn() -> CustomResourceDefinition,
+    /// What admission makes of an object of that name.
+    pub admit: fn(&Value, &str) -> Verdict,
+    /// What the operator does with objects of this kind.
+    pub verbs: &'static [&'static str],
+    /// The controller of this kind is in this release.
+    pub reconciled: bool,
+}
+
+/// Every kind.
+pub const KINDS: &[Kind] = &[
+    Kind {
+        kind: "Polecat",
+        plural: "polecats",
+        doc: "One disposable worker: clones a repository, lets an agent work on one task, pushes the work branch.",
+        crd: || finish(Polecat::crd()),
+        admit: admission::polecat::admit,
+        verbs: &["get", "list", "watch", "patch", "delete"],
+        reconciled: true,
+    },
+    Kind {
+        kind: "Rig",
+        plural: "rigs",
+        doc: "A project: its repository, its bead prefix, its settings.",
+        crd: || finish(Rig::crd()),
+        admit: |object, _| admission::rig::admit(object),
+        verbs: &["get", "list", "watch", "patch"],
+        reconciled: false,
+    },
+];
+
+/// What the operator does with objects that are not ours: group, resource, verbs, why.
+pub const FOREIGN: &[(&str, &str, &[&str], &str)] = &[
+    ("", "pods", &["get", "list", "watch", "create", "delete"], "one pod per attempt of a Polecat"),
+    (
+        "",
+        "events",
+        &["list", "create"],
+        "Warnings on our objects; whether a pod that is gone ever had a node",
+    ),
+];
+
+/// A row by its plural name.
+pub fn by_plural(plural: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|it| it.plural == plural)
+}
+
+/// The derived CRD in the original's shape: the spec may be left out, as there.
+fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        let Some(schema) = version.schema.as_mut().and_then(|it| it.open_api_v3_schema.as_mut())
+        else {
+            continue;
+        };
+        schema.title = None;
+        if let Some(required) = &mut schema.required {
+            required.retain(|it| it != "spec");
+        }
+        schema.required = schema.required.take().filter(|it| !it.is_empty());
+        schema.properties.iter_mut().flatten().for_each(|(name, it)| settle(name, it));
+    }
+    crd
+}
+
+/// Mends what the derive makes otherwise than Go's tools: `nullable` on optional fields and null among their values,
+/// quantities, and the reference types of Kubernetes, whose name may be left out there.
+fn settle(name: &str, schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    if let Some(values) = &mut schema.enum_ {
+        values.retain(|it| !it.0.is_null());
+    }
+    if schema.x_kubernetes_int_or_string == Some(true) {
+        let of = |type_: &str| JSONSchemaProps {
+            type_: Some(type_.into()),
+            ..JSONSchemaProps::default()
+        };
+        schema.any_of = Some(vec![of("integer"), of("string")]);
+        schema.pattern = Some(QUANTITY.into());
+    }
+    if matches!(name, "configMapKeyRef" | "secretKeyRef") {
+        schema.required = Some(vec!["key".into()]);
+        if let Some(it) = schema.properties.as_mut().and_then(|it| it.get_mut("name")) {
+            it.default = Some(JSON("".into()));
+        }
+    }
+    if matches!(
+        name,
+        "configMapKeyRef" | "secretKeyRef" | "fieldRef" | "resourceFieldRef" | "fileKeyRef"
+    ) {
+        schema.x_kubernetes_map_type = Some("atomic".into());
+    }
+    schema.properties.iter_mut().flatten().for_each(|(name, it)| settle(name, it));
+    if let Some(JSONSchemaPropsOrArray::Schema(it)) = &mut schema.items {
+        settle("", it);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(it)) = &mut schema.additional_properties {
+        settle("", it);
+    }
+}

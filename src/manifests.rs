@@ -1,0 +1,126 @@
+//! Every generated file, from the table of kinds: what it is called and what it says. Writing them is the job of the
+//! program `manifests`; comparing them, that of a test.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    api::GROUP,
+    kinds::{FOREIGN, KINDS},
+};
+
+/// The Service in front of every replica's admission server.
+pub const WEBHOOK_SERVICE: &str = "gastown-operator-webhook-service";
+/// Where the original is installed, and we are.
+pub const NAMESPACE: &str = "gastown-operator-system";
+
+const HEADER: &str =
+    "# Generated from src/kinds.rs by `cargo run --bin manifests`; edits are overwritten.\n";
+
+/// Paths below the top folder, and contents.
+pub fn files() -> anyhow::Result<Vec<(String, String)>> {
+    let mut files = Vec::new();
+    for kind in KINDS {
+        let path = format!("crds/{GROUP}_{}.yaml", kind.plural);
+        files.push((path, document(&(kind.crd)())?));
+    }
+    files.push(("webhooks/mutating.yaml".into(), document(&mutating())?));
+    files.push(("webhooks/service.yaml".into(), document(&service())?));
+    let roles = [document(&cluster_role())?, document(&lease_role())?].join("---\n");
+    files.push(("deploy/rbac/role.yaml".into(), roles));
+    Ok(files)
+}
+
+fn document(object: &impl Serialize) -> anyhow::Result<String> {
+    // Through a value, so that keys come in one order and empty parts are left out as written.
+    let mut value = serde_json::to_value(object)?;
+    whole_numbers(&mut value);
+    Ok(format!("{HEADER}{}", serde_saphyr::to_string(&value)?))
+}
+
+/// Bounds of a schema are floating-point in the API's types; `minimum: 1` is what people write.
+#[expect(clippy::cast_possible_truncation, reason = "only whole numbers are converted")]
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(it) => {
+            if let Some(float) = it.as_f64().filter(|float| it.is_f64() && float.fract() == 0.0) {
+                *value = json!(float as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        _ => {}
+    }
+}
+
+fn mutating() -> Value {
+    let webhooks: Vec<Value> = KINDS
+        .iter()
+        .map(|kind| {
+            json!({
+                "name": format!("m{}.kb.io", kind.kind.to_lowercase()),
+                "admissionReviewVersions": ["v1"],
+                "clientConfig": {"service": {
+                    "name": WEBHOOK_SERVICE, "namespace": NAMESPACE, "path": "/mutate", "port": 443,
+                }},
+                // Labels are a convenience for people and selectors; no write of a user's waits for us.
+                "failurePolicy": "Ignore",
+                "matchPolicy": "Equivalent",
+                "reinvocationPolicy": "Never",
+                "sideEffects": "None",
+                "timeoutSeconds": 5,
+                "rules": [{
+                    "apiGroups": [GROUP], "apiVersions": ["v1alpha1"], "resources": [kind.plural],
+                    "operations": ["CREATE", "UPDATE"], "scope": "*",
+                }],
+            })
+        })
+        .collect();
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": "gastown-operator-mutating-webhook-configuration"},
+        "webhooks": webhooks,
+    })
+}
+
+fn service() -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": WEBHOOK_SERVICE, "namespace": NAMESPACE},
+        "spec": {
+            "selector": {"control-plane": "controller-manager"},
+            "ports": [{"name": "webhooks", "port": 443, "protocol": "TCP", "targetPort": 9443}],
+        },
+    })
+}
+
+fn cluster_role() -> Value {
+    let ours = KINDS.iter().flat_map(|kind| {
+        let status = format!("{}/status", kind.plural);
+        [
+            json!({"apiGroups": [GROUP], "resources": [kind.plural], "verbs": kind.verbs}),
+            json!({"apiGroups": [GROUP], "resources": [status], "verbs": ["patch"]}),
+            // Owner references that block deletion ask for this right.
+            json!({"apiGroups": [GROUP], "resources": [format!("{}/finalizers", kind.plural)], "verbs": ["update"]}),
+        ]
+    });
+    let foreign =
+        FOREIGN.iter().map(|(group, resource, verbs, _)| json!({"apiGroups": [group], "resources": [resource], "verbs": verbs}));
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": "gastown-operator-manager-role"},
+        "rules": ours.chain(foreign).collect::<Vec<_>>(),
+    })
+}
+
+fn lease_role() -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": "gastown-operator-leader-election-role", "namespace": NAMESPACE},
+        "rules": [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}],
+    })
+}

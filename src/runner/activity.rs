@@ -1,0 +1,187 @@
+//! Whether the agent does anything: it prints, or files of its workspace and home change. Watched in the
+//! background at a bounded cost, and left as one file's time for the readiness probe. A forged time gains
+//! an agent nothing but its deadline.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use super::{FAILED, args::Probe, files, paths::Paths};
+use crate::domain::layout;
+
+/// Files looked at in one step of the walk.
+const STEP: usize = 2000;
+/// Folders remembered at most: an agent that makes more is watched less closely.
+const MAX_WAITING: usize = 20_000;
+/// Time between steps: a step takes a few milliseconds, so this is well below one hundredth of a processor.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// When something last happened; shared by those who notice and the one who judges.
+#[derive(Clone, Debug)]
+pub struct Activity {
+    since: Instant,
+    /// Milliseconds after `since`.
+    last: Arc<AtomicU64>,
+    over: Arc<AtomicBool>,
+}
+
+impl Activity {
+    pub fn begin() -> Self {
+        Self { since: Instant::now(), last: Arc::default(), over: Arc::default() }
+    }
+
+    /// Something happened now.
+    pub fn note(&self) {
+        self.last.fetch_max(self.now(), Ordering::Relaxed);
+    }
+
+    /// Time since something happened.
+    pub fn idle(&self) -> Duration {
+        Duration::from_millis(self.now().saturating_sub(self.last.load(Ordering::Relaxed)))
+    }
+
+    /// Nobody watches any more.
+    pub fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Watches until the end, in a thread of its own: a file system that hangs must not keep the deadline
+    /// from coming.
+    pub fn watch(&self, paths: &Paths) {
+        let activity = self.clone();
+        let stamp = paths.at(layout::ACTIVITY);
+        let roots = vec![paths.at(layout::WORKSPACE.path).into(), paths.home().into()];
+        let mut walk = Walk::new(roots, SystemTime::now());
+        thread::spawn(move || {
+            let mut stamped = None;
+            while !activity.over.load(Ordering::Relaxed) {
+                if walk.step(STEP) {
+                    activity.note();
+                }
+                let last = activity.last.load(Ordering::Relaxed);
+                if stamped != Some(last) && touch(&stamp, activity.idle()) {
+                    stamped = Some(last);
+                }
+                thread::sleep(PAUSE);
+            }
+        });
+    }
+}
+
+/// Sets the stamp's time, creating it where the agent removed it. Nothing is written through a link.
+fn touch(path: &str, idle: Duration) -> bool {
+    files::open_to_touch(path).and_then(|it| it.set_modified(SystemTime::now() - idle)).is_ok()
+}
+
+/// A walk through folders that goes round and round, a few files at a time, and notices changes that it
+/// has not seen.
+struct Walk {
+    roots: Vec<PathBuf>,
+    open: Option<fs::ReadDir>,
+    waiting: Vec<PathBuf>,
+    /// The latest change that is known, in seconds and nanoseconds.
+    known: (i64, i64),
+}
+
+impl Walk {
+    /// Changes up to `since` are none.
+    fn new(roots: Vec<PathBuf>, since: SystemTime) -> Self {
+        let age = since.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let known =
+            (i64::try_from(age.as_secs()).unwrap_or(i64::MAX), i64::from(age.subsec_nanos()));
+        Self { waiting: roots.clone(), roots, open: None, known }
+    }
+
+    /// Looks at up to `budget` files; true where one changed after the last change that was known.
+    fn step(&mut self, budget: usize) -> bool {
+        let before = self.known;
+        for _ in 0..budget {
+            match self.open.as_mut().and_then(Iterator::next) {
+                Some(Ok(entry)) => self.look(&entry),
+                Some(Err(_)) => {} // gone meanwhile
+                None => {
+                    let Some(folder) = self.waiting.pop() else {
+                        self.waiting.clone_from(&self.roots);
+                        break;
+                    };
+                    self.open = fs::read_dir(folder).ok();
+                }
+            }
+        }
+        self.known > before
+    }
+
+    fn look(&mut self, entry: &fs::DirEntry) {
+        let Ok(metadata) = entry.metadata() else { return }; // gone meanwhile; links are not followed
+        // The time of the inode's change: unlike the other, nobody can set it back or ahead.
+        self.known = self.known.max((metadata.ctime(), metadata.ctime_nsec()));
+        let objects = entry.file_name() == "objects"
+            && entry.path().parent().is_some_and(|it| it.ends_with(".git"));
+        if metadata.is_dir() && !objects && self.waiting.len() < MAX_WAITING {
+            self.waiting.push(entry.path());
+        }
+    }
+}
+
+/// `gt-runner probe`: ready while the stamp is young.
+pub fn probe(paths: &Paths, arguments: &Probe) -> ExitCode {
+    let limit = Duration::from_secs(arguments.max_idle_seconds);
+    let stamp = fs::symlink_metadata(paths.at(layout::ACTIVITY)).and_then(|it| it.modified());
+    let fresh = stamp.is_ok_and(|it| limit.is_zero() || it.elapsed().unwrap_or_default() <= limit);
+    if fresh { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_in_small_steps_notices_every_change_once() {
+        let root = tempfile::tempdir().unwrap();
+        let deep = root.path().join("a/b/c");
+        fs::create_dir_all(&deep).unwrap();
+        for number in 0..50 {
+            fs::write(deep.join(number.to_string()), "").unwrap();
+        }
+        fs::create_dir_all(root.path().join(".git/objects/aa")).unwrap();
+        let mut walk = Walk::new(vec![root.path().to_owned()], UNIX_EPOCH);
+        let round = |walk: &mut Walk| (0..40).filter(|_| walk.step(10)).count();
+        assert!(round(&mut walk) > 0, "the first round sees all");
+        assert_eq!(round(&mut walk), 0, "nothing changed");
+        let before = walk.known;
+        let changed = |_: &i32| {
+            fs::write(deep.join("7"), "x").unwrap();
+            let metadata = fs::metadata(deep.join("7")).unwrap();
+            (metadata.ctime(), metadata.ctime_nsec()) > before
+        };
+        (0..1_000_000).find(changed).unwrap(); // the kernel's clock for files ticks every few milliseconds
+        assert_eq!(round(&mut walk), 1, "one file deep inside");
+        fs::write(root.path().join(".git/objects/aa/x"), "x").unwrap();
+        assert_eq!(round(&mut walk), 0, "the object store is left out");
+    }
+
+    #[test]
+    fn a_link_in_the_stamps_place_leads_nowhere() {
+        let root = tempfile::tempdir().unwrap();
+        let (stamp, victim) = (root.path().join("activity"), root.path().join("victim"));
+        std::os::unix::fs::symlink(&victim, &stamp).unwrap();
+        assert!(!touch(&stamp.to_string_lossy(), Duration::ZERO) && !victim.exists());
+        fs::remove_file(&stamp).unwrap();
+        assert!(touch(&stamp.to_string_lossy(), Duration::from_secs(100)));
+        let age = fs::metadata(&stamp).unwrap().modified().unwrap().elapsed().unwrap();
+        assert!(age >= Duration::from_secs(99) && age < Duration::from_secs(200));
+    }
+}

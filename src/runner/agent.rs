@@ -1,0 +1,200 @@
+//! `claude`: runs the agent beside no credential of git or the cluster, ends it in time, ends what it
+//! left running, and hands its commits over. Its exit code is the agent's.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    process::{Command, ExitCode},
+    time::Duration,
+};
+
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+use super::{
+    activity::Activity,
+    args::Claude,
+    checkpoint::Checkpoints,
+    files,
+    handover::{self, Handover},
+    last_words, leftovers,
+    lock::Lock,
+    log,
+    paths::Paths,
+    problem::Problem,
+    settings::Settings,
+    supervise::{self, End, Limits, Stop, Told},
+    tokens,
+    tools::Start,
+};
+use crate::domain::{
+    layout,
+    verdict::{Ended, reason},
+};
+
+/// Exit codes as shells have them.
+const NOT_FOUND: u8 = 127;
+const NOT_EXECUTABLE: u8 = 126;
+/// Of an agent that was ended and says that all is well: 128 and SIGTERM.
+const ENDED: i32 = 143;
+/// The agent's subscription.
+const CREDENTIALS: &str = ".credentials.json";
+const MAX_CREDENTIALS: u64 = 1024 * 1024;
+
+/// Runs the agent, and leaves a word where that fails or its time was over.
+pub async fn main(paths: &Paths, arguments: Claude) -> ExitCode {
+    match run(paths, arguments).await {
+        Ok(end) => {
+            say_why(paths, end);
+            ExitCode::from(u8::try_from(end.code).unwrap_or(u8::MAX))
+        }
+        Err((problem, code)) => {
+            last_words::leave(paths, &problem);
+            ExitCode::from(code)
+        }
+    }
+}
+
+async fn run(paths: &Paths, arguments: Claude) -> Result<End, (Problem, u8)> {
+    let failed = |it| (it, super::FAILED);
+    protect().map_err(failed)?;
+    let told = Told::listen()
+        .map_err(|it| failed(Problem::volume("listen for signals in", "this container", &it)))?;
+    let lock = Lock::open(paths).map_err(failed)?;
+    lock.hold().map_err(|it| {
+        failed(Problem::volume("take the lock", &paths.at(layout::LOCK_FILE), &it))
+    })?;
+    handover::mark_begun(paths);
+    let start = Start::read(paths).map_err(failed)?;
+    let settings = Settings::read().map_err(failed)?;
+    copy_credentials(paths).map_err(failed)?;
+    let limits = Limits {
+        deadline: Duration::from_secs(arguments.deadline_seconds),
+        max_idle: Some(Duration::from_secs(arguments.max_idle_seconds)).filter(|it| !it.is_zero()),
+        grace: Duration::from_secs(arguments.grace_seconds),
+    };
+    let activity = Activity::begin();
+    activity.watch(paths);
+    let command = command(paths, &settings, arguments.command).map_err(failed)?;
+    let program = command.get_program().to_owned();
+    log::say(&format!("Starting {}", program.display()));
+    let running = supervise::start(command, &activity).map_err(|it| not_started(&program, &it))?;
+    let every = Duration::from_secs(arguments.checkpoint_seconds);
+    let mut checkpoints = Checkpoints::new(paths, &start, every);
+    let mut end = running.supervise(told, limits, &activity, || checkpoints.look()).await;
+    if !leftovers::end() {
+        log::say("Some processes that the agent left can't be killed");
+    }
+    activity.end();
+    if end.stopped.is_some() && end.code == 0 {
+        end.code = ENDED; // whoever is ended has not finished, whatever it says
+    }
+    log::say(&format!(
+        "The agent ended with code {} after {:.1} s",
+        end.code,
+        end.ran.as_secs_f64()
+    ));
+    let handover = Handover::new(paths, &start);
+    handover.make(report(end, running.last_line().as_deref())).await;
+    if end.stopped != Some(Stop::Terminated) {
+        handover.say_what_is_uncommitted().await;
+    }
+    drop(lock); // held until here: a free lock says that all is handed over
+    Ok(end)
+}
+
+fn report(end: End, last_line: Option<&str>) -> Ended {
+    Ended {
+        exit_code: end.code,
+        stopped: end.stopped.map(|it| it.word().to_owned()),
+        seconds: end.ran.as_secs_f64(),
+        tokens: last_line.and_then(tokens::reported),
+        handover: None,
+    }
+}
+
+/// Keeps the agent, which is the same user, from tracing us, and keeps what it orphans with us.
+fn protect() -> Result<(), Problem> {
+    let protected = set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .and_then(|()| leftovers::adopt_orphans());
+    protected.map_err(|it| Problem::volume("prepare", "this container", &it.into()))
+}
+
+/// The agent with its arguments, as a list.
+fn command(paths: &Paths, settings: &Settings, words: Vec<OsString>) -> Result<Command, Problem> {
+    let folder = paths.at(layout::REPOSITORY);
+    fs::metadata(&folder).map_err(|it| Problem::volume("enter", &folder, &it))?;
+    let mut words = words.into_iter();
+    let mut command = if let Some(program) = words.next() {
+        let mut command = Command::new(program);
+        command.args(words);
+        command
+    } else {
+        let mut command = Command::new("claude");
+        command.args(["-p", "--dangerously-skip-permissions"]).arg(prompt(settings));
+        command
+    };
+    command.current_dir(&folder).env("HOME", paths.home()).env("PWD", &folder);
+    Ok(command)
+}
+
+/// What the agent is asked to do.
+fn prompt(settings: &Settings) -> String {
+    let Settings { issue, task, .. } = settings;
+    let issue = if issue.is_empty() { String::new() } else { format!("Issue: {issue}\n\n") };
+    format!(
+        "{issue}{task}\n\nCommit your work with git on the branch that is checked out. Do not push and do \
+         not open a merge request: what you commit is pushed for you when you have finished, and what you \
+         do not commit is lost."
+    )
+}
+
+fn copy_credentials(paths: &Paths) -> Result<(), Problem> {
+    let from = paths.at(&format!("{}/{CREDENTIALS}", layout::CLAUDE_CREDS.path));
+    let Some(text) =
+        files::read(&from, MAX_CREDENTIALS).map_err(|it| Problem::volume("read", &from, &it))?
+    else {
+        return Ok(());
+    };
+    let folder = format!("{}/.claude", paths.home());
+    let to = format!("{folder}/{CREDENTIALS}");
+    let written =
+        files::private_folder(&folder).and_then(|()| files::write(&to, text.as_bytes(), 0o600));
+    written.map_err(|it| Problem::volume("write", &to, &it))
+}
+
+fn not_started(program: &OsString, error: &io::Error) -> (Problem, u8) {
+    let name = program.display();
+    if error.kind() == io::ErrorKind::NotFound {
+        let message = format!(
+            "the agent's image has no program {name}, or not the interpreter that it names; use an image \
+             that has it (spec.kubernetes.image), or name another with agentConfig.command"
+        );
+        return (Problem::new(reason::AGENT_NOT_FOUND, message), NOT_FOUND);
+    }
+    let message = format!(
+        "the agent's program {name} can't be run: {error}; check its mode and its architecture"
+    );
+    (Problem::new(reason::AGENT_NOT_EXECUTABLE, message), NOT_EXECUTABLE)
+}
+
+/// The agent could write the termination message too, so it is written over in any case.
+fn say_why(paths: &Paths, end: End) {
+    let (reason, message) = match end.stopped {
+        None => return last_words::clear(paths),
+        Some(Stop::Deadline) => (
+            reason::DEADLINE_EXCEEDED,
+            "the agent was ended at spec.kubernetes.activeDeadlineSeconds; what it had committed is \
+             handed over; give it more time or a smaller task",
+        ),
+        Some(Stop::IdleTimeout) => (
+            reason::IDLE_TIMEOUT,
+            "the agent did nothing for spec.maxIdleSeconds and was ended; what it had committed is handed \
+             over; see its log for what it waited for",
+        ),
+        Some(Stop::Terminated) => (
+            reason::TERMINATED,
+            "the agent was ended because its pod was told to end; what it had committed is handed over",
+        ),
+    };
+    last_words::leave(paths, &Problem::new(reason, message));
+}

@@ -1,0 +1,279 @@
+//! Runs git: arguments as a list, an environment of our own making, a configuration that no repository,
+//! user or system adds to, an end after a time limit. Never through a shell.
+
+use std::{fs::File, io, os::unix::process::CommandExt, process::Stdio, time::Duration};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::problem::Problem;
+use crate::domain::verdict::reason;
+
+/// What is kept of standard output and of standard error, in bytes. The rest is read and dropped.
+const MAX_STDOUT: usize = 4 * 1024 * 1024;
+const MAX_STDERR: usize = 32 * 1024;
+
+/// What git may ask of memory at once: an object that was made to burst it fails instead.
+const MAX_ALLOCATION: &str = "96m";
+
+/// What git may not do, whatever a repository asks for.
+const HARDENED: [&str; 29] = [
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.attributesFile=/dev/null",
+    "core.excludesFile=/dev/null",
+    "core.askPass=",
+    "core.pager=cat",
+    "credential.helper=",
+    "protocol.allow=never",
+    "http.followRedirects=false",
+    "http.sslVerify=true",
+    "http.lowSpeedLimit=1",
+    "http.lowSpeedTime=60",
+    "transfer.fsckObjects=true",
+    "transfer.credentialsInUrl=die",
+    "fetch.fsck.badTimezone=ignore", // harmless, and common in old histories
+    "fetch.fsck.missingSpaceBeforeDate=ignore",
+    "fetch.fsck.zeroPaddedFilemode=ignore",
+    "fetch.recurseSubmodules=false",
+    "fetch.writeCommitGraph=false",
+    "submodule.recurse=false",
+    "push.recurseSubmodules=no",
+    "push.gpgSign=false",
+    "commit.gpgSign=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "safe.directory=*", // the volumes may belong to another user of the pod; what we run there is only this
+    "init.templateDir=",
+    "diff.external=",
+    "core.bigFileThreshold=8m", // larger files are streamed, never held in memory or made deltas of
+];
+
+/// The variables that git may inherit: where programs are, and how the cluster reaches the world.
+const INHERITED: [&str; 8] = [
+    "PATH",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "http_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+/// A way to run git.
+#[derive(Clone, Debug)]
+pub struct Git {
+    environment: Vec<(String, String)>,
+    configuration: Vec<String>,
+}
+
+/// What a run of git left.
+#[derive(Clone, Debug, Default)]
+pub struct Output {
+    /// None where a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    pub timed_out: bool,
+}
+
+impl Output {
+    pub fn is_success(&self) -> bool {
+        self.code == Some(0)
+    }
+
+    /// Standard output without white space around it.
+    pub fn line(&self) -> &str {
+        self.stdout.trim()
+    }
+}
+
+impl Git {
+    /// Git on the repository `directory`, with `home` for its temporary files.
+    pub fn new(directory: &str, home: &str) -> Self {
+        let ours = [
+            ("GIT_DIR", directory),
+            ("HOME", home),
+            ("TMPDIR", home),
+            ("LC_ALL", "C"),
+            ("GIT_CONFIG_NOSYSTEM", "1"),
+            ("GIT_CONFIG_GLOBAL", "/dev/null"),
+            ("GIT_ATTR_NOSYSTEM", "1"),
+            ("GIT_TERMINAL_PROMPT", "0"),
+            ("GIT_ASKPASS", "false"),
+            ("GIT_NO_REPLACE_OBJECTS", "1"),
+            ("GIT_NO_LAZY_FETCH", "1"),
+            ("GIT_OPTIONAL_LOCKS", "0"),
+            ("GIT_ALLOC_LIMIT", MAX_ALLOCATION),
+        ];
+        Self {
+            environment: ours
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            configuration: HARDENED.iter().map(|it| (*it).to_owned()).collect(),
+        }
+    }
+
+    /// The same with more variables.
+    #[must_use]
+    pub fn with(mut self, variables: &[(String, String)]) -> Self {
+        self.environment.extend_from_slice(variables);
+        self
+    }
+
+    /// The same with more settings, each `name=value`.
+    #[must_use]
+    pub fn set(mut self, settings: &[String]) -> Self {
+        self.configuration.extend_from_slice(settings);
+        self
+    }
+
+    /// Runs git to its end, or to `limit`, when it and all that it started are killed.
+    pub async fn run(&self, arguments: &[&str], limit: Duration) -> Result<Output, Problem> {
+        self.feed(Stdio::null(), arguments, limit).await
+    }
+
+    /// As [`Self::run`], with a file as standard input, read from where it stands.
+    pub async fn run_on(
+        &self,
+        input: File,
+        arguments: &[&str],
+        limit: Duration,
+    ) -> Result<Output, Problem> {
+        self.feed(Stdio::from(input), arguments, limit).await
+    }
+
+    async fn feed(
+        &self,
+        input: Stdio,
+        arguments: &[&str],
+        limit: Duration,
+    ) -> Result<Output, Problem> {
+        let mut child =
+            self.command(arguments).stdin(input).spawn().map_err(|error| missing(&error))?;
+        let group = child.id().and_then(|it| i32::try_from(it).ok()).and_then(Pid::from_raw);
+        let guard = KillGroup(group);
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let ended = tokio::time::timeout(limit, async {
+            tokio::join!(head(stdout, MAX_STDOUT), tail(stderr, MAX_STDERR), child.wait())
+        });
+        let Ok((stdout, stderr, status)) = ended.await else {
+            drop(guard);
+            return Ok(Output {
+                timed_out: true,
+                stderr: "timed out".to_owned(),
+                ..Output::default()
+            });
+        };
+        guard.over();
+        let code = status.map_err(|error| missing(&error))?.code();
+        Ok(Output { code, stdout, stderr, timed_out: false })
+    }
+
+    fn command(&self, arguments: &[&str]) -> tokio::process::Command {
+        let mut command = std::process::Command::new("git");
+        command.env_clear();
+        command.envs(std::env::vars_os().filter(|(name, _)| INHERITED.iter().any(|it| name == it)));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        for setting in &self.configuration {
+            command.arg("-c").arg(setting);
+        }
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut command = tokio::process::Command::from(command);
+        command.kill_on_drop(true);
+        command
+    }
+}
+
+/// Kills git and what it started unless it came to its end, also where nobody waits for it any more.
+struct KillGroup(Option<Pid>);
+
+impl KillGroup {
+    fn over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for KillGroup {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // Nothing is left to do where the group is gone already.
+            let _gone = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+fn missing(error: &io::Error) -> Problem {
+    let message =
+        format!("failed to run git: {error}; use an image that has git, such as the runner's own");
+    Problem::new(reason::GIT_MISSING, message)
+}
+
+/// The first bytes of a stream; the rest is read and dropped.
+async fn head(stream: Option<impl AsyncRead + Unpin>, max: usize) -> String {
+    read(stream, |kept, chunk| {
+        let room = max.saturating_sub(kept.len());
+        kept.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
+    })
+    .await
+}
+
+/// The last bytes of a stream: what a program says at its end is why it ended.
+async fn tail(stream: Option<impl AsyncRead + Unpin>, max: usize) -> String {
+    read(stream, |kept, chunk| {
+        kept.extend_from_slice(chunk);
+        if kept.len() > 2 * max {
+            kept.drain(..kept.len() - max);
+        }
+    })
+    .await
+}
+
+async fn read(
+    stream: Option<impl AsyncRead + Unpin>,
+    keep: impl Fn(&mut Vec<u8>, &[u8]),
+) -> String {
+    let mut kept = Vec::new();
+    let mut buffer = vec![0; 16 * 1024];
+    let Some(mut stream) = stream else { return String::new() };
+    while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+        keep(&mut kept, buffer.get(..read).unwrap_or_default());
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit() -> Duration {
+        Duration::from_secs(60)
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn neither_the_user_nor_the_repository_configures_us() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().to_string_lossy().into_owned();
+        std::fs::write(
+            folder.path().join(".gitconfig"),
+            "[core]\n  hooksPath = /evil\n[alias]\n  x = !id\n",
+        )
+        .unwrap();
+        let git = Git::new(&format!("{home}/r.git"), &home);
+        assert!(git.run(&["init", "--quiet", "--bare"], limit()).await.unwrap().is_success());
+        let said = git.run(&["config", "core.hooksPath"], limit()).await.unwrap();
+        assert_eq!(said.line(), "/dev/null");
+        assert!(!git.run(&["x"], limit()).await.unwrap().is_success(), "an alias of the user's");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_run_ends_at_its_limit_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().to_string_lossy().into_owned();
+        let git = Git::new(&home, &home).set(&["alias.wait=!sleep 3600".to_owned()]);
+        let output = git.run(&["wait"], Duration::from_millis(200)).await.unwrap();
+        assert!(output.timed_out && !output.is_success());
+    }
+}

@@ -1,0 +1,198 @@
+//! Makes the bundle of what the agent committed, and hands it over. Runs git on a repository that the
+//! agent could have made anything of, which is harmless here alone: this container holds no credential of
+//! git or the cluster.
+
+use std::time::Duration;
+
+use super::{
+    diagnosis, files,
+    git::{Git, Output},
+    log,
+    paths::Paths,
+    problem::Problem,
+    tools::Start,
+};
+use crate::domain::{
+    layout,
+    untrusted::Scrubber,
+    verdict::{Ended, reason, words},
+};
+
+/// The one reference of a bundle.
+pub const HANDED_OVER: &str = "refs/gastown/handover";
+/// A question to git takes at most this long, and the bundle this: a repository may be made to keep git
+/// waiting.
+const QUESTION: Duration = Duration::from_secs(5);
+const BUNDLING: Duration = Duration::from_secs(90);
+
+/// With more filters in its configuration a repository is not asked for uncommitted changes.
+const MAX_FILTERS: usize = 100;
+
+/// The agent's repository after its end.
+pub struct Handover<'a> {
+    paths: &'a Paths,
+    start: &'a Start,
+    git: Git,
+}
+
+impl<'a> Handover<'a> {
+    pub fn new(paths: &'a Paths, start: &'a Start) -> Self {
+        let repository = paths.at(layout::REPOSITORY);
+        let work_tree = ("GIT_WORK_TREE".to_owned(), repository.clone());
+        let git = Git::new(&format!("{repository}/.git"), &paths.home()).with(&[work_tree]);
+        Self { paths, start, git }
+    }
+
+    /// Clears what the agent left in the hand-over folder, and writes the mark, the bundle and the report
+    /// there.
+    pub async fn make(&self, mut ended: Ended) {
+        let folder = self.paths.at(layout::HANDOVER.path);
+        if let Err(error) = files::clear(&folder) {
+            log::say(&format!("Failed to clear {folder}: {error}"));
+        }
+        mark_begun(self.paths);
+        let handed_over = self.bundle().await;
+        ended.handover = Some(match &handed_over {
+            Ok(Some(_)) => words::BUNDLE.to_owned(),
+            Ok(None) => words::NOTHING.to_owned(),
+            Err(_) => words::FAILED.to_owned(),
+        });
+        match handed_over {
+            Ok(Some(commit)) => log::say(&format!("Handed over commit {commit}")),
+            Ok(None) => log::say("The agent committed nothing"),
+            Err(problem) => {
+                log::say(&format!("Failed to hand over, commits may be lost: {problem}"));
+            }
+        }
+        let path = self.paths.at(layout::ENDED);
+        let json = serde_json::to_vec(&ended).map_err(std::io::Error::from);
+        if let Err(error) = json.and_then(|it| files::write(&path, &it, 0o644)) {
+            log::say(&format!("Failed to write {path}: {error}"));
+        }
+    }
+
+    /// Writes the bundle, complete or not at all. Nothing where there is no commit after the base.
+    pub async fn bundle(&self) -> Result<Option<String>, Problem> {
+        let Some(commit) = self.head().await? else { return Ok(None) };
+        self.must("name the commit", &["update-ref", "--no-deref", HANDED_OVER, &commit]).await?;
+        let bundle = self.paths.at(layout::BUNDLE);
+        let beside = format!("{bundle}.new");
+        let excluded = format!("^{}", self.start.base);
+        let mut arguments = vec!["bundle", "create", "--quiet", &beside, HANDED_OVER];
+        if self.commit(&self.start.base).await?.is_some() {
+            arguments.push(&excluded); // a repository that the agent made anew has no base to leave out
+        }
+        self.ask_for("make the bundle", &arguments, BUNDLING).await?;
+        std::fs::rename(&beside, &bundle).map_err(|it| Problem::volume("rename", &beside, &it))?;
+        self.must("forget the name", &["update-ref", "--no-deref", "-d", HANDED_OVER]).await?;
+        Ok(Some(commit))
+    }
+
+    /// The commit to hand over: the work branch's; where the agent went on from it on another branch,
+    /// that one's.
+    async fn head(&self) -> Result<Option<String>, Problem> {
+        let work = self.commit(&format!("refs/heads/{}", self.start.branch)).await?;
+        let head = self.commit("HEAD").await?;
+        let base = Some(&self.start.base);
+        let chosen = match (work.filter(|it| Some(it) != base), head.filter(|it| Some(it) != base))
+        {
+            (Some(work), Some(head)) if work != head => {
+                if self.descends(&work, &head).await? {
+                    head
+                } else {
+                    log::say(&format!(
+                        "Leaving out what is checked out at {head}: the work branch stands elsewhere"
+                    ));
+                    work
+                }
+            }
+            (Some(it), _) | (None, Some(it)) => it,
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(chosen))
+    }
+
+    async fn commit(&self, name: &str) -> Result<Option<String>, Problem> {
+        let name = format!("{name}^{{commit}}");
+        let output = self.git.run(&["rev-parse", "--verify", "--quiet", &name], QUESTION).await?;
+        if output.timed_out || output.stderr.contains("fatal:") {
+            return Err(self.failed("read the agent's branches", &output));
+        }
+        Ok(Some(output.line().to_owned())
+            .filter(|it| output.is_success() && super::remote::is_commit(it)))
+    }
+
+    async fn descends(&self, ancestor: &str, commit: &str) -> Result<bool, Problem> {
+        Ok(self
+            .git
+            .run(&["merge-base", "--is-ancestor", ancestor, commit], QUESTION)
+            .await?
+            .is_success())
+    }
+
+    /// Says in the log what was left uncommitted: it is never committed for the agent.
+    pub async fn say_what_is_uncommitted(&self) {
+        let Ok(Some(without_filters)) = self.without_filters().await else { return };
+        let git = self.git.clone().set(&without_filters);
+        let questions: [&[&str]; 3] = [
+            &["diff-files", "--name-only", "-z", "--ignore-submodules"],
+            &["diff-index", "--cached", "--name-only", "-z", "--ignore-submodules", "HEAD"],
+            &["ls-files", "--others", "--exclude-standard", "--directory", "-z"],
+        ];
+        let mut files = 0;
+        for question in questions {
+            if let Ok(output) = git.run(question, QUESTION).await {
+                files += output.stdout.split('\0').filter(|it| !it.is_empty()).count();
+            }
+        }
+        if files > 0 {
+            log::say(&format!(
+                "Leaving {files} uncommitted changes behind: only commits are handed over"
+            ));
+        }
+    }
+
+    /// Settings that keep git from running the agent's filters when it compares files. Nothing where
+    /// there are too many.
+    async fn without_filters(&self) -> Result<Option<Vec<String>>, Problem> {
+        let question = ["config", "--name-only", "-z", "--get-regexp", r"^filter\."];
+        let output = self.git.run(&question, QUESTION).await?;
+        let names: Vec<&str> = output.stdout.split('\0').filter(|it| !it.is_empty()).collect();
+        let plain = |it: &&str| !it.contains('=') && it.rsplit_once('.').is_some();
+        if names.len() > MAX_FILTERS || !names.iter().all(plain) {
+            return Ok(None);
+        }
+        Ok(Some(names.iter().map(|it| format!("{it}=")).collect()))
+    }
+
+    async fn must(&self, doing: &str, arguments: &[&str]) -> Result<Output, Problem> {
+        self.ask_for(doing, arguments, QUESTION).await
+    }
+
+    async fn ask_for(
+        &self,
+        doing: &str,
+        arguments: &[&str],
+        limit: Duration,
+    ) -> Result<Output, Problem> {
+        let output = self.git.run(arguments, limit).await?;
+        if output.is_success() { Ok(output) } else { Err(self.failed(doing, &output)) }
+    }
+
+    fn failed(&self, doing: &str, output: &Output) -> Problem {
+        let said = diagnosis::quote(&output.stderr, &Scrubber::default());
+        let folder = self.paths.at(layout::REPOSITORY);
+        Problem::new(
+            reason::HANDOVER_FAILED,
+            format!("failed to {doing} of {folder}: git said: {said}"),
+        )
+    }
+}
+
+/// Says that a runner is there. Written while the lock is held.
+pub fn mark_begun(paths: &Paths) {
+    let mark = paths.at(layout::BEGUN);
+    if let Err(error) = files::write(&mark, b"", 0o644) {
+        log::say(&format!("Failed to write {mark}: {error}"));
+    }
+}

@@ -1,0 +1,32 @@
+//! The termination message: written once, at the end, over whatever stands there, since in `claude` the
+//! agent could write it too.
+
+use std::fs;
+
+use super::{log, paths::Paths, problem::Problem};
+use crate::domain::{layout, verdict::Verdict};
+
+/// Leaves why this container failed. Says it in the log as well.
+pub fn leave(paths: &Paths, problem: &Problem) {
+    log::say(&format!("Failed: {problem}"));
+    write(paths, problem.failure().to_json());
+}
+
+/// Leaves nothing: a success has no last words.
+pub fn clear(paths: &Paths) {
+    write(paths, Ok(String::new()));
+}
+
+/// Leaves the verdict; true when that worked.
+pub fn verdict(paths: &Paths, verdict: &Verdict) -> bool {
+    write(paths, verdict.to_json())
+}
+
+fn write(paths: &Paths, text: serde_json::Result<String>) -> bool {
+    let path = paths.at(layout::TERMINATION_LOG);
+    let written = text.map_err(std::io::Error::from).and_then(|it| fs::write(&path, it));
+    if let Err(error) = &written {
+        log::say(&format!("Failed to write the termination message {path}: {error}"));
+    }
+    written.is_ok()
+}

@@ -1,0 +1,80 @@
+//! The program inside an agent pod: `git-init` clones, `claude` runs the agent and hands its commits
+//! over, `telemetry` pushes them and says what became of the run. Reaches neither the API server nor, in
+//! `telemetry`, the workspace.
+
+mod access;
+mod activity;
+mod agent;
+mod args;
+mod askpass;
+mod bundle;
+mod checkpoint;
+mod clone;
+mod credentials;
+mod deliver;
+mod diagnosis;
+mod files;
+mod git;
+mod handover;
+mod hook;
+mod intake;
+mod last_words;
+mod leftovers;
+mod lock;
+mod log;
+mod metrics;
+mod paths;
+mod problem;
+mod push;
+mod remote;
+mod settings;
+mod ssh;
+mod supervise;
+mod telemetry;
+mod tokens;
+mod tools;
+
+use std::{ffi::OsString, path::Path, process::ExitCode};
+
+use clap::Parser;
+
+use args::{Arguments, Command};
+
+/// Exit code of a part that failed by itself.
+const FAILED: u8 = 1;
+
+/// Runs what the command line, or the name under which git or ssh's caller finds us, asks for.
+pub fn run() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let called = words.first().and_then(|it| Path::new(it).file_name()).and_then(|it| it.to_str());
+    let rest = words.get(1..).unwrap_or_default();
+    match called {
+        Some(hook::NAME) => hook::run(rest),
+        Some(ssh::NAME) => ssh::run(&words),
+        Some(askpass::NAME) => askpass::run(rest),
+        _ => part(Arguments::parse()),
+    }
+}
+
+fn part(arguments: Arguments) -> ExitCode {
+    let paths = paths::Paths::new(&arguments.root);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(it) => it,
+        Err(error) => {
+            log::say(&format!("Failed to start: {error}"));
+            return ExitCode::from(FAILED);
+        }
+    };
+    match arguments.command {
+        Command::GitInit(it) => runtime.block_on(clone::main(&paths, &it)),
+        Command::Claude(it) => runtime.block_on(agent::main(&paths, it)),
+        Command::Telemetry(it) => runtime.block_on(telemetry::main(&paths, &it)),
+        Command::Checkpoint => runtime.block_on(checkpoint::main(&paths)),
+        Command::Probe(it) => activity::probe(&paths, &it),
+        Command::Version => {
+            log::print(concat!("gt-runner ", env!("CARGO_PKG_VERSION")));
+            ExitCode::SUCCESS
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Runs one program to its end, or to the end of its time: signals forwarded, children reaped, output
+//! passed on. Decides nothing about what the program did.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    os::unix::process::CommandExt,
+    process::{Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, wait};
+use tokio::{
+    signal::unix::{Signal as Signals, SignalKind, signal},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+use super::{activity::Activity, log, tokens::LastLine};
+use crate::domain::verdict::words;
+
+/// What is passed on at once, in bytes.
+const CHUNK: usize = 16 * 1024;
+/// How often idleness is judged.
+const TICK: Duration = Duration::from_millis(500);
+/// How long the end of the output is waited for once nobody is left who could write.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// How long the program may run.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub deadline: Duration,
+    pub max_idle: Option<Duration>,
+    /// Between SIGTERM and SIGKILL.
+    pub grace: Duration,
+}
+
+/// Why a program was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    Deadline,
+    IdleTimeout,
+    Terminated,
+}
+
+impl Stop {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Deadline => words::DEADLINE,
+            Self::IdleTimeout => words::IDLE_TIMEOUT,
+            Self::Terminated => words::TERMINATED,
+        }
+    }
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct End {
+    /// Its exit code; 128 and the signal's number where one ended it.
+    pub code: i32,
+    pub stopped: Option<Stop>,
+    pub ran: Duration,
+}
+
+/// What the container is told, listened to from before the program starts: the first process of a
+/// container loses a signal that it has no handler for.
+pub struct Told {
+    child: Signals,
+    terminate: Signals,
+    interrupt: Signals,
+}
+
+impl Told {
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            child: signal(SignalKind::child())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+/// A program on its way, with what passes its output on.
+pub struct Running {
+    pid: Pid,
+    since: Instant,
+    output: mpsc::Receiver<Option<LastLine>>,
+}
+
+/// Starts a program in a process group of its own.
+pub fn start(mut command: Command, activity: &Activity) -> std::io::Result<Running> {
+    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    let since = Instant::now();
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| std::io::Error::other("the program has no process id"))?;
+    let (done, output) = mpsc::channel();
+    if let Some(stream) = child.stdout.take() {
+        pass_on(stream, std::io::stdout(), activity, done.clone(), true);
+    }
+    if let Some(stream) = child.stderr.take() {
+        pass_on(stream, std::io::stderr(), activity, done, false);
+    }
+    Ok(Running { pid, since, output }) // not waited for through `child`: orphans are reaped in the same place
+}
+
+impl Running {
+    /// Waits for the program's end, and brings it about when its time is over. Calls `now_and_then`
+    /// meanwhile.
+    pub async fn supervise(
+        &self,
+        mut told: Told,
+        limits: Limits,
+        activity: &Activity,
+        mut now_and_then: impl FnMut(),
+    ) -> End {
+        let mut tick = interval(TICK.min(limits.max_idle.unwrap_or(TICK)));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut stopped = None;
+        let mut kill_at = None;
+        loop {
+            if let Some(code) = self.reap() {
+                return End { code, stopped, ran: self.since.elapsed() };
+            }
+            let idle = || limits.max_idle.is_some_and(|it| activity.idle() >= it);
+            let due = tokio::select! {
+                _ = told.child.recv() => None,
+                _ = told.terminate.recv() => Some(Stop::Terminated),
+                _ = told.interrupt.recv() => Some(Stop::Terminated),
+                () = sleep_until(self.since + limits.deadline), if stopped.is_none() => Some(Stop::Deadline),
+                _ = tick.tick(), if stopped.is_none() => {
+                    now_and_then();
+                    idle().then_some(Stop::IdleTimeout)
+                }
+                () = sleep_until(kill_at.unwrap_or(self.since)), if kill_at.is_some() => {
+                    kill_at = None;
+                    self.send(Signal::KILL);
+                    None
+                }
+            };
+            if let (Some(stop), None) = (due, stopped) {
+                log::say(&format!("Ending the agent: {}", stop.word()));
+                self.send(Signal::TERM);
+                stopped = Some(stop);
+                kill_at = Some(Instant::now() + limits.grace);
+            }
+        }
+    }
+
+    /// Waits until all output is passed on, once nobody is left who could write, and answers with the
+    /// last line of standard output.
+    pub fn last_line(&self) -> Option<String> {
+        let ends = (0..2).map_while(|_| self.output.recv_timeout(DRAIN).ok());
+        ends.flatten().last().and_then(LastLine::into_text)
+    }
+
+    fn send(&self, signal: Signal) {
+        // A group that is gone has ended, which is what we are after.
+        let _gone = kill_process_group(self.pid, signal);
+    }
+
+    /// Takes the ends of all children that ended; the program's own is the answer.
+    fn reap(&self) -> Option<i32> {
+        let mut code = None;
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            if pid == self.pid {
+                code = Some(exit_code(status));
+            }
+        }
+        code
+    }
+}
+
+fn exit_code(status: WaitStatus) -> i32 {
+    status.exit_status().or_else(|| status.terminating_signal().map(|it| 128 + it)).unwrap_or(255)
+}
+
+/// Copies one stream to another in a thread of its own, so that a log that nobody reads delays no deadline.
+fn pass_on(
+    mut from: impl Read + Send + 'static,
+    mut to: impl Write + Send + 'static,
+    activity: &Activity,
+    done: mpsc::Sender<Option<LastLine>>,
+    wanted: bool,
+) {
+    let activity = activity.clone();
+    thread::spawn(move || {
+        let mut buffer = vec![0; CHUNK];
+        let mut last = wanted.then(LastLine::default);
+        loop {
+            let chunk = match from.read(&mut buffer) {
+                Ok(read @ 1..) => buffer.get(..read).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Ok(_) | Err(_) => break,
+            };
+            activity.note();
+            if let Some(last) = &mut last {
+                last.push(chunk);
+            }
+            // Who reads the log is not the agent's concern: it must not end for want of a reader.
+            let _unread = to.write_all(chunk).and_then(|()| to.flush());
+        }
+        let _gone = done.send(last);
+    });
+}

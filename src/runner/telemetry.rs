@@ -1,0 +1,167 @@
+//! `telemetry`: waits for the agent's end, has its commits pushed, writes the verdict. Holds the git
+//! credential, so it never opens a path under the workspace and never runs a file that the agent could
+//! write.
+
+use std::{cell::RefCell, fs, process::ExitCode, time::Duration};
+
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use tokio::{
+    pin,
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+use super::{
+    FAILED,
+    args::Telemetry,
+    deliver::{self, Delivery},
+    last_words,
+    lock::{Lock, State, Watch},
+    log,
+    metrics::Metrics,
+    paths::Paths,
+    problem::Problem,
+    settings::Settings,
+};
+use crate::domain::{
+    layout,
+    verdict::{Verdict, reason},
+};
+
+/// How often the lock is looked at: five system calls.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long an agent that has not begun is waited for once the pod is told to end.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
+
+/// Waits, delivers, and writes the verdict.
+pub async fn main(paths: &Paths, arguments: &Telemetry) -> ExitCode {
+    let settings = Settings::read();
+    let draft = RefCell::new(deliver::draft(settings.as_ref().ok()));
+    if let Err(problem) = run(paths, arguments, settings, &draft).await {
+        let mut draft = draft.borrow_mut();
+        (draft.pushed, draft.reason, draft.message) =
+            (false, problem.reason.to_owned(), problem.message);
+    }
+    let verdict = draft.into_inner();
+    log::say(&format!("Verdict: {}: {}", verdict.reason, verdict.message));
+    if last_words::verdict(paths, &verdict) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+}
+
+async fn run(
+    paths: &Paths,
+    arguments: &Telemetry,
+    settings: Result<Settings, Problem>,
+    draft: &RefCell<Verdict>,
+) -> Result<(), Problem> {
+    let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    hidden.map_err(|it| Problem::volume("prepare", "this container", &it.into()))?;
+    let listen = signal(SignalKind::terminate());
+    let mut terminate =
+        listen.map_err(|it| Problem::volume("listen for signals in", "this container", &it))?;
+    let lock = Lock::open(paths)?;
+    let metrics = Metrics::new(paths, settings.as_ref().ok());
+    match metrics.serve(arguments.metrics_port).await {
+        Ok(address) => log::say(&format!("Serving metrics on {address}")),
+        Err(error) => log::say(&format!("Going on without metrics: {error}")),
+    }
+    let settings = settings?;
+    let mut wait =
+        Wait { paths, lock: &lock, metrics: &metrics, watch: Watch::default(), told: None };
+    wait.for_end(&mut terminate, Duration::from_secs(arguments.handover_seconds)).await?;
+    let ended = Instant::now();
+    let last = Duration::from_secs(arguments.end_seconds);
+    let mut until = ended + Duration::from_secs(arguments.push_seconds);
+    until = wait.told.map_or(until, |told| until.min(told + last));
+    let delivery =
+        Delivery { paths, settings: &settings, arguments, metrics: &metrics, until, draft };
+    let delivered = delivery.run();
+    pin!(delivered);
+    let in_time = loop {
+        tokio::select! {
+            () = &mut delivered => break true,
+            _ = terminate.recv() => until = until.min(Instant::now() + last),
+            () = sleep_until(until) => break false,
+        }
+    };
+    let took = deliver::took(ended);
+    metrics.pushed(draft.borrow().pushed, took);
+    draft.borrow_mut().push_seconds = took.as_secs_f64();
+    if in_time { Ok(()) } else { Err(out_of_time(took)) }
+}
+
+fn out_of_time(took: Duration) -> Problem {
+    let message = format!(
+        "the push had not come to its end after {:.0} s, when time was over; the remote may or may not \
+         have the commits; check the host, or give the push a larger reserve",
+        took.as_secs_f64()
+    );
+    Problem::new(reason::PUSH_TIMED_OUT, message)
+}
+
+/// Waiting for the agent's end.
+struct Wait<'a> {
+    paths: &'a Paths,
+    lock: &'a Lock,
+    metrics: &'a Metrics,
+    watch: Watch,
+    /// When the pod was told to end.
+    told: Option<Instant>,
+}
+
+impl Wait<'_> {
+    async fn for_end(&mut self, terminate: &mut Signal, handover: Duration) -> Result<(), Problem> {
+        let mut tick = interval(LOOK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut before = None;
+        loop {
+            let state = self.look()?;
+            if before != Some(state) {
+                log::say(match state {
+                    State::NotBegun => "Waiting for the agent to begin",
+                    State::Running => "The agent is running",
+                    State::Ended => "The agent has ended",
+                });
+                before = Some(state);
+            }
+            let waited = self.told.map(deliver::took);
+            match (state, waited) {
+                (State::Ended, _) => return Ok(()),
+                (State::NotBegun, Some(waited)) if waited >= LAST_CHANCE.min(handover) => {
+                    return Err(not_begun());
+                }
+                (State::Running, Some(waited)) if waited >= handover => return Err(late(handover)),
+                _ => {}
+            }
+            tokio::select! {
+                _ = tick.tick() => {}
+                _ = terminate.recv(), if self.told.is_none() => {
+                    log::say("The pod was told to end; waiting for the agent's commits");
+                    self.told = Some(Instant::now());
+                }
+            }
+        }
+    }
+
+    fn look(&mut self) -> Result<State, Problem> {
+        let held = self.lock.is_held();
+        let held = held.map_err(|it| {
+            Problem::volume("look at the lock", &self.paths.at(layout::LOCK_FILE), &it)
+        })?;
+        let mark = fs::symlink_metadata(self.paths.at(layout::BEGUN)).is_ok();
+        let state = self.watch.look(held, mark);
+        self.metrics.state(state);
+        Ok(state)
+    }
+}
+
+fn not_begun() -> Problem {
+    Problem::new(reason::NOT_BEGUN, "the pod was ended before the agent began; nothing was run")
+}
+
+fn late(handover: Duration) -> Problem {
+    let message = format!(
+        "the pod was ended, and the agent's container handed nothing over within {} s; commits may be lost",
+        handover.as_secs()
+    );
+    Problem::new(reason::HANDOVER_LATE, message)
+}

@@ -1,0 +1,261 @@
+//! What each kind owns and watches: `start(scope) -> Running`, once for everything today, once per shard later.
+
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures::FutureExt as _;
+use tokio::task::JoinSet;
+
+use crate::{
+    cluster::{Class, Cluster, Managed, cache::Key, meters, watching::Selection},
+    domain::{names, plan::Next, pod_brief::PodBrief, polecat, rig},
+    tasks::queue::{Queue, Turn},
+};
+
+/// First pause after a failed pass, doubled with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Longest pause.
+const LAST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What is looked after.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// Empty: all namespaces.
+    pub namespaces: Vec<String>,
+    /// Passes at a time, for each kind.
+    pub concurrency: usize,
+    /// A pass over an object of this name panics: only ever asked for by a test.
+    pub panic_on: Option<Arc<str>>,
+}
+
+/// Controllers at work.
+pub struct Running {
+    queues: Vec<Arc<Queue>>,
+    watches: JoinSet<()>,
+    workers: JoinSet<()>,
+    pauses: Pauses,
+}
+
+/// Starts watches, caches, queues and workers of one scope.
+pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
+    let (polecats, rigs) = (Arc::new(Queue::default()), Arc::new(Queue::default()));
+    let mut running = Running {
+        queues: vec![polecats.clone(), rigs.clone()],
+        watches: JoinSet::new(),
+        workers: JoinSet::new(),
+        pauses: Pauses::default(),
+    };
+    let selections: Vec<Option<String>> = match &scope.namespaces[..] {
+        [] => vec![None],
+        some => some.iter().cloned().map(Some).collect(),
+    };
+    for namespace in &selections {
+        running.watch_polecats(cluster, namespace.clone(), polecats.clone());
+        running.watch_pods(cluster, namespace.clone(), polecats.clone());
+    }
+    running.watch_rigs(cluster, rigs.clone());
+    let count = selections.len();
+    for _ in 0..scope.concurrency.max(1) {
+        let ready = cluster.clone();
+        running.work::<polecat::Brief>(
+            cluster,
+            polecats.clone(),
+            scope.panic_on.clone(),
+            async move {
+                ready.caches.polecats.ready(count).await;
+                ready.caches.pods.ready(count).await;
+            },
+        );
+    }
+    let ready = cluster.clone();
+    running.work::<rig::Brief>(
+        cluster,
+        rigs,
+        None,
+        async move { ready.caches.rigs.ready(1).await },
+    );
+    running
+}
+
+impl Running {
+    /// Ends intake, waits for the passes under way (at most `limit`), ends the watches.
+    pub async fn stop(mut self, limit: Duration) {
+        self.queues.iter().for_each(|it| it.close());
+        let drained = tokio::time::timeout(limit, async {
+            while self.workers.join_next().await.is_some() {}
+        })
+        .await;
+        if drained.is_err() {
+            tracing::warn!(
+                seconds = limit.as_secs(),
+                "Passes were still under way and were cut off"
+            );
+        }
+        self.workers.shutdown().await;
+        self.watches.shutdown().await;
+    }
+
+    fn watch_polecats(&mut self, cluster: &Cluster, namespace: Option<String>, queue: Arc<Queue>) {
+        let cluster = cluster.clone();
+        self.watches.spawn(async move {
+            let selection = Selection { namespace, labels: None };
+            cluster.watch(&cluster.caches.polecats, selection, |_, key| queue.add(key)).await;
+        });
+    }
+
+    /// Pods wake the Polecat that owns them.
+    fn watch_pods(&mut self, cluster: &Cluster, namespace: Option<String>, queue: Arc<Queue>) {
+        let cluster = cluster.clone();
+        self.watches.spawn(async move {
+            let selection = Selection { namespace, labels: Some(names::POLECAT_LABEL.into()) };
+            let news = |pod: &PodBrief, key: Key| {
+                if let Some(owner) = pod.owner.as_ref().filter(|it| &*it.kind == "Polecat") {
+                    queue.add(Key { namespace: key.namespace, name: (&*owner.name).into() });
+                }
+            };
+            cluster.watch(&cluster.caches.pods, selection, news).await;
+        });
+    }
+
+    fn watch_rigs(&mut self, cluster: &Cluster, queue: Arc<Queue>) {
+        let cluster = cluster.clone();
+        self.watches.spawn(async move {
+            cluster
+                .watch(&cluster.caches.rigs, Selection::default(), |_, key| queue.add(key))
+                .await;
+        });
+    }
+
+    /// One worker: begins once the caches are complete, pauses while there is no leave to write.
+    fn work<K: Managed>(
+        &mut self,
+        cluster: &Cluster,
+        queue: Arc<Queue>,
+        panic_on: Option<Arc<str>>,
+        ready: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let (cluster, pauses) = (cluster.clone(), self.pauses.clone());
+        self.workers.spawn(async move {
+            tokio::select! {
+                () = ready => {}
+                () = queue.until_closed() => return,
+            }
+            while let Some(turn) = queue.next().await {
+                tokio::select! {
+                    () = cluster.guard.allowed() => {}
+                    () = queue.until_closed() => return,
+                }
+                pass::<K>(&cluster, &queue, &pauses, &panic_on, turn).await;
+            }
+        });
+    }
+}
+
+/// One pass over one object. A panic in it is that pass's failure.
+async fn pass<K: Managed>(
+    cluster: &Cluster,
+    queue: &Queue,
+    pauses: &Pauses,
+    panic_on: &Option<Arc<str>>,
+    turn: Turn,
+) {
+    let Turn { key, waited, behind_others } = turn;
+    let controller = meters::Controller { controller: K::CONTROLLER };
+    cluster.meters.queue_wait.get_or_create(&controller).observe(waited.as_secs_f64());
+    cluster.meters.behind_others.get_or_create(&controller).observe(behind_others.as_secs_f64());
+    cluster
+        .meters
+        .queue_depth
+        .get_or_create(&controller)
+        .set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
+    let begun = Instant::now();
+    let looked = async {
+        if panic_on.as_ref() == Some(&key.name) {
+            std::panic::panic_any("asked for by --test-faults");
+        }
+        cluster.reconcile::<K>(&key).await
+    };
+    let answer = AssertUnwindSafe(looked).catch_unwind().await;
+    cluster.meters.duration.get_or_create(&controller).observe(begun.elapsed().as_secs_f64());
+    let (result, next) = match answer {
+        Ok(Ok(next)) => {
+            pauses.forget(&key);
+            (if next == Next::OnChange { "success" } else { "requeue" }, next)
+        }
+        Ok(Err(error)) => {
+            let fault = meters::Fault { controller: K::CONTROLLER, error_type: error.kind() };
+            cluster.meters.faults.get_or_create(&fault).inc();
+            let pause = match error.class() {
+                Class::Conflict | Class::AlreadyExists => FIRST_PAUSE / 4,
+                Class::Fenced => FIRST_PAUSE,
+                _ => pauses.next(&key),
+            };
+            log(&key, &error, pause);
+            ("error", Next::After(pause))
+        }
+        Err(_) => {
+            cluster.meters.panics.get_or_create(&controller).inc();
+            tracing::error!(
+                controller = K::CONTROLLER,
+                namespace = &*key.namespace,
+                name = &*key.name,
+                "A pass panicked"
+            );
+            ("error", Next::After(pauses.next(&key)))
+        }
+    };
+    cluster.meters.passes.get_or_create(&meters::Pass { controller: K::CONTROLLER, result }).inc();
+    queue.done(&key);
+    if let Next::After(delay) = next {
+        queue.add_after(key, delay);
+    }
+}
+
+fn log(key: &Key, error: &crate::cluster::Error, pause: Duration) {
+    let source = std::error::Error::source(error).map(ToString::to_string);
+    let (namespace, name, seconds) = (&*key.namespace, &*key.name, pause.as_secs_f64());
+    if matches!(error.class(), Class::Conflict | Class::Fenced | Class::AlreadyExists) {
+        tracing::debug!(namespace, name, %error, source, seconds, "Pass to be repeated");
+    } else {
+        tracing::warn!(namespace, name, %error, source, seconds, "Pass failed");
+    }
+}
+
+/// How often an object has failed in a row, and the pause that follows from it.
+#[derive(Clone, Debug, Default)]
+struct Pauses(Arc<Mutex<HashMap<Key, u32>>>);
+
+impl Pauses {
+    fn next(&self, key: &Key) -> Duration {
+        let mut failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = failed.entry(key.clone()).or_default();
+        *times += 1;
+        FIRST_PAUSE.saturating_mul(1 << (*times - 1).min(16)).min(LAST_PAUSE)
+    }
+
+    fn forget(&self, key: &Key) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_are_forgotten() {
+        let (pauses, key) = (Pauses::default(), Key::new("town", "max"));
+        let first: Vec<_> = (0..3).map(|_| pauses.next(&key).as_millis()).collect();
+        assert_eq!(first, [200, 400, 800]);
+        for _ in 0..40 {
+            pauses.next(&key);
+        }
+        assert_eq!(pauses.next(&key), LAST_PAUSE);
+        pauses.forget(&key);
+        assert_eq!(pauses.next(&key), FIRST_PAUSE);
+    }
+}

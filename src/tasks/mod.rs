@@ -1,0 +1,148 @@
+//! Long-running tasks, and `run`, which joins them: servers first, then the election, then the controllers while this
+//! replica holds the Lease. One signal stops everything, in the reverse order.
+
+pub mod controllers;
+pub mod health;
+pub mod queue;
+pub mod webhooks;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use axum_server::Handle;
+use prometheus_client::registry::Registry;
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::{
+    cluster::{Cluster, connect, guard::Guard, leases::Elector, meters::Meters},
+    config::{self, Config},
+    tls::Files,
+};
+use controllers::Scope;
+
+/// How long open webhook calls may take to finish after the stop.
+const WEBHOOK_DRAIN: Duration = Duration::from_secs(10);
+
+/// Runs until `stop`; an error is one that no waiting mends.
+pub async fn run(config: Config, nonce: String, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    if config.test_faults != config::Faults::default() {
+        tracing::warn!(faults = ?config.test_faults, "Faults were asked for: this is a test");
+    }
+    let mut registry = Registry::default();
+    let meters = Meters::default();
+    meters.register(&mut registry);
+    let mut servers = JoinSet::new();
+    let (servers_stop, servers_stopped) = watch::channel(false);
+    let ready = watch::Sender::new(false);
+    let webhooks = Handle::<SocketAddr>::new();
+    if let Some(address) = parsed(&config.endpoints.metrics_bind_address)? {
+        servers.spawn(health::metrics(address, registry, servers_stopped.clone()));
+    }
+    if let Some(address) = parsed(&config.endpoints.health_probe_bind_address)? {
+        servers.spawn(health::serve(address, ready.subscribe(), servers_stopped.clone()));
+    }
+    serve_webhooks(&config, &mut servers, &webhooks).await?;
+    ready.send_replace(true);
+
+    let (work_stop, work_stopped) = watch::channel(false);
+    let mut work = tokio::spawn(work(config.clone(), nonce, meters, work_stopped));
+    let mut stop = stop;
+    let outcome = tokio::select! {
+        _ = stop.wait_for(|it| *it) => Ok(()),
+        ended = &mut work => ended.map_err(anyhow::Error::from).and_then(|it| it),
+        Some(ended) = servers.join_next() => ended.map_err(anyhow::Error::from).and_then(|it| it),
+    };
+    tracing::info!("Stopping: readiness off, work drains, then the servers end");
+    ready.send_replace(false);
+    work_stop.send_replace(true);
+    if !work.is_finished() {
+        work.await??;
+    }
+    webhooks.graceful_shutdown(Some(WEBHOOK_DRAIN));
+    servers_stop.send_replace(true);
+    while let Some(ended) = servers.join_next().await {
+        ended??;
+    }
+    outcome
+}
+
+/// Starts the admission server and waits until it listens.
+async fn serve_webhooks(
+    config: &Config,
+    servers: &mut JoinSet<anyhow::Result<()>>,
+    handle: &Handle<SocketAddr>,
+) -> anyhow::Result<()> {
+    let it = &config.webhooks;
+    let Some(address) = parsed(&it.webhook_bind_address)?.filter(|_| !it.disable_webhooks) else {
+        return Ok(());
+    };
+    let files = Files {
+        certificate: it.webhook_cert_path.join(&it.webhook_cert_name),
+        key: it.webhook_cert_path.join(&it.webhook_cert_key),
+    };
+    files.load().context("webhooks need a certificate: put it into --webhook-cert-path, or start with --disable-webhooks")?;
+    let task = webhooks::serve(address, files, handle.clone(), config.test_faults.panic_on.clone());
+    servers.spawn(task);
+    let bound = handle.listening().await;
+    anyhow::ensure!(
+        bound.is_some(),
+        "the admission server can't listen on {address}; is the port taken?"
+    );
+    tracing::info!(%address, "Serving webhooks");
+    Ok(())
+}
+
+/// Takes part in the election, and works while this replica holds the Lease.
+async fn work(
+    config: Config,
+    nonce: String,
+    meters: Meters,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let connection = connect::connect(config.kubeconfig.as_deref(), config.context.clone()).await?;
+    tracing::info!(server = %connection.server, "Connected");
+    let me = config.identity(nonce);
+    let guard = Guard::new(&me.pod, "all").with_fuse(config.test_faults.kill_before_write);
+    let (namespace, times) = (config.own_namespace(), config.times());
+    if let Some(flaw) = times.flaw() {
+        anyhow::bail!("unsafe times: {flaw}");
+    }
+    let lease = (namespace.as_str(), config.election.lease_name.as_str());
+    let mut elector =
+        Elector::new(connection.leases, lease, me, times, guard.clone(), meters.clone());
+    let mut held = elector.held();
+    let scope = Scope {
+        namespaces: config.scope(),
+        concurrency: config.concurrency.into(),
+        panic_on: config.test_faults.panic_on.as_deref().map(Into::into),
+    };
+    let drain = Duration::from_secs(config.drain_seconds);
+    let (election_stop, election_stopped) = watch::channel(false);
+    let election = tokio::spawn(async move {
+        elector.run(election_stopped).await;
+        elector
+    });
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|it| *it) => break,
+            got = held.wait_for(Option::is_some) => drop(got.context("the election ended")?),
+        }
+        let settings = Arc::new(config.pod_settings());
+        let cluster =
+            Cluster::new(connection.work.clone(), guard.clone(), settings, meters.clone());
+        let running = controllers::start(&cluster, &scope);
+        tokio::select! {
+            _ = stop.wait_for(|it| *it) => {}
+            lost = held.wait_for(Option::is_none) => drop(lost.context("the election ended")?),
+        }
+        running.stop(drain).await;
+    }
+    // Given back only now that all work has stopped.
+    election_stop.send_replace(true);
+    election.await?.release().await;
+    Ok(())
+}
+
+fn parsed(address: &str) -> anyhow::Result<Option<SocketAddr>> {
+    config::address(address).map_err(|why| anyhow::anyhow!(why))
+}

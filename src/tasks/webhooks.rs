@@ -1,0 +1,193 @@
+//! The admission server: axum around `admission`. A panic is that request's failure; a review that can't be read gets a
+//! plain answer and costs nobody else.
+
+use std::{net::SocketAddr, time::Duration};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use axum_server::{Handle, tls_rustls::RustlsConfig};
+use kube::core::{
+    DynamicObject,
+    admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation},
+};
+use serde_json::Value;
+use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
+
+use crate::{kinds, tls::Files};
+
+/// Largest review: an object of 1.5 MiB, old and new, with room for escapes.
+const MAX_BODY: usize = 7 * 1024 * 1024;
+/// Longest time for one review, below the API server's ten seconds.
+const LIMIT: Duration = Duration::from_secs(8);
+
+/// The routes. `panic_on`: a review of an object of this name panics; only ever asked for by a test.
+pub fn routes(panic_on: Option<String>) -> Router {
+    Router::new()
+        .route("/mutate", post(mutate))
+        .with_state(panic_on)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, LIMIT))
+        .layer(CatchPanicLayer::new())
+}
+
+/// Binds and serves until the handle shuts it down.
+pub async fn serve(
+    address: SocketAddr,
+    files: Files,
+    handle: Handle<SocketAddr>,
+    panic_on: Option<String>,
+) -> anyhow::Result<()> {
+    let live = RustlsConfig::from_config(std::sync::Arc::new(files.load()?));
+    let reload = files.serve(live.clone());
+    let server = axum_server::bind_rustls(address, live)
+        .handle(handle)
+        .serve(routes(panic_on).into_make_service());
+    tokio::select! {
+        ended = server => Ok(ended?),
+        () = reload => Ok(()),
+    }
+}
+
+async fn mutate(
+    State(panic_on): State<Option<String>>,
+    headers: axum::http::HeaderMap,
+    body: Bytes,
+) -> Response {
+    let json =
+        headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
+    if !json.starts_with("application/json") {
+        return (
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "send an AdmissionReview as application/json\n",
+        )
+            .into_response();
+    }
+    let review: AdmissionReview<DynamicObject> = match serde_json::from_slice(&body) {
+        Ok(review) => review,
+        Err(_) => {
+            return (
+                StatusCode::BAD_REQUEST,
+                "the body is no AdmissionReview of admission.k8s.io/v1\n",
+            )
+                .into_response();
+        }
+    };
+    let request: AdmissionRequest<DynamicObject> = match review.try_into() {
+        Ok(request) => request,
+        Err(_) => {
+            return (StatusCode::BAD_REQUEST, "the AdmissionReview has no request\n")
+                .into_response();
+        }
+    };
+    if panic_on.as_deref() == Some(&*request.name) {
+        std::panic::panic_any("asked for by --test-faults");
+    }
+    axum::Json(answer(&request).into_review()).into_response()
+}
+
+/// What admission says of one request.
+fn answer(request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
+    let response = AdmissionResponse::from(request);
+    let writes = matches!(request.operation, Operation::Create | Operation::Update);
+    let (Some(kind), Some(object), true) =
+        (kinds::by_plural(&request.resource.resource), &request.object, writes)
+    else {
+        return response;
+    };
+    if object.metadata.deletion_timestamp.is_some() {
+        return response;
+    }
+    let Ok(before) = serde_json::to_value(object) else { return response };
+    let name = if request.name.is_empty() {
+        object.metadata.name.as_deref().unwrap_or_default()
+    } else {
+        &request.name
+    };
+    let verdict = (kind.admit)(&before, name);
+    let mut response = match verdict.changed {
+        Some(after) => patched(response, &before, &after),
+        None => response,
+    };
+    response.warnings = (!verdict.warnings.is_empty()).then_some(verdict.warnings);
+    response
+}
+
+fn patched(response: AdmissionResponse, before: &Value, after: &Value) -> AdmissionResponse {
+    let patch = json_patch::diff(before, after);
+    match response.clone().with_patch(patch) {
+        Ok(patched) => patched,
+        Err(_) => response,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::Request};
+    use serde_json::json;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn post(body: impl Into<Body>, content_type: &str) -> (StatusCode, Vec<u8>) {
+        let request = Request::post("/mutate")
+            .header("content-type", content_type)
+            .body(body.into())
+            .unwrap();
+        let answer = routes(Some("boom".into())).oneshot(request).await.unwrap();
+        let status = answer.status();
+        (status, axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap().to_vec())
+    }
+
+    fn review(object: &Value) -> String {
+        json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "u-1", "operation": "CREATE", "name": "max", "namespace": "town", "userInfo": {},
+                "kind": {"group": "gastown.gastown.io", "version": "v1alpha1", "kind": "Polecat"},
+                "resource": {"group": "gastown.gastown.io", "version": "v1alpha1", "resource": "polecats"},
+                "object": object,
+            },
+        })
+        .to_string()
+    }
+
+    #[tokio::test]
+    async fn a_polecat_is_stamped() {
+        let object = json!({"apiVersion": "gastown.gastown.io/v1alpha1", "kind": "Polecat",
+            "metadata": {"name": "max", "namespace": "town"}, "spec": {"rig": "greeter"}});
+        let (status, body) = post(review(&object), "application/json").await;
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((status, &body["response"]["uid"]), (StatusCode::OK, &json!("u-1")));
+        assert_eq!(body["response"]["allowed"], true);
+        assert_eq!(body["response"]["patchType"], "JSONPatch");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_that_requests_failure() {
+        let object = json!({"apiVersion": "gastown.gastown.io/v1alpha1", "kind": "Polecat", "metadata": {"name": "boom"}});
+        let body = review(&object).replace(r#""name":"max""#, r#""name":"boom""#);
+        assert_eq!(post(body, "application/json").await.0, StatusCode::INTERNAL_SERVER_ERROR);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_review_is_told_so() {
+        let table = [
+            ("{", "application/json", StatusCode::BAD_REQUEST),
+            ("{}", "application/json", StatusCode::BAD_REQUEST),
+            ("{}", "text/plain", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        ];
+        for (body, content_type, want) in table {
+            assert_eq!(post(body, content_type).await.0, want, "{body} as {content_type}");
+        }
+        let huge = "x".repeat(MAX_BODY + 1);
+        assert_eq!(post(huge, "application/json").await.0, StatusCode::PAYLOAD_TOO_LARGE);
+        let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert_eq!(post(deep, "application/json").await.0, StatusCode::BAD_REQUEST, "deep nesting");
+    }
+}

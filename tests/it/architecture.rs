@@ -1,0 +1,189 @@
+//! The house as tests: which layer may use which, that pure layers never wait, and the budgets of files and functions.
+//! Blind only inside macro arguments.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use syn::{
+    Attribute, ExprAsync, ImplItemFn, Item, ItemFn, ItemMod, ItemUse, Signature, UseTree,
+    spanned::Spanned as _,
+    visit::{self, Visit},
+};
+
+/// A layer, and the layers of ours that it may use.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("api", &[]),
+    ("domain", &["api"]),
+    ("admission", &["api", "domain"]),
+    ("conversion", &["api", "domain"]),
+    ("cluster", &["api", "domain", "conversion"]),
+    ("tls", &["api", "domain"]),
+    ("runner", &["api", "domain"]),
+];
+const PURE: &[&str] = &["api", "domain", "admission", "conversion"];
+const LINES_OF_A_FILE: usize = 400;
+const LINES_OF_A_FUNCTION: usize = 60;
+
+#[test]
+fn layers_point_down() {
+    for (layer, may_use) in LAYERS {
+        for (file, found) in production(layer) {
+            let strays: Vec<_> = found
+                .uses
+                .iter()
+                .filter(|it| *it != layer && !may_use.contains(&it.as_str()))
+                .collect();
+            assert!(strays.is_empty(), "{}: {layer} must not use {strays:?}", file.display());
+        }
+    }
+}
+
+#[test]
+fn pure_layers_never_wait() {
+    for layer in PURE {
+        for (file, found) in production(layer) {
+            assert_eq!(found.asyncs, 0, "{}: nothing in {layer} may be async", file.display());
+        }
+    }
+}
+
+#[test]
+fn files_and_functions_keep_their_budgets() {
+    for (file, found) in production("") {
+        let at = file.display();
+        assert!(found.lines <= LINES_OF_A_FILE, "{at} has {} lines before its tests", found.lines);
+        for (name, lines) in &found.functions {
+            assert!(*lines <= LINES_OF_A_FUNCTION, "{at}: {name} has {lines} lines");
+        }
+    }
+}
+
+#[test]
+fn the_guard_sees_planted_offences() {
+    let offence =
+        "use crate::{api::shared, tasks::queue}; fn f() { crate::web::x(); } async fn g() {}";
+    let found = Found::of(offence);
+    let uses: Vec<_> = found.uses.iter().map(String::as_str).collect();
+    assert_eq!(uses, ["api", "tasks", "web"], "a grouped import and a path in an expression");
+    assert_eq!(found.asyncs, 1);
+    assert_eq!(
+        Found::of("#[cfg(test)] mod tests { use crate::web; async fn f() {} }").uses.len(),
+        0
+    );
+}
+
+/// Every file of a folder below `src`, with what its production code holds.
+fn production(folder: &str) -> Vec<(PathBuf, Found)> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder);
+    let mut files = Vec::new();
+    collect(&top, &mut files);
+    files
+        .into_iter()
+        .filter(|it| it.file_name().is_some_and(|it| it != "tests.rs"))
+        .map(|it| {
+            let text = fs::read_to_string(&it).unwrap();
+            (it, Found::of(&text))
+        })
+        .collect()
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for path in entries.map(|it| it.unwrap().path()) {
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// What one file's production code holds.
+#[derive(Default)]
+struct Found {
+    uses: BTreeSet<String>,
+    asyncs: usize,
+    functions: Vec<(String, usize)>,
+    lines: usize,
+}
+
+impl Found {
+    fn of(text: &str) -> Self {
+        let file = syn::parse_file(text).unwrap();
+        let mut found = Self::default();
+        found.visit_file(&file);
+        let tests = file.items.iter().find_map(|item| match item {
+            Item::Mod(it) if it.attrs.iter().any(for_tests) => Some(it.span().start().line),
+            _ => None,
+        });
+        found.lines = tests.unwrap_or_else(|| text.lines().count());
+        found
+    }
+
+    fn function(&mut self, signature: &Signature, whole: proc_macro2::Span) {
+        let lines = whole.end().line - signature.span().start().line + 1;
+        self.functions.push((signature.ident.to_string(), lines));
+    }
+
+    fn root(&mut self, tree: &UseTree) {
+        match tree {
+            UseTree::Path(it) => drop(self.uses.insert(it.ident.to_string())),
+            UseTree::Name(it) => drop(self.uses.insert(it.ident.to_string())),
+            UseTree::Rename(it) => drop(self.uses.insert(it.ident.to_string())),
+            UseTree::Glob(_) => drop(self.uses.insert("*".into())),
+            UseTree::Group(group) => group.items.iter().for_each(|it| self.root(it)),
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Found {
+    fn visit_item_mod(&mut self, module: &'ast ItemMod) {
+        if !module.attrs.iter().any(for_tests) {
+            visit::visit_item_mod(self, module);
+        }
+    }
+
+    fn visit_item_use(&mut self, item: &'ast ItemUse) {
+        if let UseTree::Path(path) = &item.tree
+            && path.ident == "crate"
+        {
+            self.root(&path.tree);
+        }
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let mut names = path.segments.iter().map(|it| it.ident.to_string());
+        if names.next().as_deref() == Some("crate") {
+            self.uses.extend(names.next());
+        }
+        visit::visit_path(self, path);
+    }
+
+    fn visit_item_fn(&mut self, function: &'ast ItemFn) {
+        self.function(&function.sig, function.span());
+        visit::visit_item_fn(self, function);
+    }
+
+    fn visit_impl_item_fn(&mut self, function: &'ast ImplItemFn) {
+        self.function(&function.sig, function.span());
+        visit::visit_impl_item_fn(self, function);
+    }
+
+    fn visit_signature(&mut self, signature: &'ast Signature) {
+        self.asyncs += usize::from(signature.asyncness.is_some());
+        visit::visit_signature(self, signature);
+    }
+
+    fn visit_expr_async(&mut self, block: &'ast ExprAsync) {
+        self.asyncs += 1;
+        visit::visit_expr_async(self, block);
+    }
+}
+
+fn for_tests(attribute: &Attribute) -> bool {
+    attribute.path().is_ident("cfg")
+        && attribute.parse_args::<syn::Ident>().is_ok_and(|it| it == "test")
+}

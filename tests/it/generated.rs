@@ -1,0 +1,33 @@
+//! Generated files are what the table of kinds says; and the lock file keeps its pin.
+
+use std::{fs, path::Path};
+
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn generated_files_are_what_the_table_says() {
+    for (path, want) in gastown::manifests::files().unwrap() {
+        let have = fs::read_to_string(top().join(&path)).unwrap_or_default();
+        assert!(have == want, "{path} is stale: run `make manifests` and commit");
+    }
+}
+
+#[test]
+fn only_one_version_of_the_kubernetes_types_is_locked() {
+    let lock = fs::read_to_string(top().join("Cargo.lock")).unwrap();
+    let count = lock.matches("name = \"k8s-openapi\"\n").count();
+    assert_eq!(
+        count, 1,
+        "run `cargo update -p k8s-openapi@0.29.0 --precise 0.28.0`: a bare `cargo update` undid the pin"
+    );
+}
+
+#[test]
+fn a_panic_unwinds_in_every_profile() {
+    let manifest = fs::read_to_string(top().join("Cargo.toml")).unwrap();
+    let aborts =
+        manifest.lines().any(|it| it.trim_start().starts_with("panic") && it.contains("abort"));
+    assert!(!aborts, "one request's panic must not end the process");
+}

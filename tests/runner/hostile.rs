@@ -1,0 +1,207 @@
+//! Agents, repositories and bundles that attack the runner: refused by name, or harmless as data.
+
+use std::{fs, os::unix::fs::symlink, path::Path};
+
+use gastown::domain::{layout, verdict::reason};
+
+use crate::{
+    pod::{Pod, git},
+    whole::COMMIT,
+};
+
+/// A path as the agent sees it.
+fn seen(pod: &Pod, path: &str) -> String {
+    pod.file(layout::CLAUDE, path).display().to_string()
+}
+
+#[test]
+fn an_agent_that_takes_and_replaces_the_lock_gains_nothing() {
+    let pod = Pod::new();
+    let lock = seen(&pod, layout::LOCK_FILE);
+    // In a pod the folder is read-only for it; here it may do its worst.
+    let script = format!(
+        "flock -n {lock} true && echo taken; rm -f {lock}; echo mine > {lock}; flock {lock} {COMMIT}"
+    );
+    let (agent, verdict) =
+        pod.run(&script.replace(COMMIT, "true").replace("; flock", &format!("; {COMMIT}; flock")));
+    assert_eq!(agent.succeeded().stdout, "", "the runner holds it");
+    assert_eq!((verdict.reason.as_str(), verdict.pushed), (reason::PUSHED, true), "{verdict:?}");
+}
+
+#[test]
+fn whatever_lies_in_the_handover_folder_is_cleared() {
+    let pod = Pod::new();
+    let folder = seen(&pod, layout::HANDOVER.path);
+    let script = format!(
+        "{COMMIT}; cd {folder}; rm -rf begun; mkdir -p work.bundle/a ended.json/b; mkfifo work.bundle.new; \
+         ln -s /etc/passwd begun; ln -s /nowhere activity; printf x > \"$(printf 'a\\377b')\""
+    );
+    let (agent, verdict) = pod.run(&script);
+    assert_eq!(
+        (agent.code(), verdict.reason.as_str()),
+        (0, reason::PUSHED),
+        "{}\n{verdict:?}",
+        agent.stderr
+    );
+    assert_eq!(verdict.agent.unwrap().exit_code, 0);
+    let names =
+        fs::read_dir(pod.volume(layout::HANDOVER)).unwrap().map(|it| it.unwrap().file_name());
+    let mut names: Vec<_> = names.filter(|it| it != "activity").collect();
+    names.sort();
+    assert_eq!(names, ["begun", "ended.json", "work.bundle"]);
+}
+
+#[test]
+fn a_forged_last_word_is_written_over() {
+    let pod = Pod::new();
+    let words = seen(&pod, layout::TERMINATION_LOG);
+    let (agent, _) =
+        pod.run(&format!("echo '{{\"v\":1,\"reason\":\"Forged\",\"message\":\"x\"}}' > {words}"));
+    agent.succeeded();
+    assert_eq!(pod.last_words(layout::CLAUDE), "");
+}
+
+#[test]
+fn what_the_agent_leaves_running_changes_nothing_any_more() {
+    let pod = Pod::new();
+    let script = format!(
+        "{COMMIT}; for i in 1 2 3; do setsid sh -c 'trap \"\" TERM HUP; while :; do git commit -q \
+         --allow-empty -m x; setsid sleep 1000 & done' >/dev/null 2>&1 & done; sleep 0.5; trap '' TERM; \
+         setsid sleep 1000 & echo $! > {}",
+        pod.path("left").display()
+    );
+    let (agent, verdict) = pod.run(&script);
+    agent.succeeded();
+    assert_eq!(verdict.reason, reason::PUSHED, "{verdict:?}");
+    let work = git(&pod.volume(layout::WORKSPACE).join("repo"), &["rev-parse", "refs/heads/fix/x"]);
+    assert_eq!(
+        verdict.commit.as_deref(),
+        Some(work.trim()),
+        "nobody committed after the hand-over"
+    );
+    let left = fs::read_to_string(pod.path("left")).unwrap();
+    assert!(!Path::new("/proc").join(left.trim()).exists(), "all are gone");
+}
+
+#[test]
+fn a_repository_configured_against_us_runs_nothing() {
+    let pod = Pod::new();
+    let ran = pod.path("ran");
+    let evil = pod.program("evil", &format!("#!/bin/sh\necho $0 $* >> {}\n", ran.display()));
+    let evil = evil.display();
+    let script = format!(
+        "{COMMIT}; echo '* filter=evil diff=evil' > .gitattributes; echo x > untracked; for hook in \
+         post-commit reference-transaction post-checkout pre-push post-index-change fsmonitor-watchman; \
+         do ln -s {evil} .git/hooks/$hook; done; for name in core.fsmonitor core.sshCommand core.pager \
+         core.askPass diff.external filter.evil.clean filter.evil.smudge filter.evil.process \
+         diff.evil.textconv core.gitProxy core.alternateRefsCommand uploadpack.packObjectsHook \
+         gpg.program credential.helper; do git config $name {evil}; done; git config alias.bundle \
+         '!{evil}'; git config core.hooksPath {evil}s; rm -f {}",
+        ran.display()
+    );
+    let (agent, verdict) = pod.run(&script);
+    agent.succeeded();
+    assert_eq!(verdict.reason, reason::PUSHED, "{verdict:?}");
+    assert!(!ran.exists(), "{}", fs::read_to_string(ran).unwrap());
+}
+
+#[test]
+fn replaced_objects_deceive_nobody() {
+    let pod = Pod::new();
+    let (_, verdict) = pod.run(&format!("{COMMIT}; git replace HEAD~1 HEAD"));
+    assert_eq!((verdict.reason.as_str(), verdict.commits), (reason::PUSHED, 1), "{verdict:?}");
+}
+
+#[test]
+fn a_repository_that_is_no_more() {
+    for (script, because) in [
+        ("rm -rf .git", "removed"),
+        ("rm .git/HEAD; mkfifo .git/HEAD", "made to keep git waiting"),
+        ("echo '[core' > .git/config", "no configuration"),
+        ("cd ..; rm -rf repo; ln -s /etc repo", "leads elsewhere"),
+    ] {
+        let pod = Pod::new();
+        let (agent, verdict) = pod.run(&format!("{COMMIT}; {script}"));
+        agent.succeeded();
+        assert_eq!(
+            (verdict.reason.as_str(), verdict.pushed),
+            (reason::HANDOVER_FAILED, false),
+            "{because}: {verdict:?}"
+        );
+    }
+}
+
+#[test]
+fn a_repository_made_anew_is_kept_on_a_branch_of_its_own() {
+    let pod = Pod::new();
+    let script = "rm -rf .git; git init -q -b fix/x; git add .; git -c user.name=a -c user.email=b@c \
+                  commit -q -m anew";
+    let (_, verdict) = pod.run(script);
+    assert_eq!(
+        (verdict.reason.as_str(), verdict.branch.as_deref()),
+        (reason::HISTORY_REWRITTEN, Some("fix/x-0a1b2c3d"))
+    );
+    assert_eq!(pod.head("fix/x-0a1b2c3d"), verdict.commit);
+}
+
+#[test]
+fn a_flood_of_output_passes_and_harms_nobody() {
+    let pod = Pod::new();
+    let (agent, verdict) =
+        pod.run(&format!("head -c 20000000 /dev/zero; head -c 1000000 /dev/zero >&2; {COMMIT}"));
+    assert_eq!(agent.succeeded().stdout.len(), 20_000_000);
+    assert!(verdict.pushed);
+}
+
+/// A commit on HEAD whose tree has one file of a name that git itself would not add.
+pub fn commit_of_tree(repository: &Path, name: &str) -> String {
+    let blob = git(repository, &["hash-object", "-w", "README.md"]);
+    let mut tree = format!("100644 {name}\0").into_bytes();
+    let blob = blob.trim();
+    tree.extend(
+        (0..20).map(|it| u8::from_str_radix(blob.get(2 * it..2 * it + 2).unwrap(), 16).unwrap()),
+    );
+    let file = repository.with_file_name("tree");
+    fs::write(&file, tree).unwrap();
+    let file = file.display().to_string();
+    let tree = git(repository, &["hash-object", "-t", "tree", "-w", "--literally", &file]);
+    git(repository, &["commit-tree", "-p", "HEAD", "-m", "evil", tree.trim()]).trim().to_owned()
+}
+
+#[test]
+fn a_repository_full_of_traps_is_data() {
+    let pod = Pod::new();
+    let seed = pod.path("seed");
+    let ran = pod.path("ran");
+    fs::create_dir_all(seed.join("hooks")).unwrap();
+    fs::write(seed.join("hooks/post-checkout"), format!("#!/bin/sh\ntouch {}\n", ran.display()))
+        .unwrap();
+    fs::write(seed.join(".gitattributes"), "* filter=evil diff=evil merge=evil\n").unwrap();
+    fs::write(seed.join(".gitconfig"), "[core]\n hooksPath = hooks\n").unwrap();
+    fs::write(seed.join("--upload-pack=x"), "").unwrap();
+    fs::write(seed.join("a\nb\u{1b}[31m"), "").unwrap();
+    symlink("/etc/passwd", seed.join("passwd")).unwrap();
+    symlink("../../..", seed.join("up")).unwrap();
+    git(&seed, &["add", "."]);
+    git(&seed, &["commit", "--quiet", "-m", "traps"]);
+    git(&seed, &["push", "--quiet", &pod.remote().to_string_lossy(), "main"]);
+    let (agent, verdict) = pod.run(COMMIT);
+    agent.succeeded();
+    assert!(verdict.pushed && !ran.exists(), "{verdict:?}");
+    let link = fs::symlink_metadata(pod.volume(layout::WORKSPACE).join("repo/passwd")).unwrap();
+    assert!(link.is_symlink());
+}
+
+#[test]
+fn a_remote_whose_tree_writes_into_git_is_refused() {
+    let pod = Pod::new();
+    let commit = commit_of_tree(&pod.path("seed"), ".git");
+    fs::remove_dir_all(pod.remote()).unwrap();
+    git(&pod.path("seed"), &["update-ref", "refs/heads/main", &commit]);
+    git(&pod.path("."), &["clone", "--quiet", "--bare", "seed", "remote.git"]);
+    let ended = pod.git_init();
+    assert_eq!(
+        (ended.code(), pod.failure(layout::GIT_INIT).reason.as_str()),
+        (1, reason::REPOSITORY_REFUSED)
+    );
+}
