@@ -1,4 +1,5 @@
-//! The commands: `up` and `exec` for people and scripts, `tools`, and the roles in which the program runs itself.
+//! The commands: `up` and `exec` for people and scripts, `tools`, and the roles in which the program runs
+//! itself.
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
@@ -20,10 +21,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start one and stay; one JSON line says when it is ready. Ends with SIGINT, SIGTERM or the end of standard input
+    /// Start one and stay; one JSON line says when it is ready. Ends with SIGINT, SIGTERM or the end of
+    /// standard input
     Up {
         #[command(flatten)]
-        flags: Flags,
+        flags: TestbedArgs,
         /// Further flags for every operator
         #[arg(last = true)]
         more_operator_flags: Vec<String>,
@@ -31,8 +33,9 @@ enum Command {
     /// Run a command against a fresh one; its exit code is passed on
     Exec {
         #[command(flatten)]
-        flags: Flags,
-        /// The command; KUBECONFIG, PATH (with kubectl) and GASTOWN_TESTBED (the JSON line) are set for it
+        flags: TestbedArgs,
+        /// The command; `KUBECONFIG`, `PATH` (with kubectl) and `GASTOWN_TESTBED` (the JSON line) are set
+        /// for it
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
@@ -56,7 +59,7 @@ enum Command {
 }
 
 #[derive(Args)]
-struct Flags {
+struct TestbedArgs {
     /// Operators to run, with webhooks behind one Service
     #[arg(long, default_value_t = 1)]
     replicas: u32,
@@ -89,7 +92,7 @@ struct Flags {
     plain: bool,
 }
 
-impl Flags {
+impl TestbedArgs {
     fn options(self, more: Vec<String>) -> Options {
         let Self {
             replicas,
@@ -177,8 +180,9 @@ async fn start_and_run(
     let ready = outer.start(options, tools).await?;
     let line = serde_json::to_string(&ready).context("failed to write the ready line")?;
     let Some(command) = command else {
-        println!("{line}");
-        std::io::stdout().flush().context("failed to say that it is ready")?;
+        let mut output = std::io::stdout();
+        let told = writeln!(output, "{line}").and_then(|()| output.flush());
+        told.context("failed to say that it is ready")?;
         return Err(outer.failure().await);
     };
     let mut child = start_command(command, &ready, &line)?;

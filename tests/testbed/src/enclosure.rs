@@ -1,5 +1,5 @@
-//! Namespaces of their own for a control plane and a node: when their init ends, the kernel ends every process, mount and
-//! link in them. Needs root; without it everything runs as plain processes on loopback.
+//! Namespaces of their own for a control plane and a node: when their init ends, the kernel ends every
+//! process, mount and link in them. Needs root; without it everything runs as plain processes on loopback.
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! A git server for pods: sshd with one key, and https with one token in front of git's own CGI program. It serves a
-//! folder of bare repositories that tests fill.
+//! A git server for pods: sshd with one key, and https with one token in front of git's own CGI program. It
+//! serves a folder of bare repositories that tests fill.
 
 use std::{
     collections::HashMap,
@@ -78,8 +78,8 @@ impl GitServer {
         Ok(Self { git, folder, address, https })
     }
 
-    /// sshd's command line. Its user is made for this mount namespace alone; it is root by another name, because
-    /// root makes the repositories, and can do nothing but what git's own shell lets it.
+    /// sshd's command line. Its user is made for this mount namespace alone; it is root by another name,
+    /// because root makes the repositories, and can do nothing but what git's own shell lets it.
     pub fn sshd(&self) -> Result<Program> {
         let shell = on_path("git-shell").context("no git-shell: install the Debian package git")?;
         let home = self.git.repositories.display();

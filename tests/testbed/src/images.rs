@@ -1,5 +1,5 @@
-//! Container images without a builder and without a pull: a tree of files becomes one layer, and that an OCI archive,
-//! which containerd imports.
+//! Container images without a builder and without a pull: a tree of files becomes one layer, and that an
+//! OCI archive, which containerd imports.
 
 use std::{
     collections::BTreeMap,

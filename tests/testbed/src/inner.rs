@@ -1,5 +1,6 @@
-//! The process that starts a control plane and a node and stays with them: inside the namespaces, or as a plain process.
-//! It ends when its standard input does, when anything it started ends, and when its parent does.
+//! The process that starts a control plane and a node and stays with them: inside the namespaces, or as a
+//! plain process. It ends when its standard input does, when anything it started ends, and when its parent
+//! does.
 
 use std::{
     fs,
@@ -58,6 +59,7 @@ pub async fn run(folder: &Path) -> ExitCode {
         }
     };
     tell(&Event::Failed { message: format!("{failure:#}") });
+    fleet.end().await;
     ExitCode::FAILURE
 }
 
@@ -109,7 +111,7 @@ async fn start(folder: &Path, plan: &Plan, fleet: &mut Fleet) -> Result<Event> {
         let copied = || node::kwok::scripts_are_copied(&client);
         fleet.until("pods to get their Namespace's script", copied).await?;
     }
-    Ok(Event::Ready { git })
+    Ok(Event::Ready { git: git.map(Box::new) })
 }
 
 /// Whether the scripts of Namespaces will be copied.
@@ -241,6 +243,13 @@ impl Fleet {
         select_all(ends).await.0
     }
 
+    /// Kills all and reaps them: whoever inherits them may not.
+    async fn end(self) {
+        for (_, _, mut child) in self.running {
+            let _ = child.kill().await;
+        }
+    }
+
     fn logs(&self) -> String {
         let names: Vec<_> =
             self.running.iter().map(|(_, log, _)| log.display().to_string()).collect();
@@ -250,8 +259,8 @@ impl Fleet {
 
 fn tell(event: &Event) {
     if let Ok(line) = serde_json::to_string(event) {
-        println!("{line}");
-        let _ = std::io::stdout().flush();
+        let mut output = std::io::stdout();
+        let _ = writeln!(output, "{line}").and_then(|()| output.flush()); // nobody may be left to hear it
     }
 }
 

@@ -1,5 +1,5 @@
-//! Applies the project's generated manifests to a testbed: CRDs, and webhook configurations that point at operators
-//! outside the cluster.
+//! Applies the project's generated manifests to a testbed: CRDs, and webhook configurations that point at
+//! operators outside the cluster.
 
 use std::{
     fs,
@@ -31,8 +31,8 @@ pub enum Webhooks {
     Url(String),
 }
 
-/// The folder that holds `crds/` and `webhooks/`: the one asked for, the working directory, or the checkout that this
-/// program was built from.
+/// The folder that holds `crds/` and `webhooks/`: the one asked for, the working directory, or the checkout
+/// that this program was built from.
 pub fn project(asked: Option<&PathBuf>) -> Result<PathBuf> {
     let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut candidates = match asked {
@@ -71,14 +71,15 @@ pub async fn apply_crds(
     Ok(())
 }
 
-/// Which of the configurations apply where: a suffix for their names, and a label that a namespace has to have.
+/// Which of the configurations apply where: a suffix for their names, and a label that a namespace has to
+/// have.
 pub struct Scope<'a> {
     pub suffix: &'a str,
     pub label: (&'a str, &'a str),
 }
 
-/// Applies every webhook configuration of a folder, pointed at these webhooks; returns their names. Anything else in
-/// the folder, such as the Service that a cluster would use, is left out.
+/// Applies every webhook configuration of a folder, pointed at these webhooks; returns their names.
+/// Anything else in the folder, such as the Service that a cluster would use, is left out.
 pub async fn apply_webhooks(
     client: &Client,
     folder: &Path,

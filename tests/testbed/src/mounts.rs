@@ -1,5 +1,6 @@
-//! What the inner mount namespace sees in place of the host's folders, so that a runtime and a kubelet leave nothing on
-//! the host: an empty /run, and copies on write of the folders with fixed names that they write to.
+//! What the inner mount namespace sees in place of the host's folders, so that a runtime and a kubelet
+//! leave nothing on the host: an empty /run, and copies on write of the folders with fixed names that they
+//! write to.
 
 use std::{
     ffi::CString,

@@ -1,5 +1,5 @@
-//! The process in the foreground: owns the folder, the janitor, the link, the inner process and the operators. Whatever
-//! way it ends, the kernel ends what it started and the janitor removes what is left.
+//! The process in the foreground: owns the folder, the janitor, the link, the inner process and the
+//! operators. Whatever way it ends, the kernel ends what it started and the janitor removes what is left.
 
 use std::{
     fs,
@@ -52,20 +52,14 @@ pub fn find_tools(options: &Options) -> Result<Tools> {
     if options.node.is_real() && options.plain {
         bail!("--node real and --plain exclude each other: a real node needs namespaces");
     }
-    if let Err(missing) = preconditions::of(options.node) {
+    if let Err(missing) = preconditions::of_machine(options.node) {
         bail!(
             "a testbed with --node {} can't be had here; missing: {}",
             options.node.name(),
             missing.join("; ")
         );
     }
-    let mut wanted = Tool::CONTROL_PLANE.to_vec();
-    match options.node {
-        crate::Node::None => {}
-        crate::Node::Kwok => wanted.push(Tool::Kwok),
-        crate::Node::Real => wanted.extend([Tool::Kubelet, Tool::KubeProxy]),
-    }
-    Tools::find(&wanted)
+    Tools::find(&preconditions::wanted(options.node))
 }
 
 impl Outer {
@@ -108,7 +102,7 @@ impl Outer {
             kubectl: plan.tools.path(Tool::Kubectl)?.to_owned(),
             node: options.node,
             replicas: Vec::new(),
-            git,
+            git: git.map(|it| *it),
         };
         ready.replicas = tokio::select! {
             it = self.replicas.start(options, &ready) => it?,
@@ -169,9 +163,11 @@ impl Outer {
     /// Ends everything and waits until nothing is left of it.
     pub async fn stop(mut self) -> Result<()> {
         self.replicas.stop().await;
-        if let Some(mut inner) = self.inner.take() {
-            let _ = inner.child.start_kill();
-            let _ = inner.child.wait().await;
+        if let Some(Inner { mut child, input, .. }) = self.inner.take() {
+            drop(input); // asks it to end what it started
+            if timeout(Duration::from_secs(5), child.wait()).await.is_err() {
+                let _ = child.kill().await;
+            }
         }
         let Self { folder, janitor, .. } = self;
         janitor.finish(&folder)
@@ -200,18 +196,16 @@ impl Inner {
 
     /// The next thing it says. It bounds its own waits, so none is needed here but for its last words.
     async fn next_event(&mut self) -> Result<Event> {
-        match self.events.next_line().await.context("failed to listen to the inner process")? {
-            Some(line) => serde_json::from_str(&line)
-                .with_context(|| format!("the inner process said {line:?}")),
-            None => {
-                let status = timeout(Duration::from_secs(5), self.child.wait()).await;
-                let status = status
-                    .ok()
-                    .and_then(Result::ok)
-                    .map_or("it lives".to_owned(), |it| it.to_string());
-                bail!("the inner process ended without a word ({status}); {}", log_tail(&self.log))
-            }
+        let line =
+            self.events.next_line().await.context("failed to listen to the inner process")?;
+        if let Some(line) = line {
+            return serde_json::from_str(&line)
+                .with_context(|| format!("the inner process said {line:?}"));
         }
+        let status = timeout(Duration::from_secs(5), self.child.wait()).await;
+        let status =
+            status.ok().and_then(Result::ok).map_or("it lives".to_owned(), |it| it.to_string());
+        bail!("the inner process ended without a word ({status}); {}", log_tail(&self.log))
     }
 }
 

@@ -56,7 +56,7 @@ pub enum Event {
     /// The namespaces are there: the link can be made. Answered by the line `linked`.
     Enclosed,
     /// Everything runs.
-    Ready { git: Option<Git> },
+    Ready { git: Option<Box<Git>> },
     /// It can't go on; the process ends.
     Failed { message: String },
 }

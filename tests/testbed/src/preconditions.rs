@@ -12,15 +12,53 @@ use crate::{
 
 /// Whether a kind of node can be had here; else everything that is missing.
 pub fn of(node: Node) -> std::result::Result<(), Vec<String>> {
-    match node {
-        Node::None => none(),
-        Node::Kwok => kwok(),
-        Node::Real => real(),
-    }
+    let mut missing = programs(wanted(node));
+    missing.extend(of_machine(node).err().unwrap_or_default());
+    if missing.is_empty() { Ok(()) } else { Err(missing) }
 }
 
-/// Whether a test can run. If not, says so by the test's name, as `SKIP name: reason`; where `GASTOWN_REQUIRE` (a list
-/// such as `node,kwok`) has this kind of node, that is an error instead.
+/// The same, but for the programs that are built where they are missing.
+pub(crate) fn of_machine(node: Node) -> std::result::Result<(), Vec<String>> {
+    let mut missing = Vec::new();
+    if node.is_real() {
+        if !enclosure::is_possible() {
+            missing
+                .push("root with CAP_SYS_ADMIN and CAP_NET_ADMIN, to make namespaces".to_owned());
+        }
+        if !is_writable(Path::new("/sys/fs/cgroup")) {
+            missing.push("a writable /sys/fs/cgroup".to_owned());
+        }
+        missing.extend(packages());
+    }
+    if enclosure::is_possible() && !link::is_possible() {
+        missing.push("the program ip (Debian package iproute2)".to_owned());
+    }
+    if missing.is_empty() { Ok(()) } else { Err(missing) }
+}
+
+/// A control plane and pods that are played.
+pub fn kwok() -> std::result::Result<(), Vec<String>> {
+    of(Node::Kwok)
+}
+
+/// A control plane, a kubelet and a runtime.
+pub fn real() -> std::result::Result<(), Vec<String>> {
+    of(Node::Real)
+}
+
+/// The programs that a control plane with this kind of node is made of.
+pub(crate) fn wanted(node: Node) -> Vec<Tool> {
+    let mut wanted = Tool::CONTROL_PLANE.to_vec();
+    match node {
+        Node::None => {}
+        Node::Kwok => wanted.push(Tool::Kwok),
+        Node::Real => wanted.extend([Tool::Kubelet, Tool::KubeProxy]),
+    }
+    wanted
+}
+
+/// Whether a test can run. If not, says so by the test's name, as `SKIP name: reason`; where
+/// `GASTOWN_REQUIRE` (a list such as `node,kwok`) has this kind of node, that is an error instead.
 pub fn allow(test: &str, node: Node) -> Result<bool> {
     let Err(missing) = of(node) else { return Ok(true) };
     let reason = missing.join("; ");
@@ -33,32 +71,6 @@ pub fn allow(test: &str, node: Node) -> Result<bool> {
     }
     println!("SKIP {test}: {reason}");
     Ok(false)
-}
-
-/// A control plane alone.
-pub fn none() -> std::result::Result<(), Vec<String>> {
-    settle(programs(&Tool::CONTROL_PLANE))
-}
-
-/// A control plane and pods that are played.
-pub fn kwok() -> std::result::Result<(), Vec<String>> {
-    let mut missing = programs(&Tool::CONTROL_PLANE);
-    missing.extend(programs(&[Tool::Kwok]));
-    settle(missing)
-}
-
-/// A control plane, a kubelet and a runtime.
-pub fn real() -> std::result::Result<(), Vec<String>> {
-    let mut missing = programs(&Tool::CONTROL_PLANE);
-    missing.extend(programs(&[Tool::Kubelet, Tool::KubeProxy]));
-    if !enclosure::is_possible() {
-        missing.push("root with CAP_SYS_ADMIN and CAP_NET_ADMIN, to make namespaces".to_owned());
-    }
-    if !is_writable(Path::new("/sys/fs/cgroup")) {
-        missing.push("a writable /sys/fs/cgroup".to_owned());
-    }
-    missing.extend(packages());
-    settle(missing)
 }
 
 /// What has to be installed, each with its Debian package.
@@ -79,9 +91,6 @@ fn packages() -> Vec<String> {
     let mut missing: Vec<_> = absent
         .map(|(program, package)| format!("the program {program} (Debian package {package})"))
         .collect();
-    if !link::is_possible() {
-        missing.push("the program ip (Debian package iproute2)".to_owned());
-    }
     if real::plugins().is_none() {
         missing.push(
             "network plugins in /usr/lib/cni (Debian package containernetworking-plugins)"
@@ -98,7 +107,7 @@ fn packages() -> Vec<String> {
 }
 
 /// Programs that are neither there nor can be built.
-fn programs(wanted: &[Tool]) -> Vec<String> {
+fn programs(wanted: Vec<Tool>) -> Vec<String> {
     let missing = match Tools::missing(wanted) {
         Ok(missing) => missing,
         Err(error) => return vec![format!("{error:#}")],
@@ -116,8 +125,4 @@ fn is_writable(path: &Path) -> bool {
 fn is_read_only(path: &Path) -> bool {
     rustix::fs::statvfs(path)
         .is_ok_and(|it| it.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
-}
-
-fn settle(missing: Vec<String>) -> std::result::Result<(), Vec<String>> {
-    if missing.is_empty() { Ok(()) } else { Err(missing) }
 }

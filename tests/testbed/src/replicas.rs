@@ -1,5 +1,5 @@
-//! The operators of `testbed up`: processes on the host behind one Service, which only ever leads to the live ones. A
-//! replica that ends stays ended, and does not end the testbed.
+//! The operators of `testbed up`: processes on the host behind one Service, which only ever leads to the
+//! live ones. A replica that ends stays ended, and does not end the testbed.
 
 use std::{
     collections::BTreeMap,
@@ -133,7 +133,9 @@ impl Replicas {
 
     /// Asks them to end; whoever does not is killed with everything else.
     pub async fn stop(&self) {
-        self.processes.iter().for_each(|it| it.signal(Signal::TERM));
+        for it in &self.processes {
+            it.signal(Signal::TERM);
+        }
         let gone = async {
             while self.processes.iter().any(|it| it.is_alive()) {
                 sleep(Duration::from_millis(10)).await;
@@ -185,6 +187,7 @@ fn watch_over(
 ) -> watch::Receiver<State> {
     let (state, receiver) = watch::channel(State::Starting);
     tokio::spawn(async move {
+        let ports = ports; // held as long as the process lives, so that nobody else gets them
         let mut shown = State::Starting;
         while shown != State::Ended {
             let now = tokio::select! {

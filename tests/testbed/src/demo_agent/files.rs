@@ -1,5 +1,5 @@
-//! Files of the working directory, and no others: a path that leaves it, follows a symbolic link or enters `.git` is
-//! refused by the kernel or before.
+//! Files of the working directory, and no others: a path that leaves it, follows a symbolic link or enters
+//! `.git` is refused by the kernel or before.
 
 use std::{
     fs::File,

@@ -1,5 +1,6 @@
-//! A deterministic agent: a program, not a model. It does what a task in a small part of English says to the repository
-//! it stands in, runs the repository's own check, and commits. It never touches a file outside that repository.
+//! A deterministic agent: a program, not a model. It does what a task in a small part of English says to
+//! the repository it stands in, runs the repository's own check, and commits. It never touches a file
+//! outside that repository.
 //!
 //! One sentence a line, or several joined by `;`:
 //!
@@ -10,7 +11,8 @@
 //! Ignore SIGTERM                 Write N MB to FILE               Fork N processes
 //! ```
 //!
-//! The task is `GT_TASK_DESCRIPTION`, else the last argument; flags of the agent it stands for are accepted and ignored.
+//! The task is `GT_TASK_DESCRIPTION`, else the last argument; flags of the agent it stands for are accepted
+//! and ignored.
 
 mod files;
 mod repository;

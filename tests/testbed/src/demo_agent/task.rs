@@ -1,5 +1,7 @@
 //! The task language. Whatever is not understood is refused whole, before anything is done.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context as _, Result, bail};
 
 /// One thing to do.
@@ -67,7 +69,7 @@ fn sentences(task: &str) -> Result<Vec<Sentence>> {
             '"' if word.is_empty() => {
                 let text = quoted(&mut letters)
                     .with_context(|| format!("a quote is never closed in {task:?}"))?;
-                sentence.text.push_str(&format!("{text:?}"));
+                write!(sentence.text, "{text:?}")?;
                 sentence.tokens.push(Token::Text(text));
                 continue;
             }

@@ -26,7 +26,8 @@ pub fn create(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Version 2: children have the controllers that their parent hands down. One that can't be is the kubelet's to miss.
+/// Version 2: children have the controllers that their parent hands down. One that can't be is the
+/// kubelet's to miss.
 fn hand_down(path: &Path) {
     let there = fs::read_to_string(path.join("cgroup.controllers")).unwrap_or_default();
     for controller in there.split_ascii_whitespace() {

@@ -1,4 +1,5 @@
-//! The images of the real node, made from programs of this machine: a pause container, the runner, and an agent.
+//! The images of the real node, made from programs of this machine: a pause container, the runner, and an
+//! agent.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,7 +18,8 @@ use crate::{
 pub const PAUSE: &str = "localhost/pause:1";
 /// Runs `git-init` and `telemetry`: git, ssh and the runner; no shell.
 pub const RUNNER: &str = "localhost/gt-runner:dev";
-/// Runs `claude`: a shell's tools, git, and the deterministic agent under the name of the real one; no runner.
+/// Runs `claude`: a shell's tools, git, and the deterministic agent under the name of the real one; no
+/// runner.
 pub const AGENT: &str = "localhost/agent:dev";
 
 const NONROOT: &str = "65532:65532";
@@ -112,7 +114,8 @@ pub fn nss_wrapper() -> Option<PathBuf> {
         .find(|it| it.is_file())
 }
 
-/// What every image has. The home can be written by group 0, as platforms that choose the user at random need.
+/// What every image has. The home can be written by group 0, as platforms that choose the user at random
+/// need.
 fn base(tree: &mut Tree) -> Result<()> {
     tree.folder("tmp", 0o1777, (0, 0));
     tree.folder("home/nonroot", 0o775, (65532, 0));

@@ -1,4 +1,5 @@
-//! A real node: containerd, kubelet and kube-proxy in the namespaces, with images made here. Nothing is pulled.
+//! A real node: containerd, kubelet and kube-proxy in the namespaces, with images made here. Nothing is
+//! pulled.
 
 use std::{
     fs,
@@ -112,7 +113,7 @@ impl<'a> RealNode<'a> {
     fn containerd_config(&self, plugins: &Path) -> Result<String> {
         let stat = rustix::fs::statfs(&self.folder)
             .context("failed to ask for the kind of file system")?;
-        let snapshotter = if i64::from(stat.f_type) == OVERLAY { "native" } else { "overlayfs" };
+        let snapshotter = if stat.f_type == OVERLAY { "native" } else { "overlayfs" };
         let folder = self.folder.display();
         Ok(format!(
             r#"version = 2
@@ -198,7 +199,8 @@ disabled_plugins = [
             "failCgroupV1": false,
             "enforceNodeAllocatable": [],
             "failSwapOn": false,
-            // Nothing listens there, so that a lookup fails at once; with no server at all every pod gets a warning.
+            // Nothing listens there, so that a lookup fails at once; with no server at all every pod gets a
+            // warning.
             "clusterDNS": [node],
             "resolvConf": "",
             // The disk may be nearly full, and images are only ever imported once.

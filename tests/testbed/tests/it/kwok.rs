@@ -51,8 +51,8 @@ fn end_of(pod: &Pod, container: &str) -> Option<(i32, String, String)> {
     Some((end.exit_code, end.reason.unwrap_or_default(), end.message.unwrap_or_default()))
 }
 
-fn end(code: i32, reason: &str, message: &str) -> Option<(i32, String, String)> {
-    Some((code, reason.to_owned(), message.to_owned()))
+fn end(code: i32, reason: &str, message: &str) -> (i32, String, String) {
+    (code, reason.to_owned(), message.to_owned())
 }
 
 #[tokio::test]
@@ -67,9 +67,9 @@ async fn pods_play_their_scripts() {
     let pod = until_phase(&api, "plain", "Running").await;
     assert!(pod.status.as_ref().unwrap().pod_ip.is_some());
     let pod = until_phase(&api, "plain", "Succeeded").await;
-    assert_eq!(end_of(&pod, "git-init"), end(0, "Completed", ""));
-    assert_eq!(end_of(&pod, "claude"), end(0, "Completed", ""));
-    assert_eq!(end_of(&pod, "telemetry"), end(0, "Completed", ""));
+    assert_eq!(end_of(&pod, "git-init"), Some(end(0, "Completed", "")));
+    assert_eq!(end_of(&pod, "claude"), Some(end(0, "Completed", "")));
+    assert_eq!(end_of(&pod, "telemetry"), Some(end(0, "Completed", "")));
 
     let message =
         r#"{"v":1,"pushed":true,"reason":"Pushed","message":"quotes \" and\nlines: fine"}"#;
@@ -81,14 +81,14 @@ async fn pods_play_their_scripts() {
     ];
     let api = play(&client, "failing", &script).await;
     let pod = until_phase(&api, "failing", "Failed").await;
-    assert_eq!(end_of(&pod, "claude"), end(3, "OOMKilled", ""));
-    assert_eq!(end_of(&pod, "telemetry"), end(0, "Completed", message));
+    assert_eq!(end_of(&pod, "claude"), Some(end(3, "OOMKilled", "")));
+    assert_eq!(end_of(&pod, "telemetry"), Some(end(0, "Completed", message)));
 
     let script =
         [("init-run-for", "300ms"), ("init-exit-code", "4"), ("init-message", "no such branch")];
     let api = play(&client, "init-failing", &script).await;
     let pod = until_phase(&api, "init-failing", "Failed").await;
-    assert_eq!(end_of(&pod, "git-init"), end(4, "Error", "no such branch"));
+    assert_eq!(end_of(&pod, "git-init"), Some(end(4, "Error", "no such branch")));
     assert_eq!(end_of(&pod, "claude"), None);
 }
 
@@ -115,7 +115,7 @@ async fn a_namespace_has_a_script_for_all_its_pods() {
     let now = json!({ "metadata": { "annotations": { "testbed.gastown.io/run-for": "0s" } } });
     api.patch("p", &PatchParams::default(), &Patch::Merge(now)).await.unwrap();
     let pod = until_phase(&api, "p", "Failed").await;
-    assert_eq!(end_of(&pod, "claude"), end(6, "Error", ""));
+    assert_eq!(end_of(&pod, "claude"), Some(end(6, "Error", "")));
 }
 
 #[tokio::test]
@@ -145,8 +145,8 @@ async fn telemetry_lingers_and_pods_wait() {
     )
     .await;
     let pod = until_phase(&api, "lingering-a-bit", "Failed").await;
-    assert_eq!(end_of(&pod, "claude"), end(1, "Error", ""));
-    assert_eq!(end_of(&pod, "telemetry"), end(0, "Completed", ""));
+    assert_eq!(end_of(&pod, "claude"), Some(end(1, "Error", "")));
+    assert_eq!(end_of(&pod, "telemetry"), Some(end(0, "Completed", "")));
 
     let api = play(&client, "endless", &[("run-for", "never")]).await;
     let pod = until_phase(&api, "endless", "Running").await;

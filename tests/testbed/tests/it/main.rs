@@ -9,7 +9,9 @@
 
 mod agent;
 mod cleanup;
+mod guard;
 mod kwok;
 mod operators;
 mod real;
 mod support;
+mod tools;

@@ -24,7 +24,7 @@ async fn testbed() -> &'static Testbed {
 }
 
 /// A pod as strict as the restricted Pod Security Standard.
-fn pod(name: &str, script: &str, more: Value) -> Pod {
+fn pod(name: &str, script: &str, more: &Value) -> Pod {
     let security = json!({
         "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": { "drop": ["ALL"] },
     });
@@ -62,22 +62,20 @@ async fn until_phase(api: &Api<Pod>, name: &str, phase: &'static str) -> Pod {
     };
     let waited =
         tokio::time::timeout(Duration::from_secs(60), await_condition(api.clone(), name, is)).await;
-    match waited {
-        Ok(pod) => pod.unwrap().unwrap(),
-        Err(_) => {
-            let log = api.logs(name, &LogParams::default()).await;
-            panic!(
-                "{name} is not {phase} within 60 s: {:?}\nlog: {log:?}",
-                api.get(name).await.unwrap().status
-            );
-        }
+    if let Ok(pod) = waited {
+        return pod.unwrap().unwrap();
     }
+    let log = api.logs(name, &LogParams::default()).await;
+    panic!(
+        "{name} is not {phase} within 60 s: {:?}\nlog: {log:?}",
+        api.get(name).await.unwrap().status
+    );
 }
 
 /// Starts a pod that runs until it is killed.
 pub async fn run_endless_pod(testbed: &Testbed) -> Api<Pod> {
     let api: Api<Pod> = Api::namespaced(testbed.client("player").await.unwrap(), "default");
-    let endless = pod("endless", "echo up; sleep 3600", json!({}));
+    let endless = pod("endless", "echo up; sleep 3600", &json!({}));
     api.create(&PostParams::default(), &endless).await.unwrap();
     until_phase(&api, "endless", "Running").await;
     api
@@ -93,7 +91,7 @@ async fn a_restricted_pod_runs_to_its_end() {
     let api: Api<Pod> = Api::namespaced(testbed.client("player").await.unwrap(), "strict");
     let script = "id -u; git --version; test -w /workspace; test ! -e /usr/local/bin/gt-runner; \
          nc -w 5 $KUBERNETES_SERVICE_HOST 443 < /dev/null; echo last words > /dev/termination-log; exit 5";
-    api.create(&PostParams::default(), &pod("p", script, json!({}))).await.unwrap();
+    api.create(&PostParams::default(), &pod("p", script, &json!({}))).await.unwrap();
     let ended = until_phase(&api, "p", "Failed").await;
     let state = ended.status.unwrap().container_statuses.unwrap()[0]
         .state
@@ -117,9 +115,9 @@ async fn the_runners_image_has_no_shell() {
     // The image's entry point is the program that was given as the runner: here a busybox.
     let container = |name: &str, command: &[&str]| json!([{ "name": name, "image": "localhost/gt-runner:dev", "command": command }]);
     let git = json!({ "containers": container("git", &["/usr/bin/git", "--version"]) });
-    api.create(&PostParams::default(), &pod("git", "", git)).await.unwrap();
+    api.create(&PostParams::default(), &pod("git", "", &git)).await.unwrap();
     let shell = json!({ "containers": container("sh", &["/bin/sh", "-c", "true"]) });
-    api.create(&PostParams::default(), &pod("sh", "", shell)).await.unwrap();
+    api.create(&PostParams::default(), &pod("sh", "", &shell)).await.unwrap();
     until_phase(&api, "git", "Succeeded").await;
     let failed = until_phase(&api, "sh", "Failed").await;
     let state = failed.status.unwrap().container_statuses.unwrap()[0]
@@ -253,7 +251,7 @@ async fn an_agent_in_a_pod_clones_works_and_pushes() {
         { "name": "work", "emptyDir": {} }, { "name": "git", "secret": { "secretName": "git" } },
     ]});
     let api: Api<Pod> = Api::namespaced(client, "agents");
-    api.create(&PostParams::default(), &pod("agent", &script, volumes)).await.unwrap();
+    api.create(&PostParams::default(), &pod("agent", &script, &volumes)).await.unwrap();
     until_phase(&api, "agent", "Succeeded").await;
     let log = api.logs("agent", &LogParams::default()).await.unwrap();
     assert!(
