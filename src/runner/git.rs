@@ -13,9 +13,6 @@ use crate::domain::verdict::reason;
 const MAX_STDOUT: usize = 4 * 1024 * 1024;
 const MAX_STDERR: usize = 32 * 1024;
 
-/// What git may ask of memory at once: an object that was made to burst it fails instead.
-const MAX_ALLOCATION: &str = "96m";
-
 /// What git may not do, whatever a repository asks for.
 const HARDENED: [&str; 29] = [
     "core.hooksPath=/dev/null",
@@ -29,7 +26,7 @@ const HARDENED: [&str; 29] = [
     "http.followRedirects=false",
     "http.sslVerify=true",
     "http.lowSpeedLimit=1",
-    "http.lowSpeedTime=60",
+    "http.lowSpeedTime=100",
     "transfer.fsckObjects=true",
     "transfer.credentialsInUrl=die",
     "fetch.fsck.badTimezone=ignore", // harmless, and common in old histories
@@ -105,7 +102,6 @@ impl Git {
             ("GIT_NO_REPLACE_OBJECTS", "1"),
             ("GIT_NO_LAZY_FETCH", "1"),
             ("GIT_OPTIONAL_LOCKS", "0"),
-            ("GIT_ALLOC_LIMIT", MAX_ALLOCATION),
         ];
         Self {
             environment: ours
