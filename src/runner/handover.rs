@@ -5,12 +5,7 @@
 use std::{fs, time::Duration};
 
 use super::{
-    diagnosis, files,
-    git::{Git, Output},
-    log,
-    paths::Paths,
-    problem::Problem,
-    tools::Start,
+    diagnosis, files, git::Git, log, paths::Paths, problem::Problem, process::Output, tools::Start,
 };
 use crate::domain::{
     layout,
@@ -148,7 +143,7 @@ impl<'a> Handover<'a> {
         let mut files = 0;
         for question in questions {
             if let Ok(output) = git.run(question, QUESTION).await {
-                files += output.stdout.split('\0').filter(|it| !it.is_empty()).count();
+                files += output.stdout.split(|it| *it == 0).filter(|it| !it.is_empty()).count();
             }
         }
         if files > 0 {
@@ -163,7 +158,8 @@ impl<'a> Handover<'a> {
     async fn without_filters(&self) -> Result<Option<Vec<String>>, Problem> {
         let question = ["config", "--name-only", "-z", "--get-regexp", r"^filter\."];
         let output = self.git.run(&question, QUESTION).await?;
-        let names: Vec<&str> = output.stdout.split('\0').filter(|it| !it.is_empty()).collect();
+        let text = output.text();
+        let names: Vec<&str> = text.split('\0').filter(|it| !it.is_empty()).collect();
         let plain = |it: &&str| !it.contains('=') && it.rsplit_once('.').is_some();
         if names.len() > MAX_FILTERS || !names.iter().all(plain) {
             return Ok(None);

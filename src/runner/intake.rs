@@ -9,12 +9,8 @@ use std::{
 };
 
 use super::{
-    bundle,
-    clone::BASE,
-    diagnosis, files,
-    git::{Git, Output},
-    paths::Paths,
-    problem::Problem,
+    bundle, clone::BASE, diagnosis, files, git::Git, paths::Paths, problem::Problem,
+    process::Output,
 };
 use crate::domain::{
     layout,

@@ -205,10 +205,12 @@ fn a_flood_of_output_passes_and_harms_nobody() {
     assert!(verdict.pushed);
 }
 
-/// A commit on HEAD whose tree has one file of a name that git itself would not add.
+/// A commit on HEAD whose tree has one file of a name, or of a mode and a name, that git itself would not
+/// write.
 pub fn commit_of_tree(repository: &Path, name: &str) -> String {
     let blob = git(repository, &["hash-object", "-w", "README.md"]);
-    let mut tree = format!("100644 {name}\0").into_bytes();
+    let entry = if name.contains(' ') { name.to_owned() } else { format!("100644 {name}") };
+    let mut tree = format!("{entry}\0").into_bytes();
     let blob = blob.trim();
     tree.extend(
         (0..20).map(|it| u8::from_str_radix(blob.get(2 * it..2 * it + 2).unwrap(), 16).unwrap()),

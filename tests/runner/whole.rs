@@ -19,7 +19,8 @@ fn what_the_agent_commits_is_pushed() {
     pod.set(env::REQUESTED_BY, "ada@example.com");
     pod.set(env::TRACE, "0af7651916cd43dd8448eb211c80319c");
     let base = pod.head("main").unwrap();
-    let (agent, verdict) = pod.run(&format!("{COMMIT} && echo out && echo err >&2"));
+    let again = "git commit -q --amend --no-edit"; // adds no line twice
+    let (agent, verdict) = pod.run(&format!("{COMMIT} && {again} && echo out && echo err >&2"));
     let agent = agent.succeeded();
     assert_eq!(agent.stdout, "out\n");
     assert!(agent.stderr.lines().any(|it| it == "err"), "{}", agent.stderr);
