@@ -73,12 +73,9 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
         );
     }
     let ready = cluster.clone();
-    running.work::<rig::Brief>(
-        cluster,
-        rigs,
-        None,
-        async move { ready.caches.rigs.ready(1).await },
-    );
+    running.work::<rig::Brief>(cluster, rigs, Faults::default(), async move {
+        ready.caches.rigs.ready(1).await
+    });
     running
 }
 
