@@ -195,10 +195,6 @@ pub struct Faults {
 
 impl Faults {
     /// Panics where a test asked for it by this object's name.
-    #[expect(
-        clippy::panic,
-        reason = "a test of the shipped binary asks for it; never without --test-faults"
-    )]
     pub fn strike(&self, name: &str) {
         assert!(self.panic_on.as_deref() != Some(name), "asked for by --test-faults");
     }

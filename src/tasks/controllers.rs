@@ -74,7 +74,7 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
     }
     let ready = cluster.clone();
     running.work::<rig::Brief>(cluster, rigs, Faults::default(), async move {
-        ready.caches.rigs.ready(1).await
+        ready.caches.rigs.ready(1).await;
     });
     running
 }

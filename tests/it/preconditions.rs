@@ -1,7 +1,10 @@
 //! What a test needs of the machine. A missing precondition skips the test by name, or fails it where
 //! `GASTOWN_REQUIRE` asks for it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 /// The release binary, built by `make test`.
 pub fn release_binary(test: &str) -> Option<PathBuf> {
@@ -22,6 +25,5 @@ pub fn skip(test: &str, precondition: &str, reason: &str) {
         "{test} needs {precondition}: {reason}"
     );
     // Past the harness, which keeps what a passing test prints.
-    use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "SKIP {test}: {reason}");
 }

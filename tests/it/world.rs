@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, path::PathBuf, time::Duration};
 
-use futures::StreamExt as _;
+use futures::{AsyncBufReadExt as _, StreamExt as _};
 use gastown::api::v1alpha1::Polecat;
 use gastown_testbed::{Node, Operator, OperatorOptions, Testbed, audit};
 use k8s_openapi::api::{
@@ -11,7 +11,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource,
-    api::{Patch, PatchParams, PostParams},
+    api::{LogParams, Patch, PatchParams, PostParams},
     runtime::{
         WatchStreamExt as _,
         wait::{Condition, await_condition},
@@ -24,8 +24,6 @@ use tokio::sync::OnceCell;
 
 /// Longest wait for anything; a test that needs more is wrong.
 pub const PATIENCE: Duration = Duration::from_secs(40);
-
-static CRDS: OnceCell<()> = OnceCell::const_new();
 
 pub struct World {
     pub bed: &'static Testbed,
@@ -55,6 +53,11 @@ impl World {
         Self::start(name, script, flags, Some(program)).await
     }
 
+    /// On another testbed, such as the one with a real node.
+    pub async fn on(bed: &'static Testbed, name: &str) -> Self {
+        Self::build(bed, name, &[], &[], None).await
+    }
+
     async fn start(
         name: &str,
         script: &[(&str, &str)],
@@ -62,8 +65,17 @@ impl World {
         program: Option<PathBuf>,
     ) -> Self {
         let bed = Testbed::shared_with(Node::Kwok).await.unwrap();
-        // Once: a test that loosens a schema for a moment must not find it tightened by another.
-        CRDS.get_or_try_init(|| bed.install_crds()).await.unwrap();
+        Self::build(bed, name, script, flags, program).await
+    }
+
+    async fn build(
+        bed: &'static Testbed,
+        name: &str,
+        script: &[(&str, &str)],
+        flags: &[&str],
+        program: Option<PathBuf>,
+    ) -> Self {
+        install_crds(bed).await;
         bed.make_namespace(name, script).await.unwrap();
         let client = bed.client(&format!("user-{name}")).await.unwrap();
         let flags: Vec<String> = flags.iter().map(|it| (*it).to_owned()).collect();
@@ -130,11 +142,41 @@ impl World {
         assert!(matches!(found, Ok(Some(Ok(_)))), "{name}: no Event {reason}: {found:?}");
     }
 
+    /// Waits until a container's log has this text.
+    pub async fn logged(&self, pod: &str, container: &str, text: &str) {
+        let params = LogParams {
+            container: Some(container.to_owned()),
+            follow: true,
+            ..LogParams::default()
+        };
+        let read = async {
+            let mut lines = self.pods().log_stream(pod, &params).await.unwrap().lines();
+            while let Some(line) = lines.next().await {
+                if line.unwrap().contains(text) {
+                    return true;
+                }
+            }
+            false
+        };
+        assert!(
+            tokio::time::timeout(PATIENCE, read).await.is_ok_and(|it| it),
+            "{pod}: {container} never said {text}"
+        );
+    }
+
     /// What users of this name have asked of the API server.
     pub async fn requests_of(&self, user: &str) -> Vec<audit::Event> {
         let all = self.bed.audit_events().await.unwrap();
         all.into_iter().filter(|it| it.user == user).collect()
     }
+}
+
+/// Once for each testbed: a test that loosens a schema for a moment must not find it tightened by another.
+pub async fn install_crds(bed: &'static Testbed) {
+    static KWOK: OnceCell<()> = OnceCell::const_new();
+    static REAL: OnceCell<()> = OnceCell::const_new();
+    let once = if bed.node.is_real() { &REAL } else { &KWOK };
+    once.get_or_try_init(|| bed.install_crds()).await.unwrap();
 }
 
 fn own(name: &str) -> String {
@@ -233,10 +275,8 @@ where
     }
     let waited = tokio::time::timeout(PATIENCE, await_condition(api.clone(), name, Is(is))).await;
     let what = what.into();
-    match waited {
-        Ok(found) => found.unwrap().unwrap(),
-        Err(_) => {
-            panic!("{name}: no {what} within {PATIENCE:?}; it is {:#?}", api.get_opt(name).await)
-        }
-    }
+    let Ok(found) = waited else {
+        panic!("{name}: no {what} within {PATIENCE:?}; it is {:#?}", api.get_opt(name).await);
+    };
+    found.unwrap().unwrap()
 }
