@@ -1,7 +1,5 @@
 //! Every flag and environment variable, parsed once. The Go original's flags keep their names and meaning; one whose
 //! work comes later ends the start and names what brings it.
-#![expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
-
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, ValueEnum};
@@ -193,6 +191,17 @@ pub struct Faults {
     pub kill_before_write: Option<u64>,
     /// A pass or a review of an object of this name panics.
     pub panic_on: Option<String>,
+}
+
+impl Faults {
+    /// Panics where a test asked for it by this object's name.
+    #[expect(
+        clippy::panic,
+        reason = "a test of the shipped binary asks for it; never without --test-faults"
+    )]
+    pub fn strike(&self, name: &str) {
+        assert!(self.panic_on.as_deref() != Some(name), "asked for by --test-faults");
+    }
 }
 
 impl std::str::FromStr for Faults {

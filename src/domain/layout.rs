@@ -122,6 +122,8 @@ pub mod keys {
     pub const ID_ED25519: &str = "id_ed25519";
     /// Host keys to believe; also the key of the ConfigMap of `sshKnownHostsConfigMapRef`, which wins.
     pub const KNOWN_HOSTS: &str = "known_hosts";
+    /// A private key to sign the pushed commits with; used by `telemetry` alone.
+    pub const SIGNING_KEY: &str = "ssh-signingkey";
     /// For https: the user's name, and the password or token.
     pub const USERNAME: &str = "username";
     pub const PASSWORD: &str = "password";

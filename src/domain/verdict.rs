@@ -17,7 +17,8 @@ pub struct Verdict {
     /// Commit the work branch stood on when the agent began, 40 or 64 hex digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
-    /// Commit that was handed over; absent when the agent committed nothing.
+    /// Commit that was handed over, or the signed one that took its place; absent when the agent committed
+    /// nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
     /// Commits from base to commit.
@@ -222,6 +223,8 @@ pub mod reason {
     pub const NOTHING_TO_PUSH: &str = "NothingToPush";
     /// The remote did not take the work branch.
     pub const PUSH_REJECTED: &str = "PushRejected";
+    /// The commits could not be signed.
+    pub const SIGNING_FAILED: &str = "SigningFailed";
     /// Anything else that kept the push from the remote.
     pub const PUSH_FAILED: &str = "PushFailed";
     /// The push took longer than its reserve.

@@ -56,50 +56,63 @@ pub async fn main(paths: &Paths, arguments: Claude) -> ExitCode {
 
 async fn run(paths: &Paths, arguments: Claude) -> Result<End, (Problem, u8)> {
     let failed = |it| (it, super::FAILED);
+    let here = |doing: &str, it: &io::Error| failed(Problem::volume(doing, "this container", it));
     protect().map_err(failed)?;
-    let told = Told::listen()
-        .map_err(|it| failed(Problem::volume("listen for signals in", "this container", &it)))?;
+    let told = Told::listen().map_err(|it| here("listen for signals in", &it))?;
     let lock = Lock::open(paths).map_err(failed)?;
-    lock.hold().map_err(|it| {
-        failed(Problem::volume("take the lock", &paths.at(layout::LOCK_FILE), &it))
-    })?;
+    lock.hold().map_err(|it| here("take the lock of", &it))?;
     handover::mark_begun(paths);
     let start = Start::read(paths).map_err(failed)?;
     let settings = Settings::read().map_err(failed)?;
     copy_credentials(paths).map_err(failed)?;
-    let limits = Limits {
-        deadline: Duration::from_secs(arguments.deadline_seconds),
-        max_idle: Some(Duration::from_secs(arguments.max_idle_seconds)).filter(|it| !it.is_zero()),
-        grace: Duration::from_secs(arguments.grace_seconds),
-    };
+    let command = command(paths, &settings, &arguments.command).map_err(failed)?;
+    let program = command.get_program().to_owned();
     let activity = Activity::begin();
     activity.watch(paths);
-    let command = command(paths, &settings, arguments.command).map_err(failed)?;
-    let program = command.get_program().to_owned();
     log::say(&format!("Starting {}", program.display()));
-    let running = supervise::start(command, &activity).map_err(|it| not_started(&program, &it))?;
-    let every = Duration::from_secs(arguments.checkpoint_seconds);
-    let mut checkpoints = Checkpoints::new(paths, &start, every);
-    let mut end = running.supervise(told, limits, &activity, || checkpoints.look()).await;
-    if !leftovers::end() {
-        log::say("Some processes that the agent left can't be killed");
-    }
-    activity.end();
-    if end.stopped.is_some() && end.code == 0 {
-        end.code = ENDED; // whoever is ended has not finished, whatever it says
-    }
-    log::say(&format!(
-        "The agent ended with code {} after {:.1} s",
-        end.code,
-        end.ran.as_secs_f64()
-    ));
     let handover = Handover::new(paths, &start);
+    let running = match supervise::start(command, &activity) {
+        Ok(it) => it,
+        Err(error) => {
+            let (problem, code) = not_started(&program, &error);
+            let ended = Ended { exit_code: code.into(), ..Ended::default() };
+            handover.make(ended).await;
+            return Err((problem, code));
+        }
+    };
+    let mut checkpoints =
+        Checkpoints::new(paths, &start, Duration::from_secs(arguments.checkpoint_seconds));
+    let end = running.supervise(told, limits(&arguments), &activity, || checkpoints.look()).await;
+    activity.end();
+    let end = settle(end);
     handover.make(report(end, running.last_line().as_deref())).await;
     if end.stopped != Some(Stop::Terminated) {
         handover.say_what_is_uncommitted().await;
     }
     drop(lock); // held until here: a free lock says that all is handed over
     Ok(end)
+}
+
+fn limits(arguments: &Claude) -> Limits {
+    let max_idle = Duration::from_secs(arguments.max_idle_seconds);
+    Limits {
+        deadline: Duration::from_secs(arguments.deadline_seconds),
+        max_idle: Some(max_idle).filter(|it| !it.is_zero()),
+        grace: Duration::from_secs(arguments.grace_seconds),
+    }
+}
+
+/// Ends whatever the agent left, and takes no success from one that had to be ended.
+fn settle(mut end: End) -> End {
+    if !leftovers::end() {
+        log::say("Some processes that the agent left can't be killed");
+    }
+    if end.stopped.is_some() && end.code == 0 {
+        end.code = ENDED;
+    }
+    let seconds = end.ran.as_secs_f64();
+    log::say(&format!("The agent ended with code {} after {seconds:.1} s", end.code));
+    end
 }
 
 fn report(end: End, last_line: Option<&str>) -> Ended {
@@ -120,13 +133,12 @@ fn protect() -> Result<(), Problem> {
 }
 
 /// The agent with its arguments, as a list.
-fn command(paths: &Paths, settings: &Settings, words: Vec<OsString>) -> Result<Command, Problem> {
+fn command(paths: &Paths, settings: &Settings, words: &[OsString]) -> Result<Command, Problem> {
     let folder = paths.at(layout::REPOSITORY);
     fs::metadata(&folder).map_err(|it| Problem::volume("enter", &folder, &it))?;
-    let mut words = words.into_iter();
-    let mut command = if let Some(program) = words.next() {
+    let mut command = if let Some((program, rest)) = words.split_first() {
         let mut command = Command::new(program);
-        command.args(words);
+        command.args(rest);
         command
     } else {
         let mut command = Command::new("claude");

@@ -12,11 +12,12 @@ use super::{
     FAILED,
     access::Access,
     args::GitInit,
-    diagnosis, files,
-    git::{Git, Output},
+    credentials, diagnosis, files,
+    git::Git,
     last_words, log,
     paths::Paths,
     problem::Problem,
+    process::Output,
     remote::{self, Head, Origin},
     settings::Settings,
     tools::{self, Start},
@@ -68,6 +69,7 @@ async fn clone(paths: &Paths, until: Instant) -> Result<(), Problem> {
     let settings = Settings::read()?;
     let (branch, work) = (settings.branch()?, settings.work_branch()?);
     let access = Access::prepare(paths, settings.repository(paths)?)?;
+    credentials::signing_key(paths)?; // read by `telemetry`; better refused before an agent has run
     tools::lay(paths, &settings)?;
     let bare = paths.at(layout::BARE);
     let git = access.git(&bare, paths);
@@ -143,7 +145,8 @@ impl Local<'_> {
         let arguments =
             ["config", "--blob", &file, "--name-only", "--get-regexp", r"^submodule\..*\.path$"];
         let output = self.git.run(&arguments, LOCAL).await?;
-        let Some(name) = output.stdout.lines().next().filter(|_| output.is_success()) else {
+        let text = output.text();
+        let Some(name) = text.lines().next().filter(|_| output.is_success()) else {
             return Ok(());
         };
         let name = name.trim_start_matches("submodule.").trim_end_matches(".path");
@@ -171,7 +174,8 @@ impl Local<'_> {
             files,
         ];
         let output = self.git.run(&arguments, LOCAL).await?;
-        let Some(found) = output.stdout.split('\0').next().filter(|it| !it.is_empty()) else {
+        let text = output.text();
+        let Some(found) = text.split('\0').next().filter(|it| !it.is_empty()) else {
             return Ok(());
         };
         let file = found.split_once(':').map_or(found, |(_, it)| it);

@@ -67,19 +67,30 @@ pub fn user_and_token(paths: &Paths) -> Result<(String, String), Problem> {
     Ok((line(layout::keys::USERNAME, &user)?, line("password or token", &token)?))
 }
 
+/// The key to sign commits with, if the Secret has one.
+pub fn signing_key(paths: &Paths) -> Result<Option<String>, Problem> {
+    let name = layout::keys::SIGNING_KEY;
+    secret(paths, name)?.map(|it| private_key(name, &it)).transpose()
+}
+
 fn key(paths: &Paths) -> Result<Credential, Problem> {
     let mut found = PRIVATE_KEYS.iter().filter_map(|name| secret(paths, name).transpose());
     let wanted = "ssh-privatekey, id_rsa or id_ed25519";
     let private = found.next().unwrap_or_else(|| Err(missing(wanted, "an ssh address")))?;
-    if !private.trim_start().starts_with("-----BEGIN ") {
+    let private = private_key(wanted, &private)?;
+    Ok(Credential::Key { private, known_hosts: known_hosts(paths)? })
+}
+
+/// Mended where it went through a form or another system, which cost it what ssh can't read it without.
+fn private_key(name: &str, text: &str) -> Result<String, Problem> {
+    let text = text.replace('\r', "");
+    if !text.trim_start().starts_with("-----BEGIN ") {
         let message = format!(
-            "the git Secret's {wanted} must hold a private key that begins with '-----BEGIN'"
+            "the git Secret's {name} must hold a private key that begins with '-----BEGIN'"
         );
         return Err(Problem::new(reason::CREDENTIALS_MALFORMED, message));
     }
-    // Keys that went through a form or another system lose these, and ssh then can't read them.
-    let private = format!("{}\n", private.replace('\r', "").trim());
-    Ok(Credential::Key { private, known_hosts: known_hosts(paths)? })
+    Ok(format!("{}\n", text.trim()))
 }
 
 /// The ConfigMap's, else the Secret's, else those of the well-known services.

@@ -18,6 +18,7 @@ use super::{
     problem::Problem,
     push::{self, Outcome},
     settings::Settings,
+    sign::Signer,
 };
 use crate::domain::{
     layout,
@@ -81,13 +82,22 @@ impl Delivery<'_> {
         }
         let work = self.settings.work_branch()?;
         let access = Access::prepare(self.paths, self.settings.repository(self.paths)?)?;
-        let push = Push {
-            delivery: self,
-            git: access.git(&self.paths.at(layout::BARE), self.paths),
-            access,
-            taken,
-            work,
-        };
+        let git = access.git(&self.paths.at(layout::BARE), self.paths);
+        let mut push = Push { delivery: self, git, access, taken, work };
+        if !push.taken.continues {
+            let why = "the agent rewrote the commit that it began with, so its commits do not continue \
+                       the work branch";
+            push.keep(reason::HISTORY_REWRITTEN, why).await;
+            return Ok(());
+        }
+        match push.signed(&base).await {
+            Ok(None) => {}
+            Ok(Some(commit)) => push.replace(commit),
+            Err(problem) => {
+                push.keep(problem.reason, &problem.message).await;
+                return Ok(());
+            }
+        }
         push.run().await
     }
 }
@@ -119,16 +129,10 @@ struct Push<'a> {
 impl Push<'_> {
     async fn run(&self) -> Result<(), Problem> {
         let Self { taken, work, delivery, .. } = self;
-        if !taken.continues {
-            let why = "the agent rewrote the commit that it began with, so its commits do not continue \
-                       the work branch";
-            self.keep(reason::HISTORY_REWRITTEN, why).await;
-            return Ok(());
-        }
         match self.to(work).await {
             Outcome::Taken => {
                 delivery.draft.borrow_mut().branch = Some(work.to_string());
-                let message = format!("{} commits are on branch {work}", taken.commits);
+                let message = format!("pushed to branch {work}; commits: {}", taken.commits);
                 delivery.conclude(true, reason::PUSHED, message);
                 Ok(())
             }
@@ -140,6 +144,20 @@ impl Push<'_> {
             }
             Outcome::Failed(problem) => Err(problem),
         }
+    }
+
+    /// The tip of the same commits, signed; nothing where there is no key to sign with.
+    async fn signed(&self, base: &str) -> Result<Option<String>, Problem> {
+        match Signer::prepare(self.delivery.paths, self.git.clone())? {
+            Some(signer) => signer.sign(base, &self.taken.commit).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn replace(&mut self, commit: String) {
+        log::say(&format!("Signed the commits up to {commit}"));
+        self.delivery.draft.borrow_mut().commit = Some(commit.clone());
+        self.taken.commit = commit;
     }
 
     async fn to(&self, branch: &BranchName) -> Outcome {

@@ -2,7 +2,7 @@
 //! text itself may come from a hostile server: it is quoted, cut and scrubbed, and chooses among our own
 //! sentences only.
 
-use super::{git::Output, problem::Problem};
+use super::{problem::Problem, process::Output};
 use crate::domain::{
     untrusted::{Scrubber, head},
     verdict::reason,

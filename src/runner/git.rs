@@ -1,20 +1,18 @@
 //! Runs git: arguments as a list, an environment of our own making, a configuration that no repository,
 //! user or system adds to, an end after a time limit. Never through a shell.
 
-use std::{fs::File, io, os::unix::process::CommandExt, process::Stdio, time::Duration};
+use std::{
+    fs::File,
+    io,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt};
-
-use super::problem::Problem;
+use super::{
+    problem::Problem,
+    process::{self, Output},
+};
 use crate::domain::verdict::reason;
-
-/// What is kept of standard output and of standard error, in bytes. The rest is read and dropped.
-const MAX_STDOUT: usize = 4 * 1024 * 1024;
-const MAX_STDERR: usize = 32 * 1024;
-
-/// What git may ask of memory at once: an object that was made to burst it fails instead.
-const MAX_ALLOCATION: &str = "96m";
 
 /// What git may not do, whatever a repository asks for.
 const HARDENED: [&str; 29] = [
@@ -29,7 +27,7 @@ const HARDENED: [&str; 29] = [
     "http.followRedirects=false",
     "http.sslVerify=true",
     "http.lowSpeedLimit=1",
-    "http.lowSpeedTime=60",
+    "http.lowSpeedTime=100",
     "transfer.fsckObjects=true",
     "transfer.credentialsInUrl=die",
     "fetch.fsck.badTimezone=ignore", // harmless, and common in old histories
@@ -68,27 +66,6 @@ pub struct Git {
     configuration: Vec<String>,
 }
 
-/// What a run of git left.
-#[derive(Clone, Debug, Default)]
-pub struct Output {
-    /// None where a signal ended it.
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-    pub timed_out: bool,
-}
-
-impl Output {
-    pub fn is_success(&self) -> bool {
-        self.code == Some(0)
-    }
-
-    /// Standard output without white space around it.
-    pub fn line(&self) -> &str {
-        self.stdout.trim()
-    }
-}
-
 impl Git {
     /// Git on the repository `directory`, with `home` for its temporary files.
     pub fn new(directory: &str, home: &str) -> Self {
@@ -105,7 +82,6 @@ impl Git {
             ("GIT_NO_REPLACE_OBJECTS", "1"),
             ("GIT_NO_LAZY_FETCH", "1"),
             ("GIT_OPTIONAL_LOCKS", "0"),
-            ("GIT_ALLOC_LIMIT", MAX_ALLOCATION),
         ];
         Self {
             environment: ours
@@ -151,57 +127,19 @@ impl Git {
         arguments: &[&str],
         limit: Duration,
     ) -> Result<Output, Problem> {
-        let mut child =
-            self.command(arguments).stdin(input).spawn().map_err(|error| missing(&error))?;
-        let group = child.id().and_then(|it| i32::try_from(it).ok()).and_then(Pid::from_raw);
-        let guard = KillGroup(group);
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let ended = tokio::time::timeout(limit, async {
-            tokio::join!(head(stdout, MAX_STDOUT), tail(stderr, MAX_STDERR), child.wait())
-        });
-        let Ok((stdout, stderr, status)) = ended.await else {
-            drop(guard);
-            return Ok(Output {
-                timed_out: true,
-                stderr: "timed out".to_owned(),
-                ..Output::default()
-            });
-        };
-        guard.over();
-        let code = status.map_err(|error| missing(&error))?.code();
-        Ok(Output { code, stdout, stderr, timed_out: false })
+        process::run(self.command(arguments), input, limit).await.map_err(|it| missing(&it))
     }
 
-    fn command(&self, arguments: &[&str]) -> tokio::process::Command {
-        let mut command = std::process::Command::new("git");
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("git");
         command.env_clear();
         command.envs(std::env::vars_os().filter(|(name, _)| INHERITED.iter().any(|it| name == it)));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         for setting in &self.configuration {
             command.arg("-c").arg(setting);
         }
-        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let mut command = tokio::process::Command::from(command);
-        command.kill_on_drop(true);
+        command.args(arguments);
         command
-    }
-}
-
-/// Kills git and what it started unless it came to its end, also where nobody waits for it any more.
-struct KillGroup(Option<Pid>);
-
-impl KillGroup {
-    fn over(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for KillGroup {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // Nothing is left to do where the group is gone already.
-            let _gone = kill_process_group(group, Signal::KILL);
-        }
     }
 }
 
@@ -209,39 +147,6 @@ fn missing(error: &io::Error) -> Problem {
     let message =
         format!("failed to run git: {error}; use an image that has git, such as the runner's own");
     Problem::new(reason::GIT_MISSING, message)
-}
-
-/// The first bytes of a stream; the rest is read and dropped.
-async fn head(stream: Option<impl AsyncRead + Unpin>, max: usize) -> String {
-    read(stream, |kept, chunk| {
-        let room = max.saturating_sub(kept.len());
-        kept.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
-    })
-    .await
-}
-
-/// The last bytes of a stream: what a program says at its end is why it ended.
-async fn tail(stream: Option<impl AsyncRead + Unpin>, max: usize) -> String {
-    read(stream, |kept, chunk| {
-        kept.extend_from_slice(chunk);
-        if kept.len() > 2 * max {
-            kept.drain(..kept.len() - max);
-        }
-    })
-    .await
-}
-
-async fn read(
-    stream: Option<impl AsyncRead + Unpin>,
-    keep: impl Fn(&mut Vec<u8>, &[u8]),
-) -> String {
-    let mut kept = Vec::new();
-    let mut buffer = vec![0; 16 * 1024];
-    let Some(mut stream) = stream else { return String::new() };
-    while let Ok(read @ 1..) = stream.read(&mut buffer).await {
-        keep(&mut kept, buffer.get(..read).unwrap_or_default());
-    }
-    String::from_utf8_lossy(&kept).into_owned()
 }
 
 #[cfg(test)]

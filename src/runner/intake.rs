@@ -9,12 +9,8 @@ use std::{
 };
 
 use super::{
-    bundle,
-    clone::BASE,
-    diagnosis, files,
-    git::{Git, Output},
-    paths::Paths,
-    problem::Problem,
+    bundle, clone::BASE, diagnosis, files, git::Git, paths::Paths, problem::Problem,
+    process::Output,
 };
 use crate::domain::{
     layout,
@@ -41,6 +37,9 @@ const SPARING: [&str; 6] = [
     "core.packedGitLimit=64m",
 ];
 
+/// What git may ask of memory at once: an object that was made to burst this container fails instead.
+const MAX_ALLOCATION: &str = "96m";
+
 /// What was handed over, once it is in our own clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
@@ -59,7 +58,8 @@ pub struct Clone {
 impl Clone {
     pub fn open(paths: &Paths) -> Self {
         let sparing = SPARING.map(str::to_owned);
-        Self { git: Git::new(&paths.at(layout::BARE), &paths.home()).set(&sparing) }
+        let limit = ("GIT_ALLOC_LIMIT".to_owned(), MAX_ALLOCATION.to_owned());
+        Self { git: Git::new(&paths.at(layout::BARE), &paths.home()).with(&[limit]).set(&sparing) }
     }
 
     /// The commit that the agent began with.

@@ -25,9 +25,11 @@ mod log;
 mod metrics;
 mod paths;
 mod problem;
+mod process;
 mod push;
 mod remote;
 mod settings;
+mod sign;
 mod ssh;
 mod supervise;
 mod telemetry;
@@ -39,9 +41,15 @@ use std::{ffi::OsString, path::Path, process::ExitCode};
 use clap::Parser;
 
 use args::{Arguments, Command};
+use problem::Problem;
+
+use crate::domain::verdict::reason;
 
 /// Exit code of a part that failed by itself.
 const FAILED: u8 = 1;
+
+/// Exit code of a command line that can't be understood.
+const MISUSED: u8 = 2;
 
 /// Runs what the command line, or the name under which git or ssh's caller finds us, asks for.
 pub fn run() -> ExitCode {
@@ -52,8 +60,23 @@ pub fn run() -> ExitCode {
         Some(hook::NAME) => hook::run(rest),
         Some(ssh::NAME) => ssh::run(&words),
         Some(askpass::NAME) => askpass::run(rest),
-        _ => part(Arguments::parse()),
+        _ => match Arguments::try_parse_from(&words) {
+            Ok(arguments) => part(arguments),
+            Err(error) => misused(&error),
+        },
     }
+}
+
+/// A command line or a variable that can't be understood. In a container the last words say so too.
+fn misused(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        log::print(&error.to_string()); // help and version are asked for
+        return ExitCode::SUCCESS;
+    }
+    let message = format!("{error}; the operator writes the command line and these variables");
+    let problem = Problem::new(reason::SETTING_INVALID, message);
+    last_words::leave(&paths::Paths::new("/"), &problem);
+    ExitCode::from(MISUSED)
 }
 
 fn part(arguments: Arguments) -> ExitCode {

@@ -57,7 +57,8 @@ async fn once(access: &Access, git: &Git, commit: &str, branch: &BranchName) -> 
     if output.is_success() {
         return Outcome::Taken;
     }
-    let Some(word) = rejection(&output.stdout) else {
+    let text = output.text();
+    let Some(word) = rejection(&text) else {
         let doing = format!("push branch {branch} to {url}");
         let problem = diagnosis::problem(&doing, &output, reason::PUSH_FAILED, &access.scrubber);
         return Outcome::Failed(problem);

@@ -4,13 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{
-    access::Access,
-    diagnosis,
-    git::{Git, Output},
-    log,
-    problem::Problem,
-};
+use super::{access::Access, diagnosis, git::Git, log, problem::Problem, process::Output};
 use crate::domain::{repository::BranchName, verdict::reason};
 
 /// One exchange with the remote takes at most this long.
@@ -73,7 +67,7 @@ pub async fn origin(
     arguments.extend(asked.iter().map(String::as_str));
     let doing = format!("read the branches of {url}");
     let output = exchange(access, git, &doing, &arguments, reason::CLONE_REFUSED, until).await?;
-    choose(&heads(&output.stdout), branch, work).map_err(|it| it.problem(&url, branch, work))
+    choose(&heads(&output.text()), branch, work).map_err(|it| it.problem(&url, branch, work))
 }
 
 /// References to ask for: both branches, and those whose names exclude the work branch's.

@@ -107,7 +107,7 @@ fn is_port(value: &OsStr) -> bool {
 
 /// ssh refuses to start for a user id that has no passwd entry, as a platform may give one. Where the
 /// image has `nss_wrapper`, ssh is shown a passwd file of our own with that one entry.
-fn name_this_user(folder: &Path, command: &mut Command) -> std::io::Result<()> {
+pub fn name_this_user(folder: &Path, command: &mut Command) -> std::io::Result<()> {
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let known = fs::read_to_string("/etc/passwd").unwrap_or_default();
     if has_entry(&known, uid) {

@@ -143,12 +143,10 @@ impl Wait<'_> {
     }
 
     fn look(&mut self) -> Result<State, Problem> {
-        let held = self.lock.is_held();
-        let held = held.map_err(|it| {
-            Problem::volume("look at the lock", &self.paths.at(layout::LOCK_FILE), &it)
-        })?;
-        let mark = fs::symlink_metadata(self.paths.at(layout::BEGUN)).is_ok();
-        let state = self.watch.look(held, mark);
+        let mark = self.paths.at(layout::BEGUN);
+        let state = self.lock.look(&mut self.watch, || fs::symlink_metadata(mark).is_ok());
+        let lock = self.paths.at(layout::LOCK_FILE);
+        let state = state.map_err(|it| Problem::volume("look at the lock", &lock, &it))?;
         self.metrics.state(state);
         Ok(state)
     }

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     cluster::{Class, Cluster, Managed, cache::Key, meters, watching::Selection},
+    config::Faults,
     domain::{names, plan::Next, pod_brief::PodBrief, polecat, rig},
     tasks::queue::{Queue, Turn},
 };
@@ -28,8 +29,8 @@ pub struct Scope {
     pub namespaces: Vec<String>,
     /// Passes at a time, for each kind.
     pub concurrency: usize,
-    /// A pass over an object of this name panics: only ever asked for by a test.
-    pub panic_on: Option<Arc<str>>,
+    /// Only ever asked for by a test.
+    pub faults: Faults,
 }
 
 /// Controllers at work.
@@ -64,7 +65,7 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
         running.work::<polecat::Brief>(
             cluster,
             polecats.clone(),
-            scope.panic_on.clone(),
+            scope.faults.clone(),
             async move {
                 ready.caches.polecats.ready(count).await;
                 ready.caches.pods.ready(count).await;
@@ -72,12 +73,9 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
         );
     }
     let ready = cluster.clone();
-    running.work::<rig::Brief>(
-        cluster,
-        rigs,
-        None,
-        async move { ready.caches.rigs.ready(1).await },
-    );
+    running.work::<rig::Brief>(cluster, rigs, Faults::default(), async move {
+        ready.caches.rigs.ready(1).await
+    });
     running
 }
 
@@ -135,7 +133,7 @@ impl Running {
         &mut self,
         cluster: &Cluster,
         queue: Arc<Queue>,
-        panic_on: Option<Arc<str>>,
+        faults: Faults,
         ready: impl Future<Output = ()> + Send + 'static,
     ) {
         let (cluster, pauses) = (cluster.clone(), self.pauses.clone());
@@ -149,7 +147,7 @@ impl Running {
                     () = cluster.guard.allowed() => {}
                     () = queue.until_closed() => return,
                 }
-                pass::<K>(&cluster, &queue, &pauses, &panic_on, turn).await;
+                pass::<K>(&cluster, &queue, &pauses, &faults, turn).await;
             }
         });
     }
@@ -160,7 +158,7 @@ async fn pass<K: Managed>(
     cluster: &Cluster,
     queue: &Queue,
     pauses: &Pauses,
-    panic_on: &Option<Arc<str>>,
+    faults: &Faults,
     turn: Turn,
 ) {
     let Turn { key, waited, behind_others } = turn;
@@ -174,9 +172,7 @@ async fn pass<K: Managed>(
         .set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
     let begun = Instant::now();
     let looked = async {
-        if panic_on.as_ref() == Some(&key.name) {
-            std::panic::panic_any("asked for by --test-faults");
-        }
+        faults.strike(&key.name);
         cluster.reconcile::<K>(&key).await
     };
     let answer = AssertUnwindSafe(looked).catch_unwind().await;

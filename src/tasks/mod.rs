@@ -81,7 +81,7 @@ async fn serve_webhooks(
         key: it.webhook_cert_path.join(&it.webhook_cert_key),
     };
     files.load().context("webhooks need a certificate: put it into --webhook-cert-path, or start with --disable-webhooks")?;
-    let task = webhooks::serve(address, files, handle.clone(), config.test_faults.panic_on.clone());
+    let task = webhooks::serve(address, files, handle.clone(), config.test_faults.clone());
     servers.spawn(task);
     let bound = handle.listening().await;
     anyhow::ensure!(
@@ -114,7 +114,7 @@ async fn work(
     let scope = Scope {
         namespaces: config.scope(),
         concurrency: config.concurrency.into(),
-        panic_on: config.test_faults.panic_on.as_deref().map(Into::into),
+        faults: config.test_faults.clone(),
     };
     let drain = Duration::from_secs(config.drain_seconds);
     let (election_stop, election_stopped) = watch::channel(false);

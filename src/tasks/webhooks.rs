@@ -19,18 +19,18 @@ use kube::core::{
 use serde_json::Value;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
-use crate::{kinds, tls::Files};
+use crate::{config::Faults, kinds, tls::Files};
 
 /// Largest review: an object of 1.5 MiB, old and new, with room for escapes.
 const MAX_BODY: usize = 7 * 1024 * 1024;
 /// Longest time for one review, below the API server's ten seconds.
 const LIMIT: Duration = Duration::from_secs(8);
 
-/// The routes. `panic_on`: a review of an object of this name panics; only ever asked for by a test.
-pub fn routes(panic_on: Option<String>) -> Router {
+/// The routes. Faults are only ever asked for by a test.
+pub fn routes(faults: Faults) -> Router {
     Router::new()
         .route("/mutate", post(mutate))
-        .with_state(panic_on)
+        .with_state(faults)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, LIMIT))
         .layer(CatchPanicLayer::new())
@@ -41,13 +41,13 @@ pub async fn serve(
     address: SocketAddr,
     files: Files,
     handle: Handle<SocketAddr>,
-    panic_on: Option<String>,
+    faults: Faults,
 ) -> anyhow::Result<()> {
     let live = RustlsConfig::from_config(std::sync::Arc::new(files.load()?));
     let reload = files.serve(live.clone());
     let server = axum_server::bind_rustls(address, live)
         .handle(handle)
-        .serve(routes(panic_on).into_make_service());
+        .serve(routes(faults).into_make_service());
     tokio::select! {
         ended = server => Ok(ended?),
         () = reload => Ok(()),
@@ -55,7 +55,7 @@ pub async fn serve(
 }
 
 async fn mutate(
-    State(panic_on): State<Option<String>>,
+    State(faults): State<Faults>,
     headers: axum::http::HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -85,9 +85,7 @@ async fn mutate(
                 .into_response();
         }
     };
-    if panic_on.as_deref() == Some(&*request.name) {
-        std::panic::panic_any("asked for by --test-faults");
-    }
+    faults.strike(&request.name);
     axum::Json(answer(&request).into_review()).into_response()
 }
 
@@ -139,7 +137,7 @@ mod tests {
             .header("content-type", content_type)
             .body(body.into())
             .unwrap();
-        let answer = routes(Some("boom".into())).oneshot(request).await.unwrap();
+        let answer = routes("panic-on=boom".parse().unwrap()).oneshot(request).await.unwrap();
         let status = answer.status();
         (status, axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap().to_vec())
     }

@@ -7,8 +7,11 @@ use gastown::domain::{
     verdict::reason,
 };
 
+use rustix::process::Signal;
+
 use crate::{
-    pod::{Pod, git},
+    hostile::commit_of_tree,
+    pod::{Pod, Process, git},
     whole::COMMIT,
 };
 
@@ -162,4 +165,47 @@ fn the_agents_clone_is_shallow_and_knows_its_origin() {
     let config =
         fs::read_to_string(pod.volume(layout::WORKSPACE).join("repo/.git/config")).unwrap();
     assert!(!config.contains("worktree"), "{config}");
+}
+
+#[test]
+fn a_host_that_is_not_there_yet_is_tried_again() {
+    let mut pod = Pod::new();
+    pod.set(env::GIT_REPOSITORY, "http://127.0.0.1:1/x");
+    let mut clone = Process::start(pod.command(layout::GIT_INIT, &["git-init"]));
+    clone.wait_for("Trying again in 500 ms: HostNotReachable");
+    clone.wait_for("Trying again in 1000 ms: HostNotReachable");
+    clone.signal(Signal::TERM);
+    assert_eq!(pod_reason(&pod, clone), reason::TERMINATED);
+}
+
+fn pod_reason(pod: &Pod, clone: Process) -> String {
+    assert_eq!(clone.end().code(), 1);
+    pod.failure(layout::GIT_INIT).reason
+}
+
+#[test]
+fn old_histories_with_harmless_oddities_are_cloned() {
+    let pod = Pod::new();
+    let commit = commit_of_tree(&pod.path("seed"), "0100644 README.md");
+    git(&pod.path("seed"), &["update-ref", "refs/heads/main", &commit]);
+    git(&pod.path("seed"), &["push", "--quiet", &pod.remote().to_string_lossy(), "main"]);
+    let (agent, verdict) = pod.run("git commit -q --allow-empty -m x");
+    agent.succeeded();
+    assert!(verdict.pushed, "{verdict:?}");
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_is_said() {
+    let pod = Pod::new();
+    for arguments in [
+        &["claude", "--deadline-seconds", "-1"][..],
+        &["push"],
+        &["probe", "--max-idle-seconds", "x"],
+    ] {
+        let ended = Process::start(pod.command(layout::CLAUDE, arguments)).end();
+        assert_eq!(ended.code(), 2, "{}", ended.stderr);
+        assert!(ended.stderr.contains("Failed: SettingInvalid: error:"), "{}", ended.stderr);
+    }
+    let version = Process::start(pod.command(layout::CLAUDE, &["version"])).end().succeeded();
+    assert_eq!(version.stdout, format!("gt-runner {}\n", env!("CARGO_PKG_VERSION")));
 }

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::symlink, path::Path};
 use gastown::domain::{layout, verdict::reason};
 
 use crate::{
-    pod::{Pod, git},
+    pod::{Pod, Process, git, skip},
     whole::COMMIT,
 };
 
@@ -145,6 +145,58 @@ fn a_repository_made_anew_is_kept_on_a_branch_of_its_own() {
 }
 
 #[test]
+fn a_branch_set_back_is_nothing_to_push() {
+    let pod = Pod::new();
+    let remote = pod.remote().display().to_string();
+    let script = format!("git fetch -q --unshallow {remote} main && git reset -q --hard HEAD~1");
+    let (agent, verdict) = pod.run(&script);
+    agent.succeeded();
+    assert_eq!(verdict.reason, reason::NOTHING_TO_PUSH, "{verdict:?}");
+}
+
+#[test]
+fn an_agent_that_fills_its_volumes_still_hands_over() {
+    const TEST: &str = "an_agent_that_fills_its_volumes_still_hands_over";
+    if !may_mount(TEST) {
+        return;
+    }
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let (workspace, handover) = (pod.volume(layout::WORKSPACE), pod.volume(layout::HANDOVER));
+    let (workspace, handover) = (workspace.display(), handover.display());
+    let fill =
+        "cat /dev/zero > $volume/zero 2>/dev/null; cat /dev/zero >> $volume/zero2 2>/dev/null;";
+    let script = format!("{COMMIT}; for volume in {workspace} {handover}; do {fill} done; true");
+    let small = "mount -t tmpfs -o size=";
+    let mounts = format!(
+        "cp -a {workspace} {workspace}.copy && {small}1m none {workspace} && cp -a {workspace}.copy/. \
+         {workspace} && {small}64k none {handover} && \"$@\"; code=$?; cp {handover}/* \
+         {handover}.copy && exit $code"
+    );
+    std::fs::create_dir(format!("{handover}.copy")).unwrap();
+    let runner = pod.own_runner();
+    let by = ["unshare", "--mount", "sh", "-c", &mounts, "sh", &runner];
+    let arguments = ["claude", "--", "sh", "-c", &script];
+    let agent = Process::start(pod.command_by(&by, layout::CLAUDE, &arguments)).end().succeeded();
+    assert!(agent.stderr.contains("Handed over commit"), "{}", agent.stderr);
+    fs::remove_dir_all(pod.volume(layout::HANDOVER)).unwrap();
+    fs::rename(format!("{handover}.copy"), pod.volume(layout::HANDOVER)).unwrap();
+    pod.telemetry(&[]).end().succeeded();
+    assert!(pod.verdict().pushed, "{:?}", pod.verdict());
+}
+
+fn may_mount(test: &str) -> bool {
+    let script = "mount -t tmpfs none /mnt";
+    let tried =
+        std::process::Command::new("unshare").args(["--mount", "sh", "-c", script]).output();
+    let may = tried.is_ok_and(|it| it.status.success());
+    if !may {
+        skip(test, "mount", "nothing can be mounted here");
+    }
+    may
+}
+
+#[test]
 fn a_flood_of_output_passes_and_harms_nobody() {
     let pod = Pod::new();
     let (agent, verdict) =
@@ -153,10 +205,12 @@ fn a_flood_of_output_passes_and_harms_nobody() {
     assert!(verdict.pushed);
 }
 
-/// A commit on HEAD whose tree has one file of a name that git itself would not add.
+/// A commit on HEAD whose tree has one file of a name, or of a mode and a name, that git itself would not
+/// write.
 pub fn commit_of_tree(repository: &Path, name: &str) -> String {
     let blob = git(repository, &["hash-object", "-w", "README.md"]);
-    let mut tree = format!("100644 {name}\0").into_bytes();
+    let entry = if name.contains(' ') { name.to_owned() } else { format!("100644 {name}") };
+    let mut tree = format!("{entry}\0").into_bytes();
     let blob = blob.trim();
     tree.extend(
         (0..20).map(|it| u8::from_str_radix(blob.get(2 * it..2 * it + 2).unwrap(), 16).unwrap()),

@@ -15,6 +15,7 @@ mod hostile;
 mod https;
 mod namespace;
 mod pod;
+mod sign;
 mod ssh;
 mod time;
 mod whole;

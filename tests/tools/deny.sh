@@ -8,9 +8,10 @@ if ! cargo deny --version 2>/dev/null | grep -q "$version"; then
   CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
     cargo install --quiet --locked "cargo-deny@$version"
 fi
-cargo deny --offline --locked check --config .deny.toml --hide-inclusion-graph licenses bans sources
+cargo fetch --quiet --locked
+cargo deny --config .deny.toml --offline --locked check --hide-inclusion-graph licenses bans sources
 if [ -n "${ADVISORY_DB:-}" ]; then
-  cargo deny --offline --locked check --config .deny.toml --disable-fetch advisories
+  cargo deny --config .deny.toml --offline --locked check --disable-fetch advisories
 else
   echo "SKIP advisories: no ADVISORY_DB=path"
 fi

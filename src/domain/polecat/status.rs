@@ -88,7 +88,7 @@ pub fn intent(
     status.attempt = Some(attempt);
     status.pod_name = Some(names::pod(&brief.name, attempt));
     status.pod_active = Some(false);
-    status.assigned_bead = spec.bead_id.clone();
+    status.assigned_bead.clone_from(&spec.bead_id);
     status.branch = spec.repository.as_ref().map(|it| {
         names::work_branch(it.work_branch.as_deref(), spec.bead_id.as_deref(), &brief.name)
     });
@@ -216,7 +216,7 @@ fn pushed(status: &mut PolecatStatus, brief: &Brief, now: Timestamp, words: &Wor
             (Is::Unknown, "VerdictUnreadable".to_owned(), text)
         }
         Words::Verdict(it) => {
-            status.commit = it.commit.clone();
+            status.commit.clone_from(&it.commit);
             status.pushed = Some(it.pushed);
             status.branch = it.branch.clone().or_else(|| status.branch.take());
             let is = if it.pushed { Is::True } else { Is::False };

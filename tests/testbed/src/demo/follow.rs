@@ -56,7 +56,7 @@ impl Ended {
 }
 
 enum Seen {
-    Polecat(DynamicObject),
+    Polecat(Box<DynamicObject>),
     Pod(Box<Pod>),
 }
 
@@ -68,7 +68,7 @@ pub async fn until_ended(stage: &Stage, names: &[&str]) -> Result<Vec<Ended>> {
     let pods = Api::<Pod>::namespaced(stage.client.clone(), NAMESPACE);
     let of_pods = watcher(pods, config()).applied_objects();
     let both = select(
-        of_polecats.map(|it| it.map(Seen::Polecat)),
+        of_polecats.map(|it| it.map(|it| Seen::Polecat(Box::new(it)))),
         of_pods.map(|it| it.map(|it| Seen::Pod(Box::new(it)))),
     );
     let mut both = pin!(both);
