@@ -76,12 +76,15 @@ impl Module {
         Ok(path)
     }
 
-    /// The version that a program of it says it has.
-    pub fn version_of(&self, tool: Tool) -> Result<&str> {
-        match tool {
-            Tool::Etcd => pinned_version(self.go_mod, "go.etcd.io/etcd/server/v3"),
-            _ => Ok(&self.version),
+    /// The version that a program of it says it has. Another Kubernetes may bring a newer etcd than the pinned one.
+    pub fn version_of(&self, tool: Tool) -> Result<String> {
+        if tool != Tool::Etcd {
+            return Ok(self.version.clone());
         }
+        let own =
+            fs::read_to_string(self.folder()?.join("src/go.mod")).ok().filter(|_| self.rewritten);
+        let text = own.as_deref().unwrap_or(self.go_mod);
+        pinned_version(text, "go.etcd.io/etcd/server/v3").map(str::to_owned)
     }
 
     /// Changes whenever a pin does.
@@ -125,8 +128,13 @@ impl Module {
             fs::read_to_string(theirs).with_context(|| format!("failed to read {theirs}"))?;
         let etcd = pinned_version(self.go_mod, "go.etcd.io/etcd/server/v3")?;
         write(&folder.join("go.mod"), &module_text(&theirs, &self.version, etcd)?)?;
+        // Not `go mod tidy`: that would fetch what the tests of every dependency need, too.
+        let packages = Tool::ALL.iter().filter(|it| **it != Tool::Kwok).map(|it| it.package());
+        let mut arguments = ["list", "-mod=mod", "-deps"].map(str::to_owned).to_vec();
+        arguments.extend(packages);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         let what = format!("finding the modules of Kubernetes {}", self.version);
-        run(folder, &["mod", "tidy"], &what, &self.folder()?.join("build.log"))?;
+        run(folder, &arguments, &what, &self.folder()?.join("build.log"))?;
         write(&noted, &self.pins())
     }
 }

@@ -187,7 +187,7 @@ fn adopt(module: &Module, tool: Tool, path: &Path) -> Result<bool> {
     let answer = ask.args(tool.version_arguments()).stdin(Stdio::null()).output();
     let answer = answer.with_context(|| format!("failed to run {}", path.display()))?;
     let text = String::from_utf8_lossy(&answer.stdout).into_owned();
-    let fits = answer.status.success() && says_version(&text, module.version_of(tool)?);
+    let fits = answer.status.success() && says_version(&text, &module.version_of(tool)?);
     if fits {
         build::note(module, tool)?;
     }
