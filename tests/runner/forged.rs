@@ -149,7 +149,7 @@ fn a_huge_bundle_is_refused_before_it_is_read() {
 fn a_bundle_that_would_burst_the_memory_is_refused() {
     let fill = |pod: &Pod, folder: &Path| {
         let repository = pod.volume(layout::WORKSPACE).join("repo");
-        let name = "a".repeat(120_000_000); // a commit's message, which git holds in memory whole
+        let name = "a".repeat(70_000_000); // a commit's message, which git holds in memory whole
         fs::write(repository.with_file_name("message"), name).unwrap();
         let message = repository.with_file_name("message").display().to_string();
         let commit: &[&str] = &["commit", "--quiet", "--allow-empty", "-F", &message];
