@@ -91,7 +91,8 @@ impl Scrubber {
             .filter(|it| it.len() >= MIN_SECRET && !it.starts_with("-----"))
             .map(str::to_owned)
             .collect();
-        lines.sort_by_key(|it| std::cmp::Reverse(it.len())); // the longest first, so that no rest of one stays
+        // The longest first, so that no rest of one stays.
+        lines.sort_by_key(|it| std::cmp::Reverse(it.len()));
         lines.dedup();
         Self { secrets: lines }
     }

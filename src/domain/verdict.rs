@@ -286,6 +286,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn a_verdict_always_fits_and_reads_back(
             (base, branch) in (proptest::option::of(text()), proptest::option::of(text())),

@@ -85,8 +85,8 @@ async fn run(paths: &Paths, arguments: Claude) -> Result<End, (Problem, u8)> {
     let end = running.supervise(told, limits(&arguments), &activity, || checkpoints.look()).await;
     activity.end();
     let end = settle(end);
-    handover.make(report(end, running.last_line().as_deref())).await;
-    if end.stopped != Some(Stop::Terminated) {
+    let handed_over = handover.make(report(end, running.last_line().as_deref())).await;
+    if handed_over && end.stopped != Some(Stop::Terminated) {
         handover.say_what_is_uncommitted().await;
     }
     drop(lock); // held until here: a free lock says that all is handed over

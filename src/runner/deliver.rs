@@ -118,6 +118,16 @@ fn nothing(report: Option<&Ended>) -> Problem {
     }
 }
 
+/// What a bundle that was not made at the end leaves open.
+fn unless_whole(report: Option<&Ended>) -> &'static str {
+    match report.map(|it| it.handover.as_deref()) {
+        Some(Some(words::BUNDLE)) => "",
+        _ => {
+            "; the agent's container was cut off, so commits after its last checkpoint may be lost"
+        }
+    }
+}
+
 struct Push<'a> {
     delivery: &'a Delivery<'a>,
     git: Git,
@@ -132,7 +142,8 @@ impl Push<'_> {
         match self.to(work).await {
             Outcome::Taken => {
                 delivery.draft.borrow_mut().branch = Some(work.to_string());
-                let message = format!("pushed to branch {work}; commits: {}", taken.commits);
+                let rest = unless_whole(delivery.draft.borrow().agent.as_ref());
+                let message = format!("pushed to branch {work}; commits: {}{rest}", taken.commits);
                 delivery.conclude(true, reason::PUSHED, message);
                 Ok(())
             }

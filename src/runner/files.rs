@@ -38,10 +38,13 @@ pub fn remove(path: impl AsRef<Path>) -> io::Result<()> {
         .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
-/// Removes what a folder holds, and keeps the folder: it may be a mount.
-pub fn clear(folder: &str) -> io::Result<()> {
+/// Removes what a folder holds but one plain file, and keeps the folder: it may be a mount.
+pub fn clear(folder: &str, but: &str) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
-        remove(entry?.path())?;
+        let entry = entry?;
+        if entry.path() != Path::new(but) || !entry.file_type()?.is_file() {
+            remove(entry.path())?;
+        }
     }
     Ok(())
 }

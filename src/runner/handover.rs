@@ -37,31 +37,33 @@ impl<'a> Handover<'a> {
     }
 
     /// Clears what the agent left in the hand-over folder, and writes the mark, the bundle and the report
-    /// there.
-    pub async fn make(&self, mut ended: Ended) {
-        let folder = self.paths.at(layout::HANDOVER.path);
-        if let Err(error) = files::clear(&folder) {
+    /// there. False where the agent's repository could not be read: then the last checkpoint stays.
+    pub async fn make(&self, mut ended: Ended) -> bool {
+        let (folder, bundle) =
+            (self.paths.at(layout::HANDOVER.path), self.paths.at(layout::BUNDLE));
+        if let Err(error) = files::clear(&folder, &bundle) {
             log::say(&format!("Failed to clear {folder}: {error}"));
         }
         mark_begun(self.paths);
-        let handed_over = self.bundle().await;
-        ended.handover = Some(match &handed_over {
-            Ok(Some(_)) => words::BUNDLE.to_owned(),
-            Ok(None) => words::NOTHING.to_owned(),
-            Err(_) => words::FAILED.to_owned(),
-        });
-        match handed_over {
-            Ok(Some(commit)) => log::say(&format!("Handed over commit {commit}")),
-            Ok(None) => log::say("The agent committed nothing"),
-            Err(problem) => {
-                log::say(&format!("Failed to hand over, commits may be lost: {problem}"));
+        let (word, said) = match self.bundle().await {
+            Ok(Some(commit)) => (words::BUNDLE, format!("Handed over commit {commit}")),
+            Ok(None) => {
+                files::remove(&bundle)
+                    .unwrap_or_else(|it| log::say(&format!("Left {bundle}: {it}")));
+                (words::NOTHING, "The agent committed nothing".to_owned())
             }
-        }
+            Err(problem) => {
+                (words::FAILED, format!("Failed to hand over, commits may be lost: {problem}"))
+            }
+        };
+        log::say(&said);
+        ended.handover = Some(word.to_owned());
         let path = self.paths.at(layout::ENDED);
         let json = serde_json::to_vec(&ended).map_err(std::io::Error::from);
         if let Err(error) = json.and_then(|it| files::write(&path, &it, 0o644)) {
             log::say(&format!("Failed to write {path}: {error}"));
         }
+        word != words::FAILED
     }
 
     /// Writes the bundle, complete or not at all. Nothing where there is no commit after the base. Writes

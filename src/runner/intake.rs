@@ -38,7 +38,7 @@ const SPARING: [&str; 6] = [
 ];
 
 /// What git may ask of memory at once: an object that was made to burst this container fails instead.
-const MAX_ALLOCATION: &str = "96m";
+const MAX_ALLOCATION: &str = "64m";
 
 /// What was handed over, once it is in our own clone.
 #[derive(Clone, Debug, PartialEq, Eq)]

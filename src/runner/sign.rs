@@ -170,8 +170,9 @@ fn end_of_head(commit: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    const COMMIT: &str = "tree aaaa\nparent bbbb\nparent cccc\nauthor A <a> 1 +0000\ncommitter A <a> 1 \
-                          +0000\ngpgsig -----BEGIN\n line\n -----END\nencoding latin1\n\nmessage\n\ngpgsig x\n";
+    const COMMIT: &str = "tree aaaa\nparent bbbb\nparent cccc\nauthor A <a> 1 +0000\n\
+                          committer A <a> 1 +0000\ngpgsig -----BEGIN\n line\n -----END\n\
+                          encoding latin1\n\nmessage\n\ngpgsig x\n";
 
     #[test]
     fn a_commit_keeps_all_but_its_parents_names_and_its_signature() {

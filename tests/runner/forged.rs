@@ -61,6 +61,12 @@ fn two_references(pod: &Pod, folder: &Path) {
     bundle(pod, folder, &[ONE, NAME], &["FILE", HANDED_OVER, "refs/heads/fix/x", "^HEAD~1"]);
 }
 
+fn link(pod: &Pod, folder: &Path) {
+    one(pod, folder);
+    fs::rename(folder.join("work.bundle"), pod.path("elsewhere")).unwrap();
+    symlink(pod.path("elsewhere"), folder.join("work.bundle")).unwrap();
+}
+
 fn pipe(_: &Pod, folder: &Path) {
     let (file, kind) = (folder.join("work.bundle"), rustix::fs::FileType::Fifo);
     rustix::fs::mknodat(rustix::fs::CWD, file, kind, 0o600.into(), 0).unwrap();
@@ -111,7 +117,7 @@ fn tag(pod: &Pod, folder: &Path) {
 #[test]
 fn whatever_is_no_bundle_of_ours_is_refused() {
     let table: [(Fill, &str); 12] = [
-        (|_, it| symlink("/etc/passwd", it.join("work.bundle")).unwrap(), "a link out of here"),
+        (link, "a link, were it to a bundle"),
         (|_, it| symlink("/dev/zero", it.join("work.bundle")).unwrap(), "a link to a device"),
         (|_, it| fs::create_dir(it.join("work.bundle")).unwrap(), "a folder"),
         (pipe, "a pipe that nobody writes into"),
@@ -149,7 +155,7 @@ fn a_huge_bundle_is_refused_before_it_is_read() {
 fn a_bundle_that_would_burst_the_memory_is_refused() {
     let fill = |pod: &Pod, folder: &Path| {
         let repository = pod.volume(layout::WORKSPACE).join("repo");
-        let name = "a".repeat(120_000_000); // a commit's message, which git holds in memory whole
+        let name = "a".repeat(70_000_000); // a commit's message, which git holds in memory whole
         fs::write(repository.with_file_name("message"), name).unwrap();
         let message = repository.with_file_name("message").display().to_string();
         let commit: &[&str] = &["commit", "--quiet", "--allow-empty", "-F", &message];
@@ -168,7 +174,7 @@ fn a_forged_report_is_no_more_than_a_claim() {
     let (link, large) = ("\u{1}link", " ".repeat(20_000));
     let markup = r#"{"exitCode":0,"seconds":1e300,"stopped":"<b>x</b>","handover":"Evil"}"#;
     let table: [(&str, Claim, &str); 6] = [
-        (link, None, "a link"),
+        (link, None, "a link, were it to a report"),
         (&large, None, "too large"),
         (r#"{"exitCode":0}"#, None, "no report"),
         (r#"{"exitCode":0,"seconds":1,"pushed":true}"#, None, "a field that we don't know"),
@@ -180,10 +186,12 @@ fn a_forged_report_is_no_more_than_a_claim() {
         ),
     ];
     for (text, want, because) in table {
-        let fill = |_: &Pod, folder: &Path| {
+        let fill = |pod: &Pod, folder: &Path| {
             let report = folder.join("ended.json");
             if text == link {
-                symlink("/etc/passwd", report).unwrap();
+                let elsewhere = pod.path("elsewhere");
+                fs::write(&elsewhere, r#"{"exitCode":0,"seconds":1}"#).unwrap();
+                symlink(elsewhere, report).unwrap();
             } else {
                 fs::write(report, text).unwrap();
             }

@@ -108,8 +108,10 @@ fn a_repository_configured_against_us_runs_nothing() {
 #[test]
 fn replaced_objects_deceive_nobody() {
     let pod = Pod::new();
-    let (_, verdict) = pod.run(&format!("{COMMIT}; git replace HEAD~1 HEAD"));
-    assert_eq!((verdict.reason.as_str(), verdict.commits), (reason::PUSHED, 1), "{verdict:?}");
+    // To whoever believes it, the base comes after what was committed, so that nothing is new.
+    let script = format!("{COMMIT}; {COMMIT}; git replace --graft HEAD~2 HEAD");
+    let (_, verdict) = pod.run(&script);
+    assert_eq!((verdict.reason.as_str(), verdict.commits), (reason::PUSHED, 2), "{verdict:?}");
 }
 
 #[test]

@@ -9,7 +9,10 @@ use std::{
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::{
+        LazyLock,
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -62,6 +65,32 @@ pub const TELEMETRY: (&str, &[Mount]) = (
     ],
 );
 
+/// A repository and a bare clone of it, made once: every pod has copies.
+static TEMPLATE: LazyLock<TempDir> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    let seed = folder.path().join("seed");
+    fs::create_dir(&seed).unwrap();
+    git(&seed, &["init", "--quiet", "--initial-branch=main"]);
+    fs::write(seed.join("README.md"), "hello\n").unwrap();
+    git(&seed, &["add", "."]);
+    git(&seed, &["commit", "--quiet", "-m", "one"]);
+    git(&seed, &["commit", "--quiet", "--allow-empty", "-m", "two"]);
+    git(folder.path(), &["clone", "--quiet", "--bare", "seed", "remote.git"]);
+    folder
+});
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type().unwrap().is_dir() {
+            copy(&path, &to);
+        } else {
+            fs::copy(path, to).unwrap();
+        }
+    }
+}
+
 /// One pod and the remote that it works on.
 pub struct Pod {
     folder: TempDir,
@@ -73,7 +102,9 @@ impl Pod {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut it = Self { folder, variables: Vec::new() };
-        it.seed();
+        for name in ["seed", "remote.git"] {
+            copy(&TEMPLATE.path().join(name), &it.path(name));
+        }
         for container in [INIT, AGENT, TELEMETRY] {
             it.mount(container);
         }
@@ -118,18 +149,6 @@ impl Pod {
     /// A file of a container's file system.
     pub fn file(&self, container: &str, path: &str) -> PathBuf {
         self.path(container).join(path.trim_start_matches('/'))
-    }
-
-    fn seed(&self) {
-        let seed = self.path("seed");
-        fs::create_dir(&seed).unwrap();
-        git(&seed, &["init", "--quiet", "--initial-branch=main"]);
-        fs::write(seed.join("README.md"), "hello\n").unwrap();
-        git(&seed, &["add", "."]);
-        git(&seed, &["commit", "--quiet", "-m", "one"]);
-        git(&seed, &["commit", "--quiet", "--allow-empty", "-m", "two"]);
-        let remote = self.remote();
-        git(self.folder.path(), &["clone", "--quiet", "--bare", "seed", &remote.to_string_lossy()]);
     }
 
     fn mount(&self, (container, mounts): (&str, &[Mount])) {

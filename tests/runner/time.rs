@@ -215,6 +215,33 @@ fn a_container_that_is_killed_at_once_loses_no_checkpoint() {
 }
 
 #[test]
+fn a_repository_that_is_broken_at_the_end_loses_no_checkpoint() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let telemetry = pod.telemetry(&[]);
+    let bundle = pod.file(layout::CLAUDE, layout::BUNDLE);
+    let wait = format!("until [ -e {} ]; do sleep 0.05; done", bundle.display());
+    let script = format!("{COMMIT}; {wait}; rm -rf .git");
+    pod.script(&["--checkpoint-seconds", "1"], &script).end().succeeded();
+    telemetry.end().succeeded();
+    let verdict = pod.verdict();
+    assert_eq!(verdict.reason, reason::PUSHED, "{verdict:?}");
+    assert!(verdict.message.contains("after its last checkpoint may be lost"), "{verdict:?}");
+}
+
+#[test]
+fn commits_that_are_taken_back_are_not_handed_over() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let bundle = pod.file(layout::CLAUDE, layout::BUNDLE);
+    let wait = format!("until [ -e {} ]; do sleep 0.05; done", bundle.display());
+    let script = format!("{COMMIT}; {wait}; git reset -q --hard HEAD~1");
+    pod.script(&["--checkpoint-seconds", "1"], &script).end().succeeded();
+    pod.telemetry(&[]).end().succeeded();
+    assert_eq!(pod.verdict().reason, reason::NOTHING_TO_PUSH);
+}
+
+#[test]
 fn a_clone_that_is_told_to_end_says_so() {
     let mut pod = Pod::new();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

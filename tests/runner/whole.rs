@@ -240,7 +240,7 @@ fn without_a_command_the_agent_is_claude_with_the_task() {
         .unwrap();
     pod.set(env::TASK_DESCRIPTION, "Say \"hello\"; $(touch /x) `y`");
     pod.git_init().succeeded();
-    let mut command = pod.command(layout::CLAUDE, &["claude"]);
+    let mut command = pod.command(layout::CLAUDE, &["claude", "--"]);
     let path = format!("{}:/usr/bin:/bin", folder.display());
     command.env("PATH", path);
     let agent = crate::pod::Process::start(command).end().succeeded();
