@@ -1,0 +1,82 @@
+//! The bench's own arithmetic on known input: checked before every bench and by `cargo test`, as a bench has no harness
+//! for unit tests.
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    figures::{Figure, Limit, quantile},
+    operators::Whose,
+    probes::{Histogram, parse_cpu, parse_peak},
+    table,
+};
+
+/// Fails naming what does not add up.
+pub fn all() -> Result<()> {
+    quantiles()?;
+    processes()?;
+    histograms()?;
+    tables()
+}
+
+fn quantiles() -> Result<()> {
+    let values: Vec<f64> = (1..=100).map(f64::from).collect();
+    for (part, want) in [(0.0, 1.0), (0.5, 50.0), (0.99, 99.0), (1.0, 100.0)] {
+        let got = quantile(&values, part);
+        ensure!(got.total_cmp(&want).is_eq(), "quantile {part}: {got} instead of {want}");
+    }
+    ensure!(quantile(&[7.0], 0.99) > 6.0 && quantile(&[], 0.5).is_nan(), "quantiles of few values");
+    Ok(())
+}
+
+fn processes() -> Result<()> {
+    let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 1 0 4711 0 0";
+    ensure!(parse_cpu(stat) == Some(2.0), "processor times: {:?}", parse_cpu(stat));
+    let status = "Name:\tx\nVmPeak:\t  9 kB\nVmHWM:\t   2048 kB\nVmRSS:\t 1 kB\n";
+    ensure!(parse_peak(status) == Some(2.0), "peak memory: {:?}", parse_peak(status));
+    ensure!(parse_cpu("7 (x) S 1").is_none() && parse_peak("").is_none(), "what is not there");
+    Ok(())
+}
+
+fn histograms() -> Result<()> {
+    let text = |low: u32, high: u32| {
+        format!(
+            "# TYPE turn histogram\nturn_sum{{controller=\"polecat\"}} 1.0\n\
+             turn_bucket{{le=\"0.05\",controller=\"polecat\"}} {low}\nturn_bucket{{le=\"0.01\",controller=\"rig\"}} 1\n\
+             turn_bucket{{le=\"+Inf\",controller=\"polecat\"}} {high}\n"
+        )
+    };
+    let early = Histogram::parse(&text(90, 100), "turn")?;
+    ensure!(
+        early.bound(0.9) == Some(0.05) && early.bound(1.0) == Some(f64::INFINITY),
+        "bounds of {early:?}"
+    );
+    let late = Histogram::parse(&text(190, 200), "turn")?.since(&early);
+    ensure!(late.bound(1.0) == Some(0.05), "what came since: {late:?}");
+    ensure!(early.since(&early).bound(1.0).is_none(), "nothing came since");
+    ensure!(Histogram::parse("", "turn")? == Histogram::default(), "an empty scrape");
+    Ok(())
+}
+
+fn tables() -> Result<()> {
+    let run = |whose, name: &str, value| (whose, vec![Figure { name: name.to_owned(), value }]);
+    let runs = vec![
+        run(Whose::Ours, "wait", 10.0),
+        run(Whose::Original, "wait", 40.0),
+        run(Whose::Ours, "wait", 12.0),
+        run(Whose::Original, "more", 1.0),
+        run(Whose::Ours, "wait", 5.0),
+    ];
+    for (limit, want) in [
+        (Limit::Ratio(0.25), "<= 0.25 x: met"),
+        (Limit::Ratio(0.2), "<= 0.2 x: MISSED"),
+        (Limit::Below(10.0), "< 10: MISSED"),
+        (Limit::AtMost(10.0), "<= 10: met"),
+    ] {
+        let text = table::table("title", &runs, &[("wait", limit)]);
+        let row = text.lines().find(|it| it.starts_with("wait")).unwrap_or_default();
+        ensure!(row.contains(want), "{limit:?} in {row:?}");
+        ensure!(row.contains("10 (5..12)") && row.contains(" 0.25 "), "{row:?}");
+        ensure!(text.contains("\nmore "), "a row that only one has: {text}");
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! The two that are compared, each as a process with a user name of its own for every run.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use gastown_testbed::{Operator, OperatorOptions};
+
+use crate::{options::Options, town::Town};
+
+/// How long an operator may take to end when asked to.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Whose operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    Ours,
+    Original,
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Ours => "ours",
+            Self::Original => "original",
+        })
+    }
+}
+
+impl Whose {
+    /// The program; `None` for an original that was not given.
+    pub fn program(self, options: &Options) -> Option<PathBuf> {
+        match self {
+            Self::Ours => Some(options.operator.clone()),
+            Self::Original => options.original.clone(),
+        }
+    }
+
+    /// Starts it, with default settings but for what it needs to run here: no webhooks for either.
+    pub async fn start(self, town: &Town, program: PathBuf, round: usize) -> Result<Operator> {
+        let flags: &[&str] = match self {
+            Self::Ours => &["--disable-webhooks", "--runner-image=registry.example.com/runner:1"],
+            Self::Original => {
+                &["--disable-webhooks", "--metrics-bind-address=0", "--health-probe-bind-address=0"]
+            }
+        };
+        if self == Self::Ours {
+            town.free_lease().await?;
+        }
+        let options = OperatorOptions {
+            program: Some(program),
+            name: format!("{self}-{round}"),
+            flags: flags.iter().map(|&it| it.to_owned()).collect(),
+            only_these_flags: self == Self::Original,
+            ..OperatorOptions::default()
+        };
+        Operator::start(&town.testbed, options).await
+    }
+}
+
+/// Ends it in good order. One that has ended by itself is an error.
+pub async fn stop(operator: &Operator) -> Result<()> {
+    if let Some(code) = operator.ended() {
+        bail!(
+            "{} ended by itself with {code}; its log is {}",
+            operator.name,
+            operator.log.display()
+        );
+    }
+    operator.terminate(PATIENCE).await.map(drop).context("failed to stop the operator")
+}

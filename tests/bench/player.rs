@@ -1,0 +1,176 @@
+//! Plays the pods, as the user `player`: Running after 100 ms, Succeeded 2 s later, with the last words that ours
+//! expects of a run that was pushed. It looks and writes through connections of its own.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use gastown::domain::{layout, verdict::Verdict};
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Client,
+    api::{Patch, PatchParams},
+    core::Request,
+};
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::{
+    ledger::{Key, Ledger},
+    sight::{self, Sight},
+};
+
+/// From a pod's being seen to its being Running.
+const RUNNING_AFTER: Duration = Duration::from_millis(100);
+/// From then to its being Succeeded.
+const SUCCEEDED_AFTER: Duration = Duration::from_secs(2);
+/// Patches at a time; each takes a connection.
+const IN_FLIGHT: usize = 32;
+/// Times that one patch is tried.
+const TRIES: u32 = 3;
+
+/// Watches pods from `version` on and plays each that a Polecat owns.
+pub async fn play(client: Client, ledger: Arc<Ledger>, version: String) {
+    let stage = Arc::new(Stage {
+        client: client.clone(),
+        ledger: ledger.clone(),
+        permits: Semaphore::new(IN_FLIGHT),
+    });
+    let fresh = |pod: &Sight| pod.status.phase.is_empty() || pod.status.phase == "Pending";
+    let see = |pod: &Sight| {
+        let owner = pod.metadata.owner_references.iter().find(|it| it.kind == "Polecat");
+        if let Some(owner) = owner.filter(|_| fresh(pod)) {
+            let seen = Instant::now();
+            let namespace = pod.metadata.namespace.clone();
+            let key = Key { namespace, name: owner.name.clone() };
+            if ledger.pod(&key, &pod.metadata.uid, seen) {
+                tokio::spawn(act(stage.clone(), key, pod.metadata.name.clone(), seen));
+            }
+        }
+    };
+    if let Err(error) = sight::watch(&client, sight::PODS, version, see).await {
+        ledger.fault(format!("{error:#}"));
+    }
+}
+
+/// Watches Polecats from `version` on and notes each that is Done.
+pub async fn observe(client: Client, ledger: Arc<Ledger>, version: String) {
+    let see = |polecat: &Sight| {
+        if polecat.status.phase == "Done" {
+            let Sight { metadata, .. } = polecat;
+            let key = Key { namespace: metadata.namespace.clone(), name: metadata.name.clone() };
+            ledger.done(&key, Instant::now());
+        }
+    };
+    if let Err(error) = sight::watch(&client, sight::POLECATS, version, see).await {
+        ledger.fault(format!("{error:#}"));
+    }
+}
+
+struct Stage {
+    client: Client,
+    ledger: Arc<Ledger>,
+    permits: Semaphore,
+}
+
+async fn act(stage: Arc<Stage>, key: Key, pod: String, seen: Instant) {
+    let played = async {
+        tokio::time::sleep_until((seen + RUNNING_AFTER).into()).await;
+        let permit = stage.permits.acquire().await?;
+        let running = Instant::now();
+        let began = Timestamp::now();
+        stage.patch(&key, &pod, running_status(began)).await?;
+        drop(permit);
+        tokio::time::sleep_until((running + SUCCEEDED_AFTER).into()).await;
+        let _permit = stage.permits.acquire().await?;
+        let status = succeeded_status(began, Timestamp::now())?;
+        stage.ledger.ended(&key);
+        stage.patch(&key, &pod, status).await
+    };
+    if let Err(error) = played.await {
+        stage.ledger.fault(format!("failed to play pod {}/{pod}: {error:#}", key.namespace));
+    }
+}
+
+impl Stage {
+    async fn patch(&self, key: &Key, pod: &str, status: Value) -> Result<()> {
+        let place = format!("/api/v1/namespaces/{}/pods", key.namespace);
+        let patch = Patch::Merge(json!({ "status": status }));
+        let mut tried = 0;
+        loop {
+            let request = Request::new(place.as_str()).patch_subresource(
+                "status",
+                pod,
+                &PatchParams::default(),
+                &patch,
+            );
+            let request = request.context("failed to build a patch")?;
+            tried += 1;
+            match self.client.request::<IgnoredAny>(request).await {
+                Ok(IgnoredAny) => return Ok(()),
+                Err(error) if tried == TRIES => return Err(error.into()),
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+}
+
+fn container(name: &str, ready: bool, state: &Value) -> Value {
+    json!({
+        "name": name, "image": "bench", "imageID": "bench", "ready": ready, "restartCount": 0, "started": ready,
+        "state": state,
+    })
+}
+
+fn ended(began: Timestamp, ended: Timestamp, message: &str) -> Value {
+    let mut state = json!({
+        "exitCode": 0, "reason": "Completed", "startedAt": began.to_string(), "finishedAt": ended.to_string(),
+    });
+    if !message.is_empty()
+        && let Some(state) = state.as_object_mut()
+    {
+        state.insert("message".to_owned(), message.into());
+    }
+    json!({ "terminated": state })
+}
+
+/// `git-init` has ended, the agent and `telemetry` run.
+fn running_status(began: Timestamp) -> Value {
+    let running = json!({ "running": { "startedAt": began.to_string() } });
+    json!({
+        "phase": "Running",
+        "startTime": began.to_string(),
+        "initContainerStatuses": [container(layout::GIT_INIT, false, &ended(began, began, ""))],
+        "containerStatuses": [
+            container(layout::CLAUDE, true, &running),
+            container(layout::TELEMETRY, true, &running),
+        ],
+    })
+}
+
+/// All have ended well, and the commit was pushed.
+fn succeeded_status(began: Timestamp, now: Timestamp) -> Result<Value> {
+    let verdict = Verdict {
+        v: 1,
+        base: Some("1".repeat(40)),
+        commit: Some("2".repeat(40)),
+        commits: 1,
+        branch: Some("polecat/bench".to_owned()),
+        pushed: true,
+        reason: "Pushed".to_owned(),
+        push_seconds: 0.2,
+        ..Verdict::default()
+    };
+    let verdict = verdict.to_json().context("failed to write a verdict")?;
+    Ok(json!({
+        "phase": "Succeeded",
+        "initContainerStatuses": [container(layout::GIT_INIT, false, &ended(began, began, ""))],
+        "containerStatuses": [
+            container(layout::CLAUDE, false, &ended(began, now, "")),
+            container(layout::TELEMETRY, false, &ended(began, now, &verdict)),
+        ],
+    }))
+}

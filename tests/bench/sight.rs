@@ -1,0 +1,103 @@
+//! Watches one kind, reading no more of each object than a few words, so that looking costs little of the machine that
+//! is being measured.
+
+use std::pin::pin;
+
+use anyhow::{Context as _, Result, bail};
+use futures::TryStreamExt as _;
+use kube::{
+    Client,
+    api::{ListParams, WatchEvent, WatchParams},
+    core::Request,
+};
+use serde::Deserialize;
+
+/// Where Polecats of all namespaces are.
+pub const POLECATS: &str = "/apis/gastown.gastown.io/v1alpha1/polecats";
+/// Where pods of all namespaces are.
+pub const PODS: &str = "/api/v1/pods";
+/// Seconds after which a watch is begun anew where it ended; the client gives up at 295.
+const WATCH_SECONDS: u32 = 280;
+
+/// What is read of a Polecat or a pod.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Sight {
+    pub metadata: Meta,
+    #[serde(default)]
+    pub status: Status,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Meta {
+    #[serde(default)]
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+    pub resource_version: String,
+    #[serde(default)]
+    pub finalizers: Vec<String>,
+    #[serde(default)]
+    pub owner_references: Vec<Owner>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Owner {
+    pub kind: String,
+    pub name: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    pub phase: String,
+}
+
+/// A list of them.
+#[derive(Debug, Deserialize)]
+pub struct Sights {
+    pub metadata: ListMeta,
+    pub items: Vec<Sight>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListMeta {
+    pub resource_version: String,
+}
+
+/// Lists, at most `limit`.
+pub async fn list(client: &Client, place: &str, limit: Option<u32>) -> Result<Sights> {
+    let params = ListParams { limit, ..ListParams::default() };
+    let request = Request::new(place).list(&params).context("failed to build a list")?;
+    client.request(request).await.with_context(|| format!("failed to list {place}"))
+}
+
+/// Watches everything that happens after `version`, until it is dropped or fails.
+pub async fn watch(
+    client: &Client,
+    place: &str,
+    mut version: String,
+    see: impl Fn(&Sight),
+) -> Result<()> {
+    loop {
+        let params = WatchParams::default().timeout(WATCH_SECONDS);
+        let request = Request::new(place).watch(&params, &version);
+        let request = request.context("failed to build a watch")?;
+        let events = client.request_events::<Sight>(request).await;
+        let mut events = pin!(events.with_context(|| format!("failed to watch {place}"))?);
+        loop {
+            let event = events.try_next().await;
+            match event.with_context(|| format!("failed to watch {place}"))? {
+                None => break,
+                Some(WatchEvent::Added(it) | WatchEvent::Modified(it)) => {
+                    see(&it);
+                    version = it.metadata.resource_version;
+                }
+                Some(WatchEvent::Deleted(it)) => version = it.metadata.resource_version,
+                Some(WatchEvent::Bookmark(it)) => version = it.metadata.resource_version,
+                Some(WatchEvent::Error(it)) => bail!("the watch of {place} broke off: {it}"),
+            }
+        }
+    }
+}
