@@ -10,9 +10,10 @@ use k8s_openapi::{
 };
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
     core::DynamicObject,
     discovery::ApiResource,
+    runtime::wait::await_condition,
 };
 use serde_json::json;
 
@@ -156,9 +157,13 @@ async fn idle_and_terminated_end_the_pod_and_working_again_is_a_new_attempt() {
     assert_eq!(again.status.unwrap().pod_name.as_deref(), Some("polecat-max-2"));
     world.merge("max", json!({"spec": {"desiredState": "Terminated"}})).await;
     world.phase("max", "Terminated").await;
-    let gone = |it: &Pod| it.metadata.deletion_timestamp.is_some();
-    let left = world.pods().list(&ListParams::default()).await.unwrap();
-    assert!(left.items.iter().all(gone), "every pod is gone or going");
+    // The status says it before the pod is deleted: evidence goes last.
+    let gone = |it: Option<&Pod>| it.is_none_or(|it| it.metadata.deletion_timestamp.is_some());
+    for pod in ["polecat-max", "polecat-max-2"] {
+        let waited = await_condition(world.pods(), pod, gone);
+        let waited = tokio::time::timeout(crate::world::PATIENCE, waited).await;
+        assert!(waited.is_ok(), "{pod} is gone or going");
+    }
 }
 
 #[tokio::test]

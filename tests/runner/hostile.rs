@@ -65,9 +65,9 @@ fn a_forged_last_word_is_written_over() {
 fn what_the_agent_leaves_running_changes_nothing_any_more() {
     let pod = Pod::new();
     let script = format!(
-        "{COMMIT}; for i in 1 2 3; do setsid sh -c 'trap \"\" TERM HUP; while :; do git commit -q \
-         --allow-empty -m x; setsid sleep 1000 & done' >/dev/null 2>&1 & done; sleep 0.5; trap '' TERM; \
-         setsid sleep 1000 & echo $! > {}",
+        "{COMMIT}; for i in 1 2 3; do setsid sh -c 'trap \"\" TERM HUP; for j in $(seq 300); do git commit -q \
+         --allow-empty -m x; setsid sleep 60 & done' >/dev/null 2>&1 & done; sleep 0.5; trap '' TERM; \
+         setsid sleep 60 & echo $! > {}",
         pod.path("left").display()
     );
     let (agent, verdict) = pod.run(&script);

@@ -39,8 +39,8 @@ fn the_first_process_ends_everything_else_before_it_hands_over() {
     pod.git_init().succeeded();
     let telemetry = pod.telemetry(&[]);
     let script = format!(
-        "[ $PPID = 1 ] || exit 9; {COMMIT}; for i in 1 2 3; do setsid sh -c 'trap \"\" TERM HUP; while :; \
-         do git commit -q --allow-empty -m x; setsid sleep 1000 & done' >/dev/null 2>&1 & done; sleep \
+        "[ $PPID = 1 ] || exit 9; {COMMIT}; for i in 1 2 3; do setsid sh -c 'trap \"\" TERM HUP; for j in $(seq 300); \
+         do git commit -q --allow-empty -m x; setsid sleep 60 & done' >/dev/null 2>&1 & done; sleep \
          0.5; kill -KILL 1; exit 0"
     );
     let agent = first_process(&pod, &script).end();
@@ -64,7 +64,7 @@ fn the_first_process_heeds_sigterm() {
     let pod = Pod::new();
     pod.git_init().succeeded();
     let telemetry = pod.telemetry(&[]);
-    let mut agent = first_process(&pod, &format!("{COMMIT}; echo ready >&2; sleep 1000"));
+    let mut agent = first_process(&pod, &format!("{COMMIT}; echo ready >&2; sleep 60"));
     agent.wait_for("ready");
     let children = format!("/proc/{0}/task/{0}/children", agent.id());
     let child =

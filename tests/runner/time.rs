@@ -57,7 +57,7 @@ fn at_the_deadline_the_agent_is_ended_and_its_commits_are_pushed() {
     let pod = Pod::new();
     pod.git_init().succeeded();
     let telemetry = pod.telemetry(&[]);
-    let agent = pod.script(&["--deadline-seconds", "1"], &format!("{COMMIT}; sleep 1000")).end();
+    let agent = pod.script(&["--deadline-seconds", "1"], &format!("{COMMIT}; sleep 60")).end();
     telemetry.end().succeeded();
     let verdict = pod.verdict();
     assert_eq!(
@@ -76,7 +76,7 @@ fn an_agent_that_ignores_sigterm_is_killed() {
     pod.git_init().succeeded();
     let telemetry = pod.telemetry(&[]);
     let options = ["--deadline-seconds", "1", "--grace-seconds", "1"];
-    let agent = pod.script(&options, &format!("trap '' TERM; {COMMIT}; sleep 1000")).end();
+    let agent = pod.script(&options, &format!("trap '' TERM; {COMMIT}; sleep 60")).end();
     telemetry.end().succeeded();
     assert_eq!((agent.code(), pod.verdict().pushed), (137, true));
 }
@@ -86,7 +86,7 @@ fn an_agent_that_is_ended_and_says_that_all_is_well_has_not_succeeded() {
     let pod = Pod::new();
     pod.git_init().succeeded();
     let agent =
-        pod.script(&["--deadline-seconds", "1"], "trap 'exit 0' TERM; sleep 1000 & wait").end();
+        pod.script(&["--deadline-seconds", "1"], "trap 'exit 0' TERM; sleep 60 & wait").end();
     assert_eq!(
         (agent.code(), pod.failure(layout::CLAUDE).reason.as_str()),
         (143, reason::DEADLINE_EXCEEDED)
@@ -98,7 +98,7 @@ fn an_idle_agent_is_ended_and_its_commits_are_pushed() {
     let pod = Pod::new();
     pod.git_init().succeeded();
     let telemetry = pod.telemetry(&[]);
-    let agent = pod.script(&["--max-idle-seconds", "2"], &format!("{COMMIT}; sleep 1000")).end();
+    let agent = pod.script(&["--max-idle-seconds", "2"], &format!("{COMMIT}; sleep 60")).end();
     telemetry.end().succeeded();
     let verdict = pod.verdict();
     assert_eq!(
@@ -142,7 +142,7 @@ fn told_to_end_both_at_once_keeps_what_is_committed() {
     let pod = Pod::new();
     pod.git_init().succeeded();
     let mut telemetry = pod.telemetry(&[]);
-    let mut agent = pod.script(&[], &format!("{COMMIT}; echo ready >&2; sleep 1000"));
+    let mut agent = pod.script(&[], &format!("{COMMIT}; echo ready >&2; sleep 60"));
     agent.wait_for("ready");
     telemetry.wait_for("The agent is running");
     agent.signal(Signal::TERM);
@@ -166,7 +166,7 @@ fn an_agent_that_hands_over_too_late() {
     let pod = Pod::new();
     pod.git_init().succeeded();
     let mut telemetry = pod.telemetry(&["--handover-seconds", "1"]);
-    let mut agent = pod.script(&[], &format!("{COMMIT}; echo ready >&2; sleep 1000"));
+    let mut agent = pod.script(&[], &format!("{COMMIT}; echo ready >&2; sleep 60"));
     agent.wait_for("ready");
     telemetry.wait_for("The agent is running");
     telemetry.signal(Signal::TERM);
@@ -195,7 +195,7 @@ fn a_container_that_is_killed_at_once_loses_no_checkpoint() {
     let pod = Pod::new();
     pod.git_init().succeeded();
     let telemetry = pod.telemetry(&[]);
-    let script = format!("{COMMIT}; echo pid $$ >&2; exec sleep 1000");
+    let script = format!("{COMMIT}; echo pid $$ >&2; exec sleep 60");
     let mut agent = pod.script(&["--checkpoint-seconds", "1"], &script);
     let line = agent.wait_for("pid ");
     agent.wait_for("Checkpoint: handed over commit");

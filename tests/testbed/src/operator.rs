@@ -84,7 +84,7 @@ impl Operator {
     /// Starts one. It may not be ready yet: see [`Operator::wait_ready`].
     pub async fn start(testbed: &Testbed, options: OperatorOptions) -> Result<Self> {
         let admin = testbed.client("admin").await?;
-        manifests::ensure_namespace(&admin, &options.namespace).await?;
+        manifests::install(&admin, &manifests::project(None)?, &options.namespace).await?;
         let folder = testbed.own_folder(&options.name)?;
         let authority = testbed.authority()?;
         let ports = Ports::reserve(testbed.host_address)?;

@@ -62,14 +62,13 @@ impl Replicas {
     /// Starts them and waits until all are ready and reached.
     pub async fn start(&mut self, options: &Options, ready: &Ready) -> Result<Vec<Replica>> {
         let client = kubeconfig::client(&ready.kubeconfig).await?;
-        manifests::bind_operators(&client).await?;
         let authority = Authority::open(&ready.dir.join("pki"))?;
         write_certificates(ready, &authority)?;
         if options.replicas == 0 {
             return Ok(Vec::new());
         }
         let project = manifests::project(options.manifests.as_ref())?;
-        manifests::ensure_namespace(&client, NAMESPACE).await?;
+        manifests::install(&client, &project, NAMESPACE).await?;
         let (route, webhooks) = route(ready, &client).await?;
         let bundle = authority.certificate();
         manifests::apply_crds(&client, &project.join("crds"), Some((&webhooks, bundle))).await?;
