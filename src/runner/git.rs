@@ -15,7 +15,7 @@ use super::{
 use crate::domain::verdict::reason;
 
 /// What git may not do, whatever a repository asks for.
-const HARDENED: [&str; 29] = [
+const HARDENED: [&str; 30] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.attributesFile=/dev/null",
@@ -39,6 +39,7 @@ const HARDENED: [&str; 29] = [
     "push.recurseSubmodules=no",
     "push.gpgSign=false",
     "commit.gpgSign=false",
+    "core.fsync=none", // our volumes do not outlive the node's memory in any case
     "gc.auto=0",
     "maintenance.auto=false",
     "safe.directory=*", // the volumes may belong to another user of the pod; what we run there is only this

@@ -108,8 +108,8 @@ fn a_repository_configured_against_us_runs_nothing() {
 #[test]
 fn replaced_objects_deceive_nobody() {
     let pod = Pod::new();
-    // To whoever believes it, the base comes after what was committed, so that nothing is new.
-    let script = format!("{COMMIT}; {COMMIT}; git replace --graft HEAD~2 HEAD");
+    // To whoever believes it, what was committed is no commit.
+    let script = format!("{COMMIT}; {COMMIT}; git replace -f HEAD $(git hash-object -w README.md)");
     let (_, verdict) = pod.run(&script);
     assert_eq!((verdict.reason.as_str(), verdict.commits), (reason::PUSHED, 2), "{verdict:?}");
 }

@@ -76,6 +76,7 @@ static TEMPLATE: LazyLock<TempDir> = LazyLock::new(|| {
     git(&seed, &["commit", "--quiet", "-m", "one"]);
     git(&seed, &["commit", "--quiet", "--allow-empty", "-m", "two"]);
     git(folder.path(), &["clone", "--quiet", "--bare", "seed", "remote.git"]);
+    git(&folder.path().join("remote.git"), &["config", "core.fsync", "none"]);
     folder
 });
 
