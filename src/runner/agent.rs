@@ -65,7 +65,8 @@ async fn run(paths: &Paths, arguments: Claude) -> Result<End, (Problem, u8)> {
     let start = Start::read(paths).map_err(failed)?;
     let settings = Settings::read().map_err(failed)?;
     copy_credentials(paths).map_err(failed)?;
-    let command = command(paths, &settings, &arguments.command).map_err(failed)?;
+    let command =
+        command(paths, &settings, &arguments.command, arguments.default_agent).map_err(failed)?;
     let program = command.get_program().to_owned();
     let activity = Activity::begin();
     activity.watch(paths);
@@ -133,16 +134,23 @@ fn protect() -> Result<(), Problem> {
 }
 
 /// The agent with its arguments, as a list.
-fn command(paths: &Paths, settings: &Settings, words: &[OsString]) -> Result<Command, Problem> {
+fn command(
+    paths: &Paths,
+    settings: &Settings,
+    words: &[OsString],
+    default_agent: bool,
+) -> Result<Command, Problem> {
     let folder = paths.at(layout::REPOSITORY);
     fs::metadata(&folder).map_err(|it| Problem::volume("enter", &folder, &it))?;
-    let mut command = if let Some((program, rest)) = words.split_first() {
+    let own = words.split_first().filter(|_| !default_agent);
+    let mut command = if let Some((program, rest)) = own {
         let mut command = Command::new(program);
         command.args(rest);
         command
     } else {
         let mut command = Command::new("claude");
-        command.args(["-p", "--dangerously-skip-permissions"]).arg(prompt(settings));
+        let mode = ["-p", "--dangerously-skip-permissions"];
+        command.args(mode).args(words).arg(prompt(settings));
         command
     };
     command.current_dir(&folder).env("HOME", paths.home()).env("PWD", &folder);

@@ -60,6 +60,9 @@ pub struct Claude {
     /// is killed at once; 0: only at the end.
     #[arg(long, default_value_t = 15, value_parser = seconds())]
     pub checkpoint_seconds: u64,
+    /// What follows are further arguments of `claude` from PATH, before its prompt, and no program.
+    #[arg(long)]
+    pub default_agent: bool,
     /// The agent and its arguments; without them `claude` from PATH, in print mode, with the task as its
     /// prompt.
     #[arg(last = true)]

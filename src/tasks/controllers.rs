@@ -101,7 +101,10 @@ impl Running {
         let cluster = cluster.clone();
         self.watches.spawn(async move {
             let selection = Selection { namespace, labels: None };
-            cluster.watch(&cluster.caches.polecats, selection, |_, key| queue.add(key)).await;
+            let news = |polecat: &polecat::Brief, key: Key| {
+                if polecat.begins() { queue.add_urgent(key) } else { queue.add(key) }
+            };
+            cluster.watch(&cluster.caches.polecats, selection, news).await;
         });
     }
 

@@ -161,6 +161,9 @@ impl<'a> Parts<'a> {
         if let Some(idle) = self.polecat.spec.limits.max_idle_seconds {
             command.extend(["--max-idle-seconds".into(), idle.to_string()]);
         }
+        if agent.command.is_empty() && !agent.args.is_empty() {
+            command.push("--default-agent".into());
+        }
         command.push("--".into());
         command.extend(agent.command.iter().chain(&agent.args).cloned());
         let mut variables = self.identity.clone();
