@@ -1,6 +1,8 @@
 //! The applier: the one place that writes our objects and their children, for every kind, in one safe order. It has no
 //! choice about Gas Town to make.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Resource as _,
@@ -29,6 +31,13 @@ pub enum Outcome {
     Refused(Cause),
 }
 
+/// What became of a pod that was to be created.
+enum Created {
+    There,
+    Refused(Cause),
+    Taken,
+}
+
 impl Cluster {
     /// Turns a plan into writes; a plan that is what is there already makes none.
     pub(super) async fn carry_out<K: Managed>(
@@ -41,10 +50,12 @@ impl Cluster {
         // The intent before anything exists, the end before evidence is destroyed.
         self.write_status(of, &status).await?;
         for child in &children {
-            if let Child::Pod(pod) = child
-                && let Some(cause) = self.create_pod(pod).await?
-            {
-                return Ok(Outcome::Refused(cause));
+            let Child::Pod(pod) = child else { continue };
+            match self.create_pod(of.uid(), pod).await? {
+                Created::There => {}
+                Created::Refused(cause) => return Ok(Outcome::Refused(cause)),
+                // Somebody else's pod has the name: the next look sees it beside the intent, and says so.
+                Created::Taken => return Ok(Outcome::Done(Next::After(Duration::ZERO))),
             }
         }
         self.prune(of, &children).await?;
@@ -86,14 +97,13 @@ impl Cluster {
     }
 
     /// Creates a pod unless the cache has it. One of that name that the cache has not is looked at next time.
-    async fn create_pod(&self, pod: &Pod) -> Result<Option<Cause>, Error> {
+    async fn create_pod(&self, owner: &str, pod: &Pod) -> Result<Created, Error> {
         let meta = &pod.metadata;
-        let (namespace, name) = (
-            meta.namespace.as_deref().unwrap_or_default(),
-            meta.name.as_deref().unwrap_or_default(),
-        );
-        if self.caches.pods.get(&Key::new(namespace, name)).is_some() {
-            return Ok(None);
+        let namespace = meta.namespace.as_deref().unwrap_or_default();
+        let name = meta.name.as_deref().unwrap_or_default();
+        if let Some(there) = self.caches.pods.get(&Key::new(namespace, name)) {
+            let ours = there.owner.as_ref().is_some_and(|it| *it.uid == *owner);
+            return Ok(if ours { Created::There } else { Created::Taken });
         }
         let attempt = || format!("create pod {namespace}/{name}");
         let body = match serde_json::to_vec(pod) {
@@ -106,11 +116,11 @@ impl Cluster {
                 if let Ok(pod) = answer.content {
                     self.caches.pods.put(pod);
                 }
-                Ok(None)
+                Ok(Created::There)
             }
             Err(error) => match (error.class(), error.answer()) {
                 (Class::Refused | Class::NotFound, Some((code, words))) => {
-                    Ok(Some(failure::refused(code, words)))
+                    Ok(Created::Refused(failure::refused(code, words)))
                 }
                 _ => Err(error),
             },

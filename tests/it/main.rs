@@ -17,4 +17,5 @@ mod preconditions;
 mod process;
 mod real_node;
 mod samples;
+mod scenarios;
 mod world;

@@ -241,6 +241,26 @@ async fn a_deleted_pod_is_never_run_again() {
 }
 
 #[tokio::test]
+async fn a_polecat_made_again_under_its_name_waits_for_the_old_pod_and_runs() {
+    let script =
+        [("testbed.gastown.io/run-for", "never"), ("testbed.gastown.io/delete-after", "never")];
+    let world = World::new("made-again", &script).await;
+    world.create("max", |_| {}).await;
+    world.condition("max", "Ready", "True/PodRunning").await;
+    let old = world.pods().get("polecat-max").await.unwrap();
+    world.polecats().delete("max", &DeleteParams::default()).await.unwrap();
+    let going = |it: Option<&Pod>| it.is_none_or(|it| it.metadata.deletion_timestamp.is_some());
+    await_condition(world.pods(), "polecat-max", going).await.unwrap();
+    world.create("max", |_| {}).await;
+    let waits = world.condition("max", "Ready", "False/WaitingForPreviousPod").await;
+    assert_eq!(phase_of(&waits), "Working");
+    let gone = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+    world.pods().delete("polecat-max", &gone).await.unwrap();
+    world.condition("max", "Ready", "True/PodRunning").await;
+    assert_ne!(world.pods().get("polecat-max").await.unwrap().uid(), old.uid(), "a pod of its own");
+}
+
+#[tokio::test]
 async fn a_quota_is_waited_for_and_a_refusal_is_quoted() {
     let world = World::new("refused", &quick()).await;
     let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}});

@@ -28,6 +28,9 @@ use crate::{
     },
 };
 
+/// More Events of one pod name than this are not looked through: then the pod counts as scheduled.
+const SCHEDULED_EVENTS: u32 = 100;
+
 impl Managed for Brief {
     type Seen = Seen;
     type Status = PolecatStatus;
@@ -55,7 +58,7 @@ impl Managed for Brief {
         if let Some(name) = self.wants_past(seen.pod.as_ref()) {
             seen.pod = cluster.find_pod(&self.namespace, &name).await?;
             if seen.pod.is_none() {
-                seen.past = cluster.past_of(&self.namespace, &name).await?;
+                seen.past = cluster.past_of(self, &name).await?;
             }
         }
         if self.wants_pod(&seen)
@@ -115,15 +118,25 @@ impl Cluster {
         }
     }
 
-    /// What the Events of a pod that is gone say of it: whether a node ever took it. Events of pods of the same name
-    /// that another Polecat owned count too: better one run too few than one too many.
-    async fn past_of(&self, namespace: &str, name: &str) -> Result<Past, Error> {
+    /// What the Events of a pod that is gone say of it: whether a node took it. Those from before this Polecat was there
+    /// are about a pod of an earlier one of the same name.
+    async fn past_of(&self, brief: &Brief, pod: &str) -> Result<Past, Error> {
+        let namespace = &*brief.namespace;
         let selector =
-            format!("involvedObject.kind=Pod,involvedObject.name={name},reason=Scheduled");
-        let params = ListParams::default().fields(&selector).limit(1);
+            format!("involvedObject.kind=Pod,involvedObject.name={pod},reason=Scheduled");
+        let params = ListParams::default().fields(&selector).limit(SCHEDULED_EVENTS);
         let built = Request::new(Event::url_path(&(), Some(namespace))).list(&params);
-        let attempt = || format!("read the Events of pod {namespace}/{name}");
+        let attempt = || format!("read the Events of pod {namespace}/{pod}");
         let events: ObjectList<Event> = self.read("events", attempt, built).await?;
-        Ok(if events.items.is_empty() { Past::NeverScheduled } else { Past::Scheduled })
+        let ours = |it: &Event| {
+            let made = it.metadata.creation_timestamp.as_ref().map(|it| it.0);
+            made.zip(brief.created_at).is_none_or(|(made, born)| made >= born)
+        };
+        let full = events.metadata.continue_.is_some_and(|it| !it.is_empty());
+        Ok(if full || events.items.iter().any(ours) {
+            Past::Scheduled
+        } else {
+            Past::NeverScheduled
+        })
     }
 }

@@ -6,7 +6,7 @@ mod status;
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 
 use crate::{
     api::v1beta1::{self, DesiredState, Phase, PolecatStatus},
@@ -31,6 +31,7 @@ pub struct Brief {
     pub uid: Box<str>,
     pub resource_version: Box<str>,
     pub generation: Option<i64>,
+    pub created_at: Option<Timestamp>,
     pub deleting: bool,
     /// The Go original's finalizer is still on it.
     pub original_finalizer: bool,
@@ -52,6 +53,7 @@ impl From<&v1beta1::Polecat> for Brief {
             uid: boxed(&meta.uid),
             resource_version: boxed(&meta.resource_version),
             generation: meta.generation,
+            created_at: meta.creation_timestamp.as_ref().map(|it| it.0),
             deleting: meta.deletion_timestamp.is_some(),
             original_finalizer: meta
                 .finalizers
@@ -196,77 +198,77 @@ impl Brief {
         plan
     }
 
+    /// A status, and an Event that says why, unless the conditions say the same already.
+    fn complain(&self, status: PolecatStatus, cause: &Cause) -> Plan<PolecatStatus> {
+        let mut plan = Plan::only(status);
+        plan.notices = self.news(cause);
+        plan
+    }
+
     fn unrunnable(&self, seen: &Seen) -> Plan<PolecatStatus> {
         let text = "spec.kubernetes is missing, so there is no repository to work on; set spec.kubernetes.gitRepository \
                     and spec.kubernetes.gitSecretRef";
         let cause = Cause::new("MissingKubernetesSpec", text);
-        let mut plan = Plan::only(status::unrunnable(self, seen.now, &cause));
-        plan.notices = self.news(&cause);
-        plan
+        self.complain(status::unrunnable(self, seen.now, &cause), &cause)
     }
 
     /// The first pod of a new attempt: the intent in the status, then the pod.
     fn begin(&self, seen: &Seen, attempt: i32) -> Plan<PolecatStatus> {
         let Some(whole) = &seen.whole else { return Plan::only(self.status.clone()) };
         match pod::agent_pod(whole, attempt, &seen.settings) {
-            Ok(pod) => {
-                let mut plan = Plan::only(status::intent(self, seen.now, whole, attempt));
-                plan.children = vec![Child::Pod(Box::new(pod))];
-                plan
-            }
-            Err(cause) => {
-                let mut plan = Plan::only(status::unbuildable(self, seen.now, &cause));
-                plan.notices = self.news(&cause);
-                plan
-            }
+            Ok(pod) => with_pod(status::intent(self, seen.now, whole, attempt), pod),
+            Err(cause) => self.complain(status::unbuildable(self, seen.now, &cause), &cause),
         }
     }
 
     /// The attempt was begun, and its pod is not there.
     fn recover(&self, seen: &Seen, attempt: i32) -> Plan<PolecatStatus> {
         if let Some(refusal) = &seen.refusal {
-            let mut plan = Plan::only(status::refused(self, seen.now, refusal));
-            plan.notices = self.news(refusal);
-            plan.next = Next::After(RETRY);
-            return plan;
+            return self.again_later(seen, refusal);
         }
-        let ran = self.status.started_at.is_some() || seen.past == Past::Scheduled;
-        if ran {
+        if self.status.started_at.is_some() || seen.past == Past::Scheduled {
             let text = "the pod is gone and its agent may have run, so it is not run again; commits that were not pushed \
                         are lost; set desiredState to Idle and back to Working for a new attempt";
             let cause = Cause::new("PodLost", text);
             let end = End::lost(cause.clone(), seen.now);
-            let mut plan = Plan::only(status::ended(self, seen.now, None, &end));
-            plan.notices = self.news(&cause);
-            return plan;
+            return self.complain(status::ended(self, seen.now, None, &end), &cause);
         }
         let Some(whole) = &seen.whole else { return Plan::only(self.status.clone()) };
+        // The intent stands, unless the original wrote it, which numbers no attempts.
+        let status = match self.status.attempt {
+            Some(_) => self.status.clone(),
+            None => status::intent(self, seen.now, whole, attempt),
+        };
         match pod::agent_pod(whole, attempt, &seen.settings) {
-            Ok(pod) => {
-                let mut plan = Plan::only(status::intent(self, seen.now, whole, attempt));
-                plan.children = vec![Child::Pod(Box::new(pod))];
-                plan
-            }
-            Err(cause) => {
-                let mut plan = Plan::only(status::refused(self, seen.now, &cause));
-                plan.notices = self.news(&cause);
-                plan
-            }
+            Ok(pod) => with_pod(status, pod),
+            Err(cause) => self.complain(status::refused(self, seen.now, &cause), &cause),
         }
     }
 
+    /// The pod of the attempt's name belongs to somebody else.
     fn taken(&self, seen: &Seen, pod: &PodBrief) -> Plan<PolecatStatus> {
-        let owner = pod
-            .owner
-            .as_ref()
-            .map_or_else(|| "nobody".into(), |it| format!("{} {}", it.kind, it.name));
-        let text = format!(
-            "pod {} is there already and belongs to {owner}; it is left alone; delete it, or give this Polecat another name",
-            pod.name
-        );
-        let cause = Cause::new("PodNameTaken", text);
-        let mut plan = Plan::only(status::refused(self, seen.now, &cause));
-        plan.notices = self.news(&cause);
+        let owner = pod.owner.as_ref();
+        let owner = owner.map_or_else(|| "nobody".into(), |it| format!("{} {}", it.kind, it.name));
+        let cause = if pod.deleting {
+            let text = format!(
+                "pod {} of {owner} is still ending; this one starts when it is gone",
+                pod.name
+            );
+            Cause::new("WaitingForPreviousPod", text)
+        } else {
+            let text = format!(
+                "pod {} is there already and belongs to {owner}; it is left alone; delete it, or give this Polecat \
+                 another name",
+                pod.name
+            );
+            Cause::new("PodNameTaken", text)
+        };
+        self.again_later(seen, &cause)
+    }
+
+    /// The pod could not be made now.
+    fn again_later(&self, seen: &Seen, cause: &Cause) -> Plan<PolecatStatus> {
+        let mut plan = self.complain(status::refused(self, seen.now, cause), cause);
         plan.next = Next::After(RETRY);
         plan
     }
@@ -340,6 +342,12 @@ impl Brief {
             vec![Notice { reason: cause.reason.clone(), message: cause.message.clone() }]
         }
     }
+}
+
+fn with_pod(status: PolecatStatus, pod: Pod) -> Plan<PolecatStatus> {
+    let mut plan = Plan::only(status);
+    plan.children = vec![Child::Pod(Box::new(pod))];
+    plan
 }
 
 /// What is left of a span that began at `from`; nothing where it is over, all where it has not begun.

@@ -136,7 +136,8 @@ pub fn stalled(brief: &Brief, now: Timestamp, cause: &Cause) -> PolecatStatus {
 /// The pod could not be made; it will be tried again.
 pub fn refused(brief: &Brief, now: Timestamp, cause: &Cause) -> PolecatStatus {
     let mut status = brief.status.clone();
-    status.phase = if cause.reason == "QuotaExceeded" { Phase::Working } else { Phase::Stuck };
+    let waits = matches!(cause.reason.as_str(), "QuotaExceeded" | "WaitingForPreviousPod");
+    status.phase = if waits { Phase::Working } else { Phase::Stuck };
     status.pod_active = Some(false);
     failed(&mut status, brief, now, cause);
     status
