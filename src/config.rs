@@ -1,7 +1,5 @@
 //! Every flag and environment variable, parsed once. The Go original's flags keep their names and meaning; one whose
 //! work comes later ends the start and names what brings it.
-#![expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
-
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, ValueEnum};
@@ -36,6 +34,9 @@ pub struct Config {
     /// Seconds that work under way gets to finish after SIGTERM.
     #[arg(long, default_value_t = 20, value_name = "SECONDS")]
     pub drain_seconds: u64,
+    /// Faults for tests of this very binary, such as `kill-before-write=2,panic-on=boom`.
+    #[arg(long, hide = true, default_value = "")]
+    pub test_faults: Faults,
     #[command(flatten, next_help_heading = "Pods")]
     pub pods: Pods,
     #[command(flatten, next_help_heading = "Election")]
@@ -181,6 +182,45 @@ pub struct Logs {
     /// Accepted where it means what we write: iso8601, rfc3339 or rfc3339nano.
     #[arg(long, value_name = "ENCODING", hide = true)]
     pub zap_time_encoding: Option<String>,
+}
+
+/// Faults that a test asks for: the release binary is tested as it is shipped, so the switch is in it, and off.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// The process kills itself before the write of this number, as SIGKILL would.
+    pub kill_before_write: Option<u64>,
+    /// A pass or a review of an object of this name panics.
+    pub panic_on: Option<String>,
+}
+
+impl Faults {
+    /// Panics where a test asked for it by this object's name.
+    pub fn strike(&self, name: &str) {
+        assert!(self.panic_on.as_deref() != Some(name), "asked for by --test-faults");
+    }
+}
+
+impl std::str::FromStr for Faults {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut faults = Self::default();
+        for part in text.split(',').filter(|it| !it.is_empty()) {
+            match part.split_once('=') {
+                Some(("kill-before-write", number)) => {
+                    faults.kill_before_write =
+                        Some(number.parse().map_err(|_| format!("{number:?} is no number"))?);
+                }
+                Some(("panic-on", name)) => faults.panic_on = Some(name.to_owned()),
+                _ => {
+                    return Err(format!(
+                        "{part:?} is no fault; kill-before-write=N or panic-on=NAME"
+                    ));
+                }
+            }
+        }
+        Ok(faults)
+    }
 }
 
 /// The format of log lines.

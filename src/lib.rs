@@ -8,6 +8,7 @@ pub mod conversion;
 pub mod domain;
 pub mod kinds;
 pub mod manifests;
+pub mod plugin;
 pub mod runner;
 pub mod tasks;
 pub mod telemetry;

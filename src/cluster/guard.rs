@@ -2,7 +2,10 @@
 //! stamps every write with who made it, under which epoch.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -19,6 +22,8 @@ pub struct Guard {
     scope: Arc<str>,
     state: Arc<Mutex<Leave>>,
     changed: watch::Sender<u64>,
+    /// For tests of a process that dies between two writes.
+    fuse: Option<Arc<AtomicU64>>,
 }
 
 /// Until when, and under which epoch.
@@ -48,6 +53,24 @@ impl Guard {
             scope: scope.into(),
             state: Arc::default(),
             changed: watch::Sender::new(0),
+            fuse: None,
+        }
+    }
+
+    /// A guard whose process dies before the write of this number, from 1: only ever asked for by a test.
+    #[must_use]
+    pub fn with_fuse(self, number: Option<u64>) -> Self {
+        Self { fuse: number.map(|it| Arc::new(AtomicU64::new(it))), ..self }
+    }
+
+    /// Burns the fuse by one write of an object or a pod.
+    pub(super) fn burn(&self) {
+        let last = self.fuse.as_ref().is_some_and(|it| it.fetch_sub(1, Ordering::SeqCst) == 1);
+        if last {
+            let _ = rustix::process::kill_process(
+                rustix::process::getpid(),
+                rustix::process::Signal::KILL,
+            );
         }
     }
 

@@ -173,17 +173,16 @@ impl Elector {
         };
         let epoch = record.transitions;
         let lease = self.lease(Some(&record), String::new(), epoch);
-        match tokio::time::timeout(
-            LIMIT,
-            self.api.replace(&self.name, &PostParams::default(), &lease),
-        )
-        .await
-        {
-            Ok(Ok(_)) => tracing::info!(lease = self.name, epoch, "Lease given back"),
-            _ => tracing::warn!(
+        let params = PostParams::default();
+        let answer =
+            tokio::time::timeout(LIMIT, self.api.replace(&self.name, &params, &lease)).await;
+        if matches!(answer, Ok(Ok(_))) {
+            tracing::info!(lease = self.name, epoch, "Lease given back");
+        } else {
+            tracing::warn!(
                 lease = self.name,
                 "Lease not given back; others wait until it has lapsed"
-            ),
+            );
         }
     }
 

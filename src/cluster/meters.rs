@@ -77,67 +77,48 @@ impl Default for Meters {
 impl Meters {
     /// Names them for the scrape.
     pub fn register(&self, registry: &mut Registry) {
-        // No `..`: a new meter must be named here before it compiles.
-        let Self {
-            requests,
-            passes,
-            faults,
-            panics,
-            duration,
-            queue_wait,
-            behind_others,
-            queue_depth,
-            undecodable,
-            watch_faults,
-            objects,
-            fenced,
-            leading,
-            epoch,
-        } = self.clone();
-        registry.register("rest_client_requests", "Requests to the API server", requests);
-        registry.register("gastown_reconcile", "Passes by controller and result", passes);
+        self.register_requests(registry);
+        self.register_work(registry);
+        self.register_lease(registry);
+    }
+
+    fn register_requests(&self, registry: &mut Registry) {
         registry.register(
-            "gastown_reconcile_errors",
-            "Failed passes by controller and kind of error",
-            faults,
+            "rest_client_requests",
+            "Requests to the API server",
+            self.requests.clone(),
         );
-        registry.register("controller_runtime_reconcile_panics", "Passes that panicked", panics);
-        registry.register("gastown_reconcile_duration_seconds", "Seconds a pass takes", duration);
-        registry.register(
-            "workqueue_queue_duration_seconds",
-            "Seconds an object waits in the queue",
-            queue_wait,
-        );
+        let help = "Objects that were skipped as unreadable";
+        registry.register("gastown_undecodable_objects", help, self.undecodable.clone());
+        let help = "Watches that failed and were begun anew";
+        registry.register("gastown_watch_errors", help, self.watch_faults.clone());
+        registry.register("gastown_cached_objects", "Objects in the cache", self.objects.clone());
+    }
+
+    fn register_work(&self, registry: &mut Registry) {
+        let help = "Passes by controller and result";
+        registry.register("gastown_reconcile", help, self.passes.clone());
+        let help = "Failed passes by controller and kind of error";
+        registry.register("gastown_reconcile_errors", help, self.faults.clone());
+        let help = "Passes that panicked";
+        registry.register("controller_runtime_reconcile_panics", help, self.panics.clone());
+        let help = "Seconds a pass takes";
+        registry.register("gastown_reconcile_duration_seconds", help, self.duration.clone());
+        let help = "Seconds an object waits in the queue";
+        registry.register("workqueue_queue_duration_seconds", help, self.queue_wait.clone());
         let help =
             "Seconds the first object of a namespace waits for its turn behind other namespaces";
-        registry.register("gastown_queue_turn_seconds", help, behind_others);
-        registry.register("workqueue_depth", "Objects in the queue", queue_depth);
-        registry.register(
-            "gastown_undecodable_objects",
-            "Objects that were skipped as unreadable",
-            undecodable,
-        );
-        registry.register(
-            "gastown_watch_errors",
-            "Watches that failed and were begun anew",
-            watch_faults,
-        );
-        registry.register("gastown_cached_objects", "Objects in the cache", objects);
-        registry.register(
-            "gastown_fenced_writes",
-            "Writes not made because the lease had lapsed",
-            fenced,
-        );
-        registry.register(
-            "leader_election_master_status",
-            "1 while this replica may write",
-            leading,
-        );
-        registry.register(
-            "gastown_lease_epoch",
-            "Epoch of the lease this replica holds or held",
-            epoch,
-        );
+        registry.register("gastown_queue_turn_seconds", help, self.behind_others.clone());
+        registry.register("workqueue_depth", "Objects in the queue", self.queue_depth.clone());
+    }
+
+    fn register_lease(&self, registry: &mut Registry) {
+        let help = "Writes not made because the lease had lapsed";
+        registry.register("gastown_fenced_writes", help, self.fenced.clone());
+        let help = "1 while this replica may write";
+        registry.register("leader_election_master_status", help, self.leading.clone());
+        let help = "Epoch of the lease this replica holds or held";
+        registry.register("gastown_lease_epoch", help, self.epoch.clone());
     }
 }
 

@@ -13,6 +13,7 @@ pub mod guard;
 pub mod leases;
 pub mod meters;
 mod observe;
+pub mod reading;
 mod report;
 mod request;
 pub mod watching;

@@ -46,6 +46,9 @@ impl Cluster {
                 return Err(Error::Fenced { attempt: attempt(), source });
             }
         };
+        if matches!(resource, "polecat" | "pods" | "polecats") {
+            self.guard.burn();
+        }
         request.headers_mut().insert(USER_AGENT, stamp.user_agent);
         self.send(resource, attempt, request, LIMIT.min(stamp.left)).await
     }

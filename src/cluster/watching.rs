@@ -63,7 +63,7 @@ impl Cluster {
                     self.take_in(cache, object, &news).await;
                 }
                 Ok(Event::InitDone) => {
-                    self.complete(cache, &selection, &mut listed, &news);
+                    complete(cache, &selection, &mut listed, &news);
                     if std::mem::take(&mut first) {
                         cache.listed();
                     }
@@ -91,33 +91,6 @@ impl Cluster {
                 .objects
                 .get_or_create(&controller)
                 .set(i64::try_from(cache.len()).unwrap_or(i64::MAX));
-        }
-    }
-
-    /// A list is complete: what it has not is gone.
-    fn complete<C: Compact>(
-        &self,
-        cache: &Cache<C>,
-        selection: &Selection,
-        listed: &mut HashSet<Key>,
-        news: &impl Fn(&C, Key),
-    ) {
-        if let Some(namespace) = &selection.namespace {
-            let others = cache
-                .all()
-                .into_iter()
-                .map(|it| super::cache::key(&*it))
-                .filter(|it| *it.namespace != **namespace);
-            listed.extend(others);
-        }
-        let before: Vec<_> = cache
-            .all()
-            .into_iter()
-            .filter(|it| !listed.contains(&super::cache::key(&**it)))
-            .collect();
-        cache.retain(listed);
-        for object in before {
-            news(&object, super::cache::key(&*object));
         }
     }
 
@@ -152,6 +125,29 @@ impl Cluster {
                 self.announce::<C>((namespace, name), object.uid(), &notice).await;
             }
         }
+    }
+}
+
+/// A list is complete: what it has not is gone.
+fn complete<C: Compact>(
+    cache: &Cache<C>,
+    selection: &Selection,
+    listed: &mut HashSet<Key>,
+    news: &impl Fn(&C, Key),
+) {
+    if let Some(namespace) = &selection.namespace {
+        let others = cache
+            .all()
+            .into_iter()
+            .map(|it| super::cache::key(&*it))
+            .filter(|it| *it.namespace != **namespace);
+        listed.extend(others);
+    }
+    let before: Vec<_> =
+        cache.all().into_iter().filter(|it| !listed.contains(&super::cache::key(&**it))).collect();
+    cache.retain(listed);
+    for object in before {
+        news(&object, super::cache::key(&*object));
     }
 }
 

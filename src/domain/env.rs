@@ -62,7 +62,7 @@ pub fn agent(agent: &Agent) -> Result<Vec<EnvVar>, Cause> {
         let text = text.as_deref().filter(|it| !it.is_empty());
         names
             .iter()
-            .flat_map(|name| text.map(|it| value(name, it)))
+            .filter_map(|name| text.map(|it| value(name, it)))
             .for_each(|it| put(&mut list, it));
     }
     if let Some(key) = &agent.api_key_secret_ref {

@@ -24,7 +24,8 @@ pub const TELEMETRY_HOME: Mount = Mount { volume: "metrics", path: "/home/nonroo
 pub const TOOLS: Mount = Mount { volume: "tools", path: "/gastown/tools" };
 /// The runner as `claude` finds it.
 pub const RUNNER: &str = "/gastown/tools/gt-runner";
-/// What `git-init` tells the runner in `claude`: JSON of the base commit. Beside the runner, so the agent can't write it.
+/// What `git-init` tells the runner in `claude`: JSON of the base commit. Beside the runner, so the agent
+/// can't write it.
 pub const START: &str = "/gastown/tools/start.json";
 /// The lines that the commit-msg hook adds to every commit. Beside the runner, so the agent can't write it.
 pub const TRAILERS: &str = "/gastown/tools/trailers";
@@ -35,7 +36,8 @@ pub const RUNNER_IN_IMAGE: &str = "/usr/local/bin/gt-runner";
 pub const LOCK: Mount = Mount { volume: "lock", path: "/gastown/lock" };
 /// Held exclusively by the runner in `claude` while the agent runs; released by the kernel however it dies.
 pub const LOCK_FILE: &str = "/gastown/lock/agent";
-/// What the agent hands over: written in `claude`, read-only in `telemetry`. Everything in it is hostile input.
+/// What the agent hands over: written in `claude`, read-only in `telemetry`. Everything in it is hostile
+/// input.
 pub const HANDOVER: Mount = Mount { volume: "handover", path: "/gastown/handover" };
 /// Says that the agent's container has begun; with a free lock it means "ended".
 pub const BEGUN: &str = "/gastown/handover/begun";
@@ -104,13 +106,15 @@ pub mod env {
     pub const MAX_IDLE_SECONDS: &str = "GT_MAX_IDLE_SECONDS";
     /// Folder of `agentConfig.configMapRef`, for the agent.
     pub const AGENT_CONFIG: &str = "GT_AGENT_CONFIG";
-    /// Seconds `telemetry` may take from the agent's end to the verdict; unset: 110, a push reserve of 120 less 10.
+    /// Seconds `telemetry` may take from the agent's end to the verdict; unset: 110, a push reserve of
+    /// 120 less 10.
     pub const PUSH_SECONDS: &str = "GT_PUSH_SECONDS";
     /// Size cap of a bundle, in bytes.
     pub const MAX_BUNDLE_BYTES: &str = "GT_MAX_BUNDLE_BYTES";
 }
 
-/// Keys of the git Secret. Those of the types `kubernetes.io/ssh-auth` and `kubernetes.io/basic-auth` are among them.
+/// Keys of the git Secret. Those of the types `kubernetes.io/ssh-auth` and `kubernetes.io/basic-auth` are
+/// among them.
 pub mod keys {
     /// A private key for ssh, under any of three names.
     pub const SSH_PRIVATE_KEY: &str = "ssh-privatekey";
@@ -118,11 +122,14 @@ pub mod keys {
     pub const ID_ED25519: &str = "id_ed25519";
     /// Host keys to believe; also the key of the ConfigMap of `sshKnownHostsConfigMapRef`, which wins.
     pub const KNOWN_HOSTS: &str = "known_hosts";
+    /// A private key to sign the pushed commits with; used by `telemetry` alone.
+    pub const SIGNING_KEY: &str = "ssh-signingkey";
     /// For https: the user's name, and the password or token.
     pub const USERNAME: &str = "username";
     pub const PASSWORD: &str = "password";
     pub const TOKEN: &str = "token";
-    /// The one host, with its port if the address has one, that the token may be sent to. Required beside a token.
+    /// The one host, with its port if the address has one, that the token may be sent to. Required beside
+    /// a token.
     pub const HOST: &str = "host";
     /// The authority that signed the host's certificate, in PEM.
     pub const CA: &str = "ca.crt";

@@ -20,15 +20,15 @@ pub struct Times {
 impl Times {
     /// Crash noticed in about ten seconds.
     pub const DEFAULT: Self = Self {
-        wait: Duration::from_millis(10_000),
+        wait: Duration::from_secs(10),
         valid: Duration::from_millis(7_500),
-        renew: Duration::from_millis(2_000),
+        renew: Duration::from_secs(2),
     };
     /// Crash noticed in about five seconds, for API servers that answer quickly.
     pub const FAST: Self = Self {
-        wait: Duration::from_millis(5_000),
+        wait: Duration::from_secs(5),
         valid: Duration::from_millis(3_500),
-        renew: Duration::from_millis(1_000),
+        renew: Duration::from_secs(1),
     };
 
     /// Why these times would be unsafe or useless, if they would.
@@ -174,7 +174,7 @@ pub fn step(memory: &Memory, me: &Identity, now: Duration, times: &Times) -> Ste
         return if now >= due {
             Step::Renew { over: record.clone() }
         } else {
-            Step::Wait(due - now)
+            Step::Wait(due.saturating_sub(now))
         };
     }
     match (&memory.seen, memory.missing_since) {
@@ -189,7 +189,7 @@ pub fn step(memory: &Memory, me: &Identity, now: Duration, times: &Times) -> Ste
             if now >= open || ours {
                 Step::Claim { over: Some(record.clone()), epoch: record.transitions + 1 }
             } else {
-                Step::Wait((open - now).min(times.renew))
+                Step::Wait(open.saturating_sub(now).min(times.renew))
             }
         }
         // A missing Lease counts as held: somebody may have deleted it under its holder.
@@ -198,7 +198,7 @@ pub fn step(memory: &Memory, me: &Identity, now: Duration, times: &Times) -> Ste
             if now >= open {
                 Step::Claim { over: None, epoch: 1 }
             } else {
-                Step::Wait((open - now).min(times.renew))
+                Step::Wait(open.saturating_sub(now).min(times.renew))
             }
         }
         (None, None) => Step::Wait(Duration::ZERO),

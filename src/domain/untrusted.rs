@@ -1,5 +1,5 @@
-//! Text that somebody else wrote, made fit for a log line, a status or a termination message: credentials taken out,
-//! control characters escaped, cut by bytes. Never decides anything by such text.
+//! Text that somebody else wrote, made fit for a log line, a status or a termination message: credentials
+//! taken out, control characters escaped, cut by bytes. Never decides anything by such text.
 
 /// What stands where a credential stood.
 pub const REMOVED: &str = "[removed]";
@@ -91,7 +91,8 @@ impl Scrubber {
             .filter(|it| it.len() >= MIN_SECRET && !it.starts_with("-----"))
             .map(str::to_owned)
             .collect();
-        lines.sort_by_key(|it| std::cmp::Reverse(it.len())); // the longest first, so that no rest of one stays
+        // The longest first, so that no rest of one stays.
+        lines.sort_by_key(|it| std::cmp::Reverse(it.len()));
         lines.dedup();
         Self { secrets: lines }
     }
@@ -179,7 +180,8 @@ mod tests {
 
     #[test]
     fn credentials_leave_and_the_rest_stays() {
-        let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAA\n-----END OPENSSH PRIVATE KEY-----\n";
+        let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAA\n\
+                   -----END OPENSSH PRIVATE KEY-----\n";
         let scrubber = Scrubber::new([key, "hunter2-canary"]);
         let table = [
             ("pushed to main", "pushed to main", "nothing to hide"),
@@ -226,7 +228,11 @@ mod tests {
         }
 
         #[test]
-        fn a_known_secret_never_stays(before in any::<String>(), after in any::<String>(), secret in "[a-zA-Z0-9]{12,40}") {
+        fn a_known_secret_never_stays(
+            before in any::<String>(),
+            after in any::<String>(),
+            secret in "[a-zA-Z0-9]{12,40}",
+        ) {
             let text = format!("{before}{secret}{after}");
             prop_assert!(!Scrubber::new([secret.as_str()]).scrub(&text).contains(&secret));
         }

@@ -1,5 +1,5 @@
-//! The last words of a pod's containers, as they cross from the runner to the operator. Pure data: JSON of at most
-//! [`MAX_BYTES`] bytes by construction. Whatever comes from `claude` in it is untrusted text.
+//! The last words of a pod's containers, as they cross from the runner to the operator. Pure data: JSON
+//! of at most [`MAX_BYTES`] bytes by construction. Whatever comes from `claude` in it is untrusted text.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,8 @@ pub struct Verdict {
     /// Commit the work branch stood on when the agent began, 40 or 64 hex digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
-    /// Commit that was handed over; absent when the agent committed nothing.
+    /// Commit that was handed over, or the signed one that took its place; absent when the agent committed
+    /// nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
     /// Commits from base to commit.
@@ -75,7 +76,8 @@ pub struct Failure {
     pub message: String,
 }
 
-/// Longest message, branch, hash and word, in bytes of JSON. Together with the keys they stay below [`MAX_BYTES`].
+/// Longest message, branch, hash and word, in bytes of JSON. Together with the keys they stay below
+/// [`MAX_BYTES`].
 const MAX_MESSAGE: usize = 1400;
 const MAX_BRANCH: usize = 512;
 const MAX_HASH: usize = 64;
@@ -116,6 +118,7 @@ impl Verdict {
 
 impl Ended {
     /// The same with every text cut and every number finite.
+    #[must_use]
     pub fn fit(&self) -> Self {
         let Self { exit_code, stopped, seconds: ran, tokens, handover } = self;
         let word = |it: &Option<String>| it.as_deref().map(|it| untrusted::fit(it, MAX_WORD));
@@ -143,7 +146,8 @@ impl Failure {
     }
 }
 
-/// Whole milliseconds, finite, not negative and below a year: JSON knows no other numbers, and none takes many digits.
+/// Whole milliseconds, finite, not negative and below a year: JSON knows no other numbers, and none takes
+/// many digits.
 fn seconds(it: f64) -> f64 {
     const YEAR: f64 = 366.0 * 86_400.0;
     if it.is_finite() { (it.clamp(0.0, YEAR) * 1000.0).round() / 1000.0 } else { 0.0 }
@@ -219,6 +223,8 @@ pub mod reason {
     pub const NOTHING_TO_PUSH: &str = "NothingToPush";
     /// The remote did not take the work branch.
     pub const PUSH_REJECTED: &str = "PushRejected";
+    /// The commits could not be signed.
+    pub const SIGNING_FAILED: &str = "SigningFailed";
     /// Anything else that kept the push from the remote.
     pub const PUSH_FAILED: &str = "PushFailed";
     /// The push took longer than its reserve.
@@ -233,7 +239,8 @@ pub mod reason {
     pub const HANDOVER_FAILED: &str = "HandoverFailed";
     /// The pod was ended, and nothing was handed over in time.
     pub const HANDOVER_LATE: &str = "HandoverLate";
-    /// The bundle is no bundle that we take: not a plain file, too large, malformed, or its objects fail git's checks.
+    /// The bundle is no bundle that we take: not a plain file, too large, malformed, or its objects fail
+    /// git's checks.
     pub const BUNDLE_REFUSED: &str = "BundleRefused";
     /// The bundle is larger than the cap.
     pub const BUNDLE_TOO_LARGE: &str = "BundleTooLarge";
@@ -279,6 +286,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn a_verdict_always_fits_and_reads_back(
             (base, branch) in (proptest::option::of(text()), proptest::option::of(text())),
@@ -288,7 +297,17 @@ mod tests {
         ) {
             let (commit, task_sha256) = (base.clone(), base.clone());
             let verdict = Verdict {
-                v: 1, base, commit, commits, branch, pushed: true, reason, message, agent, task_sha256, push_seconds,
+                v: 1,
+                base,
+                commit,
+                commits,
+                branch,
+                pushed: true,
+                reason,
+                message,
+                agent,
+                task_sha256,
+                push_seconds,
             };
             let json = verdict.to_json().unwrap();
             prop_assert!(json.len() <= MAX_BYTES, "{} bytes", json.len());

@@ -1,10 +1,11 @@
-//! How git reaches the remote: lays the credential's files into our own home, and names the helper programs, which are
-//! all this one. The token itself is in no variable, argument, address or configuration.
+//! How git reaches the remote: lays the credential's files into our own home, and names the helper
+//! programs, which are all this one. The token itself is in no variable, argument, address or
+//! configuration.
 
 use std::{fs, io, os::unix::fs::symlink};
 
 use super::{
-    askpass, credentials::Credential, files, git::Git, paths::Paths, problem::Problem, ssh,
+    askpass, credentials::Credential, files, git::Git, log, paths::Paths, problem::Problem, ssh,
 };
 use crate::domain::{layout, repository::RepositoryUrl, untrusted::Scrubber};
 
@@ -14,6 +15,16 @@ pub struct Access {
     pub scrubber: Scrubber,
     variables: Vec<(String, String)>,
     settings: Vec<String>,
+    folder: String,
+}
+
+/// The key's copy leaves with it.
+impl Drop for Access {
+    fn drop(&mut self) {
+        if let Err(error) = files::remove(&self.folder) {
+            log::say(&format!("Failed to remove {}: {error}", self.folder));
+        }
+    }
 }
 
 impl Access {
@@ -26,7 +37,7 @@ impl Access {
         let mut settings = vec![format!("protocol.{protocol}.allow=always")];
         let laid = lay(paths, &credential, &repository, &mut settings);
         let variables = laid.map_err(|it| Problem::volume("write into", &folder, &it))?;
-        Ok(Self { repository, scrubber, variables, settings })
+        Ok(Self { repository, scrubber, variables, settings, folder })
     }
 
     /// Git on `directory`, able to reach the remote.

@@ -1,6 +1,6 @@
-//! Whether the agent does anything: it prints, or files of its workspace and home change. Watched in the background at a
-//! bounded cost, and left as one file's time for the readiness probe. A forged time gains an agent nothing but its
-//! deadline.
+//! Whether the agent does anything: it prints, or files of its workspace and home change. Watched in the
+//! background at a bounded cost, and left as one file's time for the readiness probe. A forged time gains
+//! an agent nothing but its deadline.
 
 use std::{
     fs,
@@ -58,7 +58,8 @@ impl Activity {
         u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Watches until the end, in a thread of its own: a file system that hangs must not keep the deadline from coming.
+    /// Watches until the end, in a thread of its own: a file system that hangs must not keep the deadline
+    /// from coming.
     pub fn watch(&self, paths: &Paths) {
         let activity = self.clone();
         let stamp = paths.at(layout::ACTIVITY);
@@ -85,7 +86,8 @@ fn touch(path: &str, idle: Duration) -> bool {
     files::open_to_touch(path).and_then(|it| it.set_modified(SystemTime::now() - idle)).is_ok()
 }
 
-/// A walk through folders that goes round and round, a few files at a time, and notices changes that it has not seen.
+/// A walk through folders that goes round and round, a few files at a time, and notices changes that it
+/// has not seen.
 struct Walk {
     roots: Vec<PathBuf>,
     open: Option<fs::ReadDir>,

@@ -1,5 +1,5 @@
-//! `claude`: runs the agent beside no credential of git or the cluster, ends it in time, ends what it left running, and
-//! hands its commits over. Its exit code is the agent's.
+//! `claude`: runs the agent beside no credential of git or the cluster, ends it in time, ends what it
+//! left running, and hands its commits over. Its exit code is the agent's.
 
 use std::{
     ffi::OsString,
@@ -13,6 +13,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use super::{
     activity::Activity,
     args::Claude,
+    checkpoint::Checkpoints,
     files,
     handover::{self, Handover},
     last_words, leftovers,
@@ -55,56 +56,72 @@ pub async fn main(paths: &Paths, arguments: Claude) -> ExitCode {
 
 async fn run(paths: &Paths, arguments: Claude) -> Result<End, (Problem, u8)> {
     let failed = |it| (it, super::FAILED);
+    let here = |doing: &str, it: &io::Error| failed(Problem::volume(doing, "this container", it));
     protect().map_err(failed)?;
-    let told = Told::listen()
-        .map_err(|it| failed(Problem::volume("listen for signals in", "this container", &it)))?;
+    let told = Told::listen().map_err(|it| here("listen for signals in", &it))?;
     let lock = Lock::open(paths).map_err(failed)?;
-    lock.hold().map_err(|it| {
-        failed(Problem::volume("take the lock", &paths.at(layout::LOCK_FILE), &it))
-    })?;
+    lock.hold().map_err(|it| here("take the lock of", &it))?;
     handover::mark_begun(paths);
     let start = Start::read(paths).map_err(failed)?;
     let settings = Settings::read().map_err(failed)?;
     copy_credentials(paths).map_err(failed)?;
-    let limits = Limits {
-        deadline: Duration::from_secs(arguments.deadline_seconds),
-        max_idle: Some(Duration::from_secs(arguments.max_idle_seconds)).filter(|it| !it.is_zero()),
-        grace: Duration::from_secs(arguments.grace_seconds),
-    };
+    let command =
+        command(paths, &settings, &arguments.command, arguments.default_agent).map_err(failed)?;
+    let program = command.get_program().to_owned();
     let activity = Activity::begin();
     activity.watch(paths);
-    let command = command(paths, &settings, arguments.command).map_err(failed)?;
-    let program = command.get_program().to_owned();
     log::say(&format!("Starting {}", program.display()));
-    let running = supervise::start(command, &activity).map_err(|it| not_started(&program, &it))?;
-    let mut end = running.supervise(told, limits, &activity).await;
-    if !leftovers::end() {
-        log::say("Some processes that the agent left can't be killed");
-    }
-    activity.end();
-    if end.stopped.is_some() && end.code == 0 {
-        end.code = ENDED; // whoever is ended has not finished, whatever it says
-    }
-    log::say(&format!(
-        "The agent ended with code {} after {:.1} s",
-        end.code,
-        end.ran.as_secs_f64()
-    ));
     let handover = Handover::new(paths, &start);
-    handover.make(report(end, running.last_line())).await;
-    if end.stopped != Some(Stop::Terminated) {
+    let running = match supervise::start(command, &activity) {
+        Ok(it) => it,
+        Err(error) => {
+            let (problem, code) = not_started(&program, &error);
+            let ended = Ended { exit_code: code.into(), ..Ended::default() };
+            handover.make(ended).await;
+            return Err((problem, code));
+        }
+    };
+    let mut checkpoints =
+        Checkpoints::new(paths, &start, Duration::from_secs(arguments.checkpoint_seconds));
+    let end = running.supervise(told, limits(&arguments), &activity, || checkpoints.look()).await;
+    activity.end();
+    let end = settle(end);
+    let handed_over = handover.make(report(end, running.last_line().as_deref())).await;
+    if handed_over && end.stopped != Some(Stop::Terminated) {
         handover.say_what_is_uncommitted().await;
     }
     drop(lock); // held until here: a free lock says that all is handed over
     Ok(end)
 }
 
-fn report(end: End, last_line: Option<String>) -> Ended {
+fn limits(arguments: &Claude) -> Limits {
+    let max_idle = Duration::from_secs(arguments.max_idle_seconds);
+    Limits {
+        deadline: Duration::from_secs(arguments.deadline_seconds),
+        max_idle: Some(max_idle).filter(|it| !it.is_zero()),
+        grace: Duration::from_secs(arguments.grace_seconds),
+    }
+}
+
+/// Ends whatever the agent left, and takes no success from one that had to be ended.
+fn settle(mut end: End) -> End {
+    if !leftovers::end() {
+        log::say("Some processes that the agent left can't be killed");
+    }
+    if end.stopped.is_some() && end.code == 0 {
+        end.code = ENDED;
+    }
+    let seconds = end.ran.as_secs_f64();
+    log::say(&format!("The agent ended with code {} after {seconds:.1} s", end.code));
+    end
+}
+
+fn report(end: End, last_line: Option<&str>) -> Ended {
     Ended {
         exit_code: end.code,
         stopped: end.stopped.map(|it| it.word().to_owned()),
         seconds: end.ran.as_secs_f64(),
-        tokens: last_line.as_deref().and_then(tokens::reported),
+        tokens: last_line.and_then(tokens::reported),
         handover: None,
     }
 }
@@ -117,21 +134,24 @@ fn protect() -> Result<(), Problem> {
 }
 
 /// The agent with its arguments, as a list.
-fn command(paths: &Paths, settings: &Settings, words: Vec<OsString>) -> Result<Command, Problem> {
+fn command(
+    paths: &Paths,
+    settings: &Settings,
+    words: &[OsString],
+    default_agent: bool,
+) -> Result<Command, Problem> {
     let folder = paths.at(layout::REPOSITORY);
     fs::metadata(&folder).map_err(|it| Problem::volume("enter", &folder, &it))?;
-    let mut words = words.into_iter();
-    let mut command = match words.next() {
-        Some(program) => {
-            let mut command = Command::new(program);
-            command.args(words);
-            command
-        }
-        None => {
-            let mut command = Command::new("claude");
-            command.args(["-p", "--dangerously-skip-permissions"]).arg(prompt(settings));
-            command
-        }
+    let own = words.split_first().filter(|_| !default_agent);
+    let mut command = if let Some((program, rest)) = own {
+        let mut command = Command::new(program);
+        command.args(rest);
+        command
+    } else {
+        let mut command = Command::new("claude");
+        let mode = ["-p", "--dangerously-skip-permissions"];
+        command.args(mode).args(words).arg(prompt(settings));
+        command
     };
     command.current_dir(&folder).env("HOME", paths.home()).env("PWD", &folder);
     Ok(command)
@@ -142,8 +162,9 @@ fn prompt(settings: &Settings) -> String {
     let Settings { issue, task, .. } = settings;
     let issue = if issue.is_empty() { String::new() } else { format!("Issue: {issue}\n\n") };
     format!(
-        "{issue}{task}\n\nCommit your work with git on the branch that is checked out. Do not push and do not open a \
-         merge request: what you commit is pushed for you when you have finished, and what you do not commit is lost."
+        "{issue}{task}\n\nCommit your work with git on the branch that is checked out. Do not push and do \
+         not open a merge request: what you commit is pushed for you when you have finished, and what you \
+         do not commit is lost."
     )
 }
 
@@ -165,8 +186,8 @@ fn not_started(program: &OsString, error: &io::Error) -> (Problem, u8) {
     let name = program.display();
     if error.kind() == io::ErrorKind::NotFound {
         let message = format!(
-            "the agent's image has no program {name}, or not the interpreter that it names; use an image that has it \
-             (spec.kubernetes.image), or name another with agentConfig.command"
+            "the agent's image has no program {name}, or not the interpreter that it names; use an image \
+             that has it (spec.kubernetes.image), or name another with agentConfig.command"
         );
         return (Problem::new(reason::AGENT_NOT_FOUND, message), NOT_FOUND);
     }
@@ -182,13 +203,13 @@ fn say_why(paths: &Paths, end: End) {
         None => return last_words::clear(paths),
         Some(Stop::Deadline) => (
             reason::DEADLINE_EXCEEDED,
-            "the agent was ended at spec.kubernetes.activeDeadlineSeconds; what it had committed is handed over; give \
-             it more time or a smaller task",
+            "the agent was ended at spec.kubernetes.activeDeadlineSeconds; what it had committed is \
+             handed over; give it more time or a smaller task",
         ),
         Some(Stop::IdleTimeout) => (
             reason::IDLE_TIMEOUT,
-            "the agent did nothing for spec.maxIdleSeconds and was ended; what it had committed is handed over; see \
-             its log for what it waited for",
+            "the agent did nothing for spec.maxIdleSeconds and was ended; what it had committed is handed \
+             over; see its log for what it waited for",
         ),
         Some(Stop::Terminated) => (
             reason::TERMINATED,

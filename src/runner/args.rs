@@ -1,8 +1,14 @@
-//! The command line. The operator writes it into the pod; nothing of it comes from the repository or the agent.
+//! The command line. The operator writes it into the pod; nothing of it comes from the repository or the
+//! agent.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::RangedU64ValueParser};
 
 use crate::domain::layout::env;
+
+/// A time in seconds: up to a year, so that no clock overflows.
+fn seconds() -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(0..=366 * 86_400)
+}
 
 /// Runs inside the containers of an agent pod: clones, runs the agent, pushes, reports.
 #[derive(Debug, Parser)]
@@ -25,6 +31,9 @@ pub enum Command {
     Telemetry(Telemetry),
     /// Readiness of the agent: succeeds while it was active lately. Only reads a time stamp.
     Probe(Probe),
+    /// Hands over what is committed so far. Called by `claude`.
+    #[command(hide = true)]
+    Checkpoint,
     /// Prints the version.
     Version,
 }
@@ -32,22 +41,30 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct GitInit {
     /// Seconds to try again while the host can't be reached.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = seconds())]
     pub retry_seconds: u64,
 }
 
 #[derive(Debug, Args)]
 pub struct Claude {
     /// Seconds the agent may run.
-    #[arg(long, env = env::DEADLINE_SECONDS, default_value_t = 3600)]
+    #[arg(long, env = env::DEADLINE_SECONDS, default_value_t = 3600, value_parser = seconds())]
     pub deadline_seconds: u64,
     /// Seconds without activity after which the agent is ended; 0: never.
-    #[arg(long, env = env::MAX_IDLE_SECONDS, default_value_t = 0)]
+    #[arg(long, env = env::MAX_IDLE_SECONDS, default_value_t = 0, value_parser = seconds())]
     pub max_idle_seconds: u64,
     /// Seconds between SIGTERM and SIGKILL when the agent is ended.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = seconds())]
     pub grace_seconds: u64,
-    /// The agent and its arguments; without them `claude` from PATH, in print mode, with the task as its prompt.
+    /// Least seconds between two hand-overs of what is committed so far, for the case that the container
+    /// is killed at once; 0: only at the end.
+    #[arg(long, default_value_t = 15, value_parser = seconds())]
+    pub checkpoint_seconds: u64,
+    /// What follows are further arguments of `claude` from PATH, before its prompt, and no program.
+    #[arg(long)]
+    pub default_agent: bool,
+    /// The agent and its arguments; without them `claude` from PATH, in print mode, with the task as its
+    /// prompt.
     #[arg(last = true)]
     pub command: Vec<std::ffi::OsString>,
 }
@@ -55,13 +72,13 @@ pub struct Claude {
 #[derive(Debug, Args)]
 pub struct Telemetry {
     /// Seconds to wait for the hand-over once the pod is told to end.
-    #[arg(long, default_value_t = 25)]
+    #[arg(long, default_value_t = 25, value_parser = seconds())]
     pub handover_seconds: u64,
     /// Seconds from SIGTERM to the verdict at the latest; the kubelet kills after 60.
-    #[arg(long, default_value_t = 52)]
+    #[arg(long, default_value_t = 52, value_parser = seconds())]
     pub end_seconds: u64,
     /// Seconds from the agent's end to the verdict at the latest.
-    #[arg(long, env = env::PUSH_SECONDS, default_value_t = 110)]
+    #[arg(long, env = env::PUSH_SECONDS, default_value_t = 110, value_parser = seconds())]
     pub push_seconds: u64,
     /// Largest bundle that is taken, in bytes.
     #[arg(long, env = env::MAX_BUNDLE_BYTES, default_value_t = 512 * 1024 * 1024)]
@@ -74,6 +91,6 @@ pub struct Telemetry {
 #[derive(Debug, Args)]
 pub struct Probe {
     /// Seconds without activity after which the agent counts as idle; 0: never.
-    #[arg(long, env = env::MAX_IDLE_SECONDS, default_value_t = 0)]
+    #[arg(long, env = env::MAX_IDLE_SECONDS, default_value_t = 0, value_parser = seconds())]
     pub max_idle_seconds: u64,
 }

@@ -1,5 +1,5 @@
-//! The program that git asks for a user name and a token. Answers for one host over https alone, from the mounted
-//! Secret, and is silent for everybody else.
+//! The program that git asks for a user name and a token. Answers for one host over https alone, from the
+//! mounted Secret, and is silent for everybody else.
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -40,7 +40,8 @@ pub fn run(words: &[OsString]) -> ExitCode {
     }
 }
 
-/// What `Username for 'https://host': ` or `Password for 'https://user@host': ` asks for, if it asks for `authority`.
+/// What `Username for 'https://host': ` or `Password for 'https://user@host': ` asks for, if it asks for
+/// `authority`.
 fn question(prompt: &str, authority: &str) -> Option<Question> {
     let (what, rest) = prompt.split_once(" for '")?;
     let (address, end) = rest.rsplit_once('\'')?;

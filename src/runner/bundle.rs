@@ -1,9 +1,9 @@
-//! Reads the head of a git bundle by ourselves: one reference, plain objects, known prerequisites, bounded lines. What
-//! git would accept beside that (filters, more references) is refused.
+//! Reads the head of a git bundle by ourselves: one reference, plain objects, known prerequisites,
+//! bounded lines. What git would accept beside that (filters, more references) is refused.
 
 use std::io::{self, BufRead, Read};
 
-use super::{handover::HANDED_OVER, remote::is_commit};
+use super::remote::is_commit;
 
 /// Longest line of a head, and most prerequisites.
 const MAX_LINE: u64 = 4096;
@@ -33,7 +33,7 @@ pub enum Refusal {
     Form,
     #[error("it names more than {MAX_PREREQUISITES} prerequisites")]
     Prerequisites,
-    #[error("it must hold the one reference {HANDED_OVER}")]
+    #[error("it must hold one reference")]
     References,
 }
 
@@ -61,12 +61,10 @@ pub fn read(mut from: impl BufRead) -> Result<Head, Refusal> {
                     return Err(Refusal::Prerequisites);
                 }
             }
+            Some(_) if commit.is_some() => return Err(Refusal::References),
             Some(_) => {
-                let at = line.iter().position(|it| *it == b' ').ok_or(Refusal::Form)?;
-                let (id, name) = line.split_at(at);
-                if name.trim_ascii_start() != HANDED_OVER.as_bytes() || commit.is_some() {
-                    return Err(Refusal::References);
-                }
+                // What the agent's side calls it is of no concern.
+                let id = line.split(|it| *it == b' ').next().unwrap_or_default();
                 commit = Some(id_of(id)?);
             }
         }
@@ -105,18 +103,17 @@ mod tests {
 
     #[test]
     fn heads_that_git_writes() {
-        let text =
-            format!("# v2 git bundle\n-{A} a subject: \u{e9}\n-{A}\n{A} {HANDED_OVER}\n\nPACK");
+        let text = format!("# v2 git bundle\n-{A} a subject: \u{e9}\n-{A}\n{A} HEAD\n\nPACK");
         let head = read(text.as_bytes()).unwrap();
         assert_eq!(head.commit, A);
         assert_eq!(text.get(usize::try_from(head.length).unwrap()..), Some("PACK"));
-        let text = format!("# v3 git bundle\n@object-format=sha1\n{A} {HANDED_OVER}\n\n");
+        let text = format!("# v3 git bundle\n@object-format=sha1\n{A} HEAD\n\n");
         assert!(read(text.as_bytes()).is_ok());
     }
 
     #[test]
     fn forged_heads() {
-        let one = format!("{A} {HANDED_OVER}\n");
+        let one = format!("{A} HEAD\n");
         let table = [
             (String::new(), "nothing"),
             ("#!/bin/sh\n".to_owned(), "a program"),
@@ -124,9 +121,7 @@ mod tests {
             (format!("# v2 git bundle\n{one}"), "no end"),
             ("# v2 git bundle\n\n".to_owned(), "no reference"),
             (format!("# v2 git bundle\n{one}{one}\n"), "two references"),
-            (format!("# v2 git bundle\n{A} refs/heads/main\n\n"), "another reference"),
-            (format!("# v2 git bundle\n{A} {HANDED_OVER}/x\n\n"), "another reference"),
-            (format!("# v2 git bundle\nabc {HANDED_OVER}\n\n"), "no commit"),
+            ("# v2 git bundle\nabc HEAD\n\n".to_owned(), "no commit"),
             (format!("# v2 git bundle\n--upload-pack\n{one}\n"), "no prerequisite"),
             (format!("# v3 git bundle\n@filter=blob:none\n{one}\n"), "a partial bundle"),
             (format!("# v2 git bundle\n@object-format=sha1\n{one}\n"), "a capability in version 2"),

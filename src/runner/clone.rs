@@ -1,5 +1,5 @@
-//! `git-init`: makes a bare clone that is pushed from later and that the agent never sees, and from it the agent's own
-//! clone. Writes the credential into neither.
+//! `git-init`: makes a bare clone that is pushed from later and that the agent never sees, and from it
+//! the agent's own clone. Writes the credential into neither.
 
 use std::{fs, process::ExitCode, time::Duration};
 
@@ -12,12 +12,13 @@ use super::{
     FAILED,
     access::Access,
     args::GitInit,
-    diagnosis, files,
-    git::{Git, Output},
+    credentials, diagnosis, files,
+    git::Git,
     last_words, log,
     paths::Paths,
     problem::Problem,
-    remote::{self, Base, Head},
+    process::Output,
+    remote::{self, Head, Origin},
     settings::Settings,
     tools::{self, Start},
 };
@@ -68,14 +69,15 @@ async fn clone(paths: &Paths, until: Instant) -> Result<(), Problem> {
     let settings = Settings::read()?;
     let (branch, work) = (settings.branch()?, settings.work_branch()?);
     let access = Access::prepare(paths, settings.repository(paths)?)?;
+    credentials::signing_key(paths)?; // read by `telemetry`; better refused before an agent has run
     tools::lay(paths, &settings)?;
     let bare = paths.at(layout::BARE);
     let git = access.git(&bare, paths);
     log::say(&format!("Reading the branches of {}", access.repository));
-    let base = remote::base(&access, &git, &branch, &work, until).await?;
-    let from = if base.continued { "continuing" } else { "starting from" };
-    log::say(&format!("Cloning: {from} {} at {}", base.head.branch, base.head.commit));
-    let head = fetch(&access, &git, &bare, &base, until).await?;
+    let origin = remote::origin(&access, &git, &branch, &work, until).await?;
+    let from = if origin.continued { "continuing" } else { "starting from" };
+    log::say(&format!("Cloning: {from} {} at {}", origin.head.branch, origin.head.commit));
+    let head = fetch(&access, &git, &bare, &origin, until).await?;
     let local = Local { git: Git::new(&bare, &paths.home()), access: &access };
     local.refuse_submodules(&head.commit).await?;
     local.refuse_lfs(&head.commit).await?;
@@ -92,10 +94,10 @@ async fn fetch(
     access: &Access,
     git: &Git,
     bare: &str,
-    base: &Base,
+    origin: &Origin,
     until: Instant,
 ) -> Result<Head, Problem> {
-    let Base { head, .. } = base;
+    let Origin { head, .. } = origin;
     files::remove(bare).map_err(|it| Problem::volume("clear", bare, &it))?;
     let format =
         format!("--object-format={}", if head.commit.len() == 64 { "sha256" } else { "sha1" });
@@ -143,18 +145,20 @@ impl Local<'_> {
         let arguments =
             ["config", "--blob", &file, "--name-only", "--get-regexp", r"^submodule\..*\.path$"];
         let output = self.git.run(&arguments, LOCAL).await?;
-        let Some(name) = output.stdout.lines().next().filter(|_| output.is_success()) else {
+        let text = output.text();
+        let Some(name) = text.lines().next().filter(|_| output.is_success()) else {
             return Ok(());
         };
         let name = name.trim_start_matches("submodule.").trim_end_matches(".path");
         let message = format!(
-            "the repository has submodules (.gitmodules names {name}), which a Polecat neither clones nor pushes; run it \
-             on the submodule's own repository, or on a branch without submodules"
+            "the repository has submodules (.gitmodules names {name}), which a Polecat neither clones nor \
+             pushes; run it on the submodule's own repository, or on a branch without submodules"
         );
         Err(Problem::new(reason::SUBMODULES_UNSUPPORTED, message))
     }
 
-    /// The contents of such files are no git objects: neither the agent's clone nor the bundle would hold them.
+    /// The contents of such files are no git objects: neither the agent's clone nor the bundle would hold
+    /// them.
     async fn refuse_lfs(&self, commit: &str) -> Result<(), Problem> {
         let files = ":(glob)**/.gitattributes";
         let arguments = [
@@ -170,13 +174,14 @@ impl Local<'_> {
             files,
         ];
         let output = self.git.run(&arguments, LOCAL).await?;
-        let Some(found) = output.stdout.split('\0').next().filter(|it| !it.is_empty()) else {
+        let text = output.text();
+        let Some(found) = text.split('\0').next().filter(|it| !it.is_empty()) else {
             return Ok(());
         };
         let file = found.split_once(':').map_or(found, |(_, it)| it);
         let message = format!(
-            "the repository keeps files in Git LFS ({file} says filter=lfs), which a Polecat neither fetches nor pushes; \
-             use a branch without LFS"
+            "the repository keeps files in Git LFS ({file} says filter=lfs), which a Polecat neither \
+             fetches nor pushes; use a branch without LFS"
         );
         Err(Problem::new(reason::LFS_UNSUPPORTED, message))
     }
@@ -206,18 +211,15 @@ impl Workspace<'_> {
         git.must("make the agent's clone", &["init", "--quiet", "--template=", &format]).await?;
         self.configure(&git).await?;
         tools::lay_hook(self.paths, &git_dir)?;
-        let refspec = format!("{BASE}:refs/remotes/origin/{}", head.branch);
-        let fetch = [
-            "fetch",
-            "--quiet",
-            "--depth=1",
-            "--no-tags",
-            "--no-write-fetch-head",
-            "--",
-            bare,
-            &refspec,
-        ];
-        git.must("fill the agent's clone", &fetch).await?;
+        // Copied, not fetched: git runs the other side of a local fetch through a shell, and our image has none.
+        files::copy_tree(&format!("{bare}/objects"), &format!("{git_dir}/objects"))
+            .and_then(|()| {
+                files::copy_if_there(&format!("{bare}/shallow"), &format!("{git_dir}/shallow"))
+            })
+            .map_err(|it| Problem::volume("fill", &git_dir, &it))?;
+        let tracking = format!("refs/remotes/origin/{}", head.branch);
+        let note = ["update-ref", &tracking, &head.commit];
+        git.must("note where the agent's branch began", &note).await?;
         let checkout = [
             "checkout",
             "--quiet",

@@ -1,4 +1,5 @@
-//! Reads the git Secret: an ssh key, or a user name and a token that are meant for one host. Sends nothing anywhere.
+//! Reads the git Secret: an ssh key, or a user name and a token that are meant for one host. Sends
+//! nothing anywhere.
 
 use super::{files, paths::Paths, problem::Problem};
 use crate::domain::{
@@ -15,7 +16,8 @@ const PRIVATE_KEYS: [&str; 3] =
     [layout::keys::SSH_PRIVATE_KEY, layout::keys::ID_RSA, layout::keys::ID_ED25519];
 /// Where a token may be, in this order.
 const TOKENS: [&str; 2] = [layout::keys::PASSWORD, layout::keys::TOKEN];
-/// The user name beside a token where the Secret has none. Hosting services that look at the token alone take any.
+/// The user name beside a token where the Secret has none. Hosting services that look at the token alone
+/// take any.
 const TOKEN_USER: &str = "x-access-token";
 
 /// The host keys that hosting services publish: those that most repositories live on.
@@ -65,19 +67,30 @@ pub fn user_and_token(paths: &Paths) -> Result<(String, String), Problem> {
     Ok((line(layout::keys::USERNAME, &user)?, line("password or token", &token)?))
 }
 
+/// The key to sign commits with, if the Secret has one.
+pub fn signing_key(paths: &Paths) -> Result<Option<String>, Problem> {
+    let name = layout::keys::SIGNING_KEY;
+    secret(paths, name)?.map(|it| private_key(name, &it)).transpose()
+}
+
 fn key(paths: &Paths) -> Result<Credential, Problem> {
     let mut found = PRIVATE_KEYS.iter().filter_map(|name| secret(paths, name).transpose());
     let wanted = "ssh-privatekey, id_rsa or id_ed25519";
     let private = found.next().unwrap_or_else(|| Err(missing(wanted, "an ssh address")))?;
-    if !private.trim_start().starts_with("-----BEGIN ") {
+    let private = private_key(wanted, &private)?;
+    Ok(Credential::Key { private, known_hosts: known_hosts(paths)? })
+}
+
+/// Mended where it went through a form or another system, which cost it what ssh can't read it without.
+fn private_key(name: &str, text: &str) -> Result<String, Problem> {
+    let text = text.replace('\r', "");
+    if !text.trim_start().starts_with("-----BEGIN ") {
         let message = format!(
-            "the git Secret's {wanted} must hold a private key that begins with '-----BEGIN'"
+            "the git Secret's {name} must hold a private key that begins with '-----BEGIN'"
         );
         return Err(Problem::new(reason::CREDENTIALS_MALFORMED, message));
     }
-    // Keys that went through a form or another system lose these, and ssh then can't read them.
-    let private = format!("{}\n", private.replace('\r', "").trim());
-    Ok(Credential::Key { private, known_hosts: known_hosts(paths)? })
+    Ok(format!("{}\n", text.trim()))
 }
 
 /// The ConfigMap's, else the Secret's, else those of the well-known services.
@@ -95,14 +108,15 @@ fn token(paths: &Paths, authority: &str) -> Result<Credential, Problem> {
     let (user, token) = user_and_token(paths)?;
     let Some(host) = secret(paths, layout::keys::HOST)? else {
         let message = format!(
-            "the git Secret must say under `host` which host its token is meant for; for this repository: {authority}"
+            "the git Secret must say under `host` which host its token is meant for; for this repository: \
+             {authority}"
         );
         return Err(Problem::new(reason::CREDENTIALS_MISSING, message));
     };
     if !host.trim().eq_ignore_ascii_case(authority) {
         let message = format!(
-            "the git Secret's token is meant for {}, and the repository is on {authority}; write the host as in \
-             gitRepository, with its port if there is one, or use another Secret",
+            "the git Secret's token is meant for {}, and the repository is on {authority}; write the host \
+             as in gitRepository, with its port if there is one, or use another Secret",
             escape(host.trim())
         );
         return Err(Problem::new(reason::CREDENTIALS_FOR_ANOTHER_HOST, message));
@@ -149,8 +163,10 @@ mod tests {
     const KEY: &str =
         "-----BEGIN OPENSSH PRIVATE KEY-----\r\nAAAA\r\n-----END OPENSSH PRIVATE KEY-----";
 
+    type Keys<'a> = &'a [(&'a str, &'a str)];
+
     /// A root whose Secret holds `keys`; what reading it for `url` gives.
-    fn read(keys: &[(&str, &str)], url: &str) -> Result<Credential, Problem> {
+    fn read(keys: Keys<'_>, url: &str) -> Result<Credential, Problem> {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("git-creds")).unwrap();
         for (name, value) in keys {
@@ -162,9 +178,11 @@ mod tests {
     #[test]
     fn every_kind_of_secret() {
         const HTTPS: &str = "https://git.example.com:8443/x";
+        const HOST: &str = "git.example.com:8443";
         const SSH: &str = "git@git.example.com:x";
+        let another = Some(reason::CREDENTIALS_FOR_ANOTHER_HOST);
         #[rustfmt::skip]
-        let table: [(&[(&str, &str)], &str, Option<&str>, &str); 15] = [
+        let table: [(Keys<'_>, &str, Option<&str>, &str); 15] = [
             (&[("ssh-privatekey", KEY)], SSH, None, "kubernetes.io/ssh-auth"),
             (&[("id_rsa", KEY)], SSH, None, "as in the original"),
             (&[("id_ed25519", KEY)], SSH, None, "a key of today"),
@@ -172,12 +190,12 @@ mod tests {
             (&[], SSH, Some(reason::CREDENTIALS_MISSING), "nothing"),
             (&[("password", "x")], SSH, Some(reason::CREDENTIALS_MISSING), "a token for ssh"),
             (&[("id_rsa", "ssh-rsa AAAA")], SSH, Some(reason::CREDENTIALS_MALFORMED), "the public half"),
-            (&[("username", "u"), ("password", "p\n"), ("host", "git.example.com:8443")], HTTPS, None, "basic-auth"),
+            (&[("username", "u"), ("password", "p\n"), ("host", HOST)], HTTPS, None, "basic-auth"),
             (&[("token", "t"), ("host", "GIT.example.com:8443\n")], HTTPS, None, "a token alone"),
             (&[("username", "u"), ("password", "p")], HTTPS, Some(reason::CREDENTIALS_MISSING), "no host"),
-            (&[("token", "t"), ("host", "git.example.com")], HTTPS, Some(reason::CREDENTIALS_FOR_ANOTHER_HOST), "the port is part of it"),
-            (&[("token", "t"), ("host", "evil.example.com")], HTTPS, Some(reason::CREDENTIALS_FOR_ANOTHER_HOST), "another host"),
-            (&[("token", "t\nu"), ("host", "git.example.com:8443")], HTTPS, Some(reason::CREDENTIALS_MALFORMED), "two lines"),
+            (&[("token", "t"), ("host", "git.example.com")], HTTPS, another, "the port is part of it"),
+            (&[("token", "t"), ("host", "evil.example.com")], HTTPS, another, "another host"),
+            (&[("token", "t\nu"), ("host", HOST)], HTTPS, Some(reason::CREDENTIALS_MALFORMED), "two lines"),
             (&[("id_rsa", KEY)], HTTPS, Some(reason::CREDENTIALS_MISSING), "a key for https"),
             (&[("token", "t")], "http://git.example.com/x", None, "plain http: the token stays here"),
         ];

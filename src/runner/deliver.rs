@@ -1,5 +1,6 @@
-//! From the agent's end to the verdict: takes the bundle, pushes the work branch, keeps refused commits on a branch of
-//! their own. Every step is written into a draft, so that a verdict can be given whenever time is over.
+//! From the agent's end to the verdict: takes the bundle, pushes the work branch, keeps refused commits
+//! on a branch of their own. Every step is written into a draft, so that a verdict can be given whenever
+//! time is over.
 
 use std::{cell::RefCell, time::Duration};
 
@@ -17,6 +18,7 @@ use super::{
     problem::Problem,
     push::{self, Outcome},
     settings::Settings,
+    sign::Signer,
 };
 use crate::domain::{
     layout,
@@ -41,10 +43,13 @@ pub struct Delivery<'a> {
 
 /// A verdict of which only the task is known.
 pub fn draft(settings: Option<&Settings>) -> Verdict {
-    let hash = |it: &Settings| {
-        digest(&SHA256, it.task.as_bytes()).as_ref().iter().map(|it| format!("{it:02x}")).collect()
-    };
-    Verdict { v: 1, task_sha256: settings.map(hash), ..Verdict::default() }
+    let task_sha256 = settings.map(|it| hex(digest(&SHA256, it.task.as_bytes()).as_ref()));
+    Verdict { v: 1, task_sha256, ..Verdict::default() }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |it: u8| char::from_digit(u32::from(it), 16).unwrap_or_default();
+    bytes.iter().flat_map(|it| [digit(it >> 4), digit(it & 15)]).collect()
 }
 
 impl Delivery<'_> {
@@ -77,13 +82,22 @@ impl Delivery<'_> {
         }
         let work = self.settings.work_branch()?;
         let access = Access::prepare(self.paths, self.settings.repository(self.paths)?)?;
-        let push = Push {
-            delivery: self,
-            git: access.git(&self.paths.at(layout::BARE), self.paths),
-            access,
-            taken,
-            work,
-        };
+        let git = access.git(&self.paths.at(layout::BARE), self.paths);
+        let mut push = Push { delivery: self, git, access, taken, work };
+        if !push.taken.continues {
+            let why = "the agent rewrote the commit that it began with, so its commits do not continue \
+                       the work branch";
+            push.keep(reason::HISTORY_REWRITTEN, why).await;
+            return Ok(());
+        }
+        match push.signed(&base).await {
+            Ok(None) => {}
+            Ok(Some(commit)) => push.replace(commit),
+            Err(problem) => {
+                push.keep(problem.reason, &problem.message).await;
+                return Ok(());
+            }
+        }
         push.run().await
     }
 }
@@ -93,14 +107,24 @@ fn nothing(report: Option<&Ended>) -> Problem {
     match report.map(|it| it.handover.as_deref()) {
         None => Problem::new(
             reason::HANDOVER_MISSING,
-            "the agent's container ended without handing anything over, as when it is killed or out of memory; commits \
-             may be lost",
+            "the agent's container ended without handing anything over, as when it is killed or out of \
+             memory; commits may be lost",
         ),
         Some(Some(words::FAILED | words::BUNDLE)) => Problem::new(
             reason::HANDOVER_FAILED,
             "the agent's container could not hand its commits over; see its log; commits may be lost",
         ),
         Some(_) => Problem::new(reason::NOTHING_TO_PUSH, "the agent committed nothing"),
+    }
+}
+
+/// What a bundle that was not made at the end leaves open.
+fn unless_whole(report: Option<&Ended>) -> &'static str {
+    match report.map(|it| it.handover.as_deref()) {
+        Some(Some(words::BUNDLE)) => "",
+        _ => {
+            "; the agent's container was cut off, so commits after its last checkpoint may be lost"
+        }
     }
 }
 
@@ -115,15 +139,11 @@ struct Push<'a> {
 impl Push<'_> {
     async fn run(&self) -> Result<(), Problem> {
         let Self { taken, work, delivery, .. } = self;
-        if !taken.continues {
-            let why = "the agent rewrote the commit that it began with, so its commits do not continue the work branch";
-            self.keep(reason::HISTORY_REWRITTEN, why).await;
-            return Ok(());
-        }
         match self.to(work).await {
             Outcome::Taken => {
                 delivery.draft.borrow_mut().branch = Some(work.to_string());
-                let message = format!("{} commits are on branch {work}", taken.commits);
+                let rest = unless_whole(delivery.draft.borrow().agent.as_ref());
+                let message = format!("pushed to branch {work}; commits: {}{rest}", taken.commits);
                 delivery.conclude(true, reason::PUSHED, message);
                 Ok(())
             }
@@ -135,6 +155,20 @@ impl Push<'_> {
             }
             Outcome::Failed(problem) => Err(problem),
         }
+    }
+
+    /// The tip of the same commits, signed; nothing where there is no key to sign with.
+    async fn signed(&self, base: &str) -> Result<Option<String>, Problem> {
+        match Signer::prepare(self.delivery.paths, self.git.clone())? {
+            Some(signer) => signer.sign(base, &self.taken.commit).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn replace(&mut self, commit: String) {
+        log::say(&format!("Signed the commits up to {commit}"));
+        self.delivery.draft.borrow_mut().commit = Some(commit.clone());
+        self.taken.commit = commit;
     }
 
     async fn to(&self, branch: &BranchName) -> Outcome {
@@ -165,9 +199,9 @@ impl Push<'_> {
                     self.delivery.conclude(false, reason, message);
                     return;
                 }
-                Outcome::Rejected(it) => said = head(&it, MAX_QUOTE / 2).to_owned(),
+                Outcome::Rejected(it) => head(&it, MAX_QUOTE / 2).clone_into(&mut said),
                 Outcome::Failed(problem) => {
-                    said = head(&problem.message, MAX_QUOTE / 2).to_owned();
+                    head(&problem.message, MAX_QUOTE / 2).clone_into(&mut said);
                     break;
                 }
             }

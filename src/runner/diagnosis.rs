@@ -1,7 +1,8 @@
-//! Recognises in what git and ssh print (in the language C) why they failed, and says what to do. The text itself may
-//! come from a hostile server: it is quoted, cut and scrubbed, and chooses among our own sentences only.
+//! Recognises in what git and ssh print (in the language C) why they failed, and says what to do. The
+//! text itself may come from a hostile server: it is quoted, cut and scrubbed, and chooses among our own
+//! sentences only.
 
-use super::{git::Output, problem::Problem};
+use super::{problem::Problem, process::Output};
 use crate::domain::{
     untrusted::{Scrubber, head},
     verdict::reason,
@@ -10,67 +11,131 @@ use crate::domain::{
 /// Longest quotation in a message, in bytes.
 const MAX_QUOTE: usize = 600;
 
-/// What a program prints, what it means, what to do. The first row that fits wins: the narrow before the wide.
-#[rustfmt::skip]
-const SIGNS: [(&str, &str, &str); 43] = [
-    ("failed to run ssh", reason::SSH_MISSING, "use an image that has the OpenSSH client, such as the runner's own, or an https address"),
-    ("REMOTE HOST IDENTIFICATION HAS CHANGED", reason::HOST_KEY_MISMATCH, HOST_KEY_CHANGED),
-    ("Host key for ", reason::HOST_KEY_MISMATCH, HOST_KEY_CHANGED),
-    ("host key is known for", reason::HOST_KEY_UNKNOWN, HOST_KEY_MISSING),
-    ("Host key verification failed", reason::HOST_KEY_UNKNOWN, HOST_KEY_MISSING),
-    ("No user exists for uid", reason::USER_UNKNOWN, "ssh needs a passwd entry for this user id; use an image that has one or that has libnss_wrapper, or an https address"),
-    ("error in libcrypto", reason::CREDENTIALS_MALFORMED, KEY_UNREADABLE),
-    ("invalid format", reason::CREDENTIALS_MALFORMED, KEY_UNREADABLE),
-    ("incorrect passphrase", reason::CREDENTIALS_MALFORMED, "the key has a passphrase, which nobody can type here; put a key without one into the Secret"),
-    ("marked as read only", reason::CREDENTIALS_REFUSED, "give the deploy key write access"),
-    ("denied to deploy key", reason::CREDENTIALS_REFUSED, "give the deploy key write access"),
-    ("Permission denied (", reason::CREDENTIALS_REFUSED, "the host does not take the Secret's key; add its public half to the account or to the repository's deploy keys"),
-    ("Too many authentication failures", reason::CREDENTIALS_REFUSED, "the host does not take the Secret's key; add its public half to the account"),
-    ("Authentication failed for", reason::CREDENTIALS_REFUSED, TOKEN_REFUSED),
-    ("HTTP Basic: Access denied", reason::CREDENTIALS_REFUSED, TOKEN_REFUSED),
-    ("returned error: 401", reason::CREDENTIALS_REFUSED, TOKEN_REFUSED),
-    ("returned error: 403", reason::CREDENTIALS_REFUSED, TOKEN_REFUSED),
-    ("could not read Username", reason::CREDENTIALS_REFUSED, "the host wants a user name and a token; a token is sent over https only: use an https address and a Secret with username, password and host"),
-    ("could not read Password", reason::CREDENTIALS_REFUSED, TOKEN_REFUSED),
-    ("unable to update url base from redirection", reason::REDIRECT_REFUSED, REDIRECTED),
-    ("returned error: 30", reason::REDIRECT_REFUSED, REDIRECTED),
-    ("certificate problem", reason::CERTIFICATE_UNTRUSTED, CERTIFICATE),
-    ("certificate verification failed", reason::CERTIFICATE_UNTRUSTED, CERTIFICATE),
-    ("certificate subject name", reason::CERTIFICATE_UNTRUSTED, CERTIFICATE),
-    ("Could not resolve host", reason::HOST_NOT_REACHABLE, "the host's name has no address; check the name, and the cluster's DNS and network policies"),
-    ("Connection refused", reason::HOST_NOT_REACHABLE, UNREACHABLE),
-    ("timed out", reason::HOST_NOT_REACHABLE, UNREACHABLE),
-    ("No route to host", reason::HOST_NOT_REACHABLE, UNREACHABLE),
-    ("Network is unreachable", reason::HOST_NOT_REACHABLE, UNREACHABLE),
-    ("Failed to connect to", reason::HOST_NOT_REACHABLE, UNREACHABLE),
-    ("Couldn't connect to server", reason::HOST_NOT_REACHABLE, UNREACHABLE),
-    ("Connection reset by", reason::HOST_NOT_REACHABLE, UNREACHABLE),
-    ("Connection closed by", reason::HOST_NOT_REACHABLE, UNREACHABLE),
-    ("Empty reply from server", reason::HOST_NOT_REACHABLE, UNREACHABLE),
-    ("returned error: 5", reason::HOST_NOT_REACHABLE, "the host has trouble; try again later"),
-    ("does not appear to be a git repository", reason::REPOSITORY_NOT_FOUND, NO_REPOSITORY),
-    ("not found", reason::REPOSITORY_NOT_FOUND, NO_REPOSITORY),
-    ("could not be found", reason::REPOSITORY_NOT_FOUND, NO_REPOSITORY),
-    ("returned error: 404", reason::REPOSITORY_NOT_FOUND, NO_REPOSITORY),
-    ("couldn't find remote ref", reason::BRANCH_NOT_FOUND, "the branch was there a moment ago; start a new attempt"),
-    ("No space left on device", reason::VOLUME_FULL, "give the pod's volumes a larger size limit"),
-    ("Disk quota exceeded", reason::VOLUME_FULL, "give the pod's volumes a larger size limit"),
-    ("fsck error", reason::REPOSITORY_REFUSED, "the repository holds an object that git's own checks refuse; mend its history (git fsck names the object)"),
-];
+/// What is wrong, and what to do about it.
+type Meaning = (&'static str, &'static str);
 
-const HOST_KEY_CHANGED: &str = "the host shows another key than the known one; if it was changed on purpose, put the new one into the ConfigMap of \
-     sshKnownHostsConfigMapRef, or under known_hosts into the git Secret";
-const HOST_KEY_MISSING: &str = "no key is known for this host; put the output of ssh-keyscan, once compared, under known_hosts into the ConfigMap of \
-     sshKnownHostsConfigMapRef, or into the git Secret";
-const KEY_UNREADABLE: &str =
-    "the Secret's key is no private key that ssh can read; put the whole file there, unchanged";
-const TOKEN_REFUSED: &str = "the host does not take the Secret's user name and token; check that the token is valid and may read and write this \
-     repository";
-const REDIRECTED: &str =
-    "the host sends elsewhere, and a credential is never carried along; write the final address";
-const CERTIFICATE: &str = "the host's certificate is not trusted; put the authority that signed it under ca.crt into the git Secret";
-const UNREACHABLE: &str = "nothing answers there from this pod; check host and port, the network policies, and whether a proxy is needed";
-const NO_REPOSITORY: &str = "the host knows no such repository, or hides it from this credential; check the path and the credential's rights";
+const HOST_KEY_CHANGED: Meaning = (
+    reason::HOST_KEY_MISMATCH,
+    "the host shows another key than the known one; if it was changed on purpose, put the new one into the \
+     ConfigMap of sshKnownHostsConfigMapRef, or under known_hosts into the git Secret",
+);
+const HOST_KEY_MISSING: Meaning = (
+    reason::HOST_KEY_UNKNOWN,
+    "no key is known for this host; put the output of ssh-keyscan, once compared, under known_hosts into the \
+     ConfigMap of sshKnownHostsConfigMapRef, or into the git Secret",
+);
+const NO_USER: Meaning = (
+    reason::USER_UNKNOWN,
+    "ssh needs a passwd entry for this user id; use an image that has one or that has libnss_wrapper, or an \
+     https address",
+);
+const NO_SSH: Meaning = (
+    reason::SSH_MISSING,
+    "use an image that has the OpenSSH client, such as the runner's own, or an https address",
+);
+const KEY_UNREADABLE: Meaning = (
+    reason::CREDENTIALS_MALFORMED,
+    "the Secret's key is no private key that ssh can read; put the whole file there, unchanged",
+);
+const KEY_LOCKED: Meaning = (
+    reason::CREDENTIALS_MALFORMED,
+    "the key has a passphrase, which nobody can type here; put a key without one into the Secret",
+);
+const KEY_READS_ONLY: Meaning = (reason::CREDENTIALS_REFUSED, "give the deploy key write access");
+const KEY_REFUSED: Meaning = (
+    reason::CREDENTIALS_REFUSED,
+    "the host does not take the Secret's key; add its public half to the account or to the repository's \
+     deploy keys",
+);
+const TOKEN_REFUSED: Meaning = (
+    reason::CREDENTIALS_REFUSED,
+    "the host does not take the Secret's user name and token; check that the token is valid and may read and \
+     write this repository",
+);
+const TOKEN_ASKED: Meaning = (
+    reason::CREDENTIALS_REFUSED,
+    "the host wants a user name and a token, which are sent over https only; use an https address and a \
+     Secret with username, password and host",
+);
+const REDIRECTED: Meaning = (
+    reason::REDIRECT_REFUSED,
+    "the host sends elsewhere, and a credential is never carried along; write the final address",
+);
+const CERTIFICATE: Meaning = (
+    reason::CERTIFICATE_UNTRUSTED,
+    "the host's certificate is not trusted; put the authority that signed it under ca.crt into the git \
+     Secret",
+);
+const NO_ADDRESS: Meaning = (
+    reason::HOST_NOT_REACHABLE,
+    "the host's name has no address; check the name, and the cluster's DNS and network policies",
+);
+const UNREACHABLE: Meaning = (
+    reason::HOST_NOT_REACHABLE,
+    "nothing answers there from this pod; check host and port, the network policies, and whether a proxy is \
+     needed",
+);
+const TROUBLE: Meaning = (reason::HOST_NOT_REACHABLE, "the host has trouble; try again later");
+const NO_REPOSITORY: Meaning = (
+    reason::REPOSITORY_NOT_FOUND,
+    "the host knows no such repository, or hides it from this credential; check the path and the \
+     credential's rights",
+);
+const BRANCH_GONE: Meaning =
+    (reason::BRANCH_NOT_FOUND, "the branch was there a moment ago; start a new attempt");
+const FULL: Meaning = (reason::VOLUME_FULL, "give the pod's volumes a larger size limit");
+const BROKEN: Meaning = (
+    reason::REPOSITORY_REFUSED,
+    "the repository holds an object that git's own checks refuse; mend its history (git fsck names the \
+     object)",
+);
+
+/// What a program prints, and what that means. The first row that fits wins: the narrow before the wide.
+const SIGNS: [(&str, Meaning); 43] = [
+    ("failed to run ssh", NO_SSH),
+    ("REMOTE HOST IDENTIFICATION HAS CHANGED", HOST_KEY_CHANGED),
+    ("Host key for ", HOST_KEY_CHANGED),
+    ("host key is known for", HOST_KEY_MISSING),
+    ("Host key verification failed", HOST_KEY_MISSING),
+    ("No user exists for uid", NO_USER),
+    ("error in libcrypto", KEY_UNREADABLE),
+    ("invalid format", KEY_UNREADABLE),
+    ("incorrect passphrase", KEY_LOCKED),
+    ("marked as read only", KEY_READS_ONLY),
+    ("denied to deploy key", KEY_READS_ONLY),
+    ("Permission denied (", KEY_REFUSED),
+    ("Too many authentication failures", KEY_REFUSED),
+    ("Authentication failed for", TOKEN_REFUSED),
+    ("HTTP Basic: Access denied", TOKEN_REFUSED),
+    ("returned error: 401", TOKEN_REFUSED),
+    ("returned error: 403", TOKEN_REFUSED),
+    ("could not read Username", TOKEN_ASKED),
+    ("could not read Password", TOKEN_REFUSED),
+    ("unable to update url base from redirection", REDIRECTED),
+    ("returned error: 30", REDIRECTED),
+    ("certificate problem", CERTIFICATE),
+    ("certificate verification failed", CERTIFICATE),
+    ("certificate subject name", CERTIFICATE),
+    ("Could not resolve host", NO_ADDRESS),
+    ("Connection refused", UNREACHABLE),
+    ("timed out", UNREACHABLE),
+    ("No route to host", UNREACHABLE),
+    ("Network is unreachable", UNREACHABLE),
+    ("Failed to connect to", UNREACHABLE),
+    ("Couldn't connect to server", UNREACHABLE),
+    ("Connection reset by", UNREACHABLE),
+    ("Connection closed by", UNREACHABLE),
+    ("Empty reply from server", UNREACHABLE),
+    ("returned error: 5", TROUBLE),
+    ("does not appear to be a git repository", NO_REPOSITORY),
+    ("not found", NO_REPOSITORY),
+    ("could not be found", NO_REPOSITORY),
+    ("returned error: 404", NO_REPOSITORY),
+    ("couldn't find remote ref", BRANCH_GONE),
+    ("No space left on device", FULL),
+    ("Disk quota exceeded", FULL),
+    ("fsck error", BROKEN),
+];
 
 /// What git's failure at `doing` means; `otherwise` where nothing is recognised.
 pub fn problem(
@@ -80,23 +145,15 @@ pub fn problem(
     scrubber: &Scrubber,
 ) -> Problem {
     let said = quote(&output.stderr, scrubber);
-    match recognise(&output.stderr) {
-        Some((reason, advice)) => {
-            Problem::new(reason, format!("failed to {doing}: {advice}; git said: {said}"))
-        }
-        None => {
-            let message =
-                format!("failed to {doing}: git said: {said}; the container's log has more");
-            Problem::new(otherwise, message)
-        }
+    if let Some((reason, advice)) = recognise(&output.stderr) {
+        return Problem::new(reason, format!("failed to {doing}: {advice}; git said: {said}"));
     }
+    let message = format!("failed to {doing}: git said: {said}; the container's log has more");
+    Problem::new(otherwise, message)
 }
 
-fn recognise(stderr: &str) -> Option<(&'static str, &'static str)> {
-    SIGNS
-        .iter()
-        .find(|(sign, ..)| stderr.contains(sign))
-        .map(|(_, reason, advice)| (*reason, *advice))
+fn recognise(stderr: &str) -> Option<Meaning> {
+    SIGNS.iter().find(|(sign, _)| stderr.contains(sign)).map(|(_, meaning)| *meaning)
 }
 
 /// The lines that say why: without progress, hints and courtesies, the last first cut away.
@@ -124,28 +181,40 @@ mod tests {
 
     #[test]
     fn real_words_and_what_they_mean() {
-        let changed = "@@@@@@@@@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\nIT IS POSSIBLE THAT \
-                       SOMEONE IS DOING SOMETHING NASTY!\nHost key for h has changed and you have requested strict \
+        let changed = "@@@@@@@@@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\nIT IS \
+                       POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!\nHost key for h has changed and \
+                       you have requested strict checking.\nHost key verification failed.";
+        let unknown = "No ED25519 host key is known for [127.0.0.1]:22 and you have requested strict \
                        checking.\nHost key verification failed.";
-        #[rustfmt::skip]
+        let refused =
+            "git@h: Permission denied (publickey).\nfatal: Could not read from remote repository.";
+        let unread = "Load key \"/k\": error in libcrypto\ngit@h: Permission denied (publickey).";
+        let hidden = "ERROR: Repository not found.\nfatal: Could not read from remote repository.";
+        let nobody =
+            "No user exists for uid 1000650000\nfatal: Could not read from remote repository.";
+        let untrusted =
+            "fatal: unable to access 'https://h/': server certificate verification failed.";
+        let moved = "fatal: unable to access 'https://h/': The requested URL returned error: 301";
+        let trouble = "fatal: unable to access 'https://h/': The requested URL returned error: 503";
+        let nameless = "ssh: Could not resolve hostname nope: Name or service not known";
+        let broken = "error: object 12: nulInHeader\nfatal: fsck error in packed object";
         let table = [
-            ("No ED25519 host key is known for [127.0.0.1]:22 and you have requested strict checking.\nHost key \
-              verification failed.", reason::HOST_KEY_UNKNOWN),
+            (unknown, reason::HOST_KEY_UNKNOWN),
             (changed, reason::HOST_KEY_MISMATCH),
-            ("git@github.com: Permission denied (publickey).\nfatal: Could not read from remote repository.", reason::CREDENTIALS_REFUSED),
-            ("ERROR: Repository not found.\nfatal: Could not read from remote repository.", reason::REPOSITORY_NOT_FOUND),
-            ("ssh: Could not resolve hostname nope: Name or service not known", reason::HOST_NOT_REACHABLE),
+            (refused, reason::CREDENTIALS_REFUSED),
+            (unread, reason::CREDENTIALS_MALFORMED),
+            (hidden, reason::REPOSITORY_NOT_FOUND),
+            (nobody, reason::USER_UNKNOWN),
+            (nameless, reason::HOST_NOT_REACHABLE),
             ("ssh: connect to host h port 22: Connection refused", reason::HOST_NOT_REACHABLE),
-            ("fatal: unable to access 'https://h/': Could not resolve host: h", reason::HOST_NOT_REACHABLE),
+            (untrusted, reason::CERTIFICATE_UNTRUSTED),
+            (moved, reason::REDIRECT_REFUSED),
+            (trouble, reason::HOST_NOT_REACHABLE),
             ("fatal: Authentication failed for 'https://h/x/'", reason::CREDENTIALS_REFUSED),
-            ("fatal: unable to access 'https://h/': server certificate verification failed. CAfile: none", reason::CERTIFICATE_UNTRUSTED),
-            ("fatal: unable to access 'https://h/': The requested URL returned error: 301", reason::REDIRECT_REFUSED),
-            ("fatal: unable to access 'https://h/': The requested URL returned error: 503", reason::HOST_NOT_REACHABLE),
             ("fatal: repository 'https://h/x/' not found", reason::REPOSITORY_NOT_FOUND),
-            ("Load key \"/k\": error in libcrypto\ngit@h: Permission denied (publickey).", reason::CREDENTIALS_MALFORMED),
-            ("No user exists for uid 1000650000\nfatal: Could not read from remote repository.", reason::USER_UNKNOWN),
             ("error: file write error: No space left on device", reason::VOLUME_FULL),
-            ("error: object 12: nulInHeader\nfatal: fsck error in packed object", reason::REPOSITORY_REFUSED),
+            (broken, reason::REPOSITORY_REFUSED),
+            ("gt-runner: failed to run ssh: No such file or directory", reason::SSH_MISSING),
             ("fatal: something new", reason::CLONE_REFUSED),
         ];
         for (stderr, want) in table {

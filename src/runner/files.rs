@@ -1,5 +1,5 @@
-//! Files: written whole or not at all, read up to a limit. What the agent could have written is opened only by
-//! [`open_plain`], which follows no link and waits for nothing.
+//! Files: written whole or not at all, read up to a limit. What the agent could have written is opened
+//! only by [`open_plain`], which follows no link and waits for nothing.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -10,7 +10,8 @@ use std::{
 
 use rustix::fs::OFlags;
 
-/// Writes `bytes` beside `path` and renames: a reader sees all of it or nothing. What stood at `path` is replaced.
+/// Writes `bytes` beside `path` and renames: a reader sees all of it or nothing. What stood at `path` is
+/// replaced.
 pub fn write(path: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
     let beside = format!("{path}.new");
     remove(&beside)?;
@@ -37,12 +38,40 @@ pub fn remove(path: impl AsRef<Path>) -> io::Result<()> {
         .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
-/// Removes what a folder holds, and keeps the folder: it may be a mount.
-pub fn clear(folder: &str) -> io::Result<()> {
+/// Removes what a folder holds but one plain file, and keeps the folder: it may be a mount.
+pub fn clear(folder: &str, but: &str) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
-        remove(entry?.path())?;
+        let entry = entry?;
+        if entry.path() != Path::new(but) || !entry.file_type()?.is_file() {
+            remove(entry.path())?;
+        }
     }
     Ok(())
+}
+
+/// Copies a folder of ours with all that is in it into another, which is made where it is not there.
+pub fn copy_tree(from: &str, to: &str) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_str().ok_or_else(|| io::Error::other("a file name that is no text"))?;
+        let (from, to) = (format!("{from}/{name}"), format!("{to}/{name}"));
+        if entry.file_type()?.is_dir() {
+            copy_tree(&from, &to)?;
+        } else {
+            fs::copy(&from, &to)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies a file of ours, where there is one.
+pub fn copy_if_there(from: &str, to: &str) -> io::Result<()> {
+    match fs::copy(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        copied => copied.map(drop),
+    }
 }
 
 /// The text of a file that one of us wrote or the kubelet mounted; none where there is no such file.

@@ -1,20 +1,21 @@
-//! Runs git: arguments as a list, an environment of our own making, a configuration that no repository, user or system
-//! adds to, an end after a time limit. Never through a shell.
+//! Runs git: arguments as a list, an environment of our own making, a configuration that no repository,
+//! user or system adds to, an end after a time limit. Never through a shell.
 
-use std::{fs::File, io, os::unix::process::CommandExt, process::Stdio, time::Duration};
+use std::{
+    fs::File,
+    io,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt};
-
-use super::problem::Problem;
+use super::{
+    problem::Problem,
+    process::{self, Output},
+};
 use crate::domain::verdict::reason;
 
-/// What is kept of standard output and of standard error, in bytes. The rest is read and dropped.
-const MAX_STDOUT: usize = 4 * 1024 * 1024;
-const MAX_STDERR: usize = 32 * 1024;
-
 /// What git may not do, whatever a repository asks for.
-const HARDENED: [&str; 29] = [
+const HARDENED: [&str; 30] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.attributesFile=/dev/null",
@@ -26,7 +27,7 @@ const HARDENED: [&str; 29] = [
     "http.followRedirects=false",
     "http.sslVerify=true",
     "http.lowSpeedLimit=1",
-    "http.lowSpeedTime=60",
+    "http.lowSpeedTime=100",
     "transfer.fsckObjects=true",
     "transfer.credentialsInUrl=die",
     "fetch.fsck.badTimezone=ignore", // harmless, and common in old histories
@@ -38,12 +39,13 @@ const HARDENED: [&str; 29] = [
     "push.recurseSubmodules=no",
     "push.gpgSign=false",
     "commit.gpgSign=false",
+    "core.fsync=none", // our volumes do not outlive the node's memory in any case
     "gc.auto=0",
     "maintenance.auto=false",
     "safe.directory=*", // the volumes may belong to another user of the pod; what we run there is only this
     "init.templateDir=",
     "diff.external=",
-    "pack.writeBitmaps=false",
+    "core.bigFileThreshold=8m", // larger files are streamed, never held in memory or made deltas of
 ];
 
 /// The variables that git may inherit: where programs are, and how the cluster reaches the world.
@@ -63,27 +65,6 @@ const INHERITED: [&str; 8] = [
 pub struct Git {
     environment: Vec<(String, String)>,
     configuration: Vec<String>,
-}
-
-/// What a run of git left.
-#[derive(Clone, Debug, Default)]
-pub struct Output {
-    /// None where a signal ended it.
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-    pub timed_out: bool,
-}
-
-impl Output {
-    pub fn is_success(&self) -> bool {
-        self.code == Some(0)
-    }
-
-    /// Standard output without white space around it.
-    pub fn line(&self) -> &str {
-        self.stdout.trim()
-    }
 }
 
 impl Git {
@@ -147,57 +128,19 @@ impl Git {
         arguments: &[&str],
         limit: Duration,
     ) -> Result<Output, Problem> {
-        let mut child =
-            self.command(arguments).stdin(input).spawn().map_err(|error| missing(&error))?;
-        let group = child.id().and_then(|it| i32::try_from(it).ok()).and_then(Pid::from_raw);
-        let guard = KillGroup(group);
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let ended = tokio::time::timeout(limit, async {
-            tokio::join!(head(stdout, MAX_STDOUT), tail(stderr, MAX_STDERR), child.wait())
-        });
-        let Ok((stdout, stderr, status)) = ended.await else {
-            drop(guard);
-            return Ok(Output {
-                timed_out: true,
-                stderr: "timed out".to_owned(),
-                ..Output::default()
-            });
-        };
-        guard.over();
-        let code = status.map_err(|error| missing(&error))?.code();
-        Ok(Output { code, stdout, stderr, timed_out: false })
+        process::run(self.command(arguments), input, limit).await.map_err(|it| missing(&it))
     }
 
-    fn command(&self, arguments: &[&str]) -> tokio::process::Command {
-        let mut command = std::process::Command::new("git");
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("git");
         command.env_clear();
         command.envs(std::env::vars_os().filter(|(name, _)| INHERITED.iter().any(|it| name == it)));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         for setting in &self.configuration {
             command.arg("-c").arg(setting);
         }
-        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let mut command = tokio::process::Command::from(command);
-        command.kill_on_drop(true);
+        command.args(arguments);
         command
-    }
-}
-
-/// Kills git and what it started unless it came to its end, also where nobody waits for it any more.
-struct KillGroup(Option<Pid>);
-
-impl KillGroup {
-    fn over(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for KillGroup {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // Nothing is left to do where the group is gone already.
-            let _gone = kill_process_group(group, Signal::KILL);
-        }
     }
 }
 
@@ -205,39 +148,6 @@ fn missing(error: &io::Error) -> Problem {
     let message =
         format!("failed to run git: {error}; use an image that has git, such as the runner's own");
     Problem::new(reason::GIT_MISSING, message)
-}
-
-/// The first bytes of a stream; the rest is read and dropped.
-async fn head(stream: Option<impl AsyncRead + Unpin>, max: usize) -> String {
-    read(stream, |kept, chunk| {
-        let room = max.saturating_sub(kept.len());
-        kept.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
-    })
-    .await
-}
-
-/// The last bytes of a stream: what a program says at its end is why it ended.
-async fn tail(stream: Option<impl AsyncRead + Unpin>, max: usize) -> String {
-    read(stream, |kept, chunk| {
-        kept.extend_from_slice(chunk);
-        if kept.len() > 2 * max {
-            kept.drain(..kept.len() - max);
-        }
-    })
-    .await
-}
-
-async fn read(
-    stream: Option<impl AsyncRead + Unpin>,
-    keep: impl Fn(&mut Vec<u8>, &[u8]),
-) -> String {
-    let mut kept = Vec::new();
-    let mut buffer = vec![0; 16 * 1024];
-    let Some(mut stream) = stream else { return String::new() };
-    while let Ok(read @ 1..) = stream.read(&mut buffer).await {
-        keep(&mut kept, buffer.get(..read).unwrap_or_default());
-    }
-    String::from_utf8_lossy(&kept).into_owned()
 }
 
 #[cfg(test)]

@@ -1,15 +1,11 @@
-//! Makes the bundle of what the agent committed, and hands it over. Runs git on a repository that the agent could have
-//! made anything of, which is harmless here alone: this container holds no credential of git or the cluster.
+//! Makes the bundle of what the agent committed, and hands it over. Runs git on a repository that the
+//! agent could have made anything of, which is harmless here alone: this container holds no credential of
+//! git or the cluster.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use super::{
-    diagnosis, files,
-    git::{Git, Output},
-    log,
-    paths::Paths,
-    problem::Problem,
-    tools::Start,
+    diagnosis, files, git::Git, log, paths::Paths, problem::Problem, process::Output, tools::Start,
 };
 use crate::domain::{
     layout,
@@ -17,11 +13,13 @@ use crate::domain::{
     verdict::{Ended, reason, words},
 };
 
-/// The one reference of a bundle.
-pub const HANDED_OVER: &str = "refs/gastown/handover";
-/// A question to git takes at most this long, and the bundle this: a repository may be made to keep git waiting.
+/// A question to git takes at most this long, and the bundle this: a repository may be made to keep git
+/// waiting.
 const QUESTION: Duration = Duration::from_secs(5);
 const BUNDLING: Duration = Duration::from_secs(90);
+
+/// With more filters in its configuration a repository is not asked for uncommitted changes.
+const MAX_FILTERS: usize = 100;
 
 /// The agent's repository after its end.
 pub struct Handover<'a> {
@@ -38,78 +36,88 @@ impl<'a> Handover<'a> {
         Self { paths, start, git }
     }
 
-    /// Clears what the agent left in the hand-over folder, and writes the mark, the bundle and the report there.
-    pub async fn make(&self, mut ended: Ended) {
-        let folder = self.paths.at(layout::HANDOVER.path);
-        if let Err(error) = files::clear(&folder) {
+    /// Clears what the agent left in the hand-over folder, and writes the mark, the bundle and the report
+    /// there. False where the agent's repository could not be read: then the last checkpoint stays.
+    pub async fn make(&self, mut ended: Ended) -> bool {
+        let (folder, bundle) =
+            (self.paths.at(layout::HANDOVER.path), self.paths.at(layout::BUNDLE));
+        if let Err(error) = files::clear(&folder, &bundle) {
             log::say(&format!("Failed to clear {folder}: {error}"));
         }
         mark_begun(self.paths);
-        let handed_over = self.bundle().await;
-        ended.handover = Some(match &handed_over {
-            Ok(Some(_)) => words::BUNDLE.to_owned(),
-            Ok(None) => words::NOTHING.to_owned(),
-            Err(_) => words::FAILED.to_owned(),
-        });
-        match handed_over {
-            Ok(Some(commit)) => log::say(&format!("Handed over commit {commit}")),
-            Ok(None) => log::say("The agent committed nothing"),
-            Err(problem) => {
-                log::say(&format!("Failed to hand over, commits may be lost: {problem}"))
+        let (word, said) = match self.bundle().await {
+            Ok(Some(commit)) => (words::BUNDLE, format!("Handed over commit {commit}")),
+            Ok(None) => {
+                files::remove(&bundle)
+                    .unwrap_or_else(|it| log::say(&format!("Left {bundle}: {it}")));
+                (words::NOTHING, "The agent committed nothing".to_owned())
             }
-        }
+            Err(problem) => {
+                (words::FAILED, format!("Failed to hand over, commits may be lost: {problem}"))
+            }
+        };
+        log::say(&said);
+        ended.handover = Some(word.to_owned());
         let path = self.paths.at(layout::ENDED);
         let json = serde_json::to_vec(&ended).map_err(std::io::Error::from);
         if let Err(error) = json.and_then(|it| files::write(&path, &it, 0o644)) {
             log::say(&format!("Failed to write {path}: {error}"));
         }
+        word != words::FAILED
     }
 
-    /// Writes the bundle, complete or not at all. Nothing where there is no commit after the base.
-    async fn bundle(&self) -> Result<Option<String>, Problem> {
-        let Some(commit) = self.head().await? else { return Ok(None) };
-        self.must("name the commit", &["update-ref", "--no-deref", HANDED_OVER, &commit]).await?;
+    /// Writes the bundle, complete or not at all. Nothing where there is no commit after the base. Writes
+    /// nothing into the agent's volumes, which it may have filled.
+    pub async fn bundle(&self) -> Result<Option<String>, Problem> {
+        let Some((name, commit)) = self.head().await? else { return Ok(None) };
         let bundle = self.paths.at(layout::BUNDLE);
-        let beside = format!("{bundle}.new");
+        let beside = format!("{bundle}.{}", std::process::id()); // a checkpoint may be on its way
         let excluded = format!("^{}", self.start.base);
-        let mut arguments = vec!["bundle", "create", "--quiet", &beside, HANDED_OVER];
+        let mut arguments = vec!["bundle", "create", "--quiet", &beside, &name];
         if self.commit(&self.start.base).await?.is_some() {
             arguments.push(&excluded); // a repository that the agent made anew has no base to leave out
         }
-        self.ask_for("make the bundle", &arguments, BUNDLING).await?;
-        std::fs::rename(&beside, &bundle).map_err(|it| Problem::volume("rename", &beside, &it))?;
-        Ok(Some(commit))
+        let made = self.ask_for("make the bundle", &arguments, BUNDLING).await;
+        let moved = made.and_then(|_| {
+            fs::rename(&beside, &bundle).map_err(|it| Problem::volume("rename", &beside, &it))
+        });
+        if moved.is_err() {
+            for left in [beside.clone(), format!("{beside}.lock")] {
+                files::remove(&left).unwrap_or_else(|it| log::say(&format!("Left {left}: {it}")));
+            }
+        }
+        moved.map(|()| Some(commit))
     }
 
-    /// The commit to hand over: the work branch's; where the agent went on from it on another branch, that one's.
-    async fn head(&self) -> Result<Option<String>, Problem> {
-        let work = self.commit(&format!("refs/heads/{}", self.start.branch)).await?;
-        let head = self.commit("HEAD").await?;
-        let base = Some(&self.start.base);
-        let chosen = match (work.filter(|it| Some(it) != base), head.filter(|it| Some(it) != base))
-        {
-            (Some(work), Some(head)) if work != head => {
-                if self.descends(&work, &head).await? {
-                    head
-                } else {
-                    log::say(&format!(
-                        "Leaving out what is checked out at {head}: the work branch stands elsewhere"
-                    ));
-                    work
-                }
-            }
-            (Some(it), _) | (None, Some(it)) => it,
-            (None, None) => return Ok(None),
+    /// The reference and the commit to hand over: the work branch's; where the agent went on from it on
+    /// another branch, that one's.
+    async fn head(&self) -> Result<Option<(String, String)>, Problem> {
+        let branch = format!("refs/heads/{}", self.start.branch);
+        let work = self.after_base(&branch).await?.map(|it| (branch, it));
+        let head = self.after_base("HEAD").await?.map(|it| ("HEAD".to_owned(), it));
+        let (work, head) = match (work, head) {
+            (Some(work), Some(head)) if work.1 != head.1 => (work, head),
+            (one, other) => return Ok(one.or(other)),
         };
-        Ok(Some(chosen))
+        if self.descends(&work.1, &head.1).await? {
+            return Ok(Some(head));
+        }
+        let (at, branch) = (&head.1, &self.start.branch);
+        log::say(&format!("Leaving out what is checked out at {at}: {branch} stands elsewhere"));
+        Ok(Some(work))
+    }
+
+    /// The commit of a reference, unless it is the base or one before it.
+    async fn after_base(&self, name: &str) -> Result<Option<String>, Problem> {
+        let Some(commit) = self.commit(name).await? else { return Ok(None) };
+        let base = &self.start.base;
+        let old = commit == *base || self.descends(&commit, base).await?;
+        Ok(Some(commit).filter(|_| !old))
     }
 
     async fn commit(&self, name: &str) -> Result<Option<String>, Problem> {
         let name = format!("{name}^{{commit}}");
-        let output = self
-            .git
-            .run(&["rev-parse", "--verify", "--quiet", "--end-of-options", &name], QUESTION)
-            .await?;
+        let output = self.git.run(&["rev-parse", "--verify", "--quiet", &name], QUESTION).await?;
         if output.timed_out || output.stderr.contains("fatal:") {
             return Err(self.failed("read the agent's branches", &output));
         }
@@ -127,6 +135,8 @@ impl<'a> Handover<'a> {
 
     /// Says in the log what was left uncommitted: it is never committed for the agent.
     pub async fn say_what_is_uncommitted(&self) {
+        let Ok(Some(without_filters)) = self.without_filters().await else { return };
+        let git = self.git.clone().set(&without_filters);
         let questions: [&[&str]; 3] = [
             &["diff-files", "--name-only", "-z", "--ignore-submodules"],
             &["diff-index", "--cached", "--name-only", "-z", "--ignore-submodules", "HEAD"],
@@ -134,8 +144,8 @@ impl<'a> Handover<'a> {
         ];
         let mut files = 0;
         for question in questions {
-            if let Ok(output) = self.git.run(question, QUESTION).await {
-                files += output.stdout.split('\0').filter(|it| !it.is_empty()).count();
+            if let Ok(output) = git.run(question, QUESTION).await {
+                files += output.stdout.split(|it| *it == 0).filter(|it| !it.is_empty()).count();
             }
         }
         if files > 0 {
@@ -145,8 +155,18 @@ impl<'a> Handover<'a> {
         }
     }
 
-    async fn must(&self, doing: &str, arguments: &[&str]) -> Result<Output, Problem> {
-        self.ask_for(doing, arguments, QUESTION).await
+    /// Settings that keep git from running the agent's filters when it compares files. Nothing where
+    /// there are too many.
+    async fn without_filters(&self) -> Result<Option<Vec<String>>, Problem> {
+        let question = ["config", "--name-only", "-z", "--get-regexp", r"^filter\."];
+        let output = self.git.run(&question, QUESTION).await?;
+        let text = output.text();
+        let names: Vec<&str> = text.split('\0').filter(|it| !it.is_empty()).collect();
+        let plain = |it: &&str| !it.contains('=') && it.rsplit_once('.').is_some();
+        if names.len() > MAX_FILTERS || !names.iter().all(plain) {
+            return Ok(None);
+        }
+        Ok(Some(names.iter().map(|it| format!("{it}=")).collect()))
     }
 
     async fn ask_for(

@@ -1,5 +1,6 @@
-//! The commit-msg hook of the agent's clone: adds the lines that say for whom a commit was made. The lines lie beside
-//! the runner, where the agent can't write; it may still commit without hooks, so nothing else relies on them.
+//! The commit-msg hook of the agent's clone: adds the lines that say for whom a commit was made. The
+//! lines lie beside the runner, where the agent can't write; it may still commit without hooks, so
+//! nothing else relies on them.
 
 use std::{
     ffi::OsString,
@@ -15,11 +16,10 @@ pub const NAME: &str = "commit-msg";
 /// The lines, each `Name: value`.
 pub fn trailers(settings: &Settings) -> String {
     let Settings { polecat, issue, requested_by, trace, .. } = settings;
-    [("Polecat", polecat), ("Bead", issue), ("Requested-By", requested_by), ("Trace", trace)]
-        .iter()
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(name, value)| format!("{name}: {value}\n"))
-        .collect()
+    let lines =
+        [("Polecat", polecat), ("Bead", issue), ("Requested-By", requested_by), ("Trace", trace)];
+    let told = lines.iter().filter(|(_, value)| !value.is_empty());
+    told.flat_map(|(name, value)| [name, ": ", value, "\n"]).collect()
 }
 
 /// Adds the lines to the message in the file that git names. A commit is never refused for want of them.

@@ -1,5 +1,6 @@
-//! Takes the one bundle that was handed over: copies it out of the agent's reach, checks it, and puts its objects into
-//! our bare clone. Opens nothing else that the agent could write but its report, and runs nothing of it.
+//! Takes the one bundle that was handed over: copies it out of the agent's reach, checks it, and puts its
+//! objects into our bare clone. Opens nothing else that the agent could write but its report, and runs
+//! nothing of it.
 
 use std::{
     fs::File,
@@ -8,12 +9,8 @@ use std::{
 };
 
 use super::{
-    bundle,
-    clone::BASE,
-    diagnosis, files,
-    git::{Git, Output},
-    paths::Paths,
-    problem::Problem,
+    bundle, clone::BASE, diagnosis, files, git::Git, paths::Paths, problem::Problem,
+    process::Output,
 };
 use crate::domain::{
     layout,
@@ -31,15 +28,17 @@ const MAX_REPORT: u64 = 16 * 1024;
 const STRICT: &str =
     "--strict=badTimezone=ignore,missingSpaceBeforeDate=ignore,zeroPaddedFilemode=ignore";
 /// Keeps git within a small container's memory, whatever it is given.
-const SPARING: [&str; 7] = [
+const SPARING: [&str; 6] = [
     "pack.threads=1",
     "pack.windowMemory=16m",
     "pack.deltaCacheSize=8m",
     "core.deltaBaseCacheLimit=16m",
-    "core.bigFileThreshold=8m",
     "core.packedGitWindowSize=8m",
     "core.packedGitLimit=64m",
 ];
+
+/// What git may ask of memory at once: an object that was made to burst this container fails instead.
+const MAX_ALLOCATION: &str = "64m";
 
 /// What was handed over, once it is in our own clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +58,8 @@ pub struct Clone {
 impl Clone {
     pub fn open(paths: &Paths) -> Self {
         let sparing = SPARING.map(str::to_owned);
-        Self { git: Git::new(&paths.at(layout::BARE), &paths.home()).set(&sparing) }
+        let limit = ("GIT_ALLOC_LIMIT".to_owned(), MAX_ALLOCATION.to_owned());
+        Self { git: Git::new(&paths.at(layout::BARE), &paths.home()).with(&[limit]).set(&sparing) }
     }
 
     /// The commit that the agent began with.
@@ -125,7 +125,8 @@ impl Clone {
     }
 }
 
-/// Copies the bundle to our own volume, where nobody can change it under our hands. Answers with the copy, rewound.
+/// Copies the bundle to our own volume, where nobody can change it under our hands. Answers with the
+/// copy, rewound.
 fn copy(from: &str, to: &str, max_bytes: u64) -> Result<Option<File>, Problem> {
     let source = match files::open_plain(from) {
         Ok(it) => it,
@@ -134,8 +135,8 @@ fn copy(from: &str, to: &str, max_bytes: u64) -> Result<Option<File>, Problem> {
     };
     let too_large = || {
         let message = format!(
-            "the bundle of the agent's commits is larger than {max_bytes} bytes; raise the cap or have the agent commit \
-             less"
+            "the bundle of the agent's commits is larger than {max_bytes} bytes; raise the cap or have \
+             the agent commit less"
         );
         Problem::new(reason::BUNDLE_TOO_LARGE, message)
     };

@@ -1,7 +1,10 @@
-//! The termination message: written once, at the end, over whatever stands there, since in `claude` the agent could
-//! write it too.
+//! The termination message: written once, at the end, over whatever stands there, since in `claude` the
+//! agent could write it too.
 
-use std::fs;
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+};
 
 use super::{log, paths::Paths, problem::Problem};
 use crate::domain::{layout, verdict::Verdict};
@@ -24,7 +27,8 @@ pub fn verdict(paths: &Paths, verdict: &Verdict) -> bool {
 
 fn write(paths: &Paths, text: serde_json::Result<String>) -> bool {
     let path = paths.at(layout::TERMINATION_LOG);
-    let written = text.map_err(std::io::Error::from).and_then(|it| fs::write(&path, it));
+    let open = || OpenOptions::new().write(true).truncate(true).open(&path); // the kubelet made it
+    let written = text.map_err(io::Error::from).and_then(|it| open()?.write_all(it.as_bytes()));
     if let Err(error) = &written {
         log::say(&format!("Failed to write the termination message {path}: {error}"));
     }

@@ -1,5 +1,6 @@
-//! Ends whatever the agent left running, so that nothing can change what is handed over. As the first process of the
-//! container that is everything else there; elsewhere it is what descends from this process, and never more.
+//! Ends whatever the agent left running, so that nothing can change what is handed over. As the first
+//! process of the container that is everything else there; elsewhere it is what descends from this
+//! process, and never more.
 
 use std::{collections::BTreeMap, fs, thread::sleep, time::Duration};
 

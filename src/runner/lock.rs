@@ -1,5 +1,6 @@
-//! The lock that says whether the agent runs: held by the runner in `claude`, released by the kernel however that one
-//! dies, looked at by `telemetry` through one descriptor that it opened before the agent began.
+//! The lock that says whether the agent runs: held by the runner in `claude`, released by the kernel
+//! however that one dies, looked at by `telemetry` through one descriptor that it opened before the agent
+//! began.
 
 use std::{fs::File, io};
 
@@ -32,9 +33,10 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// One look. The mark is written while the lock is held, so that a mark beside a free lock means an end; a free lock
-    /// without a mark never does, unless it was seen held: the agent may remove the mark.
-    pub const fn look(&mut self, held: bool, mark: bool) -> State {
+    /// One look. The mark is written while the lock is held, so that a mark beside a free lock means an
+    /// end; a free lock without a mark never does, unless it was seen held: the agent may remove the
+    /// mark.
+    const fn look(&mut self, held: bool, mark: bool) -> State {
         self.seen_held |= held;
         match (held, mark || self.seen_held) {
             (true, _) => State::Running,
@@ -50,13 +52,21 @@ impl Lock {
         File::open(&path).map(Self).map_err(|it| Problem::volume("open the lock", &path, &it))
     }
 
-    /// Takes the lock for as long as this process lives, however short its look at it may keep `telemetry` in the way.
+    /// Takes the lock for as long as this process lives, however short its look at it may keep
+    /// `telemetry` in the way.
     pub fn hold(&self) -> io::Result<()> {
         Ok(flock(&self.0, FlockOperation::LockExclusive)?)
     }
 
+    /// One look at both. The mark comes first: were it second, a runner that takes the lock and writes the
+    /// mark in between would seem to have ended.
+    pub fn look(&self, watch: &mut Watch, mark: impl FnOnce() -> bool) -> io::Result<State> {
+        let mark = mark();
+        Ok(watch.look(self.is_held()?, mark))
+    }
+
     /// Whether somebody holds it.
-    pub fn is_held(&self) -> io::Result<bool> {
+    fn is_held(&self) -> io::Result<bool> {
         match flock(&self.0, FlockOperation::NonBlockingLockShared) {
             Ok(()) => {
                 flock(&self.0, FlockOperation::Unlock)?;
@@ -72,11 +82,14 @@ impl Lock {
 mod tests {
     use super::*;
 
+    /// Lock held, mark there; one after the other.
+    type Looks = &'static [(bool, bool)];
+
     #[test]
     fn three_states() {
         use State::{Ended, NotBegun, Running};
         #[rustfmt::skip]
-        let table: [(&[(bool, bool)], State, &str); 8] = [
+        let table: [(Looks, State, &str); 8] = [
             (&[(false, false)], NotBegun, "nothing yet"),
             (&[(false, false), (false, false)], NotBegun, "free without the mark is never an end"),
             (&[(true, false)], Running, "held, the mark comes next"),
@@ -94,10 +107,27 @@ mod tests {
     }
 
     #[test]
-    fn another_descriptor_sees_the_lock() {
+    fn a_runner_that_begins_during_a_look_has_not_ended() {
+        let root = root();
+        let paths = Paths::new(&root.path().to_string_lossy());
+        let (ours, theirs) = (Lock::open(&paths).unwrap(), Lock::open(&paths).unwrap());
+        let begins = || {
+            ours.hold().unwrap();
+            true
+        };
+        assert_eq!(theirs.look(&mut Watch::default(), begins).unwrap(), State::Running);
+    }
+
+    fn root() -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("gastown/lock")).unwrap();
         std::fs::write(root.path().join("gastown/lock/agent"), "").unwrap();
+        root
+    }
+
+    #[test]
+    fn another_descriptor_sees_the_lock() {
+        let root = root();
         let paths = Paths::new(&root.path().to_string_lossy());
         let (ours, theirs) = (Lock::open(&paths).unwrap(), Lock::open(&paths).unwrap());
         assert!(!theirs.is_held().unwrap());

@@ -1,5 +1,5 @@
-//! Lines for people, on standard error, where `kubectl logs` finds them. Never panics, as `eprintln!` would, when nobody
-//! reads; never writes a control character that came from elsewhere.
+//! Lines for people, on standard error, where `kubectl logs` finds them. Never panics, as `eprintln!`
+//! would, when nobody reads; never writes a control character that came from elsewhere.
 
 use std::io::Write;
 

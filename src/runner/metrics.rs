@@ -1,5 +1,5 @@
-//! The pod's own metrics in Prometheus' text form: the original's two, and ours. Holds nothing that the agent wrote but
-//! the time of its activity.
+//! The pod's own metrics in Prometheus' text form: the original's two, and ours. Holds nothing that the
+//! agent wrote but the time of its activity.
 
 use std::{
     fmt::Write,
@@ -9,13 +9,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, http::header, routing::get};
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
 
 use super::{lock::State, log, paths::Paths, settings::Settings};
 use crate::domain::layout;
 
-const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Whoever asks shares the pod's network with the agent: few at once, small requests, no waiting.
+const MAX_CONNECTIONS: usize = 16;
+const MAX_REQUEST: usize = 8192;
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is measured.
 #[derive(Clone)]
@@ -29,7 +36,7 @@ pub struct Metrics {
 #[derive(Clone, Debug, Default)]
 struct Seen {
     state: Option<State>,
-    push_tries: u64,
+    push_tries: u32,
     pushed: bool,
     push_time: Duration,
 }
@@ -71,18 +78,57 @@ impl Metrics {
             Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?, // a node without IPv6
         };
         let address = listener.local_addr()?;
-        let metrics = self.clone();
-        let page = move || {
-            let text = metrics.text();
-            async move { ([(header::CONTENT_TYPE, TEXT)], text) }
-        };
-        let router = Router::new().route("/metrics", get(page));
-        tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                log::say(&format!("Failed to serve metrics: {error}"));
-            }
-        });
+        tokio::spawn(self.clone().accept(listener));
         Ok(address)
+    }
+
+    async fn accept(self, listener: TcpListener) {
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let metrics = self.clone();
+                    tokio::spawn(async move {
+                        // Whoever asked is gone or too slow; the next one may ask again.
+                        let _answered = timeout(PATIENCE, metrics.answer(stream)).await;
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    log::say(&format!("Failed to accept a connection to the metrics: {error}"));
+                    tokio::time::sleep(PATIENCE).await; // out of descriptors, most likely
+                }
+            }
+        }
+    }
+
+    async fn answer(&self, mut stream: TcpStream) -> io::Result<()> {
+        let mut request = Vec::new();
+        while request.len() < MAX_REQUEST && !request.windows(4).any(|it| it == b"\r\n\r\n") {
+            if stream.read_buf(&mut request).await? == 0 {
+                break;
+            }
+        }
+        stream.write_all(self.response(&request).as_bytes()).await?;
+        stream.shutdown().await
+    }
+
+    /// The whole answer to a request's head. HTTP/1.1 in its smallest form: one answer, then the end.
+    fn response(&self, request: &[u8]) -> String {
+        let line = request.split(|it| *it == b'\r').next().unwrap_or_default();
+        let mut words = line.split(|it| *it == b' ');
+        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let path = target.split(|it| *it == b'?').next();
+        let (status, body) = match (method, path) {
+            (b"GET", Some(b"/metrics")) => ("200 OK", self.text()),
+            (b"GET", _) => ("404 Not Found", "only /metrics is here\n".to_owned()),
+            _ => ("405 Method Not Allowed", "only GET is answered\n".to_owned()),
+        };
+        let length = body.len();
+        format!(
+            "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )
     }
 
     fn text(&self) -> String {
@@ -118,12 +164,7 @@ impl Metrics {
                 "Seconds since the agent was last active",
                 idle.unwrap_or_default().as_secs_f64(),
             ),
-            (
-                "gastown_push_tries",
-                "gauge",
-                "Pushes that were tried",
-                flag(seen.push_tries > 0).max(seen.push_tries.min(1000) as f64),
-            ),
+            ("gastown_push_tries", "gauge", "Pushes that were tried", f64::from(seen.push_tries)),
             (
                 "gastown_pushed",
                 "gauge",
@@ -162,6 +203,23 @@ mod tests {
     #[test]
     fn hostile_labels_stay_inside_their_quotes() {
         assert_eq!(escape("a\"} 1\nb\\"), "a\\\"} 1\\nb\\\\");
+    }
+
+    #[test]
+    fn one_page_is_served() {
+        let metrics = Metrics::new(&Paths::new("/nowhere"), None);
+        let table: [(&[u8], &str, &str); 6] = [
+            (b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "200", "as Prometheus asks"),
+            (b"GET /metrics?x=1 HTTP/1.0\r\n\r\n", "200", "with a query"),
+            (b"GET /../etc/passwd HTTP/1.1\r\n\r\n", "404", "nothing else is here"),
+            (b"POST /metrics HTTP/1.1\r\n\r\n", "405", "nothing is taken"),
+            (b"\xff\xfe", "405", "no request at all"),
+            (b"", "405", "nothing"),
+        ];
+        for (request, status, because) in table {
+            let response = metrics.response(request);
+            assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{because}: {response}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! The program inside an agent pod: `git-init` clones, `claude` runs the agent and hands its commits over, `telemetry`
-//! pushes them and says what became of the run. Reaches neither the API server nor, in `telemetry`, the workspace.
+//! The program inside an agent pod: `git-init` clones, `claude` runs the agent and hands its commits
+//! over, `telemetry` pushes them and says what became of the run. Reaches neither the API server nor, in
+//! `telemetry`, the workspace.
 
 mod access;
 mod activity;
@@ -7,6 +8,7 @@ mod agent;
 mod args;
 mod askpass;
 mod bundle;
+mod checkpoint;
 mod clone;
 mod credentials;
 mod deliver;
@@ -23,9 +25,11 @@ mod log;
 mod metrics;
 mod paths;
 mod problem;
+mod process;
 mod push;
 mod remote;
 mod settings;
+mod sign;
 mod ssh;
 mod supervise;
 mod telemetry;
@@ -37,9 +41,15 @@ use std::{ffi::OsString, path::Path, process::ExitCode};
 use clap::Parser;
 
 use args::{Arguments, Command};
+use problem::Problem;
+
+use crate::domain::verdict::reason;
 
 /// Exit code of a part that failed by itself.
 const FAILED: u8 = 1;
+
+/// Exit code of a command line that can't be understood.
+const MISUSED: u8 = 2;
 
 /// Runs what the command line, or the name under which git or ssh's caller finds us, asks for.
 pub fn run() -> ExitCode {
@@ -50,8 +60,23 @@ pub fn run() -> ExitCode {
         Some(hook::NAME) => hook::run(rest),
         Some(ssh::NAME) => ssh::run(&words),
         Some(askpass::NAME) => askpass::run(rest),
-        _ => part(Arguments::parse()),
+        _ => match Arguments::try_parse_from(&words) {
+            Ok(arguments) => part(arguments),
+            Err(error) => misused(&error),
+        },
     }
+}
+
+/// A command line or a variable that can't be understood. In a container the last words say so too.
+fn misused(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        log::print(&error.to_string()); // help and version are asked for
+        return ExitCode::SUCCESS;
+    }
+    let message = format!("{error}; the operator writes the command line and these variables");
+    let problem = Problem::new(reason::SETTING_INVALID, message);
+    last_words::leave(&paths::Paths::new("/"), &problem);
+    ExitCode::from(MISUSED)
 }
 
 fn part(arguments: Arguments) -> ExitCode {
@@ -68,6 +93,7 @@ fn part(arguments: Arguments) -> ExitCode {
         Command::GitInit(it) => runtime.block_on(clone::main(&paths, &it)),
         Command::Claude(it) => runtime.block_on(agent::main(&paths, it)),
         Command::Telemetry(it) => runtime.block_on(telemetry::main(&paths, &it)),
+        Command::Checkpoint => runtime.block_on(checkpoint::main(&paths)),
         Command::Probe(it) => activity::probe(&paths, &it),
         Command::Version => {
             log::print(concat!("gt-runner ", env!("CARGO_PKG_VERSION")));

@@ -1,4 +1,5 @@
-//! Where everything is: the layout's paths below one root. A test's root stands for a container's file system.
+//! Where everything is: the layout's paths below one root. A test's root stands for a container's file
+//! system.
 
 use crate::domain::layout;
 

@@ -28,8 +28,8 @@ impl Problem {
             return Self::new(reason::VOLUME_FULL, message);
         }
         let message = format!(
-            "failed to {doing} {path}: {error}; check that the volume is mounted there, and that the pod's user or \
-             fsGroup may use it"
+            "failed to {doing} {path}: {error}; check that the volume is mounted there, and that the \
+             pod's user or fsGroup may use it"
         );
         Self::new(reason::VOLUME_UNUSABLE, message)
     }

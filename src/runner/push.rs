@@ -1,4 +1,5 @@
-//! Pushes one commit to one branch, never by force, and tells a remote that refuses from one that can't be reached.
+//! Pushes one commit to one branch, never by force, and tells a remote that refuses from one that can't
+//! be reached.
 
 use std::time::Duration;
 
@@ -56,26 +57,18 @@ async fn once(access: &Access, git: &Git, commit: &str, branch: &BranchName) -> 
     if output.is_success() {
         return Outcome::Taken;
     }
-    match rejection(&output.stdout) {
-        Some(word) => {
-            let said = diagnosis::quote(&output.stderr, &access.scrubber);
-            let detail = if word.contains("remote rejected") {
-                format!("; it said: {said}")
-            } else {
-                String::new()
-            };
-            Outcome::Rejected(format!("{}{detail}", access.scrubber.scrub(word)))
-        }
-        None => {
-            let doing = format!("push branch {branch} to {url}");
-            Outcome::Failed(diagnosis::problem(
-                &doing,
-                &output,
-                reason::PUSH_FAILED,
-                &access.scrubber,
-            ))
-        }
+    let text = output.text();
+    let Some(word) = rejection(&text) else {
+        let doing = format!("push branch {branch} to {url}");
+        let problem = diagnosis::problem(&doing, &output, reason::PUSH_FAILED, &access.scrubber);
+        return Outcome::Failed(problem);
+    };
+    let mut said = access.scrubber.scrub(word);
+    if word.contains("remote rejected") {
+        said.push_str("; it said: ");
+        said.push_str(&diagnosis::quote(&output.stderr, &access.scrubber));
     }
+    Outcome::Rejected(said)
 }
 
 /// The last field of the line that begins with `!`, such as `[rejected] (fetch first)`.

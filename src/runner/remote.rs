@@ -4,13 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{
-    access::Access,
-    diagnosis,
-    git::{Git, Output},
-    log,
-    problem::Problem,
-};
+use super::{access::Access, diagnosis, git::Git, log, problem::Problem, process::Output};
 use crate::domain::{repository::BranchName, verdict::reason};
 
 /// One exchange with the remote takes at most this long.
@@ -28,7 +22,7 @@ pub struct Head {
 
 /// Where the agent starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Base {
+pub struct Origin {
     pub head: Head,
     /// The work branch exists already, and its commits are continued.
     pub continued: bool,
@@ -60,20 +54,20 @@ pub async fn exchange(
 }
 
 /// Where to start: the work branch if the remote has it, else the branch that the spec names.
-pub async fn base(
+pub async fn origin(
     access: &Access,
     git: &Git,
     branch: &BranchName,
     work: &BranchName,
     until: Instant,
-) -> Result<Base, Problem> {
+) -> Result<Origin, Problem> {
     let url = access.repository.to_string();
     let asked = questions(branch, work);
     let mut arguments = vec!["ls-remote", "--quiet", "--", url.as_str()];
     arguments.extend(asked.iter().map(String::as_str));
     let doing = format!("read the branches of {url}");
     let output = exchange(access, git, &doing, &arguments, reason::CLONE_REFUSED, until).await?;
-    choose(&heads(&output.stdout), branch, work).map_err(|it| it.problem(&url, branch, work))
+    choose(&heads(&output.text()), branch, work).map_err(|it| it.problem(&url, branch, work))
 }
 
 /// References to ask for: both branches, and those whose names exclude the work branch's.
@@ -114,15 +108,15 @@ impl Unfit {
         match self {
             Self::Missing => {
                 let message = format!(
-                    "{url} has neither the work branch {work} nor the branch {branch} to start from; create it or \
-                     correct spec.kubernetes.gitBranch"
+                    "{url} has neither the work branch {work} nor the branch {branch} to start from; \
+                     create it or correct spec.kubernetes.gitBranch"
                 );
                 Problem::new(reason::BRANCH_NOT_FOUND, message)
             }
             Self::Excluded(other) => {
                 let message = format!(
-                    "the work branch {work} can't exist beside the branch {other} of {url}, because git keeps \
-                     branches like folders; choose another spec.kubernetes.workBranch"
+                    "the work branch {work} can't exist beside the branch {other} of {url}, because git \
+                     keeps branches like folders; choose another spec.kubernetes.workBranch"
                 );
                 Problem::new(reason::BRANCH_CONFLICT, message)
             }
@@ -130,16 +124,16 @@ impl Unfit {
     }
 }
 
-fn choose(heads: &[(&str, &str)], branch: &BranchName, work: &BranchName) -> Result<Base, Unfit> {
+fn choose(heads: &[(&str, &str)], branch: &BranchName, work: &BranchName) -> Result<Origin, Unfit> {
     let find = |of: &BranchName| {
         heads.iter().find(|(name, _)| *name == of.as_str()).map(|(_, commit)| *commit)
     };
-    let base = |of: &BranchName, commit: &str, continued| Base {
+    let origin = |of: &BranchName, commit: &str, continued| Origin {
         head: Head { branch: of.clone(), commit: commit.to_owned() },
         continued,
     };
     if let Some(commit) = find(work) {
-        return Ok(base(work, commit, true));
+        return Ok(origin(work, commit, true));
     }
     let inside =
         |outer: &str, inner: &str| inner.strip_prefix(outer).is_some_and(|it| it.starts_with('/'));
@@ -147,7 +141,7 @@ fn choose(heads: &[(&str, &str)], branch: &BranchName, work: &BranchName) -> Res
     if let Some((name, _)) = heads.iter().find(|(name, _)| excludes(name)) {
         return Err(Unfit::Excluded((*name).to_owned()));
     }
-    find(branch).map(|commit| base(branch, commit, false)).ok_or(Unfit::Missing)
+    find(branch).map(|commit| origin(branch, commit, false)).ok_or(Unfit::Missing)
 }
 
 #[cfg(test)]
@@ -177,8 +171,8 @@ mod tests {
             ),
         ];
         for (heads, want, because) in table {
-            let base = choose(&heads, &"main".parse().unwrap(), &"fix/x".parse().unwrap());
-            let got = base.map(|it| (it.head.commit, it.continued));
+            let chosen = choose(&heads, &"main".parse().unwrap(), &"fix/x".parse().unwrap());
+            let got = chosen.map(|it| (it.head.commit, it.continued));
             assert_eq!(
                 got,
                 want.map(|(commit, continued)| (commit.to_owned(), continued)),
@@ -190,7 +184,8 @@ mod tests {
     #[test]
     fn a_hostile_list_is_read_as_data() {
         let text = format!(
-            "{A}\trefs/heads/main\nnonsense\nzz\trefs/heads/bad\n{B}\trefs/tags/v1\n{B}\trefs/x/refs/heads/main\n"
+            "{A}\trefs/heads/main\nnonsense\nzz\trefs/heads/bad\n{B}\trefs/tags/v1\n\
+             {B}\trefs/x/refs/heads/main\n"
         );
         assert_eq!(heads(&text), [("main", A)]);
     }

@@ -1,4 +1,5 @@
-//! What the operator tells the runner through the environment, read once and checked. Everything in it may be hostile.
+//! What the operator tells the runner through the environment, read once and checked. Everything in it
+//! may be hostile.
 
 use std::{env::VarError, str::FromStr};
 

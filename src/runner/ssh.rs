@@ -1,5 +1,5 @@
-//! The program that git calls to reach a host over ssh: becomes the image's `ssh` with a fixed list of options. Takes
-//! from git the port, the host and the remote command, and nothing else.
+//! The program that git calls to reach a host over ssh: becomes the image's `ssh` with a fixed list of
+//! options. Takes from git the port, the host and the remote command, and nothing else.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -20,8 +20,8 @@ const PASSWD: &str = "passwd";
 /// What ssh exits with when it fails by itself.
 const FAILED: u8 = 255;
 
-/// Options for every connection: no user's and no system's configuration, no agent, no forwarding, no prompt, only the
-/// Secret's key, only hosts whose key we know.
+/// Options for every connection: no user's and no system's configuration, no agent, no forwarding, no
+/// prompt, only the Secret's key, only hosts whose key we know.
 const OPTIONS: [&str; 20] = [
     "BatchMode=yes",
     "StrictHostKeyChecking=yes",
@@ -105,9 +105,9 @@ fn is_port(value: &OsStr) -> bool {
     value.to_str().and_then(|it| it.parse::<u16>().ok()).is_some_and(|it| it != 0)
 }
 
-/// ssh refuses to start for a user id that has no passwd entry, as a platform may give one. Where the image has
-/// `nss_wrapper`, ssh is shown a passwd file of our own with that one entry.
-fn name_this_user(folder: &Path, command: &mut Command) -> std::io::Result<()> {
+/// ssh refuses to start for a user id that has no passwd entry, as a platform may give one. Where the
+/// image has `nss_wrapper`, ssh is shown a passwd file of our own with that one entry.
+pub fn name_this_user(folder: &Path, command: &mut Command) -> std::io::Result<()> {
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let known = fs::read_to_string("/etc/passwd").unwrap_or_default();
     if has_entry(&known, uid) {

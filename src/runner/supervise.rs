@@ -1,8 +1,8 @@
-//! Runs one program to its end, or to the end of its time: signals forwarded, children reaped, output passed on. Decides
-//! nothing about what the program did.
+//! Runs one program to its end, or to the end of its time: signals forwarded, children reaped, output
+//! passed on. Decides nothing about what the program did.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     os::unix::process::CommandExt,
     process::{Command, Stdio},
     sync::mpsc,
@@ -62,8 +62,8 @@ pub struct End {
     pub ran: Duration,
 }
 
-/// What the container is told, listened to from before the program starts: the first process of a container loses a
-/// signal that it has no handler for.
+/// What the container is told, listened to from before the program starts: the first process of a
+/// container loses a signal that it has no handler for.
 pub struct Told {
     child: Signals,
     terminate: Signals,
@@ -84,7 +84,7 @@ impl Told {
 pub struct Running {
     pid: Pid,
     since: Instant,
-    output: mpsc::Receiver<LastLine>,
+    output: mpsc::Receiver<Option<LastLine>>,
 }
 
 /// Starts a program in a process group of its own.
@@ -96,17 +96,24 @@ pub fn start(mut command: Command, activity: &Activity) -> std::io::Result<Runni
     let pid = pid.ok_or_else(|| std::io::Error::other("the program has no process id"))?;
     let (done, output) = mpsc::channel();
     if let Some(stream) = child.stdout.take() {
-        pass_on(stream, std::io::stdout(), activity, Some(done));
+        pass_on(stream, std::io::stdout(), activity, done.clone(), true);
     }
     if let Some(stream) = child.stderr.take() {
-        pass_on(stream, std::io::stderr(), activity, None);
+        pass_on(stream, std::io::stderr(), activity, done, false);
     }
     Ok(Running { pid, since, output }) // not waited for through `child`: orphans are reaped in the same place
 }
 
 impl Running {
-    /// Waits for the program's end, and brings it about when its time is over.
-    pub async fn supervise(&self, mut told: Told, limits: Limits, activity: &Activity) -> End {
+    /// Waits for the program's end, and brings it about when its time is over. Calls `now_and_then`
+    /// meanwhile.
+    pub async fn supervise(
+        &self,
+        mut told: Told,
+        limits: Limits,
+        activity: &Activity,
+        mut now_and_then: impl FnMut(),
+    ) -> End {
         let mut tick = interval(TICK.min(limits.max_idle.unwrap_or(TICK)));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut stopped = None;
@@ -121,7 +128,10 @@ impl Running {
                 _ = told.terminate.recv() => Some(Stop::Terminated),
                 _ = told.interrupt.recv() => Some(Stop::Terminated),
                 () = sleep_until(self.since + limits.deadline), if stopped.is_none() => Some(Stop::Deadline),
-                _ = tick.tick(), if stopped.is_none() => idle().then_some(Stop::IdleTimeout),
+                _ = tick.tick(), if stopped.is_none() => {
+                    now_and_then();
+                    idle().then_some(Stop::IdleTimeout)
+                }
                 () = sleep_until(kill_at.unwrap_or(self.since)), if kill_at.is_some() => {
                     kill_at = None;
                     self.send(Signal::KILL);
@@ -137,9 +147,11 @@ impl Running {
         }
     }
 
-    /// The last line of standard output, once nobody can write any more.
+    /// Waits until all output is passed on, once nobody is left who could write, and answers with the
+    /// last line of standard output.
     pub fn last_line(&self) -> Option<String> {
-        self.output.recv_timeout(DRAIN).ok().and_then(LastLine::into_text)
+        let ends = (0..2).map_while(|_| self.output.recv_timeout(DRAIN).ok());
+        ends.flatten().last().and_then(LastLine::into_text)
     }
 
     fn send(&self, signal: Signal) {
@@ -168,19 +180,26 @@ fn pass_on(
     mut from: impl Read + Send + 'static,
     mut to: impl Write + Send + 'static,
     activity: &Activity,
-    done: Option<mpsc::Sender<LastLine>>,
+    done: mpsc::Sender<Option<LastLine>>,
+    wanted: bool,
 ) {
     let activity = activity.clone();
     thread::spawn(move || {
         let mut buffer = vec![0; CHUNK];
-        let mut last = LastLine::default();
-        while let Ok(read @ 1..) = from.read(&mut buffer) {
-            let chunk = buffer.get(..read).unwrap_or_default();
+        let mut last = wanted.then(LastLine::default);
+        loop {
+            let chunk = match from.read(&mut buffer) {
+                Ok(read @ 1..) => buffer.get(..read).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Ok(_) | Err(_) => break,
+            };
             activity.note();
-            last.push(chunk);
+            if let Some(last) = &mut last {
+                last.push(chunk);
+            }
             // Who reads the log is not the agent's concern: it must not end for want of a reader.
             let _unread = to.write_all(chunk).and_then(|()| to.flush());
         }
-        let _gone = done.map(|it| it.send(last));
+        let _gone = done.send(last);
     });
 }

@@ -1,5 +1,6 @@
-//! `telemetry`: waits for the agent's end, has its commits pushed, writes the verdict. Holds the git credential, so it
-//! never opens a path under the workspace and never runs a file that the agent could write.
+//! `telemetry`: waits for the agent's end, has its commits pushed, writes the verdict. Holds the git
+//! credential, so it never opens a path under the workspace and never runs a file that the agent could
+//! write.
 
 use std::{cell::RefCell, fs, process::ExitCode, time::Duration};
 
@@ -90,8 +91,8 @@ async fn run(
 
 fn out_of_time(took: Duration) -> Problem {
     let message = format!(
-        "the push had not come to its end after {:.0} s, when time was over; the remote may or may not have the commits; \
-         check the host, or give the push a larger reserve",
+        "the push had not come to its end after {:.0} s, when time was over; the remote may or may not \
+         have the commits; check the host, or give the push a larger reserve",
         took.as_secs_f64()
     );
     Problem::new(reason::PUSH_TIMED_OUT, message)
@@ -142,12 +143,10 @@ impl Wait<'_> {
     }
 
     fn look(&mut self) -> Result<State, Problem> {
-        let held = self.lock.is_held();
-        let held = held.map_err(|it| {
-            Problem::volume("look at the lock", &self.paths.at(layout::LOCK_FILE), &it)
-        })?;
-        let mark = fs::symlink_metadata(self.paths.at(layout::BEGUN)).is_ok();
-        let state = self.watch.look(held, mark);
+        let mark = self.paths.at(layout::BEGUN);
+        let state = self.lock.look(&mut self.watch, || fs::symlink_metadata(mark).is_ok());
+        let lock = self.paths.at(layout::LOCK_FILE);
+        let state = state.map_err(|it| Problem::volume("look at the lock", &lock, &it))?;
         self.metrics.state(state);
         Ok(state)
     }

@@ -1,5 +1,5 @@
-//! Lays out what the other containers find: the runner itself, the lock file, the start of the run, the lines that
-//! every commit shall carry. The agent can read all of it and write none.
+//! Lays out what the other containers find: the runner itself, the lock file, the start of the run, the
+//! lines that every commit shall carry. The agent can read all of it and write none.
 
 use std::{
     fs::{self, File},

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     cluster::{Class, Cluster, Managed, cache::Key, meters, watching::Selection},
+    config::Faults,
     domain::{names, plan::Next, pod_brief::PodBrief, polecat, rig},
     tasks::queue::{Queue, Turn},
 };
@@ -28,6 +29,8 @@ pub struct Scope {
     pub namespaces: Vec<String>,
     /// Passes at a time, for each kind.
     pub concurrency: usize,
+    /// Only ever asked for by a test.
+    pub faults: Faults,
 }
 
 /// Controllers at work.
@@ -59,13 +62,20 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
     let count = selections.len();
     for _ in 0..scope.concurrency.max(1) {
         let ready = cluster.clone();
-        running.work::<polecat::Brief>(cluster, polecats.clone(), async move {
-            ready.caches.polecats.ready(count).await;
-            ready.caches.pods.ready(count).await;
-        });
+        running.work::<polecat::Brief>(
+            cluster,
+            polecats.clone(),
+            scope.faults.clone(),
+            async move {
+                ready.caches.polecats.ready(count).await;
+                ready.caches.pods.ready(count).await;
+            },
+        );
     }
     let ready = cluster.clone();
-    running.work::<rig::Brief>(cluster, rigs, async move { ready.caches.rigs.ready(1).await });
+    running.work::<rig::Brief>(cluster, rigs, Faults::default(), async move {
+        ready.caches.rigs.ready(1).await;
+    });
     running
 }
 
@@ -91,7 +101,10 @@ impl Running {
         let cluster = cluster.clone();
         self.watches.spawn(async move {
             let selection = Selection { namespace, labels: None };
-            cluster.watch(&cluster.caches.polecats, selection, |_, key| queue.add(key)).await;
+            let news = |polecat: &polecat::Brief, key: Key| {
+                if polecat.begins() { queue.add_urgent(key) } else { queue.add(key) }
+            };
+            cluster.watch(&cluster.caches.polecats, selection, news).await;
         });
     }
 
@@ -123,6 +136,7 @@ impl Running {
         &mut self,
         cluster: &Cluster,
         queue: Arc<Queue>,
+        faults: Faults,
         ready: impl Future<Output = ()> + Send + 'static,
     ) {
         let (cluster, pauses) = (cluster.clone(), self.pauses.clone());
@@ -136,14 +150,20 @@ impl Running {
                     () = cluster.guard.allowed() => {}
                     () = queue.until_closed() => return,
                 }
-                pass::<K>(&cluster, &queue, &pauses, turn).await;
+                pass::<K>(&cluster, &queue, &pauses, &faults, turn).await;
             }
         });
     }
 }
 
 /// One pass over one object. A panic in it is that pass's failure.
-async fn pass<K: Managed>(cluster: &Cluster, queue: &Queue, pauses: &Pauses, turn: Turn) {
+async fn pass<K: Managed>(
+    cluster: &Cluster,
+    queue: &Queue,
+    pauses: &Pauses,
+    faults: &Faults,
+    turn: Turn,
+) {
     let Turn { key, waited, behind_others } = turn;
     let controller = meters::Controller { controller: K::CONTROLLER };
     cluster.meters.queue_wait.get_or_create(&controller).observe(waited.as_secs_f64());
@@ -154,7 +174,11 @@ async fn pass<K: Managed>(cluster: &Cluster, queue: &Queue, pauses: &Pauses, tur
         .get_or_create(&controller)
         .set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
     let begun = Instant::now();
-    let answer = AssertUnwindSafe(cluster.reconcile::<K>(&key)).catch_unwind().await;
+    let looked = async {
+        faults.strike(&key.name);
+        cluster.reconcile::<K>(&key).await
+    };
+    let answer = AssertUnwindSafe(looked).catch_unwind().await;
     cluster.meters.duration.get_or_create(&controller).observe(begun.elapsed().as_secs_f64());
     let (result, next) = match answer {
         Ok(Ok(next)) => {

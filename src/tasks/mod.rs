@@ -25,6 +25,9 @@ const WEBHOOK_DRAIN: Duration = Duration::from_secs(10);
 
 /// Runs until `stop`; an error is one that no waiting mends.
 pub async fn run(config: Config, nonce: String, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    if config.test_faults != config::Faults::default() {
+        tracing::warn!(faults = ?config.test_faults, "Faults were asked for: this is a test");
+    }
     let mut registry = Registry::default();
     let meters = Meters::default();
     meters.register(&mut registry);
@@ -78,7 +81,7 @@ async fn serve_webhooks(
         key: it.webhook_cert_path.join(&it.webhook_cert_key),
     };
     files.load().context("webhooks need a certificate: put it into --webhook-cert-path, or start with --disable-webhooks")?;
-    let task = webhooks::serve(address, files, handle.clone());
+    let task = webhooks::serve(address, files, handle.clone(), config.test_faults.clone());
     servers.spawn(task);
     let bound = handle.listening().await;
     anyhow::ensure!(
@@ -99,7 +102,7 @@ async fn work(
     let connection = connect::connect(config.kubeconfig.as_deref(), config.context.clone()).await?;
     tracing::info!(server = %connection.server, "Connected");
     let me = config.identity(nonce);
-    let guard = Guard::new(&me.pod, "all");
+    let guard = Guard::new(&me.pod, "all").with_fuse(config.test_faults.kill_before_write);
     let (namespace, times) = (config.own_namespace(), config.times());
     if let Some(flaw) = times.flaw() {
         anyhow::bail!("unsafe times: {flaw}");
@@ -108,7 +111,11 @@ async fn work(
     let mut elector =
         Elector::new(connection.leases, lease, me, times, guard.clone(), meters.clone());
     let mut held = elector.held();
-    let scope = Scope { namespaces: config.scope(), concurrency: config.concurrency.into() };
+    let scope = Scope {
+        namespaces: config.scope(),
+        concurrency: config.concurrency.into(),
+        faults: config.test_faults.clone(),
+    };
     let drain = Duration::from_secs(config.drain_seconds);
     let (election_stop, election_stopped) = watch::channel(false);
     let election = tokio::spawn(async move {

@@ -36,11 +36,18 @@ struct State {
     closed: bool,
 }
 
+/// Of what waits in one namespace, so many urgent ones are taken before one of the others.
+const URGENT_IN_A_ROW: u8 = 3;
+
 /// What waits in one namespace.
 #[derive(Debug)]
 struct Line {
-    /// Objects, with the moment each was queued.
-    objects: VecDeque<(Key, Instant)>,
+    /// Objects that somebody waits for to begin, with the moment each was queued.
+    urgent: VecDeque<(Key, Instant)>,
+    /// All others.
+    others: VecDeque<(Key, Instant)>,
+    /// Urgent ones taken since the last of the others.
+    in_a_row: u8,
     /// Since when the first of them is the first.
     first_since: Instant,
 }
@@ -58,11 +65,21 @@ pub struct Turn {
 impl Queue {
     /// Queues an object, unless it waits already. One under way is looked at again afterwards.
     pub fn add(&self, key: Key) {
+        self.enter(key, false);
+    }
+
+    /// The same for an object whose pod is still to be made: in a burst such ones go before those whose status is only
+    /// to be brought up to date, three to one.
+    pub fn add_urgent(&self, key: Key) {
+        self.enter(key, true);
+    }
+
+    fn enter(&self, key: Key, urgent: bool) {
         let mut state = self.lock();
         if state.closed {
             return;
         }
-        state.add(key, Instant::now());
+        state.add(key, Instant::now(), urgent);
         drop(state);
         self.woken.notify_one();
     }
@@ -114,7 +131,7 @@ impl Queue {
     pub fn done(&self, key: &Key) {
         let mut state = self.lock();
         if state.active.remove(key) == Some(true) && !state.closed {
-            state.add(key.clone(), Instant::now());
+            state.add(key.clone(), Instant::now(), false);
         }
         drop(state);
         self.woken.notify_one();
@@ -156,8 +173,28 @@ impl Queue {
     }
 }
 
+impl Line {
+    fn new(now: Instant) -> Self {
+        Self { urgent: VecDeque::new(), others: VecDeque::new(), in_a_row: 0, first_since: now }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.urgent.is_empty() && self.others.is_empty()
+    }
+
+    fn pop(&mut self) -> Option<(Key, Instant)> {
+        let urgent_next = self.in_a_row < URGENT_IN_A_ROW || self.others.is_empty();
+        if urgent_next && let Some(it) = self.urgent.pop_front() {
+            self.in_a_row = self.in_a_row.saturating_add(1);
+            return Some(it);
+        }
+        self.in_a_row = 0;
+        self.others.pop_front()
+    }
+}
+
 impl State {
-    fn add(&mut self, key: Key, now: Instant) {
+    fn add(&mut self, key: Key, now: Instant, urgent: bool) {
         if let Some(again) = self.active.get_mut(&key) {
             *again = true;
             return;
@@ -166,12 +203,12 @@ impl State {
             return;
         }
         let namespace = key.namespace.clone();
-        let empty = || Line { objects: VecDeque::new(), first_since: now };
-        let line = self.waiting.entry(namespace.clone()).or_insert_with(empty);
-        if line.objects.is_empty() {
+        let line = self.waiting.entry(namespace.clone()).or_insert_with(|| Line::new(now));
+        if line.is_empty() {
             self.turns.push_back(namespace);
         }
-        line.objects.push_back((key, now));
+        let side = if urgent { &mut line.urgent } else { &mut line.others };
+        side.push_back((key, now));
     }
 
     /// Moves what is due into the queue; returns how long until the next is.
@@ -184,7 +221,7 @@ impl State {
             // A later wish that an earlier one replaced is not the one on record.
             if self.due.get(&key) == Some(&at) {
                 self.due.remove(&key);
-                self.add(key, now);
+                self.add(key, now, false);
             }
         }
         None
@@ -194,10 +231,10 @@ impl State {
     fn take(&mut self, now: Instant) -> Option<Turn> {
         let namespace = self.turns.pop_front()?;
         let line = self.waiting.get_mut(&namespace)?;
-        let (key, since) = line.objects.pop_front()?;
+        let (key, since) = line.pop()?;
         let behind_others = now.saturating_duration_since(line.first_since);
         line.first_since = now;
-        if line.objects.is_empty() {
+        if line.is_empty() {
             self.waiting.remove(&namespace);
         } else {
             self.turns.push_back(namespace);
@@ -225,6 +262,20 @@ mod tests {
         queue.add(Key::new("quiet", "only"));
         assert_eq!(&*next(&queue).await.namespace, "crowd");
         assert_eq!(next(&queue).await, Key::new("quiet", "only"), "second, not last");
+    }
+
+    #[tokio::test]
+    async fn beginners_go_first_and_starve_nobody() {
+        let queue = Queue::default();
+        queue.add(Key::new("town", "status"));
+        for number in 0..6 {
+            queue.add_urgent(Key::new("town", &format!("new{number}")));
+        }
+        let mut order = Vec::new();
+        for _ in 0..5 {
+            order.push(next(&queue).await.name.to_string());
+        }
+        assert_eq!(order, ["new0", "new1", "new2", "status", "new3"]);
     }
 
     #[tokio::test]

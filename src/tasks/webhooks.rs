@@ -6,7 +6,7 @@ use std::{net::SocketAddr, time::Duration};
 use axum::{
     Router,
     body::Bytes,
-    extract::DefaultBodyLimit,
+    extract::{DefaultBodyLimit, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
@@ -19,17 +19,18 @@ use kube::core::{
 use serde_json::Value;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
-use crate::{kinds, tls::Files};
+use crate::{config::Faults, kinds, tls::Files};
 
 /// Largest review: an object of 1.5 MiB, old and new, with room for escapes.
 const MAX_BODY: usize = 7 * 1024 * 1024;
 /// Longest time for one review, below the API server's ten seconds.
 const LIMIT: Duration = Duration::from_secs(8);
 
-/// The routes.
-pub fn routes() -> Router {
+/// The routes. Faults are only ever asked for by a test.
+pub fn routes(faults: Faults) -> Router {
     Router::new()
         .route("/mutate", post(mutate))
+        .with_state(faults)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, LIMIT))
         .layer(CatchPanicLayer::new())
@@ -40,18 +41,24 @@ pub async fn serve(
     address: SocketAddr,
     files: Files,
     handle: Handle<SocketAddr>,
+    faults: Faults,
 ) -> anyhow::Result<()> {
     let live = RustlsConfig::from_config(std::sync::Arc::new(files.load()?));
     let reload = files.serve(live.clone());
-    let server =
-        axum_server::bind_rustls(address, live).handle(handle).serve(routes().into_make_service());
+    let server = axum_server::bind_rustls(address, live)
+        .handle(handle)
+        .serve(routes(faults).into_make_service());
     tokio::select! {
         ended = server => Ok(ended?),
         () = reload => Ok(()),
     }
 }
 
-async fn mutate(headers: axum::http::HeaderMap, body: Bytes) -> Response {
+async fn mutate(
+    State(faults): State<Faults>,
+    headers: axum::http::HeaderMap,
+    body: Bytes,
+) -> Response {
     let json =
         headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
     if !json.starts_with("application/json") {
@@ -78,6 +85,7 @@ async fn mutate(headers: axum::http::HeaderMap, body: Bytes) -> Response {
                 .into_response();
         }
     };
+    faults.strike(&request.name);
     axum::Json(answer(&request).into_review()).into_response()
 }
 
@@ -129,7 +137,7 @@ mod tests {
             .header("content-type", content_type)
             .body(body.into())
             .unwrap();
-        let answer = routes().oneshot(request).await.unwrap();
+        let answer = routes("panic-on=boom".parse().unwrap()).oneshot(request).await.unwrap();
         let status = answer.status();
         (status, axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap().to_vec())
     }
@@ -156,6 +164,13 @@ mod tests {
         assert_eq!((status, &body["response"]["uid"]), (StatusCode::OK, &json!("u-1")));
         assert_eq!(body["response"]["allowed"], true);
         assert_eq!(body["response"]["patchType"], "JSONPatch");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_that_requests_failure() {
+        let object = json!({"apiVersion": "gastown.gastown.io/v1alpha1", "kind": "Polecat", "metadata": {"name": "boom"}});
+        let body = review(&object).replace(r#""name":"max""#, r#""name":"boom""#);
+        assert_eq!(post(body, "application/json").await.0, StatusCode::INTERNAL_SERVER_ERROR);
     }
 
     #[tokio::test]

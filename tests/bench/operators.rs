@@ -50,6 +50,11 @@ impl Whose {
             program: Some(program),
             name: format!("{self}-{round}"),
             flags: flags.iter().map(|&it| it.to_owned()).collect(),
+            // The original has its own, wider roles.
+            group: match self {
+                Self::Ours => OperatorOptions::default().group,
+                Self::Original => "system:masters".to_owned(),
+            },
             only_these_flags: self == Self::Original,
             ..OperatorOptions::default()
         };

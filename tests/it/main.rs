@@ -1,4 +1,20 @@
 //! The one integration-test binary: the layer rule, generated files, and everything that needs a real API server.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and talks to the API server itself"
+)]
+
 mod architecture;
 mod generated;
+mod polecats;
+mod preconditions;
+mod process;
+mod real_node;
+mod samples;
+mod world;

@@ -1,5 +1,21 @@
-//! The runner's parts as ordinary processes: three roots that stand for three containers share folders that stand for
-//! volumes, exactly as the pod mounts them. Needs git; what else it needs is skipped by name where it is missing.
+//! The runner's parts as ordinary processes: three roots that stand for three containers share folders
+//! that stand for volumes, exactly as the pod mounts them. Needs git; what else it needs is skipped by
+//! name where it is missing.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod clone;
+mod forged;
+mod hostile;
+mod https;
+mod namespace;
 mod pod;
+mod sign;
+mod ssh;
+mod time;
 mod whole;

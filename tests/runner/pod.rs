@@ -1,14 +1,18 @@
-//! A pod without Kubernetes: volumes, three roots with the mounts of each container, and processes whose lines can be
-//! waited for.
+//! A pod without Kubernetes: volumes, three roots with the mounts of each container, and processes whose
+//! lines can be waited for.
 
 use std::{
     ffi::OsStr,
     fs,
-    io::{BufRead, BufReader, Read},
-    os::unix::fs::symlink,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::{
+        LazyLock,
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -19,6 +23,8 @@ use gastown::domain::{
 };
 use tempfile::TempDir;
 
+/// A user id as a platform gives it: nobody has heard of it.
+pub const ANY_UID: &str = "1000650000";
 /// The longest that anything here may take before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const RUNNER: &str = env!("CARGO_BIN_EXE_gt-runner");
@@ -59,6 +65,33 @@ pub const TELEMETRY: (&str, &[Mount]) = (
     ],
 );
 
+/// A repository and a bare clone of it, made once: every pod has copies.
+static TEMPLATE: LazyLock<TempDir> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    let seed = folder.path().join("seed");
+    fs::create_dir(&seed).unwrap();
+    git(&seed, &["init", "--quiet", "--initial-branch=main"]);
+    fs::write(seed.join("README.md"), "hello\n").unwrap();
+    git(&seed, &["add", "."]);
+    git(&seed, &["commit", "--quiet", "-m", "one"]);
+    git(&seed, &["commit", "--quiet", "--allow-empty", "-m", "two"]);
+    git(folder.path(), &["clone", "--quiet", "--bare", "seed", "remote.git"]);
+    git(&folder.path().join("remote.git"), &["config", "core.fsync", "none"]);
+    folder
+});
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type().unwrap().is_dir() {
+            copy(&path, &to);
+        } else {
+            fs::copy(path, to).unwrap();
+        }
+    }
+}
+
 /// One pod and the remote that it works on.
 pub struct Pod {
     folder: TempDir,
@@ -70,7 +103,9 @@ impl Pod {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut it = Self { folder, variables: Vec::new() };
-        it.seed();
+        for name in ["seed", "remote.git"] {
+            copy(&TEMPLATE.path().join(name), &it.path(name));
+        }
         for container in [INIT, AGENT, TELEMETRY] {
             it.mount(container);
         }
@@ -117,18 +152,6 @@ impl Pod {
         self.path(container).join(path.trim_start_matches('/'))
     }
 
-    fn seed(&self) {
-        let seed = self.path("seed");
-        fs::create_dir(&seed).unwrap();
-        git(&seed, &["init", "--quiet", "--initial-branch=main"]);
-        fs::write(seed.join("README.md"), "hello\n").unwrap();
-        git(&seed, &["add", "."]);
-        git(&seed, &["commit", "--quiet", "-m", "one"]);
-        git(&seed, &["commit", "--quiet", "--allow-empty", "-m", "two"]);
-        let remote = self.remote();
-        git(self.folder.path(), &["clone", "--quiet", "--bare", "seed", &remote.to_string_lossy()]);
-    }
-
     fn mount(&self, (container, mounts): (&str, &[Mount])) {
         for mount in mounts {
             fs::create_dir_all(self.volume(*mount)).unwrap();
@@ -142,18 +165,58 @@ impl Pod {
 
     /// The command for one part.
     pub fn command(&self, container: &str, arguments: &[&str]) -> Command {
-        self.command_by(&[], container, arguments)
+        self.command_by(&[RUNNER], container, arguments)
     }
 
-    /// The same below another program, such as `unshare`.
+    /// The same by other words than the runner's path, such as those of `unshare` before it.
     pub fn command_by(&self, words: &[&str], container: &str, arguments: &[&str]) -> Command {
-        let all: Vec<&str> = words.iter().copied().chain([RUNNER]).collect();
-        let (program, first) = all.split_first().unwrap();
+        let (program, first) = words.split_first().unwrap();
         let mut command = Command::new(program);
         command.args(first).arg("--root").arg(self.path(container)).args(arguments);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// A copy of the runner in the pod's own folder, where every user may run it.
+    pub fn own_runner(&self) -> String {
+        let path = self.path("gt-runner");
+        fs::copy(RUNNER, &path).unwrap();
+        path.display().to_string()
+    }
+
+    /// Gives everything that the containers mount to a user, and answers with the words that run the
+    /// runner as it.
+    pub fn owned_by(&self, uid: &str) -> Vec<String> {
+        let runner = self.own_runner();
+        fs::set_permissions(self.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        for part in ["volumes", layout::GIT_INIT, layout::CLAUDE, layout::TELEMETRY] {
+            let mut chown = Command::new("chown");
+            let status = chown.arg("-R").arg(format!("{uid}:{uid}")).arg(self.path(part)).status();
+            assert!(status.unwrap().success());
+        }
+        let words = ["setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", &runner];
+        words.map(str::to_owned).to_vec()
+    }
+
+    /// A whole run by those words.
+    pub fn run_by(&self, words: &[String], script: &str) -> Verdict {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let run = |container: &str, arguments: &[&str]| {
+            Process::start(self.command_by(&words, container, arguments))
+        };
+        run(layout::GIT_INIT, &["git-init"]).end().succeeded();
+        let telemetry = run(layout::TELEMETRY, &["telemetry", "--metrics-port", "0"]);
+        run(layout::CLAUDE, &["claude", "--", "sh", "-c", script]).end().succeeded();
+        telemetry.end().succeeded();
+        self.verdict()
+    }
+
+    /// Searches every file that the agent's container mounts.
+    pub fn agent_never_sees(&self, canary: &[u8]) {
+        for mount in AGENT.1 {
+            search(&self.volume(*mount), canary);
+        }
     }
 
     pub fn git_init(&self) -> Ended {
@@ -203,6 +266,21 @@ impl Pod {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
+    /// A program for the test's own `bin` folder.
+    pub fn program(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path("bin").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    /// A hook of the remote.
+    pub fn remote_hook(&self, name: &str, script: &str) {
+        let program = self.program(name, &format!("#!/bin/sh\n{script}\n"));
+        fs::rename(program, self.remote().join("hooks").join(name)).unwrap();
+    }
+
     /// The commit of a branch of the remote.
     pub fn head(&self, branch: &str) -> Option<String> {
         let name = format!("refs/heads/{branch}");
@@ -217,6 +295,28 @@ impl Pod {
 
     pub fn log(&self, branch: &str, format: &str) -> String {
         git(&self.remote(), &["log", &format!("--format={format}"), branch])
+    }
+}
+
+/// What the metrics page on a port holds.
+pub fn metrics(port: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: pod\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    text
+}
+
+fn search(folder: &Path, canary: &[u8]) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let (kind, path) = (entry.file_type().unwrap(), entry.path());
+        if kind.is_dir() {
+            search(&path, canary);
+        } else if kind.is_file() {
+            let found = fs::read(&path).unwrap().windows(canary.len()).any(|it| it == canary);
+            assert!(!found, "a credential is in {}", path.display());
+        }
     }
 }
 
@@ -352,11 +452,20 @@ pub fn has(program: impl AsRef<OsStr>) -> bool {
         || std::env::split_paths(&places).any(|it| it.join(program).is_file())
 }
 
+/// Whether the test may become another user.
+pub fn may_change_user(test: &str) -> bool {
+    let may = rustix::process::getuid().is_root() && has("setpriv");
+    if !may {
+        skip(test, "root", "only root may become another user");
+    }
+    may
+}
+
 /// Says that a test is skipped; fails instead where `GASTOWN_REQUIRE` names the reason.
 pub fn skip(test: &str, needs: &str, reason: &str) {
-    let required = std::env::var("GASTOWN_REQUIRE").unwrap_or_default();
+    let required = std::env::var_os("GASTOWN_REQUIRE").and_then(|it| it.into_string().ok());
     assert!(
-        !required.split(',').any(|it| it == needs),
+        !required.is_some_and(|it| it.split(',').any(|it| it == needs)),
         "{test} needs {needs}, which is required here: {reason}"
     );
     println!("SKIP {test}: {reason}");

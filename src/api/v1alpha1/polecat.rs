@@ -1,5 +1,7 @@
 //! `Polecat` as the Go original serves it. Fields the original accepted stay accepted; bounds it lacked are not added.
 
+#![expect(clippy::duplicated_attributes, reason = "the columns of a CRD repeat their keys")]
+
 use k8s_openapi::api::core::v1::EnvVar;
 use kube::CustomResource;
 use schemars::JsonSchema;

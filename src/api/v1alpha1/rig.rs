@@ -1,5 +1,7 @@
 //! `Rig` as the Go original serves it: a project's repository and settings, for the whole cluster.
 
+#![expect(clippy::duplicated_attributes, reason = "the columns of a CRD repeat their keys")]
+
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

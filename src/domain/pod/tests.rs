@@ -123,3 +123,17 @@ fn a_later_attempt_has_a_pod_of_its_own() {
     assert_eq!(pod.metadata.name.as_deref(), Some("polecat-furiosa-2"));
     assert_eq!(pod.metadata.annotations.unwrap()[names::ATTEMPT_ANNOTATION], "2");
 }
+
+#[test]
+fn arguments_without_a_command_go_to_the_default_agent() {
+    let tail = |command: &[&str], args: &[&str]| {
+        let mut it = polecat();
+        it.spec.agent.command = command.iter().map(|it| (*it).to_owned()).collect();
+        it.spec.agent.args = args.iter().map(|it| (*it).to_owned()).collect();
+        let spec = agent_pod(&it, 1, &settings()).unwrap().spec.unwrap();
+        spec.containers[0].command.clone().unwrap()[4..].join(" ")
+    };
+    assert_eq!(tail(&[], &[]), "--");
+    assert_eq!(tail(&[], &["--fast"]), "--default-agent -- --fast");
+    assert_eq!(tail(&["run"], &["--fast"]), "-- run --fast");
+}

@@ -126,6 +126,13 @@ impl Brief {
         }
     }
 
+    /// Whether an attempt is asked for and none is under way.
+    pub fn begins(&self) -> bool {
+        self.desired == DesiredState::Working
+            && !self.deleting
+            && matches!(self.stage(), Stage::Fresh { .. })
+    }
+
     /// Whether this pod is this Polecat's.
     pub fn owns(&self, pod: &PodBrief) -> bool {
         pod.owner.as_ref().is_some_and(|it| it.uid == self.uid)

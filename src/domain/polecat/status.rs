@@ -88,7 +88,7 @@ pub fn intent(
     status.attempt = Some(attempt);
     status.pod_name = Some(names::pod(&brief.name, attempt));
     status.pod_active = Some(false);
-    status.assigned_bead = spec.bead_id.clone();
+    status.assigned_bead.clone_from(&spec.bead_id);
     status.branch = spec.repository.as_ref().map(|it| {
         names::work_branch(it.work_branch.as_deref(), spec.bead_id.as_deref(), &brief.name)
     });
@@ -170,7 +170,8 @@ pub fn ended(brief: &Brief, now: Timestamp, pod: Option<&PodBrief>, end: &End) -
     status.exit_code = end.exit_code;
     if let Some(pod) = pod {
         status.agent_image = pod.image.as_deref().map(Into::into);
-        status.started_at = status.started_at.or_else(|| pod.started_at.map(Time));
+        let ran = pod.claude.ended();
+        status.started_at = status.started_at.or_else(|| pod.started_at.filter(|_| ran).map(Time));
         status.last_activity = pod.started_at.map(Time).or(status.last_activity);
     }
     match &end.cause {
@@ -215,7 +216,7 @@ fn pushed(status: &mut PolecatStatus, brief: &Brief, now: Timestamp, words: &Wor
             (Is::Unknown, "VerdictUnreadable".to_owned(), text)
         }
         Words::Verdict(it) => {
-            status.commit = it.commit.clone();
+            status.commit.clone_from(&it.commit);
             status.pushed = Some(it.pushed);
             status.branch = it.branch.clone().or_else(|| status.branch.take());
             let is = if it.pushed { Is::True } else { Is::False };

@@ -1,4 +1,5 @@
-//! A stand-in for an operator: serves health, metrics and one webhook that refuses everything in its own name.
+//! A stand-in for an operator: serves health, metrics and one webhook that refuses everything in its own
+//! name.
 
 use std::net::SocketAddr;
 
@@ -48,12 +49,14 @@ async fn main() -> Result<()> {
 
 async fn refuse(body: String) -> impl IntoResponse {
     let review: Value = serde_json::from_str(&body).unwrap_or_default();
-    let name = std::env::var("POD_NAME").unwrap_or_default();
+    let name = std::env::var_os("POD_NAME").unwrap_or_default();
+    let name = name.to_string_lossy();
+    let of = |pointer: &str| review.pointer(pointer).cloned().unwrap_or_default();
     let answer = json!({
-        "apiVersion": review["apiVersion"],
-        "kind": review["kind"],
+        "apiVersion": of("/apiVersion"),
+        "kind": of("/kind"),
         "response": {
-            "uid": review["request"]["uid"],
+            "uid": of("/request/uid"),
             "allowed": false,
             "status": { "code": 403, "message": format!("refused by {name}") },
         },

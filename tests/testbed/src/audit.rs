@@ -1,4 +1,5 @@
-//! Reads the API server's audit log: who asked for what, when, and what came of it. This is how requests are counted.
+//! Reads the API server's audit log: who asked for what, when, and what came of it. This is how requests
+//! are counted.
 
 use std::{collections::HashSet, fs, path::Path};
 
@@ -35,7 +36,8 @@ impl Event {
     }
 }
 
-/// Every request in the log, in the order in which they were answered. A line that is still being written is left out.
+/// Every request in the log, in the order in which they were answered. A line that is still being written
+/// is left out.
 pub fn read(path: &Path) -> Result<Vec<Event>> {
     let text =
         fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;

@@ -1,5 +1,5 @@
-//! Builds the pinned Go programs in the cache: one module for Kubernetes and etcd, one for kwok. Never changes the pins,
-//! except in the copy for another Kubernetes version that was asked for.
+//! Builds the pinned Go programs in the cache: one module for Kubernetes and etcd, one for kwok. Never
+//! changes the pins, except in the copy for another Kubernetes version that was asked for.
 
 use std::{
     fmt::Write as _,
@@ -76,12 +76,15 @@ impl Module {
         Ok(path)
     }
 
-    /// The version that a program of it says it has.
-    pub fn version_of(&self, tool: Tool) -> Result<&str> {
-        match tool {
-            Tool::Etcd => pinned_version(self.go_mod, "go.etcd.io/etcd/server/v3"),
-            _ => Ok(&self.version),
+    /// The version that a program of it says it has. Another Kubernetes may bring a newer etcd than the pinned one.
+    pub fn version_of(&self, tool: Tool) -> Result<String> {
+        if tool != Tool::Etcd {
+            return Ok(self.version.clone());
         }
+        let own =
+            fs::read_to_string(self.folder()?.join("src/go.mod")).ok().filter(|_| self.rewritten);
+        let text = own.as_deref().unwrap_or(self.go_mod);
+        pinned_version(text, "go.etcd.io/etcd/server/v3").map(str::to_owned)
     }
 
     /// Changes whenever a pin does.
@@ -111,7 +114,6 @@ impl Module {
         if fs::read_to_string(&noted).is_ok_and(|it| it == self.pins()) {
             return Ok(());
         }
-        eprintln!("testbed: finding the modules of Kubernetes {}", self.version);
         write(&folder.join("go.mod"), "module gastown/tests/tools\n")?;
         let _ = fs::remove_file(folder.join("go.sum"));
         let package = format!("k8s.io/kubernetes@v{}", self.version);
@@ -126,7 +128,13 @@ impl Module {
             fs::read_to_string(theirs).with_context(|| format!("failed to read {theirs}"))?;
         let etcd = pinned_version(self.go_mod, "go.etcd.io/etcd/server/v3")?;
         write(&folder.join("go.mod"), &module_text(&theirs, &self.version, etcd)?)?;
-        run(folder, &["mod", "tidy"], "go mod tidy", &self.folder()?.join("build.log"))?;
+        // Not `go mod tidy`: that would fetch what the tests of every dependency need, too.
+        let packages = Tool::ALL.iter().filter(|it| **it != Tool::Kwok).map(|it| it.package());
+        let mut arguments = ["list", "-mod=mod", "-deps"].map(str::to_owned).to_vec();
+        arguments.extend(packages);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let what = format!("finding the modules of Kubernetes {}", self.version);
+        run(folder, &arguments, &what, &self.folder()?.join("build.log"))?;
         write(&noted, &self.pins())
     }
 }
@@ -169,7 +177,7 @@ pub fn build(module: &Module, tool: Tool) -> Result<()> {
     let package = tool.package();
     let arguments =
         ["build", "-trimpath", "-mod=readonly", "-ldflags", &flags, "-o", &output, &package];
-    let what = format!("{} {}", tool.name(), module.version_of(tool)?);
+    let what = format!("building {} {}", tool.name(), module.version_of(tool)?);
     run(&sources, &arguments, &what, &module.folder()?.join("build.log"))?;
     fs::rename(&new, &path).with_context(|| format!("failed to install {}", path.display()))?;
     note(module, tool)
@@ -213,7 +221,7 @@ fn run(folder: &Path, arguments: &[&str], what: &str, log: &Path) -> Result<()> 
     let output =
         fs::File::create(log).with_context(|| format!("failed to create {}", log.display()))?;
     let errors = output.try_clone().context("failed to share the build's log")?;
-    eprintln!("testbed: building {what} from source; later starts take it from the cache");
+    eprintln!("testbed: {what}; later starts take it from the cache");
     let begun = Instant::now();
     let mut child = go(folder)?
         .args(arguments)
@@ -229,14 +237,14 @@ fn run(folder: &Path, arguments: &[&str], what: &str, log: &Path) -> Result<()> 
         let seconds = begun.elapsed().as_secs();
         if seconds / 20 > told {
             told = seconds / 20;
-            eprintln!("testbed: still building {what} ({seconds} s)");
+            eprintln!("testbed: still {what} ({seconds} s)");
         }
         std::thread::sleep(Duration::from_millis(100));
     };
     if !status.success() {
         bail!("`go {}` failed ({status}); {}", arguments.join(" "), log_tail(log));
     }
-    eprintln!("testbed: {what} done in {} s", begun.elapsed().as_secs());
+    eprintln!("testbed: {what}: done in {} s", begun.elapsed().as_secs());
     Ok(())
 }
 
@@ -256,8 +264,8 @@ fn minor(version: &str) -> Option<u32> {
     (major == "1" && patch.parse::<u32>().is_ok() && parts.next().is_none()).then_some(minor)
 }
 
-/// go.mod for a Kubernetes version: its module can't be depended on without replacing its staging modules, which its
-/// own go.mod names.
+/// go.mod for a Kubernetes version: its module can't be depended on without replacing its staging modules,
+/// which its own go.mod names.
 fn module_text(kubernetes_mod: &str, version: &str, etcd: &str) -> Result<String> {
     let staging = version
         .strip_prefix("1.")

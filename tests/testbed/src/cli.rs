@@ -1,11 +1,12 @@
-//! The commands: `up` and `exec` for people and scripts, `tools`, and the roles in which the program runs itself.
+//! The commands: `up` and `exec` for people and scripts, `tools`, and the roles in which the program runs
+//! itself.
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use gastown_testbed::{
-    Node, Options, Ready, enclosure, guard, inner, janitor,
+    Node, Options, Ready, demo, enclosure, guard, inner, janitor,
     outer::{self, Outer},
     tools::{Tool, Tools},
 };
@@ -20,10 +21,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start one and stay; one JSON line says when it is ready. Ends with SIGINT, SIGTERM or the end of standard input
+    /// Start one and stay; one JSON line says when it is ready. Ends with SIGINT, SIGTERM or the end of
+    /// standard input
     Up {
         #[command(flatten)]
-        flags: Flags,
+        flags: TestbedArgs,
         /// Further flags for every operator
         #[arg(last = true)]
         more_operator_flags: Vec<String>,
@@ -31,11 +33,14 @@ enum Command {
     /// Run a command against a fresh one; its exit code is passed on
     Exec {
         #[command(flatten)]
-        flags: Flags,
-        /// The command; KUBECONFIG, PATH (with kubectl) and GASTOWN_TESTBED (the JSON line) are set for it
+        flags: TestbedArgs,
+        /// The command; `KUBECONFIG`, `PATH` (with kubectl) and `GASTOWN_TESTBED` (the JSON line) are set
+        /// for it
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Show the whole way through: the samples applied, an agent at work, its commit pushed
+    Demo,
     /// Find or build every program, and print where each one is
     Tools,
     #[command(hide = true)]
@@ -54,7 +59,7 @@ enum Command {
 }
 
 #[derive(Args)]
-struct Flags {
+struct TestbedArgs {
     /// Operators to run, with webhooks behind one Service
     #[arg(long, default_value_t = 1)]
     replicas: u32,
@@ -76,17 +81,44 @@ struct Flags {
     /// Folder with crds/ and webhooks/ [default: the working directory, or the checkout this was built from]
     #[arg(long)]
     manifests: Option<PathBuf>,
+    /// The static program gt-runner for the runner's image [default: beside this one, in static/ first]
+    #[arg(long)]
+    runner: Option<PathBuf>,
+    /// The program demo-agent for the agent's image [default: the same]
+    #[arg(long)]
+    agent: Option<PathBuf>,
     /// No namespaces, as without root
     #[arg(long)]
     plain: bool,
 }
 
-impl Flags {
+impl TestbedArgs {
     fn options(self, more: Vec<String>) -> Options {
-        let Self { replicas, node, audit, fsync, operator, mut operator_flags, manifests, plain } =
-            self;
+        let Self {
+            replicas,
+            node,
+            audit,
+            fsync,
+            operator,
+            mut operator_flags,
+            manifests,
+            runner,
+            agent,
+            plain,
+        } = self;
         operator_flags.extend(more);
-        Options { node, replicas, audit, fsync, operator, operator_flags, manifests, plain }
+        Options {
+            node,
+            replicas,
+            audit,
+            fsync,
+            operator,
+            operator_flags,
+            manifests,
+            runner,
+            agent,
+            plain,
+        }
     }
 }
 
@@ -98,6 +130,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Exec { flags, command } => {
             with_testbed(&flags.options(Vec::new()), Some(&command))
         }
+        Command::Demo => runtime()?.block_on(demo::run()),
         Command::Tools => tools(),
         Command::Enclose { folder } => enclosure::enclose(&folder),
         Command::Init { folder } => enclosure::init(&folder),
@@ -147,8 +180,9 @@ async fn start_and_run(
     let ready = outer.start(options, tools).await?;
     let line = serde_json::to_string(&ready).context("failed to write the ready line")?;
     let Some(command) = command else {
-        println!("{line}");
-        std::io::stdout().flush().context("failed to say that it is ready")?;
+        let mut output = std::io::stdout();
+        let told = writeln!(output, "{line}").and_then(|()| output.flush());
+        told.context("failed to say that it is ready")?;
         return Err(outer.failure().await);
     };
     let mut child = start_command(command, &ready, &line)?;

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     kubeconfig,
-    net::Port,
+    net::{Block, Port},
     pki::{Authority, MASTERS, service_account_key},
     plan::Plan,
     process::Program,
@@ -118,7 +118,7 @@ impl ControlPlane {
             .with_context(|| format!("failed to write {}", policy.display()))?;
         let address: SocketAddr = self.api.address;
         let [client, _] = &self.etcd;
-        let services = plan.block.map_or_else(|| "10.96.0.0/16".to_owned(), |it| it.services());
+        let services = plan.block.map_or_else(|| "10.96.0.0/16".to_owned(), Block::services);
         let mut arguments = vec![
             format!("--etcd-servers=http://{}", client.address),
             format!("--secure-port={}", address.port()),
@@ -133,7 +133,8 @@ impl ControlPlane {
             format!("--service-cluster-ip-range={services}"),
             "--authorization-mode=Node,RBAC".to_owned(),
             "--enable-admission-plugins=NodeRestriction".to_owned(),
-            // Webhook Services are resolved to their EndpointSlices by the API server itself, so no node is needed.
+            // Webhook Services are resolved to their EndpointSlices by the API server itself, so no node is
+            // needed.
             "--enable-aggregator-routing=true".to_owned(),
             "--allow-privileged=true".to_owned(),
             format!("--audit-policy-file={}", policy.display()),
@@ -167,7 +168,10 @@ impl ControlPlane {
             "--use-service-account-credentials=true".to_owned(),
             "--leader-elect=false".to_owned(),
             "--secure-port=0".to_owned(),
-            // The defaults are for clusters that share their API server with many; here they would be what is measured.
+            // The default is a folder of the system, which it would make.
+            format!("--flex-volume-plugin-dir={}", self.folder.join("volume-plugins").display()),
+            // The defaults are for clusters that share their API server with many; here they would be what
+            // is measured.
             "--kube-api-qps=1000".to_owned(),
             "--kube-api-burst=2000".to_owned(),
         ];

@@ -1,5 +1,5 @@
-//! Namespaces of their own for a control plane and a node: when their init ends, the kernel ends every process, mount and
-//! link in them. Needs root; without it everything runs as plain processes on loopback.
+//! Namespaces of their own for a control plane and a node: when their init ends, the kernel ends every
+//! process, mount and link in them. Needs root; without it everything runs as plain processes on loopback.
 
 use std::{
     fs,
@@ -9,15 +9,13 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use rustix::{
-    mount::{
-        MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change,
-        move_mount, open_tree,
-    },
+    mount::{MountFlags, MountPropagationFlags, mount, mount_change},
     process::{WaitOptions, geteuid, wait},
     thread::{UnshareFlags, unshare_unsafe},
 };
 
 use crate::{
+    mounts,
     plan::Plan,
     process::{Roll, die_with_parent},
 };
@@ -62,7 +60,7 @@ pub fn init(folder: &Path) -> Result<ExitCode> {
     mount("proc", "/proc", "proc", flags, None).context("failed to mount /proc")?;
     if plan.node.is_real() {
         let audit = plan.audit.parent().unwrap_or(Path::new("/"));
-        cover_run(&[folder, audit])?;
+        mounts::cover(folder, &[folder, audit])?;
     }
     let mut inner = ourselves("inner", folder)?;
     die_with_parent(&mut inner);
@@ -78,28 +76,6 @@ pub fn init(folder: &Path) -> Result<ExitCode> {
             Err(error) => bail!("failed to wait for children: {error}"),
         }
     }
-}
-
-/// An empty /run, for the runtime's sockets and states, in which only these folders are as before.
-fn cover_run(keep: &[&Path]) -> Result<()> {
-    let mut kept = Vec::new();
-    for path in keep.iter().filter(|it| it.starts_with("/run") || it.starts_with("/var/run")) {
-        let path =
-            path.canonicalize().with_context(|| format!("failed to find {}", path.display()))?;
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let tree = open_tree(rustix::fs::CWD, &path, flags);
-        kept.push((tree.with_context(|| format!("failed to keep {}", path.display()))?, path));
-    }
-    mount("tmpfs", "/run", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=755"))
-        .context("failed to mount /run")?;
-    fs::create_dir("/run/lock").context("failed to create /run/lock")?;
-    for (tree, path) in kept {
-        fs::create_dir_all(&path)
-            .with_context(|| format!("failed to create {}", path.display()))?;
-        move_mount(&tree, "", rustix::fs::CWD, &path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .with_context(|| format!("failed to keep {}", path.display()))?;
-    }
-    Ok(())
 }
 
 /// This program again, in another role.

@@ -1,5 +1,6 @@
-//! Runs one program for a process that may be killed at any time: when its standard input ends, the program is killed.
-//! Parent-death signals alone would not do, because tests start programs from threads that end early.
+//! Runs one program for a process that may be killed at any time: when its standard input ends, the program
+//! is killed. Parent-death signals alone would not do, because tests start programs from threads that end
+//! early.
 
 use std::{
     io::{Read as _, Write as _},
@@ -12,8 +13,8 @@ use rustix::process::Signal;
 
 use crate::process::{Identity, die_with_parent};
 
-/// Starts the program, writes its pid as a line on standard output, and ends as it does. What the program writes goes
-/// to standard error.
+/// Starts the program, writes its pid as a line on standard output, and ends as it does. What the program
+/// writes goes to standard error.
 pub fn run(command: &[String]) -> Result<ExitCode> {
     let Some((program, arguments)) = command.split_first() else { bail!("guard: no command") };
     let mut command = Command::new(program);

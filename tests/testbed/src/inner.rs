@@ -1,7 +1,9 @@
-//! The process that starts a control plane and a node and stays with them: inside the namespaces, or as a plain process.
-//! It ends when its standard input does, when anything it started ends, and when its parent does.
+//! The process that starts a control plane and a node and stays with them: inside the namespaces, or as a
+//! plain process. It ends when its standard input does, when anything it started ends, and when its parent
+//! does.
 
 use std::{
+    fs,
     future::Future,
     io::Write as _,
     path::{Path, PathBuf},
@@ -10,15 +12,17 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use futures::future::{pending, select_all};
+use futures::future::{pending, select_all, try_join_all};
 use k8s_openapi::api::core;
 use kube::{Api, Client};
-use tokio::{process::Child, sync::mpsc, time::timeout};
+use tokio::{process::Child, sync::mpsc, task::JoinHandle, time::timeout};
 
 use crate::{
-    Node,
+    Git, Node,
     control_plane::ControlPlane,
-    kubeconfig, link, node,
+    git_server::GitServer,
+    kubeconfig, link,
+    node::{self, real::RealNode},
     pki::MASTERS,
     plan::{Event, Plan},
     process::{Program, Roll, log_tail},
@@ -32,14 +36,17 @@ const PERIOD: Duration = Duration::from_millis(25);
 /// Runs until the standard input ends or something fails; what failed is the last event on standard output.
 pub async fn run(folder: &Path) -> ExitCode {
     let mut input = lines();
-    let mut fleet = Fleet { roll: Roll::of(folder), running: Vec::new() };
-    let linked = wait_for_link(folder, &mut input).await;
-    let started = match linked {
+    let mut fleet = Fleet::default();
+    let started = match wait_for_link(folder, &mut input).await {
         Err(error) => Err(error),
-        Ok(plan) => tokio::select! {
-            it = start(folder, &plan, &mut fleet) => it,
-            it = closed(&mut input) => Err(it),
-        },
+        Ok(plan) => {
+            // Pids in a namespace of its own say nothing outside, and all processes in it end with its first.
+            fleet.roll = plan.block.is_none().then(|| Roll::of(folder));
+            tokio::select! {
+                it = start(folder, &plan, &mut fleet) => it,
+                it = closed(&mut input) => Err(it),
+            }
+        }
     };
     let failure = match started {
         Err(error) => error,
@@ -52,6 +59,7 @@ pub async fn run(folder: &Path) -> ExitCode {
         }
     };
     tell(&Event::Failed { message: format!("{failure:#}") });
+    fleet.end().await;
     ExitCode::FAILURE
 }
 
@@ -78,32 +86,86 @@ async fn start(folder: &Path, plan: &Plan, fleet: &mut Fleet) -> Result<Event> {
     let plane = ControlPlane::prepare(folder, plan)?;
     fleet.start(&plane.etcd(plan)?)?;
     fleet.start(&plane.api_server(plan)?)?;
+    let real = match plan.node {
+        Node::Real => Some(Real::begin(folder, plan, fleet)?),
+        Node::None | Node::Kwok => None,
+    };
     let client = kubeconfig::client(&folder.join("kubeconfig/admin.kubeconfig")).await?;
     fleet.until("kube-apiserver to be ready", || is_ready(&client)).await?;
     fleet.start(&plane.controller_manager(plan)?)?;
     fleet.start(&plane.scheduler(plan)?)?;
-    let mut scripts = false;
-    match plan.node {
-        Node::None => {}
-        Node::Kwok => {
-            let kubeconfig = plane.kubeconfig("kwok", Some(MASTERS))?;
-            fleet.start(&node::kwok::program(folder, plan, &kubeconfig)?)?;
-            node::kwok::create_node(&client).await?;
-            fleet.until("the node to be ready", || is_node_ready(&client)).await?;
-            scripts = node::kwok::copy_scripts(&client).await?;
-        }
-        Node::Real => {}
+    let scripts = match plan.node {
+        Node::Kwok => start_kwok(folder, plan, &plane, &client, fleet).await?,
+        Node::None | Node::Real => false,
+    };
+    let git = match real {
+        Some(real) => Some(real.finish(&plane, fleet).await?),
+        None => None,
+    };
+    if plan.node != Node::None {
+        fleet.until("the node to be ready", || is_node_ready(&client)).await?;
     }
     // Without it the API server refuses every pod.
     fleet.until("ServiceAccount default to be made", || has_service_account(&client)).await?;
     if scripts {
-        fleet
-            .until("pods to get their Namespace's script", || {
-                node::kwok::scripts_are_copied(&client)
-            })
-            .await?;
+        let copied = || node::kwok::scripts_are_copied(&client);
+        fleet.until("pods to get their Namespace's script", copied).await?;
     }
-    Ok(Event::Ready { git: None })
+    Ok(Event::Ready { git: git.map(Box::new) })
+}
+
+/// Whether the scripts of Namespaces will be copied.
+async fn start_kwok(
+    folder: &Path,
+    plan: &Plan,
+    plane: &ControlPlane,
+    client: &Client,
+    fleet: &mut Fleet,
+) -> Result<bool> {
+    let kubeconfig = plane.kubeconfig("kwok", Some(MASTERS))?;
+    fleet.start(&node::kwok::program(folder, plan, &kubeconfig)?)?;
+    node::kwok::create_node(client).await?;
+    node::kwok::copy_scripts(client).await
+}
+
+/// A real node in the making: what needs no API server is under way while that starts.
+struct Real<'a> {
+    node: RealNode<'a>,
+    git: GitServer,
+    images: JoinHandle<Result<Vec<PathBuf>>>,
+}
+
+impl<'a> Real<'a> {
+    fn begin(folder: &'a Path, plan: &'a Plan, fleet: &mut Fleet) -> Result<Self> {
+        let node = RealNode::prepare(folder, plan)?;
+        fleet.start(&node.containerd()?)?;
+        let programs = plan.programs.clone().context("no programs for the images")?;
+        let archives = folder.join("images");
+        let images = tokio::task::spawn_blocking(move || {
+            fs::create_dir_all(&archives)
+                .with_context(|| format!("failed to create {}", archives.display()))?;
+            node::images::write_all(&programs, &archives)
+        });
+        let block = plan.block.context("a real node needs namespaces of its own")?;
+        Ok(Self { node, git: GitServer::prepare(folder, block.node())?, images })
+    }
+
+    async fn finish(self, plane: &ControlPlane, fleet: &mut Fleet) -> Result<Git> {
+        let Self { node, git, images } = self;
+        fleet.until("containerd to be up", || node.is_containerd_up()).await?;
+        fleet.start(&node.kubelet(plane)?)?;
+        fleet.start(&node.kube_proxy(plane)?)?;
+        fleet.start(&git.sshd()?)?;
+        git.serve_https().await?;
+        let archives = images.await.context("making images was cut short")??;
+        let imports = archives.iter().map(|it| node.import(it));
+        tokio::select! {
+            it = try_join_all(imports) => drop(it?),
+            it = fleet.first_end() => return Err(it.context("failed to import images")),
+        }
+        fleet.until("sshd to be up", || git.is_sshd_up()).await?;
+        Ok(git.git)
+    }
 }
 
 async fn is_ready(client: &Client) -> bool {
@@ -129,16 +191,18 @@ async fn has_service_account(client: &Client) -> bool {
 }
 
 /// What was started, and has to stay up.
+#[derive(Default)]
 pub struct Fleet {
-    roll: Roll,
+    /// Where pids are noted for whoever cleans up.
+    roll: Option<Roll>,
     running: Vec<(String, PathBuf, Child)>,
 }
 
 impl Fleet {
     pub fn start(&mut self, program: &Program) -> Result<()> {
         let child = program.start()?;
-        if let Some(pid) = child.id() {
-            self.roll.add(pid)?;
+        if let (Some(roll), Some(pid)) = (&self.roll, child.id()) {
+            roll.add(pid)?;
         }
         self.running.push((program.name.clone(), program.log.clone(), child));
         Ok(())
@@ -179,6 +243,13 @@ impl Fleet {
         select_all(ends).await.0
     }
 
+    /// Kills all and reaps them: whoever inherits them may not.
+    async fn end(self) {
+        for (_, _, mut child) in self.running {
+            let _ = child.kill().await;
+        }
+    }
+
     fn logs(&self) -> String {
         let names: Vec<_> =
             self.running.iter().map(|(_, log, _)| log.display().to_string()).collect();
@@ -188,8 +259,8 @@ impl Fleet {
 
 fn tell(event: &Event) {
     if let Ok(line) = serde_json::to_string(event) {
-        println!("{line}");
-        let _ = std::io::stdout().flush();
+        let mut output = std::io::stdout();
+        let _ = writeln!(output, "{line}").and_then(|()| output.flush()); // nobody may be left to hear it
     }
 }
 

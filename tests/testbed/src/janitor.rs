@@ -1,5 +1,5 @@
-//! The process that outlives a testbed and removes what is left of it, however the testbed ended. In a session of its
-//! own, so that no signal to the testbed's terminal or group reaches it.
+//! The process that outlives a testbed and removes what is left of it, however the testbed ended. In a
+//! session of its own, so that no signal to the testbed's terminal or group reaches it.
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! Kubeconfigs with everything in them, and clients made from them. A client never goes through a proxy and never
-//! repeats a request by itself, so that what the audit log counts is what was asked.
+//! Kubeconfigs with everything in them, and clients made from them. A client never goes through a proxy and
+//! never repeats a request by itself, so that what the audit log counts is what was asked.
 
 use std::path::{Path, PathBuf};
 

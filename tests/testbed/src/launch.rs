@@ -1,5 +1,5 @@
-//! How an operator is run outside a cluster: its flags, its environment, its addresses. The one place that knows the
-//! operator's command line.
+//! How an operator is run outside a cluster: its flags, its environment, its addresses. The one place that
+//! knows the operator's command line.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 

@@ -1,4 +1,71 @@
-//! A real Kubernetes control plane and node on one machine, for tests, benches and the demo.
+//! A real Kubernetes control plane and node on one machine, for tests, benches and the demo. It leaves nothing
+//! behind, however it ends, and never talks to anything but this machine.
+//!
+//! # From a shell
+//!
+//! ```text
+//! testbed up   [--node none|kwok|real] [--replicas N] [--audit FILE] [--fsync] [--operator PATH] [-- FLAGS]
+//! testbed exec [the same] [--operator-flag FLAG]... -- COMMAND
+//! testbed tools
+//! ```
+//!
+//! `up` stays in the foreground. When everything is ready it writes one JSON line, a [`Ready`], to standard output.
+//! It ends with SIGINT, SIGTERM, SIGHUP, or the end of its standard input. `exec` runs a command against a fresh
+//! testbed, with `KUBECONFIG`, `PATH` (kubectl is in it) and `GASTOWN_TESTBED` (the JSON line) set, and passes its
+//! exit code on. `tools` finds or builds every program and says where each is.
+//!
+//! # From a test
+//!
+//! ```no_run
+//! # async fn test() -> anyhow::Result<()> {
+//! use gastown_testbed::{Operator, OperatorOptions, Testbed};
+//!
+//! let testbed = Testbed::shared().await?; // one for all tests of this process
+//! testbed.make_namespace("mine", &[]).await?;
+//! let client = testbed.client("loadgen").await?; // the audit log knows it by this name
+//! let options = OperatorOptions { name: "operator-a".into(), namespace: "mine".into(), ..Default::default() };
+//! let operator = Operator::start(testbed, options).await?;
+//! operator.wait_ready().await?;
+//! // … make objects with `client` …
+//! operator.kill9().await?;
+//! let events = testbed.audit_events().await?;
+//! let writes = events.iter().filter(|it| it.user == "operator-a" && it.is_write()).count();
+//! # Ok(()) }
+//! ```
+//!
+//! A test that needs a node asks [`preconditions::allow`] first; it says by name why a test was skipped, and fails
+//! instead where `GASTOWN_REQUIRE` (such as `node,kwok`) lists what has to be here.
+//!
+//! # Nodes
+//!
+//! | `--node` | pods | needs |
+//! | --- | --- | --- |
+//! | `none` | stay Pending | nothing more |
+//! | `kwok` | play a script, written as annotations on them or their Namespace: [`node::kwok`] | nothing more |
+//! | `real` | run: containerd, kubelet, kube-proxy, images made here ([`node::images`]), a git server ([`Git`]) | root, Debian packages: [`preconditions::real`] |
+//!
+//! # Programs
+//!
+//! etcd, kube-apiserver and kubectl are taken from `KUBEBUILDER_ASSETS` where that is set; all else, and without it
+//! all, from the cache (`$XDG_CACHE_HOME/gastown-testbed`, else `~/.cache/gastown-testbed`), where what is missing is
+//! built once from the Go modules pinned in `tests/tools`. `TESTBED_KUBERNETES=1.35.9` takes another version of
+//! Kubernetes, in a cache of its own.
+//!
+//! # How it holds together
+//!
+//! ```text
+//! testbed up ── owns the folder, the link to the namespaces, the operators      (host)
+//!  ├─ janitor      in a session of its own; waits for the end of the above, then removes what is left
+//!  ├─ operator-0…  processes on the host; webhooks behind one Service, led to the live ones only
+//!  └─ enclose      left the host's PID, mount and network namespaces (root only; else `inner` at once)
+//!      └─ init     first process of the new ones: when it ends, the kernel ends all that is in them
+//!          └─ inner    starts etcd, API server, controller manager, scheduler, node; stays with them
+//! ```
+//!
+//! Every arrow is a parent-death signal, so that killing `testbed up` kills all of it. A test does not start these
+//! processes itself, because such a signal is bound to the thread that started the process: it starts `testbed up`
+//! and holds the pipe that is its standard input. Folders of owners that died together with their janitor are swept
+//! by the next start.
 
 #![expect(
     clippy::disallowed_types,
@@ -12,20 +79,25 @@
 pub mod audit;
 mod build;
 mod control_plane;
+pub mod demo;
 pub mod enclosure;
+mod git_server;
 pub mod guard;
+mod images;
 pub mod inner;
 pub mod janitor;
 mod kubeconfig;
 mod launch;
 mod link;
 pub mod manifests;
+mod mounts;
 mod net;
 pub mod node;
 mod operator;
 pub mod outer;
 mod pki;
 mod plan;
+pub mod preconditions;
 mod process;
 mod replicas;
 mod run_folder;
@@ -89,7 +161,7 @@ impl std::str::FromStr for Node {
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub node: Node,
-    /// Operators to run.
+    /// Operators to run; the command line's default is 1.
     pub replicas: u32,
     /// Where the audit log goes; unset: into the testbed's folder.
     pub audit: Option<PathBuf>,
@@ -99,8 +171,13 @@ pub struct Options {
     pub operator: Option<PathBuf>,
     /// Further flags for every operator.
     pub operator_flags: Vec<String>,
-    /// Folder with `crds/` and `webhooks/`; unset: the working directory, or the checkout this was built from.
+    /// Folder with `crds/` and `webhooks/`; unset: the working directory, or the checkout this was built
+    /// from.
     pub manifests: Option<PathBuf>,
+    /// The static program `gt-runner` for the runner's image; unset: beside this one, in `static/` first.
+    pub runner: Option<PathBuf>,
+    /// The program `demo-agent` for the agent's image; unset: the same.
+    pub agent: Option<PathBuf>,
     /// No namespaces, as without root.
     pub plain: bool,
 }
@@ -146,8 +223,12 @@ pub struct Replica {
 pub struct Git {
     /// What a repository's name is appended to, for ssh: `git@ADDRESS:`.
     pub ssh: String,
+    /// The same as a URL with a port: `ssh://git@ADDRESS:PORT/~/`.
+    pub ssh_url: String,
     /// The same for https: `https://ADDRESS:PORT/`.
     pub https: String,
+    /// The same for https, but every request is redirected to `https`.
+    pub https_moved: String,
     /// Folder of the bare repositories, `NAME.git`.
     pub repositories: PathBuf,
     /// A private key that may read and write.

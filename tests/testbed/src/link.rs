@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{net::Block, tools::on_path};
+use crate::{net::Block, process::die_with_parent, tools::on_path};
 
 /// The name of the inner end, and of the bridge that pods are on.
 const UPLINK: &str = "uplink";
@@ -54,6 +54,7 @@ fn batch(lines: &[String]) -> Result<()> {
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
+    die_with_parent(&mut command);
     let mut child = command.spawn().context("failed to start ip")?;
     if let Some(mut input) = child.stdin.take() {
         input

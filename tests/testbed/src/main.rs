@@ -1,4 +1,5 @@
-//! `testbed`: a real Kubernetes control plane and node on one machine, for as long as it runs in the foreground.
+//! `testbed`: a real Kubernetes control plane and node on one machine, for as long as it runs in the
+//! foreground.
 
 mod cli;
 

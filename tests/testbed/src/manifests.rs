@@ -1,5 +1,5 @@
-//! Applies the project's generated manifests to a testbed: CRDs, and webhook configurations that point at operators
-//! outside the cluster.
+//! Applies the project's generated manifests to a testbed: CRDs, and webhook configurations that point at
+//! operators outside the cluster.
 
 use std::{
     fs,
@@ -9,12 +9,12 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::{
-    api::{core::v1::Namespace, rbac::v1::ClusterRoleBinding},
+    api::{coordination::v1::Lease, core::v1::Namespace},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
-    Api, Client, Resource as _,
-    api::{DynamicObject, Patch, PatchParams},
+    Api, Client,
+    api::{DynamicObject, Patch, PatchParams, PostParams},
     core::{GroupVersionKind, TypeMeta},
     discovery,
     runtime::wait::{await_condition, conditions::is_crd_established},
@@ -31,8 +31,8 @@ pub enum Webhooks {
     Url(String),
 }
 
-/// The folder that holds `crds/` and `webhooks/`: the one asked for, the working directory, or the checkout that this
-/// program was built from.
+/// The folder that holds `crds/` and `webhooks/`: the one asked for, the working directory, or the checkout
+/// that this program was built from.
 pub fn project(asked: Option<&PathBuf>) -> Result<PathBuf> {
     let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut candidates = match asked {
@@ -71,14 +71,15 @@ pub async fn apply_crds(
     Ok(())
 }
 
-/// Which of the configurations apply where: a suffix for their names, and a label that a namespace has to have.
+/// Which of the configurations apply where: a suffix for their names, and a label that a namespace has to
+/// have.
 pub struct Scope<'a> {
     pub suffix: &'a str,
     pub label: (&'a str, &'a str),
 }
 
-/// Applies every webhook configuration of a folder, pointed at these webhooks; returns their names. Anything else in
-/// the folder, such as the Service that a cluster would use, is left out.
+/// Applies every webhook configuration of a folder, pointed at these webhooks; returns their names.
+/// Anything else in the folder, such as the Service that a cluster would use, is left out.
 pub async fn apply_webhooks(
     client: &Client,
     folder: &Path,
@@ -152,18 +153,55 @@ pub async fn ensure_namespace(client: &Client, name: &str) -> Result<()> {
     applied.map(drop).with_context(|| format!("failed to make namespace {name}"))
 }
 
-/// Lets operators do anything.
-pub async fn bind_operators(client: &Client) -> Result<()> {
-    let binding = json!({
-        "apiVersion": ClusterRoleBinding::api_version(&()),
-        "kind": ClusterRoleBinding::kind(&()),
-        "metadata": { "name": "gastown-testbed-operators" },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
+/// What an operator finds where it was installed: its namespace, the generated roles bound to the operators' group, and
+/// its Lease, which stays as it is where it is there.
+pub async fn install(client: &Client, project: &Path, namespace: &str) -> Result<()> {
+    ensure_namespace(client, namespace).await?;
+    for mut role in documents(&project.join("deploy/rbac"))? {
+        let whole = role.get("kind").is_some_and(|it| it == "ClusterRole");
+        if !whole {
+            set_namespace(&mut role, namespace)?;
+        }
+        apply(client, &role).await?;
+        apply(client, &binding(&role, namespace, whole)?).await?;
+    }
+    let path = project.join("deploy/lease.yaml");
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+    let mut lease: Lease =
+        serde_saphyr::from_str(&text).with_context(|| format!("{} is no Lease", path.display()))?;
+    lease.metadata.namespace = Some(namespace.to_owned());
+    let api = Api::<Lease>::namespaced(client.clone(), namespace);
+    match api.create(&PostParams::default(), &lease).await {
+        Err(kube::Error::Api(it)) if it.is_already_exists() => Ok(()),
+        made => made.map(drop).with_context(|| format!("failed to make the Lease in {namespace}")),
+    }
+}
+
+/// Binds a role to the operators' group.
+fn binding(role: &Value, namespace: &str, whole: bool) -> Result<Value> {
+    let name = name_of(role)?;
+    let (kind, of) =
+        if whole { ("ClusterRoleBinding", "ClusterRole") } else { ("RoleBinding", "Role") };
+    let mut binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": kind,
+        "metadata": { "name": name },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": of, "name": name },
         "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": launch::GROUP }],
     });
-    let api = Api::<ClusterRoleBinding>::all(client.clone());
-    let applied = api.patch("gastown-testbed-operators", &manager(), &Patch::Apply(&binding)).await;
-    applied.map(drop).context("failed to bind the operators' group to cluster-admin")
+    if !whole {
+        set_namespace(&mut binding, namespace)?;
+    }
+    Ok(binding)
+}
+
+fn set_namespace(object: &mut Value, namespace: &str) -> Result<()> {
+    let metadata = object.pointer_mut("/metadata").and_then(Value::as_object_mut);
+    metadata
+        .context("a manifest without metadata")?
+        .insert("namespace".to_owned(), namespace.into());
+    Ok(())
 }
 
 pub fn manager() -> PatchParams {

@@ -1,5 +1,5 @@
-//! Addresses and ports that nobody else uses: a free block for a testbed in its own network namespace, free ports on the
-//! host. Never a fixed one, and never one outside private ranges.
+//! Addresses and ports that nobody else uses: a free block for a testbed in its own network namespace, free
+//! ports on the host. Never a fixed one, and never one outside private ranges.
 
 use std::{
     fs,
@@ -99,8 +99,8 @@ fn choose(routes: &[Route]) -> Option<Block> {
     })
 }
 
-/// A port that is this process's to give away: bound, not listening. A server that sets `SO_REUSEADDR` (Go's and
-/// tokio's do) can listen on it; neither the kernel nor another testbed hands it out meanwhile.
+/// A port that is this process's to give away: bound, not listening. A server that sets `SO_REUSEADDR`
+/// (Go's and tokio's do) can listen on it; neither the kernel nor another testbed hands it out meanwhile.
 #[derive(Debug)]
 pub struct Port {
     pub address: SocketAddr,

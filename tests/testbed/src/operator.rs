@@ -1,5 +1,5 @@
-//! One operator process in the hands of a test: started, looked at, killed, as often and as many at once as needed. It
-//! ends with its handle, and with the test's process.
+//! One operator process in the hands of a test: started, looked at, killed, as often and as many at once as
+//! needed. It ends with its handle, and with the test's process.
 
 use std::{
     fs,
@@ -70,8 +70,8 @@ pub struct Operator {
     pub webhook: String,
     pub log: PathBuf,
     pub kubeconfig: PathBuf,
-    /// The webhooks' authority, PEM.
-    authority: String,
+    /// The certificate of the webhooks' authority, PEM.
+    pub authority: String,
     identity: Option<Identity>,
     /// When this pipe closes, its guard kills it.
     guard: Mutex<Option<ChildStdin>>,
@@ -84,7 +84,7 @@ impl Operator {
     /// Starts one. It may not be ready yet: see [`Operator::wait_ready`].
     pub async fn start(testbed: &Testbed, options: OperatorOptions) -> Result<Self> {
         let admin = testbed.client("admin").await?;
-        manifests::ensure_namespace(&admin, &options.namespace).await?;
+        manifests::install(&admin, &manifests::project(None)?, &options.namespace).await?;
         let folder = testbed.own_folder(&options.name)?;
         let authority = testbed.authority()?;
         let ports = Ports::reserve(testbed.host_address)?;
@@ -133,8 +133,8 @@ impl Operator {
         })
     }
 
-    /// Waits until `/readyz` says so. An operator that ends first, or takes longer than a minute, is an error with the
-    /// end of its log.
+    /// Waits until `/readyz` says so. An operator that ends first, or takes longer than a minute, is an
+    /// error with the end of its log.
     pub async fn wait_ready(&self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !is_ready(&self.health).await {
@@ -153,8 +153,8 @@ impl Operator {
         Ok(())
     }
 
-    /// Applies the webhook configurations of the checkout for this operator alone, limited to namespaces with a label;
-    /// returns their names, which end in `-SUFFIX`. They stay until they are deleted.
+    /// Applies the webhook configurations of the checkout for this operator alone, limited to namespaces
+    /// with a label; returns their names, which end in `-SUFFIX`. They stay until they are deleted.
     pub async fn register_webhooks(
         &self,
         testbed: &Testbed,
@@ -174,8 +174,8 @@ impl Operator {
         self.wait_end(Duration::from_secs(10)).await.map(drop)
     }
 
-    /// Asks it to end, and waits: the exit code, 128 and the signal's number for one that a signal ended. One that has
-    /// not ended in that time is an error.
+    /// Asks it to end, and waits: the exit code, 128 and the signal's number for one that a signal ended.
+    /// One that has not ended in that time is an error.
     pub async fn terminate(&self, patience: Duration) -> Result<i32> {
         self.signal(Signal::TERM);
         self.wait_end(patience).await

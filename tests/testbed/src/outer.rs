@@ -1,5 +1,5 @@
-//! The process in the foreground: owns the folder, the janitor, the link, the inner process and the operators. Whatever
-//! way it ends, the kernel ends what it started and the janitor removes what is left.
+//! The process in the foreground: owns the folder, the janitor, the link, the inner process and the
+//! operators. Whatever way it ends, the kernel ends what it started and the janitor removes what is left.
 
 use std::{
     fs,
@@ -21,11 +21,13 @@ use crate::{
     janitor::Janitor,
     link,
     net::{Block, free_block},
-    plan::{Event, Plan},
+    plan::{Event, Plan, Programs},
+    preconditions,
     process::{Roll, log_tail},
     replicas::Replicas,
     run_folder::{RunFolder, sweep},
-    tools::{Tool, Tools, cache, lock},
+    sibling,
+    tools::{Tool, Tools, bail_unless_executable, cache, lock},
 };
 
 pub use crate::process::die_with_parent;
@@ -47,13 +49,17 @@ struct Inner {
 
 /// Finds the programs that these options need. Blocks, perhaps for minutes: before anything is started.
 pub fn find_tools(options: &Options) -> Result<Tools> {
-    let mut wanted = Tool::CONTROL_PLANE.to_vec();
-    match options.node {
-        crate::Node::None => {}
-        crate::Node::Kwok => wanted.push(Tool::Kwok),
-        crate::Node::Real => wanted.extend([Tool::Kubelet, Tool::KubeProxy]),
+    if options.node.is_real() && options.plain {
+        bail!("--node real and --plain exclude each other: a real node needs namespaces");
     }
-    Tools::find(&wanted)
+    if let Err(missing) = preconditions::of_machine(options.node) {
+        bail!(
+            "a testbed with --node {} can't be had here; missing: {}",
+            options.node.name(),
+            missing.join("; ")
+        );
+    }
+    Tools::find(&preconditions::wanted(options.node))
 }
 
 impl Outer {
@@ -96,7 +102,7 @@ impl Outer {
             kubectl: plan.tools.path(Tool::Kubectl)?.to_owned(),
             node: options.node,
             replicas: Vec::new(),
-            git,
+            git: git.map(|it| *it),
         };
         ready.replicas = tokio::select! {
             it = self.replicas.start(options, &ready) => it?,
@@ -121,7 +127,7 @@ impl Outer {
             block,
             cgroup: self.folder.cgroup(),
             tools,
-            images: Vec::new(),
+            programs: programs(options)?,
         })
     }
 
@@ -157,9 +163,11 @@ impl Outer {
     /// Ends everything and waits until nothing is left of it.
     pub async fn stop(mut self) -> Result<()> {
         self.replicas.stop().await;
-        if let Some(mut inner) = self.inner.take() {
-            let _ = inner.child.start_kill();
-            let _ = inner.child.wait().await;
+        if let Some(Inner { mut child, input, .. }) = self.inner.take() {
+            drop(input); // asks it to end what it started
+            if timeout(Duration::from_secs(5), child.wait()).await.is_err() {
+                let _ = child.kill().await;
+            }
         }
         let Self { folder, janitor, .. } = self;
         janitor.finish(&folder)
@@ -188,19 +196,42 @@ impl Inner {
 
     /// The next thing it says. It bounds its own waits, so none is needed here but for its last words.
     async fn next_event(&mut self) -> Result<Event> {
-        match self.events.next_line().await.context("failed to listen to the inner process")? {
-            Some(line) => serde_json::from_str(&line)
-                .with_context(|| format!("the inner process said {line:?}")),
-            None => {
-                let status = timeout(Duration::from_secs(5), self.child.wait()).await;
-                let status = status
-                    .ok()
-                    .and_then(Result::ok)
-                    .map_or("it lives".to_owned(), |it| it.to_string());
-                bail!("the inner process ended without a word ({status}); {}", log_tail(&self.log))
-            }
+        let line =
+            self.events.next_line().await.context("failed to listen to the inner process")?;
+        if let Some(line) = line {
+            return serde_json::from_str(&line)
+                .with_context(|| format!("the inner process said {line:?}"));
         }
+        let status = timeout(Duration::from_secs(5), self.child.wait()).await;
+        let status =
+            status.ok().and_then(Result::ok).map_or("it lives".to_owned(), |it| it.to_string());
+        bail!("the inner process ended without a word ({status}); {}", log_tail(&self.log))
     }
+}
+
+/// What goes into the images: what was named, or what Cargo built beside this program.
+fn programs(options: &Options) -> Result<Option<Programs>> {
+    if !options.node.is_real() {
+        return Ok(None);
+    }
+    let own = std::env::current_exe().context("failed to find this program's own file")?;
+    let find = |asked: &Option<PathBuf>, name: &str, flag: &str| {
+        let path = match asked {
+            Some(path) => absolute(path)?,
+            None => sibling(&own, &format!("static/{name}"))
+                .or_else(|| sibling(&own, name))
+                .with_context(|| {
+                    format!(
+                        "there is no program {name} beside this one: build it, or name one ({flag})"
+                    )
+                })?,
+        };
+        bail_unless_executable(&path, flag)?;
+        Ok::<_, anyhow::Error>(path)
+    };
+    let runner = find(&options.runner, "gt-runner", "--runner")?;
+    let agent = find(&options.agent, "demo-agent", "--agent")?;
+    Ok(Some(Programs { runner, agent }))
 }
 
 /// `PATH` with a program's folder in front.

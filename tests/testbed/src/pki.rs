@@ -1,5 +1,5 @@
-//! One certificate authority for each testbed, and a certificate for each client, so that the audit log tells clients
-//! apart. Keys never leave the testbed's folder.
+//! One certificate authority for each testbed, and a certificate for each client, so that the audit log
+//! tells clients apart. Keys never leave the testbed's folder.
 
 use std::{
     fs,

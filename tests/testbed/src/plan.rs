@@ -23,8 +23,15 @@ pub struct Plan {
     /// The cgroup of the node's pods.
     pub cgroup: String,
     pub tools: Tools,
-    /// Images for the real node, as OCI archives.
-    pub images: Vec<PathBuf>,
+    /// What goes into the images of the real node.
+    pub programs: Option<Programs>,
+}
+
+/// Our own programs in the images.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Programs {
+    pub runner: PathBuf,
+    pub agent: PathBuf,
 }
 
 impl Plan {
@@ -49,7 +56,7 @@ pub enum Event {
     /// The namespaces are there: the link can be made. Answered by the line `linked`.
     Enclosed,
     /// Everything runs.
-    Ready { git: Option<Git> },
+    Ready { git: Option<Box<Git>> },
     /// It can't go on; the process ends.
     Failed { message: String },
 }

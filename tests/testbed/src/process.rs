@@ -1,5 +1,5 @@
-//! Starts programs so that none outlives the thread that started it, and names processes so that a reused pid is
-//! never mistaken for the one that was meant.
+//! Starts programs so that none outlives the thread that started it, and names processes so that a reused
+//! pid is never mistaken for the one that was meant.
 
 use std::{
     fs,
@@ -72,8 +72,8 @@ impl Identity {
     }
 }
 
-/// Start time from the text of `/proc/PID/stat`; `None` for a zombie or a dead process. The program's name stands in
-/// parentheses and may itself hold blanks and parentheses.
+/// Start time from the text of `/proc/PID/stat`; `None` for a zombie or a dead process. The program's name
+/// stands in parentheses and may itself hold blanks and parentheses.
 fn parse_stat(stat: &str) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_ascii_whitespace();
@@ -84,7 +84,7 @@ fn parse_stat(stat: &str) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
-/// A program to start: no shell, no inherited environment but what is needed, everything it says in one file.
+/// A program to start: no shell, no proxy, everything it says in one file.
 pub struct Program {
     pub name: String,
     pub path: PathBuf,
@@ -95,8 +95,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts it in a process group of its own; the kernel kills it when the calling thread ends, so call this from the
-    /// main thread only.
+    /// Starts it in a process group of its own; the kernel kills it when the calling thread ends, so call
+    /// this from the main thread only.
     pub fn start(&self) -> Result<tokio::process::Child> {
         let log = fs::File::create(&self.log)
             .with_context(|| format!("failed to create {}", self.log.display()))?;
@@ -130,7 +130,8 @@ pub fn die_with_parent(command: &mut std::process::Command) {
     let parent = getpid();
     let check = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        // The parent may have ended before the line above; as seen from a new PID namespace it has no pid at all.
+        // The parent may have ended before the line above; as seen from a new PID namespace it has no pid
+        // at all.
         match getppid() {
             Some(pid) if pid != parent => Err(io::Error::other("the parent has ended")),
             _ => Ok(()),
@@ -162,11 +163,12 @@ impl Roll {
     pub fn add(&self, pid: u32) -> Result<()> {
         let Some(identity) = i32::try_from(pid).ok().and_then(Identity::of) else { return Ok(()) };
         let line = format!("{}\n", serde_json::to_string(&identity)?);
-        let mut file = fs::OpenOptions::new().create(true).append(true).open(&self.path);
-        file.as_mut()
-            .map_err(|error| io::Error::new(error.kind(), error.to_string()))
-            .and_then(|file| file.write_all(line.as_bytes()))
-            .with_context(|| format!("failed to write {}", self.path.display()))
+        let written = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.path)
+            .and_then(|mut file| file.write_all(line.as_bytes()));
+        written.with_context(|| format!("failed to write {}", self.path.display()))
     }
 
     pub fn read(&self) -> Vec<Identity> {
@@ -174,11 +176,14 @@ impl Roll {
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// Kills all that are left and waits until they are gone; what is still there at the deadline is returned.
+    /// Kills all that are left and waits until they are gone; what is still there at the deadline is
+    /// returned.
     pub fn end_all(&self, patience: Duration) -> Vec<Identity> {
         let deadline = Instant::now() + patience;
         let all = self.read();
-        all.iter().for_each(|it| it.signal(Signal::KILL));
+        for it in &all {
+            it.signal(Signal::KILL);
+        }
         all.into_iter().filter(|it| !it.wait_gone(deadline)).collect()
     }
 }

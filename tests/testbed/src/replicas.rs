@@ -1,10 +1,13 @@
-//! The operators of `testbed up`: processes on the host behind one Service, which only ever leads to the live ones. A
-//! replica that ends stays ended, and does not end the testbed.
+//! The operators of `testbed up`: processes on the host behind one Service, which only ever leads to the
+//! live ones. A replica that ends stays ended, and does not end the testbed.
 
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -42,6 +45,8 @@ const GRACE: Duration = Duration::from_secs(3);
 #[derive(Default)]
 pub struct Replicas {
     processes: Vec<Identity>,
+    /// From then on no route is worth keeping.
+    stopping: Arc<AtomicBool>,
 }
 
 /// What leads to live replicas.
@@ -57,14 +62,13 @@ impl Replicas {
     /// Starts them and waits until all are ready and reached.
     pub async fn start(&mut self, options: &Options, ready: &Ready) -> Result<Vec<Replica>> {
         let client = kubeconfig::client(&ready.kubeconfig).await?;
-        manifests::bind_operators(&client).await?;
         let authority = Authority::open(&ready.dir.join("pki"))?;
         write_certificates(ready, &authority)?;
         if options.replicas == 0 {
             return Ok(Vec::new());
         }
         let project = manifests::project(options.manifests.as_ref())?;
-        manifests::ensure_namespace(&client, NAMESPACE).await?;
+        manifests::install(&client, &project, NAMESPACE).await?;
         let (route, webhooks) = route(ready, &client).await?;
         let bundle = authority.certificate();
         manifests::apply_crds(&client, &project.join("crds"), Some((&webhooks, bundle))).await?;
@@ -72,7 +76,8 @@ impl Replicas {
         let mut live = Vec::new();
         for number in 0..options.replicas {
             let (replica, child, ports) = self.spawn(options, ready, &authority, number)?;
-            live.push(watch_over(replica.clone(), child, ports, route.clone()));
+            let stopping = Arc::clone(&self.stopping);
+            live.push(watch_over(replica.clone(), child, ports, route.clone(), stopping));
             replicas.push(replica);
         }
         for (replica, live) in replicas.iter().zip(live) {
@@ -133,7 +138,10 @@ impl Replicas {
 
     /// Asks them to end; whoever does not is killed with everything else.
     pub async fn stop(&self) {
-        self.processes.iter().for_each(|it| it.signal(Signal::TERM));
+        self.stopping.store(true, Ordering::Relaxed);
+        for it in &self.processes {
+            it.signal(Signal::TERM);
+        }
         let gone = async {
             while self.processes.iter().any(|it| it.is_alive()) {
                 sleep(Duration::from_millis(10)).await;
@@ -182,16 +190,18 @@ fn watch_over(
     mut child: Child,
     ports: Ports,
     route: Route,
+    stopping: Arc<AtomicBool>,
 ) -> watch::Receiver<State> {
     let (state, receiver) = watch::channel(State::Starting);
     tokio::spawn(async move {
+        let ports = ports; // held as long as the process lives, so that nobody else gets them
         let mut shown = State::Starting;
-        while shown != State::Ended {
+        while shown != State::Ended && !stopping.load(Ordering::Relaxed) {
             let now = tokio::select! {
                 _ = child.wait() => State::Ended,
                 ready = is_ready(&replica.health) => if ready { State::Live } else { State::Starting },
             };
-            if now != shown {
+            if now != shown && !stopping.load(Ordering::Relaxed) {
                 match route.set(&replica.name, ports.webhook.address, now == State::Live).await {
                     Ok(()) => {
                         shown = now;
@@ -205,6 +215,7 @@ fn watch_over(
                 () = sleep(PERIOD) => {}
             }
         }
+        let _ = child.wait().await; // dropping it would kill it, and it may want to end by itself
     });
     receiver
 }

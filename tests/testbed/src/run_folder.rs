@@ -1,9 +1,9 @@
-//! The folder of one testbed, who owns it, and how all that it left is removed: processes, network link, cgroups, files.
-//! Never touches a folder whose owner lives.
+//! The folder of one testbed, who owns it, and how all that it left is removed: processes, network link,
+//! cgroups, files. Never touches a folder whose owner lives.
 
 use std::{
     fs, io,
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -19,6 +19,8 @@ use crate::{
 };
 
 const PREFIX: &str = "gastown-testbed-";
+/// Temporary files that are never in memory alone.
+const ON_DISK: &str = "/var/tmp";
 /// How long ended processes, their mounts and links may take to disappear.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -98,6 +100,12 @@ impl RunFolder {
         flock(&folder, FlockOperation::NonBlockingLockExclusive).ok().map(|()| folder)
     }
 
+    /// A real folder of this user: what another one says in such a folder is no reason to end or remove anything.
+    fn is_ours(&self) -> bool {
+        let user = rustix::process::geteuid().as_raw();
+        fs::symlink_metadata(&self.path).is_ok_and(|it| it.is_dir() && it.uid() == user)
+    }
+
     fn owner_lives(&self) -> bool {
         let Ok(text) = fs::read(self.path.join("owner")) else { return self.is_young() };
         let Ok(owner) = serde_json::from_slice::<Owner>(&text) else { return self.is_young() };
@@ -130,7 +138,8 @@ impl RunFolder {
         .with_context(|| format!("failed to remove {}", self.path.display()))
     }
 
-    /// The link goes with its network namespace, a moment after the last process in it; what is left is deleted.
+    /// The link goes with its network namespace, a moment after the last process in it; what is left is
+    /// deleted.
     fn remove_link(&self) -> Result<()> {
         let there = Path::new("/sys/class/net").join(self.link());
         retry(|| {
@@ -155,7 +164,7 @@ pub fn sweep() {
         let Ok(entries) = fs::read_dir(&root) else { continue };
         for entry in entries.flatten() {
             let Ok(folder) = RunFolder::open(&entry.path()) else { continue };
-            if folder.owner_lives() {
+            if !folder.is_ours() || folder.owner_lives() {
                 continue;
             }
             let Some(_lock) = folder.lock() else { continue };
@@ -168,12 +177,21 @@ pub fn sweep() {
 
 /// Where folders are made: the user's own run folder, else the one for temporary files.
 fn root(on_disk: bool) -> PathBuf {
-    let own = own_run_folder().filter(|_| !on_disk);
-    own.unwrap_or_else(std::env::temp_dir)
+    let temporary = std::env::temp_dir();
+    match own_run_folder() {
+        Some(own) if !on_disk => own,
+        _ if on_disk && is_memory(&temporary) => PathBuf::from(ON_DISK),
+        _ => temporary,
+    }
 }
 
 fn roots() -> Vec<PathBuf> {
-    own_run_folder().into_iter().chain([std::env::temp_dir()]).collect()
+    own_run_folder().into_iter().chain([std::env::temp_dir(), PathBuf::from(ON_DISK)]).collect()
+}
+
+fn is_memory(path: &Path) -> bool {
+    const TMPFS: i64 = 0x0102_1994;
+    rustix::fs::statfs(path).is_ok_and(|it| it.f_type == TMPFS)
 }
 
 fn own_run_folder() -> Option<PathBuf> {
@@ -245,6 +263,18 @@ mod tests {
     fn a_link_name_fits_the_kernel() {
         let folder = RunFolder::open(Path::new("/tmp/gastown-testbed-00ff00ff")).unwrap();
         assert!(folder.link().len() <= 15);
+    }
+
+    #[test]
+    fn a_link_is_no_folder_of_ours() {
+        let folder = RunFolder::create(true).unwrap();
+        assert!(folder.is_ours());
+        let link = root(true).join(format!("{PREFIX}{}", random_id().unwrap()));
+        std::os::unix::fs::symlink(folder.path(), &link).unwrap();
+        let theirs = RunFolder::open(&link).unwrap().is_ours();
+        fs::remove_file(&link).unwrap();
+        fs::remove_dir_all(folder.path()).unwrap();
+        assert!(!theirs);
     }
 
     #[test]

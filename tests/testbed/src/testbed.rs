@@ -28,8 +28,8 @@ const MARKER: &str = "testbed-marker";
 /// How long the audit log may take to catch up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A running testbed. What it says of itself ([`Ready`]) is read through it: `testbed.kubeconfig`, `testbed.audit`, …
-/// It ends when this is dropped, and when this process ends, however it does.
+/// A running testbed. What it says of itself ([`Ready`]) is read through it: `testbed.kubeconfig`,
+/// `testbed.audit`, … It ends when this is dropped, and when this process ends, however it does.
 #[derive(Debug)]
 pub struct Testbed {
     ready: Ready,
@@ -46,8 +46,8 @@ impl Deref for Testbed {
 }
 
 impl Testbed {
-    /// Starts one and waits until it is ready. Programs that are missing are built first, which takes minutes; progress
-    /// goes to standard error.
+    /// Starts one and waits until it is ready. Programs that are missing are built first, which takes
+    /// minutes; progress goes to standard error.
     pub async fn start(options: Options) -> Result<Self> {
         tokio::task::spawn_blocking(move || start(&options))
             .await
@@ -109,8 +109,8 @@ impl Testbed {
         self.child.as_ref().map(Child::id)
     }
 
-    /// A client of this name that may do anything. Each call makes a certificate, and connections of the calling
-    /// runtime.
+    /// A client of this name that may do anything. Each call makes a certificate, and connections of the
+    /// calling runtime.
     pub async fn client(&self, name: &str) -> Result<Client> {
         kubeconfig::client(&self.kubeconfig_for(name, Some(MASTERS))?).await
     }
@@ -120,8 +120,8 @@ impl Testbed {
         kubeconfig::client(&self.kubeconfig_for(name, group)?).await
     }
 
-    /// Writes the kubeconfig of a client of this name, the user in the audit log, and group. Every call writes a new
-    /// file.
+    /// Writes the kubeconfig of a client of this name, the user in the audit log, and group. Every call
+    /// writes a new file.
     pub fn kubeconfig_for(&self, name: &str, group: Option<&str>) -> Result<PathBuf> {
         let folder = self.own_folder("client")?;
         kubeconfig::write(&folder, &self.server()?, &self.authority()?, name, group)
@@ -222,11 +222,27 @@ fn start(options: &Options) -> Result<Testbed> {
 }
 
 fn arguments(options: &Options) -> Vec<String> {
-    let Options { node, replicas, audit, fsync, operator, operator_flags, manifests, plain } =
-        options;
+    let Options {
+        node,
+        replicas,
+        audit,
+        fsync,
+        operator,
+        operator_flags,
+        manifests,
+        runner,
+        agent,
+        plain,
+    } = options;
     let mut arguments =
         vec!["up".to_owned(), format!("--node={}", node.name()), format!("--replicas={replicas}")];
-    let paths = [("audit", audit), ("operator", operator), ("manifests", manifests)];
+    let paths = [
+        ("audit", audit),
+        ("operator", operator),
+        ("manifests", manifests),
+        ("runner", runner),
+        ("agent", agent),
+    ];
     for (flag, path) in paths {
         arguments.extend(path.iter().map(|it| format!("--{flag}={}", it.display())));
     }

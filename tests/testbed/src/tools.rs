@@ -1,5 +1,5 @@
-//! Finds the programs of a control plane and a node, or builds them from source once. Never takes a program of another
-//! version than the one asked for out of the cache, never leaves a half-written one there.
+//! Finds the programs of a control plane and a node, or builds them from source once. Never takes a program
+//! of another version than the one asked for out of the cache, never leaves a half-written one there.
 
 use std::{
     collections::BTreeMap,
@@ -99,7 +99,8 @@ impl Tools {
         self.paths.iter().map(|(tool, path)| (*tool, path.as_path()))
     }
 
-    /// Finds these, building what is missing; says so on standard error. Blocks; spawns from the calling thread.
+    /// Finds these, building what is missing; says so on standard error. Blocks; spawns from the calling
+    /// thread.
     pub fn find(wanted: &[Tool]) -> Result<Self> {
         let kubernetes = build::kubernetes()?;
         let kwok = build::kwok()?;
@@ -117,7 +118,7 @@ impl Tools {
     }
 
     /// Which of these would have to be built first.
-    pub fn missing(wanted: &[Tool]) -> Result<Vec<Tool>> {
+    pub fn missing(mut wanted: Vec<Tool>) -> Result<Vec<Tool>> {
         let kubernetes = build::kubernetes()?;
         let kwok = build::kwok()?;
         let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
@@ -126,7 +127,8 @@ impl Tools {
             assets.as_deref().and_then(|it| asset(it, tool)).is_some()
                 || build::program(module(tool), tool).is_ok_and(|it| is_executable(&it))
         };
-        Ok(wanted.iter().copied().filter(|&it| !there(it)).collect())
+        wanted.retain(|it| !there(*it));
+        Ok(wanted)
     }
 }
 
@@ -141,7 +143,8 @@ pub fn cache() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Waits for, and takes, a lock that every testbed of this user respects. It is free again when the file is dropped.
+/// Waits for, and takes, a lock that every testbed of this user respects. It is free again when the file is
+/// dropped.
 pub fn lock(path: &Path, waiting_for: &str) -> Result<fs::File> {
     let file =
         fs::File::create(path).with_context(|| format!("failed to create {}", path.display()))?;
@@ -174,7 +177,8 @@ fn cached_or_built(module: &Module, tool: Tool) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Accepts a program that lies in the cache without a note of its pins, if it says that it is of the right version.
+/// Accepts a program that lies in the cache without a note of its pins, if it says that it is of the right
+/// version.
 fn adopt(module: &Module, tool: Tool, path: &Path) -> Result<bool> {
     if build::is_noted(module, tool)? {
         return Ok(false); // noted with other pins: it has to be built again
@@ -183,7 +187,7 @@ fn adopt(module: &Module, tool: Tool, path: &Path) -> Result<bool> {
     let answer = ask.args(tool.version_arguments()).stdin(Stdio::null()).output();
     let answer = answer.with_context(|| format!("failed to run {}", path.display()))?;
     let text = String::from_utf8_lossy(&answer.stdout).into_owned();
-    let fits = answer.status.success() && says_version(&text, module.version_of(tool)?);
+    let fits = answer.status.success() && says_version(&text, &module.version_of(tool)?);
     if fits {
         build::note(module, tool)?;
     }

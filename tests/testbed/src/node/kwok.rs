@@ -15,9 +15,10 @@
 //! | `linger` | how much later than the others `telemetry` ends, or `never` | together |
 //! | `delete-after` | from the deletion's request to the pod's disappearance, or `never` | `50ms` |
 //!
-//! The pod's phase is Failed when a container's exit code is not 0, else Succeeded. Annotations of this kind on a
-//! Namespace are the script of every pod made in it that does not say otherwise (from Kubernetes 1.36 on). A script may
-//! be changed while it is played: a pod that runs for `never` ends when that becomes `0s`.
+//! The pod's phase is Failed when a container's exit code is not 0, else Succeeded. Annotations of this
+//! kind on a Namespace are the script of every pod made in it that does not say otherwise (from Kubernetes
+//! 1.36 on). A script may be changed while it is played: a pod that runs for `never` ends when that becomes
+//! `0s`.
 
 use std::{
     fs,
@@ -31,7 +32,7 @@ use kube::{Api, Client, api::PostParams};
 use serde_json::json;
 
 use super::NAME;
-use crate::{manifests, plan::Plan, process::Program, tools::Tool};
+use crate::{manifests, net::Block, plan::Plan, process::Program, tools::Tool};
 
 const STAGES: &str = include_str!("stages.yaml");
 /// Where pods have their addresses: a range for benchmarks, in which nothing listens.
@@ -40,7 +41,7 @@ const PODS: &str = "198.18.0.1/15";
 /// kwok's command line.
 pub fn program(folder: &Path, plan: &Plan, kubeconfig: &Path) -> Result<Program> {
     let path = folder.join("kwok.yaml");
-    let node_ip = plan.block.map_or(Ipv4Addr::LOCALHOST, |it| it.node());
+    let node_ip = plan.block.map_or(Ipv4Addr::LOCALHOST, Block::node);
     let configuration = json!({
         "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
         "kind": "KwokConfiguration",

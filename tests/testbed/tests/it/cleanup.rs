@@ -1,11 +1,14 @@
 //! Nothing is left of a testbed, whatever way it ended.
 
-use std::process::Command;
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
-use gastown_testbed::{Options, Testbed};
+use gastown_testbed::{Node, Options, Testbed};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{processes_of, traces_of, until, with_refusers};
+use crate::support::{allow, processes_of, real, traces, traces_of, until, with_refusers};
 
 fn send(testbed: &Testbed, signal: Signal) {
     let pid = i32::try_from(testbed.pid().unwrap()).unwrap();
@@ -36,6 +39,57 @@ async fn kill_9_leaves_nothing() {
 #[tokio::test]
 async fn kill_9_without_namespaces_leaves_nothing() {
     leaves_nothing(with_refusers(1, true), Signal::KILL).await;
+}
+
+/// With a pod running: shims, mounts of its volumes, cgroups.
+#[tokio::test]
+async fn kill_9_of_a_real_node_leaves_nothing() {
+    if !allow("kill_9_of_a_real_node_leaves_nothing", Node::Real) {
+        return;
+    }
+    let testbed = Testbed::start(real()).await.unwrap();
+    let pods = crate::real::run_endless_pod(&testbed).await;
+    drop(pods);
+    let ready = (*testbed).clone();
+    send(&testbed, Signal::KILL);
+    until("everything of a killed node to be gone", || traces_of(&ready).is_empty()).await;
+    let _ = testbed.stop().await;
+}
+
+/// The folder of the testbed that this process owns, once it has it.
+fn folder_of(pid: u32) -> Option<PathBuf> {
+    let owner = format!("\"pid\":{pid},");
+    let folders = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten().map(|it| it.path());
+    let ours = |it: &PathBuf| {
+        std::fs::read_to_string(it.join("owner")).is_ok_and(|it| it.contains(&owner))
+    };
+    folders.filter(|it| it.to_string_lossy().contains("gastown-testbed-")).find(ours)
+}
+
+#[tokio::test]
+async fn kill_9_at_any_step_of_the_start_leaves_nothing() {
+    for step in
+        ["owner", "processes", "pki/ca.crt", "log/kube-apiserver.log", "log/kube-scheduler.log"]
+    {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
+        command
+            .args(["up", "--replicas=0"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command.env_remove("XDG_RUNTIME_DIR");
+        let mut testbed = command.spawn().unwrap();
+        let mut folder = None;
+        until(&format!("the start to get to {step}"), || {
+            folder = folder_of(testbed.id());
+            folder.as_ref().is_some_and(|it| it.join(step).exists())
+        })
+        .await;
+        testbed.kill().unwrap();
+        testbed.wait().unwrap();
+        let folder = folder.unwrap();
+        until(&format!("everything to be gone after {step}"), || traces(&folder).is_empty()).await;
+    }
 }
 
 #[tokio::test]

@@ -3,13 +3,15 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use gastown_testbed::{Node, Testbed};
-use k8s_openapi::api::core::v1::{ContainerState, Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{ContainerState, Pod};
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, PostParams},
     runtime::wait::{await_condition, conditions::is_deleted},
 };
 use serde_json::json;
+
+use crate::support::allow;
 
 /// Makes a pod of an agent's shape with this script.
 async fn play(client: &Client, name: &str, script: &[(&str, &str)]) -> Api<Pod> {
@@ -49,12 +51,15 @@ fn end_of(pod: &Pod, container: &str) -> Option<(i32, String, String)> {
     Some((end.exit_code, end.reason.unwrap_or_default(), end.message.unwrap_or_default()))
 }
 
-fn end(code: i32, reason: &str, message: &str) -> Option<(i32, String, String)> {
-    Some((code, reason.to_owned(), message.to_owned()))
+fn end(code: i32, reason: &str, message: &str) -> (i32, String, String) {
+    (code, reason.to_owned(), message.to_owned())
 }
 
 #[tokio::test]
 async fn pods_play_their_scripts() {
+    if !allow("pods_play_their_scripts", Node::Kwok) {
+        return;
+    }
     let testbed = Testbed::shared_with(Node::Kwok).await.unwrap();
     let client = testbed.client("player").await.unwrap();
 
@@ -62,9 +67,9 @@ async fn pods_play_their_scripts() {
     let pod = until_phase(&api, "plain", "Running").await;
     assert!(pod.status.as_ref().unwrap().pod_ip.is_some());
     let pod = until_phase(&api, "plain", "Succeeded").await;
-    assert_eq!(end_of(&pod, "git-init"), end(0, "Completed", ""));
-    assert_eq!(end_of(&pod, "claude"), end(0, "Completed", ""));
-    assert_eq!(end_of(&pod, "telemetry"), end(0, "Completed", ""));
+    assert_eq!(end_of(&pod, "git-init"), Some(end(0, "Completed", "")));
+    assert_eq!(end_of(&pod, "claude"), Some(end(0, "Completed", "")));
+    assert_eq!(end_of(&pod, "telemetry"), Some(end(0, "Completed", "")));
 
     let message =
         r#"{"v":1,"pushed":true,"reason":"Pushed","message":"quotes \" and\nlines: fine"}"#;
@@ -76,38 +81,26 @@ async fn pods_play_their_scripts() {
     ];
     let api = play(&client, "failing", &script).await;
     let pod = until_phase(&api, "failing", "Failed").await;
-    assert_eq!(end_of(&pod, "claude"), end(3, "OOMKilled", ""));
-    assert_eq!(end_of(&pod, "telemetry"), end(0, "Completed", message));
+    assert_eq!(end_of(&pod, "claude"), Some(end(3, "OOMKilled", "")));
+    assert_eq!(end_of(&pod, "telemetry"), Some(end(0, "Completed", message)));
 
     let script =
         [("init-run-for", "300ms"), ("init-exit-code", "4"), ("init-message", "no such branch")];
     let api = play(&client, "init-failing", &script).await;
     let pod = until_phase(&api, "init-failing", "Failed").await;
-    assert_eq!(end_of(&pod, "git-init"), end(4, "Error", "no such branch"));
+    assert_eq!(end_of(&pod, "git-init"), Some(end(4, "Error", "no such branch")));
     assert_eq!(end_of(&pod, "claude"), None);
 }
 
 #[tokio::test]
 async fn a_namespace_has_a_script_for_all_its_pods() {
+    if !allow("a_namespace_has_a_script_for_all_its_pods", Node::Kwok) {
+        return;
+    }
     let testbed = Testbed::shared_with(Node::Kwok).await.unwrap();
     let client = testbed.client("player").await.unwrap();
-    let script =
-        json!({ "testbed.gastown.io/run-for": "never", "testbed.gastown.io/exit-code": "5" });
-    let namespace = json!({ "metadata": { "name": "scripted", "annotations": script } });
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    namespaces
-        .create(&PostParams::default(), &serde_json::from_value(namespace).unwrap())
-        .await
-        .unwrap();
-    let account = await_condition(
-        Api::<ServiceAccount>::namespaced(client.clone(), "scripted"),
-        "default",
-        |it: Option<&ServiceAccount>| it.is_some(),
-    );
-    tokio::time::timeout(Duration::from_secs(20), account)
-        .await
-        .expect("no ServiceAccount")
-        .unwrap();
+    let script = [("testbed.gastown.io/run-for", "never"), ("testbed.gastown.io/exit-code", "5")];
+    testbed.make_namespace("scripted", &script).await.unwrap();
     let api: Api<Pod> = Api::namespaced(client, "scripted");
     let pod = json!({
         "metadata": { "name": "p", "annotations": { "testbed.gastown.io/exit-code": "6" } },
@@ -122,11 +115,14 @@ async fn a_namespace_has_a_script_for_all_its_pods() {
     let now = json!({ "metadata": { "annotations": { "testbed.gastown.io/run-for": "0s" } } });
     api.patch("p", &PatchParams::default(), &Patch::Merge(now)).await.unwrap();
     let pod = until_phase(&api, "p", "Failed").await;
-    assert_eq!(end_of(&pod, "claude"), end(6, "Error", ""));
+    assert_eq!(end_of(&pod, "claude"), Some(end(6, "Error", "")));
 }
 
 #[tokio::test]
 async fn telemetry_lingers_and_pods_wait() {
+    if !allow("telemetry_lingers_and_pods_wait", Node::Kwok) {
+        return;
+    }
     let testbed = Testbed::shared_with(Node::Kwok).await.unwrap();
     let client = testbed.client("player").await.unwrap();
 
@@ -149,8 +145,8 @@ async fn telemetry_lingers_and_pods_wait() {
     )
     .await;
     let pod = until_phase(&api, "lingering-a-bit", "Failed").await;
-    assert_eq!(end_of(&pod, "claude"), end(1, "Error", ""));
-    assert_eq!(end_of(&pod, "telemetry"), end(0, "Completed", ""));
+    assert_eq!(end_of(&pod, "claude"), Some(end(1, "Error", "")));
+    assert_eq!(end_of(&pod, "telemetry"), Some(end(0, "Completed", "")));
 
     let api = play(&client, "endless", &[("run-for", "never")]).await;
     let pod = until_phase(&api, "endless", "Running").await;

@@ -7,7 +7,11 @@
     reason = "tests talk to the API server"
 )]
 
+mod agent;
 mod cleanup;
+mod guard;
 mod kwok;
 mod operators;
+mod real;
 mod support;
+mod tools;

@@ -38,9 +38,23 @@ pub fn with_refusers(replicas: u32, plain: bool) -> Options {
     }
 }
 
+/// The options of a real node; its runner's image gets a static program in the runner's place.
+pub fn real() -> Options {
+    Options { node: Node::Real, runner: Some("/bin/busybox".into()), ..Options::default() }
+}
+
+/// Whether a test of this kind of node can run here.
+pub fn allow(test: &str, node: Node) -> bool {
+    gastown_testbed::preconditions::allow(test, node).unwrap()
+}
+
 /// Pids of all processes that have a testbed's folder in their command line.
 pub fn processes_of(ready: &Ready) -> Vec<i32> {
-    let folder = ready.dir.to_string_lossy().into_owned();
+    processes(&ready.dir)
+}
+
+fn processes(folder: &Path) -> Vec<i32> {
+    let folder = folder.to_string_lossy().into_owned();
     let pids = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = pids.filter_map(|it| it.file_name().to_str().and_then(|it| it.parse().ok()));
     pids.filter(|pid: &i32| {
@@ -52,10 +66,15 @@ pub fn processes_of(ready: &Ready) -> Vec<i32> {
 
 /// Everything outside its folder that a testbed makes on the host.
 pub fn traces_of(ready: &Ready) -> Vec<String> {
-    let name = ready.dir.file_name().unwrap().to_str().unwrap();
+    traces(&ready.dir)
+}
+
+/// The same by the folder.
+pub fn traces(folder: &Path) -> Vec<String> {
+    let name = folder.file_name().unwrap().to_str().unwrap();
     let id = name.strip_prefix("gastown-testbed-").unwrap();
     let mut traces: Vec<String> =
-        processes_of(ready).iter().map(|it| format!("process {it}")).collect();
+        processes(folder).iter().map(|it| format!("process {it}")).collect();
     let link = format!("/sys/class/net/gtb{id}");
     traces.extend(Path::new(&link).exists().then_some(link));
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
@@ -64,6 +83,6 @@ pub fn traces_of(ready: &Ready) -> Vec<String> {
         let group = hierarchy.path().join(name);
         traces.extend(group.exists().then(|| group.display().to_string()));
     }
-    traces.extend(ready.dir.exists().then(|| ready.dir.display().to_string()));
+    traces.extend(folder.exists().then(|| folder.display().to_string()));
     traces
 }

@@ -1,34 +1,32 @@
 //! The agent pod, as one literal that reads like its YAML. `git-init` clones, `claude` works, `telemetry` pushes; only
 //! the first and the last hold the git credential, and none holds a cluster credential.
 
+mod checks;
+mod fragments;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource,
-        EnvVar, Pod, PodSecurityContext, PodSpec, ResourceRequirements, SeccompProfile,
-        SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+        Container, ContainerPort, EnvVar, Pod, PodSpec, ResourceRequirements, Volume, VolumeMount,
     },
-    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::OwnerReference},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 use kube::core::ObjectMeta;
 
 use crate::{
-    api::{
-        shared::Resources,
-        v1beta1::{Polecat, Repository},
-    },
+    api::v1beta1::{Polecat, Repository},
     domain::{
         env,
         failure::Cause,
         layout::{self, Mount, env as var},
         names,
-        repository::{BranchName, RepositoryUrl},
     },
 };
-
-/// User and group of every container.
-const NONROOT: i64 = 65532;
+use checks::{check, images};
+use fragments::{
+    amounts, from_config_map, from_secret, locked_down, pod_security, ro, rw, scratch, seconds,
+};
 
 /// What the operator's settings say about pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,6 +161,9 @@ impl<'a> Parts<'a> {
         if let Some(idle) = self.polecat.spec.limits.max_idle_seconds {
             command.extend(["--max-idle-seconds".into(), idle.to_string()]);
         }
+        if agent.command.is_empty() && !agent.args.is_empty() {
+            command.push("--default-agent".into());
+        }
         command.push("--".into());
         command.extend(agent.command.iter().chain(&agent.args).cloned());
         let mut variables = self.identity.clone();
@@ -292,98 +293,6 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Everything that can be wrong with a spec and that the schema lets through, by field.
-fn check(polecat: &Polecat, repository: &Repository, work_branch: &str) -> Result<(), Cause> {
-    let spec = &polecat.spec;
-    let refuse = |text: String| Err(Cause::new("PodBuildFailed", text));
-    if let Err(why) = repository.url.parse::<RepositoryUrl>() {
-        return refuse(format!("spec.kubernetes.gitRepository: {why}"));
-    }
-    let branches = [
-        ("spec.kubernetes.gitBranch", repository.base_branch.as_str()),
-        ("spec.kubernetes.workBranch (or the one made from spec.beadID)", work_branch),
-    ];
-    for (field, branch) in branches {
-        if let Err(why) = branch.parse::<BranchName>() {
-            return refuse(format!("{field}: {why}"));
-        }
-    }
-    if spec.limits.active_deadline_seconds <= 0 {
-        return refuse("spec.kubernetes.activeDeadlineSeconds must be positive".into());
-    }
-    if spec.limits.max_idle_seconds.is_some_and(|it| it <= 0) {
-        return refuse("spec.maxIdleSeconds must be positive; leave it out for no limit".into());
-    }
-    if spec.agent.resources.as_ref().is_some_and(has_claims) {
-        return refuse(
-            "resources.claims: an agent pod has no resource claims; take them out".into(),
-        );
-    }
-    let texts = [
-        ("spec.taskDescription", spec.task.as_deref()),
-        ("spec.beadID", spec.bead_id.as_deref()),
-        ("spec.rig", Some(spec.rig.as_str())),
-        ("spec.agentConfig.model", spec.agent.model.as_deref()),
-        ("spec.agentConfig.modelProvider.endpoint", spec.agent.endpoint.as_deref()),
-    ];
-    texts.into_iter().try_for_each(|(field, text)| env::fits(field, text.unwrap_or_default()))?;
-    credential_stays_away(polecat, &repository.secret_ref.name)
-}
-
-/// No reference of the agent's may name the Secret with the git credential.
-fn credential_stays_away(polecat: &Polecat, secret: &str) -> Result<(), Cause> {
-    let agent = &polecat.spec.agent;
-    let keys = [
-        (
-            "spec.kubernetes.apiKeySecretRef",
-            agent.anthropic_key_secret_ref.as_ref().map(|it| it.name.as_str()),
-        ),
-        (
-            "spec.agentConfig.modelProvider.apiKeySecretRef",
-            agent.api_key_secret_ref.as_ref().map(|it| it.name.as_str()),
-        ),
-        (
-            "spec.kubernetes.claudeCredsSecretRef",
-            agent.credentials_secret_ref.as_ref().map(|it| it.name.as_str()),
-        ),
-    ];
-    let from_env = agent.env.iter().filter_map(|it| {
-        let from = it.value_from.as_ref()?.secret_key_ref.as_ref()?;
-        Some(("spec.agentConfig.env", Some(from.name.as_str())))
-    });
-    match keys.into_iter().chain(from_env).find(|(_, name)| *name == Some(secret)) {
-        None => Ok(()),
-        Some((field, _)) => {
-            let text = format!(
-                "{field} names Secret {secret}, which holds the git credential; the agent never gets that: use another Secret"
-            );
-            Err(Cause::new("PodBuildFailed", text))
-        }
-    }
-}
-
-fn images(polecat: &Polecat, settings: &PodSettings) -> Result<(String, String, String), Cause> {
-    let runner = |image: &Option<String>, flag: &str| {
-        let text = format!(
-            "the operator was started without {flag}; set it to an image with gt-runner, git and ssh"
-        );
-        image.clone().ok_or_else(|| Cause::new("RunnerImageNotSet", text))
-    };
-    let asked = polecat.spec.agent.image.clone().filter(|it| !it.is_empty());
-    let agent =
-        settings.agent_image_override.clone().or(asked).or_else(|| settings.agent_image.clone());
-    let text = "no image for the agent: set spec.kubernetes.image, or start the operator with --agent-image";
-    Ok((
-        runner(&settings.git_image, "--runner-image")?,
-        agent.ok_or_else(|| Cause::new("AgentImageNotSet", text))?,
-        runner(&settings.telemetry_image, "--runner-image")?,
-    ))
-}
-
-fn has_claims(resources: &Resources) -> bool {
-    resources.claims.as_ref().is_some_and(|it| !it.is_empty())
-}
-
 fn identity(polecat: &Polecat, attempt: i32) -> Vec<EnvVar> {
     let (meta, spec) = (&polecat.metadata, &polecat.spec);
     vec![
@@ -421,77 +330,6 @@ fn owner(meta: &ObjectMeta) -> OwnerReference {
         controller: Some(true),
         block_owner_deletion: Some(true),
     }
-}
-
-/// Restricted Pod Security, for the pod.
-fn pod_security() -> PodSecurityContext {
-    PodSecurityContext {
-        run_as_non_root: Some(true),
-        run_as_user: Some(NONROOT),
-        run_as_group: Some(NONROOT),
-        fs_group: Some(NONROOT),
-        seccomp_profile: Some(SeccompProfile {
-            type_: "RuntimeDefault".into(),
-            localhost_profile: None,
-        }),
-        ..PodSecurityContext::default()
-    }
-}
-
-/// Restricted Pod Security, for a container.
-fn locked_down() -> SecurityContext {
-    SecurityContext {
-        run_as_non_root: Some(true),
-        run_as_user: Some(NONROOT),
-        run_as_group: Some(NONROOT),
-        allow_privilege_escalation: Some(false),
-        read_only_root_filesystem: Some(true),
-        capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
-        ..SecurityContext::default()
-    }
-}
-
-fn amounts(requests: (&str, &str), limits: (&str, &str)) -> ResourceRequirements {
-    let map = |(cpu, memory): (&str, &str)| {
-        let pairs = [("cpu", cpu), ("memory", memory)];
-        Some(pairs.map(|(name, amount)| (name.to_owned(), Quantity(amount.to_owned()))).into())
-    };
-    ResourceRequirements { requests: map(requests), limits: map(limits), claims: None }
-}
-
-fn scratch(mount: &Mount, limit: &str) -> Volume {
-    let empty = EmptyDirVolumeSource { size_limit: Some(Quantity(limit.into())), medium: None };
-    Volume { name: mount.volume.into(), empty_dir: Some(empty), ..Volume::default() }
-}
-
-fn from_secret(mount: &Mount, secret: &str) -> Volume {
-    let source = SecretVolumeSource {
-        secret_name: Some(secret.into()),
-        default_mode: Some(0o400),
-        ..SecretVolumeSource::default()
-    };
-    Volume { name: mount.volume.into(), secret: Some(source), ..Volume::default() }
-}
-
-fn from_config_map(mount: &Mount, name: &str) -> Volume {
-    let source = ConfigMapVolumeSource { name: name.into(), ..ConfigMapVolumeSource::default() };
-    Volume { name: mount.volume.into(), config_map: Some(source), ..Volume::default() }
-}
-
-fn rw(mount: &Mount) -> VolumeMount {
-    VolumeMount {
-        name: mount.volume.into(),
-        mount_path: mount.path.into(),
-        ..VolumeMount::default()
-    }
-}
-
-fn ro(mount: &Mount) -> VolumeMount {
-    VolumeMount { read_only: Some(true), ..rw(mount) }
-}
-
-fn seconds(span: Duration) -> i64 {
-    i64::try_from(span.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -1,0 +1,56 @@
+//! Reads for people: whole objects, as the API server serves them, page by page.
+
+use kube::{
+    Api,
+    api::ListParams,
+    core::{ApiResource, DynamicObject},
+};
+
+use crate::api::v1alpha1::Polecat;
+
+/// Objects of a page; more come page by page.
+const PAGE: u32 = 500;
+
+/// What a person may ask of a cluster.
+pub struct Reader {
+    client: kube::Client,
+    /// Namespace of the kubeconfig's context.
+    pub namespace: String,
+}
+
+impl Reader {
+    /// Connects as the kubeconfig says, or as the pod's service account.
+    pub async fn connect(context: Option<String>) -> anyhow::Result<Self> {
+        let client = super::connect::connect(None, context).await?.work;
+        let namespace = client.default_namespace().to_owned();
+        Ok(Self { client, namespace })
+    }
+
+    /// Polecats of one namespace, or of all.
+    pub async fn polecats(&self, namespace: Option<&str>) -> anyhow::Result<Vec<DynamicObject>> {
+        let api = self.api(namespace);
+        let mut params = ListParams::default().limit(PAGE);
+        let mut all = Vec::new();
+        loop {
+            let page = api.list(&params).await?;
+            all.extend(page.items);
+            match page.metadata.continue_.filter(|it| !it.is_empty()) {
+                Some(token) => params.continue_token = Some(token),
+                None => return Ok(all),
+            }
+        }
+    }
+
+    /// One Polecat.
+    pub async fn polecat(&self, namespace: &str, name: &str) -> anyhow::Result<DynamicObject> {
+        Ok(self.api(Some(namespace)).get(name).await?)
+    }
+
+    fn api(&self, namespace: Option<&str>) -> Api<DynamicObject> {
+        let resource = ApiResource::erase::<Polecat>(&());
+        match namespace {
+            Some(it) => Api::namespaced_with(self.client.clone(), it, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Pieces of a pod that several containers share.
+
+use std::time::Duration;
+
+use k8s_openapi::{
+    api::core::v1::{
+        Capabilities, ConfigMapVolumeSource, EmptyDirVolumeSource, PodSecurityContext,
+        ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Volume,
+        VolumeMount,
+    },
+    apimachinery::pkg::api::resource::Quantity,
+};
+
+use crate::domain::layout::Mount;
+
+/// User and group of every container.
+const NONROOT: i64 = 65532;
+
+/// Restricted Pod Security, for the pod.
+pub(super) fn pod_security() -> PodSecurityContext {
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: Some(NONROOT),
+        run_as_group: Some(NONROOT),
+        fs_group: Some(NONROOT),
+        seccomp_profile: Some(SeccompProfile {
+            type_: "RuntimeDefault".into(),
+            localhost_profile: None,
+        }),
+        ..PodSecurityContext::default()
+    }
+}
+
+/// Restricted Pod Security, for a container.
+pub(super) fn locked_down() -> SecurityContext {
+    SecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: Some(NONROOT),
+        run_as_group: Some(NONROOT),
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
+        ..SecurityContext::default()
+    }
+}
+
+pub(super) fn amounts(requests: (&str, &str), limits: (&str, &str)) -> ResourceRequirements {
+    let map = |(cpu, memory): (&str, &str)| {
+        let pairs = [("cpu", cpu), ("memory", memory)];
+        Some(pairs.map(|(name, amount)| (name.to_owned(), Quantity(amount.to_owned()))).into())
+    };
+    ResourceRequirements { requests: map(requests), limits: map(limits), claims: None }
+}
+
+pub(super) fn scratch(mount: &Mount, limit: &str) -> Volume {
+    let empty = EmptyDirVolumeSource { size_limit: Some(Quantity(limit.into())), medium: None };
+    Volume { name: mount.volume.into(), empty_dir: Some(empty), ..Volume::default() }
+}
+
+pub(super) fn from_secret(mount: &Mount, secret: &str) -> Volume {
+    let source = SecretVolumeSource {
+        secret_name: Some(secret.into()),
+        default_mode: Some(0o400),
+        ..SecretVolumeSource::default()
+    };
+    Volume { name: mount.volume.into(), secret: Some(source), ..Volume::default() }
+}
+
+pub(super) fn from_config_map(mount: &Mount, name: &str) -> Volume {
+    let source = ConfigMapVolumeSource { name: name.into(), ..ConfigMapVolumeSource::default() };
+    Volume { name: mount.volume.into(), config_map: Some(source), ..Volume::default() }
+}
+
+pub(super) fn rw(mount: &Mount) -> VolumeMount {
+    VolumeMount {
+        name: mount.volume.into(),
+        mount_path: mount.path.into(),
+        ..VolumeMount::default()
+    }
+}
+
+pub(super) fn ro(mount: &Mount) -> VolumeMount {
+    VolumeMount { read_only: Some(true), ..rw(mount) }
+}
+
+pub(super) fn seconds(span: Duration) -> i64 {
+    i64::try_from(span.as_secs()).unwrap_or(i64::MAX)
+}

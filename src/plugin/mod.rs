@@ -1,0 +1,96 @@
+//! `kubectl gt`: reads what the operator has written, and says it to people or programs. Every failure says what and why.
+
+mod polecat;
+mod table;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::cluster::reading::Reader;
+
+#[derive(Debug, Parser)]
+#[command(name = "kubectl gt", version, about = "Gas Town from the command line")]
+struct Cli {
+    /// Context of the kubeconfig.
+    #[arg(long, global = true)]
+    context: Option<String>,
+    /// Namespace; unset: that of the context.
+    #[arg(long, short, global = true)]
+    namespace: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Polecats: one worker each
+    #[command(subcommand)]
+    Polecat(Polecat),
+    /// The version of this program
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+enum Polecat {
+    /// List them, of one Rig or of all
+    List {
+        /// Only those of this Rig
+        rig: Option<String>,
+        /// In every namespace
+        #[arg(long, short = 'A')]
+        all_namespaces: bool,
+        #[arg(long, short, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Say how one stands, and what to do where it is stuck
+    Status {
+        /// Its name, or RIG/NAME
+        name: String,
+        #[arg(long, short, value_enum, default_value_t)]
+        output: Output,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    #[default]
+    Table,
+    Json,
+    Yaml,
+}
+
+/// Runs one command; what it prints is the answer.
+pub async fn run() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    if matches!(cli.command, Command::Version) {
+        println!("kubectl-gt {}", env!("CARGO_PKG_VERSION"));
+        return Ok(());
+    }
+    let reader = Reader::connect(cli.context.clone()).await?;
+    let namespace = cli.namespace.clone().unwrap_or_else(|| reader.namespace.clone());
+    let text = match cli.command {
+        Command::Version => String::new(),
+        Command::Polecat(Polecat::List { rig, all_namespaces, output }) => {
+            let namespace = (!all_namespaces).then_some(namespace.as_str());
+            let mut all = reader.polecats(namespace).await?;
+            all.retain(|it| {
+                rig.as_ref()
+                    .is_none_or(|rig| it.data.pointer("/spec/rig").is_some_and(|it| it == rig))
+            });
+            polecat::list(&all, all_namespaces, output)?
+        }
+        Command::Polecat(Polecat::Status { name, output }) => {
+            let (rig, name) =
+                name.split_once('/').map_or((None, name.as_str()), |(rig, name)| (Some(rig), name));
+            let found = reader.polecat(&namespace, name).await?;
+            let of = found
+                .data
+                .pointer("/spec/rig")
+                .and_then(serde_json::Value::as_str)
+                .unwrap_or_default();
+            anyhow::ensure!(rig.is_none_or(|rig| rig == of), "Polecat {name} belongs to Rig {of}");
+            polecat::status(&found, output)?
+        }
+    };
+    print!("{text}");
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Hands over what the agent has committed so far, again and again while it runs: a container that is
+//! killed at once, as for want of memory, has no end at which it could. Done by a child process, so that
+//! it delays nothing.
+
+use std::{
+    fs,
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    process::{Command, ExitCode, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::{FAILED, handover::Handover, log, paths::Paths, tools::Start};
+use crate::domain::layout;
+
+/// Watches the agent's branches.
+pub struct Checkpoints {
+    root: String,
+    watched: Vec<String>,
+    every: Duration,
+    seen: Option<(i64, i64)>,
+    last: Instant,
+}
+
+impl Checkpoints {
+    /// `every` is the least time between two; zero: never.
+    pub fn new(paths: &Paths, start: &Start, every: Duration) -> Self {
+        let file = |name: &str| paths.at(&format!("{}/.git/{name}", layout::REPOSITORY));
+        let work = format!("refs/heads/{}", start.branch);
+        let watched = ["HEAD", "logs/HEAD", "packed-refs", &work].map(file).to_vec();
+        let mut it = Self { root: paths.at("/"), watched, every, seen: None, last: Instant::now() };
+        it.seen = it.changed();
+        it
+    }
+
+    /// Starts a checkpoint where branches have moved and the last one is long enough ago. Whoever reaps
+    /// this process's children reaps it too.
+    pub fn look(&mut self) {
+        if self.every.is_zero() || self.last.elapsed() < self.every {
+            return;
+        }
+        self.last = Instant::now();
+        let changed = self.changed();
+        if changed == self.seen {
+            return;
+        }
+        self.seen = changed;
+        if let Err(error) = self.begin() {
+            log::say(&format!("Failed to start a checkpoint: {error}"));
+        }
+    }
+
+    fn begin(&self) -> std::io::Result<()> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--root", &self.root, "checkpoint"]).process_group(0);
+        command.env_clear().envs(std::env::var_os("PATH").map(|it| ("PATH", it)));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().map(drop)
+    }
+
+    /// The latest change of a file that moves when a branch does.
+    fn changed(&self) -> Option<(i64, i64)> {
+        let times = self.watched.iter().filter_map(|it| fs::symlink_metadata(it).ok());
+        times.map(|it| (it.ctime(), it.ctime_nsec())).max()
+    }
+}
+
+/// Makes one.
+pub async fn main(paths: &Paths) -> ExitCode {
+    let bundled = match Start::read(paths) {
+        Ok(start) => Handover::new(paths, &start).bundle().await,
+        Err(problem) => Err(problem),
+    };
+    match bundled {
+        Ok(Some(commit)) => log::say(&format!("Checkpoint: handed over commit {commit}")),
+        Ok(None) => {}
+        Err(problem) => {
+            log::say(&format!("Failed to make a checkpoint: {problem}"));
+            return ExitCode::from(FAILED);
+        }
+    }
+    ExitCode::SUCCESS
+}

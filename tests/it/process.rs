@@ -1,0 +1,215 @@
+//! The operator as a process: killed between two writes, stopped, succeeded by another, started with flags.
+
+use std::{
+    process::{Command, Output},
+    time::Duration,
+};
+
+use gastown_testbed::{Operator, http_get};
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
+use kube::{Api, api::ListParams};
+use serde_json::json;
+
+use crate::world::{PATIENCE, World, phase_of, until};
+
+const QUICK: [(&str, &str); 1] = [("testbed.gastown.io/run-for", "300ms")];
+
+/// Writes of one Polecat's life: intent, pod, Running, end.
+const WRITES: u64 = 4;
+
+#[tokio::test]
+async fn killed_before_any_write_it_leaves_one_pod_and_the_right_phase() {
+    for number in 1..=WRITES {
+        let name = format!("killed-before-{number}");
+        let world = World::with_flags(
+            &name,
+            &QUICK,
+            &[&format!("--test-faults=kill-before-write={number}")],
+        )
+        .await;
+        world.create("max", |_| {}).await;
+        let end = world.operator.wait_end(PATIENCE).await.unwrap();
+        assert_eq!(end, 128 + 9, "write {number}: it died as by SIGKILL");
+        let next = world.another_with("operator", &[]).await;
+        let done = world.phase("max", "Done").await;
+        assert_eq!(done.status.unwrap().attempt, Some(1), "write {number}");
+        assert_eq!(
+            pods_made(&world, &[&world.operator, &next]).await,
+            1,
+            "write {number}: exactly one pod"
+        );
+    }
+}
+
+/// Pods that these operators made, by the audit log.
+async fn pods_made(world: &World, operators: &[&Operator]) -> usize {
+    let mut users: Vec<_> = operators.iter().map(|it| it.name.as_str()).collect();
+    users.dedup();
+    let all = world.bed.audit_events().await.unwrap();
+    let made =
+        all.iter().filter(|it| it.verb == "create" && it.resource == "pods" && it.code == 201);
+    made.filter(|it| users.contains(&it.user.as_str())).count()
+}
+
+#[tokio::test]
+async fn a_stopped_replica_drains_gives_its_lease_back_and_the_next_takes_over_at_once() {
+    let world = World::new("hand-over", &[("testbed.gastown.io/run-for", "never")]).await;
+    world.create("max", |_| {}).await;
+    world.condition("max", "Ready", "True/PodRunning").await;
+    let second = world.another("second").await;
+    assert_eq!(world.operator.terminate(Duration::from_secs(30)).await.unwrap(), 0, "a clean end");
+    let leases: Api<Lease> = Api::namespaced(world.client.clone(), "hand-over-operator");
+    let held = |it: &Lease| {
+        let holder = it.spec.as_ref().and_then(|it| it.holder_identity.clone()).unwrap_or_default();
+        holder.starts_with("second-")
+    };
+    until(&leases, "gastown-operator", "second holder", held).await;
+    world.create("nux", |_| {}).await;
+    world.condition("nux", "Ready", "True/PodRunning").await;
+    assert_eq!(
+        pods_made(&world, &[&world.operator, &second]).await,
+        2,
+        "one pod each, and none twice"
+    );
+    let writes = world.requests_of(&second.name).await;
+    let stamped = writes.iter().find(|it| it.is_write() && it.resource == "pods").unwrap();
+    assert!(stamped.user_agent.contains("epoch=2"), "{}", stamped.user_agent);
+}
+
+#[tokio::test]
+async fn a_killed_replica_is_succeeded_after_the_wait() {
+    let world = World::new("taken-over", &[("testbed.gastown.io/run-for", "never")]).await;
+    world.create("max", |_| {}).await;
+    world.condition("max", "Ready", "True/PodRunning").await;
+    let second = world.another("second").await;
+    world.operator.kill9().await.unwrap();
+    world.create("nux", |_| {}).await;
+    world.condition("nux", "Ready", "True/PodRunning").await;
+    assert_eq!(pods_made(&world, &[&world.operator, &second]).await, 2);
+}
+
+/// Two replicas from the start, many Polecats: never two pods for one.
+#[tokio::test]
+async fn two_replicas_make_one_pod_each() {
+    let world = World::new("two-replicas", &QUICK).await;
+    let second = world.another("second").await;
+    for number in 0..20 {
+        world.create(&format!("max-{number}"), |_| {}).await;
+    }
+    for number in 0..20 {
+        world.phase(&format!("max-{number}"), "Done").await;
+    }
+    assert_eq!(pods_made(&world, &[&world.operator, &second]).await, 20);
+    let idle = world.requests_of(&second.name).await;
+    assert!(
+        idle.iter().all(|it| it.resource == "leases"),
+        "the one that waits only reads the Lease"
+    );
+}
+
+#[tokio::test]
+async fn a_frozen_replica_that_wakes_writes_nothing() {
+    let world = World::new("frozen", &[("testbed.gastown.io/run-for", "never")]).await;
+    world.create("max", |_| {}).await;
+    world.condition("max", "Ready", "True/PodRunning").await;
+    let second = world.another("second").await;
+    world.operator.pause();
+    world.create("nux", |_| {}).await;
+    world.condition("nux", "Ready", "True/PodRunning").await;
+    let before = accepted(&world, &world.operator.name).await;
+    world.operator.resume();
+    world.create("slit", |_| {}).await;
+    world.condition("slit", "Ready", "True/PodRunning").await;
+    assert_eq!(
+        accepted(&world, &world.operator.name).await,
+        before,
+        "not one write of the old epoch was accepted"
+    );
+    assert_eq!(pods_made(&world, &[&world.operator, &second]).await, 3);
+}
+
+async fn accepted(world: &World, user: &str) -> usize {
+    let all = world.requests_of(user).await;
+    all.iter().filter(|it| it.is_write() && it.code < 300 && it.resource != "leases").count()
+}
+
+#[tokio::test]
+async fn a_panic_is_one_passes_failure_in_the_release_binary() {
+    let Some(release) =
+        crate::preconditions::release_binary("a_panic_is_one_passes_failure_in_the_release_binary")
+    else {
+        return;
+    };
+    let world = World::release("panic", &QUICK, &["--test-faults=panic-on=boom"], release).await;
+    world.create("boom", |_| {}).await;
+    world.create("max", |_| {}).await;
+    world.phase("max", "Done").await;
+    let (_, text) = http_get(&world.operator.metrics).await.unwrap();
+    assert!(
+        text.contains("controller_runtime_reconcile_panics_total{controller=\"polecat\"}"),
+        "{text}"
+    );
+    assert_eq!(phase_of(&world.polecats().get("boom").await.unwrap()), "", "its own pass failed");
+    assert_eq!(world.operator.ended(), None, "the process lives");
+    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "1", "operation": "CREATE", "name": "boom", "namespace": "panic", "userInfo": {},
+        "kind": {"group": "gastown.gastown.io", "version": "v1alpha1", "kind": "Polecat"},
+        "resource": {"group": "gastown.gastown.io", "version": "v1alpha1", "resource": "polecats"},
+        "object": {"apiVersion": "gastown.gastown.io/v1alpha1", "kind": "Polecat", "metadata": {"name": "boom"}},
+    }});
+    assert_eq!(reviewed(&world.operator, review.to_string()).await, 500, "one request's failure");
+    let fine = review.to_string().replace("boom", "fine");
+    assert_eq!(reviewed(&world.operator, fine).await, 200, "the next one is answered");
+}
+
+/// Sends a review as the API server would; the status of the answer.
+async fn reviewed(operator: &Operator, review: String) -> u16 {
+    let mut config = kube::Config::new(operator.webhook.parse().unwrap());
+    config.accept_invalid_certs = true;
+    config.default_retry = false;
+    let client = kube::Client::try_from(config).unwrap();
+    let request = http::Request::post("/mutate").header("content-type", "application/json");
+    client.send(request.body(review.into_bytes().into()).unwrap()).await.unwrap().status().as_u16()
+}
+
+fn run(args: &[&str]) -> Output {
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_gastown-operator"));
+    Command::new(program).args(args).env_clear().output().unwrap()
+}
+
+#[test]
+fn what_comes_later_or_cannot_be_ends_the_start_with_a_word() {
+    let table: [(&[&str], &str); 6] = [
+        (&["--enable-http2"], "comes with issue 7"),
+        (&["--metrics-bind-address=:8443"], "comes with issue 8"),
+        (&["--health-probe-bind-address=here"], "--health-probe-bind-address"),
+        (&["--webhook-cert-path=/nowhere", "--health-probe-bind-address=0"], "--webhook-cert-path"),
+        (&["--no-such-flag"], "--no-such-flag"),
+        (
+            &["--disable-webhooks", "--health-probe-bind-address=0", "--kubeconfig=/nowhere"],
+            "/nowhere",
+        ),
+    ];
+    for (args, want) in table {
+        let output = run(args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(want), "{args:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn health_endpoints_answer() {
+    let world = World::new("health", &[]).await;
+    for path in ["livez", "readyz", "healthz"] {
+        let (code, text) =
+            http_get(&format!("{}/{path}", world.operator.health.trim_end_matches('/')))
+                .await
+                .unwrap();
+        assert_eq!((code, text.trim()), (200, "ok"), "{path}");
+    }
+    let left = Api::<Pod>::namespaced(world.client.clone(), "health")
+        .list(&ListParams::default())
+        .await
+        .unwrap();
+    assert!(left.items.is_empty());
+}

@@ -1,0 +1,165 @@
+//! One full run on a real node: containers, git over ssh, a pushed commit in the bare repository.
+
+use std::{fs, process::Command};
+
+use gastown_testbed::{Git, Node, Testbed, preconditions};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use kube::{Api, api::PostParams};
+use serde_json::{Value, json};
+
+use crate::world::{World, condition, message, phase_of};
+
+async fn world(test: &str, namespace: &str) -> Option<World> {
+    if !preconditions::allow(test, Node::Real).unwrap() {
+        return None;
+    }
+    let bed = Testbed::shared_with(Node::Real).await.unwrap();
+    let world = World::on(bed, namespace).await;
+    let git = bed.git.as_ref().unwrap();
+    make_references(&world, git).await;
+    Some(world)
+}
+
+async fn make_references(world: &World, git: &Git) {
+    let secret: Secret = serde_json::from_value(json!({
+        "metadata": {"name": "git-key"}, "stringData": {"ssh-privatekey": fs::read_to_string(&git.ssh_key).unwrap()},
+    }))
+    .unwrap();
+    let hosts: ConfigMap = serde_json::from_value(json!({
+        "metadata": {"name": "hosts"}, "data": {"known_hosts": fs::read_to_string(&git.known_hosts).unwrap()},
+    }))
+    .unwrap();
+    let client = world.client.clone();
+    Api::namespaced(client.clone(), &world.namespace)
+        .create(&PostParams::default(), &secret)
+        .await
+        .unwrap();
+    Api::namespaced(client, &world.namespace).create(&PostParams::default(), &hosts).await.unwrap();
+}
+
+/// A bare repository with one commit.
+fn repository(git: &Git, name: &str) {
+    let seed = tempfile::tempdir().unwrap();
+    fs::write(seed.path().join("greeting.txt"), "Hello.\n").unwrap();
+    fs::write(seed.path().join("check.sh"), "#!/bin/sh\ngrep -q Hello greeting.txt\n").unwrap();
+    let bare = git.repositories.join(format!("{name}.git"));
+    for args in [
+        &["init", "--quiet", "--initial-branch=main"][..],
+        &["add", "--all"],
+        &[
+            "-c",
+            "user.name=Town",
+            "-c",
+            "user.email=town@example.com",
+            "commit",
+            "--quiet",
+            "--message=first",
+        ],
+        &["clone", "--quiet", "--bare", ".", bare.to_str().unwrap()],
+    ] {
+        assert!(
+            Command::new("git").current_dir(seed.path()).args(args).status().unwrap().success(),
+            "{args:?}"
+        );
+    }
+}
+
+fn in_bare(git: &Git, name: &str, args: &[&str]) -> String {
+    let bare = git.repositories.join(format!("{name}.git"));
+    let output = Command::new("git").arg("--git-dir").arg(bare).args(args).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Points a Polecat at a repository of the testbed.
+fn at(polecat: &mut Value, git: &Git, name: &str, task: &str) {
+    let spec = &mut polecat["spec"];
+    spec["taskDescription"] = json!(task);
+    let it = &mut spec["kubernetes"];
+    it["gitRepository"] = json!(format!("{}{name}.git", git.ssh));
+    it["sshKnownHostsConfigMapRef"] = json!({"name": "hosts"});
+    it["resources"] = json!({"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}});
+    it.as_object_mut().unwrap().remove("apiKeySecretRef");
+}
+
+#[tokio::test]
+async fn an_agent_changes_a_repository_and_the_commit_is_pushed() {
+    let Some(world) =
+        world("an_agent_changes_a_repository_and_the_commit_is_pushed", "real-run").await
+    else {
+        return;
+    };
+    let git = world.bed.git.as_ref().unwrap();
+    repository(git, "real-run");
+    world.create("max", |it| at(it, git, "real-run", "Append \"Good bye.\" to greeting.txt")).await;
+    let done = world.condition("max", "Pushed", "True/Pushed").await;
+    let status = done.status.clone().unwrap();
+    assert_eq!((phase_of(&done), status.exit_code), ("Done", Some(0)));
+    let commit = status.commit.unwrap();
+    assert_eq!(
+        in_bare(git, "real-run", &["rev-parse", "feature/gt-abc12"]).trim(),
+        commit,
+        "the remote has it"
+    );
+    assert_eq!(
+        in_bare(git, "real-run", &["show", &format!("{commit}:greeting.txt")]),
+        "Hello.\nGood bye.\n"
+    );
+    let text = in_bare(git, "real-run", &["log", "-1", "--format=%an <%ae>%n%B", &commit]);
+    assert!(
+        text.contains("Gas Town Polecat <polecat@gastown.io>") && text.contains("Polecat: max"),
+        "{text}"
+    );
+    let pod: Pod = world.pods().get("polecat-max").await.unwrap();
+    let spec = pod.spec.unwrap();
+    assert_eq!(spec.automount_service_account_token, Some(false));
+    let names: Vec<_> = spec.containers.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["claude", "telemetry"], "order and names of the original");
+}
+
+#[tokio::test]
+async fn a_missing_branch_says_which_and_what_to_do() {
+    let Some(world) = world("a_missing_branch_says_which_and_what_to_do", "real-branch").await
+    else {
+        return;
+    };
+    let git = world.bed.git.as_ref().unwrap();
+    repository(git, "real-branch");
+    let edit = |it: &mut Value| {
+        at(it, git, "real-branch", "Append \"x\" to greeting.txt");
+        it["spec"]["kubernetes"]["gitBranch"] = json!("no-such-branch");
+    };
+    world.create("nux", edit).await;
+    let stuck = world.condition("nux", "Ready", "False/BranchNotFound").await;
+    let said = message(&stuck, "Ready");
+    assert!(
+        said.contains("no-such-branch") && said.contains("spec.kubernetes.gitBranch"),
+        "{said}"
+    );
+    assert_eq!(stuck.status.unwrap().started_at, None, "the agent never ran");
+}
+
+#[tokio::test]
+async fn idle_keeps_what_was_committed() {
+    let Some(world) = world("idle_keeps_what_was_committed", "real-idle").await else { return };
+    let git = world.bed.git.as_ref().unwrap();
+    repository(git, "real-idle");
+    let task = "Append \"Good bye.\" to greeting.txt; Commit; Sleep 600";
+    world.create("max", |it| at(it, git, "real-idle", task)).await;
+    world.condition("max", "Ready", "True/PodRunning").await;
+    let pods = world.pods();
+    world.logged("polecat-max", "claude", "Committed").await;
+    world.merge("max", json!({"spec": {"desiredState": "Idle"}})).await;
+    let uid = pods.get("polecat-max").await.unwrap().metadata.uid.unwrap();
+    let gone = kube::runtime::conditions::is_deleted(&uid);
+    let waited = kube::runtime::wait::await_condition(pods, "polecat-max", gone);
+    tokio::time::timeout(std::time::Duration::from_secs(80), waited)
+        .await
+        .expect("the pod goes")
+        .unwrap();
+    assert_eq!(
+        in_bare(git, "real-idle", &["show", "feature/gt-abc12:greeting.txt"]),
+        "Hello.\nGood bye.\n"
+    );
+    let idle = world.polecats().get("max").await.unwrap();
+    assert_eq!(condition(&idle, "Ready"), "True/Idle");
+}

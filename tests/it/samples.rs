@@ -1,0 +1,108 @@
+//! Every YAML that people are given is applied to a real API server, and so is one with every field of the original.
+
+use std::{fs, path::Path};
+
+use gastown_testbed::{Node, Testbed};
+use kube::{
+    Api,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams},
+    core::GroupVersionKind,
+    discovery::ApiResource,
+};
+use serde_json::{Value, json};
+
+/// A Polecat that uses every field the Go original has.
+const EVERY_FIELD: &str = r#"
+apiVersion: gastown.gastown.io/v1alpha1
+kind: Polecat
+metadata: {name: every-field, namespace: samples}
+spec:
+  rig: greeter
+  desiredState: Idle
+  beadID: gt-abc12
+  taskDescription: Do it
+  executionMode: kubernetes
+  agent: claude-code
+  agentConfig:
+    provider: openai
+    model: gpt
+    modelProvider: {endpoint: "https://llm.example.com/v1", apiKeySecretRef: {name: llm, key: key}}
+    image: agent:1
+    command: [run]
+    args: ["--fast"]
+    configMapRef: {name: config}
+    env:
+      - {name: A, value: b}
+      - {name: C, valueFrom: {secretKeyRef: {name: s, key: k}}}
+      - {name: D, valueFrom: {configMapKeyRef: {key: k}}}
+      - {name: E, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+      - {name: F, valueFrom: {resourceFieldRef: {resource: limits.cpu, divisor: 1m}}}
+  resources: {requests: {cpu: 1, memory: 1Gi}, limits: {cpu: "2", memory: 2Gi}}
+  ttlSecondsAfterFinished: 60
+  maxIdleSeconds: 60
+  kubernetes:
+    gitRepository: https://git.example.com/town/greeter.git
+    gitBranch: main
+    workBranch: work
+    gitSecretRef: {name: key}
+    claudeCredsSecretRef: {name: creds}
+    apiKeySecretRef: {name: llm, key: key}
+    image: agent:2
+    resources: {limits: {cpu: 500m}}
+    activeDeadlineSeconds: 60
+    sshKnownHostsConfigMapRef: {name: hosts}
+    sshStrictHostKeyChecking: "yes"
+"#;
+
+fn samples() -> Vec<Value> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/samples");
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()).collect();
+    paths.sort();
+    paths
+        .iter()
+        .map(|it| serde_saphyr::from_str(&fs::read_to_string(it).unwrap()).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn every_sample_applies_strictly_and_reads_back_as_it_was() {
+    let bed = Testbed::shared_with(Node::Kwok).await.unwrap();
+    crate::world::install_crds(bed).await;
+    bed.make_namespace("samples", &[]).await.unwrap();
+    let client = bed.client("samples").await.unwrap();
+    let all = samples().into_iter().chain([serde_saphyr::from_str(EVERY_FIELD).unwrap()]);
+    let mut count = 0;
+    for mut sample in all {
+        let kind = sample["kind"].as_str().unwrap().to_owned();
+        let resource =
+            ApiResource::from_gvk(&GroupVersionKind::gvk("gastown.gastown.io", "v1alpha1", &kind));
+        let api: Api<DynamicObject> = if kind == "Rig" {
+            Api::all_with(client.clone(), &resource)
+        } else {
+            sample["metadata"]["namespace"] = json!("samples");
+            Api::namespaced_with(client.clone(), "samples", &resource)
+        };
+        let name = sample["metadata"]["name"].as_str().unwrap().to_owned();
+        // Strict: a field that the schema does not know is an error, not pruned.
+        let params = PatchParams::apply("samples").validation_strict();
+        let stored = api.patch(&name, &params, &Patch::Apply(&sample)).await.unwrap();
+        assert!(holds(&stored.data["spec"], &sample["spec"]), "{name}: {}", stored.data["spec"]);
+        api.delete(&name, &DeleteParams::default()).await.unwrap();
+        count += 1;
+    }
+    assert!(count >= 4, "{count}");
+}
+
+/// Whether everything of `sent` is in `stored`; defaults may be there besides.
+fn holds(stored: &Value, sent: &Value) -> bool {
+    match (stored, sent) {
+        (Value::Object(stored), Value::Object(sent)) => {
+            sent.iter().all(|(key, value)| stored.get(key).is_some_and(|it| holds(it, value)))
+        }
+        (Value::Array(stored), Value::Array(sent)) => {
+            stored.len() == sent.len()
+                && stored.iter().zip(sent).all(|(stored, sent)| holds(stored, sent))
+        }
+        (stored, sent) => stored == sent,
+    }
+}

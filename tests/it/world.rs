@@ -1,0 +1,270 @@
+//! A namespace of its own on the shared API server, and an operator that looks after it alone.
+
+use std::{fmt::Debug, path::PathBuf, time::Duration};
+
+use futures::{AsyncBufReadExt as _, StreamExt as _};
+use gastown::api::v1alpha1::Polecat;
+use gastown_testbed::{Node, Operator, OperatorOptions, Testbed, audit};
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::{
+    Api, Client, Resource,
+    api::{LogParams, Patch, PatchParams, PostParams},
+    runtime::{
+        WatchStreamExt as _,
+        wait::{Condition, await_condition},
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+/// Longest wait for anything, on a machine that has other things to do as well.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+pub struct World {
+    pub bed: &'static Testbed,
+    pub client: Client,
+    pub namespace: String,
+    pub operator: Operator,
+    flags: Vec<String>,
+}
+
+impl World {
+    /// A namespace called like the test, whose pods play a script by default, and an operator.
+    pub async fn new(name: &str, script: &[(&str, &str)]) -> Self {
+        Self::with_flags(name, script, &[]).await
+    }
+
+    pub async fn with_flags(name: &str, script: &[(&str, &str)], flags: &[&str]) -> Self {
+        Self::start(name, script, flags, None).await
+    }
+
+    /// The same with another binary.
+    pub async fn release(
+        name: &str,
+        script: &[(&str, &str)],
+        flags: &[&str],
+        program: PathBuf,
+    ) -> Self {
+        Self::start(name, script, flags, Some(program)).await
+    }
+
+    /// On another testbed, such as the one with a real node.
+    pub async fn on(bed: &'static Testbed, name: &str) -> Self {
+        Self::build(bed, name, &[], &[], None).await
+    }
+
+    async fn start(
+        name: &str,
+        script: &[(&str, &str)],
+        flags: &[&str],
+        program: Option<PathBuf>,
+    ) -> Self {
+        let bed = Testbed::shared_with(Node::Kwok).await.unwrap();
+        Self::build(bed, name, script, flags, program).await
+    }
+
+    async fn build(
+        bed: &'static Testbed,
+        name: &str,
+        script: &[(&str, &str)],
+        flags: &[&str],
+        program: Option<PathBuf>,
+    ) -> Self {
+        install_crds(bed).await;
+        bed.make_namespace(name, script).await.unwrap();
+        let client = bed.client(&format!("user-{name}")).await.unwrap();
+        let flags: Vec<String> = flags.iter().map(|it| (*it).to_owned()).collect();
+        bed.make_namespace(&own(name), &[]).await.unwrap();
+        let operator = start(bed, name, "operator", &flags, program).await;
+        Self { bed, client, namespace: name.to_owned(), operator, flags }
+    }
+
+    /// Starts another operator for the same namespace; `replica` tells its user apart in the audit log.
+    pub async fn another(&self, replica: &str) -> Operator {
+        start(self.bed, &self.namespace, replica, &self.flags, None).await
+    }
+
+    /// The same with flags of its own.
+    pub async fn another_with(&self, replica: &str, flags: &[&str]) -> Operator {
+        let flags: Vec<String> = flags.iter().map(|it| (*it).to_owned()).collect();
+        start(self.bed, &self.namespace, replica, &flags, None).await
+    }
+
+    pub fn polecats(&self) -> Api<Polecat> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Creates a Polecat that is to work, edited as told.
+    pub async fn create(&self, name: &str, edit: impl FnOnce(&mut Value)) -> Polecat {
+        let mut object = polecat(name);
+        edit(&mut object);
+        self.polecats()
+            .create(&PostParams::default(), &serde_json::from_value(object).unwrap())
+            .await
+            .unwrap()
+    }
+
+    pub async fn merge(&self, name: &str, patch: Value) {
+        self.polecats().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
+    /// Waits until a Polecat has this phase.
+    pub async fn phase(&self, name: &str, phase: &'static str) -> Polecat {
+        until(&self.polecats(), name, format!("phase {phase}"), move |it: &Polecat| {
+            phase_of(it) == phase
+        })
+        .await
+    }
+
+    /// Waits until a condition of a Polecat has this status and reason.
+    pub async fn condition(&self, name: &str, type_: &'static str, want: &'static str) -> Polecat {
+        let what = format!("{type_} {want}");
+        until(&self.polecats(), name, what, move |it: &Polecat| condition(it, type_) == want).await
+    }
+
+    /// Waits, by watch, until there is an Event about a Polecat with this reason.
+    pub async fn event(&self, name: &str, reason: &str) {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let about =
+            format!("involvedObject.kind=Polecat,involvedObject.name={name},reason={reason}");
+        let stream = watcher(events, watcher::Config::default().fields(&about)).applied_objects();
+        let found = tokio::time::timeout(PATIENCE, std::pin::pin!(stream).next()).await;
+        assert!(matches!(found, Ok(Some(Ok(_)))), "{name}: no Event {reason}: {found:?}");
+    }
+
+    /// Waits until a container's log has this text.
+    pub async fn logged(&self, pod: &str, container: &str, text: &str) {
+        let params = LogParams {
+            container: Some(container.to_owned()),
+            follow: true,
+            ..LogParams::default()
+        };
+        let read = async {
+            let mut lines = self.pods().log_stream(pod, &params).await.unwrap().lines();
+            while let Some(line) = lines.next().await {
+                if line.unwrap().contains(text) {
+                    return true;
+                }
+            }
+            false
+        };
+        assert!(
+            tokio::time::timeout(PATIENCE, read).await.is_ok_and(|it| it),
+            "{pod}: {container} never said {text}"
+        );
+    }
+
+    /// What users of this name have asked of the API server.
+    pub async fn requests_of(&self, user: &str) -> Vec<audit::Event> {
+        let all = self.bed.audit_events().await.unwrap();
+        all.into_iter().filter(|it| it.user == user).collect()
+    }
+}
+
+/// Once for each testbed: a test that loosens a schema for a moment must not find it tightened by another.
+pub async fn install_crds(bed: &'static Testbed) {
+    static KWOK: OnceCell<()> = OnceCell::const_new();
+    static REAL: OnceCell<()> = OnceCell::const_new();
+    let once = if bed.node.is_real() { &REAL } else { &KWOK };
+    once.get_or_try_init(|| bed.install_crds()).await.unwrap();
+}
+
+fn own(name: &str) -> String {
+    format!("{name}-operator")
+}
+
+async fn start(
+    bed: &Testbed,
+    name: &str,
+    replica: &str,
+    flags: &[String],
+    program: Option<PathBuf>,
+) -> Operator {
+    let base = [
+        format!("--watch-namespaces={name}"),
+        "--runner-image=localhost/gt-runner:dev".into(),
+        "--agent-image=localhost/agent:dev".into(),
+        "--failover=fast".into(),
+    ];
+    let options = OperatorOptions {
+        program,
+        name: format!("{replica}-{name}"),
+        namespace: own(name),
+        flags: base.into_iter().chain(flags.iter().cloned()).collect(),
+        environment: vec![("POD_UID".into(), format!("uid-{replica}"))],
+        ..OperatorOptions::default()
+    };
+    let operator = Operator::start(bed, options).await.unwrap();
+    operator.wait_ready().await.unwrap();
+    operator
+}
+
+/// A Polecat that is to work.
+pub fn polecat(name: &str) -> Value {
+    json!({
+        "apiVersion": "gastown.gastown.io/v1alpha1",
+        "kind": "Polecat",
+        "metadata": {"name": name},
+        "spec": {
+            "rig": "greeter",
+            "desiredState": "Working",
+            "beadID": "gt-abc12",
+            "kubernetes": {
+                "gitRepository": "git@git.example.com:town/greeter.git",
+                "gitSecretRef": {"name": "git-key"},
+                "apiKeySecretRef": {"name": "llm", "key": "key"},
+            },
+        },
+    })
+}
+
+pub fn phase_of(polecat: &Polecat) -> &'static str {
+    polecat.status.as_ref().map_or("", |it| it.phase.as_str())
+}
+
+/// `status/reason` of a condition; empty where there is none.
+pub fn condition(polecat: &Polecat, type_: &str) -> String {
+    let status = polecat.status.clone().unwrap_or_default();
+    let found = status.conditions.into_iter().find(|it| it.type_ == type_);
+    found.map(|it| format!("{}/{}", it.status, it.reason)).unwrap_or_default()
+}
+
+pub fn message(polecat: &Polecat, type_: &str) -> String {
+    let status = polecat.status.clone().unwrap_or_default();
+    status
+        .conditions
+        .into_iter()
+        .find(|it| it.type_ == type_)
+        .map(|it| it.message)
+        .unwrap_or_default()
+}
+
+/// Waits, by watch, until an object is as told.
+pub async fn until<K>(
+    api: &Api<K>,
+    name: &str,
+    what: impl Into<String>,
+    is: impl Fn(&K) -> bool + Send + Sync + 'static,
+) -> K
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    struct Is<F>(F);
+    impl<K, F: Fn(&K) -> bool> Condition<K> for Is<F> {
+        fn matches_object(&self, object: Option<&K>) -> bool {
+            object.is_some_and(&self.0)
+        }
+    }
+    let waited = tokio::time::timeout(PATIENCE, await_condition(api.clone(), name, Is(is))).await;
+    let what = what.into();
+    let Ok(found) = waited else {
+        panic!("{name}: no {what} within {PATIENCE:?}; it is {:#?}", api.get_opt(name).await);
+    };
+    found.unwrap().unwrap()
+}

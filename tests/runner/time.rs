@@ -1,0 +1,257 @@
+//! Agents that come late, stay too long, fall asleep or are told to go; what was committed is pushed in
+//! every case.
+
+use std::{
+    fs,
+    io::Read,
+    net::TcpListener,
+    time::{Duration, SystemTime},
+};
+
+use gastown::domain::{
+    layout::{self, env},
+    verdict::reason,
+};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{
+    pod::{Pod, Process},
+    whole::COMMIT,
+};
+
+#[test]
+fn an_agent_that_comes_late_is_waited_for() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let mut telemetry = pod.telemetry(&[]);
+    telemetry.wait_for("Waiting for the agent to begin");
+    pod.script(&[], COMMIT).end().succeeded();
+    telemetry.wait_for("The agent has ended");
+    telemetry.end().succeeded();
+    assert!(pod.verdict().pushed);
+}
+
+#[test]
+fn an_agent_that_was_over_before_anybody_looked() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    pod.script(&[], COMMIT).end().succeeded();
+    pod.telemetry(&[]).end().succeeded();
+    assert!(pod.verdict().pushed);
+}
+
+#[test]
+fn an_agent_that_never_comes() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let mut telemetry = pod.telemetry(&[]);
+    telemetry.wait_for("Waiting for the agent to begin");
+    telemetry.signal(Signal::TERM);
+    telemetry.end().succeeded();
+    let verdict = pod.verdict();
+    assert_eq!((verdict.reason.as_str(), verdict.pushed), (reason::NOT_BEGUN, false));
+}
+
+#[test]
+fn at_the_deadline_the_agent_is_ended_and_its_commits_are_pushed() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let telemetry = pod.telemetry(&[]);
+    let agent = pod.script(&["--deadline-seconds", "1"], &format!("{COMMIT}; sleep 60")).end();
+    telemetry.end().succeeded();
+    let verdict = pod.verdict();
+    assert_eq!(
+        (agent.code(), pod.failure(layout::CLAUDE).reason.as_str()),
+        (143, reason::DEADLINE_EXCEEDED)
+    );
+    assert_eq!(
+        (verdict.pushed, verdict.agent.unwrap().stopped.as_deref()),
+        (true, Some("Deadline"))
+    );
+}
+
+#[test]
+fn an_agent_that_ignores_sigterm_is_killed() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let telemetry = pod.telemetry(&[]);
+    let options = ["--deadline-seconds", "1", "--grace-seconds", "1"];
+    let agent = pod.script(&options, &format!("trap '' TERM; {COMMIT}; sleep 60")).end();
+    telemetry.end().succeeded();
+    assert_eq!((agent.code(), pod.verdict().pushed), (137, true));
+}
+
+#[test]
+fn an_agent_that_is_ended_and_says_that_all_is_well_has_not_succeeded() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let agent =
+        pod.script(&["--deadline-seconds", "1"], "trap 'exit 0' TERM; sleep 60 & wait").end();
+    assert_eq!(
+        (agent.code(), pod.failure(layout::CLAUDE).reason.as_str()),
+        (143, reason::DEADLINE_EXCEEDED)
+    );
+}
+
+#[test]
+fn an_idle_agent_is_ended_and_its_commits_are_pushed() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let telemetry = pod.telemetry(&[]);
+    let agent = pod.script(&["--max-idle-seconds", "2"], &format!("{COMMIT}; sleep 60")).end();
+    telemetry.end().succeeded();
+    let verdict = pod.verdict();
+    assert_eq!(
+        (agent.code(), pod.failure(layout::CLAUDE).reason.as_str()),
+        (143, reason::IDLE_TIMEOUT)
+    );
+    assert_eq!(
+        (verdict.pushed, verdict.agent.unwrap().stopped.as_deref()),
+        (true, Some("IdleTimeout"))
+    );
+}
+
+#[test]
+fn an_agent_that_prints_or_writes_is_not_idle() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let stamp = pod.file(layout::CLAUDE, layout::ACTIVITY);
+    let busy = "for i in $(seq 30); do echo $i; sleep 0.1; done; for i in $(seq 30); do echo $i > file; \
+                sleep 0.1; done";
+    let busy = format!("{busy}; [ -e {} ]", stamp.display());
+    let agent = pod.script(&["--max-idle-seconds", "3"], &busy).end();
+    assert_eq!(agent.code(), 0, "{}", agent.stderr);
+}
+
+#[test]
+fn the_probe_reads_a_time_stamp_and_no_more() {
+    let pod = Pod::new();
+    let probe = |seconds: &str| {
+        let arguments = ["probe", "--max-idle-seconds", seconds];
+        Process::start(pod.command(layout::CLAUDE, &arguments)).end().code()
+    };
+    assert_eq!(probe("100"), 1, "nothing began");
+    let stamp = fs::File::create(pod.volume(layout::HANDOVER).join("activity")).unwrap();
+    assert_eq!(probe("100"), 0, "active just now");
+    stamp.set_modified(SystemTime::now() - Duration::from_secs(200)).unwrap();
+    assert_eq!((probe("100"), probe("0")), (1, 0), "idle, unless nobody asks");
+}
+
+#[test]
+fn told_to_end_both_at_once_keeps_what_is_committed() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let mut telemetry = pod.telemetry(&[]);
+    let mut agent = pod.script(&[], &format!("{COMMIT}; echo ready >&2; sleep 60"));
+    agent.wait_for("ready");
+    telemetry.wait_for("The agent is running");
+    agent.signal(Signal::TERM);
+    telemetry.signal(Signal::TERM);
+    let agent = agent.end();
+    telemetry.end().succeeded();
+    let verdict = pod.verdict();
+    assert_eq!(
+        (agent.code(), pod.failure(layout::CLAUDE).reason.as_str()),
+        (143, reason::TERMINATED)
+    );
+    assert_eq!(
+        (verdict.pushed, verdict.agent.unwrap().stopped.as_deref()),
+        (true, Some("Terminated"))
+    );
+    assert_eq!(pod.head("fix/x"), verdict.commit);
+}
+
+#[test]
+fn an_agent_that_hands_over_too_late() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let mut telemetry = pod.telemetry(&["--handover-seconds", "1"]);
+    let mut agent = pod.script(&[], &format!("{COMMIT}; echo ready >&2; sleep 60"));
+    agent.wait_for("ready");
+    telemetry.wait_for("The agent is running");
+    telemetry.signal(Signal::TERM);
+    telemetry.end().succeeded();
+    let verdict = pod.verdict();
+    assert_eq!((verdict.reason.as_str(), verdict.pushed), (reason::HANDOVER_LATE, false));
+    assert!(verdict.message.contains("commits may be lost"), "{}", verdict.message);
+    agent.signal(Signal::TERM);
+    agent.end();
+}
+
+#[test]
+fn a_push_that_takes_too_long_still_gives_a_verdict() {
+    let pod = Pod::new();
+    pod.remote_hook("pre-receive", "sleep 5");
+    pod.git_init().succeeded();
+    pod.script(&[], COMMIT).end().succeeded();
+    pod.telemetry(&["--push-seconds", "1"]).end().succeeded();
+    let verdict = pod.verdict();
+    assert_eq!((verdict.reason.as_str(), verdict.pushed), (reason::PUSH_TIMED_OUT, false));
+    assert!(verdict.commit.is_some() && verdict.push_seconds >= 1.0, "{verdict:?}");
+}
+
+#[test]
+fn a_container_that_is_killed_at_once_loses_no_checkpoint() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let telemetry = pod.telemetry(&[]);
+    let script = format!("{COMMIT}; echo pid $$ >&2; exec sleep 60");
+    let mut agent = pod.script(&["--checkpoint-seconds", "1"], &script);
+    let line = agent.wait_for("pid ");
+    agent.wait_for("Checkpoint: handed over commit");
+    agent.signal(Signal::KILL);
+    // In a pod it dies with the container's first process.
+    let pid = line.trim_start_matches("pid ").parse().ok().and_then(Pid::from_raw).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    telemetry.end().succeeded();
+    let verdict = pod.verdict();
+    assert_eq!(
+        (verdict.reason.as_str(), verdict.agent),
+        (reason::PUSHED, None),
+        "{}",
+        verdict.message
+    );
+    assert_eq!(pod.head("fix/x"), verdict.commit);
+}
+
+#[test]
+fn a_repository_that_is_broken_at_the_end_loses_no_checkpoint() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let telemetry = pod.telemetry(&[]);
+    let bundle = pod.file(layout::CLAUDE, layout::BUNDLE);
+    let wait = format!("until [ -e {} ]; do sleep 0.05; done", bundle.display());
+    let script = format!("{COMMIT}; {wait}; rm -rf .git");
+    pod.script(&["--checkpoint-seconds", "1"], &script).end().succeeded();
+    telemetry.end().succeeded();
+    let verdict = pod.verdict();
+    assert_eq!(verdict.reason, reason::PUSHED, "{verdict:?}");
+    assert!(verdict.message.contains("after its last checkpoint may be lost"), "{verdict:?}");
+}
+
+#[test]
+fn commits_that_are_taken_back_are_not_handed_over() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let bundle = pod.file(layout::CLAUDE, layout::BUNDLE);
+    let wait = format!("until [ -e {} ]; do sleep 0.05; done", bundle.display());
+    let script = format!("{COMMIT}; {wait}; git reset -q --hard HEAD~1");
+    pod.script(&["--checkpoint-seconds", "1"], &script).end().succeeded();
+    pod.telemetry(&[]).end().succeeded();
+    assert_eq!(pod.verdict().reason, reason::NOTHING_TO_PUSH);
+}
+
+#[test]
+fn a_clone_that_is_told_to_end_says_so() {
+    let mut pod = Pod::new();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    pod.set(env::GIT_REPOSITORY, &format!("http://{}/repo", silent.local_addr().unwrap()));
+    let clone = Process::start(pod.command(layout::GIT_INIT, &["git-init"]));
+    let (mut connection, _) = silent.accept().unwrap();
+    let _request = connection.read(&mut [0; 16]).unwrap();
+    clone.signal(Signal::TERM);
+    assert_eq!(
+        (clone.end().code(), pod.failure(layout::GIT_INIT).reason.as_str()),
+        (1, reason::TERMINATED)
+    );
+}

@@ -1,0 +1,117 @@
+//! The demo: the samples of `deploy/`, on a control plane and a node of their own, from `kubectl apply` to the pushed
+//! commit. It announces what will happen, shows it as it happens, and fails when anything is not as announced.
+
+mod follow;
+mod show;
+mod stage;
+
+use std::{process::ExitCode, time::Instant};
+
+use anyhow::{Result, bail};
+
+use crate::{Node, Options, Testbed, preconditions};
+use follow::Ended;
+
+/// What the samples are to come to.
+const GOOD: &str = "furiosa";
+const BAD: &str = "nux";
+
+/// Runs it on a real node, or on a played one where no real one can be had.
+pub async fn run() -> Result<ExitCode> {
+    let began = Instant::now();
+    let node = node();
+    show::heading("A control plane, a node and an operator of our own");
+    let options = Options {
+        node,
+        replicas: 1,
+        operator_flags: [
+            "--runner-image=localhost/gt-runner:dev",
+            "--agent-image=localhost/agent:dev",
+        ]
+        .map(ToOwned::to_owned)
+        .into(),
+        ..Options::default()
+    };
+    let bed = Testbed::start(options).await?;
+    show::line(&format!(
+        "ready after {:.1} s; node: {}",
+        began.elapsed().as_secs_f64(),
+        node.name()
+    ));
+    let outcome = play(&bed, node).await;
+    let stopped = bed.stop().await;
+    outcome?;
+    stopped?;
+    show::line(&format!(
+        "\nAll as announced, in {:.0} s; nothing is left behind.",
+        began.elapsed().as_secs_f64()
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The real node where this machine can have one; else kwok, with a notice that can't be overlooked.
+fn node() -> Node {
+    let Err(missing) = preconditions::real() else { return Node::Real };
+    show::heading("NOTICE: no real node on this machine");
+    for it in missing {
+        show::line(&format!("  - {it}"));
+    }
+    show::line(
+        "kwok plays the pods: you will see the phases, but no agent runs and nothing is pushed.",
+    );
+    Node::Kwok
+}
+
+async fn play(bed: &Testbed, node: Node) -> Result<()> {
+    show::heading("A small repository, and the samples");
+    let stage = stage::Stage::set(bed, node).await?;
+    show::line(&format!(
+        "{GOOD} will end Done, with a commit pushed; {BAD} asks for a branch that is not there, and will say so."
+    ));
+    show::heading("kubectl apply -f deploy/samples/");
+    stage.apply_samples().await?;
+    let ends = follow::until_ended(&stage, &[GOOD, BAD]).await?;
+    show::heading("What became of them");
+    let mut wrong = Vec::new();
+    for end in &ends {
+        show::end(end);
+        wrong.extend(verdict(end, node));
+    }
+    if node.is_real() {
+        show::heading("The pushed commit");
+        let log = stage.pushed(&branch(&ends))?;
+        show::line(&log);
+        if !log.contains("+Good bye.") {
+            wrong.push("the pushed branch lacks the line that the task asked for".to_owned());
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { bail!("not as announced: {}", wrong.join("; ")) }
+}
+
+fn branch(ends: &[Ended]) -> String {
+    ends.iter().find(|it| it.name == GOOD).and_then(|it| it.text("/branch")).unwrap_or_default()
+}
+
+/// What of an end is not as announced.
+fn verdict(end: &Ended, node: Node) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut want = |holds: bool, what: &str| {
+        if !holds {
+            wrong.push(format!("{}: {what}", end.name));
+        }
+    };
+    if end.name == GOOD {
+        want(end.phase() == "Done", "must end Done");
+        if node.is_real() {
+            want(end.status.pointer("/pushed") == Some(&true.into()), "must have pushed");
+            want(end.text("/commit").is_some_and(|it| it.len() >= 40), "must name its commit");
+        }
+    } else {
+        want(end.phase() == "Stuck", "must end Stuck");
+        want(
+            end.condition("Ready").is_some_and(|it| it.0 == "BranchNotFound"),
+            "must say BranchNotFound",
+        );
+    }
+    wrong
+}

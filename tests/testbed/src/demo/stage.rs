@@ -1,0 +1,170 @@
+//! What the demo needs before it can begin: a bare repository, the Secret and the host keys, the samples pointed at
+//! the git server of this very testbed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+    core::{DynamicObject, GroupVersionKind},
+    discovery::ApiResource,
+    runtime::wait::await_condition,
+};
+use serde_json::{Value, json};
+
+use crate::{Git, Node, Testbed, manifests};
+
+/// The namespace of the samples.
+pub const NAMESPACE: &str = "town";
+/// The git server that the samples name.
+const SAMPLE_HOST: &str = "git@git.example.com:";
+/// The last words of a played clone that fails.
+const PLAYED: &str = r#"{"v":1,"reason":"BranchNotFound","message":"the repository has no branch no-such-branch (played)"}"#;
+
+pub struct Stage {
+    pub client: Client,
+    samples: PathBuf,
+    git: Option<Git>,
+}
+
+impl Stage {
+    /// Makes the repository, the namespace and what the samples refer to.
+    pub async fn set(bed: &Testbed, node: Node) -> Result<Self> {
+        let client = bed.client("admin").await?;
+        bed.make_namespace(NAMESPACE, &[]).await?;
+        let samples = manifests::project(None)?.join("deploy/samples");
+        let stage = Self { client, samples, git: bed.git.clone().filter(|_| node.is_real()) };
+        if let Some(git) = &stage.git {
+            make_repository(&bed.dir.join("seed"), &git.repositories.join("greeter.git"))?;
+            stage.make_references(git).await?;
+        }
+        Ok(stage)
+    }
+
+    /// The Secret and the ConfigMap that the samples name.
+    async fn make_references(&self, git: &Git) -> Result<()> {
+        let read = |path: &Path| {
+            fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))
+        };
+        let secret: Secret = serde_json::from_value(json!({
+            "metadata": {"name": "git-key"}, "stringData": {"ssh-privatekey": read(&git.ssh_key)?},
+        }))?;
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let made = secrets.create(&PostParams::default(), &secret).await;
+        made.context("failed to make Secret git-key")?;
+        let hosts: ConfigMap = serde_json::from_value(json!({
+            "metadata": {"name": "git-hosts"}, "data": {"known_hosts": read(&git.known_hosts)?},
+        }))?;
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let made = maps.create(&PostParams::default(), &hosts).await;
+        made.map(drop).context("failed to make ConfigMap git-hosts")
+    }
+
+    /// Applies every sample, with the git server of this testbed in place of the one they name.
+    pub async fn apply_samples(&self) -> Result<()> {
+        let entries = fs::read_dir(&self.samples);
+        let entries =
+            entries.with_context(|| format!("failed to list {}", self.samples.display()))?;
+        let mut paths: Vec<_> = entries.flatten().map(|it| it.path()).collect();
+        paths.sort();
+        let host = self.git.as_ref().map_or(SAMPLE_HOST, |it| it.ssh.as_str());
+        for path in paths {
+            let text = fs::read_to_string(&path);
+            let text = text.with_context(|| format!("failed to read {}", path.display()))?;
+            let sample: Value = serde_saphyr::from_str(&text.replace(SAMPLE_HOST, host))
+                .with_context(|| format!("{} is no YAML", path.display()))?;
+            let fails = sample.pointer("/metadata/name").is_some_and(|it| it == super::BAD);
+            if self.git.is_none() && fails {
+                self.play_a_failure(&sample).await?;
+            } else {
+                manifests::apply(&self.client, &sample).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where pods are played: this sample's pod fails in its clone, those after it do not.
+    async fn play_a_failure(&self, sample: &Value) -> Result<()> {
+        self.script(&json!({"init-exit-code": "1", "init-message": PLAYED})).await?;
+        manifests::apply(&self.client, sample).await?;
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let name = format!("polecat-{}", super::BAD);
+        let there = await_condition(pods, &name, |pod: Option<&Pod>| pod.is_some());
+        tokio::time::timeout(Duration::from_secs(30), there)
+            .await
+            .with_context(|| format!("pod {name} was not made within 30 s"))?
+            .with_context(|| format!("failed to watch pod {name}"))?;
+        self.script(&json!({"init-exit-code": "0", "init-message": null})).await
+    }
+
+    async fn script(&self, lines: &Value) -> Result<()> {
+        let lines = lines.as_object().into_iter().flatten();
+        let annotations: serde_json::Map<_, _> = lines
+            .map(|(key, value)| (format!("testbed.gastown.io/{key}"), value.clone()))
+            .collect();
+        let patch = json!({"metadata": {"annotations": annotations}});
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let patched =
+            namespaces.patch(NAMESPACE, &PatchParams::default(), &Patch::Merge(patch)).await;
+        patched.map(drop).context("failed to set the script of the played pods")
+    }
+
+    /// The pushed branch, as git shows it.
+    pub fn pushed(&self, branch: &str) -> Result<String> {
+        let git = self.git.as_ref().context("there is no repository")?;
+        let bare = git.repositories.join("greeter.git");
+        run(Command::new("git").arg("--git-dir").arg(bare).args([
+            "log",
+            "-p",
+            &format!("main..{branch}"),
+        ]))
+    }
+}
+
+/// Polecats of the samples' namespace.
+pub fn polecats(client: &Client) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("gastown.gastown.io", "v1alpha1", "Polecat");
+    Api::namespaced_with(client.clone(), NAMESPACE, &ApiResource::from_gvk(&kind))
+}
+
+/// A repository with one file and a check of its own, and a bare clone of it.
+fn make_repository(seed: &Path, bare: &Path) -> Result<()> {
+    fs::create_dir_all(seed).with_context(|| format!("failed to make {}", seed.display()))?;
+    let write = |name: &str, text: &str| {
+        fs::write(seed.join(name), text).with_context(|| format!("failed to write {name}"))
+    };
+    write("greeting.txt", "Hello.\n")?;
+    write(
+        "check.sh",
+        "#!/bin/sh\n# A greeting must stay a greeting.\nhead -n 1 greeting.txt | grep -q Hello\n",
+    )?;
+    let git = |arguments: &[&str]| {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(seed).args([
+            "-c",
+            "user.name=Town",
+            "-c",
+            "user.email=town@example.com",
+        ]);
+        run(command.args(arguments))
+    };
+    git(&["init", "--quiet", "--initial-branch=main"])?;
+    git(&["add", "--all"])?;
+    git(&["commit", "--quiet", "--message=Say hello"])?;
+    run(Command::new("git").args(["clone", "--quiet", "--bare"]).arg(seed).arg(bare)).map(drop)
+}
+
+fn run(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("failed to start {command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -1,0 +1,145 @@
+//! The images of the real node, made from programs of this machine: a pause container, the runner, and an
+//! agent.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    images::{Defaults, Tree, is_static, write_archive},
+    plan::Programs,
+    tools::on_path,
+};
+
+/// Keeps a pod's namespaces.
+pub const PAUSE: &str = "localhost/pause:1";
+/// Runs `git-init` and `telemetry`: git, ssh and the runner; no shell.
+pub const RUNNER: &str = "localhost/gt-runner:dev";
+/// Runs `claude`: a shell's tools, git, and the deterministic agent under the name of the real one; no
+/// runner.
+pub const AGENT: &str = "localhost/agent:dev";
+
+const NONROOT: &str = "65532:65532";
+const PASSWD: &str = "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n";
+
+/// Writes all of them as archives into a folder.
+pub fn write_all(programs: &Programs, folder: &Path) -> Result<Vec<PathBuf>> {
+    let write = |name: &str, image: &str, tree: &Tree, defaults: &Defaults<'_>| {
+        let path = folder.join(format!("{name}.tar"));
+        write_archive(tree, image, defaults, &path)
+            .with_context(|| format!("failed to write image {image}"))?;
+        Ok::<_, anyhow::Error>(path)
+    };
+    let entrypoint = &["/bin/busybox", "sleep", "infinity"];
+    let pause = Defaults { user: "65535:65535", entrypoint, command: &[], folder: "/" };
+    let entrypoint = &["/usr/local/bin/gt-runner"];
+    let runner = Defaults { user: NONROOT, entrypoint, command: &[], folder: "/home/nonroot" };
+    let agent =
+        Defaults { user: NONROOT, entrypoint: &[], command: &["/bin/sh"], folder: "/home/nonroot" };
+    Ok(vec![
+        write("pause", PAUSE, &pause_tree()?, &pause)?,
+        write("runner", RUNNER, &runner_tree(programs)?, &runner)?,
+        write("agent", AGENT, &agent_tree(programs)?, &agent)?,
+    ])
+}
+
+fn find(name: &str, package: &str) -> Result<PathBuf> {
+    on_path(name).with_context(|| {
+        format!("there is no program {name}: install the Debian package {package}")
+    })
+}
+
+/// Static, because an image with nothing else in it has no loader.
+pub fn busybox() -> Result<PathBuf> {
+    let path = find("busybox", "busybox-static")?;
+    if !is_static(&path)? {
+        bail!("{} is not static: install the Debian package busybox-static", path.display());
+    }
+    Ok(path)
+}
+
+fn pause_tree() -> Result<Tree> {
+    let mut tree = Tree::default();
+    tree.program("bin/busybox", &busybox()?)?;
+    Ok(tree)
+}
+
+fn runner_tree(programs: &Programs) -> Result<Tree> {
+    if !is_static(&programs.runner)? {
+        bail!(
+            "{} is not static, so it could not run in an agent's image: build it with `cargo rustc --bin gt-runner -- \
+             -C target-feature=+crt-static`",
+            programs.runner.display()
+        );
+    }
+    let mut tree = Tree::default();
+    base(&mut tree)?;
+    git(&mut tree)?;
+    tree.program("usr/bin/ssh", &find("ssh", "openssh-client")?)?;
+    tree.folder("etc/ssh", 0o755, (0, 0));
+    let wrapper =
+        nss_wrapper().context("no libnss_wrapper.so: install the Debian package libnss-wrapper")?;
+    tree.program(wrapper.to_string_lossy().trim_start_matches('/'), &wrapper)?;
+    tree.program("usr/local/bin/gt-runner", &programs.runner)?;
+    Ok(tree)
+}
+
+fn agent_tree(programs: &Programs) -> Result<Tree> {
+    let mut tree = Tree::default();
+    base(&mut tree)?;
+    git(&mut tree)?;
+    let busybox = busybox()?;
+    tree.program("bin/busybox", &busybox)?;
+    let applets = Command::new(&busybox)
+        .arg("--list")
+        .output()
+        .context("failed to list busybox's programs")?;
+    for applet in String::from_utf8_lossy(&applets.stdout).lines().filter(|it| *it != "busybox") {
+        tree.link(&format!("bin/{applet}"), "busybox");
+    }
+    tree.program("usr/local/bin/demo-agent", &programs.agent)?;
+    tree.link("usr/local/bin/claude", "demo-agent");
+    Ok(tree)
+}
+
+/// Lets ssh run as a user that the image does not know.
+pub fn nss_wrapper() -> Option<PathBuf> {
+    let usual = format!("/usr/lib/{}-linux-gnu/libnss_wrapper.so", std::env::consts::ARCH);
+    [usual.as_str(), "/usr/lib64/libnss_wrapper.so", "/usr/lib/libnss_wrapper.so"]
+        .map(PathBuf::from)
+        .into_iter()
+        .find(|it| it.is_file())
+}
+
+/// What every image has. The home can be written by group 0, as platforms that choose the user at random
+/// need.
+fn base(tree: &mut Tree) -> Result<()> {
+    tree.folder("tmp", 0o1777, (0, 0));
+    tree.folder("home/nonroot", 0o775, (65532, 0));
+    for folder in ["proc", "sys", "dev", "workspace"] {
+        tree.folder(folder, 0o755, (0, 0));
+    }
+    tree.text("etc/passwd", PASSWD);
+    tree.text("etc/group", "root:x:0:\nnonroot:x:65532:\n");
+    tree.text("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n");
+    let certificates = Path::new("/etc/ssl/certs/ca-certificates.crt");
+    if !certificates.exists() {
+        bail!("{} is missing: install the Debian package ca-certificates", certificates.display());
+    }
+    tree.file("etc/ssl/certs/ca-certificates.crt", certificates);
+    Ok(())
+}
+
+/// git with its transport over https.
+fn git(tree: &mut Tree) -> Result<()> {
+    tree.program("usr/bin/git", &find("git", "git")?)?;
+    let core = Path::new("/usr/lib/git-core");
+    tree.program("usr/lib/git-core/git-remote-http", &core.join("git-remote-http"))?;
+    tree.link("usr/lib/git-core/git-remote-https", "git-remote-http");
+    tree.link("usr/lib/git-core/git", "../../bin/git");
+    tree.folder("usr/share/git-core/templates", 0o755, (0, 0));
+    Ok(())
+}

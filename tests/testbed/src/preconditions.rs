@@ -1,0 +1,128 @@
+//! What a kind of node needs of the machine, so that a test can say by name why it was skipped.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use crate::{
+    Node, enclosure, link,
+    node::{images, real},
+    tools::{Tool, Tools, on_path},
+};
+
+/// Whether a kind of node can be had here; else everything that is missing.
+pub fn of(node: Node) -> std::result::Result<(), Vec<String>> {
+    let mut missing = programs(wanted(node));
+    missing.extend(of_machine(node).err().unwrap_or_default());
+    if missing.is_empty() { Ok(()) } else { Err(missing) }
+}
+
+/// The same, but for the programs that are built where they are missing.
+pub(crate) fn of_machine(node: Node) -> std::result::Result<(), Vec<String>> {
+    let mut missing = Vec::new();
+    if node.is_real() {
+        if !enclosure::is_possible() {
+            missing
+                .push("root with CAP_SYS_ADMIN and CAP_NET_ADMIN, to make namespaces".to_owned());
+        }
+        if !is_writable(Path::new("/sys/fs/cgroup")) {
+            missing.push("a writable /sys/fs/cgroup".to_owned());
+        }
+        missing.extend(packages());
+    }
+    if enclosure::is_possible() && !link::is_possible() {
+        missing.push("the program ip (Debian package iproute2)".to_owned());
+    }
+    if missing.is_empty() { Ok(()) } else { Err(missing) }
+}
+
+/// A control plane and pods that are played.
+pub fn kwok() -> std::result::Result<(), Vec<String>> {
+    of(Node::Kwok)
+}
+
+/// A control plane, a kubelet and a runtime.
+pub fn real() -> std::result::Result<(), Vec<String>> {
+    of(Node::Real)
+}
+
+/// The programs that a control plane with this kind of node is made of.
+pub(crate) fn wanted(node: Node) -> Vec<Tool> {
+    let mut wanted = Tool::CONTROL_PLANE.to_vec();
+    match node {
+        Node::None => {}
+        Node::Kwok => wanted.push(Tool::Kwok),
+        Node::Real => wanted.extend([Tool::Kubelet, Tool::KubeProxy]),
+    }
+    wanted
+}
+
+/// Whether a test can run. If not, says so by the test's name, as `SKIP name: reason`; where
+/// `GASTOWN_REQUIRE` (a list such as `node,kwok`) has this kind of node, that is an error instead.
+pub fn allow(test: &str, node: Node) -> Result<bool> {
+    let Err(missing) = of(node) else { return Ok(true) };
+    let reason = missing.join("; ");
+    let required = std::env::var("GASTOWN_REQUIRE").unwrap_or_default();
+    let word = if node.is_real() { "node" } else { node.name() };
+    if required.split(',').any(|it| it.trim() == word) {
+        bail!(
+            "{test} needs what GASTOWN_REQUIRE={required} says is here, but it is missing: {reason}"
+        );
+    }
+    println!("SKIP {test}: {reason}");
+    Ok(false)
+}
+
+/// What has to be installed, each with its Debian package.
+fn packages() -> Vec<String> {
+    let needed = [
+        ("containerd", "containerd"),
+        ("ctr", "containerd"),
+        ("containerd-shim-runc-v2", "containerd"),
+        ("runc", "runc"),
+        ("nft", "nftables"),
+        ("sshd", "openssh-server"),
+        ("ssh", "openssh-client"),
+        ("ssh-keygen", "openssh-client"),
+        ("git", "git"),
+        ("ldd", "libc-bin"),
+    ];
+    let absent = needed.iter().filter(|(program, _)| on_path(program).is_none());
+    let mut missing: Vec<_> = absent
+        .map(|(program, package)| format!("the program {program} (Debian package {package})"))
+        .collect();
+    if real::plugins().is_none() {
+        missing.push(
+            "network plugins in /usr/lib/cni (Debian package containernetworking-plugins)"
+                .to_owned(),
+        );
+    }
+    if images::nss_wrapper().is_none() {
+        missing.push("libnss_wrapper.so (Debian package libnss-wrapper)".to_owned());
+    }
+    if let Err(error) = images::busybox() {
+        missing.push(error.to_string());
+    }
+    missing
+}
+
+/// Programs that are neither there nor can be built.
+fn programs(wanted: Vec<Tool>) -> Vec<String> {
+    let missing = match Tools::missing(wanted) {
+        Ok(missing) => missing,
+        Err(error) => return vec![format!("{error:#}")],
+    };
+    if missing.is_empty() || on_path("go").is_some() {
+        return Vec::new();
+    }
+    missing.iter().map(|it| format!("the program {}, or Go to build it", it.name())).collect()
+}
+
+fn is_writable(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok() && !is_read_only(path)
+}
+
+fn is_read_only(path: &Path) -> bool {
+    rustix::fs::statvfs(path)
+        .is_ok_and(|it| it.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+}

@@ -1,0 +1,175 @@
+//! Programs are found or built: once, whole, and one at a time. Go is played by a script here.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+/// A cache, and a `go` that builds programs which say nothing but their version.
+struct Workshop(PathBuf);
+
+impl Drop for Workshop {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The version that a file of pins requires.
+fn pinned(pins: &'static str, module: &str) -> &'static str {
+    let line =
+        pins.lines().find_map(|it| it.trim().trim_start_matches("require ").strip_prefix(module));
+    line.unwrap().trim().trim_start_matches('v').split(' ').next().unwrap()
+}
+
+fn kubernetes() -> &'static str {
+    pinned(include_str!("../../../tools/go.mod"), "k8s.io/kubernetes ")
+}
+
+fn etcd() -> &'static str {
+    pinned(include_str!("../../../tools/go.mod"), "go.etcd.io/etcd/server/v3 ")
+}
+
+fn kwok() -> &'static str {
+    pinned(include_str!("../../../tools/kwok/go.mod"), "sigs.k8s.io/kwok ")
+}
+
+/// Notes when it begins and ends; takes its time, so that two at once would be seen to overlap.
+const GO: &str = r#"#!/bin/sh
+while [ $# -gt 0 ]; do [ "$1" = -o ] && out=$2; shift; done
+echo "begin $out" >> "$WORKSHOP/log"
+sleep 0.05
+printf '#!/bin/sh\necho "%s"\n' "$VERSIONS" > "$out"
+chmod +x "$out"
+echo "end $out" >> "$WORKSHOP/log"
+"#;
+
+impl Workshop {
+    fn new(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("testbed-tools-{name}-{}", std::process::id()));
+        fs::create_dir_all(path.join("bin")).unwrap();
+        let go = path.join("bin/go");
+        fs::write(&go, GO).unwrap();
+        fs::set_permissions(&go, fs::Permissions::from_mode(0o755)).unwrap();
+        Self(path)
+    }
+
+    fn tools(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
+        let path = format!("{}:/usr/bin:/bin", self.0.join("bin").display());
+        command
+            .arg("tools")
+            .env("PATH", path)
+            .env("XDG_CACHE_HOME", &self.0)
+            .env("WORKSHOP", &self.0);
+        command.env("VERSIONS", format!("v{} {} v{}", kubernetes(), etcd(), kwok()));
+        command.env_remove("KUBEBUILDER_ASSETS").env_remove("TESTBED_KUBERNETES");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn log(&self) -> Vec<String> {
+        fs::read_to_string(self.0.join("log"))
+            .unwrap_or_default()
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+fn found(child: Child) -> Vec<(String, PathBuf)> {
+    let answer = child.wait_with_output().unwrap();
+    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
+    let text = String::from_utf8(answer.stdout).unwrap();
+    text.lines()
+        .map(|it| it.split_once(' ').unwrap())
+        .map(|(name, path)| (name.to_owned(), path.into()))
+        .collect()
+}
+
+#[test]
+fn two_that_ask_at_once_build_once() {
+    let workshop = Workshop::new("once");
+    let [one, other] = [workshop.tools().spawn().unwrap(), workshop.tools().spawn().unwrap()];
+    let (one, other) = (found(one), found(other));
+    assert_eq!(one, other);
+    assert_eq!(one.len(), 8);
+    let log = workshop.log();
+    assert_eq!(log.len(), 16, "each program is built once: {log:#?}");
+    for pair in log.chunks(2) {
+        assert_eq!(
+            pair[0].strip_prefix("begin "),
+            pair[1].strip_prefix("end "),
+            "two builds at once"
+        );
+        let built = Path::new(pair[0].strip_prefix("begin ").unwrap());
+        assert!(!built.exists(), "a build does not write where the program is looked for");
+    }
+    assert!(one.iter().all(|(_, path)| path.is_file()));
+}
+
+#[test]
+fn what_lies_in_the_cache_is_taken_if_it_is_of_the_right_version() {
+    let workshop = Workshop::new("adopt");
+    let all = found(workshop.tools().spawn().unwrap());
+    let built = workshop.log().len();
+    let pins = workshop.0.join(format!("gastown-testbed/kwok-{}/pins", kwok()));
+    fs::remove_dir_all(&pins).unwrap();
+    found(workshop.tools().spawn().unwrap());
+    assert_eq!(workshop.log().len(), built, "a program without a note says its version itself");
+
+    let (_, program) = all.iter().find(|(name, _)| name == "kwok").unwrap();
+    fs::remove_dir_all(&pins).unwrap();
+    fs::write(program, "#!/bin/sh\necho v0.0.1\n").unwrap();
+    found(workshop.tools().spawn().unwrap());
+    assert_eq!(workshop.log().len(), built + 2, "another version is built anew");
+
+    fs::write(pins.join("kwok"), "other pins").unwrap();
+    found(workshop.tools().spawn().unwrap());
+    assert_eq!(workshop.log().len(), built + 4, "a changed pin is built anew");
+}
+
+#[test]
+fn assets_come_first() {
+    let workshop = Workshop::new("assets");
+    let assets = workshop.0.join("assets");
+    fs::create_dir_all(&assets).unwrap();
+    for name in ["etcd", "kube-apiserver", "kubectl", "kubelet"] {
+        fs::copy(workshop.0.join("bin/go"), assets.join(name)).unwrap();
+    }
+    let all = found(workshop.tools().env("KUBEBUILDER_ASSETS", &assets).spawn().unwrap());
+    let mut given: Vec<_> =
+        all.iter().filter(|(_, it)| it.starts_with(&assets)).map(|(name, _)| name).collect();
+    given.sort();
+    assert_eq!(given, ["etcd", "kube-apiserver", "kubectl"], "such folders hold no others");
+}
+
+#[test]
+fn a_program_that_can_not_be_built_is_named_with_three_ways_to_supply_it() {
+    let workshop = Workshop::new("broken");
+    fs::write(workshop.0.join("bin/go"), "#!/bin/sh\necho no disk left >&2\nexit 1\n").unwrap();
+    let answer = workshop.tools().output().unwrap();
+    assert!(!answer.status.success());
+    let words = String::from_utf8_lossy(&answer.stderr);
+    for word in [
+        &format!("kube-apiserver {}", kubernetes()),
+        "KUBEBUILDER_ASSETS",
+        "put the program at",
+        "testbed tools",
+        "no disk left",
+    ] {
+        assert!(words.contains(word), "{word} is missing in: {words}");
+    }
+    let bin = workshop.0.join(format!("gastown-testbed/k8s-{}/bin", kubernetes()));
+    assert_eq!(fs::read_dir(bin).unwrap().count(), 0, "nothing half-made is left");
+}
+
+#[test]
+fn a_version_that_is_none_is_refused() {
+    let workshop = Workshop::new("version");
+    let answer = workshop.tools().env("TESTBED_KUBERNETES", "../1.2.3").output().unwrap();
+    assert!(String::from_utf8_lossy(&answer.stderr).contains("not a version of Kubernetes"));
+    assert!(!answer.status.success());
+}

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Installs what the tests and the demo need and this machine lacks, where that may be done: as root on Debian. Elsewhere
+# it says what is missing and what is skipped for it, and goes on.
+set -u
+
+declare -A package_of=(
+  [containerd]=containerd [runc]=runc [ip]=iproute2 [nft]=nftables [sshd]=openssh-server [ssh]=openssh-client
+  [/usr/lib/x86_64-linux-gnu/libnss_wrapper.so]=libnss-wrapper [git]=git [busybox]=busybox-static [/usr/lib/cni/bridge]=containernetworking-plugins [gcc]=gcc [make]=make
+)
+
+has() {
+  case $1 in
+    /*) [ -e "$1" ] ;;
+    *) PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 ;;
+  esac
+}
+
+missing=()
+for program in "${!package_of[@]}"; do has "$program" || missing+=("${package_of[$program]}"); done
+for tool in cargo go; do
+  has "$tool" || { echo "prepare: $tool is not installed; install Rust 1.89 or later and Go 1.26 or later first" >&2; exit 1; }
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+  echo "prepare: installing ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >/dev/null && exit 0
+  echo "prepare: apt-get could not install ${missing[*]}" >&2
+fi
+echo "prepare: missing: ${missing[*]}; without them there is no real node, and what needs one is skipped by name" >&2
