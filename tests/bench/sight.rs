@@ -1,10 +1,10 @@
 //! Watches one kind, reading no more of each object than a few words, so that looking costs little of the machine that
 //! is being measured.
 
-use std::pin::pin;
+use std::{pin::pin, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
-use futures::TryStreamExt as _;
+use futures::{Stream, TryStreamExt as _};
 use kube::{
     Client,
     api::{ListParams, WatchEvent, WatchParams},
@@ -18,6 +18,8 @@ pub const POLECATS: &str = "/apis/gastown.gastown.io/v1alpha1/polecats";
 pub const PODS: &str = "/api/v1/pods";
 /// Seconds after which a watch is begun anew where it ended; the client gives up at 295.
 const WATCH_SECONDS: u32 = 280;
+/// Times that the begin of a watch is tried.
+const TRIES: u32 = 100;
 
 /// What is read of a Polecat or a pod.
 #[derive(Clone, Debug, Deserialize)]
@@ -81,11 +83,7 @@ pub async fn watch(
     see: impl Fn(&Sight),
 ) -> Result<()> {
     loop {
-        let params = WatchParams::default().timeout(WATCH_SECONDS);
-        let request = Request::new(place).watch(&params, &version);
-        let request = request.context("failed to build a watch")?;
-        let events = client.request_events::<Sight>(request).await;
-        let mut events = pin!(events.with_context(|| format!("failed to watch {place}"))?);
+        let mut events = pin!(open(client, place, &version).await?);
         loop {
             let event = events.try_next().await;
             match event.with_context(|| format!("failed to watch {place}"))? {
@@ -98,6 +96,28 @@ pub async fn watch(
                 Some(WatchEvent::Bookmark(it)) => version = it.metadata.resource_version,
                 Some(WatchEvent::Error(it)) => bail!("the watch of {place} broke off: {it}"),
             }
+        }
+    }
+}
+
+/// Begins a watch. For a moment after a CRD was made the API server answers 429, since it still sets up its cache.
+async fn open(
+    client: &Client,
+    place: &str,
+    version: &str,
+) -> Result<impl Stream<Item = kube::Result<WatchEvent<Sight>>> + use<>> {
+    let mut tried = 0;
+    loop {
+        let params = WatchParams::default().timeout(WATCH_SECONDS);
+        let request = Request::new(place).watch(&params, version);
+        let request = request.context("failed to build a watch")?;
+        tried += 1;
+        match client.request_events(request).await {
+            Ok(events) => return Ok(events),
+            Err(kube::Error::Api(it)) if it.code == 429 && tried < TRIES => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            Err(error) => return Err(error).with_context(|| format!("failed to watch {place}")),
         }
     }
 }
