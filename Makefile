@@ -86,7 +86,11 @@ uninstall: ## Delete the CRDs, and with them every object of theirs: asks first 
 	@$(KUBECTL) delete --ignore-not-found -f crds/
 
 .PHONY: docker-build docker-push deploy undeploy
-docker-build docker-push deploy undeploy: ## Come with issue 9 (images, kustomize, Helm, OLM)
+docker-build: ## Comes with issue 9 (images)
+docker-push: ## Comes with issue 9 (images)
+deploy: ## Comes with issue 9 (kustomize, Helm, OLM)
+undeploy: ## Comes with issue 9 (kustomize, Helm, OLM)
+docker-build docker-push deploy undeploy:
 	@echo "make $@ comes with issue 9 of this project: four roads to install it, in two editions"; exit 1
 
 .PHONY: test-full

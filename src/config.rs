@@ -119,8 +119,8 @@ pub struct Endpoints {
     #[arg(long, default_value = "0", value_name = "ADDRESS")]
     pub metrics_bind_address: String,
     /// Metrics over HTTPS with authentication. Comes with issue 8; until then metrics stay on loopback.
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true")]
-    pub metrics_secure: bool,
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub metrics_secure: Option<bool>,
     /// Comes with issue 8.
     #[arg(long, default_value = "", hide = true)]
     pub metrics_cert_path: String,
@@ -246,6 +246,9 @@ impl Config {
         };
         if self.webhooks.enable_http2 {
             return later("--enable-http2", 7, "leave it out: the servers speak HTTP/1.1");
+        }
+        if self.endpoints.metrics_secure == Some(true) {
+            return later("--metrics-secure", 8, "leave it out and scrape on loopback");
         }
         if !self.endpoints.metrics_cert_path.is_empty() {
             return later("--metrics-cert-path", 8, "leave it out and scrape on loopback");

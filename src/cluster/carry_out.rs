@@ -67,7 +67,9 @@ impl Cluster {
             self.release(of, name).await?;
         }
         if retire == Retire::Delete {
-            self.delete::<K>(of).await?;
+            let now = K::cache(&self.caches).get(&Key::new(of.place().0, of.place().1));
+            let version = now.as_ref().map_or(of.resource_version(), |it| it.resource_version());
+            self.delete::<K>(of, Some(version)).await?;
         }
         Ok(Outcome::Done(next))
     }
@@ -137,24 +139,28 @@ impl Cluster {
         };
         for pod in of.pods(&self.caches) {
             if !pod.deleting && !kept(&pod) {
-                self.delete::<PodBrief>(&pod).await?;
+                self.delete::<PodBrief>(&pod, None).await?;
             }
         }
         Ok(())
     }
 
     /// Deletes exactly the object that was judged: one of the same name that came after it stays.
-    async fn delete<K: Compact>(&self, object: &K) -> Result<(), Error> {
+    async fn delete<K: Compact>(&self, object: &K, version: Option<&str>) -> Result<(), Error> {
         let (namespace, name) = object.place();
-        let preconditions =
-            Preconditions { uid: Some(object.uid().into()), resource_version: None };
+        let preconditions = Preconditions {
+            uid: Some(object.uid().into()),
+            resource_version: version.map(Into::into),
+        };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         let built = requests::<K>(namespace).delete(name, &params);
         let kind = K::Kind::kind(&());
         let answer: Result<Value, _> =
             self.write(plural::<K>(), || format!("delete {kind} {namespace}/{name}"), built).await;
         match answer {
-            Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(()),
+            Err(error) if error.class() == Class::NotFound => Ok(()),
+            // Another object of that name: gone is gone. One that only changed is looked at again.
+            Err(error) if error.class() == Class::Conflict && version.is_none() => Ok(()),
             answer => answer.map(drop),
         }
     }

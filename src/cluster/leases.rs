@@ -73,11 +73,13 @@ impl Elector {
 
     /// One step; returns how long to wait for the next.
     async fn turn(&mut self) -> Duration {
-        if self.memory.held.is_none() {
+        // Also a holder that was blind for a while has to look before it can renew.
+        if self.memory.held.is_none() || self.memory.seen.is_none() {
             self.read().await;
         }
+        let least = Duration::from_millis(if self.memory.seen.is_none() { 200 } else { 20 });
         let wait = match step(&self.memory, &self.me, self.began.elapsed(), &self.times) {
-            Step::Wait(wait) => wait.max(Duration::from_millis(20)),
+            Step::Wait(wait) => wait.max(least),
             Step::Claim { over, epoch } => self.write(over, self.me.holder(), epoch).await,
             Step::Renew { over } => {
                 let epoch = over.transitions;
@@ -89,6 +91,14 @@ impl Elector {
     }
 
     async fn read(&mut self) {
+        let had = self.memory.held.is_some();
+        self.look().await;
+        if had && self.memory.held.is_none() {
+            self.guard.revoke();
+        }
+    }
+
+    async fn look(&mut self) {
         match tokio::time::timeout(LIMIT, self.api.get_opt(&self.name)).await {
             Ok(Ok(lease)) => self.memory.note(lease.as_ref().map(record), self.began.elapsed()),
             Ok(Err(error)) => {

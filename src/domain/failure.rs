@@ -214,13 +214,13 @@ pub fn refused(code: u16, words: &str) -> Cause {
 /// A `Failure` that our runner left as a container's termination message.
 fn last_words(message: &str) -> Option<Cause> {
     let said: Failure = serde_json::from_str(message).ok()?;
-    let word = |it: &str| {
-        !it.is_empty()
-            && it.len() <= 64
-            && it.chars().all(|it| it.is_ascii_alphanumeric())
-            && !it.starts_with(char::is_numeric)
-    };
-    word(&said.reason).then(|| Cause::new(&said.reason, quote(&said.message)))
+    is_word(&said.reason).then(|| Cause::new(&said.reason, quote(&said.message)))
+}
+
+/// Whether a foreign text can be a condition's reason.
+pub fn is_word(text: &str) -> bool {
+    let first = text.chars().next().is_some_and(|it| it.is_ascii_alphabetic());
+    first && text.len() <= 64 && text.chars().all(|it| it.is_ascii_alphanumeric())
 }
 
 /// Foreign text: one line, printable, cut.

@@ -189,7 +189,7 @@ async fn pass<K: Managed>(
             let fault = meters::Fault { controller: K::CONTROLLER, error_type: error.kind() };
             cluster.meters.faults.get_or_create(&fault).inc();
             let pause = match error.class() {
-                Class::Conflict | Class::AlreadyExists => FIRST_PAUSE / 4,
+                Class::Conflict | Class::AlreadyExists => pauses.next(&key) / 4,
                 Class::Fenced => FIRST_PAUSE,
                 _ => pauses.next(&key),
             };

@@ -8,6 +8,8 @@ mkdir -p target
 cargo test --locked --workspace --lib --bins --examples --tests --no-fail-fast -- "$@" 2>&1 | tee "$log"
 code=${PIPESTATUS[0]}
 skips=$(grep -c '^SKIP ' "$log")
+echo
+grep "^test result" "$log"
 echo "skipped: $skips"
 grep '^SKIP ' "$log" | sed 's/^SKIP [^:]*: //' | sort | uniq -c
 exit "$code"

@@ -24,12 +24,15 @@ use crate::{
         names,
         plan::Plan,
         pod_brief::PodBrief,
-        polecat::{Brief, Past, Seen},
+        polecat::{Brief, Past, Seen, Stage},
     },
 };
 
 /// More Events of one pod name than this are not looked through: then the pod counts as scheduled.
 const SCHEDULED_EVENTS: u32 = 100;
+
+/// Looks at one Polecat in one pass, where it changes meanwhile.
+const LOOKS: usize = 3;
 
 impl Managed for Brief {
     type Seen = Seen;
@@ -45,29 +48,22 @@ impl Managed for Brief {
     }
 
     async fn observe(self: &mut Arc<Self>, cluster: &Cluster) -> Result<Seen, Error> {
-        let name = self
-            .status
-            .pod_name
-            .clone()
-            .unwrap_or_else(|| names::pod(&self.name, self.status.attempt.unwrap_or(1)));
-        let pod =
-            cluster.caches.pods.get(&Key::new(&self.namespace, &name)).map(Arc::unwrap_or_clone);
-        let settings = cluster.settings.clone();
-        let mut seen =
-            Seen { now: now(), pod, past: Past::Unasked, whole: None, refusal: None, settings };
-        if let Some(name) = self.wants_past(seen.pod.as_ref()) {
-            seen.pod = cluster.find_pod(&self.namespace, &name).await?;
-            if seen.pod.is_none() {
-                seen.past = cluster.past_of(self, &name).await?;
+        // What was read whole may be newer than what was judged: then everything is looked at again.
+        for _ in 0..LOOKS {
+            let mut seen = cluster.look_around(self).await?;
+            if !self.wants_pod(&seen) {
+                return Ok(seen);
+            }
+            let Some(whole) = cluster.whole(self).await? else { return Ok(seen) };
+            let fresh = Self::from(&whole);
+            let same = fresh.status == self.status && fresh.desired == self.desired;
+            *self = Arc::new(fresh);
+            if same {
+                seen.whole = Some(Arc::new(whole));
+                return Ok(seen);
             }
         }
-        if self.wants_pod(&seen)
-            && let Some(whole) = cluster.whole(self).await?
-        {
-            *self = Arc::new(Self::from(&whole));
-            seen.whole = Some(Arc::new(whole));
-        }
-        Ok(seen)
+        cluster.look_around(self).await
     }
 
     fn decide(&self, seen: &Seen) -> Plan<PolecatStatus> {
@@ -80,8 +76,8 @@ impl Managed for Brief {
 
     fn pods(&self, caches: &Caches) -> Vec<Arc<PodBrief>> {
         // Every attempt's name is known, so no index is needed.
-        let last = self.status.attempt.unwrap_or(1).clamp(1, 64);
-        (1..=last)
+        let last = self.status.attempt.unwrap_or(1).max(1);
+        (last.saturating_sub(63).max(1)..=last)
             .filter_map(|attempt| {
                 caches.pods.get(&Key::new(&self.namespace, &names::pod(&self.name, attempt)))
             })
@@ -91,6 +87,32 @@ impl Managed for Brief {
 }
 
 impl Cluster {
+    /// What is seen of a Polecat without reading it whole.
+    async fn look_around(&self, brief: &Brief) -> Result<Seen, Error> {
+        let status = &brief.status;
+        let attempt = status.attempt.unwrap_or(1);
+        let name = status.pod_name.clone().unwrap_or_else(|| names::pod(&brief.name, attempt));
+        let pod =
+            self.caches.pods.get(&Key::new(&brief.namespace, &name)).map(Arc::unwrap_or_clone);
+        // One of the very name that comes next is taken over, not waited for.
+        let next = match brief.stage() {
+            Stage::Fresh { attempt } => names::pod(&brief.name, attempt),
+            _ => String::new(),
+        };
+        let earlier = brief.pods(&self.caches).into_iter().find(|it| *it.name != *next);
+        let ending = earlier.map(|it| it.name.to_string());
+        let settings = self.settings.clone();
+        let past = Past::Unasked;
+        let mut seen = Seen { now: now(), pod, past, ending, whole: None, refusal: None, settings };
+        if let Some(name) = brief.wants_past(seen.pod.as_ref()) {
+            seen.pod = self.find_pod(&brief.namespace, &name).await?;
+            if seen.pod.is_none() {
+                seen.past = self.past_of(brief, &name).await?;
+            }
+        }
+        Ok(seen)
+    }
+
     /// The whole object, if it is still the one that was seen.
     async fn whole(&self, brief: &Brief) -> Result<Option<v1beta1::Polecat>, Error> {
         let attempt = || format!("read Polecat {}/{}", brief.namespace, brief.name);

@@ -149,6 +149,8 @@ pub struct Seen {
     pub pod: Option<PodBrief>,
     /// What is known of a pod that is not there.
     pub past: Past,
+    /// A pod of an earlier attempt that is still there.
+    pub ending: Option<String>,
     /// The whole object, read where a pod may have to be built.
     pub whole: Option<Arc<v1beta1::Polecat>>,
     /// What the API server answered when the pod was to be created a moment ago.
@@ -178,13 +180,15 @@ impl Brief {
             DesiredState::Terminated => Plan::only(status::terminated(self, seen.now)),
             DesiredState::Working => match self.stage() {
                 Stage::Over => self.over(seen),
-                _ if !self.runnable => self.unrunnable(seen),
-                Stage::Fresh { attempt } => self.begin(seen, attempt),
+                // A run under way goes on, whatever became of the spec.
                 Stage::Begun { attempt, .. } => match &seen.pod {
                     Some(pod) if self.owns(pod) => self.follow(seen, pod),
+                    _ if !self.runnable => self.unrunnable(seen),
                     Some(pod) => self.taken(seen, pod),
                     None => self.recover(seen, attempt),
                 },
+                Stage::Fresh { .. } if !self.runnable => self.unrunnable(seen),
+                Stage::Fresh { attempt } => self.begin(seen, attempt),
             },
         }
     }
@@ -214,6 +218,13 @@ impl Brief {
 
     /// The first pod of a new attempt: the intent in the status, then the pod.
     fn begin(&self, seen: &Seen, attempt: i32) -> Plan<PolecatStatus> {
+        if let Some(pod) = &seen.ending {
+            let text = format!(
+                "pod {pod} of the attempt before is still ending; the next starts when it is gone"
+            );
+            let cause = Cause::new("WaitingForPreviousPod", text);
+            return self.complain(status::unbuildable(self, seen.now, &cause), &cause);
+        }
         let Some(whole) = &seen.whole else { return Plan::only(self.status.clone()) };
         match pod::agent_pod(whole, attempt, &seen.settings) {
             Ok(pod) => with_pod(status::intent(self, seen.now, whole, attempt), pod),
@@ -291,7 +302,10 @@ impl Brief {
             Judgement::Ended(end) => {
                 plan.notices = end.cause.iter().flat_map(|it| self.news(it)).collect();
                 plan.status = status::ended(self, seen.now, Some(pod), &end);
-                plan.next = self.life_left(&plan.status, seen).0;
+                let (next, retire) = self.life_left(&plan.status, seen);
+                // Not in the same breath: the end is written first, and seen.
+                plan.next =
+                    if retire == Retire::Delete { Next::After(Duration::ZERO) } else { next };
             }
         }
         plan

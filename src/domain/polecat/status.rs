@@ -4,14 +4,14 @@
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
 use super::{
-    Brief,
+    Brief, Stage,
     judge::{End, Words},
 };
 use crate::{
     api::v1beta1::{self, Phase, PolecatStatus},
     domain::{
         conditions::{AVAILABLE, Conditions, DEGRADED, Is, PROGRESSING, PUSHED, READY, WORKING},
-        failure::{Cause, quote},
+        failure::{Cause, is_word, quote},
         names,
         pod_brief::PodBrief,
     },
@@ -60,6 +60,7 @@ pub fn terminated(brief: &Brief, now: Timestamp) -> PolecatStatus {
 pub fn unrunnable(brief: &Brief, now: Timestamp, cause: &Cause) -> PolecatStatus {
     let mut status = brief.status.clone();
     status.phase = Phase::Stuck;
+    forget_the_last_end(&mut status, brief);
     conditions(&mut status, brief, now).set(READY, Is::False, &cause.reason, &cause.message);
     status
 }
@@ -68,11 +69,23 @@ pub fn unrunnable(brief: &Brief, now: Timestamp, cause: &Cause) -> PolecatStatus
 pub fn unbuildable(brief: &Brief, now: Timestamp, cause: &Cause) -> PolecatStatus {
     let mut status = brief.status.clone();
     // An image that the operator was not given is nothing the Polecat can mend: it waits.
-    let waits = matches!(cause.reason.as_str(), "AgentImageNotSet" | "RunnerImageNotSet");
+    let waits = matches!(
+        cause.reason.as_str(),
+        "AgentImageNotSet" | "RunnerImageNotSet" | "WaitingForPreviousPod"
+    );
+    forget_the_last_end(&mut status, brief);
     status.phase = if waits { Phase::Idle } else { Phase::Stuck };
     (status.pod_name, status.pod_active) = (None, None);
     failed(&mut status, brief, now, cause);
     status
+}
+
+/// What ended before is not the end of an attempt that could not begin: mended, it must begin.
+fn forget_the_last_end(status: &mut PolecatStatus, brief: &Brief) {
+    if matches!(brief.stage(), Stage::Fresh { .. }) {
+        status.pod_name = None;
+        (status.started_at, status.finished_at, status.exit_code) = (None, None, None);
+    }
 }
 
 /// An attempt begins: written before its pod is made, by compare-and-swap, so that no attempt runs twice.
@@ -221,8 +234,7 @@ fn pushed(status: &mut PolecatStatus, brief: &Brief, now: Timestamp, words: &Wor
             status.pushed = Some(it.pushed);
             status.branch = it.branch.clone().or_else(|| status.branch.take());
             let is = if it.pushed { Is::True } else { Is::False };
-            let word =
-                it.reason.chars().all(|it| it.is_ascii_alphanumeric()) && !it.reason.is_empty();
+            let word = is_word(&it.reason);
             let reason = if word { it.reason.clone() } else { "VerdictUnreadable".to_owned() };
             (is, reason, quote(&it.message))
         }

@@ -56,6 +56,7 @@ fn seen() -> Seen {
         now: at(100),
         pod: None,
         past: Past::Unasked,
+        ending: None,
         whole: None,
         refusal: None,
         settings: Arc::new(settings),
@@ -202,6 +203,42 @@ fn what_cannot_run_says_so() {
     bare.runnable = true;
     let plan = bare.decide(&Seen { whole: Some(Arc::new(whole())), ..seen() });
     assert_eq!(plan.status.attempt, Some(1), "mended, it runs");
+}
+
+#[test]
+fn what_could_not_begin_begins_when_it_is_mended() {
+    let mut it = running();
+    it.ttl_after_finished = Some(60);
+    it.status = it.decide(&Seen { pod: Some(pod(PodPhase::Succeeded)), ..seen() }).status;
+    it.desired = DesiredState::Idle;
+    it.status = it.decide(&seen()).status;
+    it.desired = DesiredState::Working;
+    let mut bad = whole();
+    bad.spec.repository.as_mut().unwrap().base_branch = "../up".into();
+    let stuck = it.decide(&Seen { whole: Some(Arc::new(bad)), ..seen() });
+    assert_eq!(condition(&stuck.status, "Ready"), "False/PodBuildFailed");
+    it.status = stuck.status;
+    let mended = it.decide(&Seen { whole: Some(Arc::new(whole())), now: at(500), ..seen() });
+    assert_eq!(
+        (mended.status.attempt, mended.retire),
+        (Some(2), Retire::Keep),
+        "not taken for the last end"
+    );
+    let waits = it.decide(&Seen {
+        whole: Some(Arc::new(whole())),
+        ending: Some("polecat-max".into()),
+        ..seen()
+    });
+    assert_eq!(condition(&waits.status, "Ready"), "False/WaitingForPreviousPod");
+    assert!(waits.children.is_empty());
+}
+
+#[test]
+fn a_spec_that_was_emptied_does_not_end_a_run() {
+    let mut it = running();
+    it.runnable = false;
+    let plan = it.decide(&Seen { pod: Some(pod(PodPhase::Running)), ..seen() });
+    assert_eq!(plan.children, [Child::Existing { pod: "polecat-max".into() }]);
 }
 
 #[test]
