@@ -302,6 +302,27 @@ mod tests {
     }
 
     #[test]
+    fn a_holder_that_was_blind_renews_what_it_finds_unchanged() {
+        let mut memory = Memory::default();
+        memory.wrote(record("me", "7"), at(0), at(0));
+        memory.blind();
+        assert_eq!(
+            step(&memory, &me(), at(60), &T),
+            Step::Wait(Duration::ZERO),
+            "first it has to look"
+        );
+        memory.note(Some(record("me", "7")), at(60));
+        assert_eq!(
+            step(&memory, &me(), at(60), &T),
+            Step::Renew { over: record("me", "7") },
+            "nobody took it"
+        );
+        memory.blind();
+        memory.note(Some(record("other", "8")), at(61));
+        assert_eq!(memory.held, None, "somebody did");
+    }
+
+    #[test]
     fn unsafe_times_are_named() {
         assert_eq!(T.flaw(), None);
         assert_eq!(Times::FAST.flaw(), None);
