@@ -183,7 +183,6 @@ impl Brief {
                 // A run under way goes on, whatever became of the spec.
                 Stage::Begun { attempt, .. } => match &seen.pod {
                     Some(pod) if self.owns(pod) => self.follow(seen, pod),
-                    _ if !self.runnable => self.unrunnable(seen),
                     Some(pod) => self.taken(seen, pod),
                     None => self.recover(seen, attempt),
                 },
@@ -243,6 +242,9 @@ impl Brief {
             let cause = Cause::new("PodLost", text);
             let end = End::lost(cause.clone(), seen.now);
             return self.complain(status::ended(self, seen.now, None, &end), &cause);
+        }
+        if !self.runnable {
+            return self.unrunnable(seen);
         }
         let Some(whole) = &seen.whole else { return Plan::only(self.status.clone()) };
         // The intent stands, unless the original wrote it, which numbers no attempts.

@@ -4,7 +4,7 @@
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
 use super::{
-    Brief, Stage,
+    Brief,
     judge::{End, Words},
 };
 use crate::{
@@ -60,7 +60,7 @@ pub fn terminated(brief: &Brief, now: Timestamp) -> PolecatStatus {
 pub fn unrunnable(brief: &Brief, now: Timestamp, cause: &Cause) -> PolecatStatus {
     let mut status = brief.status.clone();
     status.phase = Phase::Stuck;
-    forget_the_last_end(&mut status, brief);
+    forget_the_last_end(&mut status);
     conditions(&mut status, brief, now).set(READY, Is::False, &cause.reason, &cause.message);
     status
 }
@@ -73,7 +73,7 @@ pub fn unbuildable(brief: &Brief, now: Timestamp, cause: &Cause) -> PolecatStatu
         cause.reason.as_str(),
         "AgentImageNotSet" | "RunnerImageNotSet" | "WaitingForPreviousPod"
     );
-    forget_the_last_end(&mut status, brief);
+    forget_the_last_end(&mut status);
     status.phase = if waits { Phase::Idle } else { Phase::Stuck };
     (status.pod_name, status.pod_active) = (None, None);
     failed(&mut status, brief, now, cause);
@@ -81,11 +81,9 @@ pub fn unbuildable(brief: &Brief, now: Timestamp, cause: &Cause) -> PolecatStatu
 }
 
 /// What ended before is not the end of an attempt that could not begin: mended, it must begin.
-fn forget_the_last_end(status: &mut PolecatStatus, brief: &Brief) {
-    if matches!(brief.stage(), Stage::Fresh { .. }) {
-        status.pod_name = None;
-        (status.started_at, status.finished_at, status.exit_code) = (None, None, None);
-    }
+fn forget_the_last_end(status: &mut PolecatStatus) {
+    status.pod_name = None;
+    (status.started_at, status.finished_at, status.exit_code) = (None, None, None);
 }
 
 /// An attempt begins: written before its pod is made, by compare-and-swap, so that no attempt runs twice.
@@ -151,6 +149,9 @@ pub fn refused(brief: &Brief, now: Timestamp, cause: &Cause) -> PolecatStatus {
     let mut status = brief.status.clone();
     let waits = matches!(cause.reason.as_str(), "QuotaExceeded" | "WaitingForPreviousPod");
     status.phase = if waits { Phase::Working } else { Phase::Stuck };
+    // The attempt stays the one that was begun, also where the original began it, which numbers none.
+    let attempt = *status.attempt.get_or_insert(1);
+    status.pod_name.get_or_insert_with(|| names::pod(&brief.name, attempt));
     status.pod_active = Some(false);
     failed(&mut status, brief, now, cause);
     status
