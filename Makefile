@@ -29,8 +29,8 @@ prepare: ## Install what tests and demo need, where that may be done (root on De
 	@tests/tools/prepare.sh
 
 .PHONY: build
-build: ## Build every program
-	@$(CARGO) build --locked --workspace --bins
+build: ## Build every program, and those that tests start
+	@$(CARGO) build --locked --workspace --bins --examples
 
 .PHONY: static
 static: ## Build gt-runner as it goes into images: static, since it runs in any agent's image

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/../.."
 log=target/test.log
 mkdir -p target
 # As many tests at a time as there are processors: each has an operator of its own.
-cargo test --locked --workspace --lib --bins --examples --tests --no-fail-fast -- "$@" 2>&1 | tee "$log"
+cargo test --locked --workspace --lib --bins --tests --no-fail-fast -- "$@" 2>&1 | tee "$log"
 code=${PIPESTATUS[0]}
 skips=$(grep -c '^SKIP ' "$log")
 echo
