@@ -4,15 +4,17 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
-use kube::CustomResourceExt as _;
+use kube::{CustomResourceExt as _, core::ObjectMeta};
 use serde_json::Value;
 
 use crate::{
-    admission::{self, Verdict},
+    admission::{self, Asked, Request, Verdict},
     api::{
         shared::QUANTITY,
-        v1alpha1::{Polecat, Rig},
+        v1alpha1::{self, Polecat, Rig},
+        v1beta1,
     },
+    conversion,
 };
 
 /// A kind that we serve.
@@ -22,8 +24,8 @@ pub struct Kind {
     /// One sentence for people.
     pub doc: &'static str,
     pub crd: fn() -> CustomResourceDefinition,
-    /// What admission makes of an object of that name.
-    pub admit: fn(&Value, &str) -> Verdict,
+    /// What admission makes of a create or an update.
+    pub admit: fn(&Asked<'_>) -> Verdict,
     /// What the operator does with objects of this kind.
     pub verbs: &'static [&'static str],
     /// The controller of this kind is in this release.
@@ -37,7 +39,7 @@ pub const KINDS: &[Kind] = &[
         plural: "polecats",
         doc: "One disposable worker: clones a repository, lets an agent work on one task, pushes the work branch.",
         crd: || finish(Polecat::crd()),
-        admit: admission::polecat::admit,
+        admit: |asked| admit_on_hub(asked, polecat_spec, admission::polecat::admit),
         verbs: &["get", "list", "watch", "patch", "delete"],
         reconciled: true,
     },
@@ -46,7 +48,7 @@ pub const KINDS: &[Kind] = &[
         plural: "rigs",
         doc: "A project: its repository, its bead prefix, its settings.",
         crd: || finish(Rig::crd()),
-        admit: |object, _| admission::rig::admit(object),
+        admit: |asked| admission::rig::admit(asked.sent),
         verbs: &["get", "list", "watch", "patch"],
         reconciled: false,
     },
@@ -66,6 +68,33 @@ pub const FOREIGN: &[(&str, &str, &[&str], &str)] = &[
 /// A row by its plural name.
 pub fn by_plural(plural: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|it| it.plural == plural)
+}
+
+/// Asks with the hub's shape of the spec, whatever version was sent. An object that is none is left to the schema, which
+/// refuses it after us.
+fn admit_on_hub<S>(
+    asked: &Asked<'_>,
+    spec: fn(&Value) -> Option<S>,
+    admit: fn(&Request<'_, S>) -> Verdict,
+) -> Verdict {
+    let Some(new) = spec(asked.sent) else { return Verdict::default() };
+    admit(&Request { asked: *asked, new, old: asked.stored.and_then(spec) })
+}
+
+/// The spec of a served Polecat in the hub's shape. Its status is not read: a client may send anything there.
+fn polecat_spec(served: &Value) -> Option<v1beta1::PolecatSpec> {
+    let spec = match served.get("spec") {
+        None | Some(Value::Null) => v1alpha1::PolecatSpec::default(),
+        Some(it) => serde_json::from_value(it.clone()).ok()?,
+    };
+    Some(
+        conversion::polecat::to_hub(Polecat {
+            metadata: ObjectMeta::default(),
+            spec,
+            status: None,
+        })
+        .spec,
+    )
 }
 
 /// The derived CRD in the original's shape: the spec may be left out, as there.

@@ -5,13 +5,52 @@ pub mod rig;
 
 use serde_json::{Value, json};
 
-/// What admission makes of an object: a JSON patch, and warnings that `kubectl` prints.
+/// One create or update, as the API server tells of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Empty where `generateName` is still to make it.
+    pub name: &'a str,
+    pub user: User<'a>,
+    /// The object as sent.
+    pub sent: &'a Value,
+    /// What an update replaces.
+    pub stored: Option<&'a Value>,
+}
+
+/// Who asks, by the API server's word.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct User<'a> {
+    pub name: &'a str,
+    pub uid: &'a str,
+    pub groups: &'a [String],
+}
+
+/// A request with the spec of its object in the hub's shape, whatever version was sent.
+#[derive(Clone, Debug)]
+pub struct Request<'a, S> {
+    pub asked: Asked<'a>,
+    pub new: S,
+    pub old: Option<S>,
+}
+
+/// Why an object may not be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Path of the field.
+    pub field: String,
+    /// What is wrong with it, and what to do.
+    pub message: String,
+}
+
+/// What admission makes of an object: a JSON patch, warnings that `kubectl` prints, or a refusal.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verdict {
     /// The object as it is to be stored; `None`: as it was sent.
     pub changed: Option<Value>,
     /// At most 256 characters each, as the API server asks.
     pub warnings: Vec<String>,
+    /// Why it may not be stored: every reason at once.
+    pub refusals: Vec<Refusal>,
 }
 
 /// Longest warning that the API server passes on untruncated, in characters.
@@ -37,4 +76,15 @@ fn stamp(object: &mut Value, map: &str, entries: impl IntoIterator<Item = (Strin
             slot.insert(key, Value::String(value));
         }
     }
+}
+
+/// Takes an annotation away; true where it was there.
+fn unstamp(object: &mut Value, annotation: &str) -> bool {
+    let slot = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
+    slot.is_some_and(|it| it.remove(annotation).is_some())
+}
+
+/// An annotation of an object.
+fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object.get("metadata")?.get("annotations")?.get(key)?.as_str()
 }

@@ -1,35 +1,142 @@
-//! Polecats at the door: our labels are stamped, and what will not take effect is said at once.
+//! Polecats at the door: our labels and who asks are stamped, what an agent is never given is refused, and what will not
+//! take effect is said at once.
 
 use serde_json::Value;
 
-use super::{Verdict, stamp, warning};
-use crate::domain::names;
+use super::{Refusal, Request, Verdict, annotation, stamp, unstamp, warning};
+use crate::{
+    api::v1beta1::{DesiredState, PolecatSpec},
+    domain::{
+        exposure::{self, Exposure},
+        names,
+        provenance::Provenance,
+    },
+};
 
-/// Stamps the labels that controllers and people select by, and warns of what is accepted without effect. `object` is
-/// the whole v1alpha1 object as sent; `name` is empty where `generateName` is still to make it: then that one label
-/// waits for the next update.
-pub fn admit(object: &Value, name: &str) -> Verdict {
-    let spec = object.get("spec");
-    let text = |field: &str| spec.and_then(|it| it.get(field)).and_then(Value::as_str);
-    let (rig, bead) = (text("rig").unwrap_or_default(), text("beadID"));
-    let mut changed = object.clone();
-    let labels = names::labels(name, rig, bead)
-        .into_iter()
-        .filter(|(key, _)| !name.is_empty() || key != names::POLECAT_LABEL);
-    stamp(&mut changed, "labels", labels);
-    let truths = names::truths(name, rig, bead);
-    if !truths.is_empty() {
-        stamp(&mut changed, "annotations", truths);
+/// Annotations that admission writes and keeps: a client's own values for them count for nothing.
+const OURS: [&str; 4] = [
+    names::REQUESTED_BY,
+    names::REQUESTED_BY_UID,
+    names::REQUESTED_BY_GROUPS,
+    names::RESTORED_FROM,
+];
+
+/// Stamps, refuses and warns. While `generateName` has not made the name yet, the label with it waits for the next update.
+pub fn admit(request: &Request<'_, PolecatSpec>) -> Verdict {
+    let refusals = refusals(request);
+    if !refusals.is_empty() {
+        return Verdict { refusals, ..Verdict::default() };
     }
-    let mut warnings = Vec::new();
-    if text("desiredState") == Some("Working")
-        && spec.is_some_and(|it| it.get("kubernetes").is_none_or(Value::is_null))
-    {
+    let sent = request.asked.sent;
+    let mut changed = sent.clone();
+    stamp_labels(request, &mut changed);
+    let mut warnings = keep_ours(request, &mut changed);
+    if begins(request) && request.new.repository.is_none() {
         warnings.push(warning(
             "spec.kubernetes is missing: this Polecat will be Stuck (MissingKubernetesSpec); set gitRepository and gitSecretRef",
         ));
     }
-    Verdict { changed: (changed != *object).then_some(changed), warnings }
+    Verdict { changed: (changed != *sent).then_some(changed), warnings, refusals }
+}
+
+/// What an agent is never given. What an update leaves as it was is not refused again.
+fn refusals(request: &Request<'_, PolecatSpec>) -> Vec<Refusal> {
+    let before = request.old.as_ref().map(exposure::exposures).unwrap_or_default();
+    let fresh = exposure::exposures(&request.new).into_iter().filter(|it| !before.contains(it));
+    let mut all: Vec<_> =
+        fresh.map(|Exposure { field, message }| Refusal { field, message }).collect();
+    let author = |object| annotation(object, names::COMMIT_AUTHOR);
+    let kept = request.asked.stored.is_some_and(|it| author(it) == author(request.asked.sent));
+    if let (false, Some(text)) = (kept, author(request.asked.sent))
+        && let Err(why) = Provenance::author(text)
+    {
+        let field = format!("metadata.annotations[{}]", names::COMMIT_AUTHOR);
+        all.push(Refusal { field, message: why });
+    }
+    all
+}
+
+fn stamp_labels(request: &Request<'_, PolecatSpec>, changed: &mut Value) {
+    let (name, spec) = (request.asked.name, &request.new);
+    let bead = spec.bead_id.as_deref();
+    let labels = names::labels(name, &spec.rig, bead)
+        .into_iter()
+        .filter(|(key, _)| !name.is_empty() || key != names::POLECAT_LABEL);
+    stamp(changed, "labels", labels);
+    let mut truths = names::truths(name, &spec.rig, bead);
+    // A restore by Velero then brings the status back too, and with it what has run.
+    truths.insert(names::VELERO_RESTORE_STATUS.into(), "true".into());
+    stamp(changed, "annotations", truths);
+}
+
+/// Writes the annotations that are ours, and restores those that an update changed. Warns of what it took away.
+fn keep_ours(request: &Request<'_, PolecatSpec>, changed: &mut Value) -> Vec<String> {
+    let asked = &request.asked;
+    let mut warnings = Vec::new();
+    for key in OURS {
+        unstamp(changed, key);
+        if let Some(kept) = asked.stored.and_then(|it| annotation(it, key)) {
+            stamp(changed, "annotations", [(key.to_owned(), kept.to_owned())]);
+        }
+    }
+    if let Some(trace) = asked.stored.and_then(|it| annotation(it, names::TRACEPARENT)) {
+        stamp(changed, "annotations", [(names::TRACEPARENT.to_owned(), trace.to_owned())]);
+    }
+    if asked.stored.is_none() || begins(request) {
+        stamp(changed, "annotations", requester(request));
+    }
+    if asked.stored.is_none() {
+        warnings.extend(mark_restored(asked.sent, changed));
+    }
+    warnings
+}
+
+/// Work is asked for that was not asked for before.
+fn begins(request: &Request<'_, PolecatSpec>) -> bool {
+    let works = |it: &PolecatSpec| it.desired_state == DesiredState::Working;
+    works(&request.new) && !request.old.as_ref().is_some_and(works)
+}
+
+fn requester(request: &Request<'_, PolecatSpec>) -> Vec<(String, String)> {
+    let user = &request.asked.user;
+    let mut groups = user.groups.to_vec();
+    groups.sort_unstable();
+    let groups = if groups.is_empty() { String::new() } else { names::sha256(&groups.join("\n")) };
+    let all = [
+        (names::REQUESTED_BY, user.name.to_owned()),
+        (names::REQUESTED_BY_UID, user.uid.to_owned()),
+        (names::REQUESTED_BY_GROUPS, groups),
+    ];
+    all.into_iter()
+        .filter(|(_, text)| !text.is_empty())
+        .map(|(key, text)| (key.to_owned(), text))
+        .collect()
+}
+
+/// An object that is created with the status of one that ran: the API server drops the status, so what it says is kept in
+/// an annotation, and the operator holds the object. The word that let an earlier one resume is not for this one.
+fn mark_restored(sent: &Value, changed: &mut Value) -> Option<String> {
+    let status = |field: &str| sent.get("status").and_then(|it| it.get(field));
+    let phase = status("phase").and_then(Value::as_str).filter(|it| is_phase(it));
+    let attempt = status("attempt").and_then(Value::as_i64);
+    let ran = attempt.is_some() || phase.is_some_and(|it| it != "Idle");
+    let backup = sent.pointer("/metadata/labels").and_then(|it| it.get(names::VELERO_RESTORE));
+    let took = (ran || backup.is_some()) && unstamp(changed, names::RESUME);
+    if ran {
+        let from = format!("{} {}", phase.unwrap_or("Idle"), attempt.unwrap_or(1));
+        stamp(changed, "annotations", [(names::RESTORED_FROM.to_owned(), from)]);
+    }
+    let held = "this Polecat comes with the status of an earlier run: it is held until it is annotated with \
+                gastown.io/resume=true, or set to Idle and back to Working";
+    let taken = "annotation gastown.io/resume was taken off: set it once the object is there";
+    if took {
+        return Some(warning(taken));
+    }
+    ran.then(|| warning(held))
+}
+
+fn is_phase(text: &str) -> bool {
+    matches!(text, "Idle" | "Working" | "Done" | "Stuck" | "Terminated")
 }
 
 #[cfg(test)]
@@ -37,30 +144,153 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::{
+        admission::{Asked, User},
+        api::{
+            shared::{SecretKeyRef, SecretRef},
+            v1beta1::Repository,
+        },
+    };
+
+    fn spec() -> PolecatSpec {
+        PolecatSpec {
+            rig: "greeter".into(),
+            bead_id: Some("gt-1".into()),
+            ..PolecatSpec::default()
+        }
+    }
+
+    fn asked<'a>(sent: &'a Value, stored: Option<&'a Value>) -> Asked<'a> {
+        let user = User { name: "ada", uid: "u-7", groups: &[] };
+        Asked { name: "max", user, sent, stored }
+    }
+
+    fn created(sent: &Value, new: PolecatSpec) -> Verdict {
+        admit(&Request { asked: asked(sent, None), new, old: None })
+    }
+
+    fn annotations(verdict: &Verdict) -> Value {
+        verdict.changed.as_ref().map(|it| it["metadata"]["annotations"].clone()).unwrap_or_default()
+    }
 
     #[test]
     fn labels_are_stamped_once() {
-        let sent =
-            json!({"metadata": {"name": "max"}, "spec": {"rig": "greeter", "beadID": "gt-1"}});
-        let stored = admit(&sent, "max").changed.unwrap();
+        let sent = json!({"metadata": {"name": "max"}});
+        let stored = created(&sent, spec()).changed.unwrap();
         let want = json!({"gastown.io/polecat": "max", "gastown.io/rig": "greeter", "gastown.io/bead": "gt-1"});
         assert_eq!(stored["metadata"]["labels"], want);
-        assert_eq!(admit(&stored, "max").changed, None, "stamping again changes nothing");
+        let again =
+            Request { asked: asked(&stored, Some(&stored)), new: spec(), old: Some(spec()) };
+        assert_eq!(admit(&again).changed, None, "an update that changes nothing");
     }
 
     #[test]
     fn a_text_that_is_no_label_keeps_its_truth() {
         let bead = "gt-ünïcode and more";
-        let sent = json!({"metadata": {"name": "max", "labels": null}, "spec": {"rig": "r", "beadID": bead}});
-        let stored = admit(&sent, "max").changed.unwrap();
-        assert_eq!(stored["metadata"]["annotations"]["gastown.io/bead"], bead);
-        assert_ne!(stored["metadata"]["labels"]["gastown.io/bead"], bead);
+        let sent = json!({"metadata": {"name": "max", "labels": null}});
+        let it = created(&sent, PolecatSpec { bead_id: Some(bead.into()), ..spec() });
+        assert_eq!(annotations(&it)["gastown.io/bead"], bead);
+        assert_ne!(it.changed.unwrap()["metadata"]["labels"]["gastown.io/bead"], bead);
     }
 
     #[test]
     fn work_without_a_repository_is_warned_about() {
-        let sent =
-            json!({"metadata": {"name": "max"}, "spec": {"rig": "r", "desiredState": "Working"}});
-        assert!(admit(&sent, "max").warnings[0].contains("MissingKubernetesSpec"));
+        let sent = json!({"metadata": {"name": "max"}});
+        let new = PolecatSpec { desired_state: DesiredState::Working, ..spec() };
+        assert!(created(&sent, new).warnings[0].contains("MissingKubernetesSpec"));
+    }
+
+    #[test]
+    fn who_asks_is_stamped_and_cannot_be_forged() {
+        let forged = json!({"metadata": {"annotations": {names::REQUESTED_BY: "root", names::RESTORED_FROM: "Done 1"}}});
+        let first = created(&forged, spec());
+        let have = annotations(&first);
+        assert_eq!(
+            (&have[names::REQUESTED_BY], &have[names::REQUESTED_BY_UID]),
+            (&json!("ada"), &json!("u-7"))
+        );
+        assert_eq!(have.get(names::RESTORED_FROM), None, "only we say that it came back");
+        let stored = json!({"metadata": {"annotations": {names::REQUESTED_BY: "grace"}}});
+        let update = |sent: &Value, from, to| {
+            let state = |it| PolecatSpec { desired_state: it, ..spec() };
+            let (new, old) = (state(to), Some(state(from)));
+            annotations(&admit(&Request { asked: asked(sent, Some(&stored)), new, old }))
+        };
+        let (idle, working) = (DesiredState::Idle, DesiredState::Working);
+        assert_eq!(
+            update(&forged, working, working)[names::REQUESTED_BY],
+            "grace",
+            "a change keeps it"
+        );
+        assert_eq!(
+            update(&json!({"metadata": {}}), working, working)[names::REQUESTED_BY],
+            "grace",
+            "so does a removal"
+        );
+        assert_eq!(
+            update(&forged, idle, working)[names::REQUESTED_BY],
+            "ada",
+            "who starts it asks for it"
+        );
+    }
+
+    #[test]
+    fn the_groups_are_hashed_whatever_their_order() {
+        let sent = json!({"metadata": {}});
+        let of = |groups: &[String]| {
+            let user = User { name: "ada", uid: "", groups };
+            let asked = Asked { user, ..asked(&sent, None) };
+            annotations(&admit(&Request { asked, new: spec(), old: None }))
+        };
+        let (one, other) = (of(&["a".into(), "b".into()]), of(&["b".into(), "a".into()]));
+        assert_eq!(one[names::REQUESTED_BY_GROUPS], other[names::REQUESTED_BY_GROUPS]);
+        assert_eq!(one[names::REQUESTED_BY_GROUPS].as_str().unwrap().len(), 64);
+        assert_eq!(one.get(names::REQUESTED_BY_UID), None, "no empty annotation");
+    }
+
+    #[test]
+    fn an_export_is_marked_and_its_old_word_to_resume_is_taken() {
+        #[rustfmt::skip]
+        let table = [
+            (json!({"status": {"phase": "Done", "attempt": 2}}), Some("Done 2"), "it had run"),
+            (json!({"status": {"phase": "Stuck"}}), Some("Stuck 1"), "the original numbers no attempts"),
+            (json!({"status": {"phase": "Idle", "attempt": 1}}), Some("Idle 1"), "stopped, but it had run"),
+            (json!({"status": {"phase": "Idle"}}), None, "it never ran"),
+            (json!({"status": {"phase": "\nforged", "attempt": "x"}}), None, "no status of ours"),
+            (json!({"status": 7}), None, "no status at all"),
+            (json!({}), None, "a new one"),
+        ];
+        for (mut sent, want, because) in table {
+            sent["metadata"] = json!({"annotations": {names::RESUME: "true"}});
+            let it = created(&sent, spec());
+            let have = annotations(&it);
+            assert_eq!(have.get(names::RESTORED_FROM).and_then(Value::as_str), want, "{because}");
+            assert_eq!(have.get(names::RESUME).is_none(), want.is_some(), "{because}");
+            assert_eq!(it.warnings.len(), usize::from(want.is_some()), "{because}");
+        }
+        let backup = json!({"metadata": {"labels": {names::VELERO_RESTORE: "r"}, "annotations": {names::RESUME: "true"}}});
+        assert_eq!(
+            annotations(&created(&backup, spec())).get(names::RESUME),
+            None,
+            "so is that of a backup"
+        );
+    }
+
+    #[test]
+    fn what_an_agent_is_never_given_is_refused_by_field_unless_it_was_there() {
+        let mut bad = spec();
+        let secret_ref = SecretRef { name: "git".into() };
+        bad.repository = Some(Repository { secret_ref, ..Repository::default() });
+        bad.agent.anthropic_key_secret_ref =
+            Some(SecretKeyRef { name: "git".into(), key: "k".into() });
+        let sent = json!({"metadata": {"annotations": {names::COMMIT_AUTHOR: "nobody"}}});
+        let it = created(&sent, bad.clone());
+        let fields: Vec<_> = it.refusals.iter().map(|it| it.field.as_str()).collect();
+        assert_eq!(
+            fields,
+            ["spec.kubernetes.apiKeySecretRef", "metadata.annotations[gastown.io/commit-author]"]
+        );
+        let update = Request { asked: asked(&sent, Some(&sent)), new: bad.clone(), old: Some(bad) };
+        assert_eq!(admit(&update).refusals, [], "what was there stays");
     }
 }

@@ -8,5 +8,5 @@ use super::{Verdict, warning};
 pub fn admit(_: &Value) -> Verdict {
     let text = "Rig is stored and Polecats may name it; its Witness, Refinery, counts and settings (namepoolTheme, \
                 maxPolecats) have no controller in this release";
-    Verdict { changed: None, warnings: vec![warning(text)] }
+    Verdict { warnings: vec![warning(text)], ..Verdict::default() }
 }

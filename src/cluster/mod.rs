@@ -8,6 +8,7 @@
 pub mod cache;
 mod carry_out;
 pub mod connect;
+mod departed;
 mod error;
 pub mod guard;
 pub mod leases;
@@ -16,6 +17,7 @@ mod observe;
 pub mod reading;
 mod report;
 mod request;
+mod strangers;
 pub mod watching;
 pub mod wire;
 
@@ -44,6 +46,8 @@ pub struct Caches {
     pub polecats: Cache<polecat::Brief>,
     pub pods: Cache<PodBrief>,
     pub rigs: Cache<rig::Brief>,
+    pub strangers: strangers::Strangers,
+    pub departed: departed::Departed,
 }
 
 /// The API server as one scope sees it: its caches, its leave to write, its settings.

@@ -1,7 +1,7 @@
 //! What comes over the wire, read no further than needed: managed fields and everything else that no decision needs
 //! is skipped while parsing, and one object that cannot be read is that object's problem alone.
 
-use std::{borrow::Cow, fmt::Debug};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Debug};
 
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -115,7 +115,8 @@ pub struct Meta {
     generation: Option<i64>,
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
-    annotations: Option<std::collections::BTreeMap<String, String>>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
     finalizers: Option<Vec<String>>,
     owner_references: Option<Vec<OwnerReference>>,
 }
@@ -130,6 +131,7 @@ impl From<Meta> for ObjectMeta {
             generation,
             creation_timestamp,
             deletion_timestamp,
+            labels,
             annotations,
             finalizers,
             owner_references,
@@ -142,6 +144,7 @@ impl From<Meta> for ObjectMeta {
             generation,
             creation_timestamp,
             deletion_timestamp,
+            labels,
             annotations,
             finalizers,
             owner_references,

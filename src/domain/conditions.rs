@@ -13,6 +13,11 @@ pub const DEGRADED: &str = "Degraded";
 /// Whether the remote has the commits of the current attempt.
 pub const PUSHED: &str = "Pushed";
 
+/// Whether it came back without its status and waits to be told to run.
+pub const RESTORED: &str = "Restored";
+/// Whether the spec was changed since the attempt under way began.
+pub const SPEC_CHANGED: &str = "SpecChanged";
+
 /// Longest message that we write, in bytes; the API allows 32,768.
 const MAX_MESSAGE: usize = 2048;
 

@@ -27,7 +27,7 @@ struct Names {
 /// Longest value of one variable, in bytes: Linux allows 128 KiB for `NAME=value` and its end.
 const MAX_VALUE: usize = 128 * 1024 - 256;
 /// Starts of names that belong to the runner, to git and to the dynamic linker.
-const OURS: [&str; 3] = ["GT_", "GIT_CONFIG_", "LD_"];
+pub const OURS: [&str; 3] = ["GT_", "GIT_CONFIG_", "LD_"];
 
 const fn names(provider: Provider) -> Names {
     match provider {
@@ -54,7 +54,7 @@ const fn names(provider: Provider) -> Names {
 
 /// The variables of the agent, least specific first: the provider's table, then `agentConfig.env`, then the key of
 /// `kubernetes.apiKeySecretRef`. A later one of the same name replaces an earlier one.
-pub fn agent(agent: &Agent) -> Result<Vec<EnvVar>, Cause> {
+pub fn agent(agent: &Agent) -> Vec<EnvVar> {
     let mut list = Vec::new();
     let table = names(agent.provider.unwrap_or_default());
     let texts = [(table.endpoint, &agent.endpoint), (table.model, &agent.model)];
@@ -68,14 +68,11 @@ pub fn agent(agent: &Agent) -> Result<Vec<EnvVar>, Cause> {
     if let Some(key) = &agent.api_key_secret_ref {
         table.key.iter().for_each(|name| put(&mut list, secret(name, key)));
     }
-    for it in &agent.env {
-        allowed(it)?;
-        put(&mut list, it.clone());
-    }
+    agent.env.iter().for_each(|it| put(&mut list, it.clone()));
     if let Some(key) = &agent.anthropic_key_secret_ref {
         put(&mut list, secret("ANTHROPIC_API_KEY", key));
     }
-    Ok(list)
+    list
 }
 
 /// A variable with a literal value: the kubelet's `$(NAME)` expansion is switched off, so that text stays text.
@@ -83,22 +80,20 @@ pub fn value(name: &str, text: &str) -> EnvVar {
     EnvVar { name: name.into(), value: Some(text.replace("$(", "$$(")), value_from: None }
 }
 
-/// Refuses a text that no environment variable can hold.
-pub fn fits(field: &str, text: &str) -> Result<(), Cause> {
+/// Why no environment variable can hold a text.
+pub fn misfit(text: &str) -> Option<String> {
     if text.len() > MAX_VALUE {
-        let message = format!(
-            "{field} has {} bytes; at most {MAX_VALUE} fit into the agent's environment",
+        return Some(format!(
+            "has {} bytes; at most {MAX_VALUE} fit into the agent's environment",
             text.len()
-        );
-        return Err(Cause::new("PodBuildFailed", message));
-    }
-    if text.contains('\0') {
-        return Err(Cause::new(
-            "PodBuildFailed",
-            format!("{field} holds a NUL character; take it out"),
         ));
     }
-    Ok(())
+    text.contains('\0').then(|| "holds a NUL character; take it out".to_owned())
+}
+
+/// Refuses a text that no environment variable can hold.
+pub fn fits(field: &str, text: &str) -> Result<(), Cause> {
+    misfit(text).map_or(Ok(()), |why| Err(Cause::new("PodBuildFailed", format!("{field} {why}"))))
 }
 
 fn secret(name: &str, key: &SecretKeyRef) -> EnvVar {
@@ -106,20 +101,6 @@ fn secret(name: &str, key: &SecretKeyRef) -> EnvVar {
         SecretKeySelector { name: key.name.clone(), key: key.key.clone(), optional: None };
     let from = EnvVarSource { secret_key_ref: Some(selector), ..EnvVarSource::default() };
     EnvVar { name: name.into(), value: None, value_from: Some(from) }
-}
-
-fn allowed(variable: &EnvVar) -> Result<(), Cause> {
-    let name = variable.name.as_str();
-    if let Some(start) = OURS.into_iter().find(|start| name.starts_with(start)) {
-        let text = format!(
-            "spec.agentConfig.env sets {name}; names that start with {start} are the operator's: rename it"
-        );
-        return Err(Cause::new("PodBuildFailed", text));
-    }
-    fits(
-        &format!("spec.agentConfig.env[{name}].value"),
-        variable.value.as_deref().unwrap_or_default(),
-    )
 }
 
 fn put(list: &mut Vec<EnvVar>, variable: EnvVar) {
@@ -161,15 +142,15 @@ mod tests {
                 api_key_secret_ref: Some(key),
                 ..Agent::default()
             };
-            let have: Vec<_> = agent(&it).unwrap().into_iter().map(|it| it.name).collect();
+            let have: Vec<_> = agent(&it).into_iter().map(|it| it.name).collect();
             assert_eq!(have, want, "{provider:?}");
         }
     }
 
     #[test]
-    fn the_more_specific_wins_and_the_operators_names_are_refused() {
+    fn the_more_specific_wins() {
         let key = |name: &str| SecretKeyRef { name: name.into(), key: "key".into() };
-        let mut it = Agent {
+        let it = Agent {
             provider: Some(Provider::Anthropic),
             api_key_secret_ref: Some(key("general")),
             anthropic_key_secret_ref: Some(key("special")),
@@ -177,15 +158,11 @@ mod tests {
             model: Some("theirs".into()),
             ..Agent::default()
         };
-        let have = agent(&it).unwrap();
+        let have = agent(&it);
         assert_eq!(have.len(), 2);
         assert_eq!(have[0].value.as_deref(), Some("mine"));
         let from = have[1].value_from.as_ref().unwrap().secret_key_ref.as_ref().unwrap();
         assert_eq!(from.name, "special");
-        for name in ["GT_RIG", "GIT_CONFIG_COUNT", "LD_PRELOAD"] {
-            it.env = vec![value(name, "x")];
-            assert!(agent(&it).unwrap_err().message.contains(name), "{name}");
-        }
     }
 
     #[test]

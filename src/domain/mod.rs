@@ -2,6 +2,7 @@
 
 pub mod conditions;
 pub mod env;
+pub mod exposure;
 pub mod failure;
 pub mod layout;
 pub mod lease;
@@ -10,6 +11,7 @@ pub mod plan;
 pub mod pod;
 pub mod pod_brief;
 pub mod polecat;
+pub mod provenance;
 pub mod repository;
 pub mod rig;
 pub mod untrusted;

@@ -16,6 +16,25 @@ pub const ATTEMPT_ANNOTATION: &str = "gastown.io/attempt";
 pub const ORIGINAL_FINALIZER: &str = "gastown.io/polecat-cleanup";
 /// Annotation that tells the cluster autoscaler to leave a node with a working agent alone.
 pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
+/// Annotations of a Polecat: who asked for the current run. Stamped at admission from the API server's word; nobody
+/// else can set them. The groups are hashed.
+pub const REQUESTED_BY: &str = "gastown.io/requested-by";
+pub const REQUESTED_BY_UID: &str = "gastown.io/requested-by-uid";
+pub const REQUESTED_BY_GROUPS: &str = "gastown.io/requested-by-groups";
+/// Annotation of a Polecat: who its commits are by, as `Name <address>`.
+pub const COMMIT_AUTHOR: &str = "gastown.io/commit-author";
+/// Annotation of a Polecat: the trace that its run belongs to, in the form of W3C's `traceparent`.
+pub const TRACEPARENT: &str = "gastown.io/traceparent";
+/// Annotation of a Polecat that came with the status of an earlier one, which the API server drops. Stamped at admission.
+pub const RESTORED_FROM: &str = "gastown.io/restored-from";
+/// Annotation of a Polecat: `"true"` lets a restored one run.
+pub const RESUME: &str = "gastown.io/resume";
+/// Velero's label on what it restored.
+pub const VELERO_RESTORE: &str = "velero.io/restore-name";
+/// Velero's annotation that has it restore an object's status too.
+pub const VELERO_RESTORE_STATUS: &str = "velero.io/restore-status";
+/// Velero's label that keeps an object out of backups.
+pub const VELERO_EXCLUDE: &str = "velero.io/exclude-from-backup";
 
 /// Longest label value.
 const MAX_LABEL: usize = 63;

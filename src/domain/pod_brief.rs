@@ -39,6 +39,19 @@ pub struct PodBrief {
     pub telemetry: Container,
     /// Image of `claude` as asked for.
     pub image: Option<Box<str>>,
+    /// Digests of the images as run, such as `sha256:9f86d0…`: of `git-init`, `claude` and `telemetry`.
+    pub digests: [Option<Box<str>>; 3],
+    /// The agent's probe fails.
+    pub unready: Option<Unready>,
+}
+
+/// A running agent whose probe fails, while `telemetry` is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unready {
+    /// Since when the pod has not been ready.
+    pub since: Timestamp,
+    /// When the agent's container began.
+    pub began: Timestamp,
 }
 
 /// A pod's controller.
@@ -125,6 +138,10 @@ impl From<&Pod> for PodBrief {
             claude: container(layout::CLAUDE),
             telemetry: container(layout::TELEMETRY),
             image: image(pod),
+            digests: [layout::GIT_INIT, layout::CLAUDE, layout::TELEMETRY].map(|name| {
+                containers(&status).find(|it| it.name == name).and_then(|it| digest(&it.image_id))
+            }),
+            unready: unready(&status),
         }
     }
 }
@@ -143,6 +160,28 @@ fn image(pod: &Pod) -> Option<Box<str>> {
         .find(|it| it.name == layout::CLAUDE)
         .and_then(|it| it.image.as_deref())
         .map(Into::into)
+}
+
+/// The digest in an image's id, which may have a name before it.
+fn digest(image_id: &str) -> Option<Box<str>> {
+    let at = image_id.rfind("sha256:")?;
+    let digest = image_id.get(at..)?;
+    let hex = digest.strip_prefix("sha256:")?;
+    let fine = hex.len() == 64 && hex.bytes().all(|it| it.is_ascii_hexdigit());
+    fine.then(|| digest.into())
+}
+
+fn unready(status: &PodStatus) -> Option<Unready> {
+    let of = |name| containers(status).find(|it| it.name == name);
+    let (claude, telemetry) = (of(layout::CLAUDE)?, of(layout::TELEMETRY)?);
+    let running = claude.state.as_ref()?.running.as_ref()?;
+    let began = running.started_at.as_ref()?.0;
+    if claude.ready || !telemetry.ready {
+        return None;
+    }
+    let ready = status.conditions.iter().flatten().find(|it| it.type_ == "Ready")?;
+    let since = ready.last_transition_time.as_ref().map_or(began, |it| it.0.max(began));
+    (ready.status == "False").then_some(Unready { since, began })
 }
 
 fn phase(status: &PodStatus) -> PodPhase {
@@ -183,4 +222,67 @@ fn condition(status: &PodStatus, type_: &str, is: &str) -> Option<(Box<str>, Box
 
 fn boxed(text: Option<&str>) -> Box<str> {
     cut(text.unwrap_or_default(), MAX_TEXT).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const IMAGE: &str = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+
+    /// A pod as the kubelet writes it.
+    fn pod(claude_ready: bool, telemetry_ready: bool, ready: &str) -> Value {
+        let running = json!({"running": {"startedAt": "2026-11-24T12:00:30Z"}});
+        let container = |name: &str, ready: bool| {
+            json!({"name": name, "image": "i", "imageID": format!("registry.example.com/i@{IMAGE}"),
+                "ready": ready, "restartCount": 0, "state": running})
+        };
+        json!({"metadata": {"name": "polecat-max"}, "status": {
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": "2026-11-24T12:10:00Z"}],
+            "containerStatuses": [container("claude", claude_ready), container("telemetry", telemetry_ready)],
+        }})
+    }
+
+    fn brief(pod: Value) -> PodBrief {
+        PodBrief::from(&serde_json::from_value::<Pod>(pod).unwrap())
+    }
+
+    #[test]
+    fn only_the_agents_failing_probe_makes_it_unready() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (since, began) = (at("2026-11-24T12:10:00Z"), at("2026-11-24T12:00:30Z"));
+        let table = [
+            (pod(false, true, "False"), Some(Unready { since, began }), "its probe fails"),
+            (pod(true, true, "True"), None, "all is well"),
+            (pod(true, true, "False"), None, "the node is not ready, the agent is"),
+            (pod(false, false, "False"), None, "telemetry is not up yet"),
+        ];
+        for (pod, want, because) in table {
+            assert_eq!(brief(pod).unready, want, "{because}");
+        }
+        let mut early = pod(false, true, "False");
+        early["status"]["conditions"][0]["lastTransitionTime"] = json!("2026-11-24T11:59:00Z");
+        let unready = brief(early).unready.unwrap();
+        assert_eq!(unready.since, began, "before it ran it was not idle");
+        let mut over = pod(false, true, "False");
+        over["status"]["containerStatuses"][0]["state"] = json!({"terminated": {"exitCode": 0}});
+        assert_eq!(brief(over).unready, None, "it has ended");
+    }
+
+    #[test]
+    fn a_digest_is_kept_without_the_name_before_it() {
+        let of = |text: &str| digest(text).map(String::from);
+        assert_eq!(of(&format!("registry.example.com/i@{IMAGE}")).as_deref(), Some(IMAGE));
+        assert_eq!(of(IMAGE).as_deref(), Some(IMAGE));
+        for bad in ["", "i:1", "sha256:9f86", "sha256:é"] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+        assert_eq!(
+            brief(pod(true, true, "True")).digests,
+            [None, Some(IMAGE.into()), Some(IMAGE.into())]
+        );
+    }
 }

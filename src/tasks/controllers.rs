@@ -113,7 +113,11 @@ impl Running {
         let cluster = cluster.clone();
         self.watches.spawn(async move {
             let selection = Selection { namespace, labels: Some(names::POLECAT_LABEL.into()) };
+            let caches = cluster.caches.clone();
             let news = |pod: &PodBrief, key: Key| {
+                if caches.pods.get(&key).is_none_or(|it| it.uid != pod.uid) {
+                    caches.departed.keep(pod); // what it said is said nowhere else
+                }
                 if let Some(owner) = pod.owner.as_ref().filter(|it| &*it.kind == "Polecat") {
                     queue.add(Key { namespace: key.namespace, name: (&*owner.name).into() });
                 }

@@ -15,11 +15,17 @@ use axum_server::{Handle, tls_rustls::RustlsConfig};
 use kube::core::{
     DynamicObject,
     admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation},
+    response::{StatusCause, StatusDetails},
 };
 use serde_json::Value;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
-use crate::{config::Faults, kinds, tls::Files};
+use crate::{
+    admission::{Asked, Refusal, User, Verdict},
+    config::Faults,
+    kinds,
+    tls::Files,
+};
 
 /// Largest review: an object of 1.5 MiB, old and new, with room for escapes.
 const MAX_BODY: usize = 7 * 1024 * 1024;
@@ -107,12 +113,47 @@ fn answer(request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
     } else {
         &request.name
     };
-    let verdict = (kind.admit)(&before, name);
-    let mut response = match verdict.changed {
-        Some(after) => patched(response, &before, &after),
-        None => response,
+    let stored = request.old_object.as_ref().and_then(|it| serde_json::to_value(it).ok());
+    let user = User {
+        name: request.user_info.username.as_deref().unwrap_or_default(),
+        uid: request.user_info.uid.as_deref().unwrap_or_default(),
+        groups: request.user_info.groups.as_deref().unwrap_or_default(),
     };
-    response.warnings = (!verdict.warnings.is_empty()).then_some(verdict.warnings);
+    let asked = Asked { name, user, sent: &before, stored: stored.as_ref() };
+    let Verdict { changed, warnings, refusals } = (kind.admit)(&asked);
+    let mut response = if refusals.is_empty() {
+        changed.map_or_else(|| response.clone(), |after| patched(response.clone(), &before, &after))
+    } else {
+        refused(response, kind.kind, name, &refusals)
+    };
+    response.warnings = (!warnings.is_empty()).then_some(warnings);
+    response
+}
+
+/// 422 with a cause for each field, as the API server answers for its own kinds.
+fn refused(
+    response: AdmissionResponse,
+    kind: &str,
+    name: &str,
+    refusals: &[Refusal],
+) -> AdmissionResponse {
+    let lines: Vec<_> = refusals.iter().map(|it| format!("{}: {}", it.field, it.message)).collect();
+    let mut response = response.deny(format!("{kind} {name:?} is invalid: {}", lines.join("; ")));
+    response.result.code = StatusCode::UNPROCESSABLE_ENTITY.as_u16();
+    response.result.reason = "Invalid".into();
+    let cause = |it: &Refusal| StatusCause {
+        reason: "FieldValueInvalid".into(),
+        message: it.message.clone(),
+        field: it.field.clone(),
+    };
+    response.result.details = Some(StatusDetails {
+        name: name.into(),
+        group: String::new(),
+        kind: kind.into(),
+        uid: String::new(),
+        causes: refusals.iter().map(cause).collect(),
+        retry_after_seconds: 0,
+    });
     response
 }
 

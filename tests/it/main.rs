@@ -11,11 +11,13 @@
 )]
 
 mod architecture;
+mod ends;
 mod generated;
 mod polecats;
 mod preconditions;
 mod process;
 mod real_node;
+mod restored;
 mod samples;
 mod scenarios;
 mod world;

@@ -50,7 +50,16 @@ pub struct PolecatSpec {
     /// The kind of agent.
     #[serde(default)]
     pub agent: AgentKind,
-    /// How the agent is started: provider, model, image, command, environment.
+    /// How the agent is started. `kubernetes.*` wins over this, this over the top level. What the agent's environment gets:
+    ///
+    /// | provider | `modelProvider.endpoint` | `modelProvider.apiKeySecretRef` | `model` |
+    /// |---|---|---|---|
+    /// | `litellm` (default) | `ANTHROPIC_BASE_URL`, `OPENAI_BASE_URL` | `ANTHROPIC_AUTH_TOKEN`, `OPENAI_API_KEY` | `ANTHROPIC_MODEL`, `OPENAI_MODEL` |
+    /// | `anthropic` | `ANTHROPIC_BASE_URL` | `ANTHROPIC_API_KEY` | `ANTHROPIC_MODEL` |
+    /// | `openai` | `OPENAI_BASE_URL` | `OPENAI_API_KEY` | `OPENAI_MODEL` |
+    /// | `ollama` | `OLLAMA_HOST` | `OLLAMA_API_KEY` | `OLLAMA_MODEL` |
+    ///
+    /// `env` wins over this table, and `kubernetes.apiKeySecretRef` (`ANTHROPIC_API_KEY`) over both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_config: Option<AgentConfig>,
     /// CPU and memory of the agent's container, unless `kubernetes.resources` is set.
@@ -75,7 +84,7 @@ pub enum ExecutionMode {
     Kubernetes,
 }
 
-/// How the agent is started. `kubernetes.*` wins over this, this over the top level.
+/// How the agent is started.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentConfig {
@@ -91,7 +100,8 @@ pub struct AgentConfig {
     /// Image of the agent's container, unless `kubernetes.image` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Program and first arguments; unset: `claude` from the image's PATH.
+    /// Program and first arguments; unset: `claude` from the image's PATH, in print mode, with the task as its prompt. An
+    /// image without it fails with `AgentNotFound`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
     /// More arguments, after those of `command`.
@@ -100,7 +110,8 @@ pub struct AgentConfig {
     /// A ConfigMap that the agent sees as files, in the folder named by `GT_AGENT_CONFIG`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_ref: Option<ConfigMapRef>,
-    /// More variables for the agent. Names that start with `GT_`, `GIT_CONFIG_` or `LD_` are refused.
+    /// More variables for the agent. Names that start with `GT_`, `GIT_CONFIG_` or `LD_` are refused, and so is a value
+    /// from the Secret of `kubernetes.gitSecretRef`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<Vec<EnvVar>>,
 }

@@ -85,6 +85,10 @@ pub enum Completion {
     /// The agent exited with 0: the meaning of every v1alpha1 object.
     #[default]
     ExitCode,
+    /// And it committed something.
+    Commit,
+    /// And the remote has its commits on the work branch.
+    Push,
 }
 
 /// The state to steer towards.
@@ -151,6 +155,12 @@ pub struct PolecatStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "attempt")]
     pub attempt: Option<i32>,
+    /// Generation of the spec that the current attempt was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_generation: Option<i64>,
+    /// Digest of the spec that the current attempt was made from, without what takes effect at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_spec_digest: Option<String>,
     /// When the agent of the current attempt began to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "date_time")]
@@ -162,6 +172,18 @@ pub struct PolecatStatus {
     /// The agent's exit code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
+    /// Commit that the agent of the current attempt began with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_commit: Option<String>,
+    /// SHA-256 of the task that the agent was given, as hex digits.
+    #[serde(rename = "taskSHA256", default, skip_serializing_if = "Option::is_none")]
+    pub task_sha256: Option<String>,
+    /// Digests of the images that the current attempt ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_digests: Option<ImageDigests>,
+    /// What the current attempt took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// Commit that was handed over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
@@ -172,6 +194,36 @@ pub struct PolecatStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
+}
+
+/// Digests of the images of one attempt, such as `sha256:9f86d0…`; one that the node did not tell is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageDigests {
+    /// Of the container that clones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_init: Option<String>,
+    /// Of the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claude: Option<String>,
+    /// Of the container that pushes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<String>,
+}
+
+/// What one attempt took.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Milliseconds that the agent ran, by its own container's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_milliseconds: Option<i64>,
+    /// Milliseconds from the agent's end to the end of the push.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push_milliseconds: Option<i64>,
+    /// Tokens that the agent reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<i64>,
 }
 
 /// Where a worker stands.

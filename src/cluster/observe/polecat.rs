@@ -103,12 +103,20 @@ impl Cluster {
         let ending = earlier.map(|it| it.name.to_string());
         let settings = self.settings.clone();
         let past = Past::Unasked;
-        let mut seen = Seen { now: now(), pod, past, ending, whole: None, refusal: None, settings };
-        if let Some(name) = brief.wants_past(seen.pod.as_ref()) {
+        let departed = self.caches.departed.of(&brief.namespace, &name);
+        let departed = departed.filter(|it| pod.is_none() && brief.owns(it));
+        let known = departed.is_some();
+        let now = now();
+        let mut seen =
+            Seen { now, pod, departed, past, ending, whole: None, refusal: None, settings };
+        if let Some(name) = brief.wants_past(seen.pod.as_ref()).filter(|_| !known) {
             seen.pod = self.find_pod(&brief.namespace, &name).await?;
             if seen.pod.is_none() {
                 seen.past = self.past_of(brief, &name).await?;
             }
+        }
+        if let Some(pod) = seen.pod.as_ref().filter(|it| !brief.owns(it)) {
+            self.caches.strangers.note(&pod.uid);
         }
         Ok(seen)
     }
@@ -140,8 +148,9 @@ impl Cluster {
         }
     }
 
-    /// What the Events of a pod that is gone say of it: whether a node took it. Those from before this Polecat was there
-    /// are about a pod of an earlier one of the same name.
+    /// What the Events of a pod that is gone say of it: whether a node took it. Those from before this Polecat was there,
+    /// and those of a pod that was seen to be somebody else's, are about another pod of the same name. What is left in
+    /// doubt counts as ours: better lost than run twice.
     async fn past_of(&self, brief: &Brief, pod: &str) -> Result<Past, Error> {
         let namespace = &*brief.namespace;
         let selector =
@@ -152,7 +161,9 @@ impl Cluster {
         let events: ObjectList<Event> = self.read("events", attempt, built).await?;
         let ours = |it: &Event| {
             let made = it.metadata.creation_timestamp.as_ref().map(|it| it.0);
+            let pod = it.involved_object.uid.as_deref().unwrap_or_default();
             made.zip(brief.created_at).is_none_or(|(made, born)| made >= born)
+                && !self.caches.strangers.has(pod)
         };
         let full = events.metadata.continue_.is_some_and(|it| !it.is_empty());
         Ok(if full || events.items.iter().any(ours) {

@@ -8,8 +8,9 @@ use crate::{
         v1beta1::{Polecat, Repository},
     },
     domain::{
-        env,
+        env, exposure,
         failure::Cause,
+        provenance::Provenance,
         repository::{BranchName, RepositoryUrl},
     },
 };
@@ -53,38 +54,12 @@ pub(super) fn check(
         ("spec.agentConfig.modelProvider.endpoint", spec.agent.endpoint.as_deref()),
     ];
     texts.into_iter().try_for_each(|(field, text)| env::fits(field, text.unwrap_or_default()))?;
-    credential_stays_away(polecat, &repository.secret_ref.name)
-}
-
-/// No reference of the agent's may name the Secret with the git credential.
-fn credential_stays_away(polecat: &Polecat, secret: &str) -> Result<(), Cause> {
-    let agent = &polecat.spec.agent;
-    let keys = [
-        (
-            "spec.kubernetes.apiKeySecretRef",
-            agent.anthropic_key_secret_ref.as_ref().map(|it| it.name.as_str()),
-        ),
-        (
-            "spec.agentConfig.modelProvider.apiKeySecretRef",
-            agent.api_key_secret_ref.as_ref().map(|it| it.name.as_str()),
-        ),
-        (
-            "spec.kubernetes.claudeCredsSecretRef",
-            agent.credentials_secret_ref.as_ref().map(|it| it.name.as_str()),
-        ),
-    ];
-    let from_env = agent.env.iter().filter_map(|it| {
-        let from = it.value_from.as_ref()?.secret_key_ref.as_ref()?;
-        Some(("spec.agentConfig.env", Some(from.name.as_str())))
-    });
-    match keys.into_iter().chain(from_env).find(|(_, name)| *name == Some(secret)) {
+    if let Err(why) = Provenance::of(&polecat.metadata) {
+        return refuse(why);
+    }
+    match exposure::exposures(spec).first() {
+        Some(it) => refuse(format!("{} {}", it.field, it.message)),
         None => Ok(()),
-        Some((field, _)) => {
-            let text = format!(
-                "{field} names Secret {secret}, which holds the git credential; the agent never gets that: use another Secret"
-            );
-            Err(Cause::new("PodBuildFailed", text))
-        }
     }
 }
 

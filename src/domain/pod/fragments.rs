@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, ConfigMapVolumeSource, EmptyDirVolumeSource, PodSecurityContext,
-        ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Volume,
+        Capabilities, ConfigMapVolumeSource, EmptyDirVolumeSource, ExecAction, PodSecurityContext,
+        Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Volume,
         VolumeMount,
     },
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use crate::domain::layout::Mount;
+use crate::domain::layout::{self, Mount};
 
 /// User and group of every container.
 const NONROOT: i64 = 65532;
@@ -41,6 +41,19 @@ pub(super) fn locked_down() -> SecurityContext {
         read_only_root_filesystem: Some(true),
         capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
         ..SecurityContext::default()
+    }
+}
+
+/// Ready while the agent was active lately: only reads the time stamp that the runner keeps.
+pub(super) fn idle_probe(max_idle_seconds: i32) -> Probe {
+    let words = [layout::RUNNER, "probe", "--max-idle-seconds"].map(ToOwned::to_owned);
+    let command = words.into_iter().chain([max_idle_seconds.to_string()]).collect();
+    Probe {
+        exec: Some(ExecAction { command: Some(command) }),
+        period_seconds: Some(5),
+        timeout_seconds: Some(5),
+        failure_threshold: Some(1),
+        ..Probe::default()
     }
 }
 

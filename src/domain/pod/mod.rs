@@ -21,11 +21,13 @@ use crate::{
         failure::Cause,
         layout::{self, Mount, env as var},
         names,
+        provenance::Provenance,
     },
 };
 use checks::{check, images};
 use fragments::{
-    amounts, from_config_map, from_secret, locked_down, pod_security, ro, rw, scratch, seconds,
+    amounts, from_config_map, from_secret, idle_probe, locked_down, pod_security, ro, rw, scratch,
+    seconds,
 };
 
 /// What the operator's settings say about pods.
@@ -43,6 +45,8 @@ pub struct PodSettings {
     pub push_reserve: Duration,
     /// How long a finished pod is kept; `None`: as long as its Polecat.
     pub finished_pod_ttl: Option<Duration>,
+    /// How long a pod may stay unready beyond its agent's idle limit.
+    pub idle_grace: Duration,
     /// Whether working pods ask the cluster autoscaler to leave their node alone.
     pub hold_node: bool,
 }
@@ -56,6 +60,7 @@ impl Default for PodSettings {
             telemetry_image: None,
             push_reserve: Duration::from_secs(120),
             finished_pod_ttl: None,
+            idle_grace: Duration::from_secs(30),
             hold_node: true,
         }
     }
@@ -72,7 +77,7 @@ pub fn agent_pod(polecat: &Polecat, attempt: i32, settings: &PodSettings) -> Res
         metadata: ObjectMeta {
             name: Some(names::pod(name, attempt)),
             namespace: meta.namespace.clone(),
-            labels: Some(names::labels(name, rig, bead)),
+            labels: Some(labels(name, rig, bead)),
             annotations: Some(annotations(name, rig, bead, attempt, settings)),
             owner_references: Some(vec![owner(meta)]),
             ..ObjectMeta::default()
@@ -101,6 +106,7 @@ struct Parts<'a> {
     repository: &'a Repository,
     identity: Vec<EnvVar>,
     agent_env: Vec<EnvVar>,
+    provenance: Provenance,
     work_branch: String,
     deadline: i64,
     /// What `telemetry` may take: the reserve, less ten seconds for the verdict to be written and read.
@@ -124,7 +130,9 @@ impl<'a> Parts<'a> {
             polecat,
             repository,
             identity: identity(polecat, attempt),
-            agent_env: env::agent(&spec.agent)?,
+            agent_env: env::agent(&spec.agent),
+            provenance: Provenance::of(&polecat.metadata)
+                .map_err(|why| Cause::new("PodBuildFailed", why))?,
             work_branch,
             deadline: spec.limits.active_deadline_seconds,
             push_seconds: settings.push_reserve.as_secs().saturating_sub(10),
@@ -139,7 +147,7 @@ impl<'a> Parts<'a> {
             name: layout::GIT_INIT.into(),
             image: Some(self.git_image.clone()),
             command: Some(vec![layout::RUNNER_IN_IMAGE.into(), "git-init".into()]),
-            env: Some(self.git_env(&layout::INIT_HOME)),
+            env: Some(self.init_env()),
             volume_mounts: Some(self.git_mounts(&[
                 rw(&layout::WORKSPACE),
                 rw(&layout::INIT_HOME),
@@ -205,6 +213,7 @@ impl<'a> Parts<'a> {
                 },
             )),
             security_context: Some(locked_down()),
+            readiness_probe: self.polecat.spec.limits.max_idle_seconds.map(idle_probe),
             ..Container::default()
         }
     }
@@ -241,6 +250,20 @@ impl<'a> Parts<'a> {
             security_context: Some(locked_down()),
             ..Container::default()
         }
+    }
+
+    /// What `git-init` lays out says whose commits they are, and for whom.
+    fn init_env(&self) -> Vec<EnvVar> {
+        let Provenance { author, requested_by, trace } = &self.provenance;
+        let mut list = self.git_env(&layout::INIT_HOME);
+        let lines = [
+            (var::AUTHOR_NAME, author.as_ref().map(|it| it.name.as_str())),
+            (var::AUTHOR_EMAIL, author.as_ref().map(|it| it.address.as_str())),
+            (var::REQUESTED_BY, requested_by.as_deref()),
+            (var::TRACE, trace.as_deref()),
+        ];
+        list.extend(lines.into_iter().filter_map(|(name, text)| Some(env::value(name, text?))));
+        list
     }
 
     /// The environment of a container that speaks to the remote.
@@ -303,6 +326,13 @@ fn identity(polecat: &Polecat, attempt: i32) -> Vec<EnvVar> {
         env::value(var::ISSUE, spec.bead_id.as_deref().unwrap_or_default()),
         env::value(var::ATTEMPT, &attempt.to_string()),
     ]
+}
+
+/// A backup that held the pod would run it again at its restore.
+fn labels(name: &str, rig: &str, bead: Option<&str>) -> BTreeMap<String, String> {
+    let mut all = names::labels(name, rig, bead);
+    all.insert(names::VELERO_EXCLUDE.into(), "true".into());
+    all
 }
 
 fn annotations(

@@ -137,3 +137,123 @@ fn arguments_without_a_command_go_to_the_default_agent() {
     assert_eq!(tail(&[], &["--fast"]), "--default-agent -- --fast");
     assert_eq!(tail(&["run"], &["--fast"]), "-- run --fast");
 }
+
+#[test]
+fn an_idle_limit_becomes_a_probe_that_only_reads() {
+    let probe = |limit| {
+        let mut it = polecat();
+        it.spec.limits.max_idle_seconds = limit;
+        agent_pod(&it, 1, &settings()).unwrap().spec.unwrap().containers[0].readiness_probe.clone()
+    };
+    assert_eq!(probe(None), None, "no limit, no probe");
+    let value = serde_json::to_value(probe(Some(600)).unwrap()).unwrap();
+    insta::assert_snapshot!(serde_saphyr::to_string(&value).unwrap(), @r#"
+    exec:
+      command:
+      - /gastown/tools/gt-runner
+      - probe
+      - --max-idle-seconds
+      - "600"
+    failureThreshold: 1
+    periodSeconds: 5
+    timeoutSeconds: 5
+    "#);
+}
+
+#[test]
+fn commits_are_by_whom_and_for_whom_the_annotations_say() {
+    let mut it = polecat();
+    let pairs = [
+        (names::COMMIT_AUTHOR, "Ada <ada@example.com>"),
+        (names::REQUESTED_BY, "grace"),
+        (names::TRACEPARENT, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    ];
+    let all = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    it.metadata.annotations = Some(all.into());
+    let spec = agent_pod(&it, 1, &settings()).unwrap().spec.unwrap();
+    let init = spec.init_containers.as_ref().unwrap()[0].env.clone().unwrap();
+    let told = |name: &str| {
+        init.iter().find(|it| it.name == name).and_then(|it| it.value.clone()).unwrap_or_default()
+    };
+    assert_eq!(
+        (told("GT_AUTHOR_NAME"), told("GT_AUTHOR_EMAIL")),
+        ("Ada".into(), "ada@example.com".into())
+    );
+    assert_eq!(told("GT_REQUESTED_BY"), "grace");
+    assert_eq!(told("GT_TRACE"), "0af7651916cd43dd8448eb211c80319c");
+    it.metadata.annotations = Some([(names::COMMIT_AUTHOR.to_owned(), "nobody".to_owned())].into());
+    let cause = agent_pod(&it, 1, &settings()).unwrap_err();
+    assert!(
+        cause.message.contains("metadata.annotations[gastown.io/commit-author]"),
+        "{}",
+        cause.message
+    );
+}
+
+/// Row by row: what `agentConfig` becomes in the agent's container.
+#[test]
+fn the_table_of_agent_settings_holds_row_by_row() {
+    use Provider::{Anthropic, Litellm, Ollama, Openai};
+    #[rustfmt::skip]
+    let table: [(Provider, &str, &[&str]); 12] = [
+        (Anthropic, "endpoint", &["ANTHROPIC_BASE_URL"]),
+        (Anthropic, "key", &["ANTHROPIC_API_KEY"]),
+        (Anthropic, "model", &["ANTHROPIC_MODEL"]),
+        (Openai, "endpoint", &["OPENAI_BASE_URL"]),
+        (Openai, "key", &["OPENAI_API_KEY"]),
+        (Openai, "model", &["OPENAI_MODEL"]),
+        (Ollama, "endpoint", &["OLLAMA_HOST"]),
+        (Ollama, "key", &["OLLAMA_API_KEY"]),
+        (Ollama, "model", &["OLLAMA_MODEL"]),
+        (Litellm, "endpoint", &["ANTHROPIC_BASE_URL", "OPENAI_BASE_URL"]),
+        (Litellm, "key", &["ANTHROPIC_AUTH_TOKEN", "OPENAI_API_KEY"]),
+        (Litellm, "model", &["ANTHROPIC_MODEL", "OPENAI_MODEL"]),
+    ];
+    let env = |it: &Polecat| {
+        agent_pod(it, 1, &settings()).unwrap().spec.unwrap().containers[0].env.clone().unwrap()
+    };
+    let mut bare = polecat();
+    bare.spec.agent.anthropic_key_secret_ref = None;
+    let before: Vec<_> = env(&bare).into_iter().map(|it| it.name).collect();
+    for (provider, what, want) in table {
+        let mut it = bare.clone();
+        it.spec.agent.provider = Some(provider);
+        match what {
+            "endpoint" => it.spec.agent.endpoint = Some("https://llm.example.com".into()),
+            "model" => it.spec.agent.model = Some("m-1".into()),
+            _ => {
+                it.spec.agent.api_key_secret_ref =
+                    Some(SecretKeyRef { name: "llm".into(), key: "k".into() });
+            }
+        }
+        let added: Vec<_> = env(&it).into_iter().filter(|it| !before.contains(&it.name)).collect();
+        let names: Vec<_> = added.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(names, want, "{provider:?} {what}");
+        for variable in &added {
+            let secret = variable.value_from.as_ref().and_then(|it| it.secret_key_ref.as_ref());
+            let have = match what {
+                "endpoint" => variable.value.as_deref() == Some("https://llm.example.com"),
+                "model" => variable.value.as_deref() == Some("m-1"),
+                _ => secret.is_some_and(|it| (it.name.as_str(), it.key.as_str()) == ("llm", "k")),
+            };
+            assert!(have, "{provider:?} {what}: {variable:?}");
+        }
+    }
+}
+
+#[test]
+fn a_config_map_of_the_agents_is_mounted_read_only_and_named() {
+    let mut it = polecat();
+    it.spec.agent.config_map_ref = Some(ConfigMapRef { name: "settings".into() });
+    let spec = agent_pod(&it, 1, &settings()).unwrap().spec.unwrap();
+    let claude = &spec.containers[0];
+    let mount = claude.volume_mounts.iter().flatten().find(|it| it.name == "agent-config").unwrap();
+    assert_eq!(mount.read_only, Some(true));
+    let named = claude.env.iter().flatten().find(|it| it.name == "GT_AGENT_CONFIG").unwrap();
+    assert_eq!(named.value.as_deref(), Some(mount.mount_path.as_str()), "it says where");
+    let volume = spec.volumes.iter().flatten().find(|it| it.name == "agent-config").unwrap();
+    assert_eq!(volume.config_map.as_ref().unwrap().name, "settings");
+    let others = spec.containers[1..].iter().chain(spec.init_containers.iter().flatten());
+    let mounts = others.flat_map(|it| it.volume_mounts.iter().flatten());
+    assert!(mounts.into_iter().all(|it| it.name != "agent-config"), "the agent's alone");
+}

@@ -6,10 +6,9 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::{
-    api::v1beta1::PolecatStatus,
+    api::v1beta1::Completion,
     domain::{
-        conditions::PUSHED,
-        failure::{self, Cause},
+        failure::{self, Cause, quote},
         pod_brief::{Container, PodBrief, PodPhase},
         verdict::Verdict,
     },
@@ -55,19 +54,25 @@ pub enum Words {
     Verdict(Box<Verdict>),
 }
 
-/// Reads a pod.
-pub fn judge(pod: &PodBrief, now: Timestamp) -> Judgement {
+/// Reads a pod. A run that is complete only with its commits waits for the verdict as long as `reserve` gives the push.
+pub fn judge(
+    pod: &PodBrief,
+    completion: Completion,
+    reserve: Duration,
+    now: Timestamp,
+) -> Judgement {
     let over = matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed);
     let both = pod.claude.ended() && pod.telemetry.ended();
     if over || both {
-        return Judgement::Ended(end(pod, now));
+        return Judgement::Ended(end(pod, completion, now));
     }
     if let Container::Ended { at, .. } = &pod.claude {
         let since = at.unwrap_or(now);
         let gone = u64::try_from(now.duration_since(since).as_millis()).unwrap_or(0);
-        let wait = GRACE.saturating_sub(Duration::from_millis(gone));
+        let grace = if completion == Completion::ExitCode { GRACE } else { reserve };
+        let wait = grace.saturating_sub(Duration::from_millis(gone));
         return if wait.is_zero() {
-            Judgement::Ended(end(pod, now))
+            Judgement::Ended(end(pod, completion, now))
         } else {
             Judgement::Ending(wait)
         };
@@ -78,22 +83,52 @@ pub fn judge(pod: &PodBrief, now: Timestamp) -> Judgement {
     }
 }
 
-/// A verdict that came after the attempt was called over without one: it corrects the status once.
-pub fn late_verdict(pod: &PodBrief, status: &PolecatStatus) -> Option<End> {
-    let open = status
-        .conditions
-        .iter()
-        .any(|it| it.type_ == PUSHED && it.status == "Unknown" && it.reason == "NoVerdict");
-    let at = status.finished_at.as_ref()?.0;
-    let end = end(pod, at);
-    (open && end.words != Words::None).then_some(End { at, ..end })
+/// The end of a pod that is gone, where it was seen to end.
+pub fn seen_end(pod: &PodBrief, completion: Completion, now: Timestamp) -> Option<End> {
+    let over = matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed) || pod.claude.ended();
+    over.then(|| end(pod, completion, now))
 }
 
-fn end(pod: &PodBrief, now: Timestamp) -> End {
-    let words = words(&pod.telemetry);
+/// What the pod's `telemetry` has said so far.
+pub fn words_of(pod: &PodBrief) -> Words {
+    words(&pod.telemetry)
+}
+
+/// How a pod ended, as far as it has spoken.
+pub fn end(pod: &PodBrief, completion: Completion, now: Timestamp) -> End {
+    let words = words_of(pod);
     let verdict = if let Words::Verdict(it) = &words { Some(&**it) } else { None };
     let at = if let Container::Ended { at: Some(at), .. } = &pod.claude { *at } else { now };
-    End { cause: failure::ended(pod, verdict), exit_code: pod.claude.exit_code(), words, at }
+    let cause = failure::ended(pod, verdict).or_else(|| incomplete(completion, &words));
+    End { cause, exit_code: pod.claude.exit_code(), words, at }
+}
+
+/// What a run that exited with 0 still lacks.
+fn incomplete(completion: Completion, words: &Words) -> Option<Cause> {
+    let needs = match completion {
+        Completion::ExitCode => return None,
+        Completion::Commit => "a commit",
+        Completion::Push => "its commits on the remote",
+    };
+    let (reason, what) = match words {
+        Words::None => (
+            "VerdictMissing",
+            "container telemetry left no verdict in the push reserve; see its log".to_owned(),
+        ),
+        Words::Unreadable => (
+            "VerdictUnreadable",
+            "the verdict of container telemetry is cut or damaged; see its log".to_owned(),
+        ),
+        Words::Verdict(it) if completion == Completion::Commit => match it.commit {
+            Some(_) => return None,
+            None => ("NotCommitted", quote(&it.message)),
+        },
+        Words::Verdict(it) if it.pushed => return None,
+        Words::Verdict(it) => ("NotPushed", quote(&it.message)),
+    };
+    let text =
+        format!("the agent exited with code 0, but the run needs {needs} to be done: {what}");
+    Some(Cause::new(reason, text))
 }
 
 fn words(telemetry: &Container) -> Words {

@@ -1,7 +1,13 @@
 //! What one Polecat is to do: `step` by what is wanted and what is there. The old status is read only for what nothing
 //! else can prove: that an attempt was begun, that its agent ran, that it ended.
 
+mod brief;
+mod idle;
 mod judge;
+mod last_words;
+mod over;
+mod restored;
+mod spec_changed;
 mod status;
 
 use std::{sync::Arc, time::Duration};
@@ -15,59 +21,17 @@ use crate::{
         names,
         plan::{Child, Finalizer, Next, Notice, Plan, Retire},
         pod::{self, PodSettings},
-        pod_brief::{PodBrief, PodPhase},
+        pod_brief::PodBrief,
     },
 };
+pub use brief::Brief;
 use judge::{End, Judgement};
+use over::left;
+pub use restored::Origin;
+pub use spec_changed::Drift;
 
 /// How long a create that was refused waits until it is tried again.
 const RETRY: Duration = Duration::from_secs(30);
-
-/// What is kept of a Polecat: enough to decide, without its task, its pod settings and its managed fields.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Brief {
-    pub namespace: Box<str>,
-    pub name: Box<str>,
-    pub uid: Box<str>,
-    pub resource_version: Box<str>,
-    pub generation: Option<i64>,
-    pub created_at: Option<Timestamp>,
-    pub deleting: bool,
-    /// The Go original's finalizer is still on it.
-    pub original_finalizer: bool,
-    pub rig: Box<str>,
-    pub desired: DesiredState,
-    /// There is a repository, so there is something to run.
-    pub runnable: bool,
-    pub ttl_after_finished: Option<i32>,
-    pub status: PolecatStatus,
-}
-
-impl From<&v1beta1::Polecat> for Brief {
-    fn from(polecat: &v1beta1::Polecat) -> Self {
-        let meta = &polecat.metadata;
-        let boxed = |it: &Option<String>| it.as_deref().unwrap_or_default().into();
-        Self {
-            namespace: boxed(&meta.namespace),
-            name: boxed(&meta.name),
-            uid: boxed(&meta.uid),
-            resource_version: boxed(&meta.resource_version),
-            generation: meta.generation,
-            created_at: meta.creation_timestamp.as_ref().map(|it| it.0),
-            deleting: meta.deletion_timestamp.is_some(),
-            original_finalizer: meta
-                .finalizers
-                .iter()
-                .flatten()
-                .any(|it| it == names::ORIGINAL_FINALIZER),
-            rig: polecat.spec.rig.as_str().into(),
-            desired: polecat.spec.desired_state,
-            runnable: polecat.spec.repository.is_some(),
-            ttl_after_finished: polecat.spec.limits.ttl_seconds_after_finished,
-            status: polecat.status.clone(),
-        }
-    }
-}
 
 /// How far the current attempt has come, by the status alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,9 +73,10 @@ impl Brief {
         let wanted = self.desired == DesiredState::Working && self.runnable && !self.deleting;
         wanted
             && match self.stage() {
-                Stage::Fresh { .. } => true,
+                Stage::Fresh { .. } => self.restored().is_none(),
                 Stage::Begun { .. } => {
                     seen.pod.is_none()
+                        && seen.departed.is_none()
                         && seen.past == Past::NeverScheduled
                         && self.status.started_at.is_none()
                 }
@@ -132,6 +97,7 @@ impl Brief {
     pub fn begins(&self) -> bool {
         self.desired == DesiredState::Working
             && !self.deleting
+            && self.restored().is_none()
             && matches!(self.stage(), Stage::Fresh { .. })
     }
 
@@ -149,6 +115,8 @@ pub struct Seen {
     pub pod: Option<PodBrief>,
     /// What is known of a pod that is not there.
     pub past: Past,
+    /// The pod of that name as it was when it went, where it had something to say.
+    pub departed: Option<PodBrief>,
     /// A pod of an earlier attempt that is still there.
     pub ending: Option<String>,
     /// The whole object, read where a pod may have to be built.
@@ -175,9 +143,11 @@ impl Brief {
         if self.deleting {
             return self.farewell();
         }
-        match self.desired {
-            DesiredState::Idle => Plan::only(status::idle(self, seen.now)),
-            DesiredState::Terminated => Plan::only(status::terminated(self, seen.now)),
+        let plan = match self.desired {
+            DesiredState::Idle => {
+                self.stopped(seen, self.release(status::idle(self, seen.now), seen.now))
+            }
+            DesiredState::Terminated => self.stopped(seen, status::terminated(self, seen.now)),
             DesiredState::Working => match self.stage() {
                 Stage::Over => self.over(seen),
                 // A run under way goes on, whatever became of the spec.
@@ -189,7 +159,8 @@ impl Brief {
                 Stage::Fresh { .. } if !self.runnable => self.unrunnable(seen),
                 Stage::Fresh { attempt } => self.begin(seen, attempt),
             },
-        }
+        };
+        self.with_spec_change(seen.now, plan)
     }
 
     /// Children are owned, so the garbage collector removes them; only the original's finalizer stands in the way.
@@ -217,6 +188,9 @@ impl Brief {
 
     /// The first pod of a new attempt: the intent in the status, then the pod.
     fn begin(&self, seen: &Seen, attempt: i32) -> Plan<PolecatStatus> {
+        if let Some(cause) = self.restored() {
+            return self.held_back(seen, &cause);
+        }
         if let Some(pod) = &seen.ending {
             let text = format!(
                 "pod {pod} of the attempt before is still ending; the next starts when it is gone"
@@ -226,7 +200,10 @@ impl Brief {
         }
         let Some(whole) = &seen.whole else { return Plan::only(self.status.clone()) };
         match pod::agent_pod(whole, attempt, &seen.settings) {
-            Ok(pod) => with_pod(status::intent(self, seen.now, whole, attempt), pod),
+            Ok(pod) => {
+                let intent = status::intent(self, seen.now, whole, attempt);
+                with_pod(self.release(intent, seen.now), pod)
+            }
             Err(cause) => self.complain(status::unbuildable(self, seen.now, &cause), &cause),
         }
     }
@@ -235,6 +212,14 @@ impl Brief {
     fn recover(&self, seen: &Seen, attempt: i32) -> Plan<PolecatStatus> {
         if let Some(refusal) = &seen.refusal {
             return self.again_later(seen, refusal);
+        }
+        let gone = seen.departed.as_ref().filter(|it| self.owns(it));
+        if let Some(pod) = gone
+            && let Some(end) = judge::seen_end(pod, self.completion, seen.now)
+        {
+            let mut plan = Plan::only(status::ended(self, seen.now, Some(pod), &end));
+            plan.notices = end.cause.iter().flat_map(|it| self.news(it)).collect();
+            return plan;
         }
         if self.status.started_at.is_some() || seen.past == Past::Scheduled {
             let text = "the pod is gone and its agent may have run, so it is not run again; commits that were not pushed \
@@ -249,7 +234,11 @@ impl Brief {
         let Some(whole) = &seen.whole else { return Plan::only(self.status.clone()) };
         // The intent stands, unless the original wrote it, which numbers no attempts.
         let status = match self.status.attempt {
-            Some(_) => self.status.clone(),
+            Some(_) => {
+                let mut status = self.status.clone();
+                spec_changed::note(&mut status, whole);
+                status
+            }
             None => status::intent(self, seen.now, whole, attempt),
         };
         match pod::agent_pod(whole, attempt, &seen.settings) {
@@ -290,13 +279,20 @@ impl Brief {
     fn follow(&self, seen: &Seen, pod: &PodBrief) -> Plan<PolecatStatus> {
         let mut plan = Plan::only(self.status.clone());
         plan.children = vec![Child::Existing { pod: pod.name.to_string() }];
-        match judge::judge(pod, seen.now) {
+        let reserve = seen.settings.push_reserve;
+        match judge::judge(pod, self.completion, reserve, seen.now) {
             Judgement::Waiting(None) => plan.status = status::pending(self, seen.now),
             Judgement::Waiting(Some(cause)) => {
                 plan.status = status::stalled(self, seen.now, &cause);
                 plan.notices = self.news(&cause);
             }
-            Judgement::Running => plan.status = status::running(self, seen.now, pod),
+            Judgement::Running => match self.idle_left(seen, pod) {
+                Some(Duration::ZERO) => return self.idled(seen, pod),
+                wait => {
+                    plan.status = status::running(self, seen.now, pod);
+                    plan.next = wait.map_or(Next::OnChange, Next::After);
+                }
+            },
             Judgement::Ending(wait) => {
                 plan.status = status::running(self, seen.now, pod);
                 plan.next = Next::After(wait);
@@ -311,38 +307,6 @@ impl Brief {
             }
         }
         plan
-    }
-
-    /// The attempt is over: its pod stays for a while, then goes; so does the Polecat, if it says so.
-    fn over(&self, seen: &Seen) -> Plan<PolecatStatus> {
-        let mut plan = Plan::only(self.status.clone());
-        (plan.next, plan.retire) = self.life_left(&self.status, seen);
-        let Some(pod) = seen.pod.as_ref().filter(|it| self.owns(it)) else { return plan };
-        if let Some(end) = judge::late_verdict(pod, &self.status) {
-            plan.status = status::ended(self, seen.now, Some(pod), &end);
-        }
-        let end = self.status.finished_at.as_ref().map(|it| it.0);
-        let wait = seen.settings.finished_pod_ttl.map(|ttl| left(end, ttl, seen.now));
-        let ended = matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed);
-        if !ended || wait != Some(Duration::ZERO) {
-            plan.children = vec![Child::Existing { pod: pod.name.to_string() }];
-        }
-        if let Some(wait) = wait.filter(|it| !it.is_zero()) {
-            plan.next = plan.next.or(Next::After(wait));
-        }
-        plan
-    }
-
-    /// When a finished Polecat is to go, by its own `ttlSecondsAfterFinished`.
-    fn life_left(&self, status: &PolecatStatus, seen: &Seen) -> (Next, Retire) {
-        let ttl = self.ttl_after_finished.and_then(|it| u64::try_from(it).ok());
-        let (Some(ttl), Some(end)) = (ttl, &status.finished_at) else {
-            return (Next::OnChange, Retire::Keep);
-        };
-        match left(Some(end.0), Duration::from_secs(ttl), seen.now) {
-            Duration::ZERO => (Next::OnChange, Retire::Delete),
-            wait => (Next::After(wait), Retire::Keep),
-        }
     }
 
     /// An Event, unless the conditions say the same already.
@@ -364,13 +328,6 @@ fn with_pod(status: PolecatStatus, pod: Pod) -> Plan<PolecatStatus> {
     let mut plan = Plan::only(status);
     plan.children = vec![Child::Pod(Box::new(pod))];
     plan
-}
-
-/// What is left of a span that began at `from`; nothing where it is over, all where it has not begun.
-fn left(from: Option<Timestamp>, span: Duration, now: Timestamp) -> Duration {
-    let Some(from) = from else { return span };
-    let gone = u64::try_from(now.duration_since(from).as_millis()).unwrap_or(0);
-    span.saturating_sub(Duration::from_millis(gone))
 }
 
 #[cfg(test)]

@@ -6,14 +6,16 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use super::{
     Brief,
     judge::{End, Words},
+    spec_changed,
 };
 use crate::{
-    api::v1beta1::{self, Phase, PolecatStatus},
+    api::v1beta1::{self, ImageDigests, Phase, PolecatStatus, Usage},
     domain::{
         conditions::{AVAILABLE, Conditions, DEGRADED, Is, PROGRESSING, PUSHED, READY, WORKING},
         failure::{Cause, is_word, quote},
         names,
         pod_brief::PodBrief,
+        verdict::{Ended, Verdict},
     },
 };
 
@@ -22,6 +24,8 @@ type Row = (&'static str, Is, &'static str);
 
 const HEALTHY: Row = (DEGRADED, Is::False, "Healthy");
 const NOT_READY: Row = (AVAILABLE, Is::False, "NotReady");
+/// Reason of `Pushed` until `telemetry` has spoken.
+pub const NO_VERDICT: &str = "NoVerdict";
 
 /// Stopped by wish: nothing runs, nothing is assigned.
 pub fn idle(brief: &Brief, now: Timestamp) -> PolecatStatus {
@@ -106,6 +110,9 @@ pub fn intent(
     (status.agent, status.agent_model) = (Some(spec.agent.kind), spec.agent.model.clone());
     (status.started_at, status.finished_at, status.last_activity) = (None, None, None);
     (status.exit_code, status.commit, status.pushed) = (None, None, None);
+    (status.base_commit, status.task_sha256) = (None, None);
+    (status.image_digests, status.usage) = (None, None);
+    spec_changed::note(&mut status, whole);
     conditions(&mut status, brief, now).remove(PUSHED);
     pending_rows(&mut status, brief, now);
     status
@@ -185,6 +192,7 @@ pub fn ended(brief: &Brief, now: Timestamp, pod: Option<&PodBrief>, end: &End) -
     status.exit_code = end.exit_code;
     if let Some(pod) = pod {
         status.agent_image = pod.image.as_deref().map(Into::into);
+        seen_images(&mut status, Some(pod));
         let ran = pod.claude.ended();
         status.started_at = status.started_at.or_else(|| pod.started_at.filter(|_| ran).map(Time));
         status.last_activity = pod.started_at.map(Time).or(status.last_activity);
@@ -219,11 +227,20 @@ fn failed(status: &mut PolecatStatus, brief: &Brief, now: Timestamp, cause: &Cau
     it.set(DEGRADED, Is::True, &cause.reason, &cause.message);
 }
 
+/// The images that a pod ran, by the node's word.
+pub fn seen_images(status: &mut PolecatStatus, pod: Option<&PodBrief>) {
+    let Some(pod) = pod.filter(|it| it.digests.iter().any(Option::is_some)) else { return };
+    let [git_init, claude, telemetry] =
+        pod.digests.each_ref().map(|it| it.as_deref().map(ToOwned::to_owned));
+    status.image_digests = Some(ImageDigests { git_init, claude, telemetry });
+}
+
 /// What became of the commits, by `telemetry`'s word.
-fn pushed(status: &mut PolecatStatus, brief: &Brief, now: Timestamp, words: &Words) {
+pub fn pushed(status: &mut PolecatStatus, brief: &Brief, now: Timestamp, words: &Words) {
     let (is, reason, message) = match words {
         Words::None => {
-            (Is::Unknown, "NoVerdict".to_owned(), "container telemetry left no verdict".to_owned())
+            let text = "container telemetry has left no verdict; commits that it did not push are lost with the pod";
+            (Is::Unknown, NO_VERDICT.to_owned(), text.to_owned())
         }
         Words::Unreadable => {
             let text =
@@ -233,6 +250,9 @@ fn pushed(status: &mut PolecatStatus, brief: &Brief, now: Timestamp, words: &Wor
         Words::Verdict(it) => {
             status.commit.clone_from(&it.commit);
             status.pushed = Some(it.pushed);
+            status.base_commit.clone_from(&it.base);
+            status.task_sha256.clone_from(&it.task_sha256);
+            status.usage = Some(usage(it));
             status.branch = it.branch.clone().or_else(|| status.branch.take());
             let is = if it.pushed { Is::True } else { Is::False };
             let word = is_word(&it.reason);
@@ -241,6 +261,18 @@ fn pushed(status: &mut PolecatStatus, brief: &Brief, now: Timestamp, words: &Wor
         }
     };
     conditions(status, brief, now).set(PUSHED, is, &reason, &message);
+}
+
+fn usage(verdict: &Verdict) -> Usage {
+    // Both are rounded to milliseconds and less than a year.
+    #[expect(clippy::cast_possible_truncation, reason = "less than a year")]
+    let milliseconds = |seconds: f64| (seconds * 1000.0).round() as i64;
+    let agent = verdict.agent.as_ref().map(Ended::fit);
+    Usage {
+        agent_milliseconds: agent.as_ref().map(|it| milliseconds(it.seconds)),
+        push_milliseconds: Some(milliseconds(verdict.push_seconds.clamp(0.0, 4e7))),
+        tokens: agent.and_then(|it| it.tokens).and_then(|it| i64::try_from(it).ok()),
+    }
 }
 
 fn write(status: &mut PolecatStatus, brief: &Brief, now: Timestamp, rows: &[Row], message: &str) {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     api::{shared::SecretRef, v1beta1::Repository},
-    domain::pod_brief::{Container, Owner},
+    domain::pod_brief::{Container, Owner, PodPhase},
 };
 
 fn at(second: i64) -> Timestamp {
@@ -56,6 +56,7 @@ fn seen() -> Seen {
         now: at(100),
         pod: None,
         past: Past::Unasked,
+        departed: None,
         ending: None,
         whole: None,
         refusal: None,
@@ -420,4 +421,229 @@ proptest! {
             }
         }
     }
+}
+
+/// A pod whose agent's probe has failed since second 40; it began at second 10.
+fn unready() -> PodBrief {
+    let unready = Some(crate::domain::pod_brief::Unready { since: at(40), began: at(10) });
+    PodBrief { unready, claude: Container::Running, ..pod(PodPhase::Running) }
+}
+
+#[test]
+fn an_idle_agents_pod_goes_half_a_minute_after_its_limit() {
+    let limit = |max_idle| Brief { max_idle, ..running() };
+    let late = PodBrief { deleting: true, ..unready() };
+    #[rustfmt::skip]
+    let table = [
+        (limit(Some(20)), unready(), 69, Next::After(Duration::from_secs(1)), "True/PodRunning", "unready for 29 s"),
+        (limit(Some(20)), unready(), 70, Next::OnChange, "False/IdleTimeout", "unready for 30 s"),
+        (limit(Some(600)), unready(), 70, Next::After(Duration::from_secs(570)), "True/PodRunning", "never ready: not idle before it could be"),
+        (limit(None), unready(), 5000, Next::OnChange, "True/PodRunning", "no limit"),
+        (limit(Some(20)), pod(PodPhase::Running), 5000, Next::OnChange, "True/PodRunning", "it is active"),
+        (limit(Some(20)), late, 5000, Next::OnChange, "True/PodRunning", "it is going already"),
+    ];
+    for (it, pod, second, next, ready, because) in table {
+        let plan = it.decide(&Seen { now: at(second), pod: Some(pod), ..seen() });
+        assert_eq!(condition(&plan.status, "Ready"), ready, "{because}");
+        let goes = ready == "False/IdleTimeout";
+        assert_eq!(plan.children.is_empty(), goes, "{because}");
+        assert_eq!(plan.next, next, "{because}");
+    }
+}
+
+#[test]
+fn an_idle_agents_end_survives_a_crash_and_its_pods_last_words() {
+    let mut it = Brief { max_idle: Some(20), ..running() };
+    let idled = it.decide(&Seen { pod: Some(unready()), ..seen() });
+    assert_eq!(idled.notices.len(), 1, "a person should know");
+    it.status = idled.status;
+    let again = it.decide(&Seen { pod: Some(unready()), now: at(101), ..seen() });
+    assert!(again.children.is_empty(), "a crash before the delete: it is still to go");
+    assert_eq!(again.status, it.status);
+    let said = over(0, r#"{"v":1,"commit":"abc","pushed":true,"reason":"Pushed","message":"m"}"#);
+    let gone = PodBrief { claude: over(143, ""), telemetry: said, ..pod(PodPhase::Failed) };
+    let last = it.decide(&Seen { departed: Some(gone), now: at(130), ..seen() });
+    assert_eq!(condition(&last.status, "Ready"), "False/IdleTimeout", "the end stands");
+    assert_eq!(condition(&last.status, "Pushed"), "True/Pushed");
+    assert_eq!(last.status.commit.as_deref(), Some("abc"));
+}
+
+#[test]
+fn a_restored_polecat_waits_to_be_told() {
+    let held = |origin| Brief { origin, created_at: Some(at(0)), ..polecat(DesiredState::Working) };
+    let given = || Seen { whole: Some(Arc::new(whole())), ..seen() };
+    for (origin, reason) in
+        [(Origin::Backup, "True/RestoredFromBackup"), (Origin::Export, "True/RestoredFromExport")]
+    {
+        let mut it = held(origin);
+        assert!(!it.begins() && !it.wants_pod(&seen()), "{reason}: nothing is read for it");
+        let early = it.decide(&Seen { now: at(1), ..given() });
+        assert_eq!(early.status, it.status, "{reason}: its status may still be on its way");
+        assert_eq!(early.next, Next::After(Duration::from_secs(2)));
+        let plan = it.decide(&given());
+        assert_eq!(condition(&plan.status, "Restored"), reason);
+        assert_eq!((plan.children.len(), plan.status.phase), (0, Phase::Idle), "{reason}");
+        it.status = plan.status;
+        assert_eq!(it.decide(&given()).status, it.status, "{reason}: said once");
+        let told = Brief { origin: Origin::Resumed, ..it.clone() }.decide(&given());
+        assert_eq!(condition(&told.status, "Restored"), "False/Released", "{reason}");
+        assert_eq!((told.children.len(), told.status.attempt), (1, Some(1)), "{reason}");
+        it.desired = DesiredState::Idle;
+        it.status = it.decide(&given()).status;
+        it.desired = DesiredState::Working;
+        assert_eq!(it.decide(&given()).children.len(), 1, "{reason}: Idle and back");
+    }
+    let mut with_status = held(Origin::Backup);
+    with_status.status = running().status;
+    let lost = with_status.decide(&Seen { past: Past::NeverScheduled, ..given() });
+    assert_eq!(condition(&lost.status, "Ready"), "False/PodLost", "its status says that it ran");
+}
+
+#[test]
+fn marks_on_an_object_say_how_it_came_back() {
+    let of = |label: Option<&str>, annotations: &[(&str, &str)]| {
+        let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        let meta = kube::core::ObjectMeta {
+            labels: label.map(|it| [pair((it, "x"))].into()),
+            annotations: Some(annotations.iter().copied().map(pair).collect()),
+            ..kube::core::ObjectMeta::default()
+        };
+        Origin::of(&meta)
+    };
+    let (from, resume) = ((names::RESTORED_FROM, "Done 1"), (names::RESUME, "true"));
+    assert_eq!(of(None, &[resume]), Origin::New, "the word alone means nothing");
+    assert_eq!(of(Some(names::VELERO_RESTORE), &[]), Origin::Backup);
+    assert_eq!(of(None, &[from]), Origin::Export);
+    assert_eq!(of(None, &[from, resume]), Origin::Resumed);
+    assert_eq!(of(None, &[from, (names::RESUME, "yes")]), Origin::Export, "only true");
+}
+
+#[test]
+fn an_edited_spec_is_said_of_the_attempt_under_way_alone() {
+    type Edit = fn(&mut v1beta1::Polecat);
+    let now = || Seen { pod: Some(pod(PodPhase::Running)), ..seen() };
+    let edited = |edit: Edit| {
+        let mut it = whole();
+        it.metadata.generation = Some(3);
+        it.status = running().status;
+        it.status.attempt_generation = Some(1);
+        edit(&mut it);
+        Brief { name: "max".into(), ..Brief::from(&it) }
+    };
+    #[rustfmt::skip]
+    let table: [(Edit, &str, &str); 6] = [
+        (|it| it.spec.task = Some("another".into()), "True/SpecChanged", "another task"),
+        (|it| it.spec.agent.model = Some("m".into()), "True/SpecChanged", "another model"),
+        (|_| {}, "", "Idle and back between two looks"),
+        (|it| it.spec.limits.ttl_seconds_after_finished = Some(5), "", "takes effect at once"),
+        (|it| it.spec.desired_state = DesiredState::Idle, "", "no attempt is under way any more"),
+        (|it| { it.spec.task = Some("another".into()); it.metadata.generation = Some(1); }, "", "made from this very generation"),
+    ];
+    for (edit, want, because) in table {
+        let plan = edited(edit).decide(&now());
+        assert_eq!(condition(&plan.status, "SpecChanged"), want, "{because}");
+    }
+    let mut it = edited(|it| it.spec.task = Some("another".into()));
+    it.status = it.decide(&now()).status;
+    let done = it.decide(&Seen { pod: Some(pod(PodPhase::Succeeded)), ..seen() });
+    assert_eq!(condition(&done.status, "SpecChanged"), "", "over: there is nothing to restart");
+    it.status = done.status;
+    assert_eq!(condition(&it.decide(&now()).status, "SpecChanged"), "", "nor later");
+}
+
+#[test]
+fn a_run_that_needs_its_commits_waits_for_the_verdict_and_is_stuck_without() {
+    use crate::api::v1beta1::Completion as C;
+    let verdict = |commit: &str, pushed: bool, reason: &str| {
+        let commit = if commit.is_empty() { "null".into() } else { format!("{commit:?}") };
+        over(
+            0,
+            &format!(
+                r#"{{"v":1,"commit":{commit},"pushed":{pushed},"reason":"{reason}","message":"m"}}"#
+            ),
+        )
+    };
+    #[rustfmt::skip]
+    let table = [
+        (C::ExitCode, verdict("", false, "NothingToPush"), Phase::Done, "True/PodSucceeded", "False/NothingToPush"),
+        (C::Commit, verdict("", false, "NothingToPush"), Phase::Stuck, "False/NotCommitted", "False/NothingToPush"),
+        (C::Commit, verdict("abc", false, "PushRejected"), Phase::Done, "True/PodSucceeded", "False/PushRejected"),
+        (C::Push, verdict("abc", false, "PushRejected"), Phase::Stuck, "False/NotPushed", "False/PushRejected"),
+        (C::Push, verdict("abc", true, "Pushed"), Phase::Done, "True/PodSucceeded", "True/Pushed"),
+        (C::Push, over(0, "{cut"), Phase::Stuck, "False/VerdictUnreadable", "Unknown/VerdictUnreadable"),
+        (C::Commit, over(1, ""), Phase::Stuck, "False/VerdictMissing", "Unknown/NoVerdict"),
+    ];
+    for (completion, telemetry, phase, ready, pushed) in table {
+        let it = Brief { completion, ..running() };
+        let pod = PodBrief { claude: over(0, ""), telemetry, ..pod(PodPhase::Running) };
+        let status = it.decide(&Seen { pod: Some(pod), ..seen() }).status;
+        assert_eq!(status.phase, phase, "{completion:?} {pushed}");
+        assert_eq!(condition(&status, "Ready"), ready, "{completion:?} {pushed}");
+        assert_eq!(condition(&status, "Pushed"), pushed, "{completion:?} {ready}");
+    }
+    let mut it = Brief { completion: C::Push, ..running() };
+    let silent =
+        PodBrief { claude: over(0, ""), telemetry: Container::Running, ..pod(PodPhase::Running) };
+    let early = it.decide(&Seen { now: at(100), pod: Some(silent.clone()), ..seen() });
+    assert_eq!(
+        early.next,
+        Next::After(Duration::from_secs(80)),
+        "the push reserve, not ten seconds"
+    );
+    it.status = it.decide(&Seen { now: at(180), pod: Some(silent.clone()), ..seen() }).status;
+    assert_eq!(condition(&it.status, "Ready"), "False/VerdictMissing");
+    let spoken = PodBrief { telemetry: verdict("abc", true, "Pushed"), ..silent };
+    let late = it.decide(&Seen { now: at(190), pod: Some(spoken), ..seen() }).status;
+    assert_eq!(
+        (late.phase, condition(&late, "Ready").as_str()),
+        (Phase::Done, "True/PodSucceeded")
+    );
+}
+
+#[test]
+fn the_last_words_of_a_pod_that_was_stopped_are_recorded_once() {
+    for desired in [DesiredState::Idle, DesiredState::Terminated] {
+        let mut it = Brief { desired, ..running() };
+        let plan = it.decide(&Seen { pod: Some(pod(PodPhase::Running)), ..seen() });
+        assert_eq!(condition(&plan.status, "Pushed"), "Unknown/NoVerdict", "{desired:?}: awaited");
+        it.status = plan.status;
+        let said = r#"{"v":1,"base":"000","commit":"abc","pushed":true,"reason":"Pushed","message":"m","taskSha256":"ff","pushSeconds":1.5}"#;
+        let claude = over(143, "");
+        let gone = PodBrief { claude, telemetry: over(0, said), ..pod(PodPhase::Failed) };
+        let plan = it.decide(&Seen { departed: Some(gone.clone()), ..seen() });
+        let status = &plan.status;
+        assert_eq!(condition(status, "Pushed"), "True/Pushed", "{desired:?}");
+        assert_eq!(
+            (status.commit.as_deref(), status.base_commit.as_deref()),
+            (Some("abc"), Some("000"))
+        );
+        assert_eq!((status.exit_code, status.task_sha256.as_deref()), (Some(143), Some("ff")));
+        assert_eq!(status.usage.as_ref().unwrap().push_milliseconds, Some(1500));
+        assert_eq!(status.phase, it.status.phase, "{desired:?}: the phase stands");
+        it.status = plan.status;
+        let later = Seen { departed: Some(gone), now: at(500), ..seen() };
+        assert_eq!(it.decide(&later).status, it.status, "{desired:?}: once");
+    }
+    let mut never = Brief { desired: DesiredState::Idle, ..begun() };
+    never.status = never.decide(&seen()).status;
+    assert_eq!(condition(&never.status, "Pushed"), "", "no agent ran, no words are awaited");
+}
+
+#[test]
+fn a_pod_that_was_seen_to_end_before_it_went_is_judged_by_its_end() {
+    let verdict = r#"{"v":1,"commit":"abc","pushed":true,"reason":"Pushed","message":"m"}"#;
+    let gone = PodBrief {
+        claude: over(0, ""),
+        telemetry: over(0, verdict),
+        digests: [None, Some("sha256:aa".into()), None],
+        ..pod(PodPhase::Succeeded)
+    };
+    let plan = running().decide(&Seen { departed: Some(gone.clone()), ..seen() });
+    assert_eq!((plan.status.phase, plan.children.len()), (Phase::Done, 0), "it was done");
+    assert_eq!(condition(&plan.status, "Pushed"), "True/Pushed");
+    let images = plan.status.image_digests.unwrap();
+    assert_eq!((images.claude.as_deref(), images.telemetry), (Some("sha256:aa"), None));
+    let foreign = PodBrief { owner: None, ..gone };
+    let plan = running().decide(&Seen { departed: Some(foreign), ..seen() });
+    assert_eq!(condition(&plan.status, "Ready"), "False/PodLost", "somebody else's end");
 }

@@ -1,0 +1,173 @@
+//! What an agent is never given: the git credential, and variables that steer the runner, git or the dynamic linker. One
+//! function, asked at admission and again before every pod.
+
+use k8s_openapi::api::core::v1::EnvVar;
+
+use crate::{
+    api::v1beta1::{Agent, PolecatSpec},
+    domain::{env, untrusted},
+};
+
+/// A field that asks for what is never given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exposure {
+    /// Path of the field in the served object.
+    pub field: String,
+    /// What is wrong with it, and what to do.
+    pub message: String,
+}
+
+/// Every field of a spec that would give the agent what it is never given.
+pub fn exposures(spec: &PolecatSpec) -> Vec<Exposure> {
+    let secret = spec.repository.as_ref().map(|it| it.secret_ref.name.as_str());
+    let secret = secret.filter(|it| !it.is_empty());
+    let credential = secret.into_iter().flat_map(|secret| credential(&spec.agent, secret));
+    credential.chain(spec.agent.env.iter().enumerate().filter_map(variable)).collect()
+}
+
+/// References of the agent's that name the Secret with the git credential.
+fn credential(agent: &Agent, secret: &str) -> Vec<Exposure> {
+    // No `..`: a new way for a Secret to reach the agent must be looked at here before it compiles.
+    let Agent {
+        api_key_secret_ref,
+        anthropic_key_secret_ref,
+        credentials_secret_ref,
+        env,
+        config_map_ref: _, // names a ConfigMap, which is another kind
+        kind: _,
+        provider: _,
+        model: _,
+        endpoint: _,
+        image: _,
+        command: _,
+        args: _,
+        resources: _,
+    } = agent;
+    let named = [
+        ("spec.kubernetes.apiKeySecretRef", anthropic_key_secret_ref.as_ref().map(|it| &it.name)),
+        (
+            "spec.agentConfig.modelProvider.apiKeySecretRef",
+            api_key_secret_ref.as_ref().map(|it| &it.name),
+        ),
+        (
+            "spec.kubernetes.claudeCredsSecretRef",
+            credentials_secret_ref.as_ref().map(|it| &it.name),
+        ),
+    ];
+    let named = named.into_iter().map(|(field, name)| (field.to_owned(), name));
+    let from_env = env.iter().enumerate().map(|(at, it)| {
+        let from = it.value_from.as_ref().and_then(|it| it.secret_key_ref.as_ref());
+        (format!("spec.agentConfig.env[{at}].valueFrom.secretKeyRef"), from.map(|it| &it.name))
+    });
+    let all = named.chain(from_env).filter(|(_, name)| name.is_some_and(|it| it == secret));
+    let message = format!(
+        "names Secret {secret}, which holds the git credential; the agent never gets that: use another Secret"
+    );
+    all.map(|(field, _)| Exposure { field, message: message.clone() }).collect()
+}
+
+/// What is wrong with a variable of the agent's.
+fn variable((at, it): (usize, &EnvVar)) -> Option<Exposure> {
+    let field = format!("spec.agentConfig.env[{at}]");
+    if let Some(start) = env::OURS.into_iter().find(|start| it.name.starts_with(start)) {
+        let message = format!(
+            "sets {}; names that start with {start} are the operator's: rename it",
+            untrusted::fit(&it.name, 64)
+        );
+        return Some(Exposure { field: format!("{field}.name"), message });
+    }
+    let message = env::misfit(it.value.as_deref().unwrap_or_default())?;
+    Some(Exposure { field: format!("{field}.value"), message })
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::{EnvVarSource, SecretKeySelector};
+
+    use super::*;
+    use crate::api::{
+        shared::{ConfigMapRef, SecretKeyRef, SecretRef},
+        v1beta1::Repository,
+    };
+
+    fn spec(agent: Agent) -> PolecatSpec {
+        let secret_ref = SecretRef { name: "git".into() };
+        let repository = Some(Repository { secret_ref, ..Repository::default() });
+        PolecatSpec { repository, agent, ..PolecatSpec::default() }
+    }
+
+    fn from_secret(name: &str) -> EnvVar {
+        let key = SecretKeySelector { name: name.into(), key: "token".into(), optional: None };
+        let from = EnvVarSource { secret_key_ref: Some(key), ..EnvVarSource::default() };
+        EnvVar { name: "TOKEN".into(), value_from: Some(from), value: None }
+    }
+
+    #[test]
+    fn every_way_to_the_git_secret_is_named() {
+        let key = |name: &str| Some(SecretKeyRef { name: name.into(), key: "k".into() });
+        let table = [
+            (
+                Agent { anthropic_key_secret_ref: key("git"), ..Agent::default() },
+                Some("spec.kubernetes.apiKeySecretRef"),
+                "the Anthropic key",
+            ),
+            (
+                Agent { api_key_secret_ref: key("git"), ..Agent::default() },
+                Some("spec.agentConfig.modelProvider.apiKeySecretRef"),
+                "the provider's key",
+            ),
+            (
+                Agent {
+                    credentials_secret_ref: Some(SecretRef { name: "git".into() }),
+                    ..Agent::default()
+                },
+                Some("spec.kubernetes.claudeCredsSecretRef"),
+                "a mounted subscription",
+            ),
+            (
+                Agent { env: vec![from_secret("other"), from_secret("git")], ..Agent::default() },
+                Some("spec.agentConfig.env[1].valueFrom.secretKeyRef"),
+                "a variable, by its place",
+            ),
+            (
+                Agent {
+                    config_map_ref: Some(ConfigMapRef { name: "git".into() }),
+                    anthropic_key_secret_ref: key("llm"),
+                    env: vec![from_secret("other")],
+                    ..Agent::default()
+                },
+                None,
+                "other Secrets, and a ConfigMap of the same name",
+            ),
+        ];
+        for (agent, want, because) in table {
+            let found = exposures(&spec(agent));
+            let fields: Vec<_> = found.iter().map(|it| it.field.as_str()).collect();
+            assert_eq!(fields, want.into_iter().collect::<Vec<_>>(), "{because}");
+        }
+        let none = PolecatSpec { repository: None, ..spec(Agent::default()) };
+        assert_eq!(exposures(&none), [], "no repository, no credential");
+    }
+
+    #[test]
+    fn variables_of_the_runner_of_git_and_of_the_linker_are_refused() {
+        let table = [
+            ("GT_RIG", Some("GT_")),
+            ("GIT_CONFIG_COUNT", Some("GIT_CONFIG_")),
+            ("LD_PRELOAD", Some("LD_")),
+            ("GIT_AUTHOR_NAME", None),
+            ("gt_rig", None),
+        ];
+        for (name, want) in table {
+            let agent = Agent { env: vec![env::value(name, "x")], ..Agent::default() };
+            let found = exposures(&spec(agent));
+            assert_eq!(found.len(), usize::from(want.is_some()), "{name}: {found:?}");
+            if let (Some(it), Some(start)) = (found.first(), want) {
+                assert_eq!(it.field, "spec.agentConfig.env[0].name");
+                assert!(it.message.contains(name) && it.message.contains(start), "{}", it.message);
+            }
+        }
+        let long = Agent { env: vec![env::value("A", &"x".repeat(200_000))], ..Agent::default() };
+        assert_eq!(exposures(&spec(long))[0].field, "spec.agentConfig.env[0].value");
+    }
+}

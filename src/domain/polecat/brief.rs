@@ -1,0 +1,66 @@
+//! What is kept of a Polecat in the cache.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::{
+    Origin,
+    spec_changed::{self, Drift},
+};
+use crate::{
+    api::v1beta1::{self, Completion, DesiredState, PolecatStatus},
+    domain::names,
+};
+
+/// What is kept of a Polecat: enough to decide, without its task, its pod settings and its managed fields.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Brief {
+    pub namespace: Box<str>,
+    pub name: Box<str>,
+    pub uid: Box<str>,
+    pub resource_version: Box<str>,
+    pub generation: Option<i64>,
+    pub created_at: Option<Timestamp>,
+    pub deleting: bool,
+    /// The Go original's finalizer is still on it.
+    pub original_finalizer: bool,
+    pub rig: Box<str>,
+    pub desired: DesiredState,
+    /// There is a repository, so there is something to run.
+    pub runnable: bool,
+    pub ttl_after_finished: Option<i32>,
+    pub max_idle: Option<i32>,
+    pub completion: Completion,
+    pub drift: Drift,
+    pub origin: Origin,
+    pub status: PolecatStatus,
+}
+
+impl From<&v1beta1::Polecat> for Brief {
+    fn from(polecat: &v1beta1::Polecat) -> Self {
+        let meta = &polecat.metadata;
+        let boxed = |it: &Option<String>| it.as_deref().unwrap_or_default().into();
+        Self {
+            namespace: boxed(&meta.namespace),
+            name: boxed(&meta.name),
+            uid: boxed(&meta.uid),
+            resource_version: boxed(&meta.resource_version),
+            generation: meta.generation,
+            created_at: meta.creation_timestamp.as_ref().map(|it| it.0),
+            deleting: meta.deletion_timestamp.is_some(),
+            original_finalizer: meta
+                .finalizers
+                .iter()
+                .flatten()
+                .any(|it| it == names::ORIGINAL_FINALIZER),
+            rig: polecat.spec.rig.as_str().into(),
+            desired: polecat.spec.desired_state,
+            runnable: polecat.spec.repository.is_some(),
+            ttl_after_finished: polecat.spec.limits.ttl_seconds_after_finished,
+            max_idle: polecat.spec.limits.max_idle_seconds,
+            completion: polecat.spec.completion,
+            drift: spec_changed::drift(polecat),
+            origin: Origin::of(meta),
+            status: polecat.status.clone(),
+        }
+    }
+}

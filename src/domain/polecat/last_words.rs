@@ -1,0 +1,67 @@
+//! What a pod says when it is no longer followed: after `Idle` or `Terminated`, after its attempt was called over, and
+//! with its deletion. The end of a run stands; only what became of its commits is added, once.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::{
+    Brief, Seen, Stage,
+    judge::{self, Words},
+    status,
+};
+use crate::{
+    api::v1beta1::PolecatStatus,
+    domain::{conditions::PUSHED, plan::Plan, pod_brief::PodBrief},
+};
+
+impl Brief {
+    /// The pod of the last attempt: as it is, or as it was when it went.
+    pub(super) fn last_pod<'a>(&self, seen: &'a Seen) -> Option<&'a PodBrief> {
+        let there = seen.pod.as_ref().filter(|it| self.owns(it));
+        there.or_else(|| seen.departed.as_ref().filter(|it| self.owns(it)))
+    }
+
+    /// Stopped by wish: the pod goes, and its last words are waited for where its agent may have run.
+    pub(super) fn stopped(&self, seen: &Seen, mut status: PolecatStatus) -> Plan<PolecatStatus> {
+        let pod = self.last_pod(seen);
+        let words = pod.map_or(Words::None, judge::words_of);
+        let ran = self.status.started_at.is_some() || pod.is_some_and(|it| it.scheduled);
+        let ends_now = matches!(self.stage(), Stage::Begun { .. }) && ran;
+        if ends_now || (self.awaits_words() && words != Words::None) {
+            status.exit_code = pod.and_then(|it| it.claude.exit_code()).or(status.exit_code);
+            self.add_words(&mut status, seen.now, pod, &words);
+        }
+        Plan::only(status)
+    }
+
+    /// A verdict that came after the attempt was called over without one corrects the status once.
+    pub(super) fn late_words(&self, seen: &Seen) -> Option<PolecatStatus> {
+        let pod = self.last_pod(seen).filter(|_| self.awaits_words())?;
+        let words = Some(judge::words_of(pod)).filter(|it| *it != Words::None)?;
+        let at = self.status.finished_at.as_ref()?.0;
+        if self.was_ended_by_us() {
+            let mut status = self.status.clone();
+            self.add_words(&mut status, seen.now, Some(pod), &words);
+            return Some(status);
+        }
+        let end = judge::end(pod, self.completion, at);
+        Some(status::ended(self, seen.now, Some(pod), &judge::End { at, ..end }))
+    }
+
+    fn add_words(
+        &self,
+        status: &mut PolecatStatus,
+        now: Timestamp,
+        pod: Option<&PodBrief>,
+        words: &Words,
+    ) {
+        status::seen_images(status, pod);
+        status::pushed(status, self, now, words);
+    }
+
+    fn awaits_words(&self) -> bool {
+        let mut all = self.status.conditions.iter();
+        all.any(|it| {
+            it.type_ == PUSHED && it.status == "Unknown" && it.reason == status::NO_VERDICT
+        })
+    }
+}

@@ -1,0 +1,71 @@
+//! An attempt that is over: its pod stays for a while, and so does the Polecat, where it says for how long.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::{Brief, Seen};
+use crate::{
+    api::v1beta1::PolecatStatus,
+    domain::{
+        conditions::READY,
+        plan::{Child, Next, Plan, Retire},
+        pod_brief::PodPhase,
+        verdict::reason::IDLE_TIMEOUT,
+    },
+};
+
+impl Brief {
+    /// The attempt is over: its pod stays for a while, then goes; so does the Polecat, if it says so.
+    pub(super) fn over(&self, seen: &Seen) -> Plan<PolecatStatus> {
+        let mut plan = Plan::only(self.status.clone());
+        (plan.next, plan.retire) = self.life_left(&self.status, seen);
+        if let Some(status) = self.late_words(seen) {
+            plan.status = status;
+        }
+        let Some(pod) = seen.pod.as_ref().filter(|it| self.owns(it)) else { return plan };
+        if self.was_ended_by_us() && !pod.claude.ended() {
+            return plan; // it is being deleted, or still has to be
+        }
+        let end = self.status.finished_at.as_ref().map(|it| it.0);
+        let wait = seen.settings.finished_pod_ttl.map(|ttl| left(end, ttl, seen.now));
+        let ended = matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed);
+        if !ended || wait != Some(Duration::ZERO) {
+            plan.children = vec![Child::Existing { pod: pod.name.to_string() }];
+        }
+        if let Some(wait) = wait.filter(|it| !it.is_zero()) {
+            plan.next = plan.next.or(Next::After(wait));
+        }
+        plan
+    }
+
+    /// The attempt was called over while its agent ran.
+    pub(super) fn was_ended_by_us(&self) -> bool {
+        self.status.finished_at.is_some()
+            && self.status.exit_code.is_none()
+            && self
+                .status
+                .conditions
+                .iter()
+                .any(|it| it.type_ == READY && it.reason == IDLE_TIMEOUT)
+    }
+
+    /// When a finished Polecat is to go, by its own `ttlSecondsAfterFinished`.
+    pub(super) fn life_left(&self, status: &PolecatStatus, seen: &Seen) -> (Next, Retire) {
+        let ttl = self.ttl_after_finished.and_then(|it| u64::try_from(it).ok());
+        let (Some(ttl), Some(end)) = (ttl, &status.finished_at) else {
+            return (Next::OnChange, Retire::Keep);
+        };
+        match left(Some(end.0), Duration::from_secs(ttl), seen.now) {
+            Duration::ZERO => (Next::OnChange, Retire::Delete),
+            wait => (Next::After(wait), Retire::Keep),
+        }
+    }
+}
+
+/// What is left of a span that began at `from`; nothing where it is over, all where it has not begun.
+pub(super) fn left(from: Option<Timestamp>, span: Duration, now: Timestamp) -> Duration {
+    let Some(from) = from else { return span };
+    let gone = u64::try_from(now.duration_since(from).as_millis()).unwrap_or(0);
+    span.saturating_sub(Duration::from_millis(gone))
+}

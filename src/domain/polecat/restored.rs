@@ -1,0 +1,132 @@
+//! A Polecat that came back without its status: from a backup, or as an export of one that had run. What it did before is
+//! not known, so it is held until a person says that it shall run.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::core::ObjectMeta;
+
+use super::{Brief, Seen, left};
+use crate::{
+    api::v1beta1::{DesiredState, Phase, PolecatStatus},
+    domain::{
+        conditions::{AVAILABLE, Conditions, DEGRADED, Is, PROGRESSING, READY, RESTORED, WORKING},
+        failure::Cause,
+        names,
+        plan::{Next, Plan},
+    },
+};
+
+/// How long a restored object is left alone: Velero creates it first and writes its status, if it was asked to, a moment
+/// later; a status of ours in between would keep that from being written.
+const SETTLE: Duration = Duration::from_secs(3);
+/// Reason of `Restored` once a person said that it shall run.
+const RELEASED: &str = "Released";
+
+/// How a Polecat came back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// It is new.
+    #[default]
+    New,
+    /// Velero restored it.
+    Backup,
+    /// It was applied with the status of an earlier run.
+    Export,
+    /// It came back, and was told to run.
+    Resumed,
+}
+
+impl Origin {
+    /// By the marks on the object.
+    pub fn of(meta: &ObjectMeta) -> Self {
+        let has = |map: &Option<BTreeMap<String, String>>, key: &str| {
+            map.as_ref().is_some_and(|it| it.contains_key(key))
+        };
+        let resume = meta.annotations.as_ref().and_then(|it| it.get(names::RESUME));
+        let origin = if has(&meta.annotations, names::RESTORED_FROM) {
+            Self::Export
+        } else if has(&meta.labels, names::VELERO_RESTORE) {
+            Self::Backup
+        } else {
+            return Self::New;
+        };
+        if resume.is_some_and(|it| it == "true") { Self::Resumed } else { origin }
+    }
+
+    const fn word(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::New | Self::Resumed => None,
+            Self::Backup => {
+                Some(("RestoredFromBackup", "it was restored from a backup without its status"))
+            }
+            Self::Export => {
+                Some(("RestoredFromExport", "it was applied with the status of an earlier run"))
+            }
+        }
+    }
+}
+
+impl Brief {
+    /// Why it may not begin: it came back, no attempt of it is known, and nobody has said that it shall run.
+    pub(super) fn restored(&self) -> Option<Cause> {
+        let (reason, what) = self.origin.word()?;
+        let known = self.status.attempt.is_some() || self.status.pod_name.is_some();
+        if known || self.is_released() || self.desired != DesiredState::Working {
+            return None;
+        }
+        let text = format!(
+            "{what}, so it may have run before and is held; to run it, annotate it with {}=true, or set desiredState to \
+             Idle and back to Working",
+            names::RESUME
+        );
+        Some(Cause::new(reason, text))
+    }
+
+    fn is_released(&self) -> bool {
+        self.status.conditions.iter().any(|it| it.type_ == RESTORED && it.status == "False")
+    }
+
+    /// It waits to be told.
+    pub(super) fn held_back(&self, seen: &Seen, cause: &Cause) -> Plan<PolecatStatus> {
+        let wait = left(self.created_at, SETTLE, seen.now);
+        if !wait.is_zero() {
+            let mut plan = Plan::only(self.status.clone());
+            plan.next = Next::After(wait);
+            return plan;
+        }
+        self.complain(held(self, seen.now, cause), cause)
+    }
+
+    /// Notes that it was told: by `Idle`, or by the annotation.
+    pub(super) fn release(&self, mut status: PolecatStatus, now: Timestamp) -> PolecatStatus {
+        let message = match (self.origin, self.desired) {
+            (Origin::Resumed, DesiredState::Working) => {
+                "it came back, and was told to run by annotation"
+            }
+            (Origin::Resumed | Origin::Backup | Origin::Export, DesiredState::Idle) => {
+                "it came back, and runs when desiredState is set to Working"
+            }
+            _ => return status,
+        };
+        if !self.is_released() {
+            let list = &mut status.conditions;
+            let mut it = Conditions { list, generation: self.generation, now };
+            it.set(RESTORED, Is::False, RELEASED, message);
+        }
+        status
+    }
+}
+
+fn held(brief: &Brief, now: Timestamp, cause: &Cause) -> PolecatStatus {
+    let mut status = brief.status.clone();
+    status.phase = Phase::Idle;
+    let mut it = Conditions { list: &mut status.conditions, generation: brief.generation, now };
+    it.set(RESTORED, Is::True, &cause.reason, &cause.message);
+    it.set(READY, Is::False, RESTORED, &cause.message);
+    for type_ in [WORKING, PROGRESSING, AVAILABLE] {
+        it.set(type_, Is::False, RESTORED, &cause.message);
+    }
+    it.set(DEGRADED, Is::False, "Healthy", &cause.message);
+    status
+}
