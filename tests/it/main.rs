@@ -17,6 +17,7 @@ mod polecats;
 mod preconditions;
 mod process;
 mod real_node;
+mod real_trust;
 mod restored;
 mod samples;
 mod scenarios;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::world::{World, condition, message, phase_of};
 
-async fn world(test: &str, namespace: &str) -> Option<World> {
+pub async fn world(test: &str, namespace: &str) -> Option<World> {
     if !preconditions::allow(test, Node::Real).unwrap() {
         return None;
     }
@@ -38,7 +38,7 @@ async fn make_references(world: &World, git: &Git) {
 }
 
 /// A bare repository with one commit.
-fn repository(git: &Git, name: &str) {
+pub fn repository(git: &Git, name: &str) {
     let seed = tempfile::tempdir().unwrap();
     fs::write(seed.path().join("greeting.txt"), "Hello.\n").unwrap();
     fs::write(seed.path().join("check.sh"), "#!/bin/sh\ngrep -q Hello greeting.txt\n").unwrap();
@@ -64,14 +64,14 @@ fn repository(git: &Git, name: &str) {
     }
 }
 
-fn in_bare(git: &Git, name: &str, args: &[&str]) -> String {
+pub fn in_bare(git: &Git, name: &str, args: &[&str]) -> String {
     let bare = git.repositories.join(format!("{name}.git"));
     let output = Command::new("git").arg("--git-dir").arg(bare).args(args).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// Points a Polecat at a repository of the testbed.
-fn at(polecat: &mut Value, git: &Git, name: &str, task: &str) {
+pub fn at(polecat: &mut Value, git: &Git, name: &str, task: &str) {
     let spec = &mut polecat["spec"];
     spec["taskDescription"] = json!(task);
     let it = &mut spec["kubernetes"];
@@ -106,7 +106,8 @@ async fn an_agent_changes_a_repository_and_the_commit_is_pushed() {
     );
     let text = in_bare(git, "real-run", &["log", "-1", "--format=%an <%ae>%n%B", &commit]);
     assert!(
-        text.contains("Gas Town Polecat <polecat@gastown.io>") && text.contains("Polecat: max"),
+        text.contains("Gas Town Polecat <polecat@gastown.io>")
+            && text.contains("Polecat: max\nBead: gt-abc12"),
         "{text}"
     );
     let pod: Pod = world.pods().get("polecat-max").await.unwrap();

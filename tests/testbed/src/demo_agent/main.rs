@@ -1,5 +1,5 @@
 //! A deterministic agent: a program, not a model. It does what a task in a small part of English says to
-//! the repository it stands in, runs the repository's own check, and commits. It never touches a file
+//! the repository it stands in, runs the repository's own check, and commits. It never changes a file
 //! outside that repository.
 //!
 //! One sentence a line, or several joined by `;`:
@@ -8,6 +8,7 @@
 //! Append "text" to FILE          Replace "a" with "b" in FILE     Create FILE with "text"     Delete FILE
 //! Commit                         (also done at the end, if something is left to commit)
 //! Print "text"                   Sleep SECONDS                    Exit CODE
+//! Look for "txet" backwards      (in everything it can reach; fails where it finds the text)
 //! Ignore SIGTERM                 Write N MB to FILE               Fork N processes
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! and ignored.
 
 mod files;
+mod hunt;
 mod repository;
 mod task;
 
@@ -73,6 +75,7 @@ fn carry_out(step: Step, repository: &mut Repository) -> Result<Option<u8>> {
         Step::Delete { file } => repository.delete(&file)?,
         Step::Fill { megabytes, file } => repository.fill(&file, megabytes)?,
         Step::Commit => repository.commit()?,
+        Step::Hunt { text } => hunt(&text)?,
         Step::Print { text } => say(&text),
         Step::Sleep { seconds } => {
             say(&format!("Sleeping {seconds} s"));
@@ -86,6 +89,14 @@ fn carry_out(step: Step, repository: &mut Repository) -> Result<Option<u8>> {
         }
     }
     Ok(None)
+}
+
+/// Fails where the text stands in anything that this process can reach.
+fn hunt(text: &str) -> Result<()> {
+    let found = hunt::everywhere(text);
+    found.places.iter().for_each(|it| say(&format!("Found in {it}")));
+    say(&format!("Looked into {} files: {} hold it", found.files, found.places.len()));
+    if found.places.is_empty() { Ok(()) } else { Err(anyhow!("what I looked for is here")) }
 }
 
 /// A line more; a text always ends with one end of line.

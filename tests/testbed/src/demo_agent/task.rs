@@ -13,6 +13,7 @@ pub enum Step {
     Delete { file: String },
     Fill { megabytes: u64, file: String },
     Commit,
+    Hunt { text: String },
     Print { text: String },
     Sleep { seconds: u64 },
     Exit { code: u8 },
@@ -34,7 +35,7 @@ pub fn parse(task: &str) -> Result<Vec<Step>> {
         let step = step(&sentence.tokens).with_context(|| {
             format!(
                 "I don't understand {:?}; I know: Append \"text\" to FILE, Replace \"a\" with \"b\" in FILE, Create FILE \
-                 with \"text\", Delete FILE, Commit, Print \"text\", Sleep N, Exit N, Ignore SIGTERM, Write N MB to \
+                 with \"text\", Delete FILE, Commit, Print \"text\", Look for \"txet\" backwards, Sleep N, Exit N, Ignore SIGTERM, Write N MB to \
                  FILE, Fork N processes",
                 sentence.text.trim()
             )
@@ -140,6 +141,11 @@ fn step(tokens: &[Token]) -> Option<Step> {
         }
         [file] if is(verb, "delete") => Step::Delete { file: name(file) },
         [] if is(verb, "commit") => Step::Commit,
+        [it, Token::Text(text), how]
+            if is(verb, "look") && is(it, "for") && is(how, "backwards") && !text.is_empty() =>
+        {
+            Step::Hunt { text: text.chars().rev().collect() }
+        }
         [Token::Text(text)] if is(verb, "print") => Step::Print { text: text.clone() },
         [seconds] if is(verb, "sleep") => Step::Sleep { seconds: number(seconds)? },
         [code] if is(verb, "exit") => Step::Exit { code: number(code)? },
@@ -232,6 +238,7 @@ mod tests {
                     Step::Commit,
                 ],
             ),
+            ("Look for \"cba\" backwards", vec![Step::Hunt { text: s("abc") }]),
             (
                 "Create f with \"x\"; Delete g; Print \"p\"",
                 vec![

@@ -1,0 +1,248 @@
+//! What a run on a real node may be trusted for: no credential in the agent's reach, no commit lost when its pod is deleted
+//! or evicted, an idle agent ended, commits that say by whom and for whom, and any user id.
+
+use std::fs;
+
+use gastown::{
+    api::v1alpha1::Polecat,
+    conversion,
+    domain::{
+        pod::{PodSettings, agent_pod},
+        verdict::Verdict,
+    },
+};
+use gastown_testbed::Git;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::{
+    Api,
+    api::{DeleteParams, EvictParams, LogParams, PostParams},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    real_node::{at, in_bare, repository, world},
+    world::{World, condition, message, phase_of, polecat, until},
+};
+
+const CHANGED: &str = "Hello.\nGood bye.\n";
+/// A user id as OpenShift gives it, without an entry in any image's passwd.
+const ANY_UID: i64 = 1_000_650_000;
+
+async fn put(world: &World, secret: Value) {
+    let secret: Secret = serde_json::from_value(secret).unwrap();
+    let api = Api::namespaced(world.client.clone(), &world.namespace);
+    api.create(&PostParams::default(), &secret).await.unwrap();
+}
+
+fn backwards(text: &str) -> String {
+    text.chars().rev().collect()
+}
+
+#[tokio::test]
+async fn the_agent_cannot_reach_the_git_credential() {
+    let Some(world) = world("the_agent_cannot_reach_the_git_credential", "real-canary").await
+    else {
+        return;
+    };
+    let git = world.bed.git.as_ref().unwrap();
+    repository(git, "real-canary");
+    let canary = "canary-5d1f0c9e7a";
+    let key = fs::read_to_string(&git.ssh_key).unwrap();
+    put(&world, json!({"metadata": {"name": "with-canary"}, "stringData": {"ssh-privatekey": key, "note": canary}})).await;
+    // A line of the key in which every byte counts: neither its frame nor what all keys begin with.
+    let line = key.lines().filter(|it| !it.starts_with('-')).nth(2).unwrap().to_owned();
+    let task = format!(
+        "Look for \"{}\" backwards; Look for \"{}\" backwards; Append \"Good bye.\" to greeting.txt",
+        backwards(canary),
+        backwards(&line)
+    );
+    let hunter = |it: &mut Value| {
+        at(it, git, "real-canary", &task);
+        it["spec"]["kubernetes"]["gitSecretRef"] = json!({"name": "with-canary"});
+    };
+    world.create("hunter", hunter).await;
+    // The control: where the agent is given the text, this very search finds it.
+    world
+        .create("control", |it| {
+            hunter(it);
+            it["spec"]["beadID"] = json!("gt-control");
+            it["spec"]["agentConfig"] = json!({"env": [{"name": "NOTE", "value": canary}]});
+        })
+        .await;
+    let done = world.condition("hunter", "Pushed", "True/Pushed").await;
+    let log = log(&world, "polecat-hunter").await;
+    assert_eq!(phase_of(&done), "Done", "{log}");
+    let looked: Vec<_> = log.lines().filter(|it| it.starts_with("Looked into")).collect();
+    assert_eq!(looked.len(), 2, "{log}");
+    assert!(looked.iter().all(|it| it.ends_with(": 0 hold it")), "{log}");
+    world.condition("control", "Ready", "False/PodFailed").await;
+    let log = self::log(&world, "polecat-control").await;
+    assert!(log.contains("Found in variable NOTE") && log.contains("/environ"), "{log}");
+}
+
+async fn log(world: &World, pod: &str) -> String {
+    let params = LogParams { container: Some("claude".into()), ..LogParams::default() };
+    world.pods().logs(pod, &params).await.unwrap()
+}
+
+#[tokio::test]
+async fn deleting_or_evicting_the_pod_keeps_what_was_committed() {
+    let Some(world) =
+        world("deleting_or_evicting_the_pod_keeps_what_was_committed", "real-drain").await
+    else {
+        return;
+    };
+    let git = world.bed.git.as_ref().unwrap();
+    let names = ["deleted", "evicted"];
+    for name in names {
+        repository(git, name);
+        let task = "Append \"Good bye.\" to greeting.txt; Commit; Sleep 600";
+        world.create(name, |it| at(it, git, name, task)).await;
+    }
+    for name in names {
+        let pod = format!("polecat-{name}");
+        world.condition(name, "Ready", "True/PodRunning").await;
+        world.logged(&pod, "claude", "Committed").await;
+        if name == "evicted" {
+            world.pods().evict(&pod, &EvictParams::default()).await.unwrap();
+        } else {
+            world.pods().delete(&pod, &DeleteParams::default()).await.unwrap();
+        }
+    }
+    for name in names {
+        let told = world.condition(name, "Pushed", "True/Pushed").await;
+        assert_eq!(phase_of(&told), "Stuck", "{name}: it did not come to its end");
+        let commit = told.status.unwrap().commit.unwrap();
+        assert_eq!(in_bare(git, name, &["show", &format!("{commit}:greeting.txt")]), CHANGED);
+        let on_branch = in_bare(git, name, &["rev-parse", "feature/gt-abc12"]);
+        assert_eq!(on_branch.trim(), commit, "{name}: the remote has it");
+    }
+}
+
+#[tokio::test]
+async fn an_idle_agent_is_ended_and_its_commits_say_by_whom_and_for_whom() {
+    let Some(world) =
+        world("an_idle_agent_is_ended_and_its_commits_say_by_whom_and_for_whom", "real-quiet")
+            .await
+    else {
+        return;
+    };
+    let git = world.bed.git.as_ref().unwrap();
+    repository(git, "real-quiet");
+    let task = "Append \"Good bye.\" to greeting.txt; Commit; Sleep 600";
+    let annotations = json!({
+        "gastown.io/commit-author": "Ada <ada@example.com>", "gastown.io/requested-by": "grace",
+        "gastown.io/traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    });
+    world
+        .create("max", |it| {
+            at(it, git, "real-quiet", task);
+            it["spec"]["maxIdleSeconds"] = json!(4);
+            it["metadata"]["annotations"] = annotations;
+        })
+        .await;
+    let ready = |it: &Pod| {
+        let status = it.status.as_ref();
+        let mut all = status.iter().flat_map(|it| it.container_statuses.iter().flatten());
+        all.any(|it| it.name == "claude" && it.ready)
+    };
+    until(&world.pods(), "polecat-max", "ready by its probe", ready).await;
+    let told = world.condition("max", "Pushed", "True/Pushed").await;
+    assert_eq!(condition(&told, "Ready"), "False/IdleTimeout");
+    assert!(message(&told, "Ready").contains("spec.maxIdleSeconds"), "{}", message(&told, "Ready"));
+    let status = told.status.unwrap();
+    assert!(status.image_digests.unwrap().claude.unwrap().starts_with("sha256:"));
+    let base = in_bare(git, "real-quiet", &["rev-parse", "main"]);
+    assert_eq!(status.base_commit.as_deref(), Some(base.trim()));
+    let commit = status.commit.unwrap();
+    let text =
+        in_bare(git, "real-quiet", &["log", "-1", "--format=%an <%ae>%n%(trailers:only)", &commit]);
+    let want = "Ada <ada@example.com>\nPolecat: max\nBead: gt-abc12\nRequested-By: grace\n\
+                Trace: 0af7651916cd43dd8448eb211c80319c";
+    assert_eq!(text.trim(), want);
+}
+
+/// The pod of a Polecat as the operator builds it, run as a user that no image knows.
+fn any_uid_pod(world: &World, name: &str, edit: impl FnOnce(&mut Value)) -> Pod {
+    let mut object = polecat(name);
+    object["metadata"]["namespace"] = json!(world.namespace);
+    edit(&mut object);
+    let object: Polecat = serde_json::from_value(object).unwrap();
+    let image = |it: &str| Some(it.to_owned());
+    let settings = PodSettings {
+        git_image: image("localhost/gt-runner:dev"),
+        agent_image: image("localhost/agent:dev"),
+        telemetry_image: image("localhost/gt-runner:dev"),
+        ..PodSettings::default()
+    };
+    let pod = agent_pod(&conversion::polecat::to_hub(object), 1, &settings).unwrap();
+    let mut pod = serde_json::to_value(pod).unwrap();
+    pod["metadata"].as_object_mut().unwrap().remove("ownerReferences"); // the operator has none of it
+    let spec = &mut pod["spec"];
+    spec["securityContext"]["fsGroup"] = json!(ANY_UID);
+    let mut contexts = vec![spec["securityContext"].take()];
+    for list in ["initContainers", "containers"] {
+        let all = spec[list].as_array_mut().unwrap();
+        contexts.extend(all.iter_mut().map(|it| it["securityContext"].take()));
+    }
+    for context in &mut contexts {
+        context["runAsUser"] = json!(ANY_UID);
+        context["runAsGroup"] = json!(0);
+    }
+    let mut contexts = contexts.into_iter();
+    spec["securityContext"] = contexts.next().unwrap();
+    for list in ["initContainers", "containers"] {
+        for it in spec[list].as_array_mut().unwrap() {
+            it["securityContext"] = contexts.next().unwrap();
+        }
+    }
+    serde_json::from_value(pod).unwrap()
+}
+
+#[tokio::test]
+async fn any_user_id_works_over_ssh_and_https() {
+    let Some(world) = world("any_user_id_works_over_ssh_and_https", "real-any-uid").await else {
+        return;
+    };
+    let git: &Git = world.bed.git.as_ref().unwrap();
+    let host = git.https.trim_start_matches("https://").trim_end_matches('/');
+    put(
+        &world,
+        json!({"metadata": {"name": "token"}, "stringData": {"username": git.user, "token": git.token, "host": host,
+            "ca.crt": fs::read_to_string(&git.ca).unwrap()}}),
+    )
+    .await;
+    let task = "Append \"Good bye.\" to greeting.txt";
+    for way in ["ssh", "https"] {
+        let name = format!("any-uid-{way}");
+        repository(git, &name);
+        let pod = any_uid_pod(&world, way, |it| {
+            at(it, git, &name, task);
+            if way == "https" {
+                it["spec"]["kubernetes"]["gitRepository"] =
+                    json!(format!("{}{name}.git", git.https));
+                it["spec"]["kubernetes"]["gitSecretRef"] = json!({"name": "token"});
+            }
+        });
+        world.pods().create(&PostParams::default(), &pod).await.unwrap();
+    }
+    for way in ["ssh", "https"] {
+        let ended = |it: &Pod| {
+            let phase = it.status.as_ref().and_then(|it| it.phase.as_deref());
+            matches!(phase, Some("Succeeded" | "Failed"))
+        };
+        let pod = until(&world.pods(), &format!("polecat-{way}"), "end", ended).await;
+        let statuses = pod.status.unwrap().container_statuses.unwrap();
+        let telemetry = statuses.iter().find(|it| it.name == "telemetry").unwrap();
+        let said = telemetry.state.as_ref().unwrap().terminated.as_ref().unwrap().message.clone();
+        let verdict: Verdict = serde_json::from_str(&said.unwrap_or_default()).unwrap();
+        assert!(verdict.pushed, "{way}: {verdict:?}");
+        let commit = verdict.commit.unwrap();
+        let name = format!("any-uid-{way}");
+        assert_eq!(
+            in_bare(git, &name, &["show", &format!("{commit}:greeting.txt")]),
+            CHANGED,
+            "{way}"
+        );
+    }
+}
