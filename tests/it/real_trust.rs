@@ -85,37 +85,60 @@ async fn log(world: &World, pod: &str) -> String {
     world.pods().logs(pod, &params).await.unwrap()
 }
 
+/// Its agent's container runs, or has run: until then it has no log.
+fn has_begun(pod: &Pod) -> bool {
+    let statuses = pod.status.iter().flat_map(|it| it.container_statuses.iter().flatten());
+    let state = statuses.filter(|it| it.name == "claude").find_map(|it| it.state.clone());
+    state.is_some_and(|it| it.running.is_some() || it.terminated.is_some())
+}
+
 #[tokio::test]
-async fn deleting_or_evicting_the_pod_keeps_what_was_committed() {
-    let Some(world) =
-        world("deleting_or_evicting_the_pod_keeps_what_was_committed", "real-drain").await
+async fn every_early_end_keeps_what_was_committed() {
+    let Some(world) = world("every_early_end_keeps_what_was_committed", "real-early-end").await
     else {
         return;
     };
     let git = world.bed.git.as_ref().unwrap();
-    let names = ["deleted", "evicted"];
-    for name in names {
+    let table = [
+        ("deleted", "Stuck", "the pod is deleted by hand"),
+        ("evicted", "Stuck", "its node is drained"),
+        ("terminated", "Terminated", "its desired state says so"),
+        ("overtime", "Stuck", "its deadline comes"),
+    ];
+    for (name, ..) in table {
         repository(git, name);
         let task = "Append \"Good bye.\" to greeting.txt; Commit; Sleep 600";
-        world.create(name, |it| at(it, git, name, task)).await;
+        let edit = |it: &mut Value| {
+            at(it, git, name, task);
+            if name == "overtime" {
+                it["spec"]["kubernetes"]["activeDeadlineSeconds"] = json!(6);
+            }
+        };
+        world.create(name, edit).await;
     }
-    for name in names {
+    for (name, ..) in table {
         let pod = format!("polecat-{name}");
-        world.condition(name, "Ready", "True/PodRunning").await;
+        until(&world.pods(), &pod, "agent", |it: &Pod| has_begun(it)).await;
         world.logged(&pod, "claude", "Committed").await;
-        if name == "evicted" {
-            world.pods().evict(&pod, &EvictParams::default()).await.unwrap();
-        } else {
-            world.pods().delete(&pod, &DeleteParams::default()).await.unwrap();
+        match name {
+            "deleted" => drop(world.pods().delete(&pod, &DeleteParams::default()).await.unwrap()),
+            "evicted" => drop(world.pods().evict(&pod, &EvictParams::default()).await.unwrap()),
+            "terminated" => {
+                world.merge(name, json!({"spec": {"desiredState": "Terminated"}})).await;
+            }
+            _ => {}
         }
     }
-    for name in names {
+    for (name, phase, because) in table {
         let told = world.condition(name, "Pushed", "True/Pushed").await;
-        assert_eq!(phase_of(&told), "Stuck", "{name}: it did not come to its end");
+        assert_eq!(phase_of(&told), phase, "{because}");
+        let ready = condition(&told, "Ready");
+        assert!(name != "overtime" || ready == "False/DeadlineExceeded", "{because}: {ready}");
         let commit = told.status.unwrap().commit.unwrap();
-        assert_eq!(in_bare(git, name, &["show", &format!("{commit}:greeting.txt")]), CHANGED);
+        let text = in_bare(git, name, &["show", &format!("{commit}:greeting.txt")]);
+        assert_eq!(text, CHANGED, "{because}");
         let on_branch = in_bare(git, name, &["rev-parse", "feature/gt-abc12"]);
-        assert_eq!(on_branch.trim(), commit, "{name}: the remote has it");
+        assert_eq!(on_branch.trim(), commit, "{because}: the remote has it");
     }
 }
 

@@ -112,7 +112,8 @@ impl Cluster {
         if let Some(name) = brief.wants_past(seen.pod.as_ref()).filter(|_| !known) {
             seen.pod = self.find_pod(&brief.namespace, &name).await?;
             if seen.pod.is_none() {
-                seen.past = self.past_of(brief, &name).await?;
+                let saw = self.caches.departed.saw(&brief.namespace, &name, &brief.uid);
+                seen.past = if saw { Past::Seen } else { self.past_of(brief, &name).await? };
             }
         }
         if let Some(pod) = seen.pod.as_ref().filter(|it| !brief.owns(it)) {

@@ -135,6 +135,8 @@ pub enum Past {
     NeverScheduled,
     /// A node took it, so its agent may have run.
     Scheduled,
+    /// This replica saw it, and saw it go.
+    Seen,
 }
 
 impl Brief {
@@ -221,7 +223,7 @@ impl Brief {
             plan.notices = end.cause.iter().flat_map(|it| self.news(it)).collect();
             return plan;
         }
-        if self.status.started_at.is_some() || seen.past == Past::Scheduled {
+        if self.status.started_at.is_some() || matches!(seen.past, Past::Scheduled | Past::Seen) {
             let text = "the pod is gone and its agent may have run, so it is not run again; commits that were not pushed \
                         are lost; set desiredState to Idle and back to Working for a new attempt";
             let cause = Cause::new("PodLost", text);

@@ -158,6 +158,8 @@ fn no_attempt_runs_twice() {
         "False/PodLost",
         "an Event says that a node took it"
     );
+    let lost = begun().decide(&given(Past::Seen, Some(whole())));
+    assert_eq!(condition(&lost.status, "Ready"), "False/PodLost", "this replica saw it");
     let made = begun().decide(&given(Past::NeverScheduled, Some(whole())));
     assert_eq!(made.children.len(), 1, "asked for, never made: the same attempt's pod");
     assert_eq!(made.status.attempt, Some(1));
