@@ -73,6 +73,9 @@ pub struct Pods {
     /// Seconds a finished pod is kept; unset: as long as its Polecat.
     #[arg(long, value_name = "SECONDS")]
     pub finished_pod_ttl: Option<u64>,
+    /// Seconds after the agent's end until a run is called over without its verdict; one that comes later is added.
+    #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub verdict_wait: u64,
     /// Seconds that a pod may stay unready beyond its agent's idle limit until it is deleted.
     #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=3600))]
     pub idle_grace: u64,
@@ -306,6 +309,7 @@ impl Config {
             telemetry_image: set(it.telemetry_image).or(set(it.runner_image)),
             push_reserve: Duration::from_secs(it.push_reserve),
             finished_pod_ttl: it.finished_pod_ttl.map(Duration::from_secs),
+            verdict_wait: Duration::from_secs(it.verdict_wait),
             idle_grace: Duration::from_secs(it.idle_grace),
             hold_node: !it.safe_to_evict,
         }

@@ -64,8 +64,10 @@ fn stamp_labels(request: &Request<'_, PolecatSpec>, changed: &mut Value) {
         .filter(|(key, _)| !name.is_empty() || key != names::POLECAT_LABEL);
     stamp(changed, "labels", labels);
     let mut truths = names::truths(name, &spec.rig, bead);
-    // A restore by Velero then brings the status back too, and with it what has run.
-    truths.insert(names::VELERO_RESTORE_STATUS.into(), "true".into());
+    // A restore by Velero then brings the status back too, and with it what has run; who says otherwise knows it.
+    if annotation(changed, names::VELERO_RESTORE_STATUS).is_none() {
+        truths.insert(names::VELERO_RESTORE_STATUS.into(), "true".into());
+    }
     stamp(changed, "annotations", truths);
 }
 

@@ -2,11 +2,11 @@
 //! said in it is said nowhere else; and a pod that was there is never made again.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Mutex, PoisonError},
 };
 
-use crate::domain::pod_brief::PodBrief;
+use crate::{cluster::cache::Key, domain::pod_brief::PodBrief};
 
 /// Pods with something to say that are kept. Each is read within the next pass over its Polecat.
 const TOLD: usize = 1024;
@@ -19,57 +19,59 @@ pub struct Departed(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    told: VecDeque<PodBrief>,
-    seen: VecDeque<Place>,
-}
-
-/// Namespace and name of a pod, and its owner's uid.
-#[derive(Debug, PartialEq, Eq)]
-struct Place {
-    namespace: Box<str>,
-    name: Box<str>,
-    owner: Box<str>,
+    told: Recent<PodBrief>,
+    /// The uid of the owner of the latest pod of a name.
+    seen: Recent<Box<str>>,
 }
 
 impl Departed {
     /// Takes in a pod that is gone.
-    pub fn note(&self, pod: &PodBrief) {
+    pub fn note(&self, key: &Key, pod: &PodBrief) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inner { told, seen } = &mut *inner;
         if let Some(owner) = &pod.owner {
-            let (namespace, name) = (pod.namespace.clone(), pod.name.clone());
-            let place = Place { namespace, name, owner: owner.uid.clone() };
-            seen.retain(|it| *it != place);
-            push(seen, place, SEEN);
+            inner.seen.put(key, owner.uid.clone(), SEEN);
         }
         if pod.claude.ended() || pod.telemetry.ended() {
-            told.retain(|it| it.uid != pod.uid);
-            push(told, pod.clone(), TOLD);
+            inner.told.put(key, pod.clone(), TOLD);
         }
     }
 
     /// The latest of that name, where one of its containers had ended.
-    pub fn of(&self, namespace: &str, name: &str) -> Option<PodBrief> {
-        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut latest = inner.told.iter().rev();
-        latest.find(|it| *it.namespace == *namespace && *it.name == *name).cloned()
+    pub fn of(&self, key: &Key) -> Option<PodBrief> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).told.latest.get(key).cloned()
     }
 
     /// Whether this replica saw such a pod of this owner, and saw it go.
-    pub fn saw(&self, namespace: &str, name: &str, owner: &str) -> bool {
+    pub fn saw(&self, key: &Key, owner: &str) -> bool {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner
-            .seen
-            .iter()
-            .any(|it| *it.namespace == *namespace && *it.name == *name && *it.owner == *owner)
+        inner.seen.latest.get(key).is_some_and(|it| **it == *owner)
     }
 }
 
-fn push<T>(list: &mut VecDeque<T>, item: T, most: usize) {
-    if list.len() >= most {
-        list.pop_front();
+/// A bounded map; the oldest names go first.
+#[derive(Debug)]
+struct Recent<V> {
+    latest: HashMap<Key, V>,
+    order: VecDeque<Key>,
+}
+
+impl<V> Default for Recent<V> {
+    fn default() -> Self {
+        Self { latest: HashMap::new(), order: VecDeque::new() }
     }
-    list.push_back(item);
+}
+
+impl<V> Recent<V> {
+    fn put(&mut self, key: &Key, value: V, most: usize) {
+        if self.latest.insert(key.clone(), value).is_none() {
+            self.order.push_back(key.clone());
+        }
+        if self.order.len() > most
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.latest.remove(&oldest);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -96,24 +98,32 @@ mod tests {
             message: "".into(),
             at: None,
         };
-        let departed = Departed::default();
-        departed.note(&pod("1", Container::Running));
-        assert_eq!(departed.of("town", "polecat-max"), None, "it had nothing to say");
-        departed.note(&pod("2", over(0)));
-        departed.note(&pod("3", over(1)));
-        assert_eq!(departed.of("town", "polecat-max").map(|it| it.uid), Some("3".into()));
-        assert_eq!(departed.of("other", "polecat-max"), None);
+        let (departed, key) = (Departed::default(), Key::new("town", "polecat-max"));
+        departed.note(&key, &pod("1", Container::Running));
+        assert_eq!(departed.of(&key), None, "it had nothing to say");
+        departed.note(&key, &pod("2", over(0)));
+        departed.note(&key, &pod("3", over(1)));
+        assert_eq!(departed.of(&key).map(|it| it.uid), Some("3".into()));
+        assert_eq!(departed.of(&Key::new("other", "polecat-max")), None);
     }
 
     #[test]
     fn a_pod_is_remembered_by_its_owner() {
-        let departed = Departed::default();
-        assert!(!departed.saw("town", "polecat-max", "p-1"));
-        departed.note(&pod("1", Container::Unseen));
-        assert!(departed.saw("town", "polecat-max", "p-1"), "although it never ran");
-        assert!(
-            !departed.saw("town", "polecat-max", "p-2"),
-            "one of the same name that came later"
-        );
+        let (departed, key) = (Departed::default(), Key::new("town", "polecat-max"));
+        assert!(!departed.saw(&key, "p-1"));
+        departed.note(&key, &pod("1", Container::Unseen));
+        assert!(departed.saw(&key, "p-1"), "although it never ran");
+        assert!(!departed.saw(&key, "p-2"), "one of the same name that came later");
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten() {
+        let (mut recent, key) =
+            (Recent::default(), |number: u32| Key::new("", &number.to_string()));
+        for number in [0, 1, 0, 2] {
+            recent.put(&key(number), number, 2);
+        }
+        assert_eq!(recent.latest.len(), 2);
+        assert!(recent.latest.contains_key(&key(2)) && !recent.latest.contains_key(&key(0)));
     }
 }

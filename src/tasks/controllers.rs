@@ -116,7 +116,7 @@ impl Running {
             let caches = cluster.caches.clone();
             let news = |pod: &PodBrief, key: Key| {
                 if caches.pods.get(&key).is_none_or(|it| it.uid != pod.uid) {
-                    caches.departed.note(pod);
+                    caches.departed.note(&key, pod);
                 }
                 if let Some(owner) = pod.owner.as_ref().filter(|it| &*it.kind == "Polecat") {
                     queue.add(Key { namespace: key.namespace, name: (&*owner.name).into() });

@@ -147,3 +147,19 @@ async fn a_finished_pod_goes_after_its_time_and_its_polecat_stays() {
     let made = made.iter().filter(|it| it.verb == "create" && it.resource == "pods").count();
     assert_eq!(made, 1, "and nothing is run again");
 }
+
+#[tokio::test]
+async fn a_verdict_that_comes_late_corrects_the_end_once() {
+    let script = [
+        ("testbed.gastown.io/run-for", "100ms"),
+        ("testbed.gastown.io/linger", "4s"),
+        ("testbed.gastown.io/message.telemetry", VERDICT),
+    ];
+    let world = World::with_flags("late-verdict", &script, &["--verdict-wait=1"]).await;
+    world.create("max", |_| {}).await;
+    let done = world.phase("max", "Done").await;
+    assert_eq!(condition(&done, "Pushed"), "Unknown/NoVerdict", "done by its exit code alone");
+    assert!(message(&done, "Pushed").contains("lost"), "says that commits may be lost");
+    let told = world.condition("max", "Pushed", "True/Pushed").await;
+    assert_eq!((phase_of(&told), told.status.unwrap().commit.as_deref()), ("Done", Some("bbbb")));
+}

@@ -92,8 +92,8 @@ impl Cluster {
         let status = &brief.status;
         let attempt = status.attempt.unwrap_or(1);
         let name = status.pod_name.clone().unwrap_or_else(|| names::pod(&brief.name, attempt));
-        let pod =
-            self.caches.pods.get(&Key::new(&brief.namespace, &name)).map(Arc::unwrap_or_clone);
+        let key = Key::new(&brief.namespace, &name);
+        let pod = self.caches.pods.get(&key).map(Arc::unwrap_or_clone);
         // One of the very name that comes next is taken over, not waited for.
         let next = match brief.stage() {
             Stage::Fresh { attempt } => names::pod(&brief.name, attempt),
@@ -103,8 +103,8 @@ impl Cluster {
         let ending = earlier.map(|it| it.name.to_string());
         let settings = self.settings.clone();
         let past = Past::Unasked;
-        let departed = self.caches.departed.of(&brief.namespace, &name);
-        let departed = departed.filter(|it| pod.is_none() && brief.owns(it));
+        let departed = if pod.is_none() { self.caches.departed.of(&key) } else { None };
+        let departed = departed.filter(|it| brief.owns(it));
         let known = departed.is_some();
         let now = now();
         let mut seen =
@@ -112,7 +112,7 @@ impl Cluster {
         if let Some(name) = brief.wants_past(seen.pod.as_ref()).filter(|_| !known) {
             seen.pod = self.find_pod(&brief.namespace, &name).await?;
             if seen.pod.is_none() {
-                let saw = self.caches.departed.saw(&brief.namespace, &name, &brief.uid);
+                let saw = self.caches.departed.saw(&key, &brief.uid);
                 seen.past = if saw { Past::Seen } else { self.past_of(brief, &name).await? };
             }
         }

@@ -45,6 +45,8 @@ pub struct PodSettings {
     pub push_reserve: Duration,
     /// How long a finished pod is kept; `None`: as long as its Polecat.
     pub finished_pod_ttl: Option<Duration>,
+    /// How long after the agent's end a run that is complete with it waits for the verdict.
+    pub verdict_wait: Duration,
     /// How long a pod may stay unready beyond its agent's idle limit.
     pub idle_grace: Duration,
     /// Whether working pods ask the cluster autoscaler to leave their node alone.
@@ -60,6 +62,7 @@ impl Default for PodSettings {
             telemetry_image: None,
             push_reserve: Duration::from_secs(120),
             finished_pod_ttl: None,
+            verdict_wait: Duration::from_secs(10),
             idle_grace: Duration::from_secs(30),
             hold_node: true,
         }

@@ -9,13 +9,11 @@ use crate::{
     api::v1beta1::Completion,
     domain::{
         failure::{self, Cause, quote},
+        pod::PodSettings,
         pod_brief::{Container, PodBrief, PodPhase},
         verdict::Verdict,
     },
 };
-
-/// How long after the agent's end the verdict is waited for.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// What a pod's state means.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,11 +52,20 @@ pub enum Words {
     Verdict(Box<Verdict>),
 }
 
-/// Reads a pod. A run that is complete only with its commits waits for the verdict as long as `reserve` gives the push.
+/// How long after the agent's end the verdict is waited for: a run that is complete only with its commits waits as long as
+/// the push may take.
+pub const fn patience(completion: Completion, settings: &PodSettings) -> Duration {
+    match completion {
+        Completion::ExitCode => settings.verdict_wait,
+        Completion::Commit | Completion::Push => settings.push_reserve,
+    }
+}
+
+/// Reads a pod, whose verdict is waited for as long as `patience` says.
 pub fn judge(
     pod: &PodBrief,
     completion: Completion,
-    reserve: Duration,
+    patience: Duration,
     now: Timestamp,
 ) -> Judgement {
     let over = matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed);
@@ -69,8 +76,7 @@ pub fn judge(
     if let Container::Ended { at, .. } = &pod.claude {
         let since = at.unwrap_or(now);
         let gone = u64::try_from(now.duration_since(since).as_millis()).unwrap_or(0);
-        let grace = if completion == Completion::ExitCode { GRACE } else { reserve };
-        let wait = grace.saturating_sub(Duration::from_millis(gone));
+        let wait = patience.saturating_sub(Duration::from_millis(gone));
         return if wait.is_zero() {
             Judgement::Ended(end(pod, completion, now))
         } else {

@@ -281,8 +281,8 @@ impl Brief {
     fn follow(&self, seen: &Seen, pod: &PodBrief) -> Plan<PolecatStatus> {
         let mut plan = Plan::only(self.status.clone());
         plan.children = vec![Child::Existing { pod: pod.name.to_string() }];
-        let reserve = seen.settings.push_reserve;
-        match judge::judge(pod, self.completion, reserve, seen.now) {
+        let patience = judge::patience(self.completion, &seen.settings);
+        match judge::judge(pod, self.completion, patience, seen.now) {
             Judgement::Waiting(None) => plan.status = status::pending(self, seen.now),
             Judgement::Waiting(Some(cause)) => {
                 plan.status = status::stalled(self, seen.now, &cause);
