@@ -3,7 +3,8 @@
 use crate::domain::{
     conditions::cut,
     pod_brief::{Container, PodBrief, PodPhase},
-    verdict::{Failure, Verdict},
+    untrusted::{Scrubber, is_deceptive},
+    verdict::{Failure, Verdict, reason as word},
 };
 
 /// Longest foreign text inside a message of ours, in bytes.
@@ -146,7 +147,7 @@ fn agent_failed(pod: &PodBrief, verdict: Option<&Verdict>) -> Cause {
             format!("the pod failed before the agent ended: {} {}", pod.reason, pod.message),
         );
     };
-    if let Some(said) = last_words(message) {
+    if let Some(said) = agents_last_words(reason, message) {
         return said;
     }
     let stopped = verdict.and_then(|it| it.agent.as_ref()).and_then(|it| it.stopped.as_deref());
@@ -217,16 +218,34 @@ fn last_words(message: &str) -> Option<Cause> {
     is_word(&said.reason).then(|| Cause::new(&said.reason, quote(&said.message)))
 }
 
+/// What the runner beside the agent says of its own failures. An agent whose runner was killed may have written these words
+/// itself: then the node's word counts, and no word that is not the runner's.
+fn agents_last_words(reason: &str, message: &str) -> Option<Cause> {
+    const KNOWN: [&str; 8] = [
+        word::AGENT_NOT_FOUND,
+        word::AGENT_NOT_EXECUTABLE,
+        word::DEADLINE_EXCEEDED,
+        word::IDLE_TIMEOUT,
+        word::TERMINATED,
+        word::SETTING_INVALID,
+        word::VOLUME_FULL,
+        word::VOLUME_UNUSABLE,
+    ];
+    let said = last_words(message).filter(|it| KNOWN.contains(&it.reason.as_str()));
+    said.filter(|_| reason != "OOMKilled")
+}
+
 /// Whether a foreign text can be a condition's reason.
 pub fn is_word(text: &str) -> bool {
     let first = text.chars().next().is_some_and(|it| it.is_ascii_alphabetic());
     first && text.len() <= 64 && text.chars().all(|it| it.is_ascii_alphanumeric())
 }
 
-/// Foreign text: one line, printable, cut.
+/// Foreign text: one line, printable, cut, without what looks like a credential.
 pub fn quote(text: &str) -> String {
+    let text = Scrubber::default().scrub(text);
     let line: String =
-        text.trim().chars().map(|it| if it.is_control() { ' ' } else { it }).collect();
+        text.trim().chars().map(|it| if is_deceptive(it) { ' ' } else { it }).collect();
     cut(&line, MAX_QUOTE).to_owned()
 }
 
@@ -292,6 +311,38 @@ mod tests {
         for (pod, want, because) in table {
             assert_eq!(ended(&pod, None).map(|it| it.reason).as_deref(), want, "{because}");
         }
+    }
+
+    #[test]
+    fn an_agent_that_forges_last_words_gains_nothing() {
+        let said = |word: &str| format!(r#"{{"v":1,"reason":"{word}","message":"m"}}"#);
+        let table = [
+            ("Error", said("AgentNotFound"), "AgentNotFound", "the runner's own word"),
+            (
+                "OOMKilled",
+                said("AgentNotFound"),
+                "OOMKilled",
+                "the runner was killed: the node's word",
+            ),
+            ("Error", said("QuotaExceeded"), "PodFailed", "no word of the runner's"),
+        ];
+        for (reason, message, want, because) in table {
+            let pod = PodBrief {
+                phase: PodPhase::Failed,
+                claude: over(1, reason, &message),
+                ..PodBrief::default()
+            };
+            assert_eq!(ended(&pod, None).map(|it| it.reason).as_deref(), Some(want), "{because}");
+        }
+        let leak = "sign in failed for https://ada:hunter2hunter2@git.example.com with ghp_0123456789abcdefghijABCDEFGHIJ012345";
+        let said = quote(leak);
+        assert!(!said.contains("hunter2") && !said.contains("ghp_0123"), "{said}");
+        assert!(said.contains("git.example.com"), "{said}");
+        assert_eq!(
+            quote("a\u{202e}b"),
+            "a b",
+            "nor a line that reads otherwise than it is written"
+        );
     }
 
     #[test]
