@@ -100,10 +100,10 @@ async fn every_early_end_keeps_what_was_committed() {
     };
     let git = world.bed.git.as_ref().unwrap();
     let table = [
-        ("deleted", "Stuck", "the pod is deleted by hand"),
-        ("evicted", "Stuck", "its node is drained"),
-        ("terminated", "Terminated", "its desired state says so"),
-        ("overtime", "Stuck", "its deadline comes"),
+        ("deleted", "Stuck", "False/Terminated", "the pod is deleted by hand"),
+        ("evicted", "Stuck", "False/Drained", "its node is drained"),
+        ("terminated", "Terminated", "True/Terminated", "its desired state says so"),
+        ("overtime", "Stuck", "False/DeadlineExceeded", "its deadline comes"),
     ];
     for (name, ..) in table {
         repository(git, name);
@@ -129,11 +129,10 @@ async fn every_early_end_keeps_what_was_committed() {
             _ => {}
         }
     }
-    for (name, phase, because) in table {
+    for (name, phase, ready, because) in table {
         let told = world.condition(name, "Pushed", "True/Pushed").await;
         assert_eq!(phase_of(&told), phase, "{because}");
-        let ready = condition(&told, "Ready");
-        assert!(name != "overtime" || ready == "False/DeadlineExceeded", "{because}: {ready}");
+        assert_eq!(condition(&told, "Ready"), ready, "{because}");
         let commit = told.status.unwrap().commit.unwrap();
         let text = in_bare(git, name, &["show", &format!("{commit}:greeting.txt")]);
         assert_eq!(text, CHANGED, "{because}");
