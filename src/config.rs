@@ -1,5 +1,9 @@
 //! Every flag and environment variable, parsed once. The Go original's flags keep their names and meaning; one whose
 //! work comes later ends the start and names what brings it.
+
+mod brakes;
+mod faults;
+
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, ValueEnum};
@@ -8,6 +12,9 @@ use crate::domain::{
     lease::{Identity, Times},
     pod::PodSettings,
 };
+
+pub use brakes::Brakes;
+pub use faults::Faults;
 
 /// The namespace file of a pod's service account.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -39,6 +46,8 @@ pub struct Config {
     pub test_faults: Faults,
     #[command(flatten, next_help_heading = "Pods")]
     pub pods: Pods,
+    #[command(flatten, next_help_heading = "Brakes")]
+    pub brakes: Brakes,
     #[command(flatten, next_help_heading = "Election")]
     pub election: Election,
     #[command(flatten, next_help_heading = "Endpoints")]
@@ -190,45 +199,6 @@ pub struct Logs {
     pub zap_time_encoding: Option<String>,
 }
 
-/// Faults that a test asks for: the release binary is tested as it is shipped, so the switch is in it, and off.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Faults {
-    /// The process kills itself before the write of this number, as SIGKILL would.
-    pub kill_before_write: Option<u64>,
-    /// A pass or a review of an object of this name panics.
-    pub panic_on: Option<String>,
-}
-
-impl Faults {
-    /// Panics where a test asked for it by this object's name.
-    pub fn strike(&self, name: &str) {
-        assert!(self.panic_on.as_deref() != Some(name), "asked for by --test-faults");
-    }
-}
-
-impl std::str::FromStr for Faults {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut faults = Self::default();
-        for part in text.split(',').filter(|it| !it.is_empty()) {
-            match part.split_once('=') {
-                Some(("kill-before-write", number)) => {
-                    faults.kill_before_write =
-                        Some(number.parse().map_err(|_| format!("{number:?} is no number"))?);
-                }
-                Some(("panic-on", name)) => faults.panic_on = Some(name.to_owned()),
-                _ => {
-                    return Err(format!(
-                        "{part:?} is no fault; kill-before-write=N or panic-on=NAME"
-                    ));
-                }
-            }
-        }
-        Ok(faults)
-    }
-}
-
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -312,6 +282,9 @@ impl Config {
             verdict_wait: Duration::from_secs(it.verdict_wait),
             idle_grace: Duration::from_secs(it.idle_grace),
             hold_node: !it.safe_to_evict,
+            max_active_deadline: self.brakes.max_active_deadline,
+            paused: self.brakes.paused,
+            max_running_per_namespace: self.brakes.max_running_per_namespace,
         }
     }
 

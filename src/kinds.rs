@@ -56,6 +56,7 @@ pub const KINDS: &[Kind] = &[
 
 /// What the operator does with objects that are not ours: group, resource, verbs, why.
 pub const FOREIGN: &[(&str, &str, &[&str], &str)] = &[
+    ("", "namespaces", &["list", "watch"], "metadata only: whether an annotation pauses one"),
     ("", "pods", &["get", "list", "watch", "create", "delete"], "one pod per attempt of a Polecat"),
     (
         "",

@@ -117,6 +117,7 @@ impl Cluster {
             Ok(answer) => {
                 if let Ok(pod) = answer.content {
                     self.caches.pods.put(pod);
+                    self.note_pod(&Key::new(namespace, name));
                 }
                 Ok(Created::There)
             }
@@ -206,6 +207,7 @@ pub(super) fn plural<K: Compact>() -> &'static str {
         "pods" => "pods",
         "polecats" => "polecats",
         "rigs" => "rigs",
+        "namespaces" => "namespaces",
         _ => "others",
     }
 }

@@ -5,6 +5,7 @@
     reason = "this is where the client and the clock live"
 )]
 
+mod brakes;
 pub mod cache;
 mod carry_out;
 pub mod connect;
@@ -14,6 +15,7 @@ pub mod guard;
 pub mod leases;
 pub mod meters;
 mod observe;
+pub mod pausing;
 pub mod reading;
 mod report;
 mod request;
@@ -28,6 +30,7 @@ use serde::Serialize;
 use tracing::Instrument as _;
 
 use crate::domain::{
+    brake,
     failure::Cause,
     plan::{Next, Plan},
     pod::PodSettings,
@@ -48,6 +51,7 @@ pub struct Caches {
     pub rigs: Cache<rig::Brief>,
     pub strangers: strangers::Strangers,
     pub departed: departed::Departed,
+    pub namespaces: Cache<brake::Namespace>,
 }
 
 /// The API server as one scope sees it: its caches, its leave to write, its settings.
@@ -58,6 +62,7 @@ pub struct Cluster {
     pub caches: Arc<Caches>,
     pub settings: Arc<PodSettings>,
     pub meters: Meters,
+    slots: Arc<brakes::Book>,
 }
 
 /// A kind that is reconciled.
@@ -78,6 +83,11 @@ pub trait Managed: Compact {
     fn decide(&self, seen: &Self::Seen) -> Plan<Self::Status>;
     /// Tells of a child that the API server refused.
     fn refused(seen: &mut Self::Seen, cause: Cause);
+    /// Hears that a pass over the object of this key has ended, `open` where an error left open what was written. Returns
+    /// who is to be looked at because of it.
+    fn passed(_: &Cluster, _: &Key, _open: bool) -> Vec<Key> {
+        Vec::new()
+    }
     /// Names of the pods in the cache that this object owns.
     fn pods(&self, _: &Caches) -> Vec<Arc<PodBrief>> {
         Vec::new()
@@ -91,7 +101,7 @@ impl Cluster {
         settings: Arc<PodSettings>,
         meters: Meters,
     ) -> Self {
-        Self { client, guard, caches: Arc::default(), settings, meters }
+        Self { client, guard, caches: Arc::default(), settings, meters, slots: Arc::default() }
     }
 
     /// Looks, decides, acts. Every kind comes through here, so all are logged, counted and retried alike.

@@ -13,7 +13,7 @@ const PAGE: u32 = 500;
 
 /// What a person may ask of a cluster.
 pub struct Reader {
-    client: kube::Client,
+    pub(super) client: kube::Client,
     /// Namespace of the kubeconfig's context.
     pub namespace: String,
 }

@@ -31,6 +31,8 @@ pub struct Selection {
     /// `None`: all namespaces.
     pub namespace: Option<String>,
     pub labels: Option<String>,
+    /// Only the one of this name.
+    pub name: Option<String>,
 }
 
 impl Cluster {
@@ -50,6 +52,7 @@ impl Cluster {
         };
         let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
         config.label_selector = selection.labels.clone();
+        config.field_selector = selection.name.as_ref().map(|it| format!("metadata.name={it}"));
         let controller = meters::Controller { controller: super::carry_out::plural::<C>() };
         let mut stream = pin!(watcher::watcher(api, config).default_backoff());
         let mut listed = HashSet::new();
@@ -135,14 +138,11 @@ fn complete<C: Compact>(
     listed: &mut HashSet<Key>,
     news: &impl Fn(&C, Key),
 ) {
-    if let Some(namespace) = &selection.namespace {
-        let others = cache
-            .all()
-            .into_iter()
-            .map(|it| super::cache::key(&*it))
-            .filter(|it| *it.namespace != **namespace);
-        listed.extend(others);
-    }
+    let elsewhere = |it: &Key| {
+        selection.namespace.as_ref().is_some_and(|namespace| *it.namespace != **namespace)
+            || selection.name.as_ref().is_some_and(|name| *it.name != **name)
+    };
+    listed.extend(cache.all().iter().map(|it| super::cache::key(&**it)).filter(elsewhere));
     let before: Vec<_> =
         cache.all().into_iter().filter(|it| !listed.contains(&super::cache::key(&**it))).collect();
     cache.retain(listed);

@@ -24,6 +24,8 @@ pub trait Compact: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     type Kind: Resource<DynamicType = ()>;
     /// What is read of it.
     type Wire: DeserializeOwned;
+    /// Nothing but metadata is read, so nothing else is asked for.
+    const METADATA_ONLY: bool = false;
     /// Reads it.
     fn from_wire(wire: Self::Wire) -> Self;
     /// Namespace (empty for cluster-wide kinds) and name.
@@ -95,6 +97,9 @@ impl<C: Compact> Resource for Watched<C> {
     }
     fn plural((): &()) -> Cow<'_, str> {
         C::Kind::plural(&())
+    }
+    fn metadata_api() -> bool {
+        C::METADATA_ONLY
     }
     fn meta(&self) -> &ObjectMeta {
         &self.meta

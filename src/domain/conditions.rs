@@ -17,6 +17,8 @@ pub const PUSHED: &str = "Pushed";
 pub const RESTORED: &str = "Restored";
 /// Whether the spec was changed since the attempt under way began.
 pub const SPEC_CHANGED: &str = "SpecChanged";
+/// Whether a pause keeps it from beginning; there only while one does.
+pub const PAUSED: &str = "Paused";
 
 /// Longest message that we write, in bytes; the API allows 32,768.
 const MAX_MESSAGE: usize = 2048;

@@ -1,5 +1,6 @@
 //! What should happen: pure functions over plain data. Nothing here waits, reads a clock or holds a client.
 
+pub mod brake;
 pub mod conditions;
 pub mod env;
 pub mod exposure;
@@ -14,5 +15,6 @@ pub mod polecat;
 pub mod provenance;
 pub mod repository;
 pub mod rig;
+pub mod slots;
 pub mod untrusted;
 pub mod verdict;

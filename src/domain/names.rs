@@ -12,6 +12,8 @@ pub const RIG_LABEL: &str = "gastown.io/rig";
 pub const BEAD_LABEL: &str = "gastown.io/bead";
 /// Annotation of an agent pod: the number of its attempt.
 pub const ATTEMPT_ANNOTATION: &str = "gastown.io/attempt";
+/// Annotation of a Namespace or a Rig: `"true"` keeps its Polecats from beginning.
+pub const PAUSED: &str = "gastown.io/paused";
 /// Finalizer that the Go original puts on Polecats; ours needs none and releases it.
 pub const ORIGINAL_FINALIZER: &str = "gastown.io/polecat-cleanup";
 /// Annotation that tells the cluster autoscaler to leave a node with a working agent alone.

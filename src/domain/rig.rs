@@ -7,6 +7,7 @@ use kube::core::ObjectMeta;
 use crate::{
     api::v1alpha1::RigStatus,
     domain::{
+        brake,
         conditions::{Conditions, Is, READY},
         plan::{Finalizer, Plan},
     },
@@ -21,6 +22,8 @@ pub struct Brief {
     pub generation: Option<i64>,
     pub deleting: bool,
     pub original_finalizer: bool,
+    /// Its Polecats do not begin.
+    pub paused: bool,
     pub status: RigStatus,
 }
 
@@ -38,6 +41,7 @@ impl Brief {
             generation: meta.generation,
             deleting: meta.deletion_timestamp.is_some(),
             original_finalizer: meta.finalizers.iter().flatten().any(|it| it == ORIGINAL_FINALIZER),
+            paused: brake::pauses(meta.annotations.as_ref()),
             status,
         }
     }

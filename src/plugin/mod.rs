@@ -1,5 +1,6 @@
 //! `kubectl gt`: reads what the operator has written, and says it to people or programs. Every failure says what and why.
 
+mod pause;
 mod polecat;
 mod table;
 
@@ -25,6 +26,12 @@ enum Command {
     /// Polecats: one worker each
     #[command(subcommand)]
     Polecat(Polecat),
+    /// Keep Polecats of a namespace or a Rig from beginning; running ones go on
+    #[command(subcommand)]
+    Pause(pause::Target),
+    /// Let them begin again
+    #[command(subcommand)]
+    Resume(pause::Target),
     /// The version of this program
     Version,
 }
@@ -69,6 +76,8 @@ pub async fn run() -> anyhow::Result<()> {
     let namespace = cli.namespace.clone().unwrap_or_else(|| reader.namespace.clone());
     let text = match cli.command {
         Command::Version => String::new(),
+        Command::Pause(target) => pause::set(&reader, &target, true).await?,
+        Command::Resume(target) => pause::set(&reader, &target, false).await?,
         Command::Polecat(Polecat::List { rig, all_namespaces, output }) => {
             let namespace = (!all_namespaces).then_some(namespace.as_str());
             let mut all = reader.polecats(namespace).await?;

@@ -1,7 +1,7 @@
 //! What each kind owns and watches: `start(scope) -> Running`, once for everything today, once per shard later.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::{
     cluster::{Class, Cluster, Managed, cache::Key, meters, watching::Selection},
     config::Faults,
-    domain::{names, plan::Next, pod_brief::PodBrief, polecat, rig},
+    domain::{brake, names, plan::Next, pod_brief::PodBrief, polecat, rig},
     tasks::queue::{Queue, Turn},
 };
 
@@ -58,7 +58,10 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
         running.watch_polecats(cluster, namespace.clone(), polecats.clone());
         running.watch_pods(cluster, namespace.clone(), polecats.clone());
     }
-    running.watch_rigs(cluster, rigs.clone());
+    running.watch_rigs(cluster, rigs.clone(), polecats.clone());
+    for name in &selections {
+        running.watch_namespaces(cluster, name.clone(), polecats.clone());
+    }
     let count = selections.len();
     for _ in 0..scope.concurrency.max(1) {
         let ready = cluster.clone();
@@ -69,6 +72,9 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
             async move {
                 ready.caches.polecats.ready(count).await;
                 ready.caches.pods.ready(count).await;
+                // Before these are known, nobody knows what is paused.
+                ready.caches.namespaces.ready(count).await;
+                ready.caches.rigs.ready(1).await;
             },
         );
     }
@@ -100,9 +106,15 @@ impl Running {
     fn watch_polecats(&mut self, cluster: &Cluster, namespace: Option<String>, queue: Arc<Queue>) {
         let cluster = cluster.clone();
         self.watches.spawn(async move {
-            let selection = Selection { namespace, labels: None };
+            let selection = Selection { namespace, ..Selection::default() };
             let news = |polecat: &polecat::Brief, key: Key| {
-                if polecat.begins() { queue.add_urgent(key) } else { queue.add(key) }
+                let next = cluster.note_polecat(&key, false);
+                if polecat.begins() {
+                    queue.add_urgent(key);
+                } else {
+                    queue.add(key);
+                }
+                wake(&queue, next);
             };
             cluster.watch(&cluster.caches.polecats, selection, news).await;
         });
@@ -112,12 +124,14 @@ impl Running {
     fn watch_pods(&mut self, cluster: &Cluster, namespace: Option<String>, queue: Arc<Queue>) {
         let cluster = cluster.clone();
         self.watches.spawn(async move {
-            let selection = Selection { namespace, labels: Some(names::POLECAT_LABEL.into()) };
+            let labels = Some(names::POLECAT_LABEL.into());
+            let selection = Selection { namespace, labels, ..Selection::default() };
             let caches = cluster.caches.clone();
             let news = |pod: &PodBrief, key: Key| {
                 if caches.pods.get(&key).is_none_or(|it| it.uid != pod.uid) {
                     caches.departed.note(&key, pod);
                 }
+                wake(&queue, cluster.note_pod(&key));
                 if let Some(owner) = pod.owner.as_ref().filter(|it| &*it.kind == "Polecat") {
                     queue.add(Key { namespace: key.namespace, name: (&*owner.name).into() });
                 }
@@ -126,12 +140,34 @@ impl Running {
         });
     }
 
-    fn watch_rigs(&mut self, cluster: &Cluster, queue: Arc<Queue>) {
+    /// A Rig whose pause begins or ends wakes its Polecats.
+    fn watch_rigs(&mut self, cluster: &Cluster, queue: Arc<Queue>, polecats: Arc<Queue>) {
         let cluster = cluster.clone();
         self.watches.spawn(async move {
-            cluster
-                .watch(&cluster.caches.rigs, Selection::default(), |_, key| queue.add(key))
-                .await;
+            let paused = Paused::default();
+            let news = |_: &rig::Brief, key: Key| {
+                if paused.turned(&key, cluster.caches.rigs.get(&key).is_some_and(|it| it.paused)) {
+                    wake(&polecats, cluster.concerned(|it| *it.rig == *key.name));
+                }
+                queue.add(key);
+            };
+            cluster.watch(&cluster.caches.rigs, Selection::default(), news).await;
+        });
+    }
+
+    /// A Namespace whose pause begins or ends wakes its Polecats; nothing else of Namespaces is of interest.
+    fn watch_namespaces(&mut self, cluster: &Cluster, name: Option<String>, queue: Arc<Queue>) {
+        let cluster = cluster.clone();
+        self.watches.spawn(async move {
+            let paused = Paused::default();
+            let selection = Selection { name, ..Selection::default() };
+            let news = |_: &brake::Namespace, key: Key| {
+                let now = cluster.caches.namespaces.get(&key).is_some_and(|it| it.paused);
+                if paused.turned(&key, now) {
+                    wake(&queue, cluster.concerned(|it| *it.namespace == *key.name));
+                }
+            };
+            cluster.watch(&cluster.caches.namespaces, selection, news).await;
         });
     }
 
@@ -184,6 +220,7 @@ async fn pass<K: Managed>(
     };
     let answer = AssertUnwindSafe(looked).catch_unwind().await;
     cluster.meters.duration.get_or_create(&controller).observe(begun.elapsed().as_secs_f64());
+    let open = !matches!(answer, Ok(Ok(_)));
     let (result, next) = match answer {
         Ok(Ok(next)) => {
             pauses.forget(&key);
@@ -212,9 +249,31 @@ async fn pass<K: Managed>(
         }
     };
     cluster.meters.passes.get_or_create(&meters::Pass { controller: K::CONTROLLER, result }).inc();
+    // Before the next pass over it can begin: what that one claims is not this one's to give back.
+    let others = K::passed(cluster, &key, open);
     queue.done(&key);
+    wake(queue, others);
     if let Next::After(delay) = next {
         queue.add_after(key, delay);
+    }
+}
+
+/// Queues those that may begin, in their order.
+fn wake(queue: &Queue, keys: Vec<Key>) {
+    for key in keys {
+        queue.add_urgent(key);
+    }
+}
+
+/// Which Namespaces or Rigs are paused, to tell the news from what was so before.
+#[derive(Debug, Default)]
+struct Paused(Mutex<HashSet<Key>>);
+
+impl Paused {
+    /// Says whether that is news.
+    fn turned(&self, key: &Key, paused: bool) -> bool {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if paused { all.insert(key.clone()) } else { all.remove(key) }
     }
 }
 

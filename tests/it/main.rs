@@ -11,6 +11,7 @@
 )]
 
 mod architecture;
+mod brakes;
 mod ends;
 mod generated;
 mod polecats;

@@ -73,6 +73,7 @@ fn check(scenario: &Scenario, file: &str) {
         departed: None,
         ending: None,
         whole: Some(Arc::new(whole)),
+        hold: None,
         refusal: None,
         settings: Arc::new(settings),
     };

@@ -114,6 +114,14 @@ impl World {
         self.polecats().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
 
+    /// What this operator has asked for that is no watch, no list and no Lease.
+    pub async fn work(&self) -> Vec<audit::Event> {
+        let all = self.requests_of(&self.operator.name).await;
+        all.into_iter()
+            .filter(|it| it.resource != "leases" && it.verb != "watch" && it.verb != "list")
+            .collect()
+    }
+
     /// Waits until a Polecat has this phase.
     pub async fn phase(&self, name: &str, phase: &'static str) -> Polecat {
         until(&self.polecats(), name, format!("phase {phase}"), move |it: &Polecat| {

@@ -54,6 +54,10 @@ impl Managed for Brief {
             if !self.wants_pod(&seen) {
                 return Ok(seen);
             }
+            seen.hold = cluster.hold(self);
+            if seen.hold.is_some() {
+                return Ok(seen);
+            }
             let Some(whole) = cluster.whole(self).await? else { return Ok(seen) };
             let fresh = Self::from(&whole);
             let same = fresh.status == self.status && fresh.desired == self.desired;
@@ -72,6 +76,10 @@ impl Managed for Brief {
 
     fn refused(seen: &mut Seen, cause: Cause) {
         seen.refusal = Some(cause);
+    }
+
+    fn passed(cluster: &Cluster, key: &Key, open: bool) -> Vec<Key> {
+        cluster.note_polecat(key, !open)
     }
 
     fn pods(&self, caches: &Caches) -> Vec<Arc<PodBrief>> {
@@ -107,8 +115,8 @@ impl Cluster {
         let departed = departed.filter(|it| brief.owns(it));
         let known = departed.is_some();
         let now = now();
-        let mut seen =
-            Seen { now, pod, departed, past, ending, whole: None, refusal: None, settings };
+        let (whole, hold, refusal) = (None, None, None);
+        let mut seen = Seen { now, pod, past, departed, ending, whole, hold, refusal, settings };
         if let Some(name) = brief.wants_past(seen.pod.as_ref()).filter(|_| !known) {
             seen.pod = self.find_pod(&brief.namespace, &name).await?;
             if seen.pod.is_none() {

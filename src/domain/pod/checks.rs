@@ -20,6 +20,7 @@ pub(super) fn check(
     polecat: &Polecat,
     repository: &Repository,
     work_branch: &str,
+    max_deadline: Option<i64>,
 ) -> Result<(), Cause> {
     let spec = &polecat.spec;
     let refuse = |text: String| Err(Cause::new("PodBuildFailed", text));
@@ -37,6 +38,9 @@ pub(super) fn check(
     }
     if spec.limits.active_deadline_seconds <= 0 {
         return refuse("spec.kubernetes.activeDeadlineSeconds must be positive".into());
+    }
+    if let Some(text) = deadline_above(spec.limits.active_deadline_seconds, max_deadline) {
+        return refuse(text);
     }
     if spec.limits.max_idle_seconds.is_some_and(|it| it <= 0) {
         return refuse("spec.maxIdleSeconds must be positive; leave it out for no limit".into());
@@ -61,6 +65,15 @@ pub(super) fn check(
         Some(it) => refuse(format!("{} {}", it.field, it.message)),
         None => Ok(()),
     }
+}
+
+/// What is said where more seconds are asked for than this operator gives.
+pub fn deadline_above(asked: i64, most: Option<i64>) -> Option<String> {
+    let most = most.filter(|most| asked > *most)?;
+    Some(format!(
+        "spec.kubernetes.activeDeadlineSeconds is {asked}, and this operator allows at most {most} (--max-active-deadline); \
+         ask for {most} or less"
+    ))
 }
 
 pub(super) fn images(

@@ -24,6 +24,7 @@ use crate::{
         provenance::Provenance,
     },
 };
+pub use checks::deadline_above;
 use checks::{check, images};
 use fragments::{
     amounts, from_config_map, from_secret, idle_probe, locked_down, pod_security, ro, rw, scratch,
@@ -51,6 +52,12 @@ pub struct PodSettings {
     pub idle_grace: Duration,
     /// Whether working pods ask the cluster autoscaler to leave their node alone.
     pub hold_node: bool,
+    /// Most seconds that a Polecat may ask for its agent.
+    pub max_active_deadline: Option<i64>,
+    /// Make no pods.
+    pub paused: bool,
+    /// Most Polecats of one namespace that may run.
+    pub max_running_per_namespace: Option<u32>,
 }
 
 impl Default for PodSettings {
@@ -65,6 +72,9 @@ impl Default for PodSettings {
             verdict_wait: Duration::from_secs(10),
             idle_grace: Duration::from_secs(30),
             hold_node: true,
+            max_active_deadline: None,
+            paused: false,
+            max_running_per_namespace: None,
         }
     }
 }
@@ -127,7 +137,7 @@ impl<'a> Parts<'a> {
         let name = polecat.metadata.name.as_deref().unwrap_or_default();
         let asked = repository.work_branch.as_deref();
         let work_branch = names::work_branch(asked, spec.bead_id.as_deref(), name);
-        check(polecat, repository, &work_branch)?;
+        check(polecat, repository, &work_branch, settings.max_active_deadline)?;
         let (git_image, agent_image, telemetry_image) = images(polecat, settings)?;
         Ok(Self {
             polecat,

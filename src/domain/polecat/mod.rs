@@ -2,6 +2,7 @@
 //! else can prove: that an attempt was begun, that its agent ran, that it ended.
 
 mod brief;
+mod hold;
 mod idle;
 mod judge;
 mod last_words;
@@ -17,6 +18,7 @@ use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use crate::{
     api::v1beta1::{self, DesiredState, Phase, PolecatStatus},
     domain::{
+        brake::Hold,
         failure::Cause,
         names,
         plan::{Child, Finalizer, Next, Notice, Plan, Retire},
@@ -121,6 +123,8 @@ pub struct Seen {
     pub ending: Option<String>,
     /// The whole object, read where a pod may have to be built.
     pub whole: Option<Arc<v1beta1::Polecat>>,
+    /// What keeps it from beginning; looked at only where a pod may have to be built.
+    pub hold: Option<Hold>,
     /// What the API server answered when the pod was to be created a moment ago.
     pub refusal: Option<Cause>,
     pub settings: Arc<PodSettings>,
@@ -162,7 +166,7 @@ impl Brief {
                 Stage::Fresh { attempt } => self.begin(seen, attempt),
             },
         };
-        self.with_spec_change(seen.now, plan)
+        Self::unpaused(seen, self.with_spec_change(seen.now, plan))
     }
 
     /// Children are owned, so the garbage collector removes them; only the original's finalizer stands in the way.
@@ -192,6 +196,9 @@ impl Brief {
     fn begin(&self, seen: &Seen, attempt: i32) -> Plan<PolecatStatus> {
         if let Some(cause) = self.restored() {
             return self.held_back(seen, &cause);
+        }
+        if let Some(hold) = &seen.hold {
+            return self.held(seen, hold);
         }
         if let Some(pod) = &seen.ending {
             let text = format!(
@@ -232,6 +239,9 @@ impl Brief {
         }
         if !self.runnable {
             return self.unrunnable(seen);
+        }
+        if let Some(hold) = &seen.hold {
+            return self.held(seen, hold);
         }
         let Some(whole) = &seen.whole else { return Plan::only(self.status.clone()) };
         // The intent stands, unless the original wrote it, which numbers no attempts.

@@ -59,6 +59,7 @@ fn seen() -> Seen {
         departed: None,
         ending: None,
         whole: None,
+        hold: None,
         refusal: None,
         settings: Arc::new(settings),
     }

@@ -1,0 +1,134 @@
+//! What keeps Polecats from beginning, as this replica sees it: pauses from the caches of Namespaces and Rigs, slots from
+//! the one book of this scope. Makes no request.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::core::v1::Namespace;
+use serde::Deserialize;
+
+use crate::{
+    cluster::{
+        Cluster,
+        cache::{self, Key},
+        wire::{Compact, Meta},
+    },
+    domain::{
+        brake::{self, Hold},
+        pod_brief::{PodBrief, PodPhase},
+        polecat::Brief,
+        slots::{Slots, Standing},
+    },
+};
+
+/// The book of slots of one scope. Whoever locks it may read the caches, never the other way round.
+#[derive(Debug, Default)]
+pub struct Book(Mutex<Slots>);
+
+impl Book {
+    fn open(&self) -> MutexGuard<'_, Slots> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Cluster {
+    /// Why this Polecat may not begin now; `None`: it may, and its slot is taken.
+    pub(super) fn hold(&self, brief: &Brief) -> Option<Hold> {
+        if let Some(pause) = self.pause(brief) {
+            return Some(pause);
+        }
+        let limit = self.settings.max_running_per_namespace?;
+        let (namespace, name) = (&*brief.namespace, &*brief.name);
+        let claimed = self.slots.open().claim(namespace, name, &brief.place(), limit);
+        (!claimed).then(|| Hold::Full { namespace: namespace.to_owned(), limit })
+    }
+
+    /// What pauses this Polecat, if anything does.
+    fn pause(&self, brief: &Brief) -> Option<Hold> {
+        let namespace = Key::new("", &brief.namespace);
+        let rig = Key::new("", &brief.rig);
+        if self.settings.paused {
+            Some(Hold::Operator)
+        } else if self.caches.namespaces.get(&namespace).is_some_and(|it| it.paused) {
+            Some(Hold::Namespace(brief.namespace.to_string()))
+        } else if self.caches.rigs.get(&rig).is_some_and(|it| it.paused) {
+            Some(Hold::Rig(brief.rig.to_string()))
+        } else {
+            None
+        }
+    }
+
+    /// Enters into the book what the cache has of a Polecat. `passed`: a pass over it has ended and left nothing open.
+    /// Returns who may begin because of that.
+    pub fn note_polecat(&self, key: &Key, passed: bool) -> Vec<Key> {
+        let Some(limit) = self.settings.max_running_per_namespace else { return Vec::new() };
+        // Read under the lock, so that the last to enter it enters the newest.
+        let mut slots = self.slots.open();
+        let brief = self.caches.polecats.get(key);
+        let standing = match brief.as_deref().map(|it| (it.standing(), it)) {
+            Some((Standing::InLine(_), it)) if self.pause(it).is_some() => Standing::Out,
+            Some((standing, _)) => standing,
+            None => Standing::Out,
+        };
+        let next = slots.note(&key.namespace, &key.name, standing, passed, limit);
+        next.iter().map(|name| Key::new(&key.namespace, name)).collect()
+    }
+
+    /// Enters into the book what the cache has of a pod. Returns who may begin because of that.
+    pub fn note_pod(&self, pod: &Key) -> Vec<Key> {
+        let Some(limit) = self.settings.max_running_per_namespace else { return Vec::new() };
+        let mut slots = self.slots.open();
+        let brief = self.caches.pods.get(pod);
+        let owner = brief.as_deref().filter(|it| lives(it)).and_then(|it| it.owner.as_ref());
+        let owner = owner.filter(|it| &*it.kind == "Polecat").map(|it| &*it.name);
+        let next = slots.note_pod(&pod.namespace, &pod.name, owner, limit);
+        next.iter().map(|name| Key::new(&pod.namespace, name)).collect()
+    }
+
+    /// Polecats that a pause of their Namespace or Rig concerns, in the order in which they may begin.
+    pub fn concerned(&self, by: impl Fn(&Brief) -> bool) -> Vec<Key> {
+        let mut all = self.caches.polecats.all();
+        all.retain(|it| by(it) && it.minds_a_pause());
+        all.sort_by_key(|it| it.place());
+        let keys: Vec<Key> = all.iter().map(|it| cache::key(&**it)).collect();
+        for key in &keys {
+            self.note_polecat(key, false);
+        }
+        keys
+    }
+}
+
+const fn lives(pod: &PodBrief) -> bool {
+    !matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed)
+}
+
+/// A Namespace, of which only the metadata is asked for.
+#[derive(Debug, Deserialize)]
+pub struct NamespaceWire {
+    metadata: Meta,
+}
+
+impl Compact for brake::Namespace {
+    type Kind = Namespace;
+    type Wire = NamespaceWire;
+    const METADATA_ONLY: bool = true;
+
+    fn from_wire(wire: NamespaceWire) -> Self {
+        let meta = kube::core::ObjectMeta::from(wire.metadata);
+        let boxed = |it: Option<String>| it.unwrap_or_default().into();
+        Self {
+            paused: brake::pauses(meta.annotations.as_ref()),
+            name: boxed(meta.name),
+            uid: boxed(meta.uid),
+            resource_version: boxed(meta.resource_version),
+        }
+    }
+    fn place(&self) -> (&str, &str) {
+        ("", &self.name)
+    }
+    fn uid(&self) -> &str {
+        &self.uid
+    }
+    fn resource_version(&self) -> &str {
+        &self.resource_version
+    }
+}

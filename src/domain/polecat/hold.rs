@@ -1,0 +1,76 @@
+//! A Polecat that a brake holds: it waits without a pod, says why, and writes nothing twice.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::{Brief, Seen, Stage};
+use crate::{
+    api::v1beta1::{DesiredState, Phase, PolecatStatus},
+    domain::{
+        brake::{self, Hold, Place},
+        conditions::{AVAILABLE, Conditions, DEGRADED, Is, PAUSED, PROGRESSING, READY, WORKING},
+        plan::Plan,
+        slots::Standing,
+    },
+};
+
+impl Brief {
+    /// It waits. No Event: whoever braked knows it, and a thousand that wait need no thousand Events.
+    pub(super) fn held(&self, seen: &Seen, hold: &Hold) -> Plan<PolecatStatus> {
+        Plan::only(held(self, seen.now, hold))
+    }
+
+    /// A pause is over, or does not concern what this Polecat does now.
+    pub(super) fn unpaused(seen: &Seen, mut plan: Plan<PolecatStatus>) -> Plan<PolecatStatus> {
+        if seen.hold.as_ref().and_then(Hold::pause).is_none() {
+            plan.status.conditions.retain(|it| it.type_ != PAUSED);
+        }
+        plan
+    }
+
+    /// Whether a pause that begins or ends changes anything for it.
+    pub fn minds_a_pause(&self) -> bool {
+        self.begins() || self.status.conditions.iter().any(|it| it.type_ == PAUSED)
+    }
+
+    /// Its place among those of its namespace that wait to begin.
+    pub fn place(&self) -> Place {
+        (self.created_at, self.name.clone())
+    }
+
+    /// What it is to the book of slots while nothing pauses it. One that waits for something else than room stands in nobody's way.
+    pub fn standing(&self) -> Standing {
+        match self.stage() {
+            Stage::Begun { .. } => Standing::Begun,
+            Stage::Fresh { .. } if self.begins() && self.runnable && !self.waits_for_more() => {
+                Standing::InLine(self.place())
+            }
+            _ => Standing::Out,
+        }
+    }
+
+    fn waits_for_more(&self) -> bool {
+        let ready = self.status.conditions.iter().find(|it| it.type_ == READY);
+        let brakes = [brake::PAUSED, brake::NAMESPACE_LIMIT];
+        ready.is_some_and(|it| it.status != "True" && !brakes.contains(&it.reason.as_str()))
+    }
+}
+
+fn held(brief: &Brief, now: Timestamp, hold: &Hold) -> PolecatStatus {
+    let mut status = brief.status.clone();
+    let cause = hold.cause();
+    if matches!(brief.stage(), Stage::Fresh { .. }) && brief.desired == DesiredState::Working {
+        status.phase = Phase::Idle;
+        (status.pod_name, status.pod_active) = (None, status.pod_active.map(|_| false));
+    }
+    let list = &mut status.conditions;
+    let mut it = Conditions { list, generation: brief.generation, now };
+    for type_ in [READY, WORKING, PROGRESSING] {
+        it.set(type_, Is::False, &cause.reason, &cause.message);
+    }
+    it.set(AVAILABLE, Is::False, "NotReady", &cause.message);
+    it.set(DEGRADED, Is::False, "Healthy", &cause.message);
+    if let Some(reason) = hold.pause() {
+        it.set(PAUSED, Is::True, reason, &cause.message);
+    }
+    status
+}

@@ -1,0 +1,279 @@
+//! What keeps Polecats from beginning: pauses, limits and quotas, on the real API server.
+
+use std::{
+    collections::BTreeSet,
+    process::{Command, Output},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::StreamExt as _;
+use gastown::api::v1alpha1::Rig;
+use gastown_testbed::http_get;
+use k8s_openapi::{api::core::v1::Pod, api::core::v1::ResourceQuota, jiff::Timestamp};
+use kube::{
+    Api, Resource as _, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    runtime::{
+        wait::await_condition,
+        watcher::{self, Event, watcher},
+    },
+};
+use serde_json::json;
+
+use crate::world::{PATIENCE, World, condition, message, phase_of, polecat, until};
+
+const FOREVER: [(&str, &str); 1] = [("testbed.gastown.io/run-for", "never")];
+const QUICK: [(&str, &str); 1] = [("testbed.gastown.io/run-for", "300ms")];
+
+/// `kubectl gt …` as a person would call it.
+async fn gt(world: &World, args: &[&str]) -> Output {
+    let kubeconfig = world
+        .bed
+        .kubeconfig_for(&format!("person-{}", world.namespace), Some("system:masters"))
+        .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-gt"));
+    command.args(args).env_clear().env("KUBECONFIG", kubeconfig);
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+async fn said(world: &World, args: &[&str]) -> String {
+    let output = gt(world, args).await;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+/// Pods that were made in this namespace after a moment, by the audit log.
+async fn made_after(world: &World, moment: Timestamp) -> usize {
+    let all = world.bed.audit_events().await.unwrap();
+    let made = all.iter().filter(|it| {
+        it.verb == "create" && it.resource == "pods" && it.namespace == world.namespace
+    });
+    made.filter(|it| it.code == 201 && it.time > moment).count()
+}
+
+#[tokio::test]
+async fn a_paused_namespace_begins_nothing_and_touches_nothing_that_runs() {
+    let world = World::new("paused-namespace", &FOREVER).await;
+    world.create("max", |_| {}).await;
+    world.condition("max", "Ready", "True/PodRunning").await;
+    let running = world.pods().get("polecat-max").await.unwrap();
+    let text = said(&world, &["pause", "namespace", &world.namespace]).await;
+    assert!(text.contains("no Polecat of it begins"), "{text}");
+    let paused_at = Timestamp::now();
+    for number in 0..5 {
+        world.create(&format!("nux-{number}"), |_| {}).await;
+    }
+    for number in 0..5 {
+        let held =
+            world.condition(&format!("nux-{number}"), "Paused", "True/NamespacePaused").await;
+        assert_eq!((phase_of(&held), condition(&held, "Ready").as_str()), ("Idle", "False/Paused"));
+        assert!(message(&held, "Ready").contains("kubectl gt resume namespace"), "says what to do");
+    }
+    let late = made_after(&world, paused_at + Duration::from_secs(2)).await;
+    assert_eq!(late, 0, "no new pod later than two seconds after the pause");
+    assert_eq!(world.pods().get("polecat-max").await.unwrap().uid(), running.uid(), "it runs on");
+    let max = world.polecats().get("max").await.unwrap();
+    assert_eq!(condition(&max, "Paused"), "", "a pause does not concern one that runs");
+
+    // What is held and touched is looked at again, and nothing is asked of the API server.
+    let before = world.work().await.iter().filter(|it| it.name == "nux-0").count();
+    world.merge("nux-0", json!({"metadata": {"labels": {"touched": "yes"}}})).await;
+    world.create("slit", |_| {}).await;
+    world.condition("slit", "Paused", "True/NamespacePaused").await;
+    let after = world.work().await.iter().filter(|it| it.name == "nux-0").count();
+    assert_eq!(after, before, "waiting makes no request");
+
+    let text = said(&world, &["resume", "namespace", &world.namespace]).await;
+    assert!(text.contains("resumed"), "{text}");
+    for number in 0..5 {
+        let on = world.condition(&format!("nux-{number}"), "Ready", "True/PodRunning").await;
+        assert_eq!(condition(&on, "Paused"), "", "the pause is over, and so is its condition");
+    }
+    let unknown = gt(&world, &["pause", "rig", "no-such-rig"]).await;
+    let why = String::from_utf8_lossy(&unknown.stderr);
+    assert!(!unknown.status.success() && why.contains("no-such-rig"), "{why}");
+    assert_eq!(why.lines().count(), 1, "one sentence, said once: {why}");
+}
+
+#[tokio::test]
+async fn a_paused_rig_holds_its_own_polecats_alone() {
+    let world = World::new("paused-rig", &QUICK).await;
+    let rigs: Api<Rig> = Api::all(world.client.clone());
+    for name in ["braked-rig", "free-rig"] {
+        let rig = json!({"metadata": {"name": name},
+            "spec": {"gitURL": "git@git.example.com:a/b.git", "beadsPrefix": "gt"}});
+        rigs.create(&PostParams::default(), &serde_json::from_value(rig).unwrap()).await.unwrap();
+    }
+    said(&world, &["pause", "rig", "braked-rig"]).await;
+    world.create("max", |it| it["spec"]["rig"] = json!("braked-rig")).await;
+    world.create("nux", |it| it["spec"]["rig"] = json!("free-rig")).await;
+    let held = world.condition("max", "Paused", "True/RigPaused").await;
+    assert!(message(&held, "Paused").contains("braked-rig"), "names what holds it");
+    world.phase("nux", "Done").await;
+    // The Rig goes, and its pause with it.
+    rigs.delete("braked-rig", &DeleteParams::default()).await.unwrap();
+    world.phase("max", "Done").await;
+    rigs.delete("free-rig", &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_paused_operator_begins_nothing_until_it_is_started_without() {
+    let world = World::with_flags("paused-operator", &QUICK, &["--paused"]).await;
+    world.create("max", |_| {}).await;
+    let held = world.condition("max", "Paused", "True/OperatorPaused").await;
+    assert!(message(&held, "Paused").contains("--paused"), "names the flag");
+    let epoch = Timestamp::from_second(0).unwrap();
+    assert_eq!(made_after(&world, epoch).await, 0, "no pod at all");
+    world.operator.terminate(Duration::from_secs(30)).await.unwrap();
+    let _next = world.another_with("operator", &[]).await;
+    world.phase("max", "Done").await;
+}
+
+/// Follows the live pods of a namespace; the most there ever were at once.
+fn follow_pods(world: &World) -> Arc<Mutex<(BTreeSet<String>, usize)>> {
+    let seen = Arc::new(Mutex::new((BTreeSet::new(), 0)));
+    let (pods, book) = (world.pods(), seen.clone());
+    tokio::spawn(async move {
+        let mut stream = std::pin::pin!(watcher(pods, watcher::Config::default()));
+        while let Some(event) = stream.next().await {
+            let mut book = book.lock().unwrap();
+            match event {
+                Ok(Event::Apply(pod) | Event::InitApply(pod)) => {
+                    let phase = pod.status.as_ref().and_then(|it| it.phase.clone());
+                    if matches!(phase.as_deref(), Some("Succeeded" | "Failed")) {
+                        book.0.remove(&pod.name_any());
+                    } else {
+                        book.0.insert(pod.name_any());
+                    }
+                }
+                Ok(Event::Delete(pod)) => drop(book.0.remove(&pod.name_any())),
+                _ => {}
+            }
+            book.1 = book.1.max(book.0.len());
+        }
+    });
+    seen
+}
+
+async fn end(world: &World, pod: &str) {
+    let patch = json!({"metadata": {"annotations": {"testbed.gastown.io/run-for": "0s"}}});
+    world.pods().patch(pod, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+}
+
+#[tokio::test]
+async fn no_more_of_a_namespace_run_than_may_and_the_oldest_is_next() {
+    let flags = ["--max-running-per-namespace=2"];
+    let world = World::with_flags("namespace-limit", &FOREVER, &flags).await;
+    let live = follow_pods(&world);
+    let names = ["a", "b", "c", "d", "e", "f"];
+    futures::future::join_all(names.map(|it| world.create(it, |_| {}))).await;
+    let mut order: Vec<_> =
+        world.polecats().list(&ListParams::default()).await.unwrap().items.into_iter().collect();
+    order.sort_by_key(|it| (it.meta().creation_timestamp.clone().map(|it| it.0), it.name_any()));
+    let order: Vec<String> = order.iter().map(kube::ResourceExt::name_any).collect();
+    // Whoever came first to the operator has a slot; from then on the oldest of those that wait is next.
+    let is = |it: &gastown::api::v1alpha1::Polecat| {
+        ["True/PodRunning", "False/NamespaceLimit"].contains(&condition(it, "Ready").as_str())
+    };
+    let (mut running, mut waiting) = (Vec::new(), Vec::new());
+    for name in &order {
+        let it = until(&world.polecats(), name, "running or waiting", is).await;
+        if condition(&it, "Ready") == "True/PodRunning" {
+            running.push(name.clone());
+        } else {
+            assert_eq!(phase_of(&it), "Idle", "it waits");
+            assert!(
+                message(&it, "Ready").contains("--max-running-per-namespace=2"),
+                "names the flag"
+            );
+            waiting.push(name.clone());
+        }
+    }
+    assert_eq!((running.len(), waiting.len()), (2, 4), "{running:?} {waiting:?}");
+
+    end(&world, &format!("polecat-{}", running[0])).await;
+    world.condition(&waiting[0], "Ready", "True/PodRunning").await;
+    // The same after a restart, when all that is known is what the API server has.
+    world.operator.kill9().await.unwrap();
+    let next = world.another("operator").await;
+    end(&world, &format!("polecat-{}", running[1])).await;
+    world.condition(&waiting[1], "Ready", "True/PodRunning").await;
+    // One that waits and is set to Idle frees nothing, and stands in nobody's way.
+    world.merge(&waiting[2], json!({"spec": {"desiredState": "Idle"}})).await;
+    world.condition(&waiting[2], "Ready", "True/Idle").await;
+    world.polecats().delete(&waiting[0], &DeleteParams::default()).await.unwrap();
+    world.condition(&waiting[3], "Ready", "True/PodRunning").await;
+    let most = live.lock().unwrap().1;
+    assert_eq!(most, 2, "never a third pod");
+    let (_, metrics) = http_get(&next.metrics).await.unwrap();
+    assert!(
+        metrics.contains("gastown_cached_objects{controller=\"namespaces\"} 1"),
+        "one Namespace is watched, not all"
+    );
+}
+
+#[tokio::test]
+async fn many_at_once_keep_to_the_limit() {
+    let flags = ["--max-running-per-namespace=3", "--concurrency=32"];
+    let script = [("testbed.gastown.io/run-for", "100ms")];
+    let world = World::with_flags("limit-burst", &script, &flags).await;
+    let live = follow_pods(&world);
+    let names: Vec<String> = (0..40).map(|it| format!("max-{it}")).collect();
+    futures::future::join_all(names.iter().map(|it| world.create(it, |_| {}))).await;
+    for name in &names {
+        world.phase(name, "Done").await;
+    }
+    let most = live.lock().unwrap().1;
+    assert!((1..=3).contains(&most), "{most} pods at once");
+}
+
+#[tokio::test]
+async fn a_deadline_above_the_operators_gets_no_pod() {
+    let world = World::with_flags("max-deadline", &QUICK, &["--max-active-deadline=600"]).await;
+    world.create("max", |_| {}).await;
+    let stuck = world.condition("max", "Ready", "False/PodBuildFailed").await;
+    let text = message(&stuck, "Ready");
+    assert!(text.contains("3600") && text.contains("600 (--max-active-deadline)"), "{text}");
+    assert_eq!(phase_of(&stuck), "Stuck");
+    world.merge("max", json!({"spec": {"kubernetes": {"activeDeadlineSeconds": 600}}})).await;
+    world.phase("max", "Done").await;
+}
+
+/// A quota on Polecats that the API server keeps. Its controller learns of a kind some seconds after the CRD is stored, and
+/// does not come back to quotas that were there before: so it is made anew until it counts.
+async fn counted_quota(world: &World) {
+    let quota: ResourceQuota = serde_json::from_value(json!({"metadata": {"name": "polecats"},
+        "spec": {"hard": {"count/polecats.gastown.gastown.io": "1"}}}))
+    .unwrap();
+    let api: Api<ResourceQuota> = Api::namespaced(world.client.clone(), &world.namespace);
+    let counts = |it: Option<&ResourceQuota>| {
+        let used = it.and_then(|it| it.status.as_ref()).and_then(|it| it.used.as_ref());
+        used.is_some_and(|it| it.contains_key("count/polecats.gastown.gastown.io"))
+    };
+    let limit = tokio::time::Instant::now() + PATIENCE;
+    while tokio::time::Instant::now() < limit {
+        api.create(&PostParams::default(), &quota).await.unwrap();
+        let waited = await_condition(api.clone(), "polecats", counts);
+        if tokio::time::timeout(Duration::from_secs(3), waited).await.is_ok() {
+            return;
+        }
+        api.delete("polecats", &DeleteParams::default()).await.unwrap();
+    }
+    panic!("the quota controller never counted Polecats");
+}
+
+/// As docs/brakes.md says.
+#[tokio::test]
+async fn a_quota_on_the_number_of_polecats_is_kept_by_the_api_server() {
+    let world = World::new("count-quota", &FOREVER).await;
+    counted_quota(&world).await;
+    world.create("max", |_| {}).await;
+    let second = serde_json::from_value(polecat("nux")).unwrap();
+    let refused = world.polecats().create(&PostParams::default(), &second).await.unwrap_err();
+    assert!(refused.to_string().contains("exceeded quota: polecats"), "{refused}");
+    let pods: Api<Pod> = world.pods();
+    world.condition("max", "Ready", "True/PodRunning").await;
+    assert!(pods.get_opt("polecat-nux").await.unwrap().is_none(), "what is not there runs nowhere");
+}
