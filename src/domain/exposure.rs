@@ -76,13 +76,22 @@ fn variable((at, it): (usize, &EnvVar)) -> Option<Exposure> {
         );
         return Some(Exposure { field: format!("{field}.name"), message });
     }
+    if it.value_from.as_ref().is_some_and(|it| it.file_key_ref.is_some()) {
+        // Among the pod's volumes is the one with the git credential.
+        let message = "reads a file of the pod's volumes, which are the operator's; take the value from a Secret or a \
+                       ConfigMap";
+        return Some(Exposure {
+            field: format!("{field}.valueFrom.fileKeyRef"),
+            message: message.into(),
+        });
+    }
     let message = env::misfit(it.value.as_deref().unwrap_or_default())?;
     Some(Exposure { field: format!("{field}.value"), message })
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::{EnvVarSource, SecretKeySelector};
+    use k8s_openapi::api::core::v1::{EnvVarSource, FileKeySelector, SecretKeySelector};
 
     use super::*;
     use crate::api::{
@@ -99,6 +108,17 @@ mod tests {
     fn from_secret(name: &str) -> EnvVar {
         let key = SecretKeySelector { name: name.into(), key: "token".into(), optional: None };
         let from = EnvVarSource { secret_key_ref: Some(key), ..EnvVarSource::default() };
+        EnvVar { name: "TOKEN".into(), value_from: Some(from), value: None }
+    }
+
+    fn from_file(volume: &str) -> EnvVar {
+        let file = FileKeySelector {
+            volume_name: volume.into(),
+            path: "token".into(),
+            key: "TOKEN".into(),
+            optional: None,
+        };
+        let from = EnvVarSource { file_key_ref: Some(file), ..EnvVarSource::default() };
         EnvVar { name: "TOKEN".into(), value_from: Some(from), value: None }
     }
 
@@ -128,6 +148,11 @@ mod tests {
                 Agent { env: vec![from_secret("other"), from_secret("git")], ..Agent::default() },
                 Some("spec.agentConfig.env[1].valueFrom.secretKeyRef"),
                 "a variable, by its place",
+            ),
+            (
+                Agent { env: vec![from_file("git-creds")], ..Agent::default() },
+                Some("spec.agentConfig.env[0].valueFrom.fileKeyRef"),
+                "a file of the very volume",
             ),
             (
                 Agent {

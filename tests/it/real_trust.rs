@@ -268,3 +268,23 @@ async fn any_user_id_works_over_ssh_and_https() {
         );
     }
 }
+
+#[tokio::test]
+async fn an_image_without_the_default_agent_says_what_it_lacks() {
+    let Some(world) =
+        world("an_image_without_the_default_agent_says_what_it_lacks", "real-no-agent").await
+    else {
+        return;
+    };
+    let git = world.bed.git.as_ref().unwrap();
+    repository(git, "real-no-agent");
+    let edit = |it: &mut Value| {
+        at(it, git, "real-no-agent", "Append \"x\" to greeting.txt");
+        it["spec"]["kubernetes"]["image"] = json!("localhost/gt-runner:dev"); // git and ssh, and no claude
+    };
+    world.create("max", edit).await;
+    let stuck = world.condition("max", "Ready", "False/AgentNotFound").await;
+    let said = message(&stuck, "Ready");
+    assert!(said.contains("claude") && said.contains("agentConfig.command"), "{said}");
+    assert_eq!(condition(&stuck, "Pushed"), "False/NothingToPush");
+}

@@ -111,7 +111,7 @@ pub struct AgentConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_ref: Option<ConfigMapRef>,
     /// More variables for the agent. Names that start with `GT_`, `GIT_CONFIG_` or `LD_` are refused, and so is a value
-    /// from the Secret of `kubernetes.gitSecretRef`.
+    /// from the Secret of `kubernetes.gitSecretRef`, or from a file (`fileKeyRef`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<Vec<EnvVar>>,
 }
