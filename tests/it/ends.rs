@@ -1,10 +1,11 @@
 //! How runs end otherwise than by the agent's own end: idle, stopped, edited, deleted, swept. Pods play a script.
 
-use k8s_openapi::api::core::v1::Pod;
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::{
-    ResourceExt as _,
+    Api, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams},
-    runtime::{conditions::is_deleted, wait::await_condition},
+    runtime::{WatchStreamExt as _, conditions::is_deleted, wait::await_condition, watcher},
 };
 use serde_json::{Value, json};
 
@@ -128,6 +129,32 @@ async fn an_edit_of_a_run_under_way_is_said_and_a_toggle_is_not() {
     world.merge("max", json!({"spec": {"desiredState": "Idle"}})).await;
     let idle = world.phase("max", "Idle").await;
     assert_eq!(condition(&idle, "SpecChanged"), "", "no attempt is under way");
+}
+
+/// The operator dies before it could write that the pod runs, and the pod goes before the next one looks: only the
+/// scheduler's Event tells.
+#[tokio::test]
+async fn a_run_that_nobody_wrote_down_is_not_run_again() {
+    let fault = "--test-faults=kill-before-write=3";
+    let world = World::with_flags("unseen-run", &NEVER, &[fault]).await;
+    world.create("max", |_| {}).await;
+    assert_eq!(world.operator.wait_end(PATIENCE).await.unwrap(), 128 + 9, "it died as by SIGKILL");
+    let events: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
+    let config =
+        watcher::Config::default().fields("involvedObject.name=polecat-max,reason=Scheduled");
+    let mut stream = std::pin::pin!(watcher(events, config).applied_objects());
+    tokio::time::timeout(PATIENCE, stream.next()).await.expect("an Event").unwrap().unwrap();
+    let uid = world.pods().get("polecat-max").await.unwrap().uid().unwrap();
+    let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+    world.pods().delete("polecat-max", &now).await.unwrap();
+    gone(&world, "polecat-max", &uid).await;
+    let next = world.another_with("operator", &[]).await;
+    let lost = world.condition("max", "Ready", "False/PodLost").await;
+    assert_eq!((phase_of(&lost), lost.status.unwrap().attempt), ("Stuck", Some(1)));
+    let all = world.bed.audit_events().await.unwrap();
+    let ours = |it: &&gastown_testbed::audit::Event| it.user == next.name && it.resource == "pods";
+    let made = all.iter().filter(ours).filter(|it| it.verb == "create" && it.code == 201).count();
+    assert_eq!(made, 1, "the one that ran");
 }
 
 #[tokio::test]

@@ -230,7 +230,8 @@ impl Brief {
             plan.notices = end.cause.iter().flat_map(|it| self.news(it)).collect();
             return plan;
         }
-        if self.status.started_at.is_some() || matches!(seen.past, Past::Scheduled | Past::Seen) {
+        let was_there = gone.is_some() || matches!(seen.past, Past::Scheduled | Past::Seen);
+        if self.status.started_at.is_some() || was_there {
             let text = "the pod is gone and its agent may have run, so it is not run again; commits that were not pushed \
                         are lost; set desiredState to Idle and back to Working for a new attempt";
             let cause = Cause::new("PodLost", text);
@@ -316,6 +317,9 @@ impl Brief {
                 // Not in the same breath: the end is written first, and seen.
                 plan.next =
                     if retire == Retire::Delete { Next::After(Duration::ZERO) } else { next };
+                if let Some(wait) = Self::pod_left(&plan.status, seen) {
+                    plan.next = plan.next.or(Next::After(wait));
+                }
             }
         }
         plan

@@ -27,8 +27,7 @@ impl Brief {
         if self.was_ended_by_us() && !pod.claude.ended() {
             return plan; // it is being deleted, or still has to be
         }
-        let end = self.status.finished_at.as_ref().map(|it| it.0);
-        let wait = seen.settings.finished_pod_ttl.map(|ttl| left(end, ttl, seen.now));
+        let wait = Self::pod_left(&self.status, seen);
         let ended = matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed);
         if !ended || wait != Some(Duration::ZERO) {
             plan.children = vec![Child::Existing { pod: pod.name.to_string() }];
@@ -37,6 +36,12 @@ impl Brief {
             plan.next = plan.next.or(Next::After(wait));
         }
         plan
+    }
+
+    /// What is left until a finished pod goes; `None` where it stays.
+    pub(super) fn pod_left(status: &PolecatStatus, seen: &Seen) -> Option<Duration> {
+        let end = status.finished_at.as_ref().map(|it| it.0);
+        seen.settings.finished_pod_ttl.map(|ttl| left(end, ttl, seen.now))
     }
 
     /// The attempt was called over while its agent ran.

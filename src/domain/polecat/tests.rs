@@ -161,6 +161,9 @@ fn no_attempt_runs_twice() {
     );
     let lost = begun().decide(&given(Past::Seen, Some(whole())));
     assert_eq!(condition(&lost.status, "Ready"), "False/PodLost", "this replica saw it");
+    let gone = PodBrief { telemetry: over(1, ""), ..pod(PodPhase::Running) };
+    let lost = begun().decide(&Seen { departed: Some(gone), ..given(Past::Unasked, None) });
+    assert_eq!(condition(&lost.status, "Ready"), "False/PodLost", "gone before its agent ended");
     let made = begun().decide(&given(Past::NeverScheduled, Some(whole())));
     assert_eq!(made.children.len(), 1, "asked for, never made: the same attempt's pod");
     assert_eq!(made.status.attempt, Some(1));
@@ -309,6 +312,9 @@ fn finished_things_go_when_their_time_is_up() {
         finished_pod_ttl: Some(Duration::from_secs(30)),
         ..(*seen().settings).clone()
     };
+    let given = Seen { now: at(100), settings: Arc::new(settings.clone()), ..seen() };
+    let done = running().decide(&Seen { pod: Some(pod(PodPhase::Succeeded)), ..given });
+    assert_eq!(done.next, Next::After(Duration::from_secs(30)), "nothing else will wake it then");
     let swept = it.decide(&Seen {
         now: at(131),
         pod: Some(pod(PodPhase::Succeeded)),
