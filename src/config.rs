@@ -88,6 +88,9 @@ pub struct Pods {
     /// Seconds that a pod may stay unready beyond its agent's idle limit until it is deleted.
     #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=3600))]
     pub idle_grace: u64,
+    /// Seconds that a pod may be pending until its Events are read, once, to say why.
+    #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub pending_patience: u64,
     /// Let the cluster autoscaler remove a node under a working agent.
     #[arg(long)]
     pub safe_to_evict: bool,
@@ -282,6 +285,7 @@ impl Config {
             verdict_wait: Duration::from_secs(it.verdict_wait),
             idle_grace: Duration::from_secs(it.idle_grace),
             hold_node: !it.safe_to_evict,
+            pending_patience: Duration::from_secs(it.pending_patience),
             max_active_deadline: self.brakes.max_active_deadline,
             paused: self.brakes.paused,
             max_running_per_namespace: self.brakes.max_running_per_namespace,

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::GROUP,
+    domain::causes,
     kinds::{FOREIGN, KINDS},
 };
 
@@ -28,6 +29,7 @@ pub fn files() -> anyhow::Result<Vec<(String, String)>> {
     files.push(("webhooks/service.yaml".into(), document(&service())?));
     let roles = [document(&cluster_role())?, document(&lease_role())?].join("---\n");
     files.push(("deploy/rbac/role.yaml".into(), roles));
+    files.push(("docs/failures.md".into(), causes::page()));
     Ok(files)
 }
 

@@ -5,12 +5,20 @@ pub mod rig;
 
 use serde_json::{Value, json};
 
+/// What the operator's settings forbid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Most seconds that a Polecat may ask for its agent.
+    pub max_active_deadline: Option<i64>,
+}
+
 /// One create or update, as the API server tells of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// Empty where `generateName` is still to make it.
     pub name: &'a str,
     pub user: User<'a>,
+    pub policy: Policy,
     /// The object as sent.
     pub sent: &'a Value,
     /// What an update replaces.

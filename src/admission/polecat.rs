@@ -8,7 +8,7 @@ use crate::{
     api::v1beta1::{DesiredState, PolecatSpec},
     domain::{
         exposure::{self, Exposure},
-        names,
+        names, pod,
         provenance::Provenance,
     },
 };
@@ -39,10 +39,16 @@ pub fn admit(request: &Request<'_, PolecatSpec>) -> Verdict {
     Verdict { changed: (changed != *sent).then_some(changed), warnings, refusals }
 }
 
-/// What an agent is never given. What an update leaves as it was is not refused again.
+/// What an agent is never given, and what could never become a pod. What an update leaves as it was is not refused again.
 fn refusals(request: &Request<'_, PolecatSpec>) -> Vec<Refusal> {
-    let before = request.old.as_ref().map(exposure::exposures).unwrap_or_default();
-    let fresh = exposure::exposures(&request.new).into_iter().filter(|it| !before.contains(it));
+    let (name, most) = (request.asked.name, request.asked.policy.max_active_deadline);
+    let found = |spec: &PolecatSpec| {
+        let mut all = exposure::exposures(spec);
+        all.extend(pod::flaws(spec, name, most));
+        all
+    };
+    let before = request.old.as_ref().map(found).unwrap_or_default();
+    let fresh = found(&request.new).into_iter().filter(|it| !before.contains(it));
     let mut all: Vec<_> =
         fresh.map(|Exposure { field, message }| Refusal { field, message }).collect();
     let author = |object| annotation(object, names::COMMIT_AUTHOR);
@@ -147,7 +153,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        admission::{Asked, User},
+        admission::{Asked, Policy, User},
         api::{
             shared::{SecretKeyRef, SecretRef},
             v1beta1::Repository,
@@ -164,7 +170,7 @@ mod tests {
 
     fn asked<'a>(sent: &'a Value, stored: Option<&'a Value>) -> Asked<'a> {
         let user = User { name: "ada", uid: "u-7", groups: &[] };
-        Asked { name: "max", user, sent, stored }
+        Asked { name: "max", user, policy: Policy::default(), sent, stored }
     }
 
     fn created(sent: &Value, new: PolecatSpec) -> Verdict {
@@ -280,9 +286,7 @@ mod tests {
 
     #[test]
     fn what_an_agent_is_never_given_is_refused_by_field_unless_it_was_there() {
-        let mut bad = spec();
-        let secret_ref = SecretRef { name: "git".into() };
-        bad.repository = Some(Repository { secret_ref, ..Repository::default() });
+        let mut bad = fine();
         bad.agent.anthropic_key_secret_ref =
             Some(SecretKeyRef { name: "git".into(), key: "k".into() });
         let sent = json!({"metadata": {"annotations": {names::COMMIT_AUTHOR: "nobody"}}});
@@ -294,5 +298,72 @@ mod tests {
         );
         let update = Request { asked: asked(&sent, Some(&sent)), new: bad.clone(), old: Some(bad) };
         assert_eq!(admit(&update).refusals, [], "what was there stays");
+    }
+    type Edit = fn(&mut PolecatSpec);
+
+    fn fine() -> PolecatSpec {
+        let mut it = spec();
+        it.repository = Some(Repository {
+            url: "git@git.example.com:town/greeter.git".into(),
+            base_branch: "main".into(),
+            secret_ref: SecretRef { name: "git".into() },
+            ..Repository::default()
+        });
+        it.limits.active_deadline_seconds = 60;
+        it
+    }
+
+    #[test]
+    fn what_could_never_become_a_pod_is_refused_naming_the_field() {
+        let table: [(Edit, &str, &str); 8] = [
+            (
+                |it| it.repository.as_mut().unwrap().url = "--upload-pack=touch /x".into(),
+                "spec.kubernetes.gitRepository",
+                "an option of git",
+            ),
+            (
+                |it| it.repository.as_mut().unwrap().base_branch = "../main".into(),
+                "spec.kubernetes.gitBranch",
+                "upwards",
+            ),
+            (
+                |it| it.repository.as_mut().unwrap().base_branch = "-d".into(),
+                "spec.kubernetes.gitBranch",
+                "an option",
+            ),
+            (
+                |it| it.repository.as_mut().unwrap().work_branch = Some("a\nb".into()),
+                "spec.kubernetes.workBranch",
+                "a new line",
+            ),
+            (|it| it.bead_id = Some("b".repeat(300)), "spec.beadID", "300 characters in a branch"),
+            (
+                |it| it.bead_id = Some("gt\u{202e}1".into()),
+                "spec.beadID",
+                "reads the other way round",
+            ),
+            (
+                |it| it.limits.active_deadline_seconds = 601,
+                "spec.kubernetes.activeDeadlineSeconds",
+                "above --max-active-deadline",
+            ),
+            (|it| it.task = Some("\0".into()), "spec.taskDescription", "a NUL"),
+        ];
+        let sent = json!({"metadata": {"name": "max"}});
+        let policy = Policy { max_active_deadline: Some(600) };
+        let judged = |new: PolecatSpec, old: Option<PolecatSpec>| {
+            let asked = Asked { policy, ..asked(&sent, old.as_ref().map(|_| &sent)) };
+            admit(&Request { asked, new, old }).refusals
+        };
+        assert_eq!(judged(fine(), None), [], "nothing is wrong with this one");
+        for (edit, field, because) in table {
+            let mut bad = fine();
+            edit(&mut bad);
+            let found = judged(bad.clone(), None);
+            assert_eq!(found.len(), 1, "{because}: {found:?}");
+            assert_eq!(found[0].field, field, "{because}");
+            assert_eq!(judged(bad.clone(), Some(fine())).len(), 1, "{because}: nor by an update");
+            assert_eq!(judged(bad.clone(), Some(bad)), [], "{because}: what was there stays");
+        }
     }
 }

@@ -18,9 +18,10 @@ use crate::{
         wire::{Compact, Watched},
     },
     domain::{
-        failure::{self, Cause},
+        failure::Cause,
         plan::{Child, Finalizer, Next, Plan, Retire},
         pod_brief::PodBrief,
+        refusal,
     },
 };
 
@@ -123,7 +124,7 @@ impl Cluster {
             }
             Err(error) => match (error.class(), error.answer()) {
                 (Class::Refused | Class::NotFound, Some((code, words))) => {
-                    Ok(Created::Refused(failure::refused(code, words)))
+                    Ok(Created::Refused(refusal::refused(code, words)))
                 }
                 _ => Err(error),
             },

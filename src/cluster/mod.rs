@@ -9,6 +9,7 @@ mod brakes;
 pub mod cache;
 mod carry_out;
 pub mod connect;
+mod crowd;
 mod departed;
 mod error;
 pub mod guard;
@@ -50,6 +51,9 @@ pub struct Caches {
     pub pods: Cache<PodBrief>,
     pub rigs: Cache<rig::Brief>,
     pub strangers: strangers::Strangers,
+    /// Pods whose Events were read.
+    pub inquired: strangers::Strangers,
+    pub(crate) crowd: crowd::Crowd,
     pub departed: departed::Departed,
     pub namespaces: Cache<brake::Namespace>,
 }
@@ -129,9 +133,7 @@ impl Cluster {
                     let plan = object.decide(&seen);
                     match self.carry_out(&*object, plan).await? {
                         carry_out::Outcome::Done(next) => Ok(next),
-                        carry_out::Outcome::Refused(_) => {
-                            Ok(Next::After(std::time::Duration::from_secs(30)))
-                        }
+                        carry_out::Outcome::Refused(_) => Ok(Next::Retry),
                     }
                 }
             }

@@ -1,6 +1,8 @@
-//! One table: what can go wrong with a run, the word for programs, and the sentence for people that says what to do.
+//! Why a run ended as it did: the word for programs, and the sentence for people that says what to do. The words and what
+//! to do about each stand in [`causes`].
 
 use crate::domain::{
+    causes,
     conditions::cut,
     pod_brief::{Container, PodBrief, PodPhase},
     untrusted::{Scrubber, is_deceptive},
@@ -21,53 +23,16 @@ impl Cause {
     pub fn new(reason: &str, message: impl Into<String>) -> Self {
         Self { reason: reason.to_owned(), message: message.into() }
     }
-}
 
-/// What keeps a pod from running, where it is more than the usual wait.
-pub fn waiting(pod: &PodBrief) -> Option<Cause> {
-    if let Some(message) = &pod.unschedulable {
-        let text =
-            format!("no node takes the pod: {}; it starts as soon as one does", quote(message));
-        return Some(Cause::new("Unschedulable", text));
+    /// What happened, and what the table says to do about it.
+    pub fn known(reason: &str, happened: impl Into<String>) -> Self {
+        let happened = happened.into();
+        let message = match causes::of(reason) {
+            Some(row) => format!("{happened}; {}", row.advice),
+            None => happened,
+        };
+        Self { reason: reason.to_owned(), message }
     }
-    [("git-init", &pod.git_init), ("claude", &pod.claude), ("telemetry", &pod.telemetry)]
-        .into_iter()
-        .find_map(|(name, it)| stalled(name, it))
-}
-
-/// A container that waits for something a person has to mend.
-fn stalled(name: &str, container: &Container) -> Option<Cause> {
-    let Container::Waiting { reason, message } = container else { return None };
-    let said = quote(message);
-    Some(match &**reason {
-        "ErrImagePull"
-        | "ImagePullBackOff"
-        | "ImageInspectError"
-        | "ErrImageNeverPull"
-        | "RegistryUnavailable" => {
-            let text = format!(
-                "the image of container {name} can't be pulled: {said}; check its name, its registry and the \
-                 namespace's pull secrets"
-            );
-            Cause::new("ImagePullFailed", text)
-        }
-        "InvalidImageName" => Cause::new(
-            "ImageNameInvalid",
-            format!(
-                "the image of container {name} has no valid name: {said}; mend it and start a new attempt"
-            ),
-        ),
-        "CreateContainerConfigError" => Cause::new(
-            "ContainerConfigMissing",
-            format!(
-                "container {name} can't be configured: {said}; create what is missing, and it starts by itself"
-            ),
-        ),
-        "CreateContainerError" | "RunContainerError" => {
-            Cause::new("ContainerNotStarted", format!("container {name} can't be started: {said}"))
-        }
-        _ => return None,
-    })
 }
 
 /// Why a pod that ended did not succeed; `None` where the agent exited with 0. What the clone and the node say comes
@@ -90,51 +55,41 @@ fn clone_failed(pod: &PodBrief) -> Option<Cause> {
         return Some(said);
     }
     Some(match &**reason {
-        "OOMKilled" => Cause::new(
-            "CloneOutOfMemory",
-            "the clone ran out of memory; the repository may be too large",
-        ),
-        "StartError" | "ContainerCannotRun" => Cause::new(
+        "OOMKilled" => Cause::known("CloneOutOfMemory", "the clone ran out of memory"),
+        "StartError" | "ContainerCannotRun" => Cause::known(
             "RunnerMissing",
-            format!(
-                "the image of git-init has no usable gt-runner: {}; use the runner's own image",
-                quote(message)
-            ),
+            format!("the image of git-init has no usable gt-runner: {}", quote(message)),
         ),
-        _ => {
-            let text = format!(
-                "git-init ended with exit code {exit_code}: {}; see its log",
-                quote(message)
-            );
-            Cause::new("CloneFailed", text)
-        }
+        _ => Cause::known(
+            "CloneFailed",
+            with_words(&format!("git-init ended with exit code {exit_code}"), message),
+        ),
     })
+}
+
+/// What happened, with the words of whoever did it, if there are any.
+fn with_words(happened: &str, words: &str) -> String {
+    let said = quote(words);
+    if said.is_empty() { happened.to_owned() } else { format!("{happened}: {said}") }
 }
 
 /// What the node or the control plane did to the pod.
 fn cut_off(pod: &PodBrief) -> Option<Cause> {
-    let said = quote(&pod.message);
+    let because = |reason, happened| Cause::known(reason, with_words(happened, &pod.message));
     let disruption = pod.disruption.as_deref().unwrap_or_default();
     Some(match (&*pod.reason, disruption) {
-        ("DeadlineExceeded", _) => {
-            let text = "the pod ran longer than spec.kubernetes.activeDeadlineSeconds and the push reserve; commits \
-                        may be lost; give it more time or a smaller task";
-            Cause::new("DeadlineExceeded", text)
-        }
+        ("DeadlineExceeded", _) => Cause::known(
+            "DeadlineExceeded",
+            "the pod ran longer than spec.kubernetes.activeDeadlineSeconds and the push reserve; commits may be lost",
+        ),
         (_, "PreemptionByScheduler") => {
-            Cause::new("Preempted", format!("a pod of higher priority took its place: {said}"))
+            because("Preempted", "a pod of higher priority took its place")
         }
-        (_, "DeletionByTaintManager") => {
-            Cause::new("NodeLost", format!("its node was tainted or lost: {said}"))
-        }
-        (_, "DeletionByPodGC") | ("NodeLost", _) => {
-            Cause::new("NodeLost", format!("its node is gone: {said}"))
-        }
-        (_, "EvictionByEvictionAPI") => {
-            Cause::new("Drained", format!("its node was drained: {said}"))
-        }
+        (_, "DeletionByTaintManager") => because("NodeLost", "its node was tainted or lost"),
+        (_, "DeletionByPodGC") | ("NodeLost", _) => because("NodeLost", "its node is gone"),
+        (_, "EvictionByEvictionAPI") => because("Drained", "its node was drained"),
         ("Evicted", _) | (_, "TerminationByKubelet") => {
-            Cause::new("Evicted", format!("its node ended it for want of resources: {said}"))
+            because("Evicted", "its node ended it for want of resources")
         }
         _ => return None,
     })
@@ -142,74 +97,31 @@ fn cut_off(pod: &PodBrief) -> Option<Cause> {
 
 fn agent_failed(pod: &PodBrief, verdict: Option<&Verdict>) -> Cause {
     let Container::Ended { exit_code, reason, message, .. } = &pod.claude else {
-        return Cause::new(
-            "PodFailed",
-            format!("the pod failed before the agent ended: {} {}", pod.reason, pod.message),
-        );
+        let happened = with_words("the pod failed before the agent ended", &pod.reason);
+        return Cause::known("PodFailed", with_words(&happened, &pod.message));
     };
     if let Some(said) = agents_last_words(reason, message) {
         return said;
     }
     let stopped = verdict.and_then(|it| it.agent.as_ref()).and_then(|it| it.stopped.as_deref());
     match (&**reason, stopped) {
-        ("OOMKilled", _) => Cause::new(
-            "OOMKilled",
-            "the agent needed more memory than its limit; raise spec.kubernetes.resources.limits.memory",
-        ),
-        ("StartError" | "ContainerCannotRun", _) => Cause::new(
+        ("OOMKilled", _) => {
+            Cause::known("OOMKilled", "the agent needed more memory than its limit")
+        }
+        ("StartError" | "ContainerCannotRun", _) => Cause::known(
             "AgentImageIncompatible",
             format!("gt-runner can't start in the agent's image: {}", quote(message)),
         ),
-        (_, Some("Deadline")) => Cause::new(
+        (_, Some("Deadline")) => Cause::known(
             "DeadlineExceeded",
-            "the agent was ended at spec.kubernetes.activeDeadlineSeconds; give it more time or a smaller task",
+            "the agent was ended at spec.kubernetes.activeDeadlineSeconds",
         ),
-        (_, Some("IdleTimeout")) => {
-            Cause::new("IdleTimeout", "the agent did nothing for spec.maxIdleSeconds and was ended")
-        }
-        _ => {
-            let text =
-                format!("the agent exited with code {exit_code}; see the log of container claude");
-            Cause::new("PodFailed", text)
-        }
+        (_, Some("IdleTimeout")) => Cause::known(
+            "IdleTimeout",
+            "the agent did nothing for spec.maxIdleSeconds and was ended",
+        ),
+        _ => Cause::known("PodFailed", format!("the agent exited with code {exit_code}")),
     }
-}
-
-/// Why the API server will not have a pod: its own words, behind a word for programs.
-pub fn refused(code: u16, words: &str) -> Cause {
-    let said = quote(words);
-    let lower = words.to_lowercase();
-    let has = |text: &str| lower.contains(text);
-    let (reason, advice) = if has("exceeded quota") {
-        ("QuotaExceeded", "it starts when the namespace's ResourceQuota has room")
-    } else if has("violates podsecurity") {
-        (
-            "PodSecurityRefused",
-            "check the namespace's pod-security.kubernetes.io labels and the Polecat's image and resources",
-        )
-    } else if has("security context constraint") {
-        (
-            "SecurityContextConstraintRefused",
-            "grant the namespace's default service account a matching SCC",
-        )
-    } else if has("admission webhook") || has("validatingadmissionpolicy") {
-        (
-            "AdmissionRefused",
-            "an admission rule of this cluster refused the pod; mend what it names",
-        )
-    } else if has("being terminated") {
-        ("NamespaceTerminating", "the namespace is being deleted; create the Polecat elsewhere")
-    } else if code == 403 && has("usage per") {
-        ("LimitRangeRefused", "fit spec.kubernetes.resources into the namespace's LimitRange")
-    } else if code == 422 {
-        (
-            "PodInvalid",
-            "mend the field that it names, then set desiredState to Idle and back to Working",
-        )
-    } else {
-        ("PodCreateFailed", "it is tried again every 30 s")
-    };
-    Cause::new(reason, format!("the API server refused the pod ({code}): {said}; {advice}"))
 }
 
 /// A `Failure` that our runner left as a container's termination message.

@@ -66,6 +66,8 @@ pub enum Retire {
 pub enum Next {
     OnChange,
     After(Duration),
+    /// After a pause that grows with every time in a row.
+    Retry,
 }
 
 impl Next {
@@ -75,6 +77,7 @@ impl Next {
         match (self, other) {
             (Self::After(a), Self::After(b)) => Self::After(a.min(b)),
             (Self::After(a), Self::OnChange) | (Self::OnChange, Self::After(a)) => Self::After(a),
+            (Self::Retry, _) | (_, Self::Retry) => Self::Retry,
             (Self::OnChange, Self::OnChange) => Self::OnChange,
         }
     }

@@ -13,12 +13,21 @@ use tokio::task::JoinSet;
 use crate::{
     cluster::{Class, Cluster, Managed, cache::Key, meters, watching::Selection},
     config::Faults,
-    domain::{brake, names, plan::Next, pod_brief::PodBrief, polecat, rig},
+    domain::{
+        brake, names,
+        plan::Next,
+        pod_brief::{PodBrief, PodPhase},
+        polecat, rig,
+    },
     tasks::queue::{Queue, Turn},
 };
 
 /// First pause after a failed pass, doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// First pause of what is to be tried again although nothing failed, such as a pod that was refused; doubled likewise.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// Longest of those.
+const LAST_RETRY: Duration = Duration::from_secs(120);
 /// Longest pause.
 const LAST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -122,7 +131,7 @@ impl Running {
 
     /// Pods wake the Polecat that owns them.
     fn watch_pods(&mut self, cluster: &Cluster, namespace: Option<String>, queue: Arc<Queue>) {
-        let cluster = cluster.clone();
+        let (cluster, pauses) = (cluster.clone(), self.pauses.clone());
         self.watches.spawn(async move {
             let labels = Some(names::POLECAT_LABEL.into());
             let selection = Selection { namespace, labels, ..Selection::default() };
@@ -132,6 +141,13 @@ impl Running {
                     caches.departed.note(&key, pod);
                 }
                 wake(&queue, cluster.note_pod(&key));
+                let here = caches.pods.get(&key);
+                if here.is_none_or(|it| matches!(it.phase, PodPhase::Succeeded | PodPhase::Failed))
+                    && let Some(next) = cluster.room_in(&key.namespace)
+                {
+                    pauses.forget(&next);
+                    queue.add_urgent(next);
+                }
                 if let Some(owner) = pod.owner.as_ref().filter(|it| &*it.kind == "Polecat") {
                     queue.add(Key { namespace: key.namespace, name: (&*owner.name).into() });
                 }
@@ -222,6 +238,7 @@ async fn pass<K: Managed>(
     cluster.meters.duration.get_or_create(&controller).observe(begun.elapsed().as_secs_f64());
     let open = !matches!(answer, Ok(Ok(_)));
     let (result, next) = match answer {
+        Ok(Ok(Next::Retry)) => ("requeue", Next::After(pauses.retry(&key))),
         Ok(Ok(next)) => {
             pauses.forget(&key);
             (if next == Next::OnChange { "success" } else { "requeue" }, next)
@@ -239,12 +256,8 @@ async fn pass<K: Managed>(
         }
         Err(_) => {
             cluster.meters.panics.get_or_create(&controller).inc();
-            tracing::error!(
-                controller = K::CONTROLLER,
-                namespace = &*key.namespace,
-                name = &*key.name,
-                "A pass panicked"
-            );
+            let (namespace, name) = (&*key.namespace, &*key.name);
+            tracing::error!(controller = K::CONTROLLER, namespace, name, "A pass panicked");
             ("error", Next::After(pauses.next(&key)))
         }
     };
@@ -299,6 +312,12 @@ impl Pauses {
         FIRST_PAUSE.saturating_mul(1 << (*times - 1).min(16)).min(LAST_PAUSE)
     }
 
+    fn retry(&self, key: &Key) -> Duration {
+        let pause = self.next(key);
+        let times = u32::try_from(pause.as_millis() / FIRST_PAUSE.as_millis()).unwrap_or(u32::MAX);
+        FIRST_RETRY.saturating_mul(times).min(LAST_RETRY)
+    }
+
     fn forget(&self, key: &Key) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
@@ -319,5 +338,8 @@ mod tests {
         assert_eq!(pauses.next(&key), LAST_PAUSE);
         pauses.forget(&key);
         assert_eq!(pauses.next(&key), FIRST_PAUSE);
+        pauses.forget(&key);
+        let retries: Vec<_> = (0..9).map(|_| pauses.retry(&key).as_secs()).collect();
+        assert_eq!(retries, [1, 2, 4, 8, 16, 32, 64, 120, 120], "they grow, and are bounded");
     }
 }

@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
+    admission::Policy,
     cluster::{Cluster, connect, guard::Guard, leases::Elector, meters::Meters},
     config::{self, Config},
     tls::Files,
@@ -81,7 +82,9 @@ async fn serve_webhooks(
         key: it.webhook_cert_path.join(&it.webhook_cert_key),
     };
     files.load().context("webhooks need a certificate: put it into --webhook-cert-path, or start with --disable-webhooks")?;
-    let task = webhooks::serve(address, files, handle.clone(), config.test_faults.clone());
+    let policy = Policy { max_active_deadline: config.brakes.max_active_deadline };
+    let rules = webhooks::Rules { policy, faults: config.test_faults.clone() };
+    let task = webhooks::serve(address, files, handle.clone(), rules);
     servers.spawn(task);
     let bound = handle.listening().await;
     anyhow::ensure!(

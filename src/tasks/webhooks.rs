@@ -21,7 +21,7 @@ use serde_json::Value;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
 use crate::{
-    admission::{Asked, Refusal, User, Verdict},
+    admission::{Asked, Policy, Refusal, User, Verdict},
     config::Faults,
     kinds,
     tls::Files,
@@ -32,11 +32,18 @@ const MAX_BODY: usize = 7 * 1024 * 1024;
 /// Longest time for one review, below the API server's ten seconds.
 const LIMIT: Duration = Duration::from_secs(8);
 
-/// The routes. Faults are only ever asked for by a test.
-pub fn routes(faults: Faults) -> Router {
+/// What every review is judged with. Faults are only ever asked for by a test.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    pub policy: Policy,
+    pub faults: Faults,
+}
+
+/// The routes.
+pub fn routes(rules: Rules) -> Router {
     Router::new()
         .route("/mutate", post(mutate))
-        .with_state(faults)
+        .with_state(rules)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, LIMIT))
         .layer(CatchPanicLayer::new())
@@ -47,13 +54,13 @@ pub async fn serve(
     address: SocketAddr,
     files: Files,
     handle: Handle<SocketAddr>,
-    faults: Faults,
+    rules: Rules,
 ) -> anyhow::Result<()> {
     let live = RustlsConfig::from_config(std::sync::Arc::new(files.load()?));
     let reload = files.serve(live.clone());
     let server = axum_server::bind_rustls(address, live)
         .handle(handle)
-        .serve(routes(faults).into_make_service());
+        .serve(routes(rules).into_make_service());
     tokio::select! {
         ended = server => Ok(ended?),
         () = reload => Ok(()),
@@ -61,7 +68,7 @@ pub async fn serve(
 }
 
 async fn mutate(
-    State(faults): State<Faults>,
+    State(Rules { policy, faults }): State<Rules>,
     headers: axum::http::HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -92,11 +99,11 @@ async fn mutate(
         }
     };
     faults.strike(&request.name);
-    axum::Json(answer(&request).into_review()).into_response()
+    axum::Json(answer(&request, policy).into_review()).into_response()
 }
 
 /// What admission says of one request.
-fn answer(request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
+fn answer(request: &AdmissionRequest<DynamicObject>, policy: Policy) -> AdmissionResponse {
     let response = AdmissionResponse::from(request);
     let writes = matches!(request.operation, Operation::Create | Operation::Update);
     let (Some(kind), Some(object), true) =
@@ -119,7 +126,7 @@ fn answer(request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
         uid: request.user_info.uid.as_deref().unwrap_or_default(),
         groups: request.user_info.groups.as_deref().unwrap_or_default(),
     };
-    let asked = Asked { name, user, sent: &before, stored: stored.as_ref() };
+    let asked = Asked { name, user, policy, sent: &before, stored: stored.as_ref() };
     let Verdict { changed, warnings, refusals } = (kind.admit)(&asked);
     let mut response = if refusals.is_empty() {
         changed.map_or_else(|| response.clone(), |after| patched(response.clone(), &before, &after))
@@ -178,7 +185,9 @@ mod tests {
             .header("content-type", content_type)
             .body(body.into())
             .unwrap();
-        let answer = routes("panic-on=boom".parse().unwrap()).oneshot(request).await.unwrap();
+        let faults = "panic-on=boom".parse().unwrap();
+        let rules = Rules { faults, ..Rules::default() };
+        let answer = routes(rules).oneshot(request).await.unwrap();
         let status = answer.status();
         (status, axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap().to_vec())
     }

@@ -13,6 +13,7 @@
 mod architecture;
 mod brakes;
 mod ends;
+mod failures;
 mod generated;
 mod polecats;
 mod preconditions;

@@ -9,7 +9,7 @@ use gastown::{
         plan::{Child, Plan},
         pod::PodSettings,
         pod_brief::PodBrief,
-        polecat::{Brief, Past, Seen},
+        polecat::{Brief, Past, Reports, Seen},
     },
 };
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
@@ -73,6 +73,7 @@ fn check(scenario: &Scenario, file: &str) {
         departed: None,
         ending: None,
         whole: Some(Arc::new(whole)),
+        reports: Reports::Unread,
         hold: None,
         refusal: None,
         settings: Arc::new(settings),

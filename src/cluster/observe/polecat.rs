@@ -24,7 +24,7 @@ use crate::{
         names,
         plan::Plan,
         pod_brief::PodBrief,
-        polecat::{Brief, Past, Seen, Stage},
+        polecat::{Brief, Past, Reports, Seen, Stage},
     },
 };
 
@@ -79,6 +79,7 @@ impl Managed for Brief {
     }
 
     fn passed(cluster: &Cluster, key: &Key, open: bool) -> Vec<Key> {
+        cluster.note_crowd(key);
         cluster.note_polecat(key, !open)
     }
 
@@ -115,14 +116,18 @@ impl Cluster {
         let departed = departed.filter(|it| brief.owns(it));
         let known = departed.is_some();
         let now = now();
-        let (whole, hold, refusal) = (None, None, None);
-        let mut seen = Seen { now, pod, past, departed, ending, whole, hold, refusal, settings };
+        let (whole, hold, refusal, reports) = (None, None, None, Reports::Unread);
+        let mut seen =
+            Seen { now, pod, past, departed, ending, reports, whole, hold, refusal, settings };
         if let Some(name) = brief.wants_past(seen.pod.as_ref()).filter(|_| !known) {
             seen.pod = self.find_pod(&brief.namespace, &name).await?;
             if seen.pod.is_none() {
                 let saw = self.caches.departed.saw(&key, &brief.uid);
                 seen.past = if saw { Past::Seen } else { self.past_of(brief, &name).await? };
             }
+        }
+        if let Some(pod) = &seen.pod {
+            seen.reports = self.reports(brief, pod, now).await?;
         }
         if let Some(pod) = seen.pod.as_ref().filter(|it| !brief.owns(it)) {
             self.caches.strangers.note(&pod.uid);

@@ -5,50 +5,59 @@ use super::PodSettings;
 use crate::{
     api::{
         shared::Resources,
-        v1beta1::{Polecat, Repository},
+        v1beta1::{Polecat, PolecatSpec},
     },
     domain::{
-        env, exposure,
+        env,
+        exposure::{self, Exposure},
         failure::Cause,
+        names,
         provenance::Provenance,
         repository::{BranchName, RepositoryUrl},
     },
 };
 
-/// Everything that can be wrong with a spec and that the schema lets through, by field.
-pub(super) fn check(
-    polecat: &Polecat,
-    repository: &Repository,
-    work_branch: &str,
-    max_deadline: Option<i64>,
-) -> Result<(), Cause> {
-    let spec = &polecat.spec;
-    let refuse = |text: String| Err(Cause::new("PodBuildFailed", text));
-    if let Err(why) = repository.url.parse::<RepositoryUrl>() {
-        return refuse(format!("spec.kubernetes.gitRepository: {why}"));
+/// The first thing that is wrong with a Polecat.
+pub(super) fn check(polecat: &Polecat, max_deadline: Option<i64>) -> Result<(), Cause> {
+    let name = polecat.metadata.name.as_deref().unwrap_or_default();
+    let refuse = |text: String| Err(Cause::known("PodBuildFailed", text));
+    if let Some(Exposure { field, message }) = flaws(&polecat.spec, name, max_deadline).first() {
+        return refuse(format!("{field} {message}"));
     }
-    let branches = [
-        ("spec.kubernetes.gitBranch", repository.base_branch.as_str()),
-        ("spec.kubernetes.workBranch (or the one made from spec.beadID)", work_branch),
-    ];
-    for (field, branch) in branches {
-        if let Err(why) = branch.parse::<BranchName>() {
-            return refuse(format!("{field}: {why}"));
-        }
+    if let Err(why) = Provenance::of(&polecat.metadata) {
+        return refuse(why);
     }
-    if spec.limits.active_deadline_seconds <= 0 {
-        return refuse("spec.kubernetes.activeDeadlineSeconds must be positive".into());
+    match exposure::exposures(&polecat.spec).first() {
+        Some(it) => refuse(format!("{} {}", it.field, it.message)),
+        None => Ok(()),
     }
-    if let Some(text) = deadline_above(spec.limits.active_deadline_seconds, max_deadline) {
-        return refuse(text);
+}
+
+/// Everything that can be wrong with a spec and that the schema lets through, by field. `name` is empty where it is still
+/// to be made.
+pub fn flaws(spec: &PolecatSpec, name: &str, max_deadline: Option<i64>) -> Vec<Exposure> {
+    let flaw = |field: &str, message: String| Exposure { field: field.to_owned(), message };
+    let mut all = Vec::new();
+    if let Some(it) = &spec.repository {
+        let url = it.url.parse::<RepositoryUrl>().err();
+        all.extend(url.map(|why| flaw("spec.kubernetes.gitRepository", why.to_string())));
+        let base = it.base_branch.parse::<BranchName>().err();
+        all.extend(base.map(|why| flaw("spec.kubernetes.gitBranch", why.to_string())));
+        all.extend(work_branch(spec, it.work_branch.as_deref(), name));
     }
-    if spec.limits.max_idle_seconds.is_some_and(|it| it <= 0) {
-        return refuse("spec.maxIdleSeconds must be positive; leave it out for no limit".into());
+    let (deadline, idle) = (spec.limits.active_deadline_seconds, spec.limits.max_idle_seconds);
+    if spec.repository.is_some() && deadline <= 0 {
+        all.push(flaw("spec.kubernetes.activeDeadlineSeconds", "must be positive".into()));
+    }
+    let above = deadline_above(deadline, max_deadline);
+    all.extend(above.map(|message| flaw("spec.kubernetes.activeDeadlineSeconds", message)));
+    if idle.is_some_and(|it| it <= 0) {
+        let message = "must be positive; leave it out for no limit".into();
+        all.push(flaw("spec.maxIdleSeconds", message));
     }
     if spec.agent.resources.as_ref().is_some_and(has_claims) {
-        return refuse(
-            "resources.claims: an agent pod has no resource claims; take them out".into(),
-        );
+        let message = "must be left out: an agent pod has no resource claims".into();
+        all.push(flaw("spec.kubernetes.resources.claims", message));
     }
     let texts = [
         ("spec.taskDescription", spec.task.as_deref()),
@@ -57,22 +66,37 @@ pub(super) fn check(
         ("spec.agentConfig.model", spec.agent.model.as_deref()),
         ("spec.agentConfig.modelProvider.endpoint", spec.agent.endpoint.as_deref()),
     ];
-    texts.into_iter().try_for_each(|(field, text)| env::fits(field, text.unwrap_or_default()))?;
-    if let Err(why) = Provenance::of(&polecat.metadata) {
-        return refuse(why);
-    }
-    match exposure::exposures(spec).first() {
-        Some(it) => refuse(format!("{} {}", it.field, it.message)),
-        None => Ok(()),
-    }
+    let misfit = |(field, text): (&str, Option<&str>)| {
+        env::misfit(text.unwrap_or_default()).map(|message| flaw(field, message))
+    };
+    all.extend(texts.into_iter().filter_map(misfit));
+    all
+}
+
+/// What is wrong with the branch that is to be pushed, by the field that names it.
+fn work_branch(spec: &PolecatSpec, asked: Option<&str>, name: &str) -> Option<Exposure> {
+    let bead = spec.bead_id.as_deref().filter(|it| !it.is_empty());
+    let field = match (asked.filter(|it| !it.is_empty()), bead) {
+        (Some(_), _) => "spec.kubernetes.workBranch",
+        (None, Some(_)) => "spec.beadID",
+        (None, None) if name.is_empty() => return None,
+        (None, None) => "metadata.name",
+    };
+    let branch = names::work_branch(asked, bead, name);
+    let why = branch.parse::<BranchName>().err()?;
+    let message = if asked.is_some_and(|it| !it.is_empty()) {
+        why.to_string()
+    } else {
+        format!("names the work branch, which {why}; set spec.kubernetes.workBranch")
+    };
+    Some(Exposure { field: field.to_owned(), message })
 }
 
 /// What is said where more seconds are asked for than this operator gives.
-pub fn deadline_above(asked: i64, most: Option<i64>) -> Option<String> {
+fn deadline_above(asked: i64, most: Option<i64>) -> Option<String> {
     let most = most.filter(|most| asked > *most)?;
     Some(format!(
-        "spec.kubernetes.activeDeadlineSeconds is {asked}, and this operator allows at most {most} (--max-active-deadline); \
-         ask for {most} or less"
+        "is {asked}, and this operator allows at most {most} (--max-active-deadline); ask for {most} or less"
     ))
 }
 

@@ -24,7 +24,7 @@ use crate::{
         provenance::Provenance,
     },
 };
-pub use checks::deadline_above;
+pub use checks::flaws;
 use checks::{check, images};
 use fragments::{
     amounts, from_config_map, from_secret, idle_probe, locked_down, pod_security, ro, rw, scratch,
@@ -52,6 +52,8 @@ pub struct PodSettings {
     pub idle_grace: Duration,
     /// Whether working pods ask the cluster autoscaler to leave their node alone.
     pub hold_node: bool,
+    /// How long a pod may be pending until its Events are read.
+    pub pending_patience: Duration,
     /// Most seconds that a Polecat may ask for its agent.
     pub max_active_deadline: Option<i64>,
     /// Make no pods.
@@ -72,6 +74,7 @@ impl Default for PodSettings {
             verdict_wait: Duration::from_secs(10),
             idle_grace: Duration::from_secs(30),
             hold_node: true,
+            pending_patience: Duration::from_secs(10),
             max_active_deadline: None,
             paused: false,
             max_running_per_namespace: None,
@@ -137,7 +140,7 @@ impl<'a> Parts<'a> {
         let name = polecat.metadata.name.as_deref().unwrap_or_default();
         let asked = repository.work_branch.as_deref();
         let work_branch = names::work_branch(asked, spec.bead_id.as_deref(), name);
-        check(polecat, repository, &work_branch, settings.max_active_deadline)?;
+        check(polecat, settings.max_active_deadline)?;
         let (git_image, agent_image, telemetry_image) = images(polecat, settings)?;
         Ok(Self {
             polecat,

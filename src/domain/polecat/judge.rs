@@ -9,6 +9,7 @@ use crate::{
     api::v1beta1::Completion,
     domain::{
         failure::{self, Cause, quote},
+        pending,
         pod::PodSettings,
         pod_brief::{Container, PodBrief, PodPhase},
         verdict::Verdict,
@@ -85,7 +86,7 @@ pub fn judge(
     }
     match pod.phase {
         PodPhase::Running => Judgement::Running,
-        _ => Judgement::Waiting(failure::waiting(pod)),
+        _ => Judgement::Waiting(pending::waiting(pod)),
     }
 }
 

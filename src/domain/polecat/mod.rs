@@ -7,6 +7,7 @@ mod idle;
 mod judge;
 mod last_words;
 mod over;
+mod pending;
 mod restored;
 mod spec_changed;
 mod status;
@@ -29,11 +30,9 @@ use crate::{
 pub use brief::Brief;
 use judge::{End, Judgement};
 use over::left;
+pub use pending::Reports;
 pub use restored::Origin;
 pub use spec_changed::Drift;
-
-/// How long a create that was refused waits until it is tried again.
-const RETRY: Duration = Duration::from_secs(30);
 
 /// How far the current attempt has come, by the status alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +120,8 @@ pub struct Seen {
     pub departed: Option<PodBrief>,
     /// A pod of an earlier attempt that is still there.
     pub ending: Option<String>,
+    /// The Events of a pod that has been pending for a while.
+    pub reports: Reports,
     /// The whole object, read where a pod may have to be built.
     pub whole: Option<Arc<v1beta1::Polecat>>,
     /// What keeps it from beginning; looked at only where a pod may have to be built.
@@ -284,7 +285,7 @@ impl Brief {
     /// The pod could not be made now.
     fn again_later(&self, seen: &Seen, cause: &Cause) -> Plan<PolecatStatus> {
         let mut plan = self.complain(status::refused(self, seen.now, cause), cause);
-        plan.next = Next::After(RETRY);
+        plan.next = Next::Retry;
         plan
     }
 
@@ -294,11 +295,7 @@ impl Brief {
         plan.children = vec![Child::Existing { pod: pod.name.to_string() }];
         let patience = judge::patience(self.completion, &seen.settings);
         match judge::judge(pod, self.completion, patience, seen.now) {
-            Judgement::Waiting(None) => plan.status = status::pending(self, seen.now),
-            Judgement::Waiting(Some(cause)) => {
-                plan.status = status::stalled(self, seen.now, &cause);
-                plan.notices = self.news(&cause);
-            }
+            Judgement::Waiting(cause) => self.waits(seen, pod, cause, &mut plan),
             Judgement::Running => match self.idle_left(seen, pod) {
                 Some(Duration::ZERO) => return self.idled(seen, pod),
                 wait => {

@@ -59,6 +59,7 @@ fn seen() -> Seen {
         departed: None,
         ending: None,
         whole: None,
+        reports: Reports::Unread,
         hold: None,
         refusal: None,
         settings: Arc::new(settings),
@@ -269,14 +270,14 @@ fn a_refused_pod_waits_or_is_stuck_and_is_tried_again() {
         (422, "Pod is invalid", Phase::Stuck, "False/PodInvalid"),
     ];
     for (code, words, phase, ready) in table {
-        let refusal = Some(crate::domain::failure::refused(code, words));
+        let refusal = Some(crate::domain::refusal::refused(code, words));
         let plan = begun().decide(&Seen { refusal, ..seen() });
         assert_eq!(
             (plan.status.phase, condition(&plan.status, "Ready").as_str()),
             (phase, ready),
             "{words}"
         );
-        assert_eq!(plan.next, Next::After(RETRY));
+        assert_eq!(plan.next, Next::Retry);
         let again = Brief { status: plan.status, ..begun() };
         assert!(
             matches!(again.stage(), Stage::Begun { attempt: 1, .. }),

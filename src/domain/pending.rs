@@ -1,0 +1,167 @@
+//! Why a pod does not start: by its own status, and where that says nothing, by its Events. What is missing is named: the
+//! node says it, so that nobody here has to read a user's Secret.
+
+use crate::domain::{
+    failure::{Cause, quote},
+    pod_brief::{Container, PodBrief},
+};
+
+/// A Warning of the node, the scheduler or a controller about a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub reason: String,
+    pub message: String,
+}
+
+/// Reasons that only Events can tell. Until the first container starts, no look at the pod's status takes them back. Images
+/// and nodes are not among them: of those the status tells.
+pub const BY_EVENTS: [&str; 4] =
+    ["SecretMissing", "ConfigMapMissing", "VolumeMountFailed", "SandboxFailed"];
+
+/// What keeps a pod from running, by its status, where it is more than the usual wait.
+pub fn waiting(pod: &PodBrief) -> Option<Cause> {
+    if let Some(message) = &pod.unschedulable {
+        return Some(Cause::known(
+            "Unschedulable",
+            format!("no node takes the pod: {}", quote(message)),
+        ));
+    }
+    [("git-init", &pod.git_init), ("claude", &pod.claude), ("telemetry", &pod.telemetry)]
+        .into_iter()
+        .find_map(|(name, it)| stalled(name, it))
+}
+
+/// The same by its Events: the first that says why.
+pub fn explained(reports: &[Report]) -> Option<Cause> {
+    reports.iter().find_map(|Report { reason, message }| {
+        let said = quote(message);
+        Some(match reason.as_str() {
+            "FailedMount" | "FailedAttachVolume" | "FailedMapVolume" => missing(&said)
+                .unwrap_or_else(|| {
+                    Cause::known("VolumeMountFailed", format!("a volume can't be mounted: {said}"))
+                }),
+            "FailedCreatePodSandBox" => {
+                Cause::known("SandboxFailed", format!("the node can't set the pod up: {said}"))
+            }
+            "Failed" => missing(&said)?,
+            _ => return None,
+        })
+    })
+}
+
+/// A container that waits for something a person has to mend.
+fn stalled(name: &str, container: &Container) -> Option<Cause> {
+    let Container::Waiting { reason, message } = container else { return None };
+    let said = quote(message);
+    Some(match &**reason {
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "ImageInspectError"
+        | "ErrImageNeverPull"
+        | "RegistryUnavailable" => Cause::known(
+            "ImagePullFailed",
+            format!("the image of container {name} can't be pulled: {said}"),
+        ),
+        "InvalidImageName" => Cause::known(
+            "ImageNameInvalid",
+            format!("the image of container {name} has no valid name: {said}"),
+        ),
+        "CreateContainerConfigError" => missing(&said).unwrap_or_else(|| {
+            let text = format!("container {name} can't be configured: {said}");
+            Cause::known("ContainerConfigMissing", text)
+        }),
+        "CreateContainerError" | "RunContainerError" => Cause::known(
+            "ContainerNotStarted",
+            format!("container {name} can't be started: {said}"),
+        ),
+        _ => return None,
+    })
+}
+
+/// The Secret or ConfigMap that the node misses, by name and key, from its own words.
+fn missing(said: &str) -> Option<Cause> {
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let bare = |it: &str| it.trim_matches(['"', '\'', ':', ',', '.', ';', '(', ')']).to_owned();
+    let after = |word: &str| {
+        let at = words.iter().position(|it| it.eq_ignore_ascii_case(word))?;
+        words.get(at + 1).map(|it| bare(it))
+    };
+    // `couldn't find key token in Secret town/llm`, `secret "git-key" not found`
+    let key = after("key").filter(|_| said.contains("find key") || said.contains("non-existent"));
+    let (reason, kind, found) = match (after("secret"), after("configmap")) {
+        (Some(name), _) => ("SecretMissing", "Secret", name),
+        (None, Some(name)) => ("ConfigMapMissing", "ConfigMap", name),
+        (None, None) => return None,
+    };
+    if key.is_none() && !said.contains("not found") {
+        return None;
+    }
+    let name = found.rsplit('/').next().unwrap_or(&found).to_owned();
+    let text = match key {
+        Some(key) => format!("{kind} {name} has no key {key}"),
+        None => format!("{kind} {name} is not there"),
+    };
+    Some(Cause::known(reason, format!("{text}: {said}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Words of kubelet 1.36.
+    #[test]
+    fn what_is_missing_is_named() {
+        let table = [
+            (
+                "FailedMount",
+                r#"MountVolume.SetUp failed for volume "git-creds" : secret "git-key" not found"#,
+                "SecretMissing",
+                "Secret git-key is not there",
+            ),
+            (
+                "FailedMount",
+                r#"MountVolume.SetUp failed for volume "known-hosts" : configmap "hosts" not found"#,
+                "ConfigMapMissing",
+                "ConfigMap hosts is not there",
+            ),
+            (
+                "FailedMount",
+                r#"MountVolume.SetUp failed for volume "data" : rpc error: code = Internal"#,
+                "VolumeMountFailed",
+                "rpc error",
+            ),
+            (
+                "Failed",
+                "Error: secret \"llm\" not found",
+                "SecretMissing",
+                "Secret llm is not there",
+            ),
+            (
+                "Failed",
+                "Error: couldn't find key token in Secret town/llm",
+                "SecretMissing",
+                "Secret llm has no key token",
+            ),
+            (
+                "Failed",
+                "Error: couldn't find key k in ConfigMap town/settings",
+                "ConfigMapMissing",
+                "ConfigMap settings has no key k",
+            ),
+            (
+                "FailedCreatePodSandBox",
+                "Failed to create pod sandbox: plugin type=\"bridge\" failed",
+                "SandboxFailed",
+                "bridge",
+            ),
+        ];
+        for (reason, message, want, part) in table {
+            let report = Report { reason: reason.into(), message: message.into() };
+            let cause = explained(&[report]).unwrap();
+            assert_eq!(cause.reason, want, "{message}");
+            assert!(cause.message.contains(part), "{message}: {}", cause.message);
+        }
+        let idle = Report { reason: "Pulled".into(), message: "image was there".into() };
+        assert_eq!(explained(&[idle]), None, "nothing that keeps it");
+    }
+}

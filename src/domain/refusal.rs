@@ -1,0 +1,73 @@
+//! Why the API server will not have a pod: its own words, behind a word for programs.
+
+use crate::domain::failure::{Cause, quote};
+
+/// What an answer means.
+pub fn refused(code: u16, words: &str) -> Cause {
+    let lower = words.to_lowercase();
+    let has = |text: &str| lower.contains(text);
+    let reason = if has("exceeded quota") {
+        "QuotaExceeded"
+    } else if has("violates podsecurity") {
+        "PodSecurityRefused"
+    } else if has("security context constraint") {
+        "SecurityContextConstraintRefused"
+    } else if has("admission webhook") || has("validatingadmissionpolicy") {
+        "AdmissionRefused"
+    } else if has("being terminated") {
+        "NamespaceTerminating"
+    } else if code == 403 && has("usage per") {
+        "LimitRangeRefused"
+    } else if code == 422 {
+        "PodInvalid"
+    } else {
+        "PodCreateFailed"
+    };
+    let said = quote(words);
+    let said = if reason == "QuotaExceeded" { without_usage(&said) } else { said };
+    Cause::known(reason, format!("the API server refused the pod ({code}): {said}"))
+}
+
+/// What is used of a quota changes all the time, and with it the words: without that, waiting says the same every time.
+fn without_usage(said: &str) -> String {
+    match (said.find(", used: "), said.find(", limited: ")) {
+        (Some(from), Some(to)) if from < to => {
+            let (head, tail) = (said.get(..from), said.get(to..));
+            format!("{}{}", head.unwrap_or_default(), tail.unwrap_or_default())
+        }
+        _ => said.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_for_a_quota_says_the_same_every_time() {
+        let words = |used| {
+            format!(
+                "pods \"p\" is forbidden: exceeded quota: small, requested: pods=1, used: pods={used}, limited: pods=3"
+            )
+        };
+        assert_eq!(refused(403, &words(3)), refused(403, &words(2)));
+        let said = refused(403, &words(3)).message;
+        assert!(
+            said.contains("exceeded quota: small, requested: pods=1, limited: pods=3"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn foreign_words_are_kept_and_made_harmless() {
+        let words = format!(
+            "admission webhook \"policy.example.com\" denied the request: no\u{1b}[31m red\ntext {}",
+            "x".repeat(9000)
+        );
+        let cause = refused(403, &words);
+        assert_eq!(cause.reason, "AdmissionRefused");
+        assert!(cause.message.contains("policy.example.com"), "who refused");
+        assert!(!cause.message.contains(char::is_control), "no control characters");
+        assert!(cause.message.len() < 2048, "cut");
+    }
+}

@@ -1,0 +1,369 @@
+//! Every failure that the table in docs/failures.md knows, made on the real API server: pods whose status and Events are
+//! written as kubelet, scheduler and controllers would, and refusals of the API server itself.
+
+use std::collections::BTreeSet;
+
+use gastown::{
+    api::v1alpha1::Polecat,
+    domain::causes::{self, Fate},
+};
+use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+    core::DynamicObject,
+    discovery::ApiResource,
+};
+use serde_json::{Value, json};
+
+use crate::world::{World, condition, message, phase_of, until};
+
+/// Pods stay as the test writes them.
+const UNTOUCHED: [(&str, &str); 1] = [("testbed.gastown.io/run-after", "never")];
+
+/// One row: a name for the Polecat, the pod's status, an Event about it, and what must be read off the Polecat.
+struct Row {
+    name: &'static str,
+    status: Value,
+    event: Option<(&'static str, &'static str)>,
+    /// Condition, its reason, and a part of its message.
+    want: (&'static str, &'static str, &'static str),
+}
+
+fn row(name: &'static str, status: Value, want: (&'static str, &'static str, &'static str)) -> Row {
+    Row { name, status, event: None, want }
+}
+
+fn waiting(reason: &str, text: &str) -> Value {
+    json!({"phase": "Pending", "containerStatuses": [container("claude",
+        &json!({"waiting": {"reason": reason, "message": text}}))]})
+}
+
+fn container(name: &str, state: &Value) -> Value {
+    json!({"name": name, "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state})
+}
+
+fn ended(code: i32, reason: &str, text: &str) -> Value {
+    json!({"terminated": {"exitCode": code, "reason": reason, "message": text,
+        "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:01:00Z"}})
+}
+
+/// A pod whose agent ended, and what telemetry said.
+fn over(claude: &Value, telemetry: &str) -> Value {
+    json!({"phase": "Failed", "startTime": "2026-01-01T00:00:00Z", "containerStatuses": [
+        container("claude", claude), container("telemetry", &ended(0, "Completed", telemetry))]})
+}
+
+fn bad_clone(reason: &str, text: &str) -> Value {
+    let words = json!({"v": 1, "reason": reason, "message": text}).to_string();
+    json!({"phase": "Failed", "initContainerStatuses": [container("git-init", &ended(1, "Error", &words))]})
+}
+
+fn disrupted(reason: &str, pod_reason: &str) -> Value {
+    json!({"phase": "Failed", "reason": pod_reason, "message": "said by the node", "conditions": [
+        {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "m"}]})
+}
+
+fn verdict(reason: &str, pushed: bool, stopped: Option<&str>) -> String {
+    let agent = stopped.map(|it| json!({"exitCode": 143, "seconds": 1.0, "stopped": it}));
+    let mut it =
+        json!({"v": 1, "pushed": pushed, "reason": reason, "message": "said by telemetry"});
+    if let Some(agent) = agent {
+        it["agent"] = agent;
+    }
+    it.to_string()
+}
+
+#[rustfmt::skip]
+fn pending() -> Vec<Row> {
+    let by_event = |name, reason, text, want| Row { name, status: json!({"phase": "Pending"}), event: Some((reason, text)), want };
+    let no_node = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",
+        "reason": "Unschedulable", "message": "0/3 nodes are available: 3 Insufficient cpu."}]});
+    vec![
+        row("pull", waiting("ImagePullBackOff", "Back-off pulling image \"a:1\""), ("Ready", "ImagePullFailed", "pull secrets")),
+        row("image-name", waiting("InvalidImageName", "couldn't parse A:1"), ("Ready", "ImageNameInvalid", "spec.kubernetes.image")),
+        row("no-node", no_node, ("Ready", "Unschedulable", "Insufficient cpu")),
+        row("env-secret", waiting("CreateContainerConfigError", "secret \"llm\" not found"), ("Ready", "SecretMissing", "Secret llm is not there")),
+        row("env-key", waiting("CreateContainerConfigError", "couldn't find key token in Secret failures/llm"), ("Ready", "SecretMissing", "Secret llm has no key token")),
+        row("env-map", waiting("CreateContainerConfigError", "configmap \"settings\" not found"), ("Ready", "ConfigMapMissing", "ConfigMap settings is not there")),
+        row("env-other", waiting("CreateContainerConfigError", "no such user"), ("Ready", "ContainerConfigMissing", "no such user")),
+        row("no-start", waiting("CreateContainerError", "no space"), ("Ready", "ContainerNotStarted", "no space")),
+        by_event("mount-secret", "FailedMount", "MountVolume.SetUp failed for volume \"git-creds\" : secret \"git-key\" not found", ("Ready", "SecretMissing", "Secret git-key is not there")),
+        by_event("mount-map", "FailedMount", "MountVolume.SetUp failed for volume \"known-hosts\" : configmap \"hosts\" not found", ("Ready", "ConfigMapMissing", "ConfigMap hosts is not there")),
+        by_event("mount", "FailedAttachVolume", "AttachVolume.Attach failed : timed out", ("Ready", "VolumeMountFailed", "timed out")),
+        by_event("sandbox", "FailedCreatePodSandBox", "plugin type=\"bridge\" failed", ("Ready", "SandboxFailed", "bridge")),
+    ]
+}
+
+#[rustfmt::skip]
+fn ends() -> Vec<Row> {
+    let fine = ended(0, "Completed", "");
+    let failed = ended(3, "Error", "");
+    let killed = ended(143, "Error", "");
+    let mut oom_clone = bad_clone("x", "");
+    oom_clone["initContainerStatuses"][0]["state"] = ended(137, "OOMKilled", "");
+    let mut no_runner = bad_clone("x", "");
+    no_runner["initContainerStatuses"][0]["state"] = ended(128, "StartError", "exec: gt-runner: not found");
+    let mut silent = bad_clone("x", "");
+    silent["initContainerStatuses"][0]["state"] = ended(1, "Error", "boom");
+    vec![
+        row("clone-refused", bad_clone("CloneRefused", "git said no"), ("Ready", "CloneRefused", "git said no")),
+        row("host-key", bad_clone("HostKeyUnknown", "no key is known"), ("Ready", "HostKeyUnknown", "no key is known")),
+        row("branch", bad_clone("BranchNotFound", "no branch nope"), ("Ready", "BranchNotFound", "no branch nope")),
+        row("credentials", bad_clone("CredentialsRefused", "add the public half"), ("Ready", "CredentialsRefused", "public half")),
+        row("clone-memory", oom_clone, ("Ready", "CloneOutOfMemory", "memory")),
+        row("no-runner", no_runner, ("Ready", "RunnerMissing", "runner's own image")),
+        row("clone-silent", silent, ("Ready", "CloneFailed", "boom")),
+        row("exit-code", over(&failed, &verdict("Pushed", true, None)), ("Ready", "PodFailed", "code 3")),
+        row("memory", over(&ended(137, "OOMKilled", ""), ""), ("Ready", "OOMKilled", "limits.memory")),
+        row("no-exec", over(&ended(128, "StartError", "exec format error"), ""), ("Ready", "AgentImageIncompatible", "exec format error")),
+        row("no-agent", over(&ended(127, "Error", &json!({"v": 1, "reason": "AgentNotFound", "message": "no claude on the PATH"}).to_string()), ""), ("Ready", "AgentNotFound", "no claude")),
+        row("deadline", over(&killed, &verdict("Pushed", true, Some("Deadline"))), ("Ready", "DeadlineExceeded", "activeDeadlineSeconds")),
+        row("pod-deadline", json!({"phase": "Failed", "reason": "DeadlineExceeded", "message": "Pod was active too long"}), ("Ready", "DeadlineExceeded", "may be lost")),
+        row("idle", over(&killed, &verdict("Pushed", true, Some("IdleTimeout"))), ("Ready", "IdleTimeout", "maxIdleSeconds")),
+        row("drain", disrupted("EvictionByEvictionAPI", ""), ("Ready", "Drained", "drained")),
+        row("preempted", disrupted("PreemptionByScheduler", "Preempted"), ("Ready", "Preempted", "higher priority")),
+        row("evicted", disrupted("TerminationByKubelet", "Evicted"), ("Ready", "Evicted", "said by the node")),
+        row("node-lost", disrupted("DeletionByPodGC", ""), ("Ready", "NodeLost", "gone")),
+        row("tainted", disrupted("DeletionByTaintManager", ""), ("Ready", "NodeLost", "tainted")),
+        row("unreadable", over(&fine, "{\"v\":1,\"pus"), ("Pushed", "VerdictUnreadable", "cut or damaged")),
+        row("silent", over(&fine, ""), ("Pushed", "NoVerdict", "no verdict")),
+        row("rejected", over(&fine, &verdict("PushRejected", false, None)), ("Pushed", "PushRejected", "said by telemetry")),
+        row("nothing", over(&fine, &verdict("NothingToPush", false, None)), ("Pushed", "NothingToPush", "said by telemetry")),
+    ]
+}
+
+/// Writes the pod of a Polecat as the node would.
+async fn play(world: &World, row: &Row) {
+    let name = format!("polecat-{}", row.name);
+    let pod = until(&world.pods(), &name, "pod", |_: &Pod| true).await;
+    if let Some((reason, text)) = row.event {
+        let event = json!({"metadata": {"name": format!("{name}.1")}, "type": "Warning", "reason": reason, "message": text,
+            "involvedObject": {"kind": "Pod", "name": name, "namespace": world.namespace, "uid": pod.uid()}});
+        let api: Api<k8s_openapi::api::core::v1::Event> =
+            Api::namespaced(world.client.clone(), &world.namespace);
+        api.create(&PostParams::default(), &serde_json::from_value(event).unwrap()).await.unwrap();
+    }
+    let patch = json!({"status": row.status});
+    world.pods().patch_status(&name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+}
+
+async fn reads(world: &World, row: &Row) -> Polecat {
+    let (type_, reason, part) = row.want;
+    let what = format!("{type_} {reason}");
+    let is = move |it: &Polecat| condition(it, type_).ends_with(&format!("/{reason}"));
+    let it = until(&world.polecats(), row.name, what, is).await;
+    let text = message(&it, type_);
+    assert!(text.contains(part), "{}: {text}", row.name);
+    let fate = causes::of(reason).unwrap_or_else(|| panic!("{reason} stands in no row")).fate;
+    let phase = phase_of(&it);
+    let want = match fate {
+        Fate::Waits => "Working",
+        Fate::Stuck => "Stuck",
+        Fate::Commits => "Done",
+    };
+    assert_eq!(phase, want, "{}: what the table says becomes of it", row.name);
+    it
+}
+
+#[tokio::test]
+async fn a_pod_that_does_not_start_says_why_and_starts_when_it_is_mended() {
+    let flags = ["--pending-patience=1"];
+    let world = World::with_flags("failures-pending", &UNTOUCHED, &flags).await;
+    let rows = pending();
+    for row in &rows {
+        world.create(row.name, |_| {}).await;
+        play(&world, row).await;
+    }
+    for row in &rows {
+        reads(&world, row).await;
+        world.event(row.name, row.want.1).await;
+    }
+    // Each pod's Events are asked for at most once, and only where its status says nothing.
+    let asked = world.requests_of(&world.operator.name).await;
+    let asked =
+        asked.iter().filter(|it| it.resource == "events" && it.uri.contains("involvedObject.uid"));
+    let uris: Vec<_> = asked.map(|it| it.uri.clone()).collect();
+    assert_eq!(uris.len(), uris.iter().collect::<BTreeSet<_>>().len(), "none was asked for twice");
+    assert!(uris.len() >= rows.iter().filter(|it| it.event.is_some()).count(), "{uris:?}");
+    // The words stand although the pod's status changes without saying anything.
+    let quiet = json!({"status": {"conditions": [{"type": "Initialized", "status": "False", "reason": "ContainersNotInitialized"}]}});
+    let merge = PatchParams::default();
+    world.pods().patch_status("polecat-mount-secret", &merge, &Patch::Merge(quiet)).await.unwrap();
+    let runs = json!({"status": {"phase": "Running", "conditions": [], "containerStatuses": [
+        container("claude", &json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}))]}});
+    for row in &rows {
+        let name = format!("polecat-{}", row.name);
+        world.pods().patch_status(&name, &merge, &Patch::Merge(&runs)).await.unwrap();
+    }
+    for row in &rows {
+        let it = world.condition(row.name, "Ready", "True/PodRunning").await;
+        assert_eq!(
+            condition(&it, "Degraded"),
+            "False/Healthy",
+            "{}: nothing is left of it",
+            row.name
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_end_of_a_pod_reads_as_the_table_says() {
+    let flags = ["--verdict-wait=1"];
+    let world = World::with_flags("failures-ends", &UNTOUCHED, &flags).await;
+    let rows = ends();
+    for row in &rows {
+        world.create(row.name, |_| {}).await;
+        play(&world, row).await;
+    }
+    for row in &rows {
+        reads(&world, row).await;
+        if row.want.0 == "Ready" {
+            world.event(row.name, row.want.1).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lost_pod_is_stuck_and_said() {
+    let world = World::new("failures-lost", &[("testbed.gastown.io/run-for", "never")]).await;
+    world.create("max", |_| {}).await;
+    world.condition("max", "Ready", "True/PodRunning").await;
+    world.pods().delete("polecat-max", &DeleteParams::default().grace_period(0)).await.unwrap();
+    let want = ("Ready", "PodLost", "desiredState to Idle and back to Working");
+    reads(&world, &row("max", Value::Null, want)).await;
+}
+
+/// Writes of the status of one Polecat so far.
+async fn status_writes(world: &World, name: &str) -> usize {
+    let all = world.requests_of(&world.operator.name).await;
+    all.iter().filter(|it| it.is_write() && it.resource == "polecats" && it.name == name).count()
+}
+
+async fn creates(world: &World, pod: &str) -> usize {
+    let all = world.requests_of(&world.operator.name).await;
+    // A create that is refused has no name in the audit log's reference: its namespace tells.
+    let of = |it: &&gastown_testbed::audit::Event| it.name == pod || it.name.is_empty();
+    all.iter().filter(|it| it.verb == "create" && it.resource == "pods").filter(of).count()
+}
+
+#[tokio::test]
+async fn a_full_quota_is_waited_for_without_a_word_too_many_and_room_is_taken_at_once() {
+    let world = World::new("quota-room", &[("testbed.gastown.io/run-for", "never")]).await;
+    let quota = json!({"metadata": {"name": "one"}, "spec": {"hard": {"pods": "1"}}});
+    let api: Api<ResourceQuota> = Api::namespaced(world.client.clone(), &world.namespace);
+    api.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
+    let counted = |it: &ResourceQuota| {
+        it.status.as_ref().and_then(|it| it.used.as_ref()).is_some_and(|it| it.contains_key("pods"))
+    };
+    until(&api, "one", "count", counted).await;
+    world.create("max", |_| {}).await;
+    world.condition("max", "Ready", "True/PodRunning").await;
+    world.create("nux", |_| {}).await;
+    let want =
+        ("Ready", "QuotaExceeded", "exceeded quota: one, requested: pods=1, limited: pods=1");
+    reads(&world, &row("nux", Value::Null, want)).await;
+    let (tries, writes) =
+        (creates(&world, "polecat-nux").await, status_writes(&world, "nux").await);
+    // Tried again, in growing pauses, and nothing new to say.
+    let limit = tokio::time::Instant::now() + crate::world::PATIENCE;
+    while creates(&world, "polecat-nux").await < tries + 3 {
+        assert!(tokio::time::Instant::now() < limit, "it is not tried again");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(status_writes(&world, "nux").await, writes, "the same words are not written again");
+    let end = json!({"metadata": {"annotations": {"testbed.gastown.io/run-for": "0s"}}});
+    world.pods().patch("polecat-max", &PatchParams::default(), &Patch::Merge(end)).await.unwrap();
+    world.condition("nux", "Ready", "True/PodRunning").await;
+}
+
+async fn namespace_label(world: &World, key: &str, value: Option<&str>) {
+    let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(world.client.clone());
+    let patch = Patch::Merge(json!({"metadata": {"labels": {key: value}}}));
+    api.patch(&world.namespace, &PatchParams::default(), &patch).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_limit_range_or_pod_security_or_a_policy_refuses_is_said_in_their_words() {
+    let world = World::new("refusals", &[("testbed.gastown.io/run-for", "never")]).await;
+    let range = json!({"metadata": {"name": "small"}, "spec": {"limits": [{"type": "Container", "max": {"cpu": "1"}}]}});
+    let ranges: Api<LimitRange> = Api::namespaced(world.client.clone(), &world.namespace);
+    ranges.create(&PostParams::default(), &serde_json::from_value(range).unwrap()).await.unwrap();
+    world.create("range", |_| {}).await;
+    let want =
+        ("Ready", "LimitRangeRefused", "maximum cpu usage per Container is 1, but limit is 2");
+    reads(&world, &row("range", Value::Null, want)).await;
+    world.event("range", "LimitRangeRefused").await;
+    ranges.delete("small", &DeleteParams::default()).await.unwrap();
+    world.condition("range", "Ready", "True/PodRunning").await; // by itself, in growing pauses
+
+    // Agent pods fit the strictest level, so the words are those for another pod.
+    namespace_label(&world, "pod-security.kubernetes.io/enforce", Some("restricted")).await;
+    let words = until_refused(&world, "privileged", "violates PodSecurity").await;
+    let cause = gastown::domain::refusal::refused(403, &words);
+    assert_eq!(cause.reason, "PodSecurityRefused", "{words}");
+    world.create("fits", |_| {}).await;
+    world.condition("fits", "Ready", "True/PodRunning").await;
+    namespace_label(&world, "pod-security.kubernetes.io/enforce", None).await;
+
+    policy_refuses(&world).await;
+}
+
+/// A policy of the cluster: its words are shown, harmless, and what it refused begins once it is gone.
+async fn policy_refuses(world: &World) {
+    let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "refusals-policy"}, "spec": {"failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
+                "operations": ["CREATE"], "resources": ["pods"]}],
+                "namespaceSelector": {"matchLabels": {"refusals": "on"}}},
+            "validations": [{"expression": "object.metadata.name != 'polecat-policy'", "message": "not\u{7} on a Friday"}]}});
+    let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": "refusals-policy"},
+        "spec": {"policyName": "refusals-policy", "validationActions": ["Deny"]}});
+    namespace_label(world, "refusals", Some("on")).await;
+    let made: Vec<(Api<DynamicObject>, String)> = [policy, binding]
+        .into_iter()
+        .map(|it| {
+            let it: DynamicObject = serde_json::from_value(it).unwrap();
+            let types = it.types.clone().unwrap();
+            let kind = kube::core::GroupVersionKind::try_from(&types).unwrap();
+            let mut resource = ApiResource::from_gvk(&kind);
+            if kind.kind.ends_with("Policy") {
+                resource.plural = "validatingadmissionpolicies".into();
+            }
+            (Api::all_with(world.client.clone(), &resource), serde_json::to_string(&it).unwrap())
+        })
+        .collect();
+    for (api, text) in &made {
+        api.create(&PostParams::default(), &serde_json::from_str(text).unwrap()).await.unwrap();
+    }
+    until_refused(world, "polecat-policy", "not").await;
+    world.create("policy", |_| {}).await;
+    let want = ("Ready", "AdmissionRefused", "ValidatingAdmissionPolicy 'refusals-policy'");
+    let stuck = reads(world, &row("policy", Value::Null, want)).await;
+    let said = message(&stuck, "Ready");
+    assert!(said.contains("on a Friday") && !said.contains(char::is_control), "{said}");
+    for (api, _) in &made {
+        api.delete("refusals-policy", &DeleteParams::default()).await.unwrap();
+    }
+    world.condition("policy", "Ready", "True/PodRunning").await;
+}
+
+/// Waits until a dry run of a pod of this name is refused: a policy takes effect a moment after it is stored.
+async fn until_refused(world: &World, name: &str, words: &str) -> String {
+    let pod: Pod = serde_json::from_value(json!({"metadata": {"name": name},
+        "spec": {"containers": [{"name": "a", "image": "a"}]}}))
+    .unwrap();
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    let limit = tokio::time::Instant::now() + crate::world::PATIENCE;
+    loop {
+        let made = world.pods().create(&dry, &pod).await;
+        if let Err(kube::Error::Api(it)) = &made
+            && it.message.contains(words)
+        {
+            return it.message.clone();
+        }
+        assert!(tokio::time::Instant::now() < limit, "never refused: {made:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
