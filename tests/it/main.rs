@@ -19,6 +19,7 @@ mod polecats;
 mod preconditions;
 mod process;
 mod real_node;
+mod real_pending;
 mod real_trust;
 mod restored;
 mod samples;
