@@ -2,11 +2,33 @@
 
 use serde_json::Value;
 
-use super::{Verdict, warning};
+use super::{Verdict, annotation, warning};
+use crate::domain::names;
 
-/// Warns that the Rig's own controller is not in this release.
-pub fn admit(_: &Value) -> Verdict {
+/// Warns that the Rig's own controller is not in this release, and of a pause that is none.
+pub fn admit(sent: &Value) -> Verdict {
     let text = "Rig is stored and Polecats may name it; its Witness, Refinery, counts and settings (namepoolTheme, \
                 maxPolecats) have no controller in this release";
-    Verdict { warnings: vec![warning(text)], ..Verdict::default() }
+    let mut warnings = vec![warning(text)];
+    let value = annotation(sent, names::PAUSED).filter(|it| !matches!(*it, "true" | "false" | ""));
+    warnings.extend(value.map(|it| {
+        warning(&format!("annotation {}: {it:?} pauses nothing; only \"true\" does", names::PAUSED))
+    }));
+    Verdict { warnings, ..Verdict::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pause_that_is_none_is_said() {
+        for (value, said) in [("true", false), ("false", false), ("True", true), ("yes", true)] {
+            let sent = json!({"metadata": {"annotations": {names::PAUSED: value}}});
+            let warned = admit(&sent).warnings.iter().any(|it| it.contains("pauses nothing"));
+            assert_eq!(warned, said, "{value}");
+        }
+    }
 }

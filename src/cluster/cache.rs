@@ -118,6 +118,11 @@ impl<C: Compact> Cache<C> {
         let _ = ready.wait_for(|it| *it >= selections).await;
     }
 
+    /// Whether that many selections were listed.
+    pub fn is_ready(&self, selections: usize) -> bool {
+        *self.ready.borrow() >= selections
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner<C>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

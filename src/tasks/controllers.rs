@@ -22,6 +22,8 @@ use crate::{
     tasks::queue::{Queue, Turn},
 };
 
+/// A start that takes longer than this is said.
+const SLOW_START: Duration = Duration::from_secs(10);
 /// First pause after a failed pass, doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// First pause of what is to be tried again although nothing failed, such as a pod that was refused; doubled likewise.
@@ -72,6 +74,7 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
         running.watch_namespaces(cluster, name.clone(), polecats.clone());
     }
     let count = selections.len();
+    running.watch_the_start(cluster, count);
     for _ in 0..scope.concurrency.max(1) {
         let ready = cluster.clone();
         running.work::<polecat::Brief>(
@@ -184,6 +187,31 @@ impl Running {
                 }
             };
             cluster.watch(&cluster.caches.namespaces, selection, news).await;
+        });
+    }
+
+    /// Says what no pass can begin without, as long as it is missing: a right that was not granted, a CRD that is not there.
+    fn watch_the_start(&mut self, cluster: &Cluster, count: usize) {
+        let caches = cluster.caches.clone();
+        self.watches.spawn(async move {
+            loop {
+                tokio::time::sleep(SLOW_START).await;
+                let all = [
+                    ("polecats", caches.polecats.is_ready(count)),
+                    ("pods", caches.pods.is_ready(count)),
+                    ("namespaces", caches.namespaces.is_ready(count)),
+                    ("rigs", caches.rigs.is_ready(1)),
+                ];
+                let missing: Vec<_> =
+                    all.iter().filter(|(_, ready)| !ready).map(|(name, _)| *name).collect();
+                if missing.is_empty() {
+                    return;
+                }
+                tracing::warn!(
+                    ?missing,
+                    "Nothing begins before these could be listed; are the CRDs and the ClusterRole of this release installed?"
+                );
+            }
         });
     }
 

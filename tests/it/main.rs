@@ -15,6 +15,7 @@ mod brakes;
 mod ends;
 mod failures;
 mod generated;
+mod hostile;
 mod polecats;
 mod preconditions;
 mod process;

@@ -257,3 +257,14 @@ fn a_config_map_of_the_agents_is_mounted_read_only_and_named() {
     let mounts = others.flat_map(|it| it.volume_mounts.iter().flatten());
     assert!(mounts.into_iter().all(|it| it.name != "agent-config"), "the agent's alone");
 }
+
+#[test]
+fn the_autoscaler_is_asked_to_leave_the_node_unless_that_is_switched_off() {
+    let asks = |settings: &PodSettings| {
+        let pod = agent_pod(&polecat(), 1, settings).unwrap();
+        pod.metadata.annotations.unwrap().get(names::SAFE_TO_EVICT).cloned()
+    };
+    assert_eq!(asks(&settings()).as_deref(), Some("false"));
+    let off = PodSettings { hold_node: false, ..settings() };
+    assert_eq!(asks(&off), None, "--safe-to-evict");
+}
