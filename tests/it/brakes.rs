@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures::StreamExt as _;
-use gastown::api::v1alpha1::Rig;
+use gastown::api::v1alpha1::{Polecat, Rig};
 use gastown_testbed::http_get;
 use k8s_openapi::{api::core::v1::Pod, api::core::v1::ResourceQuota, jiff::Timestamp};
 use kube::{
@@ -174,7 +174,7 @@ async fn no_more_of_a_namespace_run_than_may_and_the_oldest_is_next() {
     order.sort_by_key(|it| (it.meta().creation_timestamp.clone().map(|it| it.0), it.name_any()));
     let order: Vec<String> = order.iter().map(kube::ResourceExt::name_any).collect();
     // Whoever came first to the operator has a slot; from then on the oldest of those that wait is next.
-    let is = |it: &gastown::api::v1alpha1::Polecat| {
+    let is = |it: &Polecat| {
         ["True/PodRunning", "False/NamespaceLimit"].contains(&condition(it, "Ready").as_str())
     };
     let (mut running, mut waiting) = (Vec::new(), Vec::new());
@@ -222,9 +222,16 @@ async fn many_at_once_keep_to_the_limit() {
     let live = follow_pods(&world);
     let names: Vec<String> = (0..40).map(|it| format!("max-{it}")).collect();
     futures::future::join_all(names.iter().map(|it| world.create(it, |_| {}))).await;
-    for name in &names {
+    // Killed and started anew in the middle of it, between whatever writes there were.
+    let mut next = None;
+    for (number, name) in names.iter().enumerate() {
         world.phase(name, "Done").await;
+        if number == 5 {
+            world.operator.kill9().await.unwrap();
+            next = Some(world.another("operator").await);
+        }
     }
+    assert!(next.is_some_and(|it| it.ended().is_none()), "the second one saw it through");
     let most = live.lock().unwrap().1;
     assert!((1..=3).contains(&most), "{most} pods at once");
 }
@@ -241,23 +248,30 @@ async fn a_deadline_above_the_operators_gets_no_pod() {
     world.phase("max", "Done").await;
 }
 
+const COUNT: &str = "count/polecats.gastown.gastown.io";
+
+async fn tried(world: &World, name: &str) -> kube::Result<Polecat> {
+    let object = serde_json::from_value(polecat(name)).unwrap();
+    world.polecats().create(&PostParams::default(), &object).await
+}
+
 /// A quota on Polecats that the API server keeps. Its controller learns of a kind some seconds after the CRD is stored, and
 /// does not come back to quotas that were there before: so it is made anew until it counts.
-async fn counted_quota(world: &World) {
+async fn counted_quota(world: &World) -> Api<ResourceQuota> {
     let quota: ResourceQuota = serde_json::from_value(json!({"metadata": {"name": "polecats"},
-        "spec": {"hard": {"count/polecats.gastown.gastown.io": "1"}}}))
+        "spec": {"hard": {COUNT: "0"}}}))
     .unwrap();
     let api: Api<ResourceQuota> = Api::namespaced(world.client.clone(), &world.namespace);
     let counts = |it: Option<&ResourceQuota>| {
         let used = it.and_then(|it| it.status.as_ref()).and_then(|it| it.used.as_ref());
-        used.is_some_and(|it| it.contains_key("count/polecats.gastown.gastown.io"))
+        used.is_some_and(|it| it.contains_key(COUNT))
     };
     let limit = tokio::time::Instant::now() + PATIENCE;
     while tokio::time::Instant::now() < limit {
         api.create(&PostParams::default(), &quota).await.unwrap();
         let waited = await_condition(api.clone(), "polecats", counts);
         if tokio::time::timeout(Duration::from_secs(3), waited).await.is_ok() {
-            return;
+            return api;
         }
         api.delete("polecats", &DeleteParams::default()).await.unwrap();
     }
@@ -268,10 +282,19 @@ async fn counted_quota(world: &World) {
 #[tokio::test]
 async fn a_quota_on_the_number_of_polecats_is_kept_by_the_api_server() {
     let world = World::new("count-quota", &FOREVER).await;
-    counted_quota(&world).await;
-    world.create("max", |_| {}).await;
-    let second = serde_json::from_value(polecat("nux")).unwrap();
-    let refused = world.polecats().create(&PostParams::default(), &second).await.unwrap_err();
+    let quotas = counted_quota(&world).await;
+    // The API server's admission hears of a quota, and of its change, a moment after it is stored.
+    while tried(&world, "max").await.is_ok() {
+        world.polecats().delete("max", &DeleteParams::default()).await.unwrap();
+    }
+    let one = Patch::Merge(json!({"spec": {"hard": {COUNT: "1"}}}));
+    quotas.patch("polecats", &PatchParams::default(), &one).await.unwrap();
+    let limit = tokio::time::Instant::now() + PATIENCE;
+    while let Err(why) = tried(&world, "max").await {
+        assert!(tokio::time::Instant::now() < limit, "{why}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let refused = tried(&world, "nux").await.unwrap_err();
     assert!(refused.to_string().contains("exceeded quota: polecats"), "{refused}");
     let pods: Api<Pod> = world.pods();
     world.condition("max", "Ready", "True/PodRunning").await;

@@ -2,6 +2,7 @@
 //! else can prove: that an attempt was begun, that its agent ran, that it ended.
 
 mod brief;
+mod commits;
 mod hold;
 mod idle;
 mod judge;
@@ -167,7 +168,8 @@ impl Brief {
                 Stage::Fresh { attempt } => self.begin(seen, attempt),
             },
         };
-        Self::unpaused(seen, self.with_spec_change(seen.now, plan))
+        let plan = self.with_commit_news(self.with_spec_change(seen.now, plan));
+        Self::unpaused(seen, plan)
     }
 
     /// Children are owned, so the garbage collector removes them; only the original's finalizer stands in the way.
