@@ -8,6 +8,8 @@ pub fn refused(code: u16, words: &str) -> Cause {
     let has = |text: &str| lower.contains(text);
     let reason = if has("exceeded quota") {
         "QuotaExceeded"
+    } else if has("failed quota") {
+        "QuotaUnmet"
     } else if has("violates podsecurity") {
         "PodSecurityRefused"
     } else if has("security context constraint") {

@@ -298,6 +298,7 @@ async fn what_a_limit_range_or_pod_security_or_a_policy_refuses_is_said_in_their
     ranges.delete("small", &DeleteParams::default()).await.unwrap();
     world.condition("range", "Ready", "True/PodRunning").await; // by itself, in growing pauses
 
+    quota_wants_more(&world).await;
     // Agent pods fit the strictest level, so the words are those for another pod.
     namespace_label(&world, "pod-security.kubernetes.io/enforce", Some("restricted")).await;
     let words = until_refused(&world, "privileged", "violates PodSecurity").await;
@@ -308,6 +309,21 @@ async fn what_a_limit_range_or_pod_security_or_a_policy_refuses_is_said_in_their
     namespace_label(&world, "pod-security.kubernetes.io/enforce", None).await;
 
     policy_refuses(&world).await;
+}
+
+/// A quota on an amount that this Polecat does not state.
+async fn quota_wants_more(world: &World) {
+    let quota =
+        json!({"metadata": {"name": "memory"}, "spec": {"hard": {"requests.memory": "50Gi"}}});
+    let api: Api<ResourceQuota> = Api::namespaced(world.client.clone(), &world.namespace);
+    api.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
+    until_refused(world, "probe", "failed quota").await;
+    let only_cpu = json!({"requests": {"cpu": "100m"}});
+    world.create("unmet", |it| it["spec"]["kubernetes"]["resources"] = only_cpu).await;
+    let want = ("Ready", "QuotaUnmet", "must specify requests.memory for: claude");
+    reads(world, &row("unmet", Value::Null, want)).await;
+    api.delete("memory", &DeleteParams::default()).await.unwrap();
+    world.condition("unmet", "Ready", "True/PodRunning").await;
 }
 
 /// A policy of the cluster: its words are shown, harmless, and what it refused begins once it is gone.
