@@ -57,6 +57,7 @@ pub const KINDS: &[Kind] = &[
 /// What the operator does with objects that are not ours: group, resource, verbs, why.
 pub const FOREIGN: &[(&str, &str, &[&str], &str)] = &[
     ("", "namespaces", &["list", "watch"], "metadata only: whether an annotation pauses one"),
+    ("", "resourcequotas", &["list", "watch"], "when there is room for a pod that was refused"),
     ("", "pods", &["get", "list", "watch", "create", "delete"], "one pod per attempt of a Polecat"),
     (
         "",

@@ -209,6 +209,7 @@ pub(super) fn plural<K: Compact>() -> &'static str {
         "polecats" => "polecats",
         "rigs" => "rigs",
         "namespaces" => "namespaces",
+        "resourcequotas" => "resourcequotas",
         _ => "others",
     }
 }

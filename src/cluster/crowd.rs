@@ -1,4 +1,4 @@
-//! Polecats that wait for room in a quota of their namespace: when a pod there ends, the oldest of them is tried again.
+//! Polecats that wait for room in a quota of their namespace: when one has more of it, the oldest of them is tried again.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -29,7 +29,7 @@ impl Cluster {
         }
     }
 
-    /// A pod of this namespace has ended: who is tried again.
+    /// There is room in a quota of this namespace: who is tried again.
     pub fn room_in(&self, namespace: &str) -> Option<Key> {
         let mut all = self.caches.crowd.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, name) = all.get_mut(namespace)?.pop_first()?;

@@ -17,6 +17,7 @@ pub mod leases;
 pub mod meters;
 mod observe;
 pub mod pausing;
+mod quotas;
 pub mod reading;
 mod report;
 mod request;
@@ -36,7 +37,7 @@ use crate::domain::{
     plan::{Next, Plan},
     pod::PodSettings,
     pod_brief::PodBrief,
-    polecat, rig,
+    polecat, quota, rig,
 };
 use cache::{Cache, Key};
 pub use error::{Class, Error};
@@ -56,6 +57,7 @@ pub struct Caches {
     pub(crate) crowd: crowd::Crowd,
     pub departed: departed::Departed,
     pub namespaces: Cache<brake::Namespace>,
+    pub quotas: Cache<quota::Quota>,
 }
 
 /// The API server as one scope sees it: its caches, its leave to write, its settings.

@@ -15,6 +15,7 @@ pub mod pod;
 pub mod pod_brief;
 pub mod polecat;
 pub mod provenance;
+pub mod quota;
 pub mod refusal;
 pub mod repository;
 pub mod rig;

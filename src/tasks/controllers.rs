@@ -1,5 +1,7 @@
 //! What each kind owns and watches: `start(scope) -> Running`, once for everything today, once per shard later.
 
+mod quotas;
+
 use std::{
     collections::{HashMap, HashSet},
     panic::AssertUnwindSafe,
@@ -13,12 +15,7 @@ use tokio::task::JoinSet;
 use crate::{
     cluster::{Class, Cluster, Managed, cache::Key, meters, watching::Selection},
     config::Faults,
-    domain::{
-        brake, names,
-        plan::Next,
-        pod_brief::{PodBrief, PodPhase},
-        polecat, rig,
-    },
+    domain::{brake, names, plan::Next, pod_brief::PodBrief, polecat, rig},
     tasks::queue::{Queue, Turn},
 };
 
@@ -68,6 +65,7 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
     for namespace in &selections {
         running.watch_polecats(cluster, namespace.clone(), polecats.clone());
         running.watch_pods(cluster, namespace.clone(), polecats.clone());
+        running.watch_quotas(cluster, namespace.clone(), polecats.clone());
     }
     running.watch_rigs(cluster, rigs.clone(), polecats.clone());
     for name in &selections {
@@ -134,7 +132,7 @@ impl Running {
 
     /// Pods wake the Polecat that owns them.
     fn watch_pods(&mut self, cluster: &Cluster, namespace: Option<String>, queue: Arc<Queue>) {
-        let (cluster, pauses) = (cluster.clone(), self.pauses.clone());
+        let cluster = cluster.clone();
         self.watches.spawn(async move {
             let labels = Some(names::POLECAT_LABEL.into());
             let selection = Selection { namespace, labels, ..Selection::default() };
@@ -144,13 +142,6 @@ impl Running {
                     caches.departed.note(&key, pod);
                 }
                 wake(&queue, cluster.note_pod(&key));
-                let here = caches.pods.get(&key);
-                if here.is_none_or(|it| matches!(it.phase, PodPhase::Succeeded | PodPhase::Failed))
-                    && let Some(next) = cluster.room_in(&key.namespace)
-                {
-                    pauses.forget(&next);
-                    queue.add_urgent(next);
-                }
                 if let Some(owner) = pod.owner.as_ref().filter(|it| &*it.kind == "Polecat") {
                     queue.add(Key { namespace: key.namespace, name: (&*owner.name).into() });
                 }

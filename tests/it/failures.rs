@@ -268,14 +268,23 @@ async fn a_full_quota_is_waited_for_without_a_word_too_many_and_room_is_taken_at
         (creates(&world, "polecat-nux").await, status_writes(&world, "nux").await);
     // Tried again, in growing pauses, and nothing new to say.
     let limit = tokio::time::Instant::now() + crate::world::PATIENCE;
-    while creates(&world, "polecat-nux").await < tries + 3 {
+    while creates(&world, "polecat-nux").await < tries + 4 {
         assert!(tokio::time::Instant::now() < limit, "it is not tried again");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     assert_eq!(status_writes(&world, "nux").await, writes, "the same words are not written again");
+    // Room is taken at once, and not when the pause, by now 16 s, is over.
+    let more = Patch::Merge(json!({"spec": {"hard": {"pods": "2"}}}));
+    let raised = tokio::time::Instant::now();
+    api.patch("one", &PatchParams::default(), &more).await.unwrap();
+    world.condition("nux", "Ready", "True/PodRunning").await;
+    let took = raised.elapsed();
+    assert!(took < std::time::Duration::from_secs(12), "the change of the quota woke it: {took:?}");
+    world.create("slit", |_| {}).await;
+    world.condition("slit", "Ready", "False/QuotaExceeded").await;
     let end = json!({"metadata": {"annotations": {"testbed.gastown.io/run-for": "0s"}}});
     world.pods().patch("polecat-max", &PatchParams::default(), &Patch::Merge(end)).await.unwrap();
-    world.condition("nux", "Ready", "True/PodRunning").await;
+    world.condition("slit", "Ready", "True/PodRunning").await;
 }
 
 async fn namespace_label(world: &World, key: &str, value: Option<&str>) {
