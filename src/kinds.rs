@@ -10,15 +10,21 @@ use serde_json::Value;
 use crate::{
     admission::{self, Asked, Request, Verdict},
     api::{
+        GROUP,
+        fleet::{self, ClientPod},
         shared::QUANTITY,
-        v1alpha1::{self, Polecat, Rig},
+        v1alpha1::{self, BeadStore, Convoy, Polecat, Refinery, Rig, Witness},
         v1beta1,
     },
     conversion,
+    domain::stored::Stored,
 };
 
 /// A kind that we serve.
 pub struct Kind {
+    pub group: &'static str,
+    /// The version that admission is asked in.
+    pub version: &'static str,
     pub kind: &'static str,
     pub plural: &'static str,
     /// One sentence for people.
@@ -35,24 +41,72 @@ pub struct Kind {
 /// Every kind.
 pub const KINDS: &[Kind] = &[
     Kind {
+        group: GROUP,
+        version: "v1alpha1",
         kind: "Polecat",
         plural: "polecats",
         doc: "One disposable worker: clones a repository, lets an agent work on one task, pushes the work branch.",
-        crd: || finish(Polecat::crd()),
+        crd: || finish(Polecat::crd(), Spec::Optional),
         admit: |asked| admit_on_hub(asked, polecat_spec, admission::polecat::admit),
         verbs: &["get", "list", "watch", "patch", "delete"],
         reconciled: true,
     },
     Kind {
-        kind: "Rig",
-        plural: "rigs",
         doc: "A project: its repository, its bead prefix, its settings.",
-        crd: || finish(Rig::crd()),
+        crd: || finish(Rig::crd(), Spec::Optional),
         admit: |asked| admission::rig::admit(asked.sent),
-        verbs: &["get", "list", "watch", "patch"],
-        reconciled: false,
+        ..stored::<Rig>("Rig", "rigs")
+    },
+    Kind {
+        doc: "A batch of beads that are followed together until all are done.",
+        crd: || finish(Convoy::crd(), Spec::Optional),
+        ..stored::<Convoy>("Convoy", "convoys")
+    },
+    Kind {
+        doc: "Looks after the health of a Rig's Polecats in its own namespace.",
+        crd: || finish(Witness::crd(), Spec::Required),
+        ..stored::<Witness>("Witness", "witnesses")
+    },
+    Kind {
+        doc: "Merges the finished work of a Rig's Polecats, one branch after another.",
+        crd: || finish(Refinery::crd(), Spec::Required),
+        ..stored::<Refinery>("Refinery", "refineries")
+    },
+    Kind {
+        doc: "The beads (issues) of a Rig, kept in its repository.",
+        crd: || finish(BeadStore::crd(), Spec::Required),
+        ..stored::<BeadStore>("BeadStore", "beadstores")
+    },
+    Kind {
+        group: fleet::GROUP,
+        version: "v1",
+        doc: "One gptme server for one client.",
+        crd: || finish(ClientPod::crd(), Spec::Optional),
+        ..stored::<ClientPod>("ClientPod", "clientpods")
     },
 ];
+
+/// Whether an object may be without its spec, as in the original.
+#[derive(Clone, Copy, PartialEq)]
+enum Spec {
+    Optional,
+    Required,
+}
+
+/// A row of a kind whose controller is not in this release.
+const fn stored<K: Stored>(kind: &'static str, plural: &'static str) -> Kind {
+    Kind {
+        group: GROUP,
+        version: "v1alpha1",
+        kind,
+        plural,
+        doc: "",
+        crd: CustomResourceDefinition::default,
+        admit: |_| admission::stored::admit::<K>(),
+        verbs: &["get", "list", "watch", "patch"],
+        reconciled: false,
+    }
+}
 
 /// What the operator does with objects that are not ours: group, resource, verbs, why.
 pub const FOREIGN: &[(&str, &str, &[&str], &str)] = &[
@@ -67,9 +121,9 @@ pub const FOREIGN: &[(&str, &str, &[&str], &str)] = &[
     ),
 ];
 
-/// A row by its plural name.
-pub fn by_plural(plural: &str) -> Option<&'static Kind> {
-    KINDS.iter().find(|it| it.plural == plural)
+/// A row by group and plural name.
+pub fn find(group: &str, plural: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|it| it.group == group && it.plural == plural)
 }
 
 /// Asks with the hub's shape of the spec, whatever version was sent. An object that is none is left to the schema, which
@@ -99,15 +153,15 @@ fn polecat_spec(served: &Value) -> Option<v1beta1::PolecatSpec> {
     )
 }
 
-/// The derived CRD in the original's shape: the spec may be left out, as there.
-fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+/// The derived CRD in the original's shape.
+fn finish(mut crd: CustomResourceDefinition, spec: Spec) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         let Some(schema) = version.schema.as_mut().and_then(|it| it.open_api_v3_schema.as_mut())
         else {
             continue;
         };
         schema.title = None;
-        if let Some(required) = &mut schema.required {
+        if let (Some(required), Spec::Optional) = (&mut schema.required, spec) {
             required.retain(|it| it != "spec");
         }
         schema.required = schema.required.take().filter(|it| !it.is_empty());
@@ -136,6 +190,11 @@ fn settle(name: &str, schema: &mut JSONSchemaProps) {
         if let Some(it) = schema.properties.as_mut().and_then(|it| it.get_mut("name")) {
             it.default = Some(JSON("".into()));
         }
+    }
+    if name == "fileKeyRef"
+        && let Some(it) = schema.properties.as_mut().and_then(|it| it.get_mut("optional"))
+    {
+        it.default = Some(JSON(false.into()));
     }
     if matches!(
         name,

@@ -5,7 +5,6 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    api::GROUP,
     domain::causes,
     kinds::{FOREIGN, KINDS},
 };
@@ -22,7 +21,7 @@ const HEADER: &str =
 pub fn files() -> anyhow::Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     for kind in KINDS {
-        let path = format!("crds/{GROUP}_{}.yaml", kind.plural);
+        let path = format!("crds/{}_{}.yaml", kind.group, kind.plural);
         files.push((path, document(&(kind.crd)())?));
     }
     files.push(("webhooks/mutating.yaml".into(), document(&mutating())?));
@@ -72,7 +71,7 @@ fn mutating() -> Value {
                 "sideEffects": "None",
                 "timeoutSeconds": 5,
                 "rules": [{
-                    "apiGroups": [GROUP], "apiVersions": ["v1alpha1"], "resources": [kind.plural],
+                    "apiGroups": [kind.group], "apiVersions": [kind.version], "resources": [kind.plural],
                     "operations": ["CREATE", "UPDATE"], "scope": "*",
                 }],
             })
@@ -102,10 +101,10 @@ fn cluster_role() -> Value {
     let ours = KINDS.iter().flat_map(|kind| {
         let status = format!("{}/status", kind.plural);
         [
-            json!({"apiGroups": [GROUP], "resources": [kind.plural], "verbs": kind.verbs}),
-            json!({"apiGroups": [GROUP], "resources": [status], "verbs": ["patch"]}),
+            json!({"apiGroups": [kind.group], "resources": [kind.plural], "verbs": kind.verbs}),
+            json!({"apiGroups": [kind.group], "resources": [status], "verbs": ["patch"]}),
             // Owner references that block deletion ask for this right.
-            json!({"apiGroups": [GROUP], "resources": [format!("{}/finalizers", kind.plural)], "verbs": ["update"]}),
+            json!({"apiGroups": [kind.group], "resources": [format!("{}/finalizers", kind.plural)], "verbs": ["update"]}),
         ]
     });
     let foreign =

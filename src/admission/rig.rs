@@ -2,19 +2,17 @@
 
 use serde_json::Value;
 
-use super::{Verdict, annotation, warning};
-use crate::domain::names;
+use super::{Verdict, annotation, stored, warning};
+use crate::{api::v1alpha1::Rig, domain::names};
 
 /// Warns that the Rig's own controller is not in this release, and of a pause that is none.
 pub fn admit(sent: &Value) -> Verdict {
-    let text = "Rig is stored and Polecats may name it; its Witness, Refinery, counts and settings (namepoolTheme, \
-                maxPolecats) have no controller in this release";
-    let mut warnings = vec![warning(text)];
+    let mut verdict = stored::admit::<Rig>();
     let value = annotation(sent, names::PAUSED).filter(|it| !matches!(*it, "true" | "false" | ""));
-    warnings.extend(value.map(|it| {
+    verdict.warnings.extend(value.map(|it| {
         warning(&format!("annotation {}: {it:?} pauses nothing; only \"true\" does", names::PAUSED))
     }));
-    Verdict { warnings, ..Verdict::default() }
+    verdict
 }
 
 #[cfg(test)]

@@ -210,6 +210,11 @@ pub(super) fn plural<K: Compact>() -> &'static str {
         "rigs" => "rigs",
         "namespaces" => "namespaces",
         "resourcequotas" => "resourcequotas",
+        "convoys" => "convoys",
+        "witnesses" => "witnesses",
+        "refineries" => "refineries",
+        "beadstores" => "beadstores",
+        "clientpods" => "clientpods",
         _ => "others",
     }
 }

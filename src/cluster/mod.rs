@@ -15,7 +15,7 @@ mod error;
 pub mod guard;
 pub mod leases;
 pub mod meters;
-mod observe;
+pub mod observe;
 pub mod pausing;
 mod quotas;
 pub mod reading;
@@ -58,6 +58,7 @@ pub struct Caches {
     pub departed: departed::Departed,
     pub namespaces: Cache<brake::Namespace>,
     pub quotas: Cache<quota::Quota>,
+    pub stored: observe::stored::StoredCaches,
 }
 
 /// The API server as one scope sees it: its caches, its leave to write, its settings.

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use crate::{
     api::{v1alpha1, v1beta1},
     conversion,
-    domain::{pod_brief::PodBrief, polecat, rig},
+    domain::{pod_brief::PodBrief, polecat, rig, stored},
 };
 
 /// A compact struct of ours that stands for an object in the cache.
@@ -204,7 +204,7 @@ impl Compact for polecat::Brief {
 #[derive(Debug, Deserialize)]
 pub struct RigWire {
     metadata: Meta,
-    status: Option<v1alpha1::RigStatus>,
+    status: Option<stored::Status>,
 }
 
 impl Compact for rig::Brief {
@@ -212,16 +212,16 @@ impl Compact for rig::Brief {
     type Wire = RigWire;
 
     fn from_wire(wire: RigWire) -> Self {
-        Self::new(&wire.metadata.into(), wire.status.unwrap_or_default())
+        Self::new(wire.metadata.into(), wire.status.unwrap_or_default())
     }
     fn place(&self) -> (&str, &str) {
-        ("", &self.name)
+        ("", &self.record.name)
     }
     fn uid(&self) -> &str {
-        &self.uid
+        &self.record.uid
     }
     fn resource_version(&self) -> &str {
-        &self.resource_version
+        &self.record.resource_version
     }
 }
 

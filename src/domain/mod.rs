@@ -20,5 +20,6 @@ pub mod refusal;
 pub mod repository;
 pub mod rig;
 pub mod slots;
+pub mod stored;
 pub mod untrusted;
 pub mod verdict;

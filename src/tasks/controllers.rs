@@ -13,7 +13,14 @@ use futures::FutureExt as _;
 use tokio::task::JoinSet;
 
 use crate::{
-    cluster::{Class, Cluster, Managed, cache::Key, meters, watching::Selection},
+    api::{fleet::ClientPod, v1alpha1},
+    cluster::{
+        Class, Cluster, Managed,
+        cache::Key,
+        meters,
+        observe::stored::{Brief, Kept},
+        watching::Selection,
+    },
     config::Faults,
     domain::{brake, names, plan::Next, pod_brief::PodBrief, polecat, rig},
     tasks::queue::{Queue, Turn},
@@ -92,6 +99,11 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
     running.work::<rig::Brief>(cluster, rigs, Faults::default(), async move {
         ready.caches.rigs.ready(1).await;
     });
+    running.store::<v1alpha1::Convoy>(cluster, &selections);
+    running.store::<v1alpha1::Witness>(cluster, &selections);
+    running.store::<v1alpha1::Refinery>(cluster, &selections);
+    running.store::<v1alpha1::BeadStore>(cluster, &selections);
+    running.store::<ClientPod>(cluster, &selections);
     running
 }
 
@@ -203,6 +215,24 @@ impl Running {
                     "Nothing begins before these could be listed; are the CRDs and the ClusterRole of this release installed?"
                 );
             }
+        });
+    }
+
+    /// Everything for one kind whose controller is not in this release.
+    fn store<K: Kept>(&mut self, cluster: &Cluster, selections: &[Option<String>]) {
+        let queue = Arc::new(Queue::default());
+        self.queues.push(queue.clone());
+        for namespace in selections.iter().cloned() {
+            let (cluster, queue) = (cluster.clone(), queue.clone());
+            self.watches.spawn(async move {
+                let selection = Selection { namespace, ..Selection::default() };
+                let cache = K::cache(&cluster.caches.stored);
+                cluster.watch(cache, selection, |_, key| queue.add(key)).await;
+            });
+        }
+        let (ready, count) = (cluster.clone(), selections.len());
+        self.work::<Brief<K>>(cluster, queue, Faults::default(), async move {
+            K::cache(&ready.caches.stored).ready(count).await;
         });
     }
 

@@ -107,7 +107,7 @@ fn answer(request: &AdmissionRequest<DynamicObject>, policy: Policy) -> Admissio
     let response = AdmissionResponse::from(request);
     let writes = matches!(request.operation, Operation::Create | Operation::Update);
     let (Some(kind), Some(object), true) =
-        (kinds::by_plural(&request.resource.resource), &request.object, writes)
+        (kinds::find(&request.resource.group, &request.resource.resource), &request.object, writes)
     else {
         return response;
     };

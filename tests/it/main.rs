@@ -12,10 +12,13 @@
 
 mod architecture;
 mod brakes;
+mod door;
 mod ends;
 mod failures;
+mod fields;
 mod generated;
 mod hostile;
+mod original;
 mod polecats;
 mod preconditions;
 mod process;
@@ -25,4 +28,5 @@ mod real_trust;
 mod restored;
 mod samples;
 mod scenarios;
+mod stored;
 mod world;

@@ -295,17 +295,17 @@ async fn one_unreadable_object_stops_nobody_else() {
     crds.patch(name, &PatchParams::default(), &Patch::Merge(loose)).await.unwrap();
     let poisoned: DynamicObject = serde_json::from_value(json!({
         "apiVersion": "gastown.gastown.io/v1alpha1", "kind": "Rig", "metadata": {"name": "poisoned"},
-        "status": {"phase": {"not": "a word"}}, "spec": {},
+        "status": {"conditions": {"not": "a list"}}, "spec": {},
     }))
     .unwrap();
-    let bad = json!({"status": {"phase": {"not": "a word"}}});
+    let bad = json!({"status": {"conditions": {"not": "a list"}}});
     // The looser schema is served a moment after it is stored, and nothing tells when.
     let limit = tokio::time::Instant::now() + crate::world::PATIENCE;
     loop {
         let _ = rigs.create(&PostParams::default(), &poisoned).await;
         let written =
             rigs.patch_status("poisoned", &PatchParams::default(), &Patch::Merge(&bad)).await;
-        if written.is_ok_and(|it| it.data.pointer("/status/phase/not").is_some()) {
+        if written.is_ok_and(|it| it.data.pointer("/status/conditions/not").is_some()) {
             break;
         }
         assert!(tokio::time::Instant::now() < limit, "the looser schema was never served");

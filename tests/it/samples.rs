@@ -6,7 +6,7 @@ use gastown_testbed::{Node, Testbed};
 use kube::{
     Api,
     api::{DeleteParams, DynamicObject, Patch, PatchParams},
-    core::GroupVersionKind,
+    core::{GroupVersionKind, TypeMeta},
     discovery::ApiResource,
 };
 use serde_json::{Value, json};
@@ -54,7 +54,21 @@ spec:
     sshStrictHostKeyChecking: "yes"
 "#;
 
-fn samples() -> Vec<Value> {
+/// A Polecat with every field.
+pub fn every_field() -> Value {
+    serde_saphyr::from_str(EVERY_FIELD).unwrap()
+}
+
+/// The sample of a kind; of a Polecat, one with every field.
+pub fn of(kind: &str) -> Value {
+    if kind == "Polecat" {
+        return every_field();
+    }
+    samples().into_iter().find(|it| it["kind"] == kind).unwrap()
+}
+
+/// Every object in `deploy/samples`.
+pub fn samples() -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/samples");
     let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()).collect();
     paths.sort();
@@ -70,12 +84,12 @@ async fn every_sample_applies_strictly_and_reads_back_as_it_was() {
     crate::world::install_crds(bed).await;
     bed.make_namespace("samples", &[]).await.unwrap();
     let client = bed.client("samples").await.unwrap();
-    let all = samples().into_iter().chain([serde_saphyr::from_str(EVERY_FIELD).unwrap()]);
+    let all = samples().into_iter().chain([every_field()]);
     let mut count = 0;
     for mut sample in all {
         let kind = sample["kind"].as_str().unwrap().to_owned();
-        let resource =
-            ApiResource::from_gvk(&GroupVersionKind::gvk("gastown.gastown.io", "v1alpha1", &kind));
+        let types: TypeMeta = serde_json::from_value(sample.clone()).unwrap();
+        let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(&types).unwrap());
         let api: Api<DynamicObject> = if kind == "Rig" {
             Api::all_with(client.clone(), &resource)
         } else {
@@ -90,7 +104,7 @@ async fn every_sample_applies_strictly_and_reads_back_as_it_was() {
         api.delete(&name, &DeleteParams::default()).await.unwrap();
         count += 1;
     }
-    assert!(count >= 4, "{count}");
+    assert!(count >= 9, "{count}");
 }
 
 /// Whether everything of `sent` is in `stored`; defaults may be there besides.

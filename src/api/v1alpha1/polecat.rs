@@ -16,6 +16,8 @@ use crate::api::{
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(group = "gastown.gastown.io", version = "v1alpha1", kind = "Polecat", plural = "polecats")]
 #[kube(namespaced, status = "PolecatStatus", derive = "PartialEq")]
+#[kube(shortname = "pcat", category = "gastown")]
+#[kube(selectable = ".spec.rig", selectable = ".status.phase")]
 #[kube(
     doc = "One disposable worker: clones a repository, lets an agent work on one task, pushes the work branch."
 )]

@@ -6,12 +6,13 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::shared::{Condition, conditions};
+use crate::api::v1beta1::RigStatus;
 
 /// A project: its repository, its bead prefix, its settings.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(group = "gastown.gastown.io", version = "v1alpha1", kind = "Rig", plural = "rigs")]
-#[kube(status = "RigStatus", derive = "PartialEq")]
+#[kube(status = "RigStatus", derive = "PartialEq", shortname = "rg", category = "gastown")]
+#[kube(selectable = ".status.phase")]
 #[kube(doc = "A project: its repository, its bead prefix, its settings.")]
 #[kube(printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"))]
 #[kube(printcolumn(name = "Polecats", type_ = "integer", json_path = ".status.polecatCount"))]
@@ -43,51 +44,8 @@ pub struct RigSettings {
     pub max_polecats: i32,
 }
 
-/// What is seen of a Rig.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RigStatus {
-    /// Overall state.
-    #[serde(default)]
-    pub phase: RigPhase,
-    /// Polecats of this Rig.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "integer")]
-    pub polecat_count: Option<i64>,
-    /// Convoys of this Rig that are under way.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "integer")]
-    pub active_convoys: Option<i64>,
-    /// The Rig's Witness was created.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub witness_created: Option<bool>,
-    /// The Rig's Refinery was created.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refinery_created: Option<bool>,
-    /// Namespace of the Rig's Witness and Refinery.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub child_namespace: Option<String>,
-    /// Observations; at most one of each type.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "conditions")]
-    pub conditions: Vec<Condition>,
-}
-
-/// Overall state of a Rig.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum RigPhase {
-    #[default]
-    Initializing,
-    Ready,
-    Degraded,
-}
-
 fn eight() -> i32 {
     8
-}
-
-fn integer(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": "integer"})
 }
 
 fn max_polecats(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -1,5 +1,15 @@
 //! The hub: the one shape that domain, pod builder and status speak. Every served version converts to it.
 
+pub mod bead_store;
+pub mod convoy;
 pub mod polecat;
+pub mod refinery;
+pub mod rig;
+pub mod witness;
 
+pub use bead_store::*;
+pub use convoy::*;
 pub use polecat::*;
+pub use refinery::*;
+pub use rig::*;
+pub use witness::*;

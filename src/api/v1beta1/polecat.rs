@@ -6,7 +6,9 @@ use kube::core::ObjectMeta;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::shared::{Condition, ConfigMapRef, Resources, SecretKeyRef, SecretRef, conditions};
+use crate::api::shared::{
+    Condition, ConfigMapRef, Resources, SecretKeyRef, SecretRef, conditions, date_time,
+};
 
 /// The whole object, as converted from the version that was served.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -252,10 +254,6 @@ impl Phase {
             Self::Terminated => "Terminated",
         }
     }
-}
-
-fn date_time(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": "string", "format": "date-time"})
 }
 
 fn attempt(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -3,3 +3,4 @@
 mod polecat;
 mod reports;
 mod rig;
+pub mod stored;

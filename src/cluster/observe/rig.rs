@@ -5,29 +5,28 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::{
-    api::v1alpha1::RigStatus,
     cluster::{Caches, Cluster, Error, Managed, cache::Cache, now},
-    domain::{failure::Cause, plan::Plan, rig::Brief},
+    domain::{failure::Cause, plan::Plan, rig::Brief, stored::Status},
 };
 
 impl Managed for Brief {
     type Seen = Timestamp;
-    type Status = RigStatus;
+    type Status = Status;
     const CONTROLLER: &'static str = "rig";
 
     fn cache(caches: &Caches) -> &Cache<Self> {
         &caches.rigs
     }
 
-    fn status(&self) -> &RigStatus {
-        &self.status
+    fn status(&self) -> &Status {
+        &self.record.status
     }
 
     async fn observe(self: &mut Arc<Self>, _: &Cluster) -> Result<Timestamp, Error> {
         Ok(now())
     }
 
-    fn decide(&self, now: &Timestamp) -> Plan<RigStatus> {
+    fn decide(&self, now: &Timestamp) -> Plan<Status> {
         self.decide(*now)
     }
 

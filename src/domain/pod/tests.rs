@@ -1,8 +1,10 @@
 //! The pod as YAML, and everything that keeps one from being built.
 
+use k8s_openapi::api::core::v1::ResourceClaim;
+
 use super::*;
 use crate::api::{
-    shared::{ConfigMapRef, SecretKeyRef, SecretRef},
+    shared::{ConfigMapRef, Resources, SecretKeyRef, SecretRef},
     v1beta1::Provider,
 };
 
@@ -67,7 +69,7 @@ fn the_git_credential_is_mounted_where_it_is_used_and_nowhere_else() {
 #[test]
 fn what_cannot_become_a_pod_names_its_field() {
     type Edit = fn(&mut Polecat);
-    let table: [(Edit, &str); 9] = [
+    let table: [(Edit, &str); 10] = [
         (
             |it| it.spec.repository.as_mut().unwrap().url = "--upload-pack=touch /tmp/x".into(),
             "spec.kubernetes.gitRepository",
@@ -89,6 +91,13 @@ fn what_cannot_become_a_pod_names_its_field() {
             "claudeCredsSecretRef",
         ),
         (|it| it.spec.agent.env = vec![env::value("LD_PRELOAD", "x")], "LD_PRELOAD"),
+        (
+            |it| {
+                let claims = Some(vec![ResourceClaim { name: "gpu".into(), request: None }]);
+                it.spec.agent.resources = Some(Resources { claims, ..Resources::default() });
+            },
+            "resources.claims",
+        ),
     ];
     for (edit, field) in table {
         let mut it = polecat();

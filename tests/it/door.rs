@@ -1,0 +1,116 @@
+//! Writes as a person makes them, with an operator's webhooks in front: what the API server answers, and warns of.
+
+use gastown_testbed::Operator;
+use http::{Method, Request};
+use k8s_openapi::api::{
+    admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Namespace,
+};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams},
+    client::Body,
+};
+use serde_json::{Value, json};
+
+use crate::world::{PATIENCE, World};
+
+/// What the API server said to one request.
+#[derive(Debug)]
+pub struct Answer {
+    pub code: u16,
+    pub warnings: Vec<String>,
+    pub body: Value,
+}
+
+impl Answer {
+    /// Its words, where it refused.
+    pub fn message(&self) -> &str {
+        self.body["message"].as_str().unwrap_or_default()
+    }
+}
+
+/// A world whose operator's webhooks are asked about its namespace.
+pub struct Door {
+    pub world: World,
+    configurations: Vec<String>,
+}
+
+impl Door {
+    pub async fn open(name: &str, script: &[(&str, &str)]) -> Self {
+        let world = World::new(name, script).await;
+        let configurations = register(&world, &world.operator, name).await;
+        let door = Self { world, configurations };
+        // A configuration takes effect a moment after it is stored, and nothing tells when.
+        let until = tokio::time::Instant::now() + PATIENCE;
+        let convoy = json!({"apiVersion": "gastown.gastown.io/v1alpha1", "kind": "Convoy", "metadata": {"name": "asks"},
+            "spec": {"description": "is anybody there", "trackedBeads": ["gt-1"]}});
+        while door.dry_run(&convoy).await.warnings.is_empty() {
+            assert!(tokio::time::Instant::now() < until, "the webhook was never called");
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+        door
+    }
+
+    /// Creates it, or what it would be.
+    pub async fn dry_run(&self, object: &Value) -> Answer {
+        self.post(object, "dryRun=All&fieldValidation=Warn").await
+    }
+
+    pub async fn create(&self, object: &Value) -> Answer {
+        self.post(object, "fieldValidation=Warn").await
+    }
+
+    async fn post(&self, object: &Value, query: &str) -> Answer {
+        let (version, kind) =
+            (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
+        let kind = gastown::kinds::KINDS.iter().find(|it| it.kind == kind).unwrap();
+        let cluster_wide = (kind.crd)().spec.scope == "Cluster";
+        let namespace = if cluster_wide {
+            String::new()
+        } else {
+            format!("namespaces/{}/", self.world.namespace)
+        };
+        let path = format!("/apis/{version}/{namespace}{}?{query}", kind.plural);
+        send(&self.world.client, Method::POST, &path, object).await
+    }
+
+    /// Takes the webhook configurations away.
+    pub async fn close(self) {
+        let api: Api<MutatingWebhookConfiguration> = Api::all(self.world.client.clone());
+        for name in self.configurations {
+            api.delete(&name, &DeleteParams::default()).await.unwrap();
+        }
+    }
+}
+
+async fn register(world: &World, operator: &Operator, name: &str) -> Vec<String> {
+    let label = ("testbed.gastown.io/webhook", name);
+    let names = operator.register_webhooks(world.bed, name, label).await.unwrap();
+    let api: Api<Namespace> = Api::all(world.client.clone());
+    let patch = Patch::Merge(json!({"metadata": {"labels": {label.0: label.1}}}));
+    api.patch(&world.namespace, &PatchParams::default(), &patch).await.unwrap();
+    names
+}
+
+/// One request, with the warnings that come in the answer's head.
+pub async fn send(client: &Client, method: Method, path: &str, object: &Value) -> Answer {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", "application/json")
+        .body(Body::from(serde_json::to_vec(object).unwrap()))
+        .unwrap();
+    let answer = client.send(request).await.unwrap();
+    let warnings = answer.headers().get_all("warning").into_iter();
+    // As in RFC 7234: `299 - "text"`.
+    let warnings = warnings
+        .map(|it| {
+            let text = String::from_utf8_lossy(it.as_bytes());
+            let quoted = text.trim_start_matches("299 - ").trim().trim_matches('"');
+            quoted.replace("\\\"", "\"")
+        })
+        .collect();
+    let code = answer.status().as_u16();
+    let bytes = answer.into_body().collect_bytes().await.unwrap();
+    Answer { code, warnings, body: serde_json::from_slice(&bytes).unwrap() }
+}

@@ -1,0 +1,199 @@
+//! Every spec field of every served version is read, warned about or refused: a table says which, and is proven row by
+//! row. A new field that is not in the table fails.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use gastown::{
+    api::v1alpha1,
+    conversion,
+    domain::{
+        pod::{PodSettings, agent_pod},
+        polecat::Brief,
+    },
+    kinds::KINDS,
+};
+use serde_json::{Value, json};
+
+use crate::{door::Door, samples};
+
+/// What becomes of a field.
+enum Fate {
+    /// Another value of it makes another pod, or is judged otherwise.
+    Read(Value),
+    /// The same, unless a more specific place is set: these.
+    ReadWithout(&'static [&'static str], Value),
+    /// Another value than the one that has an effect is refused at the door, with these words.
+    Refused(Value, &'static str),
+    /// Accepted at the door with a warning that has this word.
+    Warned(&'static str),
+}
+use Fate::{Read, ReadWithout, Refused, Warned};
+
+/// A row covers the field and everything below it.
+fn polecat() -> Vec<(&'static str, Fate)> {
+    let amounts = || json!({"limits": {"cpu": "3"}});
+    vec![
+        ("spec.rig", Read(json!("other"))),
+        ("spec.desiredState", Read(json!("Working"))),
+        ("spec.beadID", Read(json!("gt-other"))),
+        ("spec.taskDescription", Read(json!("other"))),
+        ("spec.executionMode", Refused(json!("local"), "Unsupported value")),
+        ("spec.agent", Refused(json!("other"), "Unsupported value")),
+        ("spec.agentConfig.provider", Read(json!("ollama"))),
+        ("spec.agentConfig.model", Read(json!("other"))),
+        ("spec.agentConfig.modelProvider.endpoint", Read(json!("https://other.example.com"))),
+        (
+            "spec.agentConfig.modelProvider.apiKeySecretRef",
+            Read(json!({"name": "other", "key": "k"})),
+        ),
+        ("spec.agentConfig.image", ReadWithout(&["/spec/kubernetes/image"], json!("other:1"))),
+        ("spec.agentConfig.command", Read(json!(["other"]))),
+        ("spec.agentConfig.args", Read(json!(["other"]))),
+        ("spec.agentConfig.configMapRef", Read(json!({"name": "other"}))),
+        ("spec.agentConfig.env", Read(json!([{"name": "OTHER", "value": "x"}]))),
+        ("spec.resources", ReadWithout(&["/spec/kubernetes/resources"], amounts())),
+        ("spec.ttlSecondsAfterFinished", Read(json!(7))),
+        ("spec.maxIdleSeconds", Read(json!(7))),
+        ("spec.kubernetes.gitRepository", Read(json!("https://git.example.com/other.git"))),
+        ("spec.kubernetes.gitBranch", Read(json!("other"))),
+        ("spec.kubernetes.workBranch", Read(json!("other"))),
+        ("spec.kubernetes.gitSecretRef.name", Read(json!("other"))),
+        ("spec.kubernetes.claudeCredsSecretRef.name", Read(json!("other"))),
+        ("spec.kubernetes.apiKeySecretRef", Read(json!({"name": "other", "key": "k"}))),
+        ("spec.kubernetes.image", Read(json!("other:1"))),
+        ("spec.kubernetes.resources", Read(amounts())),
+        ("spec.kubernetes.activeDeadlineSeconds", Read(json!(77))),
+        ("spec.kubernetes.sshKnownHostsConfigMapRef", Read(json!({"name": "other"}))),
+        ("spec.kubernetes.sshStrictHostKeyChecking", Refused(json!("no"), "Unsupported value")),
+    ]
+}
+
+fn table(kind: &str, version: &str) -> Vec<(&'static str, Fate)> {
+    match (kind, version) {
+        ("Polecat", "v1alpha1") => polecat(),
+        ("Rig", _) => vec![("spec", Warned("Rig"))],
+        ("Convoy", _) => vec![("spec", Warned("Convoy"))],
+        ("Witness", _) => vec![("spec", Warned("Witness"))],
+        ("Refinery", _) => vec![("spec", Warned("Refinery"))],
+        ("BeadStore", _) => vec![("spec", Warned("BeadStore"))],
+        ("ClientPod", _) => vec![("spec", Warned("ClientPod"))],
+        _ => vec![],
+    }
+}
+
+/// Kind, version and field of everything in the served specs that holds a value.
+fn leaves() -> BTreeSet<(String, String, String)> {
+    let mut all = BTreeSet::new();
+    for kind in KINDS {
+        let crd = serde_json::to_value((kind.crd)()).unwrap();
+        for version in crd["spec"]["versions"].as_array().unwrap() {
+            if version["served"] == true {
+                let mut paths = Vec::new();
+                let schema = &version["schema"]["openAPIV3Schema"]["properties"]["spec"];
+                collect(schema, "spec", &mut paths);
+                let version = version["name"].as_str().unwrap();
+                all.extend(
+                    paths.into_iter().map(|it| (kind.kind.to_owned(), version.to_owned(), it)),
+                );
+            }
+        }
+    }
+    all
+}
+
+fn collect(schema: &Value, path: &str, leaves: &mut Vec<String>) {
+    let inner = schema["properties"].as_object();
+    for (name, schema) in inner.into_iter().flatten() {
+        collect(schema, &format!("{path}.{name}"), leaves);
+    }
+    if schema["items"].is_object() {
+        collect(&schema["items"], &format!("{path}[]"), leaves);
+    } else if inner.is_none() {
+        leaves.push(path.to_owned());
+    }
+}
+
+fn covers(row: &str, leaf: &str) -> bool {
+    leaf.strip_prefix(row).is_some_and(|it| it.is_empty() || it.starts_with(['.', '[']))
+}
+
+#[test]
+fn every_field_has_a_row_and_every_row_a_field() {
+    let leaves = leaves();
+    for (kind, version, leaf) in &leaves {
+        let rows = table(kind, version);
+        let found = rows.iter().any(|(row, _)| covers(row, leaf));
+        assert!(found, "{kind} {version} {leaf}: read, warned about or refused? Add its row");
+    }
+    for kind in KINDS {
+        for (row, _) in table(kind.kind, kind.version) {
+            let found = leaves.iter().any(|(of, _, leaf)| of == kind.kind && covers(row, leaf));
+            assert!(found, "{} {row}: there is no such field any more", kind.kind);
+        }
+    }
+}
+
+#[test]
+fn every_field_that_is_read_makes_a_difference() {
+    for (field, fate) in polecat() {
+        let (without, value): (&[&str], Value) = match fate {
+            Read(value) => (&[], value),
+            ReadWithout(without, value) => (without, value),
+            Refused(..) | Warned(_) => continue,
+        };
+        let mut base = samples::every_field();
+        for pointer in without {
+            let (parent, name) = pointer.rsplit_once('/').unwrap();
+            base.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name).unwrap();
+        }
+        let mut other = base.clone();
+        let pointer = format!("/{}", field.replace('.', "/"));
+        *other.pointer_mut(&pointer).unwrap_or_else(|| panic!("every_field has no {field}")) =
+            value;
+        assert_ne!(judged(&base), judged(&other), "{field} has no effect");
+    }
+}
+
+/// Everything that follows from a spec: the pod, and what is kept to decide by.
+fn judged(polecat: &Value) -> (Value, String) {
+    let polecat: v1alpha1::Polecat = serde_json::from_value(polecat.clone()).unwrap();
+    let hub = conversion::polecat::to_hub(polecat);
+    let image = || Some("image:1".to_owned());
+    let settings = Arc::new(PodSettings {
+        git_image: image(),
+        agent_image: image(),
+        telemetry_image: image(),
+        ..PodSettings::default()
+    });
+    let pod = agent_pod(&hub, 1, &settings).unwrap();
+    (serde_json::to_value(pod).unwrap(), format!("{:?}", Brief::from(&hub)))
+}
+
+#[tokio::test]
+async fn what_is_not_read_is_refused_or_warned_about_at_the_door() {
+    let door = Door::open("fields", &[]).await;
+    for kind in KINDS {
+        for (field, fate) in table(kind.kind, kind.version) {
+            let mut object = samples::of(kind.kind);
+            object["metadata"]["namespace"] = Value::Null;
+            object["metadata"]["name"] = json!("fields");
+            match fate {
+                Read(_) | ReadWithout(..) => {}
+                Refused(value, words) => {
+                    *object.pointer_mut(&format!("/{}", field.replace('.', "/"))).unwrap() = value;
+                    let answer = door.dry_run(&object).await;
+                    assert_eq!(answer.code, 422, "{} {field}: {}", kind.kind, answer.body);
+                    let message = answer.message();
+                    assert!(message.contains(words) && message.contains(field), "{message}");
+                }
+                Warned(word) => {
+                    let answer = door.dry_run(&object).await;
+                    assert_eq!(answer.code, 201, "{} {field}: {}", kind.kind, answer.body);
+                    let named = answer.warnings.iter().any(|it| it.contains(word));
+                    assert!(named, "{} {field}: {:?}", kind.kind, answer.warnings);
+                }
+            }
+        }
+    }
+    door.close().await;
+}
