@@ -6,6 +6,7 @@ use std::{
     fs,
     future::Future,
     io::Write as _,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -105,6 +106,10 @@ async fn start(folder: &Path, plan: &Plan, fleet: &mut Fleet) -> Result<Event> {
     if plan.node != Node::None {
         fleet.until("the node to be ready", || is_node_ready(&client)).await?;
     }
+    if let (Node::Real, Some(block)) = (plan.node, plan.block) {
+        let service = block.kubernetes_service();
+        fleet.until("kube-proxy to serve Services", || is_reachable(service)).await?;
+    }
     // Without it the API server refuses every pod.
     fleet.until("ServiceAccount default to be made", || has_service_account(&client)).await?;
     if scripts {
@@ -181,6 +186,13 @@ async fn is_node_ready(client: &Client) -> bool {
     let conditions = node.status.and_then(|it| it.conditions).unwrap_or_default();
     let ready = conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True");
     ready && node.spec.and_then(|it| it.taints).unwrap_or_default().is_empty()
+}
+
+/// Whether the API server answers under its Service's address: kube-proxy writes its rules a moment after the node is
+/// ready, and a pod that starts before would find nobody there.
+async fn is_reachable(service: Ipv4Addr) -> bool {
+    let connecting = tokio::net::TcpStream::connect((service, 443));
+    matches!(timeout(Duration::from_millis(500), connecting).await, Ok(Ok(_)))
 }
 
 async fn has_service_account(client: &Client) -> bool {
