@@ -1,7 +1,7 @@
 //! Watches one kind, reading no more of each object than a few words, so that looking costs little of the machine that
 //! is being measured.
 
-use std::{pin::pin, time::Duration};
+use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use futures::{Stream, TryStreamExt as _};
@@ -37,6 +37,10 @@ pub struct Meta {
     pub name: String,
     pub uid: String,
     pub resource_version: String,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
     #[serde(default)]
     pub finalizers: Vec<String>,
     #[serde(default)]
