@@ -89,7 +89,11 @@ pub async fn watch(
     loop {
         let mut events = pin!(open(client, place, &version).await?);
         loop {
-            let event = events.try_next().await;
+            let event = match events.try_next().await {
+                // Its cache is set up anew, after a change of the CRD: begin again.
+                Err(kube::Error::Api(it)) if it.code == 429 => break,
+                event => event,
+            };
             match event.with_context(|| format!("failed to watch {place}"))? {
                 None => break,
                 Some(WatchEvent::Added(it) | WatchEvent::Modified(it)) => {
@@ -98,6 +102,7 @@ pub async fn watch(
                 }
                 Some(WatchEvent::Deleted(it)) => version = it.metadata.resource_version,
                 Some(WatchEvent::Bookmark(it)) => version = it.metadata.resource_version,
+                Some(WatchEvent::Error(it)) if it.code == 429 => break,
                 Some(WatchEvent::Error(it)) => bail!("the watch of {place} broke off: {it}"),
             }
         }

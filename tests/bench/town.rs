@@ -5,15 +5,11 @@ use std::{path::Path, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use gastown_testbed::{NAMESPACE, Options, Testbed};
-use k8s_openapi::{
-    api::coordination::v1::Lease,
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
-};
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
     Api, Client,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     core::Request,
-    runtime::{conditions::is_crd_established, wait::await_condition},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde::de::IgnoredAny;
@@ -27,14 +23,6 @@ pub const WARM: &str = "bench-warm";
 const IN_FLIGHT: usize = 16;
 /// How long cleaning may take.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// Kinds that the original watches, for a project that does not have them all: plural and kind.
-const WATCHED_TOO: [(&str, &str); 4] = [
-    ("beadstores", "BeadStore"),
-    ("convoys", "Convoy"),
-    ("refineries", "Refinery"),
-    ("witnesses", "Witness"),
-];
-
 /// A control plane that is measured on: durable writes, no scheduler, no node.
 pub struct Town {
     pub testbed: Testbed,
@@ -49,9 +37,6 @@ impl Town {
         silence_scheduler(&testbed.dir)?;
         testbed.install_crds().await?;
         let admin = testbed.client("admin").await?;
-        for (plural, kind) in WATCHED_TOO {
-            ensure_crd(&admin, plural, kind).await?;
-        }
         testbed.make_namespace(NAMESPACE, &[]).await?;
         let names: Vec<String> = (0..namespaces).map(|it| format!("bench-{it:02}")).collect();
         let all = names.iter().map(String::as_str).chain([WARM]);
@@ -133,34 +118,6 @@ impl Town {
 fn place(kind: &str, namespace: &str) -> String {
     let api = if kind == "pods" { "/api/v1" } else { "/apis/gastown.gastown.io/v1alpha1" };
     format!("{api}/namespaces/{namespace}/{kind}")
-}
-
-/// Makes a CRD that takes anything, unless the project has one of that name.
-async fn ensure_crd(client: &Client, plural: &str, kind: &str) -> Result<()> {
-    let api = Api::<CustomResourceDefinition>::all(client.clone());
-    let name = format!("{plural}.gastown.gastown.io");
-    if api.get_opt(&name).await.with_context(|| format!("failed to look for {name}"))?.is_some() {
-        return Ok(());
-    }
-    let crd = json!({
-        "metadata": { "name": name },
-        "spec": {
-            "group": "gastown.gastown.io",
-            "scope": "Namespaced",
-            "names": { "plural": plural, "singular": kind.to_lowercase(), "kind": kind, "listKind": format!("{kind}List") },
-            "versions": [{
-                "name": "v1alpha1", "served": true, "storage": true, "subresources": { "status": {} },
-                "schema": { "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } },
-            }],
-        },
-    });
-    let crd = serde_json::from_value(crd).context("failed to describe a CRD")?;
-    let made = api.create(&PostParams::default(), &crd).await;
-    made.with_context(|| format!("failed to make CRD {name}"))?;
-    let served = await_condition(api, &name, is_crd_established());
-    let served = tokio::time::timeout(Duration::from_secs(30), served).await;
-    served.with_context(|| format!("waited 30 s for CRD {name}"))?.map(drop)?;
-    Ok(())
 }
 
 /// Freezes the testbed's scheduler: it would write two objects for every pod that finds no node, which no cluster with
