@@ -15,7 +15,7 @@ use crate::{
         failure::{Cause, is_word, quote},
         names,
         pod_brief::PodBrief,
-        verdict::{Ended, Verdict},
+        verdict::{Ended, Verdict, reason},
     },
 };
 
@@ -214,7 +214,13 @@ pub fn ended(brief: &Brief, now: Timestamp, pod: Option<&PodBrief>, end: &End) -
             failed(&mut status, brief, now, cause);
         }
     }
-    pushed(&mut status, brief, now, &end.words);
+    let never_ran = pod.is_some_and(|it| it.git_init.exit_code().is_some_and(|code| code != 0));
+    if never_ran && end.words == Words::None {
+        let text = "the agent did not run, so there is nothing to push";
+        conditions(&mut status, brief, now).set(PUSHED, Is::False, reason::NOTHING_TO_PUSH, text);
+    } else {
+        pushed(&mut status, brief, now, &end.words);
+    }
     status
 }
 
