@@ -39,7 +39,7 @@ pub struct Config {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
     /// Seconds that work under way gets to finish after SIGTERM.
-    #[arg(long, default_value_t = 20, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 20, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub drain_seconds: u64,
     /// Faults for tests of this very binary, such as `kill-before-write=2,panic-on=boom`.
     #[arg(long, hide = true, default_value = "")]
@@ -80,7 +80,7 @@ pub struct Pods {
     #[arg(long, default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(30..=3600))]
     pub push_reserve: u64,
     /// Seconds a finished pod is kept; unset: as long as its Polecat.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=2_147_483_647))]
     pub finished_pod_ttl: Option<u64>,
     /// Seconds after the agent's end until a run is called over without its verdict; one that comes later is added.
     #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
@@ -319,7 +319,9 @@ impl Logs {
     pub fn filter(&self) -> String {
         match self.zap_log_level.as_deref() {
             None if self.zap_devel == Some(true) => "debug".into(),
+            None if self.log_level.trim().is_empty() => "info".into(),
             None => self.log_level.clone(),
+            Some("panic" | "dpanic" | "fatal") => "error".into(),
             Some(level) if level.parse::<u8>().is_ok_and(|it| it > 0) => "debug".into(),
             Some(level) => level.to_owned(),
         }
@@ -336,6 +338,12 @@ impl Logs {
     }
 
     fn flaw(&self) -> Option<String> {
+        if let Some(part) = unknown_level(&self.filter()) {
+            return Some(format!(
+                "LOG_LEVEL (--log-level): {part:?} is no level; write error, warn, info, debug, trace or off, or \
+                 directives such as info,gastown=debug"
+            ));
+        }
         if self.zap_encoder.as_deref().is_some_and(|it| !matches!(it, "json" | "console")) {
             return Some("--zap-encoder: must be json or console".into());
         }
@@ -347,6 +355,13 @@ impl Logs {
             _ => None,
         }
     }
+}
+
+/// What of a filter names no level. The filter itself would take a bare word for the name of a module, and log nothing.
+fn unknown_level(filter: &str) -> Option<String> {
+    let known = ["off", "error", "warn", "info", "debug", "trace"];
+    let level = |part: &str| part.rsplit_once('=').map_or(part, |(_, it)| it).trim().to_lowercase();
+    filter.split(',').find(|it| !known.contains(&level(it).as_str())).map(|it| it.trim().to_owned())
 }
 
 /// An address to listen on: `IP:PORT`, `:PORT` for every interface, `0` for none.
@@ -413,6 +428,37 @@ mod tests {
         for (args, want) in table {
             let flaw = parse(args).flaw().unwrap_or_default();
             assert!(flaw.contains(want), "{args:?}: {flaw}");
+        }
+    }
+
+    #[test]
+    fn a_level_that_is_none_ends_the_start() {
+        let table = [
+            ("info", None, "a level"),
+            ("INFO,gastown=Debug", None, "any case, and directives"),
+            (" ", None, "as good as unset"),
+            ("loud", Some("loud"), "a bare word is no module here"),
+            ("info,gastown=loud", Some("gastown=loud"), "nor is this a level"),
+            ("info,", Some(""), "a directive is missing"),
+        ];
+        for (text, want, because) in table {
+            let flaw = parse(&[&format!("--log-level={text}")]).flaw();
+            match want {
+                None => assert_eq!(flaw, None, "{because}"),
+                Some(part) => {
+                    let said = format!("LOG_LEVEL (--log-level): {part:?} is no level");
+                    assert!(flaw.as_deref().is_some_and(|it| it.starts_with(&said)), "{flaw:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn seconds_are_checked() {
+        for flag in ["--finished-pod-ttl=2147483648", "--drain-seconds=3601", "--push-reserve=1"] {
+            let args = ["gastown-operator", flag].map(OsString::from);
+            let error = Config::from_args(args).unwrap_err().to_string();
+            assert!(error.contains("is not in"), "{flag}: {error}");
         }
     }
 

@@ -6,11 +6,13 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use http::HeaderValue;
 use tokio::sync::watch;
+
+use crate::cluster::clock::Moment;
 
 /// Least time that must be left before a write is begun.
 const MARGIN: Duration = Duration::from_millis(250);
@@ -29,7 +31,7 @@ pub struct Guard {
 /// Until when, and under which epoch.
 #[derive(Clone, Copy, Debug, Default)]
 struct Leave {
-    until: Option<Instant>,
+    until: Option<Moment>,
     epoch: i32,
 }
 
@@ -75,7 +77,7 @@ impl Guard {
     }
 
     /// Gives leave to write until then.
-    pub fn allow(&self, until: Instant, epoch: i32) {
+    pub fn allow(&self, until: Moment, epoch: i32) {
         self.put(Leave { until: Some(until), epoch });
     }
 
@@ -87,8 +89,12 @@ impl Guard {
 
     /// Leave for one write, or not. Asked before every single one.
     pub fn check(&self) -> Result<Stamp, Lapsed> {
+        self.check_at(Moment::now())
+    }
+
+    fn check_at(&self, now: Moment) -> Result<Stamp, Lapsed> {
         let leave = self.leave();
-        let left = leave.until.ok_or(Lapsed)?.saturating_duration_since(Instant::now());
+        let left = leave.until.ok_or(Lapsed)?.left(now);
         if left < MARGIN {
             return Err(Lapsed);
         }
@@ -131,14 +137,15 @@ mod tests {
     #[test]
     fn a_lapsed_guard_refuses() {
         let guard = Guard::new("operator-0", "all");
-        assert_eq!(guard.check().unwrap_err(), Lapsed, "never allowed");
-        guard.allow(Instant::now() + Duration::from_secs(5), 3);
-        let stamp = guard.check().unwrap();
+        let now = Moment::now();
+        assert_eq!(guard.check_at(now).unwrap_err(), Lapsed, "never allowed");
+        guard.allow(now + Duration::from_secs(5), 3);
+        let stamp = guard.check_at(now).unwrap();
         assert!(stamp.user_agent.to_str().unwrap().ends_with("(operator-0; shard=all; epoch=3)"));
-        guard.allow(Instant::now() + Duration::from_millis(100), 3);
-        assert!(guard.check().is_err(), "too little is left for a request");
-        guard.allow(Instant::now() + Duration::from_secs(5), 3);
+        assert_eq!(stamp.left, Duration::from_secs(5), "a write may not outlast it");
+        assert!(guard.check_at(now + Duration::from_millis(4_800)).is_err(), "too little is left");
+        assert!(guard.check_at(now + Duration::from_secs(3600)).is_err(), "suspended for an hour");
         guard.revoke();
-        assert!(guard.check().is_err());
+        assert!(guard.check_at(now).is_err());
     }
 }

@@ -1,10 +1,8 @@
 //! Claims, renews and gives back a Lease, as `domain::lease` says: every write is a PUT on exactly the version that was
-//! judged, and validity counts from the moment a write was sent.
+//! judged, and validity counts from the moment a write was sent. Each write carries a mark, so that one whose answer was
+//! lost is known again: it neither ends the hold nor counts as another one.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -14,12 +12,16 @@ use kube::{Api, api::PostParams, core::ObjectMeta};
 use tokio::sync::watch;
 
 use crate::{
-    cluster::{guard::Guard, meters::Meters, now},
-    domain::lease::{Identity, Memory, Record, Step, Times, step},
+    cluster::{clock::Moment, guard::Guard, meters::Meters, now},
+    domain::lease::{Held, Identity, Mark, Memory, Open, Record, Step, Times, step},
 };
 
 /// Longest time that one Lease request may take.
 const LIMIT: Duration = Duration::from_millis(1500);
+/// Where a write says which one of its process it is, under which epoch.
+const MARK: &str = "gastown.io/lease-write";
+/// Pause before a request is repeated that brought nothing.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// One Lease and this replica's part in it.
 pub struct Elector {
@@ -29,8 +31,9 @@ pub struct Elector {
     times: Times,
     guard: Guard,
     meters: Meters,
-    began: Instant,
     memory: Memory,
+    /// Writes sent so far.
+    writes: u64,
     held: watch::Sender<Option<i32>>,
 }
 
@@ -50,8 +53,8 @@ impl Elector {
             times,
             guard,
             meters,
-            began: Instant::now(),
             memory: Memory::default(),
+            writes: 0,
             held: watch::Sender::new(None),
         }
     }
@@ -77,45 +80,51 @@ impl Elector {
         if self.memory.held.is_none() || self.memory.seen.is_none() {
             self.read().await;
         }
-        let least = Duration::from_millis(if self.memory.seen.is_none() { 200 } else { 20 });
-        let wait = match step(&self.memory, &self.me, self.began.elapsed(), &self.times) {
+        let least = if self.memory.seen.is_none() { PAUSE } else { Duration::from_millis(20) };
+        let wait = match step(&self.memory, &self.me, clock(), &self.times) {
             Step::Wait(wait) => wait.max(least),
-            Step::Claim { over, epoch } => self.write(over, self.me.holder(), epoch).await,
+            Step::Claim { over, epoch } => self.write(over, epoch).await,
             Step::Renew { over } => {
                 let epoch = over.transitions;
-                self.write(Some(over), self.me.holder(), epoch).await
+                self.write(Some(over), epoch).await
             }
         };
         self.publish();
         wait
     }
 
+    /// Reads the Lease, and lets the guard follow: no leave where somebody else wrote, and the leave of our own write
+    /// where that is what is found.
     async fn read(&mut self) {
-        let had = self.memory.held.is_some();
-        self.look().await;
-        if had && self.memory.held.is_none() {
-            self.guard.revoke();
-        }
-    }
-
-    async fn look(&mut self) {
+        let had = self.memory.held.clone();
         match tokio::time::timeout(LIMIT, self.api.get_opt(&self.name)).await {
-            Ok(Ok(lease)) => self.memory.note(lease.as_ref().map(record), self.began.elapsed()),
+            Ok(Ok(lease)) => self.memory.note(lease.as_ref().map(record), clock()),
             Ok(Err(error)) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    lease = self.name,
-                    "Lease can't be read"
-                );
+                self.complain(&error, "Lease can't be read");
                 self.memory.blind();
             }
             Err(_) => self.memory.blind(),
         }
+        match &self.memory.held {
+            None if had.is_some() => self.guard.revoke(),
+            Some(held) if had.as_ref() != Some(held) => {
+                tracing::info!(
+                    lease = self.name,
+                    "The write whose answer was lost had been accepted"
+                );
+                self.allow(held);
+            }
+            _ => {}
+        }
     }
 
-    async fn write(&mut self, over: Option<Record>, holder: String, epoch: i32) -> Duration {
-        let lease = self.lease(over.as_ref(), holder, epoch);
-        let sent = self.began.elapsed();
+    async fn write(&mut self, over: Option<Record>, epoch: i32) -> Duration {
+        self.writes += 1;
+        let mark = Mark { epoch, number: self.writes };
+        let holder = self.me.holder();
+        let lease = self.lease(over.as_ref(), holder.clone(), mark);
+        let sent = clock();
+        self.memory.sends(Open { holder, mark, sent });
         let params = PostParams::default();
         let answer = tokio::time::timeout(LIMIT, async {
             match &over {
@@ -126,29 +135,35 @@ impl Elector {
         .await;
         match answer {
             Ok(Ok(lease)) => {
-                self.memory.wrote(record(&lease), sent, self.began.elapsed());
-                self.guard.allow(self.began + sent + self.times.valid, epoch);
+                self.memory.wrote(record(&lease), sent, clock());
+                if let Some(held) = &self.memory.held {
+                    self.allow(held);
+                }
                 Duration::from_millis(20)
             }
+            // Somebody wrote: stop at once, then look who. It may have been ourselves, by a write whose answer was lost.
             Ok(Err(kube::Error::Api(status))) if status.code == 409 || status.code == 404 => {
-                // Somebody else wrote: stop at once, then look.
-                self.memory.held = None;
                 self.guard.revoke();
-                Duration::ZERO
+                self.read().await;
+                Duration::from_millis(20)
             }
             // The write may have been accepted: only a reading tells.
             unknown => {
                 if let Ok(Err(error)) = unknown {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        lease = self.name,
-                        "Lease not written"
-                    );
+                    self.complain(&error, "Lease not written");
                 }
                 self.read().await;
-                Duration::from_millis(200)
+                PAUSE
             }
         }
+    }
+
+    fn allow(&self, held: &Held) {
+        self.guard.allow(Moment::after_start(held.sent) + self.times.valid, held.epoch);
+    }
+
+    fn complain(&self, error: &kube::Error, what: &str) {
+        tracing::warn!(error = error as &dyn std::error::Error, lease = self.name, "{what}");
     }
 
     fn publish(&self) {
@@ -182,7 +197,8 @@ impl Elector {
             return;
         };
         let epoch = record.transitions;
-        let lease = self.lease(Some(&record), String::new(), epoch);
+        let mark = Mark { epoch, number: self.writes + 1 };
+        let lease = self.lease(Some(&record), String::new(), mark);
         let params = PostParams::default();
         let answer =
             tokio::time::timeout(LIMIT, self.api.replace(&self.name, &params, &lease)).await;
@@ -196,7 +212,7 @@ impl Elector {
         }
     }
 
-    fn lease(&self, over: Option<&Record>, holder: String, epoch: i32) -> Lease {
+    fn lease(&self, over: Option<&Record>, holder: String, mark: Mark) -> Lease {
         let labels =
             BTreeMap::from([("app.kubernetes.io/name".to_owned(), "gastown-operator".to_owned())]);
         Lease {
@@ -205,12 +221,13 @@ impl Elector {
                 uid: over.map(|it| it.uid.clone()),
                 resource_version: over.map(|it| it.resource_version.clone()),
                 labels: Some(labels),
+                annotations: Some(BTreeMap::from([(MARK.to_owned(), mark.to_string())])),
                 ..ObjectMeta::default()
             },
             spec: Some(LeaseSpec {
                 holder_identity: Some(holder),
                 lease_duration_seconds: i32::try_from(self.times.wait.as_secs()).ok(),
-                lease_transitions: Some(epoch),
+                lease_transitions: Some(mark.epoch),
                 renew_time: Some(MicroTime(now())),
                 ..LeaseSpec::default()
             }),
@@ -218,12 +235,23 @@ impl Elector {
     }
 }
 
+/// The time that the protocol counts in.
+fn clock() -> Duration {
+    Moment::now().since_start()
+}
+
 fn record(lease: &Lease) -> Record {
     let spec = lease.spec.clone().unwrap_or_default();
+    let mark = lease.metadata.annotations.as_ref().and_then(|it| Mark::parse(it.get(MARK)?));
+    let marked = mark.map_or(0, |it| it.epoch);
     Record {
         uid: lease.metadata.uid.clone().unwrap_or_default(),
         resource_version: lease.metadata.resource_version.clone().unwrap_or_default(),
         holder: spec.holder_identity,
-        transitions: spec.lease_transitions.unwrap_or_default(),
+        transitions: spec.lease_transitions.unwrap_or_default().max(marked),
+        mark,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@
 mod brakes;
 pub mod cache;
 mod carry_out;
+pub mod clock;
 pub mod connect;
 mod crowd;
 mod departed;

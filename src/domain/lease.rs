@@ -1,7 +1,6 @@
 //! What to do about a Lease: pure, so that every rule can be tested and modelled without a cluster.
 //!
-//! Time is this replica's own monotonic clock, in milliseconds since any fixed moment. Nobody's wall clock is ever
-//! compared: a candidate waits until it has itself seen the same record unchanged for [`Times::wait`]; a holder counts
+//! Time is this replica's own clock, as the time since its machine started. Nobody's wall clock is ever compared: a candidate waits until it has itself seen the same record unchanged for [`Times::wait`]; a holder counts
 //! its validity from the moment its last accepted write was *sent*.
 
 use std::time::Duration;
@@ -55,7 +54,32 @@ pub struct Record {
     pub resource_version: String,
     /// Empty or absent: released.
     pub holder: Option<String>,
+    /// The highest epoch that the Lease knows of: `leaseTransitions`, and what its last writer of ours had marked.
     pub transitions: i32,
+    /// Which write of its holder made it; absent where somebody else's program did.
+    pub mark: Option<Mark>,
+}
+
+/// Names one write of one process, so that it knows its own again when the answer was lost. It carries the epoch as well,
+/// so that an epoch does not go back when somebody edits `leaseTransitions`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    pub epoch: i32,
+    pub number: u64,
+}
+
+impl std::fmt::Display for Mark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.epoch, self.number)
+    }
+}
+
+impl Mark {
+    /// Reads what [`Mark`] displays; anything else is no mark.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (epoch, number) = text.split_once('.')?;
+        Some(Self { epoch: epoch.parse().ok()?, number: number.parse().ok()? })
+    }
 }
 
 impl Record {
@@ -73,6 +97,28 @@ pub struct Memory {
     pub missing_since: Option<Duration>,
     /// Our own last accepted write: the version it made, and when it was sent.
     pub held: Option<Held>,
+    /// Writes of ours whose answers are missing: each may have been accepted, or still be.
+    pub open: Vec<Open>,
+    /// The highest epoch that was ever seen, so that it does not go back when the Lease is deleted or edited.
+    pub highest: i32,
+}
+
+/// A write of ours whose answer is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    pub holder: String,
+    pub mark: Mark,
+    pub sent: Duration,
+}
+
+/// As many writes without an answer are remembered; older ones have lapsed long since.
+const MOST_OPEN: usize = 16;
+
+impl Open {
+    /// Whether this very write made the record.
+    fn made(&self, record: &Record) -> bool {
+        record.mark == Some(self.mark) && record.holder.as_deref() == Some(&*self.holder)
+    }
 }
 
 /// Our own last accepted write.
@@ -94,6 +140,13 @@ impl Memory {
             }
             Some(record) => {
                 self.missing_since = None;
+                self.highest = self.highest.max(record.transitions);
+                // The answer to it was lost, but the write was ours.
+                let own = self.open.iter().find(|it| it.made(&record)).map(|it| it.sent);
+                if let Some(sent) = own {
+                    self.wrote(record, sent, now);
+                    return;
+                }
                 // A record that names us without our own accepted write is not ownership.
                 if self
                     .held
@@ -118,7 +171,22 @@ impl Memory {
             sent,
         });
         self.missing_since = None;
+        self.highest = self.highest.max(record.transitions);
+        self.open.clear();
         self.seen = Some((record, now));
+    }
+
+    /// Takes note of a write that is about to be sent: until its answer is there, it may or may not be accepted.
+    pub fn sends(&mut self, write: Open) {
+        if self.open.len() >= MOST_OPEN {
+            self.open.remove(0);
+        }
+        self.open.push(write);
+    }
+
+    /// The epoch of a claim: higher than every one before it, whatever the Lease says by now.
+    fn next_epoch(&self) -> i32 {
+        self.highest.saturating_add(1)
     }
 
     /// Forgets how long anything was seen: while the API server could not be asked, nothing was seen.
@@ -179,7 +247,7 @@ pub fn step(memory: &Memory, me: &Identity, now: Duration, times: &Times) -> Ste
     }
     match (&memory.seen, memory.missing_since) {
         (Some((record, _)), _) if record.free() => {
-            Step::Claim { over: Some(record.clone()), epoch: record.transitions + 1 }
+            Step::Claim { over: Some(record.clone()), epoch: memory.next_epoch() }
         }
         (Some((record, since)), _) => {
             let open = *since + times.wait;
@@ -187,7 +255,7 @@ pub fn step(memory: &Memory, me: &Identity, now: Duration, times: &Times) -> Ste
             // ended: whoever we were then, only a fresh claim makes us the holder.
             let ours = record.holder.as_deref().is_some_and(|holder| me.was(holder));
             if now >= open || ours {
-                Step::Claim { over: Some(record.clone()), epoch: record.transitions + 1 }
+                Step::Claim { over: Some(record.clone()), epoch: memory.next_epoch() }
             } else {
                 Step::Wait(open.saturating_sub(now).min(times.renew))
             }
@@ -196,7 +264,7 @@ pub fn step(memory: &Memory, me: &Identity, now: Duration, times: &Times) -> Ste
         (None, Some(since)) => {
             let open = since + times.wait;
             if now >= open {
-                Step::Claim { over: None, epoch: 1 }
+                Step::Claim { over: None, epoch: memory.next_epoch() }
             } else {
                 Step::Wait(open.saturating_sub(now).min(times.renew))
             }
@@ -243,6 +311,7 @@ mod tests {
             resource_version: version.into(),
             holder: Some(holder.into()),
             transitions: 4,
+            mark: None,
         }
     }
 
@@ -270,7 +339,77 @@ mod tests {
         assert!(matches!(step(&memory, &me(), at(0), &T), Step::Claim { .. }));
         memory.note(None, at(1));
         assert!(matches!(step(&memory, &me(), at(10), &T), Step::Wait(_)));
-        assert_eq!(step(&memory, &me(), at(11), &T), Step::Claim { over: None, epoch: 1 });
+        let want = Step::Claim { over: None, epoch: 5 };
+        assert_eq!(step(&memory, &me(), at(11), &T), want, "its epochs go on where they were");
+        let mut new = Memory::default();
+        new.note(None, at(0));
+        assert_eq!(step(&new, &me(), at(10), &T), Step::Claim { over: None, epoch: 1 });
+    }
+
+    fn open(number: u64, sent: u64) -> Open {
+        let mark = Mark { epoch: 4, number };
+        Open { holder: me().holder(), mark, sent: at(sent) }
+    }
+
+    fn marked(version: &str, number: u64) -> Record {
+        let mark = Some(Mark { epoch: 4, number });
+        Record { mark, ..record(&me().holder(), version) }
+    }
+
+    #[test]
+    fn a_write_whose_answer_was_lost_is_known_again() {
+        let mut memory = Memory::default();
+        memory.wrote(marked("7", 1), at(0), at(0));
+        memory.sends(open(2, 2));
+        memory.note(Some(marked("7", 1)), at(4));
+        assert_eq!(memory.valid_until(&T), Some(at(0) + T.valid), "not accepted so far");
+        memory.sends(open(3, 4));
+        memory.note(Some(marked("8", 2)), at(5));
+        assert_eq!(memory.valid_until(&T), Some(at(2) + T.valid), "accepted late, after all");
+        assert_eq!(memory.held.as_ref().map(|it| it.epoch), Some(4), "under the same epoch");
+        assert!(memory.open.is_empty(), "what was sent before it can't be accepted any more");
+    }
+
+    #[test]
+    fn what_only_looks_like_our_write_is_not() {
+        let table = [
+            (marked("8", 3), "a write that this process never sent"),
+            (Record { mark: None, ..marked("8", 2) }, "no mark: somebody edited it"),
+            (Record { holder: Some("me_1_a".into()), ..marked("8", 2) }, "the process before us"),
+        ];
+        for (record, because) in table {
+            let mut memory = Memory::default();
+            memory.wrote(marked("7", 1), at(0), at(0));
+            memory.sends(open(2, 2));
+            memory.note(Some(record), at(3));
+            assert_eq!(memory.held, None, "{because}");
+        }
+    }
+
+    #[test]
+    fn epochs_never_go_back() {
+        let mut memory = Memory::default();
+        memory.note(Some(record("other", "1")), at(0));
+        memory.note(Some(Record { transitions: 0, ..record("", "2") }), at(1));
+        let Step::Claim { epoch, .. } = step(&memory, &me(), at(1), &T) else {
+            panic!("it is free")
+        };
+        assert_eq!(epoch, 5, "somebody set leaseTransitions to 0");
+        let top = Record { transitions: i32::MAX, ..record("", "3") };
+        memory.note(Some(top), at(2));
+        let Step::Claim { epoch, .. } = step(&memory, &me(), at(2), &T) else {
+            panic!("it is free")
+        };
+        assert_eq!(epoch, i32::MAX, "no overflow either");
+    }
+
+    #[test]
+    fn marks_are_read_as_they_are_written() {
+        let mark = Mark { epoch: 3, number: 17 };
+        assert_eq!(Mark::parse(&mark.to_string()), Some(mark));
+        for text in ["", "3", "3.", ".1", "3.1.2", "-3.x"] {
+            assert_eq!(Mark::parse(text), None, "{text:?}");
+        }
     }
 
     #[test]

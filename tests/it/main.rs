@@ -12,6 +12,7 @@
 
 mod architecture;
 mod brakes;
+mod clock;
 mod door;
 mod ends;
 mod failures;
