@@ -1,7 +1,9 @@
 //! Long-running tasks, and `run`, which joins them: servers first, then the election, then the controllers while this
 //! replica holds the Lease. One signal stops everything, in the reverse order.
 
+pub mod budget;
 pub mod controllers;
+pub mod convert;
 pub mod health;
 pub mod queue;
 pub mod webhooks;

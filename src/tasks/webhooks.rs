@@ -20,6 +20,7 @@ use kube::core::{
 use serde_json::Value;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
+use super::{budget::Budget, convert};
 use crate::{
     admission::{Asked, Policy, Refusal, User, Verdict},
     config::Faults,
@@ -41,11 +42,13 @@ pub struct Rules {
 
 /// The routes.
 pub fn routes(rules: Rules) -> Router {
+    let conversion_faults = rules.faults.clone();
     Router::new()
         .route("/mutate", post(mutate))
         .with_state(rules)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, LIMIT))
+        .merge(convert::routes(Budget::of_this_process(), conversion_faults))
         .layer(CatchPanicLayer::new())
 }
 

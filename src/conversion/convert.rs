@@ -1,0 +1,285 @@
+//! One object, from one version to the other.
+
+use super::{
+    delta::{self, Delta, Fate, MOST},
+    json::{self, Flaw, Member, Members, Node},
+    table::{Kind, Version, Way},
+};
+
+/// Most that all annotations of an object may take, names and values.
+const ANNOTATIONS: usize = 256 * 1024;
+/// More entries than this are applied together or not at all.
+const ONE_BY_ONE: usize = 64;
+
+/// Why an object is not converted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("{0}")]
+    Flaw(#[from] Flaw),
+    #[error("it has no {0}")]
+    Without(&'static str),
+    #[error("this release does not convert the kind {0}")]
+    Kind(String),
+    #[error("this release does not convert between {from} and {to}")]
+    Versions { from: String, to: String },
+    #[error(
+        "what only {from} can say does not fit into the annotation {name} ({bytes} bytes; at most {most}): make those \
+         fields or the other annotations smaller, or use {from}"
+    )]
+    TooLarge { from: String, name: &'static str, bytes: usize, most: usize },
+    #[error("its {0} is not an object, so there is no place for what only {1} can say")]
+    NoPlace(&'static str, String),
+}
+
+/// Appends an object as `desired`, an `apiVersion`, says it.
+pub fn convert(kinds: &[Kind], text: &str, desired: &str, out: &mut String) -> Result<(), Refusal> {
+    let mut object = Members::parse(text)?;
+    let from = word(&object, "apiVersion")?;
+    if from == desired {
+        out.push_str(text);
+        return Ok(());
+    }
+    let kind = word(&object, "kind")?;
+    let Some(kind) = kinds.iter().find(|it| it.name == kind) else {
+        return Err(Refusal::Kind(shown(&kind)));
+    };
+    let (Some(source), Some(target)) = (Version::of(&from), Version::of(desired)) else {
+        return Err(Refusal::Versions { from: shown(&from), to: shown(desired) });
+    };
+    let mut quoted = String::new();
+    json::quote(desired, &mut quoted);
+    object.set("apiVersion", Node::owned(quoted));
+    let notes = Notes::of(&mut object, source, target)?;
+    let mut pass =
+        Pass { there: kind.to(target), back: kind.to(source), notes, lost: Delta::default() };
+    if let Some(spec) = object.find_mut("spec") {
+        pass.spec(spec)?;
+    }
+    pass.annotate(&mut object, &from, (source, target))?;
+    object.write(out);
+    Ok(())
+}
+
+fn word(object: &Members<'_>, name: &'static str) -> Result<String, Refusal> {
+    let member = object.find(name).map(|it| it.value.to_text());
+    let word = member.as_deref().and_then(json::string);
+    word.map(std::borrow::Cow::into_owned).ok_or(Refusal::Without(name))
+}
+
+/// Text from outside, short enough for a message.
+pub fn shown(text: &str) -> String {
+    text.chars().filter(|it| !it.is_control()).take(64).collect()
+}
+
+/// What the two annotations of ours say on the object that comes in.
+#[derive(Debug, Default)]
+struct Notes {
+    /// What only the target can say, if the annotation can be read.
+    delta: Option<Delta>,
+    /// That annotation as it is.
+    text: Option<String>,
+    /// The annotation under the name that the target's object has for the source's fields.
+    foreign: Option<String>,
+}
+
+impl Notes {
+    fn of(object: &mut Members<'_>, source: Version, target: Version) -> Result<Self, Refusal> {
+        let Some(all) = annotations(object)? else { return Ok(Self::default()) };
+        let read = |all: &Members<'_>, name| {
+            let member = all.find(name)?;
+            Some(json::string(&member.value.to_text())?.into_owned())
+        };
+        let text = read(all, target.annotation());
+        let delta = text.as_deref().and_then(Delta::decode);
+        Ok(Self { delta, text, foreign: read(all, source.annotation()) })
+    }
+}
+
+fn annotations<'o, 'a>(object: &'o mut Members<'a>) -> Result<Option<&'o mut Members<'a>>, Flaw> {
+    let Some(metadata) = object.find_mut("metadata") else { return Ok(None) };
+    let Some(metadata) = metadata.value.open()? else { return Ok(None) };
+    match metadata.find_mut("annotations") {
+        Some(it) => it.value.open(),
+        None => Ok(None),
+    }
+}
+
+/// One object on its way.
+struct Pass<'k> {
+    there: &'k Way,
+    back: &'k Way,
+    notes: Notes,
+    /// What the target cannot say.
+    lost: Delta,
+}
+
+impl Pass<'_> {
+    fn spec(&mut self, spec: &mut Member<'_>) -> Result<(), Refusal> {
+        let Some(whole) = spec.value.open()? else { return Ok(()) };
+        let mut said = self.there.go(whole)?;
+        let mut again = said.clone();
+        let mut back = self.back.go(&mut again)?;
+        self.lost = delta::lost(whole, &mut back)?;
+        if let Some(delta) = self.notes.delta.take() {
+            let rest = self.restore(&delta, &mut said, &mut back)?;
+            self.notes.delta =
+                Some(Delta { add: rest.add, change: rest.change, remove: rest.remove, ..delta });
+        }
+        spec.value = Node::Object(said);
+        Ok(())
+    }
+
+    /// Applies what only the target can say, where it does not contradict the object; what remains is inert.
+    fn restore(
+        &self,
+        delta: &Delta,
+        said: &mut Members<'_>,
+        back: &mut Members<'_>,
+    ) -> Result<Delta, Refusal> {
+        let mut inert = Delta::default();
+        let mut applied = Vec::new();
+        let mut trial = said.clone();
+        for (path, entry) in delta.entries() {
+            match delta::apply(&mut trial, &self.there.target, path, entry)? {
+                Fate::Applied => applied.push((path, entry)),
+                Fate::Inert => inert.insert(path, entry),
+                Fate::Outdated => {}
+            }
+        }
+        if applied.is_empty() {
+            return Ok(inert);
+        }
+        if self.says_the_same(&trial, back)? {
+            *said = trial;
+        } else if applied.len() <= ONE_BY_ONE {
+            for (path, entry) in applied {
+                let mut trial = said.clone();
+                let fate = delta::apply(&mut trial, &self.there.target, path, entry)?;
+                if fate == Fate::Applied && self.says_the_same(&trial, back)? {
+                    *said = trial;
+                }
+            }
+        }
+        Ok(inert)
+    }
+
+    /// Whether the source's version of this spec is what it was: an edit there is never overruled.
+    fn says_the_same(&self, said: &Members<'_>, back: &mut Members<'_>) -> Result<bool, Flaw> {
+        let mut again = said.clone();
+        for member in &mut again.0 {
+            member.taken = false;
+        }
+        Ok(delta::lost(&mut self.back.go(&mut again)?, back)?.is_empty())
+    }
+
+    fn annotate(
+        self,
+        object: &mut Members<'_>,
+        from: &str,
+        (source, target): (Version, Version),
+    ) -> Result<(), Refusal> {
+        let Self { notes: Notes { delta, text, foreign }, mut lost, .. } = self;
+        let (restored, own, rest) = match delta {
+            None => (None, None, text.clone()),
+            Some(delta) => {
+                let rest = rest(&delta);
+                (delta.kept, delta.own, rest)
+            }
+        };
+        if lost.is_empty() && text.is_none() && foreign.is_none() {
+            return Ok(());
+        }
+        (lost.kept, lost.own) = (rest, foreign);
+        let (here, there) = (source.annotation(), target.annotation());
+        let ours = if lost.is_empty() {
+            restored
+        } else {
+            lost.lay_over(restored);
+            let others = annotations(object)?.map_or(0, |it| size_without(it, &[here, there]));
+            let room = ANNOTATIONS.saturating_sub(
+                others + here.len() + own.as_ref().map_or(0, |it| it.len() + there.len()),
+            );
+            Some(packed(lost, from, here, room.min(MOST))?)
+        };
+        write_annotations(object, from, [(there, own), (here, ours)])
+    }
+}
+
+/// What could not be applied, as the annotation that it was.
+fn rest(delta: &Delta) -> Option<String> {
+    let Delta { add, change, remove, under, .. } = delta;
+    if add.is_empty() && change.is_empty() && remove.is_empty() {
+        return under.clone();
+    }
+    let rest = Delta {
+        add: add.clone(),
+        change: change.clone(),
+        remove: remove.clone(),
+        under: under.clone(),
+        ..Delta::default()
+    };
+    Some(rest.encode())
+}
+
+/// The annotation, compressed where room is short. What is not ours to understand is the first to go.
+fn packed(mut lost: Delta, from: &str, name: &'static str, most: usize) -> Result<String, Refusal> {
+    for _ in 0..2 {
+        for encoded in [lost.encode(), lost.encode_small()] {
+            if encoded.len() <= most && lost.fits(&encoded) {
+                return Ok(encoded);
+            }
+        }
+        (lost.kept, lost.own, lost.under) = (None, None, None);
+    }
+    let bytes = lost.encode_small().len();
+    Err(Refusal::TooLarge { from: shown(from), name, bytes, most })
+}
+
+fn size_without(annotations: &Members<'_>, names: &[&str]) -> usize {
+    let others = annotations.0.iter().filter(|it| !names.contains(&&*it.name));
+    others
+        .map(|it| match &it.value {
+            Node::Text(text) => it.name.len() + text.len(),
+            Node::Object(_) => it.name.len(),
+        })
+        .sum()
+}
+
+fn write_annotations(
+    object: &mut Members<'_>,
+    from: &str,
+    ours: [(&'static str, Option<String>); 2],
+) -> Result<(), Refusal> {
+    let needed = ours.iter().any(|(_, value)| value.is_some());
+    if needed && object.find("metadata").is_none() {
+        object.set("metadata", Node::Object(Members::default()));
+    }
+    let Some(metadata) = object.find_mut("metadata") else { return Ok(()) };
+    let Some(metadata) = metadata.value.open()? else {
+        return if needed { Err(Refusal::NoPlace("metadata", shown(from))) } else { Ok(()) };
+    };
+    let absent = metadata
+        .find("annotations")
+        .is_none_or(|it| matches!(&it.value, Node::Text(text) if text == "null"));
+    if needed && absent {
+        metadata.set("annotations", Node::Object(Members::default()));
+    }
+    let Some(member) = metadata.find_mut("annotations") else { return Ok(()) };
+    let Some(all) = member.value.open()? else {
+        return if needed { Err(Refusal::NoPlace("annotations", shown(from))) } else { Ok(()) };
+    };
+    for (name, value) in ours {
+        match value {
+            Some(value) => {
+                let mut text = String::new();
+                json::quote(&value, &mut text);
+                all.set(name, Node::owned(text));
+            }
+            None => all.remove(name),
+        }
+    }
+    if all.0.is_empty() {
+        metadata.remove("annotations");
+    }
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! How one value is said in the other version. A lens that loses something is no harm: what does not come back the same
+//! rides in the annotation.
+
+use super::json::{self, Members, Node};
+
+/// How a value of v1alpha1 is said in v1beta1, and back.
+#[derive(Clone, Copy, Debug)]
+pub enum Lens {
+    /// In the same way.
+    Same,
+    /// In the same way; an empty string counts as absent.
+    Filled,
+    /// A string from a list of words: v1alpha1's first.
+    Words(&'static [(&'static str, &'static str)]),
+    /// A duration as Go writes it, such as `1m30s`, as a whole number of seconds.
+    Seconds,
+    /// Each string of a list as an object with this one member.
+    Each(&'static str),
+}
+
+impl Lens {
+    /// The value as v1beta1 says it; none, if it cannot.
+    pub fn up<'a>(self, value: &Node<'a>) -> Option<Node<'a>> {
+        match self {
+            Self::Same => Some(value.clone()),
+            Self::Filled => filled(value),
+            Self::Words(words) => {
+                translate(value, |it| words.iter().find(|(old, _)| *old == it).map(|(_, new)| *new))
+            }
+            Self::Seconds => {
+                seconds(&json::string(text(value)?)?).map(|it| Node::owned(it.to_string()))
+            }
+            Self::Each(name) => wrap(text(value)?, name).map(Node::owned),
+        }
+    }
+
+    /// The value as v1alpha1 says it; none, if it cannot.
+    pub fn down<'a>(self, value: &Node<'a>) -> Option<Node<'a>> {
+        match self {
+            Self::Same => Some(value.clone()),
+            Self::Filled => filled(value),
+            Self::Words(words) => {
+                translate(value, |it| words.iter().find(|(_, new)| *new == it).map(|(old, _)| *old))
+            }
+            Self::Seconds => {
+                text(value)?.parse::<u64>().ok().map(|it| Node::owned(format!("\"{it}s\"")))
+            }
+            Self::Each(name) => unwrap(text(value)?, name).map(Node::owned),
+        }
+    }
+}
+
+fn text<'n>(value: &'n Node<'_>) -> Option<&'n str> {
+    match value {
+        Node::Text(text) => Some(text),
+        Node::Object(_) => None,
+    }
+}
+
+fn filled<'a>(value: &Node<'a>) -> Option<Node<'a>> {
+    (text(value) != Some("\"\"")).then(|| value.clone())
+}
+
+fn translate<'a>(
+    value: &Node<'a>,
+    word: impl Fn(&str) -> Option<&'static str>,
+) -> Option<Node<'a>> {
+    let word = word(&json::string(text(value)?)?)?;
+    let mut out = String::new();
+    json::quote(word, &mut out);
+    Some(Node::owned(out))
+}
+
+/// A Go duration as whole seconds; none for any other.
+fn seconds(text: &str) -> Option<u64> {
+    let mut rest = text;
+    let mut total = 0_u64;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|it: char| !it.is_ascii_digit())?;
+        let (number, unit) = rest.split_at(digits);
+        let number: u64 = number.parse().ok()?;
+        let (each, length) = match unit.as_bytes() {
+            [b'h', ..] => (3600, 1),
+            [b'm', b's', ..] => return None,
+            [b'm', ..] => (60, 1),
+            [b's', ..] => (1, 1),
+            _ => return None,
+        };
+        total = total.checked_add(number.checked_mul(each)?)?;
+        rest = unit.get(length..)?;
+    }
+    Some(total)
+}
+
+fn wrap(list: &str, name: &str) -> Option<String> {
+    let items: Vec<&serde_json::value::RawValue> = serde_json::from_str(list).ok()?;
+    let mut out = String::from("[");
+    for (index, it) in items.iter().enumerate() {
+        json::string(it.get())?;
+        if index > 0 {
+            out.push(',');
+        }
+        out.push('{');
+        json::quote(name, &mut out);
+        out.push(':');
+        out.push_str(it.get());
+        out.push('}');
+    }
+    out.push(']');
+    Some(out)
+}
+
+fn unwrap(list: &str, name: &str) -> Option<String> {
+    let items: Vec<&serde_json::value::RawValue> = serde_json::from_str(list).ok()?;
+    let mut out = String::from("[");
+    for (index, it) in items.iter().enumerate() {
+        let members = Members::parse(it.get()).ok()?;
+        let content = members.find(name)?;
+        if index > 0 {
+            out.push(',');
+        }
+        content.value.write(&mut out);
+    }
+    out.push(']');
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn both(lens: Lens, value: &str) -> (Option<String>, Option<String>) {
+        let up = lens.up(&Node::text(value));
+        let down = up.as_ref().and_then(|it| lens.down(it)).map(|it| it.to_text());
+        (up.map(|it| it.to_text()), down)
+    }
+
+    #[test]
+    fn values_are_said_in_the_other_version() {
+        let words = Lens::Words(&[("yes", "Strict")]);
+        let table = [
+            (Lens::Seconds, r#""1h1m30s""#, Some("3690"), Some(r#""3690s""#), "a duration"),
+            (Lens::Seconds, r#""30s""#, Some("30"), Some(r#""30s""#), "the usual one"),
+            (Lens::Seconds, r#""1500ms""#, None, None, "not whole"),
+            (Lens::Seconds, r#""1.5h""#, None, None, "a fraction"),
+            (Lens::Seconds, r#""s""#, None, None, "no number"),
+            (Lens::Seconds, r#""99999999999999999999h""#, None, None, "too large"),
+            (Lens::Seconds, "30", None, None, "no string"),
+            (words, r#""yes""#, Some(r#""Strict""#), Some(r#""yes""#), "a word"),
+            (words, r#""no""#, None, None, "no word"),
+            (Lens::Filled, r#""""#, None, None, "empty"),
+            (
+                Lens::Each("id"),
+                r#"["a","b"]"#,
+                Some(r#"[{"id":"a"},{"id":"b"}]"#),
+                Some(r#"["a","b"]"#),
+                "a list",
+            ),
+            (Lens::Each("id"), r#"["a",1]"#, None, None, "not all strings"),
+            (Lens::Same, "null", Some("null"), Some("null"), "anything"),
+        ];
+        for (lens, value, up, down, because) in table {
+            let (got_up, got_down) = both(lens, value);
+            assert_eq!((got_up.as_deref(), got_down.as_deref()), (up, down), "{because}: {value}");
+        }
+    }
+}

@@ -1,0 +1,475 @@
+//! Conversion of a made-up kind that has every difficulty at once.
+#![expect(clippy::needless_pass_by_value, reason = "objects are written in place")]
+
+use serde_json::{Value, json};
+
+use super::{
+    convert,
+    lens::Lens,
+    review::Review,
+    schema::Schema,
+    table::{Default, Kind, Row, Table, Version},
+};
+
+const TABLE: Table = Table {
+    kind: "Widget",
+    rows: &[
+        Row::same("size"),
+        Row::moved("rig", "rigRef.name"),
+        Row::moved("pod.image", "agent.image").through(Lens::Filled).beside("repository"),
+        Row::moved("image", "agent.image").through(Lens::Filled),
+        Row::moved("pod.url", "repository.url"),
+        Row::moved("interval", "intervalSeconds").through(Lens::Seconds),
+        Row::moved("mode", "mode").through(Lens::Words(&[("yes", "Strict"), ("no", "Loose")])),
+    ],
+    defaults: &[
+        Default {
+            version: Version::V1alpha1,
+            path: "where",
+            text: "\"here\"",
+            goes_without_saying: true,
+        },
+        Default {
+            version: Version::V1alpha1,
+            path: "pod.check",
+            text: "\"yes\"",
+            goes_without_saying: true,
+        },
+        Default {
+            version: Version::V1beta1,
+            path: "completion",
+            text: "\"ExitCode\"",
+            goes_without_saying: true,
+        },
+    ],
+};
+
+fn widget() -> Vec<Kind> {
+    let alpha = json!({"type": "object", "properties": {
+        "size": {"type": "integer"}, "rig": {"type": "string"}, "image": {"type": "string"},
+        "where": {"type": "string"}, "interval": {"type": "string"}, "mode": {"type": "string"},
+        "pod": {"type": "object", "properties": {
+            "image": {"type": "string"}, "url": {"type": "string"}, "check": {"type": "string"},
+        }},
+    }});
+    let beta = json!({"type": "object", "properties": {
+        "size": {"type": "integer"}, "rigRef": {"type": "object", "properties": {"name": {"type": "string"}}},
+        "agent": {"type": "object", "properties": {"image": {"type": "string"}, "grade": {"type": "integer", "maximum": 9}}},
+        "repository": {"type": "object", "required": ["url"], "properties": {
+            "url": {"type": "string"}, "depth": {"type": "integer", "minimum": 1},
+        }},
+        "intervalSeconds": {"type": "integer", "minimum": 0},
+        "mode": {"type": "string", "enum": ["Strict", "Loose", "Both"]},
+        "completion": {"type": "string", "enum": ["ExitCode", "Push"]},
+        "notes": {"type": "array", "items": {"type": "string", "maxLength": 9000}},
+    }});
+    vec![Kind::new(&TABLE, Schema::read(&alpha), Schema::read(&beta))]
+}
+
+fn api(version: &str) -> String {
+    format!("gastown.gastown.io/{version}")
+}
+
+fn object(version: &str, spec: Value, annotations: Value) -> Value {
+    json!({
+        "apiVersion": api(version), "kind": "Widget",
+        "metadata": {"name": "w", "annotations": annotations, "managedFields": [{"manager": "m"}]},
+        "spec": spec, "status": {"phase": "Done", "attempt": 3},
+    })
+}
+
+fn to(version: &str, object: &Value) -> Value {
+    let mut out = String::new();
+    convert(&widget(), &object.to_string(), &api(version), &mut out).unwrap();
+    serde_json::from_str(&out).unwrap()
+}
+
+fn up(object: &Value) -> Value {
+    to("v1beta1", object)
+}
+
+fn down(object: &Value) -> Value {
+    to("v1alpha1", object)
+}
+
+fn note(object: &Value) -> String {
+    let all = &object["metadata"]["annotations"];
+    let ours = ["gastown.io/v1beta1-fields", "gastown.io/v1alpha1-fields"];
+    ours.iter().filter_map(|it| all[it].as_str()).collect()
+}
+
+#[test]
+fn fields_move_and_the_usual_object_needs_no_annotation() {
+    let old = object(
+        "v1alpha1",
+        json!({"size": 1, "rig": "r", "where": "here", "interval": "30s", "mode": "yes",
+            "pod": {"url": "u", "image": "i", "check": "yes"}, "unknown": [null]}),
+        json!({"mine": "x"}),
+    );
+    let new = up(&old);
+    let want = json!({"size": 1, "rigRef": {"name": "r"}, "agent": {"image": "i"}, "repository": {"url": "u"},
+        "intervalSeconds": 30, "mode": "Strict", "completion": "ExitCode", "unknown": [null]});
+    assert_eq!(new["spec"], want);
+    assert_eq!(new["apiVersion"], "gastown.gastown.io/v1beta1");
+    for same in ["metadata", "status"] {
+        assert_eq!(new[same], old[same], "{same} is not touched");
+    }
+    assert_eq!(down(&new), old);
+}
+
+#[test]
+fn what_a_version_cannot_say_rides_and_comes_back() {
+    let table = [
+        ("v1beta1", json!({"completion": "Push"}), "a field of its own"),
+        (
+            "v1beta1",
+            json!({"mode": "Both", "completion": "ExitCode"}),
+            "a word that the other lacks",
+        ),
+        (
+            "v1beta1",
+            json!({"repository": {"url": "u", "depth": 2}, "completion": null}),
+            "inside, and null",
+        ),
+        ("v1beta1", json!({"agent": {"grade": 3}}), "alone in its parent, and without the default"),
+        ("v1beta1", json!({"rigRef": {}, "agent": null}), "an empty object, a null one"),
+        ("v1beta1", json!({"notes": ["a/b~c\"\\\u{1}é"]}), "odd characters"),
+        ("v1beta1", json!({"size": {"x": 1}}), "wrong types"),
+        ("v1alpha1", json!({"image": "a", "pod": {"url": "u", "image": "b"}}), "a shadowed field"),
+        (
+            "v1alpha1",
+            json!({"image": "a", "pod": {"url": "u", "image": ""}}),
+            "an empty one beside it",
+        ),
+        ("v1alpha1", json!({"interval": "1500ms", "mode": "what"}), "values without a word"),
+        ("v1alpha1", json!({"interval": "1m0s"}), "another way to say it"),
+        ("v1alpha1", json!({"pod": {}}), "an empty object"),
+        ("v1alpha1", json!({"where": "there", "pod": {"check": "no"}}), "not the default"),
+        ("v1alpha1", json!({"pod": {"strange": {"deep": null}}, "new/er": 1.50}), "unknown fields"),
+        ("v1alpha1", json!(null), "no spec"),
+        ("v1alpha1", json!({}), "an empty one"),
+    ];
+    for (version, spec, because) in table {
+        let one = object(version, spec, json!({"mine": "x"}));
+        let other = if version == "v1beta1" { down(&one) } else { up(&one) };
+        assert_eq!(to(version, &other), one, "{because}: by way of {other:#}");
+        assert_eq!(other["status"], one["status"], "{because}: the status never rides");
+    }
+}
+
+#[test]
+fn only_what_is_lost_rides() {
+    let one = object("v1beta1", json!({"rigRef": {"name": "r"}, "completion": "Push"}), json!({}));
+    let was = super::delta::hash("\"ExitCode\"");
+    let want = format!(r#"{{"change":{{"/spec/completion":["{was}","Push"]}}}}"#);
+    assert_eq!(note(&down(&one)), want);
+}
+
+#[test]
+fn an_edit_in_the_other_version_wins() {
+    let edit = |version: &str, spec: Value, change: &dyn Fn(&mut Value)| {
+        let one = object(version, spec, json!({}));
+        let mut other = if version == "v1beta1" { down(&one) } else { up(&one) };
+        change(&mut other["spec"]);
+        let back = to(version, &other);
+        assert_eq!(note(&back), "", "nothing stale is left");
+        back["spec"].clone()
+    };
+    let both =
+        json!({"mode": "Both", "completion": "Push", "repository": {"url": "u", "depth": 2}});
+    assert_eq!(
+        edit("v1beta1", both.clone(), &|it| it["mode"] = json!("yes")),
+        json!({"mode": "Strict", "completion": "Push", "repository": {"url": "u", "depth": 2}}),
+        "one field was edited, the others stay"
+    );
+    assert_eq!(
+        edit("v1beta1", both.clone(), &|it| drop(it.as_object_mut().unwrap().remove("pod"))),
+        json!({"mode": "Both", "completion": "Push"}),
+        "what hung on a block goes with it"
+    );
+    assert_eq!(
+        edit("v1beta1", both, &|it| it["pod"]["url"] = json!("v")),
+        json!({"mode": "Both", "completion": "Push", "repository": {"url": "v", "depth": 2}}),
+        "an edit beside it leaves it alone"
+    );
+    let shadowed =
+        json!({"image": "a", "where": "here", "pod": {"url": "u", "image": "b", "check": "yes"}});
+    assert_eq!(
+        edit("v1alpha1", shadowed.clone(), &|it| it["agent"]["image"] = json!("c")),
+        json!({"image": "a", "where": "here", "pod": {"url": "u", "image": "c", "check": "yes"}}),
+        "the field that counts is the one that is edited"
+    );
+    assert_eq!(
+        edit("v1alpha1", shadowed, &|it| drop(it.as_object_mut().unwrap().remove("agent"))),
+        json!({"where": "here", "pod": {"url": "u", "check": "yes"}}),
+        "what was shadowed does not come to life"
+    );
+}
+
+#[test]
+fn a_forged_annotation_adds_nothing_that_the_bounds_refuse() {
+    let base = json!({"rig": "r", "where": "here", "pod": {"url": "u", "check": "yes"}});
+    let plain = up(&object("v1alpha1", base.clone(), json!({})))["spec"].clone();
+    let inert = [
+        ("{", "no JSON"),
+        (r#"{"add":{"/status/attempt":9}}"#, "not the spec"),
+        (r#"{"add":{"/metadata/name":"x"}}"#, "not the spec"),
+        (r#"{"add":{"/spec/privileged":true}}"#, "an unknown field"),
+        (r#"{"add":{"/spec/agent":{"grade":3,"root":true}}}"#, "an unknown field inside"),
+        (r#"{"add":{"/spec/repository/depth":0}}"#, "below its bound"),
+        (r#"{"add":{"/spec/agent":{"grade":10}}}"#, "above its bound"),
+        (r#"{"add":{"/spec/completion":"Never"}}"#, "not a choice"),
+        (r#"{"add":{"/spec/completion":"Push"},"add":{}}"#, "a field twice"),
+        (r#"{"add":{"/spec/notes":["x"]},"more":1}"#, "a word of another release"),
+        (r#"{"remove":{"/spec/repository/url":"0000000000000000"}}"#, "a required field"),
+        ("deflate:AAAA", "nothing to unfold"),
+    ];
+    for (text, because) in inert {
+        let one = object("v1alpha1", base.clone(), json!({"gastown.io/v1beta1-fields": text}));
+        let new = up(&one);
+        assert_eq!(new["spec"], plain, "{because}: {text}");
+        assert_eq!(down(&new), one, "{because}: carried along: {new:#}");
+    }
+    let contradicts = [
+        (r#"{"add":{"/spec/agent":{"image":"evil"}}}"#, "a field that v1alpha1 can say itself"),
+        (r#"{"add":{"/spec/size":9}}"#, "the same in its own place"),
+        (r#"{"add":{"/spec/completion":"Push"}}"#, "there is something else there"),
+        (
+            r#"{"change":{"/spec/completion":["0000000000000000","Push"]}}"#,
+            "there was something else there",
+        ),
+    ];
+    for (text, because) in contradicts {
+        let one = object("v1alpha1", base.clone(), json!({"gastown.io/v1beta1-fields": text}));
+        assert_eq!(up(&one)["spec"], plain, "{because}: {text}");
+        assert_eq!(note(&up(&one)), "", "{because}");
+    }
+    let mixed = r#"{"add":{"/spec/agent":{"grade":9},"/spec/privileged":true}}"#;
+    let one = object("v1alpha1", base, json!({"gastown.io/v1beta1-fields": mixed}));
+    assert_eq!(up(&one)["spec"]["agent"], json!({"grade": 9}), "what is in order is applied");
+    assert_eq!(down(&up(&one)), one, "and the rest is still there");
+}
+
+#[test]
+fn an_annotation_under_the_other_name_is_carried_too() {
+    let one = object(
+        "v1beta1",
+        json!({"completion": "Push"}),
+        json!({"gastown.io/v1beta1-fields": r#"{"add":{"/spec/agent":{"grade":1}}}"#, "gastown.io/v1alpha1-fields": "junk"}),
+    );
+    let old = down(&one);
+    assert_eq!(up(&old), one, "by way of {old:#}");
+    let mut edited = up(&old);
+    edited["spec"]["notes"] = json!(["new"]);
+    assert_eq!(up(&down(&edited)), edited);
+}
+
+#[test]
+fn long_ones_are_compressed_and_too_long_ones_refused() {
+    let words = |count: usize, seed: u64| {
+        let mut state = seed;
+        let mut word = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            format!("{state:016x}")
+        };
+        json!((0..count).map(|_| word()).collect::<Vec<_>>())
+    };
+    let long =
+        object("v1beta1", json!({"completion": "ExitCode", "notes": words(1000, 1)}), json!({}));
+    let old = down(&long);
+    let size = note(&old).len();
+    assert!(note(&old).starts_with("deflate:") && size < 15_000, "{size} bytes for 19,000");
+    assert_eq!(up(&old), up(&down(&up(&old))));
+    assert_eq!(up(&old)["spec"], long["spec"]);
+
+    let refusal = |object: &Value| {
+        let mut out = String::new();
+        convert(&widget(), &object.to_string(), &api("v1alpha1"), &mut out).unwrap_err().to_string()
+    };
+    let much =
+        object("v1beta1", json!({"completion": "ExitCode", "notes": words(20_000, 2)}), json!({}));
+    let told = refusal(&much);
+    assert!(told.contains("gastown.io/v1beta1-fields") && told.contains("at most 65536"), "{told}");
+    let full = json!({"mine": "x".repeat(262_090)});
+    let told =
+        refusal(&object("v1beta1", json!({"completion": "Push", "notes": ["n"]}), full.clone()));
+    assert!(told.contains("make those fields or the other annotations smaller"), "{told}");
+    let fine = object("v1beta1", json!({"completion": "ExitCode", "size": 1}), full);
+    assert_eq!(up(&down(&fine)), fine, "full annotations are no harm where nothing is lost");
+    let bomb = super::delta::Delta {
+        under: Some("0".repeat(2_000_000)),
+        ..super::delta::Delta::default()
+    };
+    assert_eq!(super::delta::Delta::decode(&bomb.encode()), None, "unfolds to too much");
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes_whatever_the_layout() {
+    let one = object(
+        "v1beta1",
+        json!({"completion": "Push", "notes": ["a"], "agent": {"grade": 1}}),
+        json!({}),
+    );
+    let bytes = |text: &str| {
+        let mut out = String::new();
+        convert(&widget(), text, &api("v1alpha1"), &mut out).unwrap();
+        out
+    };
+    assert_eq!(bytes(&one.to_string()), bytes(&one.to_string()));
+    let pretty: Value = serde_json::from_str(&bytes(&format!("{one:#}"))).unwrap();
+    assert_eq!(pretty["spec"], down(&one)["spec"]);
+}
+
+#[test]
+fn what_cannot_be_converted_is_told() {
+    let table = [
+        (
+            r#"{"apiVersion":"gastown.gastown.io/v1alpha1","kind":"Widget","spec":{"rig":1,"rig":2}}"#,
+            "\"rig\" twice",
+        ),
+        (r#"{"kind":"Widget"}"#, "no apiVersion"),
+        (r#"{"apiVersion":"gastown.gastown.io/v1alpha1","kind":"Gadget"}"#, "kind Gadget"),
+        (r#"{"apiVersion":"other/v1alpha1","kind":"Widget"}"#, "between other/v1alpha1 and"),
+        (
+            r#"{"apiVersion":"gastown.gastown.io/v1alpha1","kind":"Widget","metadata":1,"spec":{"image":"","where":"x"}}"#,
+            "metadata is not an object",
+        ),
+    ];
+    for (text, want) in table {
+        let mut out = String::new();
+        let told = convert(&widget(), text, &api("v1beta1"), &mut out).unwrap_err().to_string();
+        assert!(told.contains(want) && out.is_empty(), "{text}: {told}");
+    }
+}
+
+fn review(desired: &str, objects: &[Value]) -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview",
+        "request": {"uid": "u-1", "desiredAPIVersion": desired, "objects": objects},
+    })
+}
+
+fn answer(review: &Value) -> Value {
+    let body = review.to_string();
+    let kinds = widget();
+    let convert = |text: &str, to: &str, out: &mut String| convert(&kinds, text, to, out);
+    let mut review = Review::read(body.as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    while let Some(piece) = review.next_piece(&convert, body.as_bytes()) {
+        bytes.extend(piece);
+    }
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+#[test]
+fn a_batch_is_its_objects_one_by_one_and_in_order() {
+    let of = |number: usize| {
+        let version = if number.is_multiple_of(3) { "v1beta1" } else { "v1alpha1" };
+        let mut one =
+            object(version, json!({"size": number, "completion": "x".repeat(number)}), json!({}));
+        one["metadata"]["name"] = json!(format!("w-{number}"));
+        one
+    };
+    let objects: Vec<_> = (0..500).map(of).collect();
+    let answer = answer(&review(&api("v1beta1"), &objects));
+    assert_eq!(answer["response"]["uid"], "u-1");
+    assert_eq!(answer["response"]["result"], json!({"status": "Success"}));
+    let singles: Vec<_> = objects.iter().map(up).collect();
+    assert_eq!(
+        answer["response"]["convertedObjects"],
+        json!(singles),
+        "mixed versions in one call"
+    );
+    assert_eq!(singles[3], objects[3], "one that is there already is passed through");
+}
+
+#[test]
+fn an_empty_list_is_answered_by_one() {
+    let response = answer(&review(&api("v1beta1"), &[]))["response"].clone();
+    let want = json!({"uid": "u-1", "convertedObjects": [], "result": {"status": "Success"}});
+    assert_eq!(response, want);
+}
+
+#[test]
+fn a_failure_names_its_object_and_why() {
+    let fine = object("v1alpha1", json!({}), json!({}));
+    let mut other = fine.clone();
+    other["kind"] = json!("Gadget");
+    other["metadata"] = json!({"namespace": "town", "name": "max"});
+    let told = answer(&review(&api("v1beta1"), &[fine, other]))["response"]["result"].clone();
+    assert_eq!(told["status"], "Failure");
+    let message = told["message"].as_str().unwrap();
+    assert!(message.starts_with("Gadget town/max (object 1) can't be converted to"), "{message}");
+    assert!(message.contains("kind Gadget"), "{message}");
+}
+
+#[test]
+fn what_is_no_review_is_told_so() {
+    let fine = review("v", &[]);
+    let without = |path: &str| {
+        let mut it = fine.clone();
+        it["request"].as_object_mut().unwrap().remove(path);
+        it.to_string()
+    };
+    let table = [
+        (String::new(), "EOF", "nothing"),
+        ("{".into(), "EOF", "cut short"),
+        ("[]".into(), "no ConversionReview", "a list"),
+        ("{}".into(), "not  of ", "an empty object"),
+        (without("uid"), "no request.uid", "no uid"),
+        (without("desiredAPIVersion"), "no request.desiredAPIVersion", "no version"),
+        (
+            fine.to_string().replace("/v1\"", "/v1beta1\""),
+            "of apiextensions.k8s.io/v1beta1",
+            "another version",
+        ),
+        (
+            fine.to_string().replace("ConversionReview", "AdmissionReview"),
+            "AdmissionReview of",
+            "another kind",
+        ),
+        (
+            r#"{"apiVersion":"apiextensions.k8s.io/v1","kind":"ConversionReview"}"#.into(),
+            "no request",
+            "no request",
+        ),
+        (
+            fine.to_string().replace(r#""request""#, r#""response":{},"request""#),
+            "response already",
+            "answered",
+        ),
+        (
+            fine.to_string().replace(r#""uid":"u-1""#, r#""uid":"u-1","uid":"u-2""#),
+            "duplicate field",
+            "a field twice",
+        ),
+        (fine.to_string().replace("[]", "7"), "no ConversionReview", "objects of another type"),
+        (
+            fine.to_string().replace("[]", &format!("[{}{}]", "[".repeat(200), "]".repeat(200))),
+            "deeper",
+            "deep",
+        ),
+        ("[".repeat(1_000_000), "deeper", "very deep"),
+    ];
+    for (body, want, because) in table {
+        let told = Review::read(body.as_bytes()).unwrap_err().to_string();
+        assert!(told.contains(want), "{because}: {told}");
+        assert!(told.len() < 300, "{because}: the body is not echoed: {told}");
+    }
+    assert!(Review::read(b"{\"kind\":\"\xff\"}").is_err(), "no UTF-8");
+}
+
+#[test]
+fn a_panic_is_that_reviews_failure() {
+    let body = review(&api("v1beta1"), &[object("v1alpha1", json!({}), json!({}))]).to_string();
+    let mut review = Review::read(body.as_bytes()).unwrap();
+    let broken = |_: &str, _: &str, out: &mut String| {
+        out.push_str("half an obj");
+        panic!("as a defect would")
+    };
+    let bytes = review.next_piece(&broken, body.as_bytes()).unwrap();
+    let answer: Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(answer["response"]["convertedObjects"], json!([]));
+    let told = answer["response"]["result"]["message"].as_str().unwrap();
+    assert!(told.contains("Widget w (object 0)") && told.contains("defect"), "{told}");
+}
