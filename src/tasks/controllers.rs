@@ -58,7 +58,8 @@ pub struct Running {
 
 /// Starts watches, caches, queues and workers of one scope.
 pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
-    let (polecats, rigs) = (Arc::new(Queue::default()), Arc::new(Queue::default()));
+    let workers = scope.concurrency.max(1);
+    let (polecats, rigs) = (Arc::new(Queue::for_workers(workers)), Arc::new(Queue::default()));
     let mut running = Running {
         queues: vec![polecats.clone(), rigs.clone()],
         watches: JoinSet::new(),

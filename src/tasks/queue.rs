@@ -33,8 +33,15 @@ struct State {
     /// Objects to be queued at a later moment. An earlier wish replaces a later one.
     later: BinaryHeap<Reverse<(Instant, Key)>>,
     due: HashMap<Key, Instant>,
+    /// How many objects of each namespace are under way.
+    busy: HashMap<Arc<str>, usize>,
+    /// Most objects of one namespace that may be; 0: any number.
+    share: usize,
     closed: bool,
 }
+
+/// Longest wait that is kept.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Of what waits in one namespace, so many urgent ones are taken before one of the others.
 const URGENT_IN_A_ROW: u8 = 3;
@@ -63,6 +70,13 @@ pub struct Turn {
 }
 
 impl Queue {
+    /// A queue for so many workers. One namespace never takes all of them: a pass lasts as long as the API server takes
+    /// to answer, so where a crowd held every worker, the first object of another namespace would wait for that.
+    pub fn for_workers(workers: usize) -> Self {
+        let share = if workers > 1 { workers - workers.div_ceil(8) } else { 0 };
+        Self { state: Mutex::new(State { share, ..State::default() }), ..Self::default() }
+    }
+
     /// Queues an object, unless it waits already. One under way is looked at again afterwards.
     pub fn add(&self, key: Key) {
         self.enter(key, false);
@@ -86,7 +100,8 @@ impl Queue {
 
     /// Queues an object after some time; an earlier wish for it stands.
     pub fn add_after(&self, key: Key, delay: Duration) {
-        let at = Instant::now() + delay;
+        // Longer than any process lives is as good as never.
+        let at = Instant::now() + delay.min(LONGEST);
         let mut state = self.lock();
         if state.closed || state.due.get(&key).is_some_and(|due| *due <= at) {
             return;
@@ -130,7 +145,11 @@ impl Queue {
     /// Says that the pass over an object has ended.
     pub fn done(&self, key: &Key) {
         let mut state = self.lock();
-        if state.active.remove(key) == Some(true) && !state.closed {
+        let again = state.active.remove(key);
+        if again.is_some() {
+            state.leave(&key.namespace);
+        }
+        if again == Some(true) && !state.closed {
             state.add(key.clone(), Instant::now(), false);
         }
         drop(state);
@@ -227,9 +246,10 @@ impl State {
         None
     }
 
-    /// Takes the next of the namespace whose turn it is.
+    /// Takes the next of the namespace whose turn it is, among those that have not their share of the workers yet.
     fn take(&mut self, now: Instant) -> Option<Turn> {
-        let namespace = self.turns.pop_front()?;
+        let next = self.turns.iter().position(|it| !self.has_its_share(it))?;
+        let namespace = self.turns.remove(next)?;
         let line = self.waiting.get_mut(&namespace)?;
         let (key, since) = line.pop()?;
         let behind_others = now.saturating_duration_since(line.first_since);
@@ -241,7 +261,21 @@ impl State {
         }
         self.queued.remove(&key);
         self.active.insert(key.clone(), false);
+        *self.busy.entry(key.namespace.clone()).or_default() += 1;
         Some(Turn { key, waited: now.saturating_duration_since(since), behind_others })
+    }
+
+    fn has_its_share(&self, namespace: &str) -> bool {
+        self.share > 0 && self.busy.get(namespace).is_some_and(|it| *it >= self.share)
+    }
+
+    fn leave(&mut self, namespace: &str) {
+        if let Some(busy) = self.busy.get_mut(namespace) {
+            *busy -= 1;
+            if *busy == 0 {
+                self.busy.remove(namespace);
+            }
+        }
     }
 }
 
@@ -262,6 +296,39 @@ mod tests {
         queue.add(Key::new("quiet", "only"));
         assert_eq!(&*next(&queue).await.namespace, "crowd");
         assert_eq!(next(&queue).await, Key::new("quiet", "only"), "second, not last");
+    }
+
+    #[tokio::test]
+    async fn a_crowd_leaves_workers_for_others() {
+        let queue = Queue::for_workers(4);
+        for number in 0..10 {
+            queue.add(Key::new("crowd", &format!("p{number}")));
+        }
+        let mut taken = Vec::new();
+        for _ in 0..3 {
+            taken.push(next(&queue).await);
+        }
+        let fourth = tokio::time::timeout(Duration::from_millis(20), queue.next()).await;
+        assert!(fourth.is_err(), "the fourth worker waits for somebody else");
+        queue.add(Key::new("quiet", "only"));
+        assert_eq!(next(&queue).await, Key::new("quiet", "only"));
+        queue.done(&taken[0]);
+        assert_eq!(&*next(&queue).await.namespace, "crowd", "its share is free again");
+    }
+
+    #[tokio::test]
+    async fn one_worker_serves_everybody() {
+        let queue = Queue::for_workers(1);
+        queue.add(Key::new("town", "max"));
+        assert_eq!(next(&queue).await, Key::new("town", "max"));
+    }
+
+    #[tokio::test]
+    async fn a_wish_for_never_is_no_harm() {
+        let queue = Queue::default();
+        queue.add_after(Key::new("town", "never"), Duration::MAX);
+        queue.add(Key::new("town", "max"));
+        assert_eq!(next(&queue).await, Key::new("town", "max"));
     }
 
     #[tokio::test]
