@@ -2,7 +2,7 @@
 //! our own write and the watch event that follows it can come in any order.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -30,7 +30,8 @@ impl Key {
 #[derive(Debug)]
 pub struct Cache<C> {
     inner: Mutex<Inner<C>>,
-    ready: watch::Sender<usize>,
+    /// Selections that were listed.
+    ready: watch::Sender<BTreeSet<String>>,
 }
 
 #[derive(Debug)]
@@ -42,7 +43,7 @@ struct Inner<C> {
 impl<C> Default for Cache<C> {
     fn default() -> Self {
         let inner = Inner { objects: HashMap::new(), tombstones: VecDeque::new() };
-        Self { inner: Mutex::new(inner), ready: watch::Sender::new(0) }
+        Self { inner: Mutex::new(inner), ready: watch::Sender::new(BTreeSet::new()) }
     }
 }
 
@@ -107,20 +108,20 @@ impl<C: Compact> Cache<C> {
         self.lock().objects.values().cloned().collect()
     }
 
-    /// Says that the first complete list of one selection was taken in.
-    pub fn listed(&self) {
-        self.ready.send_modify(|it| *it += 1);
+    /// Says that a complete list of one selection was taken in. A watch that is begun anew says so again.
+    pub fn listed(&self, selection: &str) {
+        self.ready.send_if_modified(|it| it.insert(selection.to_owned()));
     }
 
     /// Ends once that many selections were listed.
     pub async fn ready(&self, selections: usize) {
         let mut ready = self.ready.subscribe();
-        let _ = ready.wait_for(|it| *it >= selections).await;
+        let _ = ready.wait_for(|it| it.len() >= selections).await;
     }
 
     /// Whether that many selections were listed.
     pub fn is_ready(&self, selections: usize) -> bool {
-        *self.ready.borrow() >= selections
+        self.ready.borrow().len() >= selections
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<C>> {
@@ -164,6 +165,16 @@ mod tests {
         assert!(!cache.put(brief("1", "9")), "an event that was under way");
         assert!(!cache.put(brief("1", "10")), "the event of our own write");
         assert!(cache.put(brief("1", "11")));
+    }
+
+    #[test]
+    fn a_selection_counts_once_however_often_it_is_listed() {
+        let cache = Cache::<Brief>::default();
+        cache.listed("one");
+        cache.listed("one");
+        assert!(cache.is_ready(1) && !cache.is_ready(2), "its watch was begun anew");
+        cache.listed("two");
+        assert!(cache.is_ready(2));
     }
 
     #[test]

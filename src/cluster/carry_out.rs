@@ -203,7 +203,7 @@ pub(super) fn requests<K: Compact>(namespace: &str) -> Request {
 }
 
 /// The resource's name in metrics: a fixed set, so that no object's name becomes a label.
-pub(super) fn plural<K: Compact>() -> &'static str {
+pub fn plural<K: Compact>() -> &'static str {
     match &*K::Kind::plural(&()) {
         "pods" => "pods",
         "polecats" => "polecats",

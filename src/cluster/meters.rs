@@ -34,6 +34,13 @@ pub struct Fault {
     pub error_type: &'static str,
 }
 
+/// A task that is kept alive: a watch of one kind, a worker of one controller.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Task {
+    pub task: &'static str,
+    pub controller: &'static str,
+}
+
 /// All meters of one process. Cheap to clone: every clone counts into the same registry.
 #[derive(Clone, Debug)]
 pub struct Meters {
@@ -47,6 +54,7 @@ pub struct Meters {
     pub queue_depth: Family<Controller, Gauge>,
     pub undecodable: Family<Controller, Counter>,
     pub watch_faults: Family<Controller, Counter>,
+    pub restarts: Family<Task, Counter>,
     pub objects: Family<Controller, Gauge>,
     pub fenced: Counter,
     pub leading: Gauge,
@@ -66,6 +74,7 @@ impl Default for Meters {
             queue_depth: Family::default(),
             undecodable: Family::default(),
             watch_faults: Family::default(),
+            restarts: Family::default(),
             objects: Family::default(),
             fenced: Counter::default(),
             leading: Gauge::default(),
@@ -100,6 +109,8 @@ impl Meters {
         registry.register("gastown_reconcile", help, self.passes.clone());
         let help = "Failed passes by controller and kind of error";
         registry.register("gastown_reconcile_errors", help, self.faults.clone());
+        let help = "Watches and workers that panicked or ended, and were begun anew";
+        registry.register("gastown_task_restarts", help, self.restarts.clone());
         let help = "Passes that panicked";
         registry.register("controller_runtime_reconcile_panics", help, self.panics.clone());
         let help = "Seconds a pass takes";

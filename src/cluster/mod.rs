@@ -41,6 +41,7 @@ use crate::domain::{
     polecat, quota, rig,
 };
 use cache::{Cache, Key};
+pub use carry_out::plural;
 pub use error::{Class, Error};
 use guard::Guard;
 use meters::Meters;

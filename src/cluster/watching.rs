@@ -35,6 +35,13 @@ pub struct Selection {
     pub name: Option<String>,
 }
 
+impl Selection {
+    /// Tells the selections of one cache apart.
+    fn place(&self) -> &str {
+        self.namespace.as_deref().or(self.name.as_deref()).unwrap_or_default()
+    }
+}
+
 impl Cluster {
     /// Watches until it is dropped. `news` is told of every object that is new, changed or gone. A cache
     /// can hold several namespaces, each watched by a call of its own.
@@ -56,6 +63,7 @@ impl Cluster {
         let controller = meters::Controller { controller: super::carry_out::plural::<C>() };
         let mut stream = pin!(watcher::watcher(api, config).default_backoff());
         let mut listed = HashSet::new();
+        // A watch that is begun anew tells of everything again: its predecessor may have ended before it had told.
         let mut first = true;
         while let Some(event) = stream.next().await {
             match event {
@@ -63,15 +71,14 @@ impl Cluster {
                 Ok(Event::InitApply(object)) => {
                     let (namespace, name) = object.place();
                     listed.insert(Key::new(namespace, name));
-                    self.take_in(cache, object, &news).await;
+                    self.take_in(cache, object, first, &news).await;
                 }
                 Ok(Event::InitDone) => {
                     complete(cache, &selection, &mut listed, &news);
-                    if std::mem::take(&mut first) {
-                        cache.listed();
-                    }
+                    first = false;
+                    cache.listed(selection.place());
                 }
-                Ok(Event::Apply(object)) => self.take_in(cache, object, &news).await,
+                Ok(Event::Apply(object)) => self.take_in(cache, object, false, &news).await,
                 Ok(Event::Delete(object)) => {
                     let (namespace, name) = object.place();
                     let key = Key::new(namespace, name);
@@ -101,13 +108,14 @@ impl Cluster {
         &self,
         cache: &Cache<C>,
         object: Watched<C>,
+        anew: bool,
         news: &impl Fn(&C, Key),
     ) {
         let (namespace, name) = object.place();
         let key = Key::new(namespace, name);
         match &object.content {
             Ok(it) => {
-                if cache.put(it.clone()) {
+                if cache.put(it.clone()) || anew {
                     news(it, key);
                 }
             }

@@ -1,9 +1,10 @@
 //! What each kind owns and watches: `start(scope) -> Running`, once for everything today, once per shard later.
 
 mod quotas;
+mod watches;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -15,15 +16,17 @@ use tokio::task::JoinSet;
 use crate::{
     api::{fleet::ClientPod, v1alpha1},
     cluster::{
-        Class, Cluster, Managed,
+        Caches, Class, Cluster, Managed,
         cache::Key,
         meters,
         observe::stored::{Brief, Kept},
-        watching::Selection,
     },
     config::Faults,
-    domain::{brake, names, plan::Next, pod_brief::PodBrief, polecat, rig},
-    tasks::queue::{Queue, Turn},
+    domain::{plan::Next, polecat, rig},
+    tasks::{
+        queue::{Queue, Turn},
+        supervise,
+    },
 };
 
 /// A start that takes longer than this is said.
@@ -54,6 +57,7 @@ pub struct Running {
     watches: JoinSet<()>,
     workers: JoinSet<()>,
     pauses: Pauses,
+    faults: Faults,
 }
 
 /// Starts watches, caches, queues and workers of one scope.
@@ -65,6 +69,7 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
         watches: JoinSet::new(),
         workers: JoinSet::new(),
         pauses: Pauses::default(),
+        faults: scope.faults.clone(),
     };
     let selections: Vec<Option<String>> = match &scope.namespaces[..] {
         [] => vec![None],
@@ -82,23 +87,22 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
     let count = selections.len();
     running.watch_the_start(cluster, count);
     for _ in 0..scope.concurrency.max(1) {
-        let ready = cluster.clone();
-        running.work::<polecat::Brief>(
+        let faults = scope.faults.clone();
+        running.work::<polecat::Brief, _>(
             cluster,
             polecats.clone(),
-            scope.faults.clone(),
-            async move {
-                ready.caches.polecats.ready(count).await;
-                ready.caches.pods.ready(count).await;
+            faults,
+            move |it| async move {
+                it.polecats.ready(count).await;
+                it.pods.ready(count).await;
                 // Before these are known, nobody knows what is paused.
-                ready.caches.namespaces.ready(count).await;
-                ready.caches.rigs.ready(1).await;
+                it.namespaces.ready(count).await;
+                it.rigs.ready(1).await;
             },
         );
     }
-    let ready = cluster.clone();
-    running.work::<rig::Brief>(cluster, rigs, Faults::default(), async move {
-        ready.caches.rigs.ready(1).await;
+    running.work::<rig::Brief, _>(cluster, rigs, Faults::default(), |it| async move {
+        it.rigs.ready(1).await;
     });
     running.store::<v1alpha1::Convoy>(cluster, &selections);
     running.store::<v1alpha1::Witness>(cluster, &selections);
@@ -124,74 +128,6 @@ impl Running {
         }
         self.workers.shutdown().await;
         self.watches.shutdown().await;
-    }
-
-    fn watch_polecats(&mut self, cluster: &Cluster, namespace: Option<String>, queue: Arc<Queue>) {
-        let cluster = cluster.clone();
-        self.watches.spawn(async move {
-            let selection = Selection { namespace, ..Selection::default() };
-            let news = |polecat: &polecat::Brief, key: Key| {
-                let next = cluster.note_polecat(&key, false);
-                if polecat.begins() {
-                    queue.add_urgent(key);
-                } else {
-                    queue.add(key);
-                }
-                wake(&queue, next);
-            };
-            cluster.watch(&cluster.caches.polecats, selection, news).await;
-        });
-    }
-
-    /// Pods wake the Polecat that owns them.
-    fn watch_pods(&mut self, cluster: &Cluster, namespace: Option<String>, queue: Arc<Queue>) {
-        let cluster = cluster.clone();
-        self.watches.spawn(async move {
-            let labels = Some(names::POLECAT_LABEL.into());
-            let selection = Selection { namespace, labels, ..Selection::default() };
-            let caches = cluster.caches.clone();
-            let news = |pod: &PodBrief, key: Key| {
-                if caches.pods.get(&key).is_none_or(|it| it.uid != pod.uid) {
-                    caches.departed.note(&key, pod);
-                }
-                wake(&queue, cluster.note_pod(&key));
-                if let Some(owner) = pod.owner.as_ref().filter(|it| &*it.kind == "Polecat") {
-                    queue.add(Key { namespace: key.namespace, name: (&*owner.name).into() });
-                }
-            };
-            cluster.watch(&cluster.caches.pods, selection, news).await;
-        });
-    }
-
-    /// A Rig whose pause begins or ends wakes its Polecats.
-    fn watch_rigs(&mut self, cluster: &Cluster, queue: Arc<Queue>, polecats: Arc<Queue>) {
-        let cluster = cluster.clone();
-        self.watches.spawn(async move {
-            let paused = Paused::default();
-            let news = |_: &rig::Brief, key: Key| {
-                if paused.turned(&key, cluster.caches.rigs.get(&key).is_some_and(|it| it.paused)) {
-                    wake(&polecats, cluster.concerned(|it| *it.rig == *key.name));
-                }
-                queue.add(key);
-            };
-            cluster.watch(&cluster.caches.rigs, Selection::default(), news).await;
-        });
-    }
-
-    /// A Namespace whose pause begins or ends wakes its Polecats; nothing else of Namespaces is of interest.
-    fn watch_namespaces(&mut self, cluster: &Cluster, name: Option<String>, queue: Arc<Queue>) {
-        let cluster = cluster.clone();
-        self.watches.spawn(async move {
-            let paused = Paused::default();
-            let selection = Selection { name, ..Selection::default() };
-            let news = |_: &brake::Namespace, key: Key| {
-                let now = cluster.caches.namespaces.get(&key).is_some_and(|it| it.paused);
-                if paused.turned(&key, now) {
-                    wake(&queue, cluster.concerned(|it| *it.namespace == *key.name));
-                }
-            };
-            cluster.watch(&cluster.caches.namespaces, selection, news).await;
-        });
     }
 
     /// Says what no pass can begin without, as long as it is missing: a right that was not granted, a CRD that is not there.
@@ -224,41 +160,72 @@ impl Running {
         let queue = Arc::new(Queue::default());
         self.queues.push(queue.clone());
         for namespace in selections.iter().cloned() {
-            let (cluster, queue) = (cluster.clone(), queue.clone());
-            self.watches.spawn(async move {
-                let selection = Selection { namespace, ..Selection::default() };
-                let cache = K::cache(&cluster.caches.stored);
-                cluster.watch(cache, selection, |_, key| queue.add(key)).await;
-            });
+            self.watch_stored::<K>(cluster, namespace, queue.clone());
         }
-        let (ready, count) = (cluster.clone(), selections.len());
-        self.work::<Brief<K>>(cluster, queue, Faults::default(), async move {
-            K::cache(&ready.caches.stored).ready(count).await;
+        let count = selections.len();
+        self.work::<Brief<K>, _>(cluster, queue, Faults::default(), move |it| async move {
+            K::cache(&it.stored).ready(count).await;
         });
     }
 
     /// One worker: begins once the caches are complete, pauses while there is no leave to write.
-    fn work<K: Managed>(
+    fn work<K: Managed, R: Future<Output = ()> + Send + 'static>(
         &mut self,
         cluster: &Cluster,
         queue: Arc<Queue>,
         faults: Faults,
-        ready: impl Future<Output = ()> + Send + 'static,
+        ready: impl Fn(Arc<Caches>) -> R + Send + Sync + 'static,
     ) {
-        let (cluster, pauses) = (cluster.clone(), self.pauses.clone());
-        self.workers.spawn(async move {
-            tokio::select! {
-                () = ready => {}
-                () = queue.until_closed() => return,
-            }
-            while let Some(turn) = queue.next().await {
+        let task = meters::Task { task: "worker", controller: K::CONTROLLER };
+        let (meters, closed) = (cluster.meters.clone(), queue.clone());
+        let over = move || {
+            let closed = closed.clone();
+            async move { closed.until_closed().await }
+        };
+        let parts = (cluster.clone(), queue, self.pauses.clone(), faults, self.faults.stumbles());
+        let parts = Arc::new((parts, ready));
+        let begin = move || {
+            let parts = parts.clone();
+            async move {
+                let ((cluster, queue, pauses, faults, stumbles), ready) = &*parts;
                 tokio::select! {
-                    () = cluster.guard.allowed() => {}
+                    () = ready(cluster.caches.clone()) => {}
                     () = queue.until_closed() => return,
                 }
-                pass::<K>(&cluster, &queue, &pauses, &faults, turn).await;
+                while let Some(turn) = queue.next().await {
+                    let under_way = UnderWay { queue, key: &turn.key.clone() };
+                    tokio::select! {
+                        () = cluster.guard.allowed() => {}
+                        () = queue.until_closed() => return,
+                    }
+                    stumbles.stumble();
+                    pass::<K>(cluster, queue, pauses, faults, turn).await;
+                    under_way.done();
+                }
             }
-        });
+        };
+        self.workers.spawn(supervise::keep(task, meters, over, begin));
+    }
+}
+
+/// An object whose pass is under way. Should the worker not live to end it, the object is looked at again: nobody else
+/// would be given it.
+struct UnderWay<'a> {
+    queue: &'a Queue,
+    key: &'a Key,
+}
+
+impl UnderWay<'_> {
+    /// The pass has said itself that it has ended.
+    fn done(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.queue.done(self.key);
+        self.queue.add_after(self.key.clone(), FIRST_PAUSE);
     }
 }
 
@@ -325,18 +292,6 @@ async fn pass<K: Managed>(
 fn wake(queue: &Queue, keys: Vec<Key>) {
     for key in keys {
         queue.add_urgent(key);
-    }
-}
-
-/// Which Namespaces or Rigs are paused, to tell the news from what was so before.
-#[derive(Debug, Default)]
-struct Paused(Mutex<HashSet<Key>>);
-
-impl Paused {
-    /// Says whether that is news.
-    fn turned(&self, key: &Key, paused: bool) -> bool {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if paused { all.insert(key.clone()) } else { all.remove(key) }
     }
 }
 

@@ -6,6 +6,7 @@ pub mod controllers;
 pub mod convert;
 pub mod health;
 pub mod queue;
+pub mod supervise;
 pub mod webhooks;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

@@ -162,6 +162,25 @@ async fn a_panic_is_one_passes_failure_in_the_release_binary() {
     assert_eq!(reviewed(&world.operator, fine).await, 200, "the next one is answered");
 }
 
+/// Every watch and every worker panics twice in the midst of its work.
+#[tokio::test]
+async fn a_watch_or_worker_that_panics_is_begun_anew_in_the_release_binary() {
+    let name = "a_watch_or_worker_that_panics_is_begun_anew_in_the_release_binary";
+    let Some(release) = crate::preconditions::release_binary(name) else { return };
+    let flags = ["--test-faults=task-panics=2", "--concurrency=1"];
+    let world = World::release("stumbling", &QUICK, &flags, release).await;
+    world.create("max", |_| {}).await;
+    world.phase("max", "Done").await;
+    let (_, text) = http_get(&world.operator.metrics).await.unwrap();
+    for (task, of) in [("watch", "polecats"), ("watch", "pods"), ("worker", "polecat")] {
+        let line = format!("gastown_task_restarts_total{{task=\"{task}\",controller=\"{of}\"}} 2");
+        assert!(text.contains(&line), "{line}: {text}");
+    }
+    let log = std::fs::read_to_string(&world.operator.log).unwrap();
+    assert!(log.contains("A task panicked, and is begun anew"), "{log}");
+    assert_eq!(pods_made(&world, &[&world.operator]).await, 1);
+}
+
 /// Sends a review as the API server would; the status of the answer.
 async fn reviewed(operator: &Operator, review: String) -> u16 {
     let mut config = kube::Config::new(operator.webhook.parse().unwrap());

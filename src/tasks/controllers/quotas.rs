@@ -20,24 +20,22 @@ impl Running {
         namespace: Option<String>,
         queue: Arc<Queue>,
     ) {
-        let (cluster, pauses) = (cluster.clone(), self.pauses.clone());
-        self.watches.spawn(async move {
-            let before = Mutex::new(HashMap::<Key, Quota>::new());
-            let selection = Selection { namespace, ..Selection::default() };
-            let news = |_: &Quota, key: Key| {
-                let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
-                let room = match cluster.caches.quotas.get(&key).as_deref() {
-                    Some(now) => before
-                        .insert(key.clone(), now.clone())
-                        .is_some_and(|old| now.has_grown(&old)),
-                    None => before.remove(&key).is_some(),
-                };
-                if let Some(next) = room.then(|| cluster.room_in(&key.namespace)).flatten() {
-                    pauses.forget(&next);
-                    queue.add_urgent(next);
+        let pauses = self.pauses.clone();
+        let before = Mutex::new(HashMap::<Key, Quota>::new());
+        let selection = Selection { namespace, ..Selection::default() };
+        let news = move |cluster: &Cluster, _: &Quota, key: Key| {
+            let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = match cluster.caches.quotas.get(&key).as_deref() {
+                Some(now) => {
+                    before.insert(key.clone(), now.clone()).is_some_and(|old| now.has_grown(&old))
                 }
+                None => before.remove(&key).is_some(),
             };
-            cluster.watch(&cluster.caches.quotas, selection, news).await;
-        });
+            if let Some(next) = room.then(|| cluster.room_in(&key.namespace)).flatten() {
+                pauses.forget(&next);
+                queue.add_urgent(next);
+            }
+        };
+        self.watch(cluster, |it| &it.quotas, selection, news);
     }
 }
