@@ -40,8 +40,9 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct GitInit {
-    /// Seconds to try again while the host can't be reached.
-    #[arg(long, default_value_t = 20, value_parser = seconds())]
+    /// Seconds to try again while the host can't be reached: long enough for several tries that time out, since a
+    /// network's bad minute should not cost an attempt.
+    #[arg(long, default_value_t = 120, value_parser = seconds())]
     pub retry_seconds: u64,
 }
 

@@ -40,7 +40,7 @@ const OPTIONS: [&str; 20] = [
     "ProxyCommand=none",
     "ControlMaster=no",
     "RequestTTY=no",
-    "ConnectTimeout=20",
+    "ConnectTimeout=10",
     "ServerAliveInterval=15",
     "ServerAliveCountMax=3",
 ];
