@@ -1,6 +1,9 @@
 //! Every generated file, from the table of kinds: what it is called and what it says. Writing them is the job of the
 //! program `manifests`; comparing them, that of a test.
 
+mod people;
+mod reference;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -28,6 +31,9 @@ pub fn files() -> anyhow::Result<Vec<(String, String)>> {
     files.push(("webhooks/service.yaml".into(), document(&service())?));
     let roles = [document(&cluster_role())?, document(&lease_role())?].join("---\n");
     files.push(("deploy/rbac/role.yaml".into(), roles));
+    let people: Vec<String> = people::roles().iter().map(document).collect::<Result<_, _>>()?;
+    files.push(("deploy/rbac/people.yaml".into(), people.join("---\n")));
+    files.push(("docs/api.md".into(), reference::page()?));
     files.push(("docs/failures.md".into(), causes::page()));
     Ok(files)
 }

@@ -93,8 +93,9 @@ impl JsonSchema for Condition {
                     "description": "Generation of the spec that was judged."},
                 "reason": {"type": "string", "maxLength": 1024, "minLength": 1,
                     "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", "description": "A word for programs."},
-                "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
-                "type": {"type": "string", "maxLength": 316, "pattern":
+                "status": {"type": "string", "enum": ["True", "False", "Unknown"],
+                    "description": "Whether it is so."},
+                "type": {"type": "string", "maxLength": 316, "description": "What is asked, such as `Ready`.", "pattern":
                     "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$"},
             },
         })
@@ -135,7 +136,10 @@ fn claims(_: &mut SchemaGenerator) -> Schema {
         "items": {
             "type": "object",
             "required": ["name"],
-            "properties": {"name": {"type": "string"}, "request": {"type": "string"}},
+            "properties": {
+                "name": {"type": "string", "description": "Name of the claim."},
+                "request": {"type": "string", "description": "One request of the claim; unset: all of it."},
+            },
         },
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["name"],

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, and talks to the API server itself"
 )]
 
+mod access;
 mod architecture;
 mod brakes;
 mod clock;
@@ -19,6 +20,7 @@ mod failures;
 mod fields;
 mod generated;
 mod hostile;
+mod kubectl;
 mod original;
 mod polecats;
 mod preconditions;

@@ -107,6 +107,50 @@ async fn every_sample_applies_strictly_and_reads_back_as_it_was() {
     assert!(count >= 9, "{count}");
 }
 
+/// Every object in a block of the pages that people read, with the page.
+fn in_pages() -> Vec<(String, Value)> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages = vec![top.join("README.md"), top.join("src/ARCHITECTURE.md")];
+    pages.extend(fs::read_dir(top.join("docs")).unwrap().map(|it| it.unwrap().path()));
+    pages.sort();
+    let mut found = Vec::new();
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        // Between fences: every second part, which begins with the name of its language.
+        for block in text.split("```").skip(1).step_by(2) {
+            let body = block.split_once('\n').map_or("", |(_, it)| it);
+            let objects = body.split("\n---\n").filter(|it| it.contains("apiVersion:"));
+            let name = page.file_name().unwrap().to_string_lossy().into_owned();
+            found.extend(objects.map(|it| (name.clone(), serde_saphyr::from_str(it).unwrap())));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn every_yaml_of_the_pages_would_apply() {
+    let bed = Testbed::shared_with(Node::Kwok).await.unwrap();
+    crate::world::install_crds(bed).await;
+    bed.make_namespace("pages", &[]).await.unwrap();
+    let client = bed.client("pages").await.unwrap();
+    let all = in_pages();
+    assert!(all.iter().any(|(page, _)| page == "brakes.md"), "its quota is found: {all:?}");
+    for (page, mut object) in all {
+        let types: TypeMeta = serde_json::from_value(object.clone()).unwrap();
+        let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(&types).unwrap());
+        let api: Api<DynamicObject> = if object["metadata"]["namespace"].is_string() {
+            object["metadata"]["namespace"] = json!("pages");
+            Api::namespaced_with(client.clone(), "pages", &resource)
+        } else {
+            Api::all_with(client.clone(), &resource)
+        };
+        let name = object["metadata"]["name"].as_str().unwrap();
+        let params = PatchParams::apply("pages").validation_strict().dry_run();
+        let answer = api.patch(name, &params, &Patch::Apply(&object)).await;
+        assert!(answer.is_ok(), "{page}: {object}: {answer:?}");
+    }
+}
+
 /// Whether everything of `sent` is in `stored`; defaults may be there besides.
 fn holds(stored: &Value, sent: &Value) -> bool {
     match (stored, sent) {
