@@ -23,6 +23,8 @@ pub mod reading;
 mod report;
 mod request;
 mod strangers;
+mod unreadable;
+mod watch_faults;
 pub mod watching;
 pub mod wire;
 

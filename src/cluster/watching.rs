@@ -1,7 +1,11 @@
 //! Keeps one cache true by list and watch. An object that cannot be read is counted, announced and skipped; it stops
 //! nobody else.
 
-use std::{collections::HashSet, pin::pin, time::Duration};
+use std::{
+    collections::HashSet,
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use futures::StreamExt as _;
 use kube::{
@@ -12,14 +16,13 @@ use kube::{
     },
 };
 
-use crate::{
-    cluster::{
-        Cluster,
-        cache::{Cache, Key},
-        meters,
-        wire::{Compact, Watched},
-    },
-    domain::{conditions::cut, plan::Notice},
+use crate::cluster::{
+    Cluster,
+    cache::{Cache, Key},
+    meters,
+    unreadable::Announcer,
+    watch_faults::{self, Faults, Say},
+    wire::{Compact, Watched},
 };
 
 /// A silently dropped watch goes unseen for this long, plus the watcher's idle window.
@@ -50,9 +53,21 @@ impl Cluster {
         cache: &Cache<C>,
         selection: Selection,
         news: impl Fn(&C, Key) + Send + Sync,
-    ) where
-        Watched<C>: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-    {
+    ) {
+        let (announcer, waiting) = Announcer::new();
+        tokio::select! {
+            () = self.follow(cache, &selection, &announcer, &news) => {}
+            () = self.announce_unreadable::<C>(waiting) => {}
+        }
+    }
+
+    async fn follow<C: Compact>(
+        &self,
+        cache: &Cache<C>,
+        selection: &Selection,
+        announcer: &Announcer,
+        news: &(impl Fn(&C, Key) + Send + Sync),
+    ) {
         let api: Api<Watched<C>> = match &selection.namespace {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
@@ -65,37 +80,40 @@ impl Cluster {
         let mut listed = HashSet::new();
         // A watch that is begun anew tells of everything again: its predecessor may have ended before it had told.
         let mut first = true;
+        let mut faults = Faults::default();
+        let take_in = |object: Watched<C>, anew: bool| match &object.content {
+            Ok(it) => {
+                if cache.put(it.clone()) || anew {
+                    news(it, key_of(&object));
+                }
+            }
+            Err(why) => announcer.skip(&self.meters, &object, why),
+        };
         while let Some(event) = stream.next().await {
             match event {
-                Ok(Event::Init) => listed.clear(),
+                Err(error) => {
+                    self.meters.watch_faults.get_or_create(&controller).inc();
+                    complain(controller.controller, &mut faults, &error);
+                    continue;
+                }
+                Ok(Event::Init) => {
+                    listed.clear();
+                    continue;
+                }
                 Ok(Event::InitApply(object)) => {
-                    let (namespace, name) = object.place();
-                    listed.insert(Key::new(namespace, name));
-                    self.take_in(cache, object, first, &news).await;
+                    listed.insert(key_of(&object));
+                    take_in(object, first);
                 }
                 Ok(Event::InitDone) => {
-                    complete(cache, &selection, &mut listed, &news);
+                    complete(cache, selection, &mut listed, news);
                     first = false;
                     cache.listed(selection.place());
                 }
-                Ok(Event::Apply(object)) => self.take_in(cache, object, false, &news).await,
-                Ok(Event::Delete(object)) => {
-                    let (namespace, name) = object.place();
-                    let key = Key::new(namespace, name);
-                    let old = cache.get(&key);
-                    cache.remove(&key, object.uid());
-                    if let Some(it) = object.content.as_ref().ok().or(old.as_deref()) {
-                        news(it, key);
-                    }
-                }
-                Err(error) => {
-                    self.meters.watch_faults.get_or_create(&controller).inc();
-                    tracing::debug!(
-                        error = &error as &dyn std::error::Error,
-                        kind = controller.controller,
-                        "Watch failed"
-                    );
-                }
+                Ok(Event::Apply(object)) => take_in(object, false),
+                Ok(Event::Delete(object)) => gone(cache, &object, news),
+            }
+            if let Some(failures) = faults.works() {
+                tracing::info!(kind = controller.controller, failures, "Watch works again");
             }
             self.meters
                 .objects
@@ -103,39 +121,29 @@ impl Cluster {
                 .set(i64::try_from(cache.len()).unwrap_or(i64::MAX));
         }
     }
+}
 
-    async fn take_in<C: Compact>(
-        &self,
-        cache: &Cache<C>,
-        object: Watched<C>,
-        anew: bool,
-        news: &impl Fn(&C, Key),
-    ) {
-        let (namespace, name) = object.place();
-        let key = Key::new(namespace, name);
-        match &object.content {
-            Ok(it) => {
-                if cache.put(it.clone()) || anew {
-                    news(it, key);
-                }
-            }
-            Err(why) => {
-                let kind = super::carry_out::plural::<C>();
-                self.meters
-                    .undecodable
-                    .get_or_create(&meters::Controller { controller: kind })
-                    .inc();
-                tracing::warn!(kind, namespace, name, why, "Skipping an object that can't be read");
-                let notice = Notice {
-                    reason: "Unreadable".into(),
-                    message: format!(
-                        "this object can't be read and is skipped: {}; mend it or delete it",
-                        cut(why, 512)
-                    ),
-                };
-                self.announce::<C>((namespace, name), object.uid(), &notice).await;
-            }
-        }
+fn key_of<C: Compact>(object: &Watched<C>) -> Key {
+    let (namespace, name) = object.place();
+    Key::new(namespace, name)
+}
+
+/// An object is gone.
+fn gone<C: Compact>(cache: &Cache<C>, object: &Watched<C>, news: &impl Fn(&C, Key)) {
+    let key = key_of(object);
+    let old = cache.get(&key);
+    cache.remove(&key, object.uid());
+    if let Some(it) = object.content.as_ref().ok().or(old.as_deref()) {
+        news(it, key);
+    }
+}
+
+fn complain(kind: &'static str, faults: &mut Faults, error: &watcher::Error) {
+    let say = faults.failed(watch_faults::code(error), Instant::now());
+    let error = error as &dyn std::error::Error;
+    match say {
+        Say::Aloud => tracing::warn!(error, kind, "Watch failed; it is tried again"),
+        Say::Quietly => tracing::debug!(error, kind, "Watch failed; it is tried again"),
     }
 }
 
@@ -163,3 +171,6 @@ fn complete<C: Compact>(
 pub const fn longest_silence() -> Duration {
     Duration::from_secs(WATCH_SECONDS as u64 + 5)
 }
+
+#[cfg(test)]
+mod tests;

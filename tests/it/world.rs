@@ -1,6 +1,12 @@
 //! A namespace of its own on the shared API server, and an operator that looks after it alone.
 
-use std::{fmt::Debug, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use futures::{AsyncBufReadExt as _, StreamExt as _};
 use gastown::api::v1alpha1::Polecat;
@@ -53,6 +59,11 @@ impl World {
     /// On another testbed, such as the one with a real node.
     pub async fn on(bed: &'static Testbed, name: &str) -> Self {
         Self::build(bed, name, &[], &[], None).await
+    }
+
+    /// On a testbed that is this test's own; its pods play a script.
+    pub async fn apart(bed: &'static Testbed, name: &str, script: &[(&str, &str)]) -> Self {
+        Self::build(bed, name, script, &[], None).await
     }
 
     async fn start(
@@ -177,9 +188,8 @@ impl World {
 
 /// Once for each testbed: a test that loosens a schema for a moment must not find it tightened by another.
 pub async fn install_crds(bed: &'static Testbed) {
-    static KWOK: OnceCell<()> = OnceCell::const_new();
-    static REAL: OnceCell<()> = OnceCell::const_new();
-    let once = if bed.node.is_real() { &REAL } else { &KWOK };
+    static INSTALLED: Mutex<BTreeMap<PathBuf, Arc<OnceCell<()>>>> = Mutex::new(BTreeMap::new());
+    let once = INSTALLED.lock().unwrap().entry(bed.kubeconfig.clone()).or_default().clone();
     once.get_or_try_init(|| bed.install_crds()).await.unwrap();
 }
 
