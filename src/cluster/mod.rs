@@ -14,6 +14,7 @@ mod crowd;
 mod departed;
 mod error;
 pub mod guard;
+mod inquiries;
 pub mod leases;
 pub mod meters;
 pub mod observe;
@@ -56,8 +57,7 @@ pub struct Caches {
     pub pods: Cache<PodBrief>,
     pub rigs: Cache<rig::Brief>,
     pub strangers: strangers::Strangers,
-    /// Pods whose Events were read.
-    pub inquired: strangers::Strangers,
+    pub inquiries: inquiries::Inquiries,
     pub(crate) crowd: crowd::Crowd,
     pub departed: departed::Departed,
     pub namespaces: Cache<brake::Namespace>,

@@ -73,7 +73,7 @@ fn check(scenario: &Scenario, file: &str) {
         departed: None,
         ending: None,
         whole: Some(Arc::new(whole)),
-        reports: Reports::Unread,
+        reports: Reports::default(),
         hold: None,
         refusal: None,
         settings: Arc::new(settings),

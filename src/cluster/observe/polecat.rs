@@ -116,7 +116,7 @@ impl Cluster {
         let departed = departed.filter(|it| brief.owns(it));
         let known = departed.is_some();
         let now = now();
-        let (whole, hold, refusal, reports) = (None, None, None, Reports::Unread);
+        let (whole, hold, refusal, reports) = (None, None, None, Reports::default());
         let mut seen =
             Seen { now, pod, past, departed, ending, reports, whole, hold, refusal, settings };
         if let Some(name) = brief.wants_past(seen.pod.as_ref()).filter(|_| !known) {

@@ -1,4 +1,4 @@
-//! What Events say of a pod that does not start. Read once for each pod: nothing here polls.
+//! What Events say of a pod that does not start. Read a few times at most for each pod: nothing here polls.
 
 use k8s_openapi::{api::core::v1::Event, jiff::Timestamp};
 use kube::{
@@ -27,14 +27,10 @@ impl Cluster {
         pod: &PodBrief,
         now: Timestamp,
     ) -> Result<Reports, Error> {
-        let Some(wait) = brief.reports_due(pod, &self.settings, now) else {
-            return Ok(Reports::Known);
-        };
-        if self.caches.inquired.has(&pod.uid) {
-            return Ok(Reports::Known);
-        }
-        if !wait.is_zero() {
-            return Ok(Reports::Unread);
+        let read = self.caches.inquiries.of(&pod.uid);
+        let again = brief.reports_due(pod, read, &self.settings, now);
+        if again.is_none_or(|wait| !wait.is_zero()) {
+            return Ok(Reports { said: Vec::new(), again });
         }
         let (namespace, uid) = (&*pod.namespace, &*pod.uid);
         let selector = format!("involvedObject.uid={uid},type=Warning");
@@ -42,11 +38,12 @@ impl Cluster {
         let built = Request::new(Event::url_path(&(), Some(namespace))).list(&params);
         let attempt = || format!("read the Events of pod {namespace}/{}", pod.name);
         let events: ObjectList<Event> = self.read("events", attempt, built).await?;
-        self.caches.inquired.note(uid);
+        self.caches.inquiries.note(uid);
+        let again = brief.reports_due(pod, read + 1, &self.settings, now);
         let report = |it: Event| Report {
             reason: it.reason.unwrap_or_default(),
             message: it.message.unwrap_or_default(),
         };
-        Ok(Reports::Read(events.items.into_iter().map(report).collect()))
+        Ok(Reports { said: events.items.into_iter().map(report).collect(), again })
     }
 }

@@ -1,4 +1,6 @@
-//! A pod that does not start: after a while its Events are read, once, and what they say stands until it starts.
+//! A pod that does not start: after a while its Events are read, and what they say stands until it starts. Where they say
+//! nothing they are read again, a few times, each after twice the wait: a volume that can't be attached is told of after
+//! minutes.
 
 use std::time::Duration;
 
@@ -17,30 +19,34 @@ use crate::{
     },
 };
 
+/// How often the Events of one pod are read at most: after 10 s, 20, 40, 80, 160 and 320 by default.
+const READINGS: u32 = 6;
+
 /// What is known of a pod's Events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Reports {
-    /// Nobody asked for them.
-    #[default]
-    Unread,
-    /// They were read before: what they said stands in the status.
-    Known,
-    Read(Vec<Report>),
+pub struct Reports {
+    /// What was read just now.
+    pub said: Vec<Report>,
+    /// How long until they are to be read again, if this says nothing.
+    pub again: Option<Duration>,
 }
 
 impl Brief {
-    /// How long until the Events of this pod are to be read; `None` where they would say nothing that is not known.
+    /// How long until the Events of this pod are to be read, which were `read` so many times; `None` where they would say
+    /// nothing that is not known, or never said anything.
     pub fn reports_due(
         &self,
         pod: &PodBrief,
+        read: u32,
         settings: &PodSettings,
         now: Timestamp,
     ) -> Option<Duration> {
         let patience = judge::patience(self.completion, settings);
         let judged = judge::judge(pod, self.completion, patience, now);
         let silent = judged == judge::Judgement::Waiting(None) && !pod.deleting;
-        (silent && self.owns(pod) && !self.told_by_events(pod))
-            .then(|| super::left(pod.created_at, settings.pending_patience, now))
+        let span = settings.pending_patience.saturating_mul(1 << read.min(READINGS));
+        (silent && read < READINGS && self.owns(pod) && !self.told_by_events(pod))
+            .then(|| super::left(pod.created_at, span, now))
     }
 
     /// The pod waits; `cause` is what its status says, if that says anything.
@@ -51,19 +57,13 @@ impl Brief {
         cause: Option<Cause>,
         plan: &mut Plan<PolecatStatus>,
     ) {
-        let told = match &seen.reports {
-            Reports::Read(reports) => pending::explained(reports),
-            Reports::Unread | Reports::Known => None,
-        };
+        let told = pending::explained(&seen.reports.said);
         if let Some(cause) = cause.or(told) {
             plan.status = status::stalled(self, seen.now, &cause);
             plan.notices = self.news(&cause);
         } else if !self.told_by_events(pod) {
             plan.status = status::pending(self, seen.now);
-            if seen.reports == Reports::Unread {
-                let due = self.reports_due(pod, &seen.settings, seen.now);
-                plan.next = due.map_or(Next::OnChange, Next::After);
-            }
+            plan.next = seen.reports.again.map_or(Next::OnChange, Next::After);
         }
     }
 

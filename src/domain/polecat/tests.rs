@@ -59,7 +59,7 @@ fn seen() -> Seen {
         departed: None,
         ending: None,
         whole: None,
-        reports: Reports::Unread,
+        reports: Reports::default(),
         hold: None,
         refusal: None,
         settings: Arc::new(settings),
@@ -112,6 +112,28 @@ fn an_attempt_begins_with_its_intent_and_its_pod() {
     assert_eq!(status.branch.as_deref(), Some("polecat/max"));
     assert_eq!(plan.children.len(), 1);
     assert!(plan.notices.is_empty(), "nothing is announced where all is well");
+}
+
+#[test]
+fn a_pod_that_says_nothing_has_its_events_read_after_ever_longer_waits_and_not_for_ever() {
+    let settings = seen().settings;
+    let silent = |age: i32| PodBrief {
+        created_at: Some(at(100 - i64::from(age))),
+        ..pod(PodPhase::Pending)
+    };
+    let due = |age, read| {
+        let due = begun().reports_due(&silent(age), read, &settings, at(100));
+        due.map(|it| it.as_secs())
+    };
+    assert_eq!([due(0, 0), due(4, 0), due(12, 0)], [Some(10), Some(6), Some(0)]);
+    assert_eq!([due(12, 1), due(12, 2), due(12, 5)], [Some(8), Some(28), Some(308)]);
+    assert_eq!(due(90, 6), None, "by then nobody will say anything");
+    let running = begun().reports_due(&pod(PodPhase::Running), 0, &settings, at(100));
+    assert_eq!(running, None, "a pod that runs is not asked about");
+    let again = Some(Duration::from_secs(8));
+    let waits =
+        Seen { pod: Some(silent(12)), reports: Reports { said: Vec::new(), again }, ..seen() };
+    assert_eq!(begun().decide(&waits).next, Next::After(Duration::from_secs(8)));
 }
 
 #[test]
