@@ -1,10 +1,8 @@
 //! THE table: a row per kind. Its schema, its admission, its permissions and its short doc come from here, and every
 //! generated file from this.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
-};
-use kube::{CustomResourceExt as _, core::ObjectMeta};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::core::ObjectMeta;
 use serde_json::Value;
 
 use crate::{
@@ -12,7 +10,7 @@ use crate::{
     api::{
         GROUP,
         fleet::{self, ClientPod},
-        shared::QUANTITY,
+        schema::{bounded, derived},
         v1alpha1::{self, BeadStore, Convoy, Polecat, Refinery, Rig, Witness},
         v1beta1,
     },
@@ -30,6 +28,8 @@ pub struct Kind {
     /// One sentence for people.
     pub doc: &'static str,
     pub crd: fn() -> CustomResourceDefinition,
+    /// The same in v1beta1, the hub; not served yet.
+    pub beta: Option<fn() -> CustomResourceDefinition>,
     /// What admission makes of a create or an update.
     pub admit: fn(&Asked<'_>) -> Verdict,
     /// What the operator does with objects of this kind.
@@ -46,52 +46,47 @@ pub const KINDS: &[Kind] = &[
         kind: "Polecat",
         plural: "polecats",
         doc: "One disposable worker: clones a repository, lets an agent work on one task, pushes the work branch.",
-        crd: || finish(Polecat::crd(), Spec::Optional),
+        crd: || optional_spec(derived::<Polecat>()),
+        beta: None,
         admit: |asked| admit_on_hub(asked, polecat_spec, admission::polecat::admit),
         verbs: &["get", "list", "watch", "patch", "delete"],
         reconciled: true,
     },
     Kind {
         doc: "A project: its repository, its bead prefix, its settings.",
-        crd: || finish(Rig::crd(), Spec::Optional),
+        crd: || optional_spec(derived::<Rig>()),
         admit: |asked| admission::rig::admit(asked.sent),
         ..stored::<Rig>("Rig", "rigs")
     },
     Kind {
         doc: "A batch of beads that are followed together until all are done.",
-        crd: || finish(Convoy::crd(), Spec::Optional),
+        crd: || optional_spec(derived::<Convoy>()),
         ..stored::<Convoy>("Convoy", "convoys")
     },
     Kind {
         doc: "Looks after the health of a Rig's Polecats in its own namespace.",
-        crd: || finish(Witness::crd(), Spec::Required),
+        crd: derived::<Witness>,
         ..stored::<Witness>("Witness", "witnesses")
     },
     Kind {
         doc: "Merges the finished work of a Rig's Polecats, one branch after another.",
-        crd: || finish(Refinery::crd(), Spec::Required),
+        crd: derived::<Refinery>,
         ..stored::<Refinery>("Refinery", "refineries")
     },
     Kind {
         doc: "The beads (issues) of a Rig, kept in its repository.",
-        crd: || finish(BeadStore::crd(), Spec::Required),
+        crd: derived::<BeadStore>,
+        beta: Some(bounded::<v1beta1::BeadStore>),
         ..stored::<BeadStore>("BeadStore", "beadstores")
     },
     Kind {
         group: fleet::GROUP,
         version: "v1",
         doc: "One gptme server for one client.",
-        crd: || finish(ClientPod::crd(), Spec::Optional),
+        crd: || optional_spec(derived::<ClientPod>()),
         ..stored::<ClientPod>("ClientPod", "clientpods")
     },
 ];
-
-/// Whether an object may be without its spec, as in the original.
-#[derive(Clone, Copy, PartialEq)]
-enum Spec {
-    Optional,
-    Required,
-}
 
 /// A row of a kind whose controller is not in this release.
 const fn stored<K: Stored>(kind: &'static str, plural: &'static str) -> Kind {
@@ -102,6 +97,7 @@ const fn stored<K: Stored>(kind: &'static str, plural: &'static str) -> Kind {
         plural,
         doc: "",
         crd: CustomResourceDefinition::default,
+        beta: None,
         admit: |_| admission::stored::admit::<K>(),
         verbs: &["get", "list", "watch", "patch"],
         reconciled: false,
@@ -153,60 +149,91 @@ fn polecat_spec(served: &Value) -> Option<v1beta1::PolecatSpec> {
     )
 }
 
-/// The derived CRD in the original's shape.
-fn finish(mut crd: CustomResourceDefinition, spec: Spec) -> CustomResourceDefinition {
-    for version in &mut crd.spec.versions {
-        let Some(schema) = version.schema.as_mut().and_then(|it| it.open_api_v3_schema.as_mut())
-        else {
-            continue;
-        };
-        schema.title = None;
-        if let (Some(required), Spec::Optional) = (&mut schema.required, spec) {
-            required.retain(|it| it != "spec");
-        }
-        schema.required = schema.required.take().filter(|it| !it.is_empty());
-        schema.properties.iter_mut().flatten().for_each(|(name, it)| settle(name, it));
+/// An object of this kind may be without its spec, as in the original.
+fn optional_spec(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let schemas = crd.spec.versions.iter_mut().filter_map(|it| it.schema.as_mut());
+    for schema in schemas.filter_map(|it| it.open_api_v3_schema.as_mut()) {
+        let required = schema.required.take().into_iter().flatten();
+        let others: Vec<_> = required.filter(|it| it != "spec").collect();
+        schema.required = (!others.is_empty()).then_some(others);
     }
     crd
 }
 
-/// Mends what the derive makes otherwise than Go's tools: `nullable` on optional fields and null among their values,
-/// quantities, and the reference types of Kubernetes, whose name may be left out there.
-fn settle(name: &str, schema: &mut JSONSchemaProps) {
-    schema.nullable = None;
-    if let Some(values) = &mut schema.enum_ {
-        values.retain(|it| !it.0.is_null());
-    }
-    if schema.x_kubernetes_int_or_string == Some(true) {
-        let of = |type_: &str| JSONSchemaProps {
-            type_: Some(type_.into()),
-            ..JSONSchemaProps::default()
-        };
-        schema.any_of = Some(vec![of("integer"), of("string")]);
-        schema.pattern = Some(QUANTITY.into());
-    }
-    if matches!(name, "configMapKeyRef" | "secretKeyRef") {
-        schema.required = Some(vec!["key".into()]);
-        if let Some(it) = schema.properties.as_mut().and_then(|it| it.get_mut("name")) {
-            it.default = Some(JSON("".into()));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Paths of what may be of any size.
+    fn endless(schema: &Value, path: &str, found: &mut Vec<String>) {
+        let has = |key: &str| schema.get(key).is_some();
+        let is = |type_: &str| schema.get("type").is_some_and(|it| it == type_);
+        let text = (is("string") && !has("enum")) || has("x-kubernetes-int-or-string");
+        let open = has("x-kubernetes-preserve-unknown-fields")
+            || (is("object") && !has("properties") && !has("additionalProperties"));
+        let endless = (text && !has("maxLength"))
+            || (is("array") && !has("maxItems"))
+            || (has("additionalProperties") && !has("maxProperties"))
+            || open;
+        if endless {
+            found.push(path.to_owned());
+        }
+        for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+            self::endless(inner, &format!("{path}.{name}"), found);
+        }
+        for (key, shown) in [("items", "[]"), ("additionalProperties", ".*")] {
+            if has(key) {
+                self::endless(&schema[key], &format!("{path}{shown}"), found);
+            }
         }
     }
-    if name == "fileKeyRef"
-        && let Some(it) = schema.properties.as_mut().and_then(|it| it.get_mut("optional"))
-    {
-        it.default = Some(JSON(false.into()));
+
+    fn schema(crd: &CustomResourceDefinition) -> Value {
+        let schema = crd.spec.versions[0].schema.as_ref().unwrap();
+        serde_json::to_value(schema.open_api_v3_schema.as_ref().unwrap()).unwrap()
     }
-    if matches!(
-        name,
-        "configMapKeyRef" | "secretKeyRef" | "fieldRef" | "resourceFieldRef" | "fileKeyRef"
-    ) {
-        schema.x_kubernetes_map_type = Some("atomic".into());
+
+    #[test]
+    fn nothing_in_v1beta1_may_be_of_any_size() {
+        for kind in KINDS {
+            let Some(beta) = kind.beta else { continue };
+            let mut found = Vec::new();
+            endless(&schema(&beta()), kind.kind, &mut found);
+            assert!(found.is_empty(), "no maxLength, maxItems or maxProperties: {found:#?}");
+            let mut found = Vec::new();
+            endless(&schema(&(kind.crd)()), kind.kind, &mut found);
+            assert!(!found.is_empty(), "{}: v1alpha1 has no bounds, as the original", kind.kind);
+        }
     }
-    schema.properties.iter_mut().flatten().for_each(|(name, it)| settle(name, it));
-    if let Some(JSONSchemaPropsOrArray::Schema(it)) = &mut schema.items {
-        settle("", it);
+
+    #[test]
+    fn what_has_two_versions_is_converted() {
+        let two: Vec<_> = KINDS.iter().filter(|it| it.beta.is_some()).map(|it| it.kind).collect();
+        let mut converted: Vec<_> = conversion::kinds().iter().map(|it| it.name).collect();
+        converted.sort_by_key(|kind| KINDS.iter().position(|it| it.kind == *kind));
+        assert_eq!(converted, two);
     }
-    if let Some(JSONSchemaPropsOrBool::Schema(it)) = &mut schema.additional_properties {
-        settle("", it);
+
+    #[test]
+    fn both_versions_of_a_kind_have_one_name_and_one_status() {
+        for kind in KINDS {
+            let Some(beta) = kind.beta else { continue };
+            let (alpha, beta) = ((kind.crd)(), beta());
+            assert_eq!(beta.spec.names, alpha.spec.names, "{}", kind.kind);
+            assert_eq!(beta.spec.scope, alpha.spec.scope, "{}", kind.kind);
+            assert_eq!(beta.spec.versions[0].name, "v1beta1", "{}", kind.kind);
+            let names = |crd: &CustomResourceDefinition| {
+                let columns = crd.spec.versions[0].additional_printer_columns.clone();
+                columns.into_iter().flatten().map(|it| it.name).collect::<Vec<_>>()
+            };
+            assert_eq!(names(&beta), names(&alpha), "{}: columns", kind.kind);
+            let paths = |crd| {
+                let status = schema(crd)["properties"]["status"].take();
+                let mut paths = conversion::schema::Schema::read(&status).leaves();
+                paths.sort();
+                paths
+            };
+            assert_eq!(paths(&beta), paths(&alpha), "{}: status", kind.kind);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What users write: plain data with its schema. No logic, no defaults that need a cluster.
 
 pub mod fleet;
+pub mod schema;
 pub mod shared;
 pub mod v1alpha1;
 pub mod v1beta1;

@@ -12,7 +12,8 @@ pub enum Lens {
     Filled,
     /// A string from a list of words: v1alpha1's first.
     Words(&'static [(&'static str, &'static str)]),
-    /// A duration as Go writes it, such as `1m30s`, as a whole number of seconds.
+    /// A duration as Go writes it, such as `1m30s`, as a whole number of seconds; back in the one unit that people
+    /// would write, such as `5m` or `90s`.
     Seconds,
     /// Each string of a list as an object with this one member.
     Each(&'static str),
@@ -42,9 +43,7 @@ impl Lens {
             Self::Words(words) => {
                 translate(value, |it| words.iter().find(|(_, new)| *new == it).map(|(old, _)| *old))
             }
-            Self::Seconds => {
-                text(value)?.parse::<u64>().ok().map(|it| Node::owned(format!("\"{it}s\"")))
-            }
+            Self::Seconds => text(value)?.parse::<u32>().ok().map(|it| Node::owned(duration(it))),
             Self::Each(name) => unwrap(text(value)?, name).map(Node::owned),
         }
     }
@@ -71,17 +70,25 @@ fn translate<'a>(
     Some(Node::owned(out))
 }
 
-/// A Go duration as whole seconds; none for any other.
-fn seconds(text: &str) -> Option<u64> {
+fn duration(seconds: u32) -> String {
+    match seconds {
+        1.. if seconds.is_multiple_of(3600) => format!("\"{}h\"", seconds / 3600),
+        1.. if seconds.is_multiple_of(60) => format!("\"{}m\"", seconds / 60),
+        _ => format!("\"{seconds}s\""),
+    }
+}
+
+/// A Go duration as whole seconds, if those fit into what a field of seconds is; none for any other.
+fn seconds(text: &str) -> Option<i32> {
     let mut rest = text;
-    let mut total = 0_u64;
+    let mut total = 0_i32;
     if rest.is_empty() {
         return None;
     }
     while !rest.is_empty() {
         let digits = rest.find(|it: char| !it.is_ascii_digit())?;
         let (number, unit) = rest.split_at(digits);
-        let number: u64 = number.parse().ok()?;
+        let number: i32 = number.parse().ok()?;
         let (each, length) = match unit.as_bytes() {
             [b'h', ..] => (3600, 1),
             [b'm', b's', ..] => return None,
@@ -147,7 +154,10 @@ mod tests {
             (Lens::Seconds, r#""1500ms""#, None, None, "not whole"),
             (Lens::Seconds, r#""1.5h""#, None, None, "a fraction"),
             (Lens::Seconds, r#""s""#, None, None, "no number"),
-            (Lens::Seconds, r#""99999999999999999999h""#, None, None, "too large"),
+            (Lens::Seconds, r#""2147483648s""#, None, None, "too large for a field"),
+            (Lens::Seconds, r#""5m""#, Some("300"), Some(r#""5m""#), "minutes"),
+            (Lens::Seconds, r#""48h""#, Some("172800"), Some(r#""48h""#), "hours"),
+            (Lens::Seconds, r#""0s""#, Some("0"), Some(r#""0s""#), "none"),
             (Lens::Seconds, "30", None, None, "no string"),
             (words, r#""yes""#, Some(r#""Strict""#), Some(r#""yes""#), "a word"),
             (words, r#""no""#, None, None, "no word"),

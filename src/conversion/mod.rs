@@ -22,6 +22,7 @@
 //!
 //! [`review`] is the `ConversionReview` around it: one object at a time, from the body straight to the answer.
 
+mod bead_store;
 mod convert;
 pub mod delta;
 pub mod json;
@@ -31,11 +32,49 @@ pub mod review;
 pub mod schema;
 pub mod table;
 
+use std::sync::OnceLock;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use serde_json::Value;
+
+use crate::api::{
+    schema::{bounded, derived},
+    v1alpha1, v1beta1,
+};
+
 pub use convert::{Refusal, convert};
 
-/// The kinds that are served in two versions.
+/// A kind in both versions: its table, and where its schemas come from.
+#[derive(Debug)]
+pub struct Pair {
+    pub table: &'static table::Table,
+    pub alpha: fn() -> CustomResourceDefinition,
+    pub beta: fn() -> CustomResourceDefinition,
+}
+
+/// The kinds that have two versions.
+pub const PAIRS: &[Pair] = &[Pair {
+    table: &bead_store::TABLE,
+    alpha: derived::<v1alpha1::BeadStore>,
+    beta: bounded::<v1beta1::BeadStore>,
+}];
+
+/// The kinds that have two versions, ready to be converted.
 pub fn kinds() -> &'static [table::Kind] {
-    &[]
+    static KINDS: OnceLock<Vec<table::Kind>> = OnceLock::new();
+    let ready = |it: &Pair| {
+        let spec = |crd: fn() -> _| schema::Schema::read(&part(&crd(), "spec"));
+        table::Kind::new(it.table, spec(it.alpha), spec(it.beta))
+    };
+    KINDS.get_or_init(|| PAIRS.iter().map(ready).collect())
+}
+
+/// A part of the schema of the only version of a definition.
+pub fn part(crd: &CustomResourceDefinition, name: &str) -> Value {
+    let version = crd.spec.versions.first().and_then(|it| it.schema.as_ref());
+    let whole = version.and_then(|it| it.open_api_v3_schema.as_ref());
+    let part = whole.and_then(|it| it.properties.as_ref()?.get(name));
+    serde_json::to_value(part).unwrap_or_default()
 }
 
 #[cfg(test)]

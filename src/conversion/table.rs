@@ -87,6 +87,17 @@ pub struct Default {
     pub goes_without_saying: bool,
 }
 
+impl Default {
+    pub const fn of(version: Version, path: &'static str, text: &'static str) -> Self {
+        Self { version, path, text, goes_without_saying: false }
+    }
+
+    #[must_use]
+    pub const fn goes_without_saying(self) -> Self {
+        Self { goes_without_saying: true, ..self }
+    }
+}
+
 /// A kind's rows.
 #[derive(Debug)]
 pub struct Table {

@@ -3,6 +3,7 @@
 pub mod bead_store;
 pub mod convoy;
 pub mod polecat;
+pub mod references;
 pub mod refinery;
 pub mod rig;
 pub mod witness;
@@ -10,6 +11,7 @@ pub mod witness;
 pub use bead_store::*;
 pub use convoy::*;
 pub use polecat::*;
+pub use references::*;
 pub use refinery::*;
 pub use rig::*;
 pub use witness::*;
