@@ -71,6 +71,12 @@ pub async fn apply_crds(
     Ok(())
 }
 
+/// Whether any CRD of a folder is converted by a webhook.
+pub fn ask_for_conversion(folder: &Path) -> Result<bool> {
+    let asks = |it: &Value| it.pointer("/spec/conversion/webhook").is_some();
+    Ok(documents(folder)?.iter().any(asks))
+}
+
 /// Which of the configurations apply where: a suffix for their names, and a label that a namespace has to
 /// have.
 pub struct Scope<'a> {

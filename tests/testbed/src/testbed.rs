@@ -17,14 +17,17 @@ use serde_json::json;
 use tokio::sync::OnceCell;
 
 use crate::{
-    Node, Options, Ready,
+    Node, Operator, OperatorOptions, Options, Ready,
     audit::{self, Event},
-    kubeconfig, manifests,
+    kubeconfig,
+    manifests::{self, Webhooks},
     pki::{Authority, MASTERS},
 };
 
 /// The user whose requests mark places in the audit log.
 const MARKER: &str = "testbed-marker";
+/// The operator that converts for tests, and its namespace.
+const CONVERTER: &str = "converter";
 /// How long the audit log may take to catch up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -35,6 +38,8 @@ pub struct Testbed {
     ready: Ready,
     /// Absent when the testbed is another process's.
     child: Option<Child>,
+    /// Converts objects of the installed CRDs, where no replica of the testbed's own does.
+    converter: OnceCell<Operator>,
 }
 
 impl Deref for Testbed {
@@ -84,7 +89,7 @@ impl Testbed {
         let Ok(line) = std::env::var("GASTOWN_TESTBED") else { return Ok(None) };
         let ready =
             serde_json::from_str(&line).context("GASTOWN_TESTBED is no ready line of a testbed")?;
-        Ok(Some(Self { ready, child: None }))
+        Ok(Some(Self { ready, child: None, converter: OnceCell::new() }))
     }
 
     /// Ends it and waits until nothing is left of it.
@@ -132,10 +137,34 @@ impl Testbed {
         kubeconfig::server(&self.kubeconfig)
     }
 
-    /// Applies the CRDs of the checkout and waits until they are served.
+    /// Applies the CRDs of the checkout and waits until they are served. Where they ask for a conversion webhook, an
+    /// operator is started that looks after no namespace and is that webhook for as long as this testbed is held.
     pub async fn install_crds(&self) -> Result<()> {
         let client = self.client("admin").await?;
-        manifests::apply_crds(&client, &manifests::project(None)?.join("crds"), None).await
+        let folder = manifests::project(None)?.join("crds");
+        if !manifests::ask_for_conversion(&folder)? {
+            return manifests::apply_crds(&client, &folder, None).await;
+        }
+        let converter = self.converter.get_or_try_init(|| self.start_converter()).await?;
+        let webhooks = Webhooks::Url(converter.webhook.clone());
+        manifests::apply_crds(&client, &folder, Some((&webhooks, &converter.authority))).await
+    }
+
+    /// The operator that converts, once [`Testbed::install_crds`] has started it.
+    pub fn converter(&self) -> Option<&Operator> {
+        self.converter.get()
+    }
+
+    async fn start_converter(&self) -> Result<Operator> {
+        let options = OperatorOptions {
+            name: CONVERTER.to_owned(),
+            namespace: CONVERTER.to_owned(),
+            flags: vec![format!("--watch-namespaces={CONVERTER}")],
+            ..OperatorOptions::default()
+        };
+        let converter = Operator::start(self, options).await?;
+        converter.wait_ready().await?;
+        Ok(converter)
     }
 
     /// Makes a namespace, with these annotations, and waits until pods can be made in it.
@@ -218,7 +247,7 @@ fn start(options: &Options) -> Result<Testbed> {
         bail!("failed to start a testbed ({status}): {words}");
     }
     let ready = serde_json::from_str(&line).with_context(|| format!("testbed said {line:?}"))?;
-    Ok(Testbed { ready, child: Some(child) })
+    Ok(Testbed { ready, child: Some(child), converter: OnceCell::new() })
 }
 
 fn arguments(options: &Options) -> Vec<String> {
