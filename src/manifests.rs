@@ -3,6 +3,7 @@
 
 mod people;
 mod reference;
+pub mod switched_off;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -16,6 +17,8 @@ use crate::{
 pub const WEBHOOK_SERVICE: &str = "gastown-operator-webhook-service";
 /// Where the original is installed, and we are.
 pub const NAMESPACE: &str = "gastown-operator-system";
+/// Who the operator's pods are.
+pub const SERVICE_ACCOUNT: &str = "gastown-operator-controller-manager";
 
 const HEADER: &str =
     "# Generated from src/kinds.rs by `cargo run --bin manifests`; edits are overwritten.\n";
@@ -33,6 +36,8 @@ pub fn files() -> anyhow::Result<Vec<(String, String)>> {
     files.push(("deploy/rbac/role.yaml".into(), roles));
     let people: Vec<String> = people::roles().iter().map(document).collect::<Result<_, _>>()?;
     files.push(("deploy/rbac/people.yaml".into(), people.join("---\n")));
+    let guard = switched_off::policy().iter().map(document).collect::<Result<Vec<_>, _>>()?;
+    files.push(("deploy/policies/conversion.yaml".into(), guard.join("---\n")));
     files.push(("docs/api.md".into(), reference::page()?));
     files.push(("docs/failures.md".into(), causes::page()));
     Ok(files)
@@ -119,7 +124,7 @@ fn cluster_role() -> Value {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
         "metadata": {"name": "gastown-operator-manager-role"},
-        "rules": ours.chain(foreign).collect::<Vec<_>>(),
+        "rules": ours.chain(foreign).chain([switched_off::rule()]).collect::<Vec<_>>(),
     })
 }
 

@@ -33,4 +33,5 @@ mod restored;
 mod samples;
 mod scenarios;
 mod stored;
+mod switched_off;
 mod world;

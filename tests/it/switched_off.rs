@@ -1,0 +1,112 @@
+//! The operator was taken away and with it the conversion: nothing is written that would be stored cut, nothing is in the
+//! way of a deletion, and all goes on when the operator is back.
+
+use std::time::Duration;
+
+use gastown::{api::v1alpha1::Polecat, manifests::switched_off::NAME};
+use gastown_testbed::{Options, Testbed};
+use k8s_openapi::api::{core::v1::Namespace, rbac::v1::ClusterRoleBinding};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy},
+    runtime::wait::{await_condition, conditions},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    kubectl::Kubectl,
+    world::{PATIENCE, polecat},
+};
+
+const TOWN: &str = "town";
+const BINDING: &str = "operator-is-here";
+
+/// What the operator's installation gives its account, as every road of installing it does.
+async fn install_operators_role(client: &Client) {
+    let binding = json!({
+        "metadata": {"name": BINDING},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "gastown-operator-manager-role"},
+        "subjects": [{"kind": "ServiceAccount", "namespace": gastown::manifests::NAMESPACE,
+            "name": gastown::manifests::SERVICE_ACCOUNT}],
+    });
+    let api: Api<ClusterRoleBinding> = Api::all(client.clone());
+    api.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
+}
+
+async fn take_operator_away(client: &Client) {
+    let api: Api<ClusterRoleBinding> = Api::all(client.clone());
+    api.delete(BINDING, &DeleteParams::default()).await.unwrap();
+}
+
+/// Tries a write until it is refused, or until it is not: what a policy or a binding says takes effect a moment later, and
+/// nothing tells when.
+async fn until_refused(polecats: &Api<Polecat>, want: bool) -> String {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    loop {
+        let tried = polecats.create(&dry, &from(polecat("probe"))).await;
+        if tried.is_err() == want {
+            return tried.err().map(|it| it.to_string()).unwrap_or_default();
+        }
+        assert!(tokio::time::Instant::now() < deadline, "refused: {want}; still {tried:?}");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+fn from(value: Value) -> Polecat {
+    serde_json::from_value(value).unwrap()
+}
+
+#[tokio::test]
+async fn without_the_operator_nothing_is_written_and_everything_can_be_deleted() {
+    let bed = Testbed::start(Options::default()).await.unwrap();
+    bed.install_crds().await.unwrap();
+    bed.make_namespace(TOWN, &[]).await.unwrap();
+    let client = bed.client("user").await.unwrap();
+    let polecats: Api<Polecat> = Api::namespaced(client.clone(), TOWN);
+    let kubectl = Kubectl::admin(&bed);
+    bed.make_namespace(gastown::manifests::NAMESPACE, &[]).await.unwrap();
+    kubectl.said(&["apply", "-f", "deploy/rbac/role.yaml"]).await;
+    install_operators_role(&client).await;
+    kubectl.said(&["apply", "-f", "deploy/policies/conversion.yaml"]).await;
+    let create = |name: &'static str| {
+        let polecats = polecats.clone();
+        async move { polecats.create(&PostParams::default(), &from(polecat(name))).await }
+    };
+    until_refused(&polecats, false).await;
+    let kept = create("max").await.unwrap();
+    create("gone").await.unwrap();
+
+    take_operator_away(&client).await;
+    let words = until_refused(&polecats, true).await;
+    assert!(words.contains("nobody converts") && words.contains(NAME), "{words}");
+    let edit = Patch::Merge(json!({"spec": {"taskDescription": "other"}}));
+    let refused = polecats.patch("max", &PatchParams::default(), &edit).await;
+    assert!(refused.is_err_and(|it| it.to_string().contains("nobody converts")));
+    let word = Patch::Merge(json!({"status": {"phase": "Done"}}));
+    assert!(polecats.patch_status("max", &PatchParams::default(), &word).await.is_err());
+    assert_eq!(polecats.get("max").await.unwrap(), kept, "and it is read as it was");
+
+    // A deletion writes the object twice when it waits for dependents: its mark, and the release of the finalizer.
+    let foreground = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Foreground),
+        ..DeleteParams::default()
+    };
+    let uid = polecats.delete("gone", &foreground).await.unwrap();
+    let uid = uid.left().and_then(|it| it.metadata.uid).unwrap_or_default();
+    let gone = await_condition(polecats.clone(), "gone", conditions::is_deleted(&uid));
+    tokio::time::timeout(PATIENCE, gone).await.expect("a deletion is held up").unwrap();
+
+    install_operators_role(&client).await;
+    until_refused(&polecats, false).await;
+    polecats.patch("max", &PatchParams::default(), &edit).await.unwrap();
+
+    take_operator_away(&client).await;
+    until_refused(&polecats, true).await;
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let uid = namespaces.get(TOWN).await.unwrap().metadata.uid.unwrap();
+    namespaces.delete(TOWN, &DeleteParams::default()).await.unwrap();
+    let gone = await_condition(namespaces, TOWN, conditions::is_deleted(&uid));
+    tokio::time::timeout(PATIENCE, gone).await.expect("a namespace does not go").unwrap();
+    bed.stop().await.unwrap();
+}
