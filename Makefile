@@ -74,6 +74,11 @@ doc: ## The crate's documentation, with src/ARCHITECTURE.md as its front page
 bench: prepare build release ## Measure against another operator's binary: GO_ORIGINAL=path make bench
 	@$(CARGO) bench --locked --bench polecats -- $(BENCHARGS)
 
+N ?= 1000000
+.PHONY: fuzz-conversion
+fuzz-conversion: ## Hold the laws of conversion against N objects of each kind, law and direction
+	@GASTOWN_LAWS=$(N) $(CARGO) test --locked --release --lib -- conversion::laws
+
 ##@ On a cluster
 
 .PHONY: install

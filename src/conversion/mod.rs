@@ -78,4 +78,6 @@ pub fn part(crd: &CustomResourceDefinition, name: &str) -> Value {
 }
 
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod tests;

@@ -66,6 +66,14 @@ impl Row {
         Self::moved(path, path)
     }
 
+    /// Its path in a version.
+    pub const fn path(&self, version: Version) -> &'static str {
+        match version {
+            Version::V1alpha1 => self.alpha,
+            Version::V1beta1 => self.beta,
+        }
+    }
+
     #[must_use]
     pub const fn through(self, lens: Lens) -> Self {
         Self { lens, ..self }
