@@ -22,6 +22,7 @@ mod generated;
 mod hostile;
 mod kubectl;
 mod original;
+mod outage;
 mod poisoned;
 mod polecats;
 mod preconditions;

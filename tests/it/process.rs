@@ -42,7 +42,7 @@ async fn killed_before_any_write_it_leaves_one_pod_and_the_right_phase() {
 }
 
 /// Pods that these operators made, by the audit log.
-async fn pods_made(world: &World, operators: &[&Operator]) -> usize {
+pub async fn pods_made(world: &World, operators: &[&Operator]) -> usize {
     let mut users: Vec<_> = operators.iter().map(|it| it.name.as_str()).collect();
     users.dedup();
     let all = world.bed.audit_events().await.unwrap();

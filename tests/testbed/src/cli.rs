@@ -10,7 +10,10 @@ use gastown_testbed::{
     outer::{self, Outer},
     tools::{Tool, Tools},
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+};
 
 #[derive(Parser)]
 #[command(name = "testbed", about = "A real Kubernetes control plane and node on one machine")]
@@ -158,10 +161,11 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 fn with_testbed(options: &Options, command: Option<&[String]>) -> Result<ExitCode> {
     let tools = outer::find_tools(options)?;
     runtime()?.block_on(async {
-        let mut stop = Stop::new(command.is_none())?;
+        let (give, mut orders) = mpsc::unbounded_channel();
+        let mut stop = Stop::new(command.is_none(), give)?;
         let mut outer = Outer::new(options)?;
         let outcome = tokio::select! {
-            it = start_and_run(&mut outer, options, tools, command) => it,
+            it = start_and_run(&mut outer, options, tools, command, &mut orders) => it,
             () = stop.wanted() => Ok(ExitCode::SUCCESS),
         };
         let stopped = outer.stop().await;
@@ -176,20 +180,38 @@ async fn start_and_run(
     options: &Options,
     tools: Tools,
     command: Option<&[String]>,
+    orders: &mut mpsc::UnboundedReceiver<String>,
 ) -> Result<ExitCode> {
     let ready = outer.start(options, tools).await?;
     let line = serde_json::to_string(&ready).context("failed to write the ready line")?;
     let Some(command) = command else {
-        let mut output = std::io::stdout();
-        let told = writeln!(output, "{line}").and_then(|()| output.flush());
-        told.context("failed to say that it is ready")?;
-        return Err(outer.failure().await);
+        say(&line).context("failed to say that it is ready")?;
+        return stay(outer, orders).await;
     };
     let mut child = start_command(command, &ready, &line)?;
     tokio::select! {
         it = child.wait() => Ok(guard::exit_code(it.context("failed to wait for the command")?)),
         it = outer.failure() => Err(it),
     }
+}
+
+/// Obeys orders until it can't go on.
+async fn stay(outer: &mut Outer, orders: &mut mpsc::UnboundedReceiver<String>) -> Result<ExitCode> {
+    loop {
+        tokio::select! {
+            it = outer.failure() => return Err(it),
+            Some(order) = orders.recv() => {
+                let answer = outer.order(&order).await?;
+                let line = serde_json::to_string(&answer).context("failed to write an answer")?;
+                let _ = say(&line); // nobody may care
+            }
+        }
+    }
+}
+
+fn say(line: &str) -> std::io::Result<()> {
+    let mut output = std::io::stdout();
+    writeln!(output, "{line}").and_then(|()| output.flush())
 }
 
 fn start_command(command: &[String], ready: &Ready, line: &str) -> Result<tokio::process::Child> {
@@ -205,22 +227,28 @@ fn start_command(command: &[String], ready: &Ready, line: &str) -> Result<tokio:
 /// What ends a testbed from outside.
 struct Stop {
     signals: [Signal; 3],
-    input: Option<tokio::sync::mpsc::UnboundedReceiver<String>>,
+    input: Option<mpsc::UnboundedReceiver<String>>,
+    /// Where what is read goes.
+    orders: mpsc::UnboundedSender<String>,
 }
 
 impl Stop {
-    fn new(with_input: bool) -> Result<Self> {
+    fn new(with_input: bool, orders: mpsc::UnboundedSender<String>) -> Result<Self> {
         let on = |kind| signal(kind).context("failed to listen for signals");
         let signals =
             [on(SignalKind::interrupt())?, on(SignalKind::terminate())?, on(SignalKind::hangup())?];
-        Ok(Self { signals, input: with_input.then(inner::lines) })
+        Ok(Self { signals, input: with_input.then(inner::lines), orders })
     }
 
     async fn wanted(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.signals;
         let input = async {
             match &mut self.input {
-                Some(lines) => while lines.recv().await.is_some() {},
+                Some(lines) => {
+                    while let Some(line) = lines.recv().await {
+                        let _ = self.orders.send(line);
+                    }
+                }
                 None => std::future::pending().await,
             }
         };

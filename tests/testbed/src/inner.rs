@@ -1,10 +1,9 @@
 //! The process that starts a control plane and a node and stays with them: inside the namespaces, or as a
-//! plain process. It ends when its standard input does, when anything it started ends, and when its parent
-//! does.
+//! plain process. It obeys orders on its standard input, and ends when that does, when anything it started ends
+//! that it was not told to stop, and when its parent does.
 
 use std::{
     fs,
-    future::Future,
     io::Write as _,
     net::Ipv4Addr,
     path::{Path, PathBuf},
@@ -13,26 +12,23 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use futures::future::{pending, select_all, try_join_all};
+use futures::future::try_join_all;
 use k8s_openapi::api::core;
 use kube::{Api, Client};
-use tokio::{process::Child, sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use crate::{
     Git, Node,
     control_plane::ControlPlane,
+    fleet::Fleet,
     git_server::GitServer,
     kubeconfig, link,
     node::{self, real::RealNode},
     pki::MASTERS,
     plan::{Event, Plan},
-    process::{Program, Roll, log_tail},
+    process::Roll,
+    tools::Tool,
 };
-
-/// How long any one step of the start may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How often a state is looked at that nobody reports.
-const PERIOD: Duration = Duration::from_millis(25);
 
 /// Runs until the standard input ends or something fails; what failed is the last event on standard output.
 pub async fn run(folder: &Path) -> ExitCode {
@@ -51,12 +47,10 @@ pub async fn run(folder: &Path) -> ExitCode {
     };
     let failure = match started {
         Err(error) => error,
-        Ok(event) => {
+        // What the plane reserves is kept also while one of its programs is stopped.
+        Ok((event, _plane)) => {
             tell(&event);
-            tokio::select! {
-                it = fleet.first_end() => it,
-                it = closed(&mut input) => it,
-            }
+            stay(folder, &mut fleet, &mut input).await
         }
     };
     tell(&Event::Failed { message: format!("{failure:#}") });
@@ -67,6 +61,10 @@ pub async fn run(folder: &Path) -> ExitCode {
 /// Resolves when the parent closes the pipe, which it does by ending, too.
 async fn closed(input: &mut mpsc::UnboundedReceiver<String>) -> anyhow::Error {
     while input.recv().await.is_some() {}
+    orphaned()
+}
+
+fn orphaned() -> anyhow::Error {
     anyhow!("the process that asked for this testbed has ended")
 }
 
@@ -83,18 +81,57 @@ async fn wait_for_link(folder: &Path, input: &mut mpsc::UnboundedReceiver<String
     Ok(plan)
 }
 
-async fn start(folder: &Path, plan: &Plan, fleet: &mut Fleet) -> Result<Event> {
+/// Obeys orders until something ends that was not told to, or nobody is left to give any.
+async fn stay(
+    folder: &Path,
+    fleet: &mut Fleet,
+    input: &mut mpsc::UnboundedReceiver<String>,
+) -> anyhow::Error {
+    loop {
+        let order = tokio::select! {
+            it = fleet.first_end() => return it,
+            it = input.recv() => it,
+        };
+        let Some(order) = order else { return orphaned() };
+        let obeyed = tokio::select! {
+            it = obey(folder, fleet, &order) => it,
+            it = closed(input) => return it,
+        };
+        tell(&match obeyed {
+            Ok(()) => Event::Obeyed { order },
+            Err(error) => Event::Refused { order, message: format!("{error:#}") },
+        });
+    }
+}
+
+/// `stop PROGRAM` and `start PROGRAM`; an API server is started once it answers.
+async fn obey(folder: &Path, fleet: &mut Fleet, order: &str) -> Result<()> {
+    match order.split_once(' ') {
+        Some(("stop", name)) => fleet.stop_one(name).await,
+        Some(("start", name)) => {
+            fleet.start_again(name)?;
+            if name != Tool::ApiServer.name() {
+                return Ok(());
+            }
+            let client = kubeconfig::client(&folder.join("kubeconfig/admin.kubeconfig")).await?;
+            fleet.until("kube-apiserver to be ready", || is_ready(&client)).await
+        }
+        _ => bail!("it is neither `stop PROGRAM` nor `start PROGRAM`"),
+    }
+}
+
+async fn start(folder: &Path, plan: &Plan, fleet: &mut Fleet) -> Result<(Event, ControlPlane)> {
     let plane = ControlPlane::prepare(folder, plan)?;
-    fleet.start(&plane.etcd(plan)?)?;
-    fleet.start(&plane.api_server(plan)?)?;
+    fleet.start(plane.etcd(plan)?)?;
+    fleet.start(plane.api_server(plan)?)?;
     let real = match plan.node {
         Node::Real => Some(Real::begin(folder, plan, fleet)?),
         Node::None | Node::Kwok => None,
     };
     let client = kubeconfig::client(&folder.join("kubeconfig/admin.kubeconfig")).await?;
     fleet.until("kube-apiserver to be ready", || is_ready(&client)).await?;
-    fleet.start(&plane.controller_manager(plan)?)?;
-    fleet.start(&plane.scheduler(plan)?)?;
+    fleet.start(plane.controller_manager(plan)?)?;
+    fleet.start(plane.scheduler(plan)?)?;
     let scripts = match plan.node {
         Node::Kwok => start_kwok(folder, plan, &plane, &client, fleet).await?,
         Node::None | Node::Real => false,
@@ -116,7 +153,7 @@ async fn start(folder: &Path, plan: &Plan, fleet: &mut Fleet) -> Result<Event> {
         let copied = || node::kwok::scripts_are_copied(&client);
         fleet.until("pods to get their Namespace's script", copied).await?;
     }
-    Ok(Event::Ready { git: git.map(Box::new) })
+    Ok((Event::Ready { git: git.map(Box::new) }, plane))
 }
 
 /// Whether the scripts of Namespaces will be copied.
@@ -128,7 +165,7 @@ async fn start_kwok(
     fleet: &mut Fleet,
 ) -> Result<bool> {
     let kubeconfig = plane.kubeconfig("kwok", Some(MASTERS))?;
-    fleet.start(&node::kwok::program(folder, plan, &kubeconfig)?)?;
+    fleet.start(node::kwok::program(folder, plan, &kubeconfig)?)?;
     node::kwok::create_node(client).await?;
     node::kwok::copy_scripts(client).await
 }
@@ -143,7 +180,7 @@ struct Real<'a> {
 impl<'a> Real<'a> {
     fn begin(folder: &'a Path, plan: &'a Plan, fleet: &mut Fleet) -> Result<Self> {
         let node = RealNode::prepare(folder, plan)?;
-        fleet.start(&node.containerd()?)?;
+        fleet.start(node.containerd()?)?;
         let programs = plan.programs.clone().context("no programs for the images")?;
         let archives = folder.join("images");
         let images = tokio::task::spawn_blocking(move || {
@@ -158,9 +195,9 @@ impl<'a> Real<'a> {
     async fn finish(self, plane: &ControlPlane, fleet: &mut Fleet) -> Result<Git> {
         let Self { node, git, images } = self;
         fleet.until("containerd to be up", || node.is_containerd_up()).await?;
-        fleet.start(&node.kubelet(plane)?)?;
-        fleet.start(&node.kube_proxy(plane)?)?;
-        fleet.start(&git.sshd()?)?;
+        fleet.start(node.kubelet(plane)?)?;
+        fleet.start(node.kube_proxy(plane)?)?;
+        fleet.start(git.sshd()?)?;
         git.serve_https().await?;
         let archives = images.await.context("making images was cut short")??;
         let imports = archives.iter().map(|it| node.import(it));
@@ -200,73 +237,6 @@ async fn has_service_account(client: &Client) -> bool {
         .get("default")
         .await
         .is_ok()
-}
-
-/// What was started, and has to stay up.
-#[derive(Default)]
-pub struct Fleet {
-    /// Where pids are noted for whoever cleans up.
-    roll: Option<Roll>,
-    running: Vec<(String, PathBuf, Child)>,
-}
-
-impl Fleet {
-    pub fn start(&mut self, program: &Program) -> Result<()> {
-        let child = program.start()?;
-        if let (Some(roll), Some(pid)) = (&self.roll, child.id()) {
-            roll.add(pid)?;
-        }
-        self.running.push((program.name.clone(), program.log.clone(), child));
-        Ok(())
-    }
-
-    /// Waits until something is so, or tells why it never will be.
-    pub async fn until<F: Future<Output = bool>>(
-        &mut self,
-        what: &str,
-        look: impl FnMut() -> F,
-    ) -> Result<()> {
-        let reached = async {
-            let mut look = look;
-            while !look().await {
-                tokio::time::sleep(PERIOD).await;
-            }
-        };
-        tokio::select! {
-            it = timeout(PATIENCE, reached) => {
-                it.with_context(|| format!("waited {} s for {what}", PATIENCE.as_secs())).with_context(|| self.logs())
-            }
-            it = self.first_end() => Err(it.context(format!("failed to wait for {what}"))),
-        }
-    }
-
-    /// Resolves when anything ends, with the reason.
-    pub async fn first_end(&mut self) -> anyhow::Error {
-        if self.running.is_empty() {
-            return pending().await;
-        }
-        let ends = self.running.iter_mut().map(|(name, log, child)| {
-            Box::pin(async move {
-                let status =
-                    child.wait().await.map_or_else(|it| it.to_string(), |it| it.to_string());
-                anyhow!("{name} ended by itself ({status}); {}", log_tail(log))
-            })
-        });
-        select_all(ends).await.0
-    }
-
-    /// Kills all and reaps them: whoever inherits them may not.
-    async fn end(self) {
-        for (_, _, mut child) in self.running {
-            let _ = child.kill().await;
-        }
-    }
-
-    fn logs(&self) -> String {
-        let names: Vec<_> =
-            self.running.iter().map(|(_, log, _)| log.display().to_string()).collect();
-        format!("the logs are {}", names.join(", "))
-    }
 }
 
 fn tell(event: &Event) {

@@ -89,8 +89,8 @@ impl Outer {
         drop(claim);
         let git = match inner.next_event().await? {
             Event::Ready { git } => git,
-            Event::Enclosed => bail!("the inner process reported out of turn"),
             Event::Failed { message } => bail!("{message}"),
+            _ => bail!("the inner process reported out of turn"),
         };
         let inner = self.inner.insert(inner);
         let mut ready = Ready {
@@ -152,6 +152,17 @@ impl Outer {
         Ok(Inner { child, input, events: BufReader::new(output).lines(), log })
     }
 
+    /// Passes an order on, and returns the answer: an `Obeyed` or a `Refused`.
+    pub async fn order(&mut self, order: &str) -> Result<Event> {
+        let inner = self.inner.as_mut().context("nothing was started")?;
+        let line = format!("{order}\n");
+        inner.input.write_all(line.as_bytes()).await.context("failed to pass an order on")?;
+        match inner.next_event().await? {
+            Event::Failed { message } => bail!("{message}"),
+            answer => Ok(answer),
+        }
+    }
+
     /// Resolves when it can't go on, with the reason.
     pub async fn failure(&mut self) -> anyhow::Error {
         match &mut self.inner {
@@ -178,8 +189,8 @@ impl Inner {
     async fn link(&mut self, folder: &RunFolder, block: Block) -> Result<()> {
         match self.next_event().await? {
             Event::Enclosed => {}
-            Event::Ready { .. } => bail!("the inner process reported out of turn"),
             Event::Failed { message } => bail!("{message}"),
+            _ => bail!("the inner process reported out of turn"),
         }
         let pid = self.child.id().context("the inner process has ended")?;
         link::create(&folder.link(), block, pid)?;

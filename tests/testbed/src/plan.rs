@@ -57,6 +57,10 @@ pub enum Event {
     Enclosed,
     /// Everything runs.
     Ready { git: Option<Box<Git>> },
+    /// An order (`stop PROGRAM`, `start PROGRAM`) was carried out.
+    Obeyed { order: String },
+    /// An order was not carried out, and why.
+    Refused { order: String, message: String },
     /// It can't go on; the process ends.
     Failed { message: String },
 }

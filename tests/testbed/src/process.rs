@@ -98,8 +98,9 @@ impl Program {
     /// Starts it in a process group of its own; the kernel kills it when the calling thread ends, so call
     /// this from the main thread only.
     pub fn start(&self) -> Result<tokio::process::Child> {
-        let log = fs::File::create(&self.log)
-            .with_context(|| format!("failed to create {}", self.log.display()))?;
+        // One that is started again goes on below what it said before.
+        let log = fs::OpenOptions::new().create(true).append(true).open(&self.log);
+        let log = log.with_context(|| format!("failed to open {}", self.log.display()))?;
         let errors =
             log.try_clone().with_context(|| format!("failed to share {}", self.log.display()))?;
         let mut command = std::process::Command::new(&self.path);

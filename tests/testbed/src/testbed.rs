@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     ops::Deref,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -22,6 +23,7 @@ use crate::{
     kubeconfig,
     manifests::{self, Webhooks},
     pki::{Authority, MASTERS},
+    plan,
 };
 
 /// The user whose requests mark places in the audit log.
@@ -37,9 +39,37 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Testbed {
     ready: Ready,
     /// Absent when the testbed is another process's.
-    child: Option<Child>,
+    own: Option<Own>,
     /// Converts objects of the installed CRDs, where no replica of the testbed's own does.
     converter: OnceCell<Operator>,
+}
+
+/// The program `testbed` as a child of this process: it ends when this is dropped, which closes its standard input.
+#[derive(Debug)]
+struct Own {
+    child: Child,
+    control: Arc<Mutex<Control>>,
+}
+
+/// Orders go in, answers come out.
+#[derive(Debug)]
+struct Control {
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Control {
+    fn order(&mut self, order: &str) -> Result<()> {
+        let sent = writeln!(self.input, "{order}").and_then(|()| self.input.flush());
+        sent.context("failed to speak to testbed")?;
+        let mut line = String::new();
+        self.output.read_line(&mut line).context("failed to listen to testbed")?;
+        match serde_json::from_str(&line) {
+            Ok(plan::Event::Obeyed { .. }) => Ok(()),
+            Ok(plan::Event::Refused { message, .. }) => bail!("{order}: {message}"),
+            _ => bail!("{order}: testbed answered {line:?}"),
+        }
+    }
 }
 
 impl Deref for Testbed {
@@ -89,14 +119,14 @@ impl Testbed {
         let Ok(line) = std::env::var("GASTOWN_TESTBED") else { return Ok(None) };
         let ready =
             serde_json::from_str(&line).context("GASTOWN_TESTBED is no ready line of a testbed")?;
-        Ok(Some(Self { ready, child: None, converter: OnceCell::new() }))
+        Ok(Some(Self { ready, own: None, converter: OnceCell::new() }))
     }
 
     /// Ends it and waits until nothing is left of it.
     pub async fn stop(mut self) -> Result<()> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let Some(Own { mut child, control }) = self.own.take() else { return Ok(()) };
         let waited = tokio::task::spawn_blocking(move || {
-            drop(child.stdin.take());
+            drop(control);
             child.wait()
         });
         let status = waited
@@ -111,7 +141,27 @@ impl Testbed {
 
     /// The pid of the program `testbed`; `None` when it is another process's.
     pub fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
+        self.own.as_ref().map(|it| it.child.id())
+    }
+
+    /// Kills one of its programs, such as `kube-apiserver`, and waits until it is gone. The testbed stays; it is then the
+    /// caller's alone, for other tests would suffer.
+    pub async fn stop_program(&self, name: &str) -> Result<()> {
+        self.order(format!("stop {name}")).await
+    }
+
+    /// Starts it again with the same addresses and data; an API server answers when this returns.
+    pub async fn start_program(&self, name: &str) -> Result<()> {
+        self.order(format!("start {name}")).await
+    }
+
+    async fn order(&self, order: String) -> Result<()> {
+        let own = self.own.as_ref().context("this testbed is another process's")?;
+        let control = Arc::clone(&own.control);
+        let obeyed = tokio::task::spawn_blocking(move || {
+            control.lock().unwrap_or_else(PoisonError::into_inner).order(&order)
+        });
+        obeyed.await.context("an order was cut short")?
     }
 
     /// A client of this name that may do anything. Each call makes a certificate, and connections of the
@@ -238,16 +288,18 @@ fn start(options: &Options) -> Result<Testbed> {
     let mut child = command.spawn().context("failed to start testbed")?;
     let output = child.stdout.take().context("testbed has no output")?;
     let told = child.stderr.take().map(pass_on);
+    let input = child.stdin.take().context("testbed has no input")?;
+    let mut output = BufReader::new(output);
     let mut line = String::new();
-    let read =
-        BufReader::new(output).read_line(&mut line).context("failed to listen to testbed")?;
+    let read = output.read_line(&mut line).context("failed to listen to testbed")?;
     if read == 0 {
         let status = child.wait().context("failed to wait for testbed")?;
         let words = told.and_then(|it| it.join().ok()).unwrap_or_default();
         bail!("failed to start a testbed ({status}): {words}");
     }
     let ready = serde_json::from_str(&line).with_context(|| format!("testbed said {line:?}"))?;
-    Ok(Testbed { ready, child: Some(child), converter: OnceCell::new() })
+    let control = Arc::new(Mutex::new(Control { input, output }));
+    Ok(Testbed { ready, own: Some(Own { child, control }), converter: OnceCell::new() })
 }
 
 fn arguments(options: &Options) -> Vec<String> {

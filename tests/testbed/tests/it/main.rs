@@ -12,6 +12,7 @@ mod cleanup;
 mod guard;
 mod kwok;
 mod operators;
+mod orders;
 mod real;
 mod support;
 mod tools;
