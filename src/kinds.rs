@@ -61,16 +61,19 @@ pub const KINDS: &[Kind] = &[
     Kind {
         doc: "A batch of beads that are followed together until all are done.",
         crd: || optional_spec(derived::<Convoy>()),
+        beta: Some(|| optional_spec(bounded::<v1beta1::Convoy>())),
         ..stored::<Convoy>("Convoy", "convoys")
     },
     Kind {
         doc: "Looks after the health of a Rig's Polecats in its own namespace.",
         crd: derived::<Witness>,
+        beta: Some(bounded::<v1beta1::Witness>),
         ..stored::<Witness>("Witness", "witnesses")
     },
     Kind {
         doc: "Merges the finished work of a Rig's Polecats, one branch after another.",
         crd: derived::<Refinery>,
+        beta: Some(bounded::<v1beta1::Refinery>),
         ..stored::<Refinery>("Refinery", "refineries")
     },
     Kind {

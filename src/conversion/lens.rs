@@ -1,6 +1,8 @@
 //! How one value is said in the other version. A lens that loses something is no harm: what does not come back the same
 //! rides in the annotation.
 
+use std::collections::HashSet;
+
 use super::json::{self, Members, Node};
 
 /// How a value of v1alpha1 is said in v1beta1, and back.
@@ -10,12 +12,14 @@ pub enum Lens {
     Same,
     /// In the same way; an empty string counts as absent.
     Filled,
+    /// In the same way; 0 counts as absent.
+    Positive,
     /// A string from a list of words: v1alpha1's first.
     Words(&'static [(&'static str, &'static str)]),
     /// A duration as Go writes it, such as `1m30s`, as a whole number of seconds; back in the one unit that people
     /// would write, such as `5m` or `90s`.
     Seconds,
-    /// Each string of a list as an object with this one member.
+    /// Each string of a list as an object with this one member; one that comes again counts once.
     Each(&'static str),
 }
 
@@ -24,7 +28,8 @@ impl Lens {
     pub fn up<'a>(self, value: &Node<'a>) -> Option<Node<'a>> {
         match self {
             Self::Same => Some(value.clone()),
-            Self::Filled => filled(value),
+            Self::Filled => other_than("\"\"", value),
+            Self::Positive => other_than("0", value),
             Self::Words(words) => {
                 translate(value, |it| words.iter().find(|(old, _)| *old == it).map(|(_, new)| *new))
             }
@@ -39,7 +44,8 @@ impl Lens {
     pub fn down<'a>(self, value: &Node<'a>) -> Option<Node<'a>> {
         match self {
             Self::Same => Some(value.clone()),
-            Self::Filled => filled(value),
+            Self::Filled => other_than("\"\"", value),
+            Self::Positive => other_than("0", value),
             Self::Words(words) => {
                 translate(value, |it| words.iter().find(|(_, new)| *new == it).map(|(old, _)| *old))
             }
@@ -56,8 +62,8 @@ fn text<'n>(value: &'n Node<'_>) -> Option<&'n str> {
     }
 }
 
-fn filled<'a>(value: &Node<'a>) -> Option<Node<'a>> {
-    (text(value) != Some("\"\"")).then(|| value.clone())
+fn other_than<'a>(word: &str, value: &Node<'a>) -> Option<Node<'a>> {
+    (text(value) != Some(word)).then(|| value.clone())
 }
 
 fn translate<'a>(
@@ -104,10 +110,13 @@ fn seconds(text: &str) -> Option<i32> {
 
 fn wrap(list: &str, name: &str) -> Option<String> {
     let items: Vec<&serde_json::value::RawValue> = serde_json::from_str(list).ok()?;
+    let mut seen = HashSet::with_capacity(items.len());
     let mut out = String::from("[");
-    for (index, it) in items.iter().enumerate() {
-        json::string(it.get())?;
-        if index > 0 {
+    for it in &items {
+        if !seen.insert(json::string(it.get())?) {
+            continue;
+        }
+        if out.len() > 1 {
             out.push(',');
         }
         out.push('{');
@@ -169,6 +178,15 @@ mod tests {
                 Some(r#"["a","b"]"#),
                 "a list",
             ),
+            (
+                Lens::Each("id"),
+                r#"["a","b","\u0061"]"#,
+                Some(r#"[{"id":"a"},{"id":"b"}]"#),
+                Some(r#"["a","b"]"#),
+                "one that comes again, written otherwise",
+            ),
+            (Lens::Positive, "0", None, None, "no limit"),
+            (Lens::Positive, "3", Some("3"), Some("3"), "a limit"),
             (Lens::Each("id"), r#"["a",1]"#, None, None, "not all strings"),
             (Lens::Same, "null", Some("null"), Some("null"), "anything"),
         ];

@@ -24,13 +24,16 @@
 
 mod bead_store;
 mod convert;
+mod convoy;
 pub mod delta;
 pub mod json;
 pub mod lens;
 pub mod polecat;
+mod refinery;
 pub mod review;
 pub mod schema;
 pub mod table;
+mod witness;
 
 use std::sync::OnceLock;
 
@@ -52,12 +55,23 @@ pub struct Pair {
     pub beta: fn() -> CustomResourceDefinition,
 }
 
-/// The kinds that have two versions.
-pub const PAIRS: &[Pair] = &[Pair {
-    table: &bead_store::TABLE,
-    alpha: derived::<v1alpha1::BeadStore>,
-    beta: bounded::<v1beta1::BeadStore>,
-}];
+macro_rules! pairs {
+    ($($table:ident: $kind:ident;)*) => {
+        /// The kinds that have two versions.
+        pub const PAIRS: &[Pair] = &[$(Pair {
+            table: &$table::TABLE,
+            alpha: derived::<v1alpha1::$kind>,
+            beta: bounded::<v1beta1::$kind>,
+        }),*];
+    };
+}
+
+pairs! {
+    convoy: Convoy;
+    witness: Witness;
+    refinery: Refinery;
+    bead_store: BeadStore;
+}
 
 /// The kinds that have two versions, ready to be converted.
 pub fn kinds() -> &'static [table::Kind] {

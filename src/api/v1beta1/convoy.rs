@@ -1,10 +1,54 @@
 //! `Convoy` as the hub knows it.
 
+#![expect(clippy::duplicated_attributes, reason = "the columns of a CRD repeat their keys")]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::RigRef;
 use crate::api::shared::{Condition, conditions, date_time};
+
+/// A batch of beads that are followed together until all are done.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(group = "gastown.gastown.io", version = "v1beta1", kind = "Convoy", plural = "convoys")]
+#[kube(namespaced, status = "ConvoyStatus", derive = "PartialEq")]
+#[kube(shortname = "cvy", category = "gastown")]
+#[kube(doc = "A batch of beads that are followed together until all are done.")]
+#[kube(selectable = ".spec.rigRef.name", selectable = ".status.phase")]
+#[kube(printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"))]
+#[kube(printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress"))]
+#[kube(printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"))]
+#[serde(rename_all = "camelCase")]
+pub struct ConvoySpec {
+    /// What this batch is about, for people: 1 to 4096 characters.
+    #[schemars(length(min = 1, max = 4096))]
+    pub description: String,
+    /// The beads that are followed, 1 to 1000; each once.
+    #[schemars(length(min = 1, max = 1000))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub beads: Vec<FollowedBead>,
+    /// Most Polecats at work at a time, from 1. Unset: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub parallelism: Option<i32>,
+    /// The Rig whose beads these are. Unset: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rig_ref: Option<RigRef>,
+}
+
+/// One bead of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct FollowedBead {
+    /// Id of the bead, such as `gt-42`: 1 to 128 letters, digits, dots, dashes and underscores.
+    #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = (
+        "self.matches('^[A-Za-z0-9][A-Za-z0-9._-]*$')",
+        "use the id of a bead: letters, digits, dots, dashes and underscores, such as gt-42"
+    ))]
+    pub id: String,
+}
 
 /// What is seen of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

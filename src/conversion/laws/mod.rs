@@ -86,6 +86,9 @@ macro_rules! laws {
 }
 
 laws! {
+    convoy: "Convoy", Convoy;
+    witness: "Witness", Witness;
+    refinery: "Refinery", Refinery;
     bead_store: "BeadStore", BeadStore;
 }
 
