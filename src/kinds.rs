@@ -1,7 +1,10 @@
 //! THE table: a row per kind. Its schema, its admission, its permissions and its short doc come from here, and every
 //! generated file from this.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceConversion, CustomResourceDefinition, ServiceReference, WebhookClientConfig,
+    WebhookConversion,
+};
 use kube::core::ObjectMeta;
 use serde_json::Value;
 
@@ -16,19 +19,21 @@ use crate::{
     },
     conversion,
     domain::stored::Stored,
+    manifests,
 };
 
 /// A kind that we serve.
 pub struct Kind {
     pub group: &'static str,
-    /// The version that admission is asked in.
+    /// The version of the original.
     pub version: &'static str,
     pub kind: &'static str,
     pub plural: &'static str,
     /// One sentence for people.
     pub doc: &'static str,
+    /// Its definition in the version of the original.
     pub crd: fn() -> CustomResourceDefinition,
-    /// The same in v1beta1, the hub; not served yet.
+    /// The same in v1beta1, the hub.
     pub beta: Option<fn() -> CustomResourceDefinition>,
     /// What admission makes of a create or an update.
     pub admit: fn(&Asked<'_>) -> Verdict,
@@ -36,6 +41,50 @@ pub struct Kind {
     pub verbs: &'static [&'static str],
     /// The controller of this kind is in this release.
     pub reconciled: bool,
+}
+
+/// Kinds that are served in both versions and stored in v1beta1.
+const SERVED_IN_BOTH: &[&str] = &["BeadStore"];
+
+impl Kind {
+    /// The definition as it is installed: every served version, the hub first, and the webhook that converts.
+    pub fn definition(&self) -> CustomResourceDefinition {
+        let mut whole = (self.crd)();
+        let beta = self.beta.filter(|_| SERVED_IN_BOTH.contains(&self.kind));
+        if let Some(beta) = beta {
+            for version in &mut whole.spec.versions {
+                version.storage = false;
+            }
+            let hub = beta().spec.versions;
+            whole.spec.versions.splice(0..0, hub);
+            whole.spec.conversion = Some(converted());
+        }
+        whole
+    }
+
+    /// Names of the served versions.
+    pub fn versions(&self) -> Vec<String> {
+        self.definition().spec.versions.into_iter().map(|it| it.name).collect()
+    }
+}
+
+/// Without a certificate authority: who installs the certificates fills it in.
+fn converted() -> CustomResourceConversion {
+    let service = ServiceReference {
+        name: manifests::WEBHOOK_SERVICE.into(),
+        namespace: manifests::NAMESPACE.into(),
+        path: Some("/convert".into()),
+        port: Some(443),
+    };
+    let client_config =
+        WebhookClientConfig { service: Some(service), ..WebhookClientConfig::default() };
+    CustomResourceConversion {
+        strategy: "Webhook".into(),
+        webhook: Some(WebhookConversion {
+            client_config: Some(client_config),
+            conversion_review_versions: vec!["v1".into()],
+        }),
+    }
 }
 
 /// Every kind.
@@ -80,7 +129,7 @@ pub const KINDS: &[Kind] = &[
         doc: "The beads (issues) of a Rig, kept in its repository.",
         crd: derived::<BeadStore>,
         beta: Some(bounded::<v1beta1::BeadStore>),
-        ..stored::<BeadStore>("BeadStore", "beadstores")
+        ..stored::<v1beta1::BeadStore>("BeadStore", "beadstores")
     },
     Kind {
         group: fleet::GROUP,

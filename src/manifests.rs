@@ -28,7 +28,7 @@ pub fn files() -> anyhow::Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     for kind in KINDS {
         let path = format!("crds/{}_{}.yaml", kind.group, kind.plural);
-        files.push((path, document(&(kind.crd)())?));
+        files.push((path, document(&kind.definition())?));
     }
     files.push(("webhooks/mutating.yaml".into(), document(&mutating())?));
     files.push(("webhooks/service.yaml".into(), document(&service())?));
@@ -82,7 +82,7 @@ fn mutating() -> Value {
                 "sideEffects": "None",
                 "timeoutSeconds": 5,
                 "rules": [{
-                    "apiGroups": [kind.group], "apiVersions": [kind.version], "resources": [kind.plural],
+                    "apiGroups": [kind.group], "apiVersions": kind.versions(), "resources": [kind.plural],
                     "operations": ["CREATE", "UPDATE"], "scope": "*",
                 }],
             })

@@ -12,7 +12,7 @@ pub fn admit<K: Stored>() -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{fleet, v1alpha1};
+    use crate::api::{fleet, v1alpha1, v1beta1};
 
     #[test]
     fn every_warning_names_its_kind_and_is_passed_on_whole() {
@@ -21,7 +21,7 @@ mod tests {
             (admit::<v1alpha1::Convoy>(), "Convoy"),
             (admit::<v1alpha1::Witness>(), "Witness"),
             (admit::<v1alpha1::Refinery>(), "Refinery"),
-            (admit::<v1alpha1::BeadStore>(), "BeadStore"),
+            (admit::<v1beta1::BeadStore>(), "BeadStore"),
             (admit::<fleet::ClientPod>(), "ClientPod"),
         ];
         for (verdict, kind) in table {

@@ -32,10 +32,9 @@ pub enum Malformed {
     Foreign(String),
     #[error("the ConversionReview has no {0}")]
     Without(&'static str),
-    #[error("the ConversionReview has a response already")]
-    Answered,
 }
 
+/// The API server sends an empty `response` with its request: whatever is in it is not looked at.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Envelope<'a> {
@@ -45,7 +44,6 @@ struct Envelope<'a> {
     kind: Cow<'a, str>,
     #[serde(borrow)]
     request: Option<Request<'a>>,
-    response: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -88,13 +86,10 @@ impl Review {
             return Err(Malformed::Deep);
         }
         let text = std::str::from_utf8(body).map_err(|it| Malformed::Json(it.to_string()))?;
-        let Envelope { api_version, kind, request, response } =
+        let Envelope { api_version, kind, request } =
             serde_json::from_str(text).map_err(|it| Malformed::Json(it.to_string()))?;
         if api_version != API_VERSION || kind != "ConversionReview" {
             return Err(Malformed::Foreign(format!("{} of {}", shown(&kind), shown(&api_version))));
-        }
-        if response.is_some() {
-            return Err(Malformed::Answered);
         }
         let Request { uid, desired, objects } = request.ok_or(Malformed::Without("request"))?;
         if uid.is_empty() {

@@ -342,8 +342,10 @@ fn what_cannot_be_converted_is_told() {
     }
 }
 
+/// As the API server writes one, with a response that says nothing yet.
 fn review(desired: &str, objects: &[Value]) -> Value {
     json!({
+        "response": {"uid": "", "convertedObjects": null, "result": {"metadata": {}}},
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview",
         "request": {"uid": "u-1", "desiredAPIVersion": desired, "objects": objects},
     })
@@ -432,11 +434,6 @@ fn what_is_no_review_is_told_so() {
             r#"{"apiVersion":"apiextensions.k8s.io/v1","kind":"ConversionReview"}"#.into(),
             "no request",
             "no request",
-        ),
-        (
-            fine.to_string().replace(r#""request""#, r#""response":{},"request""#),
-            "response already",
-            "answered",
         ),
         (
             fine.to_string().replace(r#""uid":"u-1""#, r#""uid":"u-1","uid":"u-2""#),

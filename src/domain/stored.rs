@@ -6,7 +6,7 @@ use kube::core::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{fleet, shared::Condition, v1alpha1},
+    api::{fleet, shared::Condition, v1alpha1, v1beta1},
     domain::{
         conditions::{Conditions, Is, READY},
         plan::{Finalizer, Plan},
@@ -60,7 +60,7 @@ stored! {
     v1alpha1::Witness, "witness", "Witness", None,
         "no Polecat is looked after, and nobody is told of trouble";
     v1alpha1::Refinery, "refinery", "Refinery", None, "nothing is tested or merged";
-    v1alpha1::BeadStore, "beadstore", "BeadStore", Some("gastown.io/beadstore-cleanup"),
+    v1beta1::BeadStore, "beadstore", "BeadStore", Some("gastown.io/beadstore-cleanup"),
         "no bead is read or written";
     fleet::ClientPod, "clientpod", "ClientPod", None, "no pod is made for its client";
 }
@@ -144,7 +144,7 @@ mod tests {
         };
         edit(&mut meta);
         let now = Timestamp::from_second(1).unwrap();
-        Record::new(meta, Status::default()).decide(&v1alpha1::BeadStore::SORT, now)
+        Record::new(meta, Status::default()).decide(&v1beta1::BeadStore::SORT, now)
     }
 
     #[test]

@@ -16,7 +16,7 @@ const HEAD: &str = "<!-- Generated from src/kinds.rs by `cargo run --bin manifes
 pub fn page() -> anyhow::Result<String> {
     let mut page = HEAD.to_owned();
     for kind in KINDS {
-        let mut crd = serde_json::to_value((kind.crd)())?;
+        let mut crd = serde_json::to_value(kind.definition())?;
         super::whole_numbers(&mut crd);
         let versions = at(at(&crd, "spec"), "versions").as_array().context("a CRD has versions")?;
         for version in versions.iter().filter(|it| at(it, "served") == true) {

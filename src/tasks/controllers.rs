@@ -14,7 +14,7 @@ use futures::FutureExt as _;
 use tokio::task::JoinSet;
 
 use crate::{
-    api::{fleet::ClientPod, v1alpha1},
+    api::{fleet::ClientPod, v1alpha1, v1beta1},
     cluster::{
         Caches, Class, Cluster, Managed,
         cache::Key,
@@ -107,7 +107,7 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
     running.store::<v1alpha1::Convoy>(cluster, &selections);
     running.store::<v1alpha1::Witness>(cluster, &selections);
     running.store::<v1alpha1::Refinery>(cluster, &selections);
-    running.store::<v1alpha1::BeadStore>(cluster, &selections);
+    running.store::<v1beta1::BeadStore>(cluster, &selections);
     running.store::<ClientPod>(cluster, &selections);
     running
 }

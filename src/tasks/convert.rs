@@ -57,17 +57,13 @@ async fn convert(
 ) -> Response {
     let until = Instant::now()
         + asked.timeout.as_deref().and_then(seconds).map_or(LIMIT, |it| it.min(LIMIT));
-    let answer = match timeout_at(until, take_in(&door, &headers, request)).await {
+    match timeout_at(until, take_in(&door, &headers, request)).await {
         Ok(Ok((review, body))) => answer(door.faults, review, body, until),
         Ok(Err(refusal)) => refusal,
         Err(_) => {
             plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within the call's time")
         }
-    };
-    if !answer.status().is_success() {
-        tracing::warn!(status = answer.status().as_u16(), "Refused a conversion");
     }
-    answer
 }
 
 /// `30s` as the API server writes it.
@@ -177,6 +173,7 @@ fn report(review: &Review) {
 }
 
 fn plain(status: StatusCode, text: &str) -> Response {
+    tracing::warn!(status = status.as_u16(), why = text, "Refused a conversion");
     (status, format!("{text}\n")).into_response()
 }
 
@@ -187,6 +184,7 @@ fn too_large(most: usize) -> Response {
 
 fn busy() -> Response {
     let text = "other conversions hold the memory for this one: try again in a second\n";
+    tracing::warn!(status = 429, why = text.trim_end(), "Refused a conversion");
     (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")], text).into_response()
 }
 

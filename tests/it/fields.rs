@@ -85,7 +85,7 @@ fn table(kind: &str, version: &str) -> Vec<(&'static str, Fate)> {
 fn leaves() -> BTreeSet<(String, String, String)> {
     let mut all = BTreeSet::new();
     for kind in KINDS {
-        let crd = serde_json::to_value((kind.crd)()).unwrap();
+        let crd = serde_json::to_value(kind.definition()).unwrap();
         for version in crd["spec"]["versions"].as_array().unwrap() {
             if version["served"] == true {
                 let mut paths = Vec::new();

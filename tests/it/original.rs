@@ -44,7 +44,7 @@ fn v1alpha1_is_what_the_original_serves() {
 fn ours() -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
     for kind in KINDS {
-        let crd = serde_json::to_value((kind.crd)()).unwrap();
+        let crd = serde_json::to_value(kind.definition()).unwrap();
         for version in crd["spec"]["versions"].as_array().unwrap() {
             if version["name"] != "v1alpha1" {
                 continue;

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::{
-    api::{fleet::ClientPod, v1alpha1},
+    api::{fleet::ClientPod, v1alpha1, v1beta1},
     cluster::{
         Caches, Cluster, Error, Managed,
         cache::Cache,
@@ -26,7 +26,7 @@ pub struct StoredCaches {
     convoys: Cache<Brief<v1alpha1::Convoy>>,
     witnesses: Cache<Brief<v1alpha1::Witness>>,
     refineries: Cache<Brief<v1alpha1::Refinery>>,
-    bead_stores: Cache<Brief<v1alpha1::BeadStore>>,
+    bead_stores: Cache<Brief<v1beta1::BeadStore>>,
     client_pods: Cache<Brief<ClientPod>>,
 }
 
@@ -49,7 +49,7 @@ kept! {
     v1alpha1::Convoy, convoys;
     v1alpha1::Witness, witnesses;
     v1alpha1::Refinery, refineries;
-    v1alpha1::BeadStore, bead_stores;
+    v1beta1::BeadStore, bead_stores;
     ClientPod, client_pods;
 }
 
