@@ -2,6 +2,7 @@
 //! work comes later ends the start and names what brings it.
 
 mod brakes;
+mod election;
 mod faults;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
@@ -14,6 +15,7 @@ use crate::domain::{
 };
 
 pub use brakes::Brakes;
+pub use election::{Election, Failover};
 pub use faults::Faults;
 
 /// The namespace file of a pod's service account.
@@ -94,40 +96,6 @@ pub struct Pods {
     /// Let the cluster autoscaler remove a node under a working agent.
     #[arg(long)]
     pub safe_to_evict: bool,
-}
-
-/// How replicas agree on who acts.
-#[derive(Clone, Debug, Args)]
-pub struct Election {
-    /// Accepted as in the original; the election always takes place, also for one replica.
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true")]
-    pub leader_elect: bool,
-    /// Name of the Lease.
-    #[arg(long, default_value = "gastown-operator")]
-    pub lease_name: String,
-    /// Times of the protocol: a crash is noticed in about 10 s (normal) or 5 s (fast).
-    #[arg(long, value_enum, default_value_t)]
-    pub failover: Failover,
-    /// This replica's name; unset: the host's.
-    #[arg(long, env = "POD_NAME", value_name = "NAME")]
-    pub replica: Option<String>,
-    /// Uid of this replica's pod: lets a restarted container take its Lease back at once.
-    #[arg(
-        long,
-        env = "POD_UID",
-        default_value = "",
-        hide_default_value = true,
-        value_name = "UID"
-    )]
-    pub pod_uid: String,
-}
-
-/// Times of the protocol.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Failover {
-    #[default]
-    Normal,
-    Fast,
 }
 
 /// Plain HTTP endpoints.
@@ -223,6 +191,9 @@ impl Config {
         let later = |flag: &str, issue: u8, instead: &str| {
             Some(format!("{flag} comes with issue {issue} of this project; {instead}"))
         };
+        if self.election.heeded() == Some(&self.election.lease_name) {
+            return Some("--original-lease must not be that of --lease-name".into());
+        }
         if self.webhooks.enable_http2 {
             return later("--enable-http2", 7, "leave it out: the servers speak HTTP/1.1");
         }
@@ -419,7 +390,8 @@ mod tests {
 
     #[test]
     fn what_comes_later_ends_the_start_and_names_its_issue() {
-        let table: [(&[&str], &str); 4] = [
+        let table: [(&[&str], &str); 5] = [
+            (&["--lease-name=9a7b81dd.gastown.io"], "--original-lease"),
             (&["--enable-http2"], "issue 7"),
             (&["--metrics-bind-address=:8443"], "issue 8"),
             (&["--metrics-cert-path=/certs"], "issue 8"),

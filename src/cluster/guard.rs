@@ -23,6 +23,7 @@ pub struct Guard {
     replica: Arc<str>,
     scope: Arc<str>,
     state: Arc<Mutex<Leave>>,
+    besides: Arc<Mutex<Besides>>,
     changed: watch::Sender<u64>,
     /// For tests of a process that dies between two writes.
     fuse: Option<Arc<AtomicU64>>,
@@ -33,6 +34,17 @@ pub struct Guard {
 struct Leave {
     until: Option<Moment>,
     epoch: i32,
+}
+
+/// Whether somebody who is none of our replicas must have stopped as well.
+#[derive(Clone, Copy, Debug, Default)]
+enum Besides {
+    #[default]
+    Nobody,
+    MayAct,
+    HasStopped {
+        until: Moment,
+    },
 }
 
 /// What a write carries: the User-Agent that the audit log shows, and how long the write may take.
@@ -54,6 +66,7 @@ impl Guard {
             replica: replica.into(),
             scope: scope.into(),
             state: Arc::default(),
+            besides: Arc::default(),
             changed: watch::Sender::new(0),
             fuse: None,
         }
@@ -87,6 +100,14 @@ impl Guard {
         self.put(Leave { until: None, epoch });
     }
 
+    /// Says until when somebody who is not among our replicas is known not to act; `None`: it may. From the first call on,
+    /// every write needs this as well.
+    pub fn besides(&self, until: Option<Moment>) {
+        let besides = until.map_or(Besides::MayAct, |until| Besides::HasStopped { until });
+        *self.besides.lock().unwrap_or_else(PoisonError::into_inner) = besides;
+        self.changed.send_modify(|it| *it = it.wrapping_add(1));
+    }
+
     /// Leave for one write, or not. Asked before every single one.
     pub fn check(&self) -> Result<Stamp, Lapsed> {
         self.check_at(Moment::now())
@@ -94,7 +115,12 @@ impl Guard {
 
     fn check_at(&self, now: Moment) -> Result<Stamp, Lapsed> {
         let leave = self.leave();
-        let left = leave.until.ok_or(Lapsed)?.left(now);
+        let mut left = leave.until.ok_or(Lapsed)?.left(now);
+        match *self.besides.lock().unwrap_or_else(PoisonError::into_inner) {
+            Besides::Nobody => {}
+            Besides::MayAct => return Err(Lapsed),
+            Besides::HasStopped { until } => left = left.min(until.left(now)),
+        }
         if left < MARGIN {
             return Err(Lapsed);
         }
@@ -147,5 +173,20 @@ mod tests {
         assert!(guard.check_at(now + Duration::from_secs(3600)).is_err(), "suspended for an hour");
         guard.revoke();
         assert!(guard.check_at(now).is_err());
+    }
+
+    #[test]
+    fn who_must_have_stopped_besides_is_asked_for_every_write() {
+        let guard = Guard::new("operator-0", "all");
+        let (now, copy) = (Moment::now(), guard.clone());
+        guard.allow(now + Duration::from_secs(5), 3);
+        copy.besides(None);
+        assert_eq!(guard.check_at(now).unwrap_err(), Lapsed, "somebody else may act");
+        copy.besides(Some(now + Duration::from_secs(2)));
+        assert_eq!(guard.check_at(now).unwrap().left, Duration::from_secs(2), "the shorter one");
+        copy.besides(Some(now + Duration::from_secs(60)));
+        assert_eq!(guard.check_at(now).unwrap().left, Duration::from_secs(5), "and no longer");
+        guard.revoke();
+        assert!(guard.check_at(now).is_err(), "it gives no leave by itself");
     }
 }

@@ -59,6 +59,7 @@ pub struct Meters {
     pub fenced: Counter,
     pub leading: Gauge,
     pub epoch: Gauge,
+    pub original_acts: Gauge,
 }
 
 impl Default for Meters {
@@ -79,6 +80,7 @@ impl Default for Meters {
             fenced: Counter::default(),
             leading: Gauge::default(),
             epoch: Gauge::default(),
+            original_acts: Gauge::default(),
         }
     }
 }
@@ -130,6 +132,9 @@ impl Meters {
         registry.register("leader_election_master_status", help, self.leading.clone());
         let help = "Epoch of the lease this replica holds or held";
         registry.register("gastown_lease_epoch", help, self.epoch.clone());
+        let help =
+            "1 while the Go original acts by its Lease, so that this replica reconciles nothing";
+        registry.register("gastown_original_acts", help, self.original_acts.clone());
     }
 }
 

@@ -18,6 +18,7 @@ mod inquiries;
 pub mod leases;
 pub mod meters;
 pub mod observe;
+pub mod original;
 pub mod pausing;
 mod quotas;
 pub mod reading;

@@ -9,6 +9,7 @@ pub mod failure;
 pub mod layout;
 pub mod lease;
 pub mod names;
+pub mod original;
 pub mod pending;
 pub mod plan;
 pub mod pod;

@@ -1,5 +1,5 @@
-//! Long-running tasks, and `run`, which joins them: servers first, then the election, then the controllers while this
-//! replica holds the Lease. One signal stops everything, in the reverse order.
+//! Long-running tasks, and `run`, which joins them: servers first; once the Go original has stopped, the election; then
+//! the controllers, while this replica holds the Lease. One signal stops everything, in the reverse order.
 
 pub mod budget;
 pub mod controllers;
@@ -9,17 +9,28 @@ pub mod queue;
 pub mod supervise;
 pub mod webhooks;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum_server::Handle;
 use prometheus_client::registry::Registry;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
 
 use crate::{
     admission::Policy,
-    cluster::{Cluster, connect, guard::Guard, leases::Elector, meters::Meters},
+    cluster::{
+        Cluster,
+        connect::{self, Connection},
+        guard::Guard,
+        leases::Elector,
+        meters::Meters,
+        original::Original,
+    },
     config::{self, Config},
+    domain::lease::Identity,
     tls::Files,
 };
 use controllers::Scope;
@@ -98,55 +109,121 @@ async fn serve_webhooks(
     Ok(())
 }
 
-/// Takes part in the election, and works while this replica holds the Lease.
+/// Connects, waits until the Go original has stopped, and takes part in the election for as long as it has.
 async fn work(
     config: Config,
     nonce: String,
     meters: Meters,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
+    if let Some(flaw) = config.times().flaw() {
+        anyhow::bail!("unsafe times: {flaw}");
+    }
     let connection = connect::connect(config.kubeconfig.as_deref(), config.context.clone()).await?;
     tracing::info!(server = %connection.server, "Connected");
     let me = config.identity(nonce);
     let guard = Guard::new(&me.pod, "all").with_fuse(config.test_faults.kill_before_write);
-    let (namespace, times) = (config.own_namespace(), config.times());
-    if let Some(flaw) = times.flaw() {
-        anyhow::bail!("unsafe times: {flaw}");
-    }
-    let lease = (namespace.as_str(), config.election.lease_name.as_str());
-    let mut elector =
-        Elector::new(connection.leases, lease, me, times, guard.clone(), meters.clone());
-    let mut held = elector.held();
-    let scope = Scope {
-        namespaces: config.scope(),
-        concurrency: config.concurrency.into(),
-        faults: config.test_faults.clone(),
-    };
-    let drain = Duration::from_secs(config.drain_seconds);
-    let (election_stop, election_stopped) = watch::channel(false);
-    let election = tokio::spawn(async move {
-        elector.run(election_stopped).await;
-        elector
-    });
-    loop {
+    let (heed, heeded) = watch::channel(false);
+    let (mut stopped, heeding) = heed_original(&config, &connection, &guard, &meters, heeded);
+    let part = Part { config: &config, connection: &connection, me, guard, meters };
+    let outcome = loop {
         tokio::select! {
-            _ = stop.wait_for(|it| *it) => break,
-            got = held.wait_for(Option::is_some) => drop(got.context("the election ended")?),
+            _ = stop.wait_for(|it| *it) => break Ok(()),
+            it = stopped.wait_for(|it| *it) => drop(it.context("nobody looks at the original")?),
         }
-        let settings = Arc::new(config.pod_settings());
-        let cluster =
-            Cluster::new(connection.work.clone(), guard.clone(), settings, meters.clone());
-        let running = controllers::start(&cluster, &scope);
+        let (pause, paused) = watch::channel(false);
+        let mut taking_part = pin!(part.take(paused));
         tokio::select! {
+            ended = &mut taking_part => break ended,
             _ = stop.wait_for(|it| *it) => {}
-            lost = held.wait_for(Option::is_none) => drop(lost.context("the election ended")?),
+            // Should nobody look any more, that ends it too.
+            _ = stopped.wait_for(|it| !*it) => {}
         }
-        running.stop(drain).await;
+        pause.send_replace(true);
+        if let Err(error) = taking_part.await {
+            break Err(error);
+        }
+    };
+    // Only now: until then work relied on it.
+    heed.send_replace(true);
+    heeding.await?;
+    outcome
+}
+
+/// Follows the original's Lease until told to stop, and says whether the original has stopped.
+fn heed_original(
+    config: &Config,
+    connection: &Connection,
+    guard: &Guard,
+    meters: &Meters,
+    stop: watch::Receiver<bool>,
+) -> (watch::Receiver<bool>, JoinHandle<()>) {
+    let namespace = config.own_namespace();
+    let Some(name) = config.election.heeded() else {
+        let (always, stopped) = watch::channel(true);
+        let mut stop = stop;
+        let task = async move {
+            let _ = stop.wait_for(|it| *it).await;
+            drop(always);
+        };
+        return (stopped, tokio::spawn(task));
+    };
+    let lease = (namespace.as_str(), name);
+    let client = connection.leases.clone();
+    let original = Original::new(client, lease, guard.clone(), meters.clone());
+    (original.stopped(), tokio::spawn(original.run(stop)))
+}
+
+/// What this replica takes part in the election with.
+struct Part<'a> {
+    config: &'a Config,
+    connection: &'a Connection,
+    me: Identity,
+    guard: Guard,
+    meters: Meters,
+}
+
+impl Part<'_> {
+    /// Takes part in the election, and works while this replica holds the Lease.
+    async fn take(&self, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+        let Self { config, connection, me, guard, meters } = self;
+        let namespace = config.own_namespace();
+        let lease = (namespace.as_str(), config.election.lease_name.as_str());
+        let (client, times) = (connection.leases.clone(), config.times());
+        let mut elector =
+            Elector::new(client, lease, me.clone(), times, guard.clone(), meters.clone());
+        let mut held = elector.held();
+        let scope = Scope {
+            namespaces: config.scope(),
+            concurrency: config.concurrency.into(),
+            faults: config.test_faults.clone(),
+        };
+        let drain = Duration::from_secs(config.drain_seconds);
+        let (election_stop, election_stopped) = watch::channel(false);
+        let election = tokio::spawn(async move {
+            elector.run(election_stopped).await;
+            elector
+        });
+        loop {
+            tokio::select! {
+                _ = stop.wait_for(|it| *it) => break,
+                got = held.wait_for(Option::is_some) => drop(got.context("the election ended")?),
+            }
+            let settings = Arc::new(config.pod_settings());
+            let cluster =
+                Cluster::new(connection.work.clone(), guard.clone(), settings, meters.clone());
+            let running = controllers::start(&cluster, &scope);
+            tokio::select! {
+                _ = stop.wait_for(|it| *it) => {}
+                lost = held.wait_for(Option::is_none) => drop(lost.context("the election ended")?),
+            }
+            running.stop(drain).await;
+        }
+        // Given back only now that all work has stopped.
+        election_stop.send_replace(true);
+        election.await?.release().await;
+        Ok(())
     }
-    // Given back only now that all work has stopped.
-    election_stop.send_replace(true);
-    election.await?.release().await;
-    Ok(())
 }
 
 fn parsed(address: &str) -> anyhow::Result<Option<SocketAddr>> {

@@ -37,8 +37,13 @@ pub struct Door {
 
 impl Door {
     pub async fn open(name: &str, script: &[(&str, &str)]) -> Self {
-        let world = World::new(name, script).await;
-        let configurations = register(&world, &world.operator, name).await;
+        Self::before(World::new(name, script).await).await
+    }
+
+    /// Before a world that is there.
+    pub async fn before(world: World) -> Self {
+        let name = world.namespace.clone();
+        let configurations = register(&world, &world.operator, &name).await;
         let door = Self { world, configurations };
         // A configuration takes effect a moment after it is stored, and nothing tells when.
         let until = tokio::time::Instant::now() + PATIENCE;

@@ -35,4 +35,5 @@ mod samples;
 mod scenarios;
 mod stored;
 mod switched_off;
+mod takeover;
 mod world;

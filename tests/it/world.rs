@@ -11,7 +11,7 @@ use std::{
 use futures::{AsyncBufReadExt as _, StreamExt as _};
 use gastown::api::v1alpha1::Polecat;
 use gastown_testbed::{Node, Operator, OperatorOptions, Testbed, audit};
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use kube::{
     Api, Client, Resource,
     api::{LogParams, Patch, PatchParams, PostParams},
@@ -84,10 +84,9 @@ impl World {
         program: Option<PathBuf>,
     ) -> Self {
         install_crds(bed).await;
-        bed.make_namespace(name, script).await.unwrap();
+        make_namespaces(bed, name, script).await;
         let client = bed.client(&format!("user-{name}")).await.unwrap();
         let flags: Vec<String> = flags.iter().map(|it| (*it).to_owned()).collect();
-        bed.make_namespace(&own(name), &[]).await.unwrap();
         let operator = start(bed, name, "operator", &flags, program).await;
         Self { bed, client, namespace: name.to_owned(), operator, flags }
     }
@@ -193,7 +192,18 @@ pub async fn install_crds(bed: &'static Testbed) {
     once.get_or_try_init(|| bed.install_crds()).await.unwrap();
 }
 
-fn own(name: &str) -> String {
+/// Makes a world's namespace and its operator's, where they are not there: a test may need them before its operator starts.
+pub async fn make_namespaces(bed: &'static Testbed, name: &str, script: &[(&str, &str)]) {
+    let all: Api<Namespace> = Api::all(bed.client("admin").await.unwrap());
+    for (name, script) in [(name, script), (&own(name), &[])] {
+        if all.get_opt(name).await.unwrap().is_none() {
+            bed.make_namespace(name, script).await.unwrap();
+        }
+    }
+}
+
+/// The namespace of a world's operator.
+pub fn own(name: &str) -> String {
     format!("{name}-operator")
 }
 

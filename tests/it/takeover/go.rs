@@ -1,0 +1,1 @@
+//! The Go original's binary (`GO_ORIGINAL=path`).
