@@ -96,7 +96,7 @@ pub const KINDS: &[Kind] = &[
         plural: "polecats",
         doc: "One disposable worker: clones a repository, lets an agent work on one task, pushes the work branch.",
         crd: || optional_spec(derived::<Polecat>()),
-        beta: None,
+        beta: Some(|| optional_spec(bounded::<v1beta1::PolecatObject>())),
         admit: |asked| admit_on_hub(asked, polecat_spec, admission::polecat::admit),
         verbs: &["get", "list", "watch", "patch", "delete"],
         reconciled: true,
@@ -104,6 +104,7 @@ pub const KINDS: &[Kind] = &[
     Kind {
         doc: "A project: its repository, its bead prefix, its settings.",
         crd: || optional_spec(derived::<Rig>()),
+        beta: Some(|| optional_spec(bounded::<v1beta1::Rig>())),
         admit: |asked| admission::rig::admit(asked.sent),
         ..stored::<Rig>("Rig", "rigs")
     },

@@ -43,9 +43,11 @@ struct Most {
 
 const OF_SPEC: Most = Most { text: 4096, items: 256, members: 64 };
 /// Wide: what the operator has to say of an unbounded v1alpha1 spec must find its place.
-const OF_STATUS: Most = Most { text: 32_768, items: 65_536, members: 1024 };
+const OF_STATUS: Most = Most { text: 131_072, items: 65_536, members: 1024 };
 /// Longest name of a Kubernetes object, and longest key of a Secret or ConfigMap.
 const NAME: i64 = 253;
+/// Longest value of a variable: what Linux takes, less the longest name.
+const VARIABLE: i64 = 130_816;
 /// Longest amount or moment.
 const WORD: i64 = 64;
 
@@ -62,9 +64,15 @@ fn bound(around: &str, schema: &mut JSONSchemaProps, most: &Most) {
         schema.max_items.get_or_insert(most.items);
     }
     for (name, inner) in schema.properties.iter_mut().flatten() {
-        let named = around.ends_with("Ref") && matches!(name.as_str(), "name" | "key");
-        if named && inner.max_length.is_none() {
-            inner.max_length = Some(NAME);
+        match (around, name.as_str()) {
+            (around, "name" | "key") if around.ends_with("Ref") || around == "env" => {
+                inner.max_length.get_or_insert(NAME);
+                if inner.default.is_none() {
+                    inner.min_length.get_or_insert(1);
+                }
+            }
+            ("env", "value") => drop(inner.max_length.get_or_insert(VARIABLE)),
+            _ => {}
         }
         bound(name, inner, most);
     }

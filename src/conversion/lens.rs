@@ -14,6 +14,8 @@ pub enum Lens {
     Filled,
     /// In the same way; 0 counts as absent.
     Positive,
+    /// In the same way; this value counts as absent, since both versions have it by default.
+    Unless(&'static str),
     /// A string from a list of words: v1alpha1's first.
     Words(&'static [(&'static str, &'static str)]),
     /// A duration as Go writes it, such as `1m30s`, as a whole number of seconds; back in the one unit that people
@@ -30,6 +32,7 @@ impl Lens {
             Self::Same => Some(value.clone()),
             Self::Filled => other_than("\"\"", value),
             Self::Positive => other_than("0", value),
+            Self::Unless(usual) => other_than(usual, value),
             Self::Words(words) => {
                 translate(value, |it| words.iter().find(|(old, _)| *old == it).map(|(_, new)| *new))
             }
@@ -46,6 +49,7 @@ impl Lens {
             Self::Same => Some(value.clone()),
             Self::Filled => other_than("\"\"", value),
             Self::Positive => other_than("0", value),
+            Self::Unless(usual) => other_than(usual, value),
             Self::Words(words) => {
                 translate(value, |it| words.iter().find(|(_, new)| *new == it).map(|(old, _)| *old))
             }
@@ -171,6 +175,8 @@ mod tests {
             (words, r#""yes""#, Some(r#""Strict""#), Some(r#""yes""#), "a word"),
             (words, r#""no""#, None, None, "no word"),
             (Lens::Filled, r#""""#, None, None, "empty"),
+            (Lens::Unless("8"), "8", None, None, "the usual one"),
+            (Lens::Unless("8"), "9", Some("9"), Some("9"), "another one"),
             (
                 Lens::Each("id"),
                 r#"["a","b"]"#,

@@ -31,6 +31,7 @@ pub mod lens;
 pub mod polecat;
 mod refinery;
 pub mod review;
+mod rig;
 pub mod schema;
 pub mod table;
 mod witness;
@@ -56,21 +57,23 @@ pub struct Pair {
 }
 
 macro_rules! pairs {
-    ($($table:ident: $kind:ident;)*) => {
+    ($($table:ident: $alpha:ident, $beta:ident;)*) => {
         /// The kinds that have two versions.
         pub const PAIRS: &[Pair] = &[$(Pair {
             table: &$table::TABLE,
-            alpha: derived::<v1alpha1::$kind>,
-            beta: bounded::<v1beta1::$kind>,
+            alpha: derived::<v1alpha1::$alpha>,
+            beta: bounded::<v1beta1::$beta>,
         }),*];
     };
 }
 
 pairs! {
-    convoy: Convoy;
-    witness: Witness;
-    refinery: Refinery;
-    bead_store: BeadStore;
+    polecat: Polecat, PolecatObject;
+    rig: Rig, Rig;
+    convoy: Convoy, Convoy;
+    witness: Witness, Witness;
+    refinery: Refinery, Refinery;
+    bead_store: BeadStore, BeadStore;
 }
 
 /// The kinds that have two versions, ready to be converted.

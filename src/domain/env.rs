@@ -56,7 +56,7 @@ const fn names(provider: Provider) -> Names {
 /// `kubernetes.apiKeySecretRef`. A later one of the same name replaces an earlier one.
 pub fn agent(agent: &Agent) -> Vec<EnvVar> {
     let mut list = Vec::new();
-    let table = names(agent.provider.unwrap_or_default());
+    let table = names(agent.provider);
     let texts = [(table.endpoint, &agent.endpoint), (table.model, &agent.model)];
     for (names, text) in texts {
         let text = text.as_deref().filter(|it| !it.is_empty());
@@ -68,7 +68,7 @@ pub fn agent(agent: &Agent) -> Vec<EnvVar> {
     if let Some(key) = &agent.api_key_secret_ref {
         table.key.iter().for_each(|name| put(&mut list, secret(name, key)));
     }
-    agent.env.iter().for_each(|it| put(&mut list, it.clone()));
+    agent.env.iter().flatten().for_each(|it| put(&mut list, it.clone()));
     if let Some(key) = &agent.anthropic_key_secret_ref {
         put(&mut list, secret("ANTHROPIC_API_KEY", key));
     }
@@ -136,7 +136,7 @@ mod tests {
         for (provider, want) in table {
             let key = SecretKeyRef { name: "llm".into(), key: "key".into() };
             let it = Agent {
-                provider: Some(provider),
+                provider,
                 endpoint: Some("https://llm.example.com".into()),
                 model: Some("m".into()),
                 api_key_secret_ref: Some(key),
@@ -151,10 +151,10 @@ mod tests {
     fn the_more_specific_wins() {
         let key = |name: &str| SecretKeyRef { name: name.into(), key: "key".into() };
         let it = Agent {
-            provider: Some(Provider::Anthropic),
+            provider: Provider::Anthropic,
             api_key_secret_ref: Some(key("general")),
             anthropic_key_secret_ref: Some(key("special")),
-            env: vec![value("ANTHROPIC_MODEL", "mine")],
+            env: Some(vec![value("ANTHROPIC_MODEL", "mine")]),
             model: Some("theirs".into()),
             ..Agent::default()
         };

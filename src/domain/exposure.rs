@@ -22,7 +22,7 @@ pub fn exposures(spec: &PolecatSpec) -> Vec<Exposure> {
     let secret = spec.repository.as_ref().map(|it| it.secret_ref.name.as_str());
     let secret = secret.filter(|it| !it.is_empty());
     let credential = secret.into_iter().flat_map(|secret| credential(&spec.agent, secret));
-    credential.chain(spec.agent.env.iter().enumerate().filter_map(variable)).collect()
+    credential.chain(spec.agent.env.iter().flatten().enumerate().filter_map(variable)).collect()
 }
 
 /// References of the agent's that name the Secret with the git credential.
@@ -55,7 +55,7 @@ fn credential(agent: &Agent, secret: &str) -> Vec<Exposure> {
         ),
     ];
     let named = named.into_iter().map(|(field, name)| (field.to_owned(), name));
-    let from_env = env.iter().enumerate().map(|(at, it)| {
+    let from_env = env.iter().flatten().enumerate().map(|(at, it)| {
         let from = it.value_from.as_ref().and_then(|it| it.secret_key_ref.as_ref());
         (format!("spec.agentConfig.env[{at}].valueFrom.secretKeyRef"), from.map(|it| &it.name))
     });
@@ -95,8 +95,8 @@ mod tests {
 
     use super::*;
     use crate::api::{
-        shared::{ConfigMapRef, SecretKeyRef, SecretRef},
-        v1beta1::Repository,
+        shared::{SecretKeyRef, SecretRef},
+        v1beta1::{ConfigMapRef, Repository},
     };
 
     fn spec(agent: Agent) -> PolecatSpec {
@@ -145,12 +145,15 @@ mod tests {
                 "a mounted subscription",
             ),
             (
-                Agent { env: vec![from_secret("other"), from_secret("git")], ..Agent::default() },
+                Agent {
+                    env: Some(vec![from_secret("other"), from_secret("git")]),
+                    ..Agent::default()
+                },
                 Some("spec.agentConfig.env[1].valueFrom.secretKeyRef"),
                 "a variable, by its place",
             ),
             (
-                Agent { env: vec![from_file("git-creds")], ..Agent::default() },
+                Agent { env: Some(vec![from_file("git-creds")]), ..Agent::default() },
                 Some("spec.agentConfig.env[0].valueFrom.fileKeyRef"),
                 "a file of the very volume",
             ),
@@ -158,7 +161,7 @@ mod tests {
                 Agent {
                     config_map_ref: Some(ConfigMapRef { name: "git".into() }),
                     anthropic_key_secret_ref: key("llm"),
-                    env: vec![from_secret("other")],
+                    env: Some(vec![from_secret("other")]),
                     ..Agent::default()
                 },
                 None,
@@ -184,7 +187,7 @@ mod tests {
             ("gt_rig", None),
         ];
         for (name, want) in table {
-            let agent = Agent { env: vec![env::value(name, "x")], ..Agent::default() };
+            let agent = Agent { env: Some(vec![env::value(name, "x")]), ..Agent::default() };
             let found = exposures(&spec(agent));
             assert_eq!(found.len(), usize::from(want.is_some()), "{name}: {found:?}");
             if let (Some(it), Some(start)) = (found.first(), want) {
@@ -192,7 +195,8 @@ mod tests {
                 assert!(it.message.contains(name) && it.message.contains(start), "{}", it.message);
             }
         }
-        let long = Agent { env: vec![env::value("A", &"x".repeat(200_000))], ..Agent::default() };
+        let long =
+            Agent { env: Some(vec![env::value("A", &"x".repeat(200_000))]), ..Agent::default() };
         assert_eq!(exposures(&spec(long))[0].field, "spec.agentConfig.env[0].value");
     }
 }

@@ -1,14 +1,12 @@
-//! `Polecat` as the inside of the operator knows it: references as objects, one place each for repository, agent,
-//! limits and completion. Its status is the served one.
+//! `Polecat` as the inside of the operator knows it, and its status, which is the same in every version.
 
-use k8s_openapi::{api::core::v1::EnvVar, apimachinery::pkg::apis::meta::v1::Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::core::ObjectMeta;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::shared::{
-    Condition, ConfigMapRef, Resources, SecretKeyRef, SecretRef, conditions, date_time,
-};
+use super::PolecatSpec;
+use crate::api::shared::{Condition, conditions, date_time};
 
 /// The whole object, as converted from the version that was served.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,81 +14,6 @@ pub struct Polecat {
     pub metadata: ObjectMeta,
     pub spec: PolecatSpec,
     pub status: PolecatStatus,
-}
-
-/// What is wanted of one worker.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct PolecatSpec {
-    /// Name of the Rig.
-    pub rig: String,
-    /// The state to steer towards.
-    pub desired_state: DesiredState,
-    /// The bead to work on.
-    pub bead_id: Option<String>,
-    /// What the agent is asked to do.
-    pub task: Option<String>,
-    /// What is cloned and pushed; without it there is nothing to run.
-    pub repository: Option<Repository>,
-    pub agent: Agent,
-    pub limits: Limits,
-    pub completion: Completion,
-}
-
-/// What is cloned and pushed, and with which credential.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Repository {
-    pub url: String,
-    /// Branch to start from.
-    pub base_branch: String,
-    /// Branch to push.
-    pub work_branch: Option<String>,
-    pub secret_ref: SecretRef,
-    pub known_hosts_config_map_ref: Option<ConfigMapRef>,
-}
-
-/// How the agent is started.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Agent {
-    pub kind: AgentKind,
-    /// Who serves the model; absent when no agent configuration was given.
-    pub provider: Option<Provider>,
-    pub model: Option<String>,
-    pub endpoint: Option<String>,
-    /// Key for the provider.
-    pub api_key_secret_ref: Option<SecretKeyRef>,
-    /// Key that the agent gets as `ANTHROPIC_API_KEY` whatever the provider.
-    pub anthropic_key_secret_ref: Option<SecretKeyRef>,
-    /// Secret with `.credentials.json`.
-    pub credentials_secret_ref: Option<SecretRef>,
-    pub image: Option<String>,
-    pub command: Vec<String>,
-    pub args: Vec<String>,
-    pub config_map_ref: Option<ConfigMapRef>,
-    pub env: Vec<EnvVar>,
-    pub resources: Option<Resources>,
-}
-
-/// How long things may take.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Seconds the agent may run.
-    pub active_deadline_seconds: i64,
-    /// Seconds without activity.
-    pub max_idle_seconds: Option<i32>,
-    /// Seconds after the end until the object is deleted.
-    pub ttl_seconds_after_finished: Option<i32>,
-}
-
-/// What makes a run count as done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Completion {
-    /// The agent exited with 0: the meaning of every v1alpha1 object.
-    #[default]
-    ExitCode,
-    /// And it committed something.
-    Commit,
-    /// And the remote has its commits on the work branch.
-    Push,
 }
 
 /// The state to steer towards.

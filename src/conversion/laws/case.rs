@@ -76,7 +76,8 @@ impl Case {
         object
     }
 
-    /// What the other version says in one word has room for nothing unknown: only the API server's pruning ends that.
+    /// What the other version says in one word has room for nothing unknown, and so has what it has one place for where
+    /// this one has two: only the API server's pruning ends that.
     fn spare_words(&self, version: Version, spec: &mut Value) {
         let other = self.schema(version.other());
         let one_word = |path: &str| {
@@ -86,10 +87,13 @@ impl Case {
         for row in self.pair.table.rows {
             let path = row.path(version);
             let parent = path.rsplit_once('.').map(|(parent, _)| parent);
+            let there = row.path(version.other());
+            let rivals = self.pair.table.rows.iter().filter(|it| it.path(version.other()) == there);
+            let rival = rivals.count() > 1;
             for place in parent.into_iter().filter(|it| one_word(it)).chain([path]) {
                 if let (Some(value), Some(shape)) =
                     (at_mut(spec, place), self.spec(version).at(place))
-                    && (place != path || value.is_array())
+                    && (place != path || rival || value.is_array())
                 {
                     shape.settle(value);
                 }

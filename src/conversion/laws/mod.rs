@@ -36,7 +36,7 @@ fn often(kind: &str, law: fn(&Case, Version, &mut Dice)) {
 }
 
 macro_rules! laws {
-    ($($name:ident: $kind:literal, $type:ident;)*) => {
+    ($($name:ident: $kind:literal, $alpha:ident, $beta:ident;)*) => {
         /// The kinds that the laws are held against.
         const KINDS: &[&str] = &[$($kind),*];
         $(mod $name {
@@ -64,7 +64,7 @@ macro_rules! laws {
 
             #[test]
             fn what_a_program_reads_and_writes_with_our_types_comes_back() {
-                often($kind, there_and_back::hold_for_types::<v1alpha1::$type, v1beta1::$type>);
+                often($kind, there_and_back::hold_for_types::<v1alpha1::$alpha, v1beta1::$beta>);
             }
 
             #[test]
@@ -86,10 +86,12 @@ macro_rules! laws {
 }
 
 laws! {
-    convoy: "Convoy", Convoy;
-    witness: "Witness", Witness;
-    refinery: "Refinery", Refinery;
-    bead_store: "BeadStore", BeadStore;
+    polecat: "Polecat", Polecat, PolecatObject;
+    rig: "Rig", Rig, Rig;
+    convoy: "Convoy", Convoy, Convoy;
+    witness: "Witness", Witness, Witness;
+    refinery: "Refinery", Refinery, Refinery;
+    bead_store: "BeadStore", BeadStore, BeadStore;
 }
 
 #[test]

@@ -185,11 +185,13 @@ impl<'a> Parts<'a> {
         if let Some(idle) = self.polecat.spec.limits.max_idle_seconds {
             command.extend(["--max-idle-seconds".into(), idle.to_string()]);
         }
-        if agent.command.is_empty() && !agent.args.is_empty() {
+        let program = agent.command.as_deref().unwrap_or_default();
+        let args = agent.args.as_deref().unwrap_or_default();
+        if program.is_empty() && !args.is_empty() {
             command.push("--default-agent".into());
         }
         command.push("--".into());
-        command.extend(agent.command.iter().chain(&agent.args).cloned());
+        command.extend(program.iter().chain(args).cloned());
         let mut variables = self.identity.clone();
         variables.push(env::value(
             var::TASK_DESCRIPTION,

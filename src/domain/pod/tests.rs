@@ -4,8 +4,8 @@ use k8s_openapi::api::core::v1::ResourceClaim;
 
 use super::*;
 use crate::api::{
-    shared::{ConfigMapRef, Resources, SecretKeyRef, SecretRef},
-    v1beta1::Provider,
+    shared::{Resources, SecretKeyRef, SecretRef},
+    v1beta1::{ConfigMapRef, Provider},
 };
 
 fn polecat() -> Polecat {
@@ -17,7 +17,7 @@ fn polecat() -> Polecat {
     it.spec.bead_id = Some("gt-abc12".into());
     it.spec.task = Some("Say $(HOME) in greeting.txt".into());
     it.spec.limits.active_deadline_seconds = 3600;
-    it.spec.agent.provider = Some(Provider::Anthropic);
+    it.spec.agent.provider = Provider::Anthropic;
     it.spec.agent.anthropic_key_secret_ref =
         Some(SecretKeyRef { name: "llm".into(), key: "key".into() });
     it.spec.repository = Some(Repository {
@@ -90,7 +90,7 @@ fn what_cannot_become_a_pod_names_its_field() {
             |it| it.spec.agent.credentials_secret_ref = Some(SecretRef { name: "git-key".into() }),
             "claudeCredsSecretRef",
         ),
-        (|it| it.spec.agent.env = vec![env::value("LD_PRELOAD", "x")], "LD_PRELOAD"),
+        (|it| it.spec.agent.env = Some(vec![env::value("LD_PRELOAD", "x")]), "LD_PRELOAD"),
         (
             |it| {
                 let claims = Some(vec![ResourceClaim { name: "gpu".into(), request: None }]);
@@ -137,8 +137,8 @@ fn a_later_attempt_has_a_pod_of_its_own() {
 fn arguments_without_a_command_go_to_the_default_agent() {
     let tail = |command: &[&str], args: &[&str]| {
         let mut it = polecat();
-        it.spec.agent.command = command.iter().map(|it| (*it).to_owned()).collect();
-        it.spec.agent.args = args.iter().map(|it| (*it).to_owned()).collect();
+        it.spec.agent.command = Some(command.iter().map(|it| (*it).to_owned()).collect());
+        it.spec.agent.args = Some(args.iter().map(|it| (*it).to_owned()).collect());
         let spec = agent_pod(&it, 1, &settings()).unwrap().spec.unwrap();
         spec.containers[0].command.clone().unwrap()[4..].join(" ")
     };
@@ -226,7 +226,7 @@ fn the_table_of_agent_settings_holds_row_by_row() {
     let before: Vec<_> = env(&bare).into_iter().map(|it| it.name).collect();
     for (provider, what, want) in table {
         let mut it = bare.clone();
-        it.spec.agent.provider = Some(provider);
+        it.spec.agent.provider = provider;
         match what {
             "endpoint" => it.spec.agent.endpoint = Some("https://llm.example.com".into()),
             "model" => it.spec.agent.model = Some("m-1".into()),

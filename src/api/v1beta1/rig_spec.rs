@@ -1,0 +1,65 @@
+//! What is wanted of a `Rig`.
+
+#![expect(clippy::duplicated_attributes, reason = "the columns of a CRD repeat their keys")]
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::RigStatus;
+
+/// A project: its repository, its bead prefix, its settings.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(group = "gastown.gastown.io", version = "v1beta1", kind = "Rig", plural = "rigs")]
+#[kube(status = "RigStatus", derive = "PartialEq", shortname = "rg", category = "gastown")]
+#[kube(selectable = ".status.phase")]
+#[kube(doc = "A project: its repository, its bead prefix, its settings.")]
+#[kube(printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"))]
+#[kube(printcolumn(name = "Polecats", type_ = "integer", json_path = ".status.polecatCount"))]
+#[kube(printcolumn(name = "Convoys", type_ = "integer", json_path = ".status.activeConvoys"))]
+#[kube(printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"))]
+#[serde(rename_all = "camelCase")]
+pub struct RigSpec {
+    /// Repository of the project.
+    pub repository: RigRepository,
+    /// Prefix of the project's bead ids, such as `ap` for `ap-1x2y3`: 2 to 10 letters a to z. It stays what it was.
+    #[schemars(length(min = 2, max = 10))]
+    #[x_kube(validation = ("self.matches('^[a-z]+$')", "use 2 to 10 letters a to z, such as ap"))]
+    #[x_kube(validation = ("!(self in ['hq', 'system', 'default'])", "hq, system and default are reserved; use another prefix"))]
+    #[x_kube(validation = ("self == oldSelf", "the ids of beads begin with it, so it stays what it was; create another Rig for another prefix"))]
+    pub beads_prefix: String,
+    /// Settings of the project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<RigSettings>,
+}
+
+/// Repository of a project.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RigRepository {
+    /// Address of the repository: `git@host:path`, `ssh://git@host:port/path` or `https://host/path`.
+    #[schemars(length(min = 1, max = 1024))]
+    #[x_kube(validation = (
+        r"self.matches('^(git@[a-zA-Z0-9._-]+:|https?://[a-zA-Z0-9._-]+(:[0-9]+)?/|ssh://([a-zA-Z0-9._-]+@)?[a-zA-Z0-9._-]+(:[0-9]+)?/)[a-zA-Z0-9._~/-]+$')",
+        "use git@host:path, ssh://git@host:port/path or https://host/path, without a user name, password or token for https"
+    ))]
+    pub url: String,
+}
+
+/// Settings of a project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RigSettings {
+    /// Theme of the worker names: `mad-max`, `minerals` or `wasteland`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    #[x_kube(validation = ("self in ['mad-max', 'minerals', 'wasteland']", "use mad-max, minerals or wasteland, or leave it out"))]
+    pub namepool_theme: Option<String>,
+    /// Most Polecats of this Rig, 1 to 100.
+    #[serde(default = "eight")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_polecats: i32,
+}
+
+const fn eight() -> i32 {
+    8
+}
