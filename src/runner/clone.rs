@@ -12,7 +12,7 @@ use super::{
     FAILED,
     access::Access,
     args::GitInit,
-    credentials, diagnosis, files,
+    contents, credentials, diagnosis, files,
     git::Git,
     last_words, log,
     paths::Paths,
@@ -78,9 +78,8 @@ async fn clone(paths: &Paths, until: Instant) -> Result<(), Problem> {
     let from = if origin.continued { "continuing" } else { "starting from" };
     log::say(&format!("Cloning: {from} {} at {}", origin.head.branch, origin.head.commit));
     let head = fetch(&access, &git, &bare, &origin, until).await?;
-    let local = Local { git: Git::new(&bare, &paths.home()), access: &access };
-    local.refuse_submodules(&head.commit).await?;
-    local.refuse_lfs(&head.commit).await?;
+    let local_git = Git::new(&bare, &paths.home());
+    contents::must_be_whole(&local_git, &head.commit, reason::CLONE_REFUSED).await?;
     Workspace { paths, access: &access, settings: &settings, work: &work }
         .make(&bare, &head)
         .await?;
@@ -137,53 +136,6 @@ impl Local<'_> {
             return Ok(output);
         }
         Err(diagnosis::problem(doing, &output, reason::CLONE_REFUSED, &self.access.scrubber))
-    }
-
-    /// A submodule lives in another repository, with other credentials and another push.
-    async fn refuse_submodules(&self, commit: &str) -> Result<(), Problem> {
-        let file = format!("{commit}:.gitmodules");
-        let arguments =
-            ["config", "--blob", &file, "--name-only", "--get-regexp", r"^submodule\..*\.path$"];
-        let output = self.git.run(&arguments, LOCAL).await?;
-        let text = output.text();
-        let Some(name) = text.lines().next().filter(|_| output.is_success()) else {
-            return Ok(());
-        };
-        let name = name.trim_start_matches("submodule.").trim_end_matches(".path");
-        let message = format!(
-            "the repository has submodules (.gitmodules names {name}), which a Polecat neither clones nor \
-             pushes; run it on the submodule's own repository, or on a branch without submodules"
-        );
-        Err(Problem::new(reason::SUBMODULES_UNSUPPORTED, message))
-    }
-
-    /// The contents of such files are no git objects: neither the agent's clone nor the bundle would hold
-    /// them.
-    async fn refuse_lfs(&self, commit: &str) -> Result<(), Problem> {
-        let files = ":(glob)**/.gitattributes";
-        let arguments = [
-            "grep",
-            "-l",
-            "-z",
-            "-E",
-            "-e",
-            "^[^#].*filter=lfs",
-            "--no-textconv",
-            commit,
-            "--",
-            files,
-        ];
-        let output = self.git.run(&arguments, LOCAL).await?;
-        let text = output.text();
-        let Some(found) = text.split('\0').next().filter(|it| !it.is_empty()) else {
-            return Ok(());
-        };
-        let file = found.split_once(':').map_or(found, |(_, it)| it);
-        let message = format!(
-            "the repository keeps files in Git LFS ({file} says filter=lfs), which a Polecat neither \
-             fetches nor pushes; use a branch without LFS"
-        );
-        Err(Problem::new(reason::LFS_UNSUPPORTED, message))
     }
 }
 

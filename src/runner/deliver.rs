@@ -36,6 +36,8 @@ pub struct Delivery<'a> {
     pub settings: &'a Settings,
     pub arguments: &'a Telemetry,
     pub metrics: &'a Metrics,
+    /// How long the hand-over was waited for in vain: what is there is its last checkpoint.
+    pub late: Option<Duration>,
     /// No new try begins after it.
     pub until: Instant,
     pub draft: &'a RefCell<Verdict>,
@@ -66,14 +68,15 @@ impl Delivery<'_> {
     }
 
     async fn deliver(&self) -> Result<(), Problem> {
-        let report = intake::report(self.paths);
+        // An agent that still runs may have written a report of its own.
+        let report = if self.late.is_none() { intake::report(self.paths) } else { None };
         self.draft.borrow_mut().agent.clone_from(&report);
         let clone = Clone::open(self.paths);
         let base = clone.base().await?;
         self.draft.borrow_mut().base = Some(base.clone());
         let Some(taken) = clone.take(self.paths, &base, self.arguments.max_bundle_bytes).await?
         else {
-            return Err(nothing(report.as_ref()));
+            return Err(self.late.map_or_else(|| nothing(report.as_ref()), late));
         };
         log::say(&format!("Took {} commits up to {}", taken.commits, taken.commit));
         {
@@ -88,6 +91,10 @@ impl Delivery<'_> {
             let why = "the agent rewrote the commit that it began with, so its commits do not continue \
                        the work branch";
             push.keep(reason::HISTORY_REWRITTEN, why).await;
+            return Ok(());
+        }
+        if let Err(problem) = clone.must_be_whole(&push.taken.commit).await {
+            push.keep(problem.reason, &problem.message).await;
             return Ok(());
         }
         match push.signed(&base).await {
@@ -118,14 +125,24 @@ fn nothing(report: Option<&Ended>) -> Problem {
     }
 }
 
+fn late(waited: Duration) -> Problem {
+    let message = format!(
+        "the pod was ended, and the agent's container handed nothing over within {} s; commits may be lost",
+        waited.as_secs()
+    );
+    Problem::new(reason::HANDOVER_LATE, message)
+}
+
 /// What a bundle that was not made at the end leaves open.
-fn unless_whole(report: Option<&Ended>) -> &'static str {
-    match report.map(|it| it.handover.as_deref()) {
-        Some(Some(words::BUNDLE)) => "",
-        _ => {
-            "; the agent's container was cut off, so commits after its last checkpoint may be lost"
+fn unless_whole(report: Option<&Ended>, late: Option<Duration>) -> String {
+    let why = match (late, report.map(|it| it.handover.as_deref())) {
+        (Some(waited), _) => {
+            format!("ended, and did not hand over within {} s", waited.as_secs())
         }
-    }
+        (None, Some(Some(words::BUNDLE))) => return String::new(),
+        (None, _) => "cut off".to_owned(),
+    };
+    format!("; the agent's container was {why}, so commits after its last checkpoint may be lost")
 }
 
 struct Push<'a> {
@@ -142,7 +159,7 @@ impl Push<'_> {
         match self.to(work).await {
             Outcome::Taken => {
                 delivery.draft.borrow_mut().branch = Some(work.to_string());
-                let rest = unless_whole(delivery.draft.borrow().agent.as_ref());
+                let rest = unless_whole(delivery.draft.borrow().agent.as_ref(), delivery.late);
                 let message = format!("pushed to branch {work}; commits: {}{rest}", taken.commits);
                 delivery.conclude(true, reason::PUSHED, message);
                 Ok(())

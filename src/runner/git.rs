@@ -112,6 +112,18 @@ impl Git {
         self.feed(Stdio::null(), arguments, limit).await
     }
 
+    /// As [`Self::run`], and keeps of the output only the records, each ended by NUL, whose first bytes are `wanted`: for
+    /// output of any length.
+    pub async fn select(
+        &self,
+        wanted: impl Fn(&[u8]) -> bool,
+        arguments: &[&str],
+        limit: Duration,
+    ) -> Result<Output, Problem> {
+        let command = self.command(arguments);
+        process::select(command, limit, wanted).await.map_err(|it| missing(&it))
+    }
+
     /// As [`Self::run`], with a file as standard input, read from where it stands.
     pub async fn run_on(
         &self,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    bundle, clone::BASE, diagnosis, files, git::Git, paths::Paths, problem::Problem,
+    bundle, clone::BASE, contents, diagnosis, files, git::Git, paths::Paths, problem::Problem,
     process::Output,
 };
 use crate::domain::{
@@ -107,6 +107,11 @@ impl Clone {
         let output = self.git.run(&["update-ref", "--no-deref", WORK, commit], CHECK).await?;
         must(&output, "its commit can't be kept")?;
         self.judge(commit, base).await.map(Some)
+    }
+
+    /// Fails where a commit that was taken names what it does not hold.
+    pub async fn must_be_whole(&self, commit: &str) -> Result<(), Problem> {
+        contents::must_be_whole(&self.git, commit, reason::PUSH_FAILED).await
     }
 
     async fn judge(&self, commit: &str, base: &str) -> Result<Taken, Problem> {

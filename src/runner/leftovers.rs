@@ -29,7 +29,8 @@ pub fn end() -> bool {
     false
 }
 
-fn kill() {
+/// Kills all of them that one look finds; they may be replaced meanwhile.
+pub fn kill() {
     // A process that is gone already is what we want.
     if getpid() == Pid::INIT {
         let _gone = kill_process_group(Pid::INIT, Signal::KILL); // kill(-1): all but the first process

@@ -10,6 +10,7 @@ mod askpass;
 mod bundle;
 mod checkpoint;
 mod clone;
+mod contents;
 mod credentials;
 mod deliver;
 mod diagnosis;

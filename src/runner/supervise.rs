@@ -10,19 +10,27 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, wait};
+use rustix::process::{
+    Pid, Signal, WaitOptions, WaitStatus, getpgid, kill_process, kill_process_group, wait,
+};
 use tokio::{
     signal::unix::{Signal as Signals, SignalKind, signal},
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
-use super::{activity::Activity, log, tokens::LastLine};
+use super::{activity::Activity, leftovers, log, tokens::LastLine};
 use crate::domain::verdict::words;
 
 /// What is passed on at once, in bytes.
 const CHUNK: usize = 16 * 1024;
 /// How often idleness is judged.
 const TICK: Duration = Duration::from_millis(500);
+/// Between two rounds of killing, and how long they go on: a process that hangs in the kernel must not keep the others'
+/// commits.
+const AGAIN: Duration = Duration::from_millis(20);
+const KILLING: Duration = Duration::from_secs(5);
+/// Of a program that was killed: 128 and SIGKILL.
+const KILLED: i32 = 137;
 /// How long the end of the output is waited for once nobody is left who could write.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -118,6 +126,7 @@ impl Running {
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut stopped = None;
         let mut kill_at = None;
+        let mut give_up_at = None;
         loop {
             if let Some(code) = self.reap() {
                 return End { code, stopped, ran: self.since.elapsed() };
@@ -133,14 +142,18 @@ impl Running {
                     idle().then_some(Stop::IdleTimeout)
                 }
                 () = sleep_until(kill_at.unwrap_or(self.since)), if kill_at.is_some() => {
-                    kill_at = None;
-                    self.send(Signal::KILL);
+                    let now = Instant::now();
+                    if now >= *give_up_at.get_or_insert(now + KILLING) {
+                        return End { code: KILLED, stopped, ran: self.since.elapsed() };
+                    }
+                    leftovers::kill(); // whatever group the program has moved to
+                    kill_at = Some(now + AGAIN);
                     None
                 }
             };
             if let (Some(stop), None) = (due, stopped) {
                 log::say(&format!("Ending the agent: {}", stop.word()));
-                self.send(Signal::TERM);
+                self.terminate();
                 stopped = Some(stop);
                 kill_at = Some(Instant::now() + limits.grace);
             }
@@ -154,9 +167,13 @@ impl Running {
         ends.flatten().last().and_then(LastLine::into_text)
     }
 
-    fn send(&self, signal: Signal) {
-        // A group that is gone has ended, which is what we are after.
-        let _gone = kill_process_group(self.pid, signal);
+    /// Asks the program to end, and its group; once, since many programs take a second signal for "at once".
+    fn terminate(&self) {
+        // What is gone has ended, which is what we are after.
+        let _gone = kill_process_group(self.pid, Signal::TERM);
+        if getpgid(Some(self.pid)) != Ok(self.pid) {
+            let _gone = kill_process(self.pid, Signal::TERM);
+        }
     }
 
     /// Takes the ends of all children that ended; the program's own is the answer.

@@ -67,13 +67,14 @@ async fn run(
     let settings = settings?;
     let mut wait =
         Wait { paths, lock: &lock, metrics: &metrics, watch: Watch::default(), told: None };
-    wait.for_end(&mut terminate, Duration::from_secs(arguments.handover_seconds)).await?;
+    let handover = Duration::from_secs(arguments.handover_seconds);
+    let late = wait.for_end(&mut terminate, handover).await?;
     let ended = Instant::now();
     let last = Duration::from_secs(arguments.end_seconds);
     let mut until = ended + Duration::from_secs(arguments.push_seconds);
     until = wait.told.map_or(until, |told| until.min(told + last));
     let delivery =
-        Delivery { paths, settings: &settings, arguments, metrics: &metrics, until, draft };
+        Delivery { paths, settings: &settings, arguments, metrics: &metrics, late, until, draft };
     let delivered = delivery.run();
     pin!(delivered);
     let in_time = loop {
@@ -109,7 +110,13 @@ struct Wait<'a> {
 }
 
 impl Wait<'_> {
-    async fn for_end(&mut self, terminate: &mut Signal, handover: Duration) -> Result<(), Problem> {
+    /// Waits for the agent's end, and where the pod is told to end no longer than `handover` from then on: that time, where
+    /// it has passed.
+    async fn for_end(
+        &mut self,
+        terminate: &mut Signal,
+        handover: Duration,
+    ) -> Result<Option<Duration>, Problem> {
         let mut tick = interval(LOOK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut before = None;
@@ -125,11 +132,14 @@ impl Wait<'_> {
             }
             let waited = self.told.map(deliver::took);
             match (state, waited) {
-                (State::Ended, _) => return Ok(()),
+                (State::Ended, _) => return Ok(None),
                 (State::NotBegun, Some(waited)) if waited >= LAST_CHANCE.min(handover) => {
                     return Err(not_begun());
                 }
-                (State::Running, Some(waited)) if waited >= handover => return Err(late(handover)),
+                (State::Running, Some(waited)) if waited >= handover => {
+                    log::say("The agent's container is late; taking its last checkpoint");
+                    return Ok(Some(handover));
+                }
                 _ => {}
             }
             tokio::select! {
@@ -154,12 +164,4 @@ impl Wait<'_> {
 
 fn not_begun() -> Problem {
     Problem::new(reason::NOT_BEGUN, "the pod was ended before the agent began; nothing was run")
-}
-
-fn late(handover: Duration) -> Problem {
-    let message = format!(
-        "the pod was ended, and the agent's container handed nothing over within {} s; commits may be lost",
-        handover.as_secs()
-    );
-    Problem::new(reason::HANDOVER_LATE, message)
 }

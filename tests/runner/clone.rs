@@ -91,16 +91,38 @@ fn every_refusal_names_what_to_mend() {
 fn submodules_are_refused_by_name() {
     let pod = Pod::new();
     let seed = pod.path("seed");
-    fs::write(seed.join(".gitmodules"), "[submodule \"lib\"]\n\tpath = lib\n\turl = ../lib\n")
-        .unwrap();
+    // What makes a submodule is its entry in the tree; a file `.gitmodules` is not even needed.
+    fs::create_dir_all(seed.join("deep/er/lib")).unwrap();
+    let head = git(&seed, &["rev-parse", "HEAD"]);
+    let entry = format!("160000,{},deep/er/lib", head.trim());
+    git(&seed, &["update-index", "--add", "--cacheinfo", &entry]);
     push(&pod);
     let said = pod.git_init();
     let failure = pod.failure(layout::GIT_INIT);
     assert_eq!((said.code(), failure.reason.as_str()), (1, reason::SUBMODULES_UNSUPPORTED));
-    assert!(failure.message.contains("lib"), "{}", failure.message);
-    fs::write(seed.join(".gitmodules"), "").unwrap();
+    assert!(failure.message.contains("deep/er/lib"), "{}", failure.message);
+    fs::remove_dir_all(seed.join("deep")).unwrap();
+    fs::write(seed.join(".gitmodules"), "[submodule \"lib\"]\n\tpath = lib\n\turl = ../lib\n")
+        .unwrap();
     push(&pod);
-    pod.git_init().succeeded(); // an empty file names none
+    pod.git_init().succeeded(); // what is left of a submodule that was removed
+}
+
+#[test]
+fn a_check_that_fails_is_no_pass() {
+    let pod = Pod::new();
+    for (command, doing) in [("ls-tree", "look for submodules"), ("grep", "look for Git LFS")] {
+        let path = pod.git_that_fails(command, "echo 'fatal: out of memory' >&2; exit 128");
+        let mut clone = pod.command(layout::GIT_INIT, &["git-init", "--retry-seconds", "0"]);
+        clone.env("PATH", path);
+        assert_eq!(Process::start(clone).end().code(), 1, "{command}");
+        let failure = pod.failure(layout::GIT_INIT);
+        assert_eq!(failure.reason, reason::CLONE_REFUSED, "{failure:?}");
+        assert!(
+            failure.message.contains(doing) && failure.message.contains("out of memory"),
+            "{failure:?}"
+        );
+    }
 }
 
 #[test]

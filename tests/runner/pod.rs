@@ -275,6 +275,19 @@ impl Pod {
         path
     }
 
+    /// A `PATH` on which git runs a script instead of one of its commands.
+    pub fn git_that_fails(&self, command: &str, script: &str) -> String {
+        let real = Command::new("sh").args(["-c", "command -v git"]).output().unwrap().stdout;
+        let real = String::from_utf8(real).unwrap();
+        let text = format!(
+            "#!/bin/sh\nfor word; do [ \"$word\" = {command} ] && {{ {script}; }}; done\nexec {} \"$@\"\n",
+            real.trim()
+        );
+        let folder = self.program("git", &text);
+        let path = std::env::var_os("PATH").unwrap().into_string().unwrap();
+        format!("{}:{path}", folder.parent().unwrap().display())
+    }
+
     /// A hook of the remote.
     pub fn remote_hook(&self, name: &str, script: &str) {
         let program = self.program(name, &format!("#!/bin/sh\n{script}\n"));

@@ -15,7 +15,7 @@ use gastown::domain::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
-    pod::{Pod, Process},
+    pod::{Pod, Process, has, skip},
     whole::COMMIT,
 };
 
@@ -79,6 +79,49 @@ fn an_agent_that_ignores_sigterm_is_killed() {
     let agent = pod.script(&options, &format!("trap '' TERM; {COMMIT}; sleep 60")).end();
     telemetry.end().succeeded();
     assert_eq!((agent.code(), pod.verdict().pushed), (137, true));
+}
+
+/// Runs an agent that has left the process group it was started in for that of a child, and so hears no signal that is
+/// sent to its group; `heeds` says what it does about one that it hears.
+fn ends_an_agent_that_left_its_group(test: &str, heeds: &str, code: i32) {
+    if !has("perl") {
+        return skip(test, "perl", "perl is not installed");
+    }
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let telemetry = pod.telemetry(&[]);
+    let away = format!(
+        "{heeds} my $child = fork; if (!$child) {{ setpgrp(0, 0); sleep 120; exit; }} \
+         select(undef, undef, undef, 0.01) until getpgrp($child) == $child; \
+         setpgrp(0, $child) or die; sleep 120;"
+    );
+    let options = ["--deadline-seconds", "1", "--grace-seconds", "1"];
+    let agent = pod.script(&options, &format!("{COMMIT}; exec perl -e '{away}'")).end();
+    telemetry.end().succeeded();
+    assert_eq!((agent.code(), pod.verdict().pushed), (code, true), "{}", agent.stderr);
+    assert_eq!(pod.failure(layout::CLAUDE).reason, reason::DEADLINE_EXCEEDED);
+}
+
+#[test]
+fn an_agent_that_left_its_group_hears_sigterm() {
+    let heeds = "$SIG{TERM} = sub { exit 9 };";
+    ends_an_agent_that_left_its_group("an_agent_that_left_its_group_hears_sigterm", heeds, 9);
+}
+
+#[test]
+fn an_agent_that_left_its_group_and_ignores_sigterm_is_killed() {
+    const TEST: &str = "an_agent_that_left_its_group_and_ignores_sigterm_is_killed";
+    ends_an_agent_that_left_its_group(TEST, "$SIG{TERM} = qq(IGNORE);", 137);
+}
+
+#[test]
+fn an_agent_is_told_to_end_once() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let told = "trap 'n=$((n + 1)); echo told $n' TERM; n=0; while sleep 0.1; do [ $n = 0 ] || break; done; \
+                sleep 0.5; exit 0";
+    let agent = pod.script(&["--deadline-seconds", "1"], told).end();
+    assert_eq!(agent.stdout, "told 1\n", "a second signal means to many programs: at once");
 }
 
 #[test]
@@ -174,6 +217,33 @@ fn an_agent_that_hands_over_too_late() {
     let verdict = pod.verdict();
     assert_eq!((verdict.reason.as_str(), verdict.pushed), (reason::HANDOVER_LATE, false));
     assert!(verdict.message.contains("commits may be lost"), "{}", verdict.message);
+    agent.signal(Signal::TERM);
+    agent.end();
+}
+
+#[test]
+fn an_agent_that_hands_over_too_late_loses_no_checkpoint() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let mut telemetry = pod.telemetry(&["--handover-seconds", "1"]);
+    let words = pod.file(layout::CLAUDE, layout::ENDED);
+    // A report that the agent wrote itself says nothing of its end: it has not come.
+    let forged = r#"{"exitCode":0,"seconds":1,"handover":"Bundle"}"#;
+    let script = format!("{COMMIT}; echo '{forged}' > {}; sleep 60", words.display());
+    let mut agent = pod.script(&["--checkpoint-seconds", "1"], &script);
+    agent.wait_for("Checkpoint: handed over commit");
+    telemetry.wait_for("The agent is running");
+    telemetry.signal(Signal::TERM);
+    telemetry.end().succeeded();
+    let verdict = pod.verdict();
+    assert_eq!((verdict.reason.as_str(), verdict.pushed), (reason::PUSHED, true), "{verdict:?}");
+    assert_eq!((pod.head("fix/x"), verdict.agent), (verdict.commit, None));
+    assert!(
+        verdict.message.contains("within 1 s")
+            && verdict.message.contains("after its last checkpoint may be lost"),
+        "{}",
+        verdict.message
+    );
     agent.signal(Signal::TERM);
     agent.end();
 }

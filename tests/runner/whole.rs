@@ -169,6 +169,59 @@ fn a_rewritten_base_is_kept_and_leaves_the_work_branch_alone() {
 }
 
 #[test]
+fn a_repository_inside_the_repository_is_not_reported_pushed() {
+    let pod = Pod::new();
+    let inner = "mkdir -p deep/lib && cd deep/lib && git init -q && git config user.name a && git config \
+                 user.email a@b && echo lost > file && git add file && git commit -q -m lost && cd ../..";
+    let (agent, verdict) =
+        pod.run(&format!("{inner} && git add deep 2>&1 && git commit -q -m outer"));
+    agent.succeeded();
+    assert_eq!(
+        (verdict.reason.as_str(), verdict.pushed, verdict.branch.as_deref()),
+        (reason::SUBMODULES_UNSUPPORTED, false, Some("fix/x-0a1b2c3d")),
+        "{verdict:?}"
+    );
+    assert!(verdict.message.contains("deep/lib"), "{}", verdict.message);
+    assert_eq!((pod.head("fix/x"), pod.head("fix/x-0a1b2c3d")), (None, verdict.commit));
+}
+
+#[test]
+fn files_that_the_agent_gave_to_git_lfs_are_not_reported_pushed() {
+    let pod = Pod::new();
+    let (agent, verdict) = pod.run(
+        "mkdir art && echo '*.png filter=lfs -text' > art/.gitattributes && printf 'version \
+         https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n' > art/a.png && git add art && git commit \
+         -q -m art",
+    );
+    agent.succeeded();
+    assert_eq!(
+        (verdict.reason.as_str(), verdict.pushed, verdict.branch.as_deref()),
+        (reason::LFS_UNSUPPORTED, false, Some("fix/x-0a1b2c3d")),
+        "{verdict:?}"
+    );
+    assert!(verdict.message.contains("art/.gitattributes"), "{}", verdict.message);
+    assert_eq!((pod.head("fix/x"), pod.head("fix/x-0a1b2c3d")), (None, verdict.commit));
+}
+
+#[test]
+fn commits_that_can_not_be_checked_are_kept() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    pod.script(&[], COMMIT).end().succeeded();
+    let path = pod.git_that_fails("ls-tree", "echo 'fatal: out of memory' >&2; exit 128");
+    let mut telemetry = pod.command(layout::TELEMETRY, &["telemetry", "--metrics-port", "0"]);
+    telemetry.env("PATH", path);
+    crate::pod::Process::start(telemetry).end().succeeded();
+    let verdict = pod.verdict();
+    assert_eq!(
+        (verdict.reason.as_str(), verdict.pushed, verdict.branch.as_deref()),
+        (reason::PUSH_FAILED, false, Some("fix/x-0a1b2c3d")),
+        "{verdict:?}"
+    );
+    assert!(verdict.message.contains("look for submodules"), "{}", verdict.message);
+}
+
+#[test]
 fn commits_on_another_branch_are_not_lost() {
     let pod = Pod::new();
     let (_, verdict) = pod.run(&format!("git checkout -q -b mine && {COMMIT}"));
