@@ -20,6 +20,7 @@ mod failures;
 mod fields;
 mod generated;
 mod hostile;
+mod hub;
 mod kubectl;
 mod original;
 mod outage;
