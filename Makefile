@@ -76,8 +76,12 @@ bench: prepare build release ## Measure against another operator's binary: GO_OR
 
 N ?= 1000000
 .PHONY: fuzz-conversion
-fuzz-conversion: ## Hold the laws of conversion against N objects of each kind, law and direction
+fuzz-conversion: ## Hold the laws of conversion against N objects of each kind and direction
 	@GASTOWN_LAWS=$(N) $(CARGO) test --locked --release --lib -- conversion::laws
+
+.PHONY: bench-conversion
+bench-conversion: ## Measure conversion beside a Vec<Value> implementation: time, memory, one object
+	@$(CARGO) bench --locked --bench conversion -- $(BENCHARGS)
 
 ##@ On a cluster
 

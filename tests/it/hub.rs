@@ -49,7 +49,12 @@ fn table() -> Vec<(&'static str, Value, Value, &'static str)> {
             json!({"stuckThresholdSeconds": 29}),
             "stuckThresholdSeconds must be at least healthCheckIntervalSeconds",
         ),
-        ("Witness", witness, json!({"healthCheckIntervalSeconds": 0}), "greater than or equal to 1"),
+        (
+            "Witness",
+            witness,
+            json!({"healthCheckIntervalSeconds": 0}),
+            "greater than or equal to 1",
+        ),
         ("Refinery", refinery.clone(), json!({"targetBranch": "release/1.0"}), ""),
         ("Refinery", refinery.clone(), json!({"targetBranch": "a b"}), "such as main"),
         ("Refinery", refinery, json!({"testCommand": "x".repeat(4097)}), "4096"),

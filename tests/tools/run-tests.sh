@@ -8,6 +8,8 @@ mkdir -p target
 # come to its end.
 node=(real_node:: real_pending:: real_trust::)
 if [ $# = 0 ]; then set -- "${node[@]/#/--skip=}"; alone=yes; else alone=; fi
+# Objects of each kind and direction that go through the conversion.
+export GASTOWN_LAWS=${GASTOWN_LAWS-10000}
 # As many tests at a time as there are processors: each has an operator of its own.
 cargo test --locked --workspace --lib --bins --tests --no-fail-fast -- "$@" 2>&1 | tee "$log"
 code=${PIPESTATUS[0]}
