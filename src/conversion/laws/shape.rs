@@ -249,12 +249,20 @@ fn like(pattern: &str) -> Vec<String> {
 }
 
 fn word(dice: &mut Dice, least: usize, most: usize) -> String {
-    let text = match dice.below(24) {
-        0 => "x".repeat(most.min(2000)),
-        1 => "y".repeat(least),
-        2 => format!("{:x}", dice.roll()),
-        _ => (*dice.pick(&WORDS)).to_owned(),
+    match dice.below(64) {
+        0 => return "x".repeat(most.min(5000)),
+        1 | 2 => return "y".repeat(least),
+        3 => return "z".repeat(most.min(least.max(300))),
+        _ => {}
+    }
+    let text = if dice.once_in(8) {
+        format!("{:x}", dice.roll())
+    } else {
+        (*dice.pick(&WORDS)).to_owned()
     };
+    if (least..=most).contains(&text.chars().count()) {
+        return text;
+    }
     let text: String = text.chars().take(most).collect();
     let short = least.saturating_sub(text.chars().count());
     text + &"z".repeat(short)

@@ -23,8 +23,10 @@ pub fn hold(case: &Case, version: Version, dice: &mut Dice) {
     assert_eq!(other["apiVersion"], api(version.other()));
     let back = to(version, &other).expect("the way back has room");
     assert_eq!(plain(back.clone()), plain(one), "by way of {other}");
-    assert_eq!(to(version.other(), &other).as_ref(), Some(&other), "it is there already");
-    assert_eq!(to(version.other(), &back), Some(other), "the same input has the same output");
+    if dice.once_in(4) {
+        assert_eq!(to(version.other(), &other).as_ref(), Some(&other), "it is there already");
+        assert_eq!(to(version.other(), &back), Some(other), "the same input has the same output");
+    }
 }
 
 /// An object that no API server would have accepted is converted all the same.
