@@ -36,6 +36,13 @@ pub fn admit(request: &Request<'_, PolecatSpec>) -> Verdict {
             "spec.kubernetes is missing: this Polecat will be Stuck (MissingKubernetesSpec); set gitRepository and gitSecretRef",
         ));
     }
+    let ttl = |it: &PolecatSpec| it.limits.ttl_seconds_after_finished.filter(|it| *it < 0);
+    if ttl(&request.new).is_some() && request.old.as_ref().and_then(ttl) != ttl(&request.new) {
+        warnings.push(warning(
+            "spec.ttlSecondsAfterFinished is negative and has no effect: this Polecat stays until it is deleted; set 0 to \
+             delete it as soon as it has ended, or leave it out",
+        ));
+    }
     Verdict { changed: (changed != *sent).then_some(changed), warnings, refusals }
 }
 
@@ -206,6 +213,30 @@ mod tests {
         let sent = json!({"metadata": {"name": "max"}});
         let new = PolecatSpec { desired_state: DesiredState::Working, ..spec() };
         assert!(created(&sent, new).warnings[0].contains("MissingKubernetesSpec"));
+    }
+
+    #[test]
+    fn a_negative_life_after_the_end_is_warned_about_once() {
+        let sent = json!({"metadata": {"name": "max"}});
+        let with = |ttl| {
+            let mut it = spec();
+            it.limits.ttl_seconds_after_finished = ttl;
+            it
+        };
+        let table = [
+            (None, Some(-1), 1, "it has no effect"),
+            (Some(0), Some(-1), 1, "an update brings it"),
+            (Some(-1), Some(-2), 1, "another one"),
+            (Some(-1), Some(-1), 0, "it was said before"),
+            (None, Some(0), 0, "at once"),
+            (None, None, 0, "never"),
+        ];
+        for (before, ttl, want, because) in table {
+            let (asked, old) = (asked(&sent, Some(&sent)), Some(with(before)));
+            let warnings = admit(&Request { asked, new: with(ttl), old }).warnings;
+            let said = warnings.iter().filter(|it| it.contains("ttlSecondsAfterFinished")).count();
+            assert_eq!(said, want, "{because}");
+        }
     }
 
     #[test]

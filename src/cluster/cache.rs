@@ -2,7 +2,7 @@
 //! our own write and the watch event that follows it can come in any order.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -12,6 +12,8 @@ use crate::cluster::wire::Compact;
 
 /// Uids of deleted objects that are remembered, so that a late answer does not bring one back.
 const TOMBSTONES: usize = 4096;
+/// How often it is tried to tell that an object is gone, when those who are told panic.
+const TRIES: u32 = 3;
 
 /// Namespace (empty for cluster-wide kinds) and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,12 +39,26 @@ pub struct Cache<C> {
 #[derive(Debug)]
 struct Inner<C> {
     objects: HashMap<Key, Arc<C>>,
-    tombstones: VecDeque<Box<str>>,
+    tombstones: Tombstones,
+    /// Objects that are gone, until that was told.
+    leaving: VecDeque<Leaving<C>>,
+}
+
+#[derive(Debug)]
+struct Leaving<C> {
+    key: Key,
+    last: Arc<C>,
+    /// How often it was tried to tell.
+    tries: u32,
 }
 
 impl<C> Default for Cache<C> {
     fn default() -> Self {
-        let inner = Inner { objects: HashMap::new(), tombstones: VecDeque::new() };
+        let inner = Inner {
+            objects: HashMap::new(),
+            tombstones: Tombstones::default(),
+            leaving: VecDeque::new(),
+        };
         Self { inner: Mutex::new(inner), ready: watch::Sender::new(BTreeSet::new()) }
     }
 }
@@ -57,7 +73,7 @@ impl<C: Compact> Cache<C> {
     pub fn put(&self, object: C) -> bool {
         let key = key(&object);
         let mut inner = self.lock();
-        if inner.tombstones.iter().any(|it| **it == *object.uid()) {
+        if inner.tombstones.has(object.uid()) {
             return false;
         }
         let news = inner
@@ -70,27 +86,48 @@ impl<C: Compact> Cache<C> {
         news
     }
 
-    /// Forgets an object that was deleted.
-    pub fn remove(&self, key: &Key, uid: &str) {
+    /// Forgets an object that was deleted. Its last state, where it could be read, leaves.
+    pub fn remove(&self, key: &Key, uid: &str, last: Option<C>) {
         let mut inner = self.lock();
-        if inner.tombstones.len() >= TOMBSTONES {
-            inner.tombstones.pop_front();
-        }
-        inner.tombstones.push_back(uid.into());
-        if inner.objects.get(key).is_some_and(|it| it.uid() == uid) {
-            inner.objects.remove(key);
+        inner.tombstones.add(uid);
+        let old = match inner.objects.entry(key.clone()) {
+            Entry::Occupied(it) if it.get().uid() == uid => Some(it.remove()),
+            Entry::Occupied(it) => Some(it.get().clone()),
+            Entry::Vacant(_) => None,
+        };
+        if let Some(last) = last.map(Arc::new).or(old) {
+            inner.leaving.push_back(Leaving { key: key.clone(), last, tries: 0 });
         }
     }
 
-    /// Forgets every object that a complete list does not have; returns their keys.
-    pub fn retain(&self, listed: &HashSet<Key>) -> Vec<Key> {
+    /// Forgets every object that a complete list does not have; they leave.
+    pub fn retain(&self, listed: impl Fn(&Key) -> bool) {
         let mut inner = self.lock();
-        let gone: Vec<Key> =
-            inner.objects.keys().filter(|it| !listed.contains(it)).cloned().collect();
-        for key in &gone {
-            inner.objects.remove(key);
+        let gone = inner.objects.extract_if(|key, _| !listed(key));
+        let gone: Vec<_> = gone.map(|(key, last)| Leaving { key, last, tries: 0 }).collect();
+        inner.leaving.extend(gone);
+    }
+
+    /// Tells of every object that left. What was told is forgotten only then: who panics while he is told is told again by
+    /// the watch that is begun anew, but not for ever.
+    pub fn tell_leaving(&self, news: impl Fn(&C, Key)) {
+        while let Some((key, last)) = self.next_leaving() {
+            news(&last, key);
+            let mut inner = self.lock();
+            if inner.leaving.front().is_some_and(|it| Arc::ptr_eq(&it.last, &last)) {
+                inner.leaving.pop_front();
+            }
         }
-        gone
+    }
+
+    fn next_leaving(&self) -> Option<(Key, Arc<C>)> {
+        let mut inner = self.lock();
+        while inner.leaving.front().is_some_and(|it| it.tries >= TRIES) {
+            inner.leaving.pop_front();
+        }
+        let next = inner.leaving.front_mut()?;
+        next.tries += 1;
+        Some((next.key.clone(), next.last.clone()))
     }
 
     /// How many objects there are.
@@ -126,6 +163,32 @@ impl<C: Compact> Cache<C> {
 
     fn lock(&self) -> MutexGuard<'_, Inner<C>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Uids of the objects that went last.
+#[derive(Debug, Default)]
+struct Tombstones {
+    known: HashSet<Arc<str>>,
+    order: VecDeque<Arc<str>>,
+}
+
+impl Tombstones {
+    fn has(&self, uid: &str) -> bool {
+        self.known.contains(uid)
+    }
+
+    fn add(&mut self, uid: &str) {
+        let uid: Arc<str> = uid.into();
+        if !self.known.insert(uid.clone()) {
+            return;
+        }
+        self.order.push_back(uid);
+        if self.order.len() > TOMBSTONES
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
     }
 }
 
@@ -181,10 +244,51 @@ mod tests {
     fn a_deleted_object_does_not_come_back_with_a_late_answer() {
         let cache = Cache::default();
         cache.put(brief("1", "10"));
-        cache.remove(&Key::new("", "max"), "1");
+        cache.remove(&Key::new("", "max"), "1", None);
         assert!(!cache.put(brief("1", "12")));
         assert!(cache.put(brief("2", "13")), "its successor does");
-        cache.remove(&Key::new("", "max"), "1");
+        cache.remove(&Key::new("", "max"), "1", None);
         assert_eq!(cache.len(), 1, "a late deletion leaves the successor alone");
+    }
+
+    #[test]
+    fn as_many_of_the_deleted_are_remembered_and_no_more() {
+        let mut stones = Tombstones::default();
+        for number in 0..=TOMBSTONES {
+            stones.add(&number.to_string());
+            stones.add(&number.to_string()); // told twice, counted once
+        }
+        assert!(!stones.has("0"), "the oldest is forgotten");
+        assert!(stones.has("1") && stones.has(&TOMBSTONES.to_string()));
+        assert_eq!((stones.known.len(), stones.order.len()), (TOMBSTONES, TOMBSTONES));
+    }
+
+    fn told(cache: &Cache<Brief>) -> Vec<String> {
+        let told = Mutex::new(Vec::new());
+        cache.tell_leaving(|it, _| told.lock().unwrap().push(it.uid.to_string()));
+        told.into_inner().unwrap()
+    }
+
+    #[test]
+    fn what_left_is_told_once_unless_the_telling_panics() {
+        let (cache, key) = (Cache::default(), Key::new("", "max"));
+        let stumbling = |cache: &Cache<Brief>| {
+            let telling = std::panic::AssertUnwindSafe(|| {
+                cache.tell_leaving(|it, _| assert_ne!(&*it.uid, "1", "it stumbles"));
+            });
+            std::panic::catch_unwind(telling).is_err()
+        };
+        cache.remove(&key, "1", Some(brief("1", "10")));
+        cache.remove(&key, "2", Some(brief("2", "11")));
+        assert!(stumbling(&cache));
+        assert_eq!(told(&cache), ["1", "2"], "also what had not been told when it stumbled");
+        assert_eq!(told(&cache), [""; 0], "once");
+        cache.put(brief("3", "12"));
+        cache.retain(|_| false);
+        assert_eq!(told(&cache), ["3"], "what a list does not have has left");
+        cache.remove(&key, "1", Some(brief("1", "10")));
+        cache.remove(&key, "4", Some(brief("4", "13")));
+        assert!((0..TRIES).all(|_| stumbling(&cache)));
+        assert_eq!(told(&cache), ["4"], "one that can't be told stops nobody else");
     }
 }

@@ -43,6 +43,19 @@ impl Selection {
     fn place(&self) -> &str {
         self.namespace.as_deref().or(self.name.as_deref()).unwrap_or_default()
     }
+
+    fn config(&self) -> watcher::Config {
+        let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
+        config.label_selector.clone_from(&self.labels);
+        config.field_selector = self.name.as_ref().map(|it| format!("metadata.name={it}"));
+        config
+    }
+
+    /// Whether an object that stands there is one of these, as far as that can be told.
+    fn has(&self, key: &Key) -> bool {
+        let is = |wanted: &Option<String>, have: &str| wanted.as_ref().is_none_or(|it| it == have);
+        is(&self.namespace, &key.namespace) && is(&self.name, &key.name)
+    }
 }
 
 impl Cluster {
@@ -72,15 +85,13 @@ impl Cluster {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
-        config.label_selector = selection.labels.clone();
-        config.field_selector = selection.name.as_ref().map(|it| format!("metadata.name={it}"));
         let controller = meters::Controller { controller: super::carry_out::plural::<C>() };
-        let mut stream = pin!(watcher::watcher(api, config).default_backoff());
+        let mut stream = pin!(watcher::watcher(api, selection.config()).default_backoff());
         let mut listed = HashSet::new();
         // A watch that is begun anew tells of everything again: its predecessor may have ended before it had told.
         let mut first = true;
         let mut faults = Faults::default();
+        cache.tell_leaving(news); // of what the one before had not told
         let take_in = |object: Watched<C>, anew: bool| match &object.content {
             Ok(it) => {
                 if cache.put(it.clone()) || anew {
@@ -105,20 +116,22 @@ impl Cluster {
                     take_in(object, first);
                 }
                 Ok(Event::InitDone) => {
-                    complete(cache, selection, &mut listed, news);
+                    cache.retain(|key| !selection.has(key) || listed.contains(key));
                     first = false;
                     cache.listed(selection.place());
                 }
                 Ok(Event::Apply(object)) => take_in(object, false),
-                Ok(Event::Delete(object)) => gone(cache, &object, news),
+                Ok(Event::Delete(object)) => {
+                    let (key, uid) = (key_of(&object), object.uid().to_owned());
+                    cache.remove(&key, &uid, object.content.ok());
+                }
             }
+            cache.tell_leaving(news);
             if let Some(failures) = faults.works() {
                 tracing::info!(kind = controller.controller, failures, "Watch works again");
             }
-            self.meters
-                .objects
-                .get_or_create(&controller)
-                .set(i64::try_from(cache.len()).unwrap_or(i64::MAX));
+            let objects = i64::try_from(cache.len()).unwrap_or(i64::MAX);
+            self.meters.objects.get_or_create(&controller).set(objects);
         }
     }
 }
@@ -128,42 +141,12 @@ fn key_of<C: Compact>(object: &Watched<C>) -> Key {
     Key::new(namespace, name)
 }
 
-/// An object is gone.
-fn gone<C: Compact>(cache: &Cache<C>, object: &Watched<C>, news: &impl Fn(&C, Key)) {
-    let key = key_of(object);
-    let old = cache.get(&key);
-    cache.remove(&key, object.uid());
-    if let Some(it) = object.content.as_ref().ok().or(old.as_deref()) {
-        news(it, key);
-    }
-}
-
 fn complain(kind: &'static str, faults: &mut Faults, error: &watcher::Error) {
     let say = faults.failed(watch_faults::code(error), Instant::now());
     let error = error as &dyn std::error::Error;
     match say {
         Say::Aloud => tracing::warn!(error, kind, "Watch failed; it is tried again"),
         Say::Quietly => tracing::debug!(error, kind, "Watch failed; it is tried again"),
-    }
-}
-
-/// A list is complete: what it has not is gone.
-fn complete<C: Compact>(
-    cache: &Cache<C>,
-    selection: &Selection,
-    listed: &mut HashSet<Key>,
-    news: &impl Fn(&C, Key),
-) {
-    let elsewhere = |it: &Key| {
-        selection.namespace.as_ref().is_some_and(|namespace| *it.namespace != **namespace)
-            || selection.name.as_ref().is_some_and(|name| *it.name != **name)
-    };
-    listed.extend(cache.all().iter().map(|it| super::cache::key(&**it)).filter(elsewhere));
-    let before: Vec<_> =
-        cache.all().into_iter().filter(|it| !listed.contains(&super::cache::key(&**it))).collect();
-    cache.retain(listed);
-    for object in before {
-        news(&object, super::cache::key(&*object));
     }
 }
 

@@ -13,5 +13,8 @@ cargo deny --config .deny.toml --offline --locked check --hide-inclusion-graph l
 if [ -n "${ADVISORY_DB:-}" ]; then
   cargo deny --config .deny.toml --offline --locked check --disable-fetch advisories
 else
-  echo "SKIP advisories: no ADVISORY_DB=path"
+  case ",${GASTOWN_REQUIRE:-}," in
+    *,advisories,*) echo "deny: GASTOWN_REQUIRE wants the advisories: set ADVISORY_DB=path" >&2; exit 1 ;;
+  esac
+  echo "SKIP advisories: no copy of the advisory database (ADVISORY_DB=path)"
 fi

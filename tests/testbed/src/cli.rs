@@ -43,7 +43,11 @@ enum Command {
         command: Vec<String>,
     },
     /// Show the whole way through: the samples applied, an agent at work, its commit pushed
-    Demo,
+    Demo {
+        /// real or kwok [default: real where this machine can have one]
+        #[arg(long)]
+        node: Option<Node>,
+    },
     /// Find or build every program, and print where each one is
     Tools,
     #[command(hide = true)]
@@ -133,7 +137,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Exec { flags, command } => {
             with_testbed(&flags.options(Vec::new()), Some(&command))
         }
-        Command::Demo => runtime()?.block_on(demo::run()),
+        Command::Demo { node } => runtime()?.block_on(demo::run(node)),
         Command::Tools => tools(),
         Command::Enclose { folder } => enclosure::enclose(&folder),
         Command::Init { folder } => enclosure::init(&folder),

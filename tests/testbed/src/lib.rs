@@ -47,8 +47,8 @@
 //!
 //! # Programs
 //!
-//! etcd, kube-apiserver and kubectl are taken from `KUBEBUILDER_ASSETS` where that is set; all else, and without it
-//! all, from the cache (`$XDG_CACHE_HOME/gastown-testbed`, else `~/.cache/gastown-testbed`), where what is missing is
+//! etcd, kube-apiserver and kubectl are taken from `KUBEBUILDER_ASSETS` where that is set and they are of the wanted
+//! minor version (where not, it is said why); all else, and without it all, from the cache (`$XDG_CACHE_HOME/gastown-testbed`, else `~/.cache/gastown-testbed`), where what is missing is
 //! built once from the Go modules pinned in `tests/tools`. `TESTBED_KUBERNETES=1.35.9` takes another version of
 //! Kubernetes, in a cache of its own.
 //!

@@ -33,11 +33,21 @@ pub fn set_up_inside(block: Block, bridge: bool) -> Result<()> {
         format!("route add default via {}", block.host()),
     ];
     if bridge {
-        lines.push(format!("link add {BRIDGE} type bridge"));
-        lines.push(format!("address add {}/24 dev {BRIDGE}", block.node()));
-        lines.push(format!("link set {BRIDGE} up"));
+        lines.extend(bridge_lines(block));
     }
     batch(&lines)
+}
+
+/// The bridge has a hardware address of its own. Otherwise it takes the lowest of its ports', which changes as pods come
+/// and go, and the others send to the old one until they ask anew: for up to a minute nobody reaches the node, nor the
+/// git server on it. The network plugin sees to that only where it has made the bridge's address itself.
+fn bridge_lines(block: Block) -> [String; 3] {
+    let [a, b, c, d] = block.node().octets();
+    [
+        format!("link add {BRIDGE} address 02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x} type bridge"),
+        format!("address add {}/24 dev {BRIDGE}", block.node()),
+        format!("link set {BRIDGE} up"),
+    ]
 }
 
 /// Whether iproute2 is there.
@@ -71,4 +81,38 @@ fn batch(lines: &[String]) -> Result<()> {
 /// The host's address on a link to this block, or loopback without one.
 pub fn host_address(block: Option<Block>) -> Ipv4Addr {
     block.map_or(Ipv4Addr::LOCALHOST, Block::host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{enclosure, net::free_block, preconditions};
+
+    #[test]
+    fn the_bridge_keeps_its_hardware_address_while_pods_come_and_go() {
+        if !(enclosure::is_possible() && is_possible()) {
+            let test = "the_bridge_keeps_its_hardware_address_while_pods_come_and_go";
+            return preconditions::skip(test, "namespaces", "no namespaces here").unwrap();
+        }
+        let show = format!("link show {BRIDGE}");
+        let mut lines = bridge_lines(free_block().unwrap()).to_vec();
+        lines.push(show.clone());
+        // Both have lower addresses than the bridge; one of them leaves again.
+        for number in 1..=2 {
+            lines.push(format!(
+                "link add p{number} address 00:00:00:00:00:0{number} type veth peer name q{number}"
+            ));
+            lines.push(format!("link set p{number} master {BRIDGE} up"));
+            lines.push(show.clone());
+        }
+        lines.extend(["link delete p1".to_owned(), show]);
+        let script = format!("ip {}", lines.join("\nip "));
+        let output = Command::new("unshare").args(["--net", "--", "sh", "-ec", &script]).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let seen: Vec<_> = text.lines().filter(|it| it.contains("link/ether")).collect();
+        assert_eq!(seen.len(), 4, "{text}");
+        assert!(seen.iter().all(|it| *it == seen[0] && it.contains(" 02:00:")), "{text}");
+    }
 }

@@ -61,9 +61,14 @@ pub(crate) fn wanted(node: Node) -> Vec<Tool> {
 /// `GASTOWN_REQUIRE` (a list such as `node,kwok`) has this kind of node, that is an error instead.
 pub fn allow(test: &str, node: Node) -> Result<bool> {
     let Err(missing) = of(node) else { return Ok(true) };
-    let reason = missing.join("; ");
-    let required = std::env::var("GASTOWN_REQUIRE").unwrap_or_default();
     let word = if node.is_real() { "node" } else { node.name() };
+    skip(test, word, &missing.join("; "))?;
+    Ok(false)
+}
+
+/// Says that a test is skipped, and why; an error where `GASTOWN_REQUIRE` has the word for what is missing.
+pub(crate) fn skip(test: &str, word: &str, reason: &str) -> Result<()> {
+    let required = std::env::var("GASTOWN_REQUIRE").unwrap_or_default();
     if required.split(',').any(|it| it.trim() == word) {
         bail!(
             "{test} needs what GASTOWN_REQUIRE={required} says is here, but it is missing: {reason}"
@@ -71,7 +76,7 @@ pub fn allow(test: &str, node: Node) -> Result<bool> {
     }
     // Past the harness, which keeps what a passing test prints.
     let _ = writeln!(std::io::stderr(), "SKIP {test}: {reason}");
-    Ok(false)
+    Ok(())
 }
 
 /// What has to be installed, each with its Debian package.

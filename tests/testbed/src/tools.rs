@@ -108,10 +108,15 @@ impl Tools {
         let mut paths = BTreeMap::new();
         for &tool in wanted {
             let module = if tool == Tool::Kwok { &kwok } else { &kubernetes };
-            let path = match assets.as_deref().and_then(|it| asset(it, tool)) {
-                Some(path) => path,
-                None => cached_or_built(module, tool)?,
+            let given = match assets.as_deref().map(|it| asset(it, tool, module)) {
+                Some(Asset::Fits(path)) => Some(path),
+                Some(Asset::Unfit(why)) => {
+                    eprintln!("testbed: {why}");
+                    None
+                }
+                Some(Asset::Absent) | None => None,
             };
+            let path = given.map_or_else(|| cached_or_built(module, tool), Ok)?;
             paths.insert(tool, path);
         }
         Ok(Self { paths })
@@ -124,7 +129,9 @@ impl Tools {
         let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
         let module = |tool| if tool == Tool::Kwok { &kwok } else { &kubernetes };
         let there = |tool: Tool| {
-            assets.as_deref().and_then(|it| asset(it, tool)).is_some()
+            assets
+                .as_deref()
+                .is_some_and(|it| matches!(asset(it, tool, module(tool)), Asset::Fits(_)))
                 || build::program(module(tool), tool).is_ok_and(|it| is_executable(&it))
         };
         wanted.retain(|it| !there(*it));
@@ -158,9 +165,51 @@ pub fn lock(path: &Path, waiting_for: &str) -> Result<fs::File> {
     Ok(file)
 }
 
-fn asset(folder: &Path, tool: Tool) -> Option<PathBuf> {
+/// What a folder of `KUBEBUILDER_ASSETS` has of a program.
+enum Asset {
+    Absent,
+    Fits(PathBuf),
+    /// It is there, but not taken; and why.
+    Unfit(String),
+}
+
+/// One of another minor version is not taken: beside it, controller manager and scheduler would be of the wanted one.
+fn asset(folder: &Path, tool: Tool, module: &Module) -> Asset {
     let path = folder.join(tool.name());
-    (tool.is_asset() && is_executable(&path)).then_some(path)
+    if !tool.is_asset() || !is_executable(&path) {
+        return Asset::Absent;
+    }
+    let said = version_said(&path, tool).and_then(|it| Ok((it, module.version_of(tool)?)));
+    match said {
+        Ok((said, wanted)) if minor_of(&said) == minor_of(&wanted) => Asset::Fits(path),
+        Ok((said, wanted)) => Asset::Unfit(unfit(&path, tool, &said, &wanted)),
+        Err(error) => Asset::Unfit(format!("KUBEBUILDER_ASSETS: {error:#}; it is not used")),
+    }
+}
+
+fn unfit(path: &Path, tool: Tool, said: &str, wanted: &str) -> String {
+    let name = tool.name();
+    let way = match tool {
+        Tool::Etcd => String::new(),
+        _ => format!(", or set TESTBED_KUBERNETES={said} to test with that version"),
+    };
+    format!(
+        "KUBEBUILDER_ASSETS: {} is {name} {said}, but {wanted} is wanted; it is not used. Point KUBEBUILDER_ASSETS at a \
+         fitting folder{way}",
+        path.display()
+    )
+}
+
+/// The version that a program says it has.
+fn version_said(path: &Path, tool: Tool) -> Result<String> {
+    let text = said(path, tool)?;
+    let found = words(&text).find(|it| it.split('.').filter(|it| !it.is_empty()).count() == 3);
+    found.map(str::to_owned).with_context(|| format!("{} does not say its version", path.display()))
+}
+
+/// `1.36` of `1.36.3`.
+fn minor_of(version: &str) -> Option<&str> {
+    version.rsplit_once('.').map(|it| it.0)
 }
 
 fn cached_or_built(module: &Module, tool: Tool) -> Result<PathBuf> {
@@ -183,21 +232,34 @@ fn adopt(module: &Module, tool: Tool, path: &Path) -> Result<bool> {
     if build::is_noted(module, tool)? {
         return Ok(false); // noted with other pins: it has to be built again
     }
-    let mut ask = Command::new(path);
-    let answer = ask.args(tool.version_arguments()).stdin(Stdio::null()).output();
-    let answer = answer.with_context(|| format!("failed to run {}", path.display()))?;
-    let text = String::from_utf8_lossy(&answer.stdout).into_owned();
-    let fits = answer.status.success() && says_version(&text, &module.version_of(tool)?);
+    let Ok(text) = said(path, tool) else { return Ok(false) };
+    let fits = says_version(&text, &module.version_of(tool)?);
     if fits {
         build::note(module, tool)?;
     }
     Ok(fits)
 }
 
+/// What a program answers to the question for its version.
+fn said(path: &Path, tool: Tool) -> Result<String> {
+    let mut ask = Command::new(path);
+    let answer = ask.args(tool.version_arguments()).stdin(Stdio::null()).output();
+    let answer = answer.with_context(|| format!("failed to run {}", path.display()))?;
+    if !answer.status.success() {
+        bail!("{} does not say its version ({})", path.display(), answer.status);
+    }
+    Ok(String::from_utf8_lossy(&answer.stdout).into_owned())
+}
+
 /// `1.2.3` stands in the text as a whole, not as a part of `1.2.34` or `11.2.3`.
 fn says_version(text: &str, version: &str) -> bool {
+    words(text).any(|word| word == version)
+}
+
+/// What in a text is made of digits and points.
+fn words(text: &str) -> impl Iterator<Item = &str> {
     let part_of_number = |it: char| it.is_ascii_digit() || it == '.';
-    text.split(|it: char| !part_of_number(it)).any(|word| word.trim_end_matches('.') == version)
+    text.split(move |it: char| !part_of_number(it)).map(|word| word.trim_end_matches('.'))
 }
 
 fn how_to_supply(module: &Module, tool: Tool, path: &Path) -> String {

@@ -94,7 +94,7 @@ pub async fn until_ended(stage: &Stage, names: &[&str]) -> Result<Vec<Ended>> {
             && names.contains(&name.as_str())
         {
             let status = it.data.get("status").cloned().unwrap_or_default();
-            if over(&status) {
+            if over(&status, stage.pushes()) {
                 ended.insert(name, status);
             }
         }
@@ -107,14 +107,14 @@ pub async fn until_ended(stage: &Stage, names: &[&str]) -> Result<Vec<Ended>> {
     Ok(ended.into_iter().map(end).collect())
 }
 
-/// Whether an attempt has ended, and what became of its commits is known or never will be.
-fn over(status: &Value) -> bool {
+/// Whether an attempt has ended, and what became of its commits is known or, where nobody pushes, never will be.
+fn over(status: &Value, somebody_pushes: bool) -> bool {
     let phase = status.get("phase").and_then(Value::as_str);
     let conditions = status.get("conditions").and_then(Value::as_array);
     let pushed =
         conditions.into_iter().flatten().find(|it| it.get("type").is_some_and(|it| it == "Pushed"));
     let open = pushed.is_some_and(|it| it.get("status").is_some_and(|it| it == "Unknown"));
-    phase == Some("Stuck") || (phase == Some("Done") && !open)
+    phase == Some("Stuck") || (phase == Some("Done") && !(open && somebody_pushes))
 }
 
 /// Whom a change is about, and what it says.

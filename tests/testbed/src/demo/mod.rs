@@ -16,10 +16,18 @@ use follow::Ended;
 const GOOD: &str = "furiosa";
 const BAD: &str = "nux";
 
-/// Runs it on a real node, or on a played one where no real one can be had.
-pub async fn run() -> Result<ExitCode> {
+/// Runs it on this kind of node; by default a real one, or a played one where no real one can be had.
+pub async fn run(asked: Option<Node>) -> Result<ExitCode> {
+    if asked == Some(Node::None) {
+        bail!("--node none: without a node no pod ever runs; real or kwok");
+    }
     let began = Instant::now();
-    let node = node();
+    let node = asked.unwrap_or_else(node);
+    if node == Node::Kwok {
+        show::line(
+            "kwok plays the pods: you will see the phases, but no agent runs and nothing is pushed.",
+        );
+    }
     show::heading("A control plane, a node and an operator of our own");
     let options = Options {
         node,
@@ -56,9 +64,6 @@ fn node() -> Node {
     for it in missing {
         show::line(&format!("  - {it}"));
     }
-    show::line(
-        "kwok plays the pods: you will see the phases, but no agent runs and nothing is pushed.",
-    );
     Node::Kwok
 }
 
@@ -69,15 +74,24 @@ async fn play(bed: &Testbed, node: Node) -> Result<()> {
         "{GOOD} will end Done, with a commit pushed; {BAD} asks for a branch that is not there, and will say so."
     ));
     show::heading("kubectl apply -f deploy/samples/");
-    stage.apply_samples().await?;
-    let ends = follow::until_ended(&stage, &[GOOD, BAD]).await?;
+    let names = [GOOD, BAD];
+    let (ends, ()) = tokio::try_join!(follow::until_ended(&stage, &names), stage.apply_samples())?;
     show::heading("What became of them");
     let mut wrong = Vec::new();
     for end in &ends {
         show::end(end);
         wrong.extend(verdict(end, node));
     }
+    show::heading("What kubectl shows");
+    let table = stage.ask(&["get", "polecats"])?;
+    for end in &ends {
+        let row = table.lines().find(|it| it.starts_with(&end.name)).unwrap_or_default();
+        if !row.contains(&end.phase()) {
+            wrong.push(format!("kubectl get polecats must show {} as {}", end.name, end.phase()));
+        }
+    }
     if node.is_real() {
+        stage.ask(&["logs", &format!("polecat-{GOOD}"), "--container=claude"])?;
         show::heading("The pushed commit");
         let log = stage.pushed(&branch(&ends))?;
         show::line(&log);

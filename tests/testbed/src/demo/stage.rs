@@ -19,17 +19,26 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{Git, Node, Testbed, manifests};
+use crate::{
+    Git, Node, Testbed, manifests,
+    process::{die_with_parent, without_proxies},
+};
 
 /// The namespace of the samples.
 pub const NAMESPACE: &str = "town";
 /// The git server that the samples name.
 const SAMPLE_HOST: &str = "git@git.example.com:";
+/// The sample that fails.
+const BAD_SAMPLE: &str = "polecat-bad-branch.yaml";
 /// The last words of a played clone that fails.
 const PLAYED: &str = r#"{"v":1,"reason":"BranchNotFound","message":"the repository has no branch no-such-branch (played)"}"#;
 
 pub struct Stage {
     pub client: Client,
+    /// Where kubectl is, and what it is to talk to.
+    kubectl: PathBuf,
+    kubeconfig: PathBuf,
+    /// The samples as they are applied.
     samples: PathBuf,
     git: Option<Git>,
 }
@@ -39,8 +48,13 @@ impl Stage {
     pub async fn set(bed: &Testbed, node: Node) -> Result<Self> {
         let client = bed.client("admin").await?;
         bed.make_namespace(NAMESPACE, &[]).await?;
-        let samples = manifests::project(None)?.join("deploy/samples");
-        let stage = Self { client, samples, git: bed.git.clone().filter(|_| node.is_real()) };
+        let stage = Self {
+            client,
+            kubectl: bed.kubectl.clone(),
+            kubeconfig: bed.kubeconfig.clone(),
+            samples: bed.dir.join("samples"),
+            git: bed.git.clone().filter(|_| node.is_real()),
+        };
         if let Some(git) = &stage.git {
             make_repository(&bed.dir.join("seed"), &git.repositories.join("greeter.git"))?;
             stage.make_references(git).await?;
@@ -67,33 +81,78 @@ impl Stage {
         made.map(drop).context("failed to make ConfigMap git-hosts")
     }
 
+    /// Whether there is a repository to push to, and agents that commit.
+    pub fn pushes(&self) -> bool {
+        self.git.is_some()
+    }
+
     /// Applies every sample, with the git server of this testbed in place of the one they name.
     pub async fn apply_samples(&self) -> Result<()> {
-        let entries = fs::read_dir(&self.samples);
-        let entries =
-            entries.with_context(|| format!("failed to list {}", self.samples.display()))?;
-        let mut paths: Vec<_> = entries.flatten().map(|it| it.path()).collect();
-        paths.sort();
+        let all = self.write_samples()?;
+        let fails = |it: &PathBuf| it.ends_with(BAD_SAMPLE);
+        if self.git.is_none() {
+            let (bad, good): (Vec<_>, Vec<_>) = all.into_iter().partition(fails);
+            self.play_a_failure(&bad).await?;
+            return self.apply(&good).await;
+        }
+        self.apply(&all).await
+    }
+
+    fn write_samples(&self) -> Result<Vec<PathBuf>> {
+        let folder = manifests::project(None)?.join("deploy/samples");
+        let entries = fs::read_dir(&folder);
+        let entries = entries.with_context(|| format!("failed to list {}", folder.display()))?;
+        fs::create_dir_all(&self.samples)
+            .with_context(|| format!("failed to make {}", self.samples.display()))?;
         let host = self.git.as_ref().map_or(SAMPLE_HOST, |it| it.ssh.as_str());
-        for path in paths {
-            let text = fs::read_to_string(&path);
-            let text = text.with_context(|| format!("failed to read {}", path.display()))?;
-            let sample: Value = serde_saphyr::from_str(&text.replace(SAMPLE_HOST, host))
-                .with_context(|| format!("{} is no YAML", path.display()))?;
-            let fails = sample.pointer("/metadata/name").is_some_and(|it| it == super::BAD);
-            if self.git.is_none() && fails {
-                self.play_a_failure(&sample).await?;
-            } else {
-                manifests::apply(&self.client, &sample).await?;
-            }
+        let mut all = Vec::new();
+        for entry in entries.flatten() {
+            let (from, to) = (entry.path(), self.samples.join(entry.file_name()));
+            let text = fs::read_to_string(&from);
+            let text = text.with_context(|| format!("failed to read {}", from.display()))?;
+            fs::write(&to, text.replace(SAMPLE_HOST, host))
+                .with_context(|| format!("failed to write {}", to.display()))?;
+            all.push(to);
+        }
+        all.sort();
+        Ok(all)
+    }
+
+    /// As a user would; what kubectl says is seen as it says it.
+    async fn apply(&self, files: &[PathBuf]) -> Result<()> {
+        let mut command = self.kubectl();
+        command.arg("apply");
+        for it in files {
+            command.arg("-f").arg(it);
+        }
+        let status = tokio::process::Command::from(command).status().await;
+        let status = status.context("failed to start kubectl")?;
+        if !status.success() {
+            bail!("kubectl apply ended with {status}");
         }
         Ok(())
     }
 
+    /// Asks kubectl, and shows the question and the answer.
+    pub fn ask(&self, arguments: &[&str]) -> Result<String> {
+        super::show::line(&format!("$ kubectl -n {NAMESPACE} {}", arguments.join(" ")));
+        let answer = run(self.kubectl().args(arguments))?;
+        super::show::line(&answer);
+        Ok(answer)
+    }
+
+    fn kubectl(&self) -> Command {
+        let mut command = Command::new(&self.kubectl);
+        command.env("KUBECONFIG", &self.kubeconfig).args(["-n", NAMESPACE]);
+        without_proxies(&mut command);
+        die_with_parent(&mut command);
+        command
+    }
+
     /// Where pods are played: this sample's pod fails in its clone, those after it do not.
-    async fn play_a_failure(&self, sample: &Value) -> Result<()> {
+    async fn play_a_failure(&self, sample: &[PathBuf]) -> Result<()> {
         self.script(&json!({"init-exit-code": "1", "init-message": PLAYED})).await?;
-        manifests::apply(&self.client, sample).await?;
+        self.apply(sample).await?;
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
         let name = format!("polecat-{}", super::BAD);
         let there = await_condition(pods, &name, |pod: Option<&Pod>| pod.is_some());

@@ -9,6 +9,7 @@
 
 mod agent;
 mod cleanup;
+mod demo;
 mod guard;
 mod kwok;
 mod operators;

@@ -131,19 +131,60 @@ fn what_lies_in_the_cache_is_taken_if_it_is_of_the_right_version() {
     assert_eq!(workshop.log().len(), built + 4, "a changed pin is built anew");
 }
 
-#[test]
-fn assets_come_first() {
-    let workshop = Workshop::new("assets");
+/// A folder with programs that say this.
+fn assets(workshop: &Workshop, says: &str) -> PathBuf {
     let assets = workshop.0.join("assets");
     fs::create_dir_all(&assets).unwrap();
     for name in ["etcd", "kube-apiserver", "kubectl", "kubelet"] {
-        fs::copy(workshop.0.join("bin/go"), assets.join(name)).unwrap();
+        let path = assets.join(name);
+        fs::write(&path, format!("#!/bin/sh\necho {says}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let all = found(workshop.tools().env("KUBEBUILDER_ASSETS", &assets).spawn().unwrap());
-    let mut given: Vec<_> =
-        all.iter().filter(|(_, it)| it.starts_with(&assets)).map(|(name, _)| name).collect();
-    given.sort();
-    assert_eq!(given, ["etcd", "kube-apiserver", "kubectl"], "such folders hold no others");
+    assets
+}
+
+fn taken_from(folder: &Path, all: &[(String, PathBuf)]) -> Vec<String> {
+    let taken = all.iter().filter(|(_, it)| it.starts_with(folder));
+    let mut names: Vec<_> = taken.map(|(name, _)| name.clone()).collect();
+    names.sort();
+    names
+}
+
+/// Of the same minor version; only the last number differs.
+fn sibling_of(version: &str) -> String {
+    format!("{}.99", version.rsplit_once('.').unwrap().0)
+}
+
+#[test]
+fn assets_that_fit_come_first() {
+    let workshop = Workshop::new("assets");
+    let versions = [kubernetes(), etcd()].map(sibling_of);
+    for (says, want) in [
+        (format!("v{}", versions[0]), vec!["kube-apiserver", "kubectl"]),
+        (format!("etcd Version: {}", versions[1]), vec!["etcd"]),
+    ] {
+        let folder = assets(&workshop, &says);
+        let all = found(workshop.tools().env("KUBEBUILDER_ASSETS", &folder).spawn().unwrap());
+        assert_eq!(taken_from(&folder, &all), want, "{says}: a kubelet never is");
+    }
+}
+
+#[test]
+fn assets_of_another_version_are_not_used_and_it_is_said_why() {
+    let workshop = Workshop::new("unfit");
+    for (says, word) in
+        [("v1.2.3", "is kube-apiserver 1.2.3, but"), ("nothing", "does not say its version")]
+    {
+        let folder = assets(&workshop, says);
+        let answer = workshop.tools().env("KUBEBUILDER_ASSETS", &folder).output().unwrap();
+        let words = String::from_utf8_lossy(&answer.stderr);
+        assert!(answer.status.success() && words.contains(word), "{says}: {words}");
+        let paths = String::from_utf8_lossy(&answer.stdout).into_owned();
+        assert!(!paths.contains("assets"), "{says}: {paths}");
+    }
+    let answer = workshop.tools().env("KUBEBUILDER_ASSETS", assets(&workshop, "v1.2.3")).output();
+    let words = String::from_utf8_lossy(&answer.unwrap().stderr).into_owned();
+    assert!(words.contains("TESTBED_KUBERNETES=1.2.3"), "the way out is named: {words}");
 }
 
 #[test]
