@@ -44,7 +44,7 @@ pub struct Kind {
 }
 
 /// Kinds that are served in both versions and stored in v1beta1.
-const SERVED_IN_BOTH: &[&str] = &["BeadStore"];
+const SERVED_IN_BOTH: &[&str] = &["Convoy", "Witness", "Refinery", "BeadStore"];
 
 impl Kind {
     /// The definition as it is installed: every served version, the hub first, and the webhook that converts.
@@ -112,19 +112,19 @@ pub const KINDS: &[Kind] = &[
         doc: "A batch of beads that are followed together until all are done.",
         crd: || optional_spec(derived::<Convoy>()),
         beta: Some(|| optional_spec(bounded::<v1beta1::Convoy>())),
-        ..stored::<Convoy>("Convoy", "convoys")
+        ..stored::<v1beta1::Convoy>("Convoy", "convoys")
     },
     Kind {
         doc: "Looks after the health of a Rig's Polecats in its own namespace.",
         crd: derived::<Witness>,
         beta: Some(bounded::<v1beta1::Witness>),
-        ..stored::<Witness>("Witness", "witnesses")
+        ..stored::<v1beta1::Witness>("Witness", "witnesses")
     },
     Kind {
         doc: "Merges the finished work of a Rig's Polecats, one branch after another.",
         crd: derived::<Refinery>,
         beta: Some(bounded::<v1beta1::Refinery>),
-        ..stored::<Refinery>("Refinery", "refineries")
+        ..stored::<v1beta1::Refinery>("Refinery", "refineries")
     },
     Kind {
         doc: "The beads (issues) of a Rig, kept in its repository.",

@@ -18,9 +18,9 @@ mod tests {
     fn every_warning_names_its_kind_and_is_passed_on_whole() {
         let table = [
             (admit::<v1alpha1::Rig>(), "Rig"),
-            (admit::<v1alpha1::Convoy>(), "Convoy"),
-            (admit::<v1alpha1::Witness>(), "Witness"),
-            (admit::<v1alpha1::Refinery>(), "Refinery"),
+            (admit::<v1beta1::Convoy>(), "Convoy"),
+            (admit::<v1beta1::Witness>(), "Witness"),
+            (admit::<v1beta1::Refinery>(), "Refinery"),
             (admit::<v1beta1::BeadStore>(), "BeadStore"),
             (admit::<fleet::ClientPod>(), "ClientPod"),
         ];

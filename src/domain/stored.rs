@@ -55,11 +55,11 @@ macro_rules! stored {
 stored! {
     v1alpha1::Rig, "rig", "Rig", Some("gastown.io/rig-cleanup"),
         "Polecats may name it; Witness, Refinery, counts and spec.settings have no effect yet";
-    v1alpha1::Convoy, "convoy", "Convoy", None,
+    v1beta1::Convoy, "convoy", "Convoy", None,
         "no bead is followed, and spec.parallelism holds nobody back";
-    v1alpha1::Witness, "witness", "Witness", None,
+    v1beta1::Witness, "witness", "Witness", None,
         "no Polecat is looked after, and nobody is told of trouble";
-    v1alpha1::Refinery, "refinery", "Refinery", None, "nothing is tested or merged";
+    v1beta1::Refinery, "refinery", "Refinery", None, "nothing is tested or merged";
     v1beta1::BeadStore, "beadstore", "BeadStore", Some("gastown.io/beadstore-cleanup"),
         "no bead is read or written";
     fleet::ClientPod, "clientpod", "ClientPod", None, "no pod is made for its client";

@@ -14,7 +14,7 @@ use futures::FutureExt as _;
 use tokio::task::JoinSet;
 
 use crate::{
-    api::{fleet::ClientPod, v1alpha1, v1beta1},
+    api::{fleet::ClientPod, v1beta1},
     cluster::{
         Caches, Class, Cluster, Managed,
         cache::Key,
@@ -104,9 +104,9 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
     running.work::<rig::Brief, _>(cluster, rigs, Faults::default(), |it| async move {
         it.rigs.ready(1).await;
     });
-    running.store::<v1alpha1::Convoy>(cluster, &selections);
-    running.store::<v1alpha1::Witness>(cluster, &selections);
-    running.store::<v1alpha1::Refinery>(cluster, &selections);
+    running.store::<v1beta1::Convoy>(cluster, &selections);
+    running.store::<v1beta1::Witness>(cluster, &selections);
+    running.store::<v1beta1::Refinery>(cluster, &selections);
     running.store::<v1beta1::BeadStore>(cluster, &selections);
     running.store::<ClientPod>(cluster, &selections);
     running

@@ -37,4 +37,5 @@ mod scenarios;
 mod stored;
 mod switched_off;
 mod takeover;
+mod versions;
 mod world;

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::{
-    api::{fleet::ClientPod, v1alpha1, v1beta1},
+    api::{fleet::ClientPod, v1beta1},
     cluster::{
         Caches, Cluster, Error, Managed,
         cache::Cache,
@@ -23,9 +23,9 @@ use crate::{
 /// Caches of the kinds whose controller is not in this release.
 #[derive(Debug, Default)]
 pub struct StoredCaches {
-    convoys: Cache<Brief<v1alpha1::Convoy>>,
-    witnesses: Cache<Brief<v1alpha1::Witness>>,
-    refineries: Cache<Brief<v1alpha1::Refinery>>,
+    convoys: Cache<Brief<v1beta1::Convoy>>,
+    witnesses: Cache<Brief<v1beta1::Witness>>,
+    refineries: Cache<Brief<v1beta1::Refinery>>,
     bead_stores: Cache<Brief<v1beta1::BeadStore>>,
     client_pods: Cache<Brief<ClientPod>>,
 }
@@ -46,9 +46,9 @@ macro_rules! kept {
 }
 
 kept! {
-    v1alpha1::Convoy, convoys;
-    v1alpha1::Witness, witnesses;
-    v1alpha1::Refinery, refineries;
+    v1beta1::Convoy, convoys;
+    v1beta1::Witness, witnesses;
+    v1beta1::Refinery, refineries;
     v1beta1::BeadStore, bead_stores;
     ClientPod, client_pods;
 }

@@ -1,0 +1,233 @@
+//! Two versions of a kind on the real API server: what is written in one is read in the other, whichever way, and what
+//! only one of them can say is not lost.
+
+use futures::StreamExt as _;
+use gastown::kinds::{KINDS, Kind};
+use gastown_testbed::{Node, Testbed};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+    core::{DynamicObject, GroupVersionKind},
+    discovery::ApiResource,
+    runtime::watcher,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    samples,
+    world::{PATIENCE, install_crds},
+};
+
+/// What speaks to objects of a kind in one version, where they live.
+pub fn api(client: &Client, namespace: &str, kind: &Kind, version: &str) -> Api<DynamicObject> {
+    let gvk = GroupVersionKind::gvk(kind.group, version, kind.kind);
+    let resource = ApiResource::from_gvk_with_plural(&gvk, kind.plural);
+    if (kind.crd)().spec.scope == "Cluster" {
+        Api::all_with(client.clone(), &resource)
+    } else {
+        Api::namespaced_with(client.clone(), namespace, &resource)
+    }
+}
+
+/// The kinds that are served in two versions.
+pub fn both() -> Vec<&'static Kind> {
+    let all: Vec<_> = KINDS.iter().filter(|it| it.versions().len() == 2).collect();
+    assert!(!all.is_empty());
+    all
+}
+
+/// An object of this kind under a name.
+pub fn object(kind: &Kind, version: &str, name: &str, spec: &Value) -> DynamicObject {
+    from(json!({
+        "apiVersion": format!("{}/{version}", kind.group), "kind": kind.kind,
+        "metadata": {"name": name}, "spec": spec,
+    }))
+}
+
+fn from(value: Value) -> DynamicObject {
+    serde_json::from_value(value).unwrap()
+}
+
+fn store(name: &str, spec: &Value) -> DynamicObject {
+    object(bead_store(), "v1alpha1", name, spec)
+}
+
+pub fn bead_store() -> &'static Kind {
+    KINDS.iter().find(|it| it.kind == "BeadStore").unwrap()
+}
+
+async fn town(name: &str) -> (&'static Testbed, Client) {
+    let bed = Testbed::shared_with(Node::Kwok).await.unwrap();
+    install_crds(bed).await;
+    bed.make_namespace(name, &[]).await.unwrap();
+    (bed, bed.client(&format!("user-{name}")).await.unwrap())
+}
+
+#[tokio::test]
+async fn every_kind_is_written_in_one_version_and_read_in_the_other() {
+    let (_, client) = town("versions").await;
+    for kind in both() {
+        let old = api(&client, "versions", kind, "v1alpha1");
+        let new = api(&client, "versions", kind, "v1beta1");
+        let sample = samples::of(kind.kind);
+        let first = object(kind, "v1alpha1", "versions-old", &sample["spec"]);
+        let made = old.create(&PostParams::default(), &first).await.unwrap();
+        let seen = new.get("versions-old").await.unwrap();
+        assert_ne!(seen.data["spec"], made.data["spec"], "{}: it says it otherwise", kind.kind);
+        assert_eq!(old.get("versions-old").await.unwrap(), made, "{}: and back", kind.kind);
+
+        let second = object(kind, "v1beta1", "versions-new", &seen.data["spec"]);
+        let mut second = new.create(&PostParams::default(), &second).await.unwrap();
+        assert_eq!(second.data["spec"], seen.data["spec"], "{}", kind.kind);
+        let read = old.get("versions-new").await.unwrap();
+        assert_eq!(read.data["spec"], made.data["spec"], "{}: the same in v1alpha1", kind.kind);
+
+        // A whole replace in either version of what was read in it changes nothing.
+        let again = old.replace("versions-new", &PostParams::default(), &read).await.unwrap();
+        assert_eq!(
+            again.metadata.resource_version, second.metadata.resource_version,
+            "{}",
+            kind.kind
+        );
+        second.metadata.managed_fields = None;
+        let again = new.replace("versions-new", &PostParams::default(), &second).await.unwrap();
+        assert_eq!(again.metadata.generation, Some(1), "{}: {:?}", kind.kind, again.data);
+        for name in ["versions-old", "versions-new"] {
+            old.delete(name, &DeleteParams::default()).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_older_version_cannot_say_survives_an_edit_in_it() {
+    let (_, client) = town("versions-edit").await;
+    let (old, new) = (
+        api(&client, "versions-edit", bead_store(), "v1alpha1"),
+        api(&client, "versions-edit", bead_store(), "v1beta1"),
+    );
+    // Two and a half hours in v1alpha1's own words, which v1beta1 knows as seconds alone.
+    let words = json!({"rigRef": "greeter", "prefix": "gt-", "syncInterval": "2h30m"});
+    old.create(&PostParams::default(), &store("beads", &words)).await.unwrap();
+    let seen = new.get("beads").await.unwrap();
+    assert_eq!(seen.data["spec"]["syncIntervalSeconds"], 9000);
+    let edit = Patch::Merge(json!({"spec": {"prefix": "mp-"}}));
+    new.patch("beads", &PatchParams::default(), &edit).await.unwrap();
+    let back = old.get("beads").await.unwrap();
+    assert_eq!(back.data["spec"]["syncInterval"], "2h30m", "its words are still there");
+    assert_eq!(back.data["spec"]["prefix"], "mp-", "and so is the edit");
+    let edit = Patch::Merge(json!({"spec": {"syncIntervalSeconds": 60}}));
+    new.patch("beads", &PatchParams::default(), &edit).await.unwrap();
+    let back = old.get("beads").await.unwrap();
+    assert_eq!(back.data["spec"]["syncInterval"], "1m", "an edit of the same thing wins");
+    assert_eq!(back.metadata.annotations, None, "and nothing is left of what it was");
+}
+
+#[tokio::test]
+async fn defaults_are_filled_in_and_unknown_fields_pruned_in_either_version() {
+    let (_, client) = town("versions-defaults").await;
+    let name = "versions-defaults";
+    let (old, new) =
+        (api(&client, name, bead_store(), "v1alpha1"), api(&client, name, bead_store(), "v1beta1"));
+    let least = json!({"rigRef": "greeter", "prefix": "gt-", "gone": 1});
+    old.create(&PostParams::default(), &store("old", &least)).await.unwrap();
+    let seen = new.get("old").await.unwrap();
+    let want = json!({"rigRef": {"name": "greeter"}, "prefix": "gt-", "syncIntervalSeconds": 300});
+    assert_eq!(seen.data["spec"], want);
+    assert_eq!(seen.metadata.annotations, None, "a default is no news");
+    let least = json!({"rigRef": {"name": "greeter", "gone": 1}, "prefix": "gt-"});
+    let made = object(bead_store(), "v1beta1", "new", &least);
+    new.create(&PostParams::default(), &made).await.unwrap();
+    let want = json!({"rigRef": "greeter", "prefix": "gt-", "syncInterval": "5m"});
+    assert_eq!(old.get("new").await.unwrap().data["spec"], want);
+}
+
+#[tokio::test]
+async fn a_watch_in_one_version_sees_writes_in_the_other() {
+    let (_, client) = town("versions-watch").await;
+    let name = "versions-watch";
+    let (old, new) =
+        (api(&client, name, bead_store(), "v1alpha1"), api(&client, name, bead_store(), "v1beta1"));
+    let mut seen = std::pin::pin!(watcher(old, watcher::Config::default()));
+    let mut next = async || loop {
+        match tokio::time::timeout(PATIENCE, seen.next()).await.unwrap().unwrap().unwrap() {
+            watcher::Event::Apply(it) => {
+                return ("written", it.data["spec"]["syncInterval"].clone());
+            }
+            watcher::Event::Delete(it) => return ("gone", it.data["spec"]["syncInterval"].clone()),
+            watcher::Event::InitDone => return ("begun", Value::Null),
+            _ => {}
+        }
+    };
+    assert_eq!(next().await.0, "begun");
+    let spec = json!({"rigRef": {"name": "greeter"}, "prefix": "gt-", "syncIntervalSeconds": 60});
+    let made = object(bead_store(), "v1beta1", "beads", &spec);
+    new.create(&PostParams::default(), &made).await.unwrap();
+    assert_eq!(next().await, ("written", json!("1m")));
+    let edit = Patch::Merge(json!({"spec": {"syncIntervalSeconds": 7}}));
+    new.patch("beads", &PatchParams::default(), &edit).await.unwrap();
+    assert_eq!(next().await, ("written", json!("7s")));
+    new.delete("beads", &DeleteParams::default()).await.unwrap();
+    assert_eq!(next().await, ("gone", json!("7s")));
+}
+
+#[tokio::test]
+async fn two_managers_apply_across_versions_and_each_keeps_its_fields() {
+    let (_, client) = town("versions-apply").await;
+    let name = "versions-apply";
+    let (old, new) =
+        (api(&client, name, bead_store(), "v1alpha1"), api(&client, name, bead_store(), "v1beta1"));
+    let first = store("beads", &json!({"rigRef": "greeter", "prefix": "gt-"}));
+    old.patch("beads", &PatchParams::apply("old"), &Patch::Apply(&first)).await.unwrap();
+    let key =
+        json!({"gitSecretRef": {"name": "key"}, "rigRef": {"name": "greeter"}, "prefix": "gt-"});
+    let second = object(bead_store(), "v1beta1", "beads", &key);
+    let both =
+        new.patch("beads", &PatchParams::apply("new"), &Patch::Apply(&second)).await.unwrap();
+    assert_eq!(both.data["spec"]["gitSecretRef"]["name"], "key");
+    let same = old.patch("beads", &PatchParams::apply("old"), &Patch::Apply(&first)).await.unwrap();
+    assert_eq!(same.data["spec"]["gitSecretRef"]["name"], "key", "the other's field stays");
+    assert_eq!(same.metadata.resource_version, both.metadata.resource_version, "nothing changed");
+    let other = object(
+        bead_store(),
+        "v1beta1",
+        "beads",
+        &json!({"prefix": "mp-", "rigRef": {"name": "greeter"}}),
+    );
+    let refused = new.patch("beads", &PatchParams::apply("new"), &Patch::Apply(&other)).await;
+    let words = refused.unwrap_err().to_string();
+    assert!(words.contains("conflict") && words.contains("spec.prefix"), "{words}");
+    let without = object(
+        bead_store(),
+        "v1beta1",
+        "beads",
+        &json!({"prefix": "gt-", "rigRef": {"name": "greeter"}}),
+    );
+    let rest =
+        new.patch("beads", &PatchParams::apply("new"), &Patch::Apply(&without)).await.unwrap();
+    assert_eq!(rest.data["spec"].get("gitSecretRef"), None, "what its only owner drops goes");
+}
+
+#[tokio::test]
+async fn an_old_object_beyond_the_new_bounds_lives_on_and_is_mended_step_by_step() {
+    let (_, client) = town("versions-bounds").await;
+    let kind = KINDS.iter().find(|it| it.kind == "Convoy").unwrap();
+    let name = "versions-bounds";
+    let (old, new) = (api(&client, name, kind, "v1alpha1"), api(&client, name, kind, "v1beta1"));
+    let long = "x".repeat(5000);
+    let spec = json!({"description": long, "trackedBeads": ["gt-1", "gt-1", "not an id"], "parallelism": 2});
+    let made = object(kind, "v1alpha1", "old", &spec);
+    old.create(&PostParams::default(), &made).await.unwrap();
+    assert_eq!(new.get("old").await.unwrap().data["spec"]["description"], json!(long));
+    let word = Patch::Merge(json!({"status": {"progress": "0/2"}}));
+    new.patch_status("old", &PatchParams::default(), &word).await.unwrap();
+    let edit = Patch::Merge(json!({"spec": {"parallelism": 3}}));
+    new.patch("old", &PatchParams::default(), &edit).await.unwrap();
+    let worse = Patch::Merge(json!({"spec": {"description": "y".repeat(5001)}}));
+    let refused = new.patch("old", &PatchParams::default(), &worse).await.unwrap_err().to_string();
+    assert!(refused.contains("spec.description") && refused.contains("4096"), "{refused}");
+    let mended = Patch::Merge(json!({"spec": {"description": "short"}}));
+    new.patch("old", &PatchParams::default(), &mended).await.unwrap();
+    let back = old.get("old").await.unwrap();
+    assert_eq!(back.data["spec"]["trackedBeads"], spec["trackedBeads"], "the rest is as it was");
+    assert_eq!(back.data["spec"]["parallelism"], 3);
+}
