@@ -37,5 +37,6 @@ mod scenarios;
 mod stored;
 mod switched_off;
 mod takeover;
+mod upgrade;
 mod versions;
 mod world;

@@ -22,7 +22,7 @@ const TOWN: &str = "town";
 const BINDING: &str = "operator-is-here";
 
 /// What the operator's installation gives its account, as every road of installing it does.
-async fn install_operators_role(client: &Client) {
+pub async fn install_operators_role(client: &Client) {
     let binding = json!({
         "metadata": {"name": BINDING},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "gastown-operator-manager-role"},
@@ -33,14 +33,15 @@ async fn install_operators_role(client: &Client) {
     api.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
 }
 
-async fn take_operator_away(client: &Client) {
+pub async fn take_operator_away(client: &Client) {
     let api: Api<ClusterRoleBinding> = Api::all(client.clone());
     api.delete(BINDING, &DeleteParams::default()).await.unwrap();
 }
 
 /// Tries a write until it is refused, or until it is not: what a policy or a binding says takes effect a moment later, and
 /// nothing tells when.
-async fn until_refused(polecats: &Api<Polecat>, want: bool) -> String {
+pub async fn until_refused(client: &Client, namespace: &str, want: bool) -> String {
+    let polecats: Api<Polecat> = Api::namespaced(client.clone(), namespace);
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let dry = PostParams { dry_run: true, ..PostParams::default() };
     loop {
@@ -73,12 +74,12 @@ async fn without_the_operator_nothing_is_written_and_everything_can_be_deleted()
         let polecats = polecats.clone();
         async move { polecats.create(&PostParams::default(), &from(polecat(name))).await }
     };
-    until_refused(&polecats, false).await;
+    until_refused(&client, TOWN, false).await;
     let kept = create("max").await.unwrap();
     create("gone").await.unwrap();
 
     take_operator_away(&client).await;
-    let words = until_refused(&polecats, true).await;
+    let words = until_refused(&client, TOWN, true).await;
     assert!(words.contains("nobody converts") && words.contains(NAME), "{words}");
     let edit = Patch::Merge(json!({"spec": {"taskDescription": "other"}}));
     let refused = polecats.patch("max", &PatchParams::default(), &edit).await;
@@ -98,11 +99,11 @@ async fn without_the_operator_nothing_is_written_and_everything_can_be_deleted()
     tokio::time::timeout(PATIENCE, gone).await.expect("a deletion is held up").unwrap();
 
     install_operators_role(&client).await;
-    until_refused(&polecats, false).await;
+    until_refused(&client, TOWN, false).await;
     polecats.patch("max", &PatchParams::default(), &edit).await.unwrap();
 
     take_operator_away(&client).await;
-    until_refused(&polecats, true).await;
+    until_refused(&client, TOWN, true).await;
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let uid = namespaces.get(TOWN).await.unwrap().metadata.uid.unwrap();
     namespaces.delete(TOWN, &DeleteParams::default()).await.unwrap();

@@ -1,0 +1,237 @@
+//! From one stored version to two: a cluster full of objects of the old version is taken over by replicas that start cold,
+//! and what works while nobody converts.
+
+use std::time::Duration;
+
+use gastown::kinds::Kind;
+use gastown_testbed::{Operator, OperatorOptions, Options, Testbed, manifests};
+use k8s_openapi::{
+    api::core::v1::Namespace,
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    core::DynamicObject,
+    runtime::wait::{await_condition, conditions},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    kubectl::Kubectl,
+    samples,
+    versions::{api, bead_store, both, object},
+    world::PATIENCE,
+};
+
+const TOWN: &str = "town";
+/// Objects that are stored in the old version.
+const CROWD: usize = 5000;
+/// Writes at a time.
+const AT_ONCE: usize = 16;
+
+async fn apply(bed: &Testbed, definition: &CustomResourceDefinition) {
+    let client = bed.client("admin").await.unwrap();
+    manifests::apply(&client, &serde_json::to_value(definition).unwrap()).await.unwrap();
+    let api = Api::<CustomResourceDefinition>::all(client);
+    let name = definition.metadata.name.clone().unwrap();
+    let served = await_condition(api, &name, conditions::is_crd_established());
+    tokio::time::timeout(PATIENCE, served).await.unwrap().unwrap();
+}
+
+/// The Go original's definitions: one version, stored and served.
+async fn as_in_the_original(bed: &Testbed) {
+    for kind in both() {
+        apply(bed, &(kind.crd)()).await;
+    }
+}
+
+/// Writes many objects, some at a time.
+async fn fill(client: &Client, count: usize) {
+    let stores = api(client, TOWN, bead_store(), "v1alpha1");
+    let spec = json!({"rigRef": "greeter", "prefix": "gt-", "syncInterval": "7s"});
+    let numbers = futures::stream::iter(0..count);
+    futures::StreamExt::for_each_concurrent(numbers, AT_ONCE, |number| {
+        let (stores, spec) = (stores.clone(), spec.clone());
+        async move {
+            let made = object(bead_store(), "v1alpha1", &format!("beads-{number}"), &spec);
+            patiently(async || stores.create(&PostParams::default(), &made).await).await;
+        }
+    })
+    .await;
+}
+
+async fn list(client: &Client, version: &str) -> Vec<DynamicObject> {
+    let stores = api(client, TOWN, bead_store(), version);
+    patiently(async || stores.list(&ListParams::default()).await).await.items
+}
+
+/// Asks again while the API server begins the cache of a kind anew, as it does some time after its definition changed.
+async fn patiently<T>(ask: impl AsyncFn() -> kube::Result<T>) -> T {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match ask().await {
+            Err(kube::Error::Api(it)) if it.code == 429 => {}
+            other => return other.unwrap(),
+        }
+        assert!(tokio::time::Instant::now() < deadline, "its cache never began");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn five_thousand_old_objects_are_served_in_both_versions_by_a_cold_start() {
+    let bed = Testbed::start(Options::default()).await.unwrap();
+    as_in_the_original(&bed).await;
+    bed.make_namespace(TOWN, &[]).await.unwrap();
+    let client = bed.client("user").await.unwrap();
+    fill(&client, CROWD).await;
+    let before = list(&client, "v1alpha1").await;
+    assert_eq!(before.len(), CROWD);
+
+    // The new definitions first, as every road of installing does; then the first replica, which knows nothing yet.
+    bed.install_crds().await.unwrap();
+    let options = OperatorOptions {
+        flags: vec![format!("--watch-namespaces={TOWN}")],
+        ..OperatorOptions::default()
+    };
+    let operator = Operator::start(&bed, options).await.unwrap();
+    operator.wait_ready().await.unwrap();
+    let new = list(&client, "v1beta1").await;
+    assert_eq!(new.len(), CROWD);
+    let want = json!({"rigRef": {"name": "greeter"}, "prefix": "gt-", "syncIntervalSeconds": 7});
+    assert!(new.iter().all(|it| it.data["spec"] == want), "{:?}", new.first());
+    let old = list(&client, "v1alpha1").await;
+    let specs =
+        |all: &[DynamicObject]| all.iter().map(|it| it.data["spec"].clone()).collect::<Vec<_>>();
+    assert_eq!(specs(&old), specs(&before), "and v1alpha1 reads as before");
+
+    // The operator sees them all: the last one in its list gets its condition too.
+    let stores = api(&client, TOWN, bead_store(), "v1beta1");
+    let told = |it: Option<&DynamicObject>| {
+        it.is_some_and(|it| it.data.pointer("/status/conditions/0").is_some())
+    };
+    for name in ["beads-0", "beads-2500", "beads-4999"] {
+        let said = await_condition(stores.clone(), name, told);
+        tokio::time::timeout(PATIENCE, said).await.expect("nothing was said of it").unwrap();
+    }
+    bed.stop().await.unwrap();
+}
+
+/// An object of each kind, written in v1alpha1, where they live.
+async fn one_of_each(client: &Client) -> Vec<(&'static Kind, DynamicObject)> {
+    let mut all = Vec::new();
+    for kind in both() {
+        let made = object(kind, "v1alpha1", "one", &samples::of(kind.kind)["spec"]);
+        let old = api(client, TOWN, kind, "v1alpha1");
+        all.push((kind, old.create(&PostParams::default(), &made).await.unwrap()));
+    }
+    all
+}
+
+#[tokio::test]
+async fn while_the_webhook_is_down_the_stored_version_works_and_the_other_says_why_not() {
+    let bed = Testbed::start(Options::default()).await.unwrap();
+    bed.install_crds().await.unwrap();
+    bed.make_namespace(TOWN, &[]).await.unwrap();
+    let client = bed.client("user").await.unwrap();
+    let all = one_of_each(&client).await;
+    bed.converter().unwrap().kill9().await.unwrap();
+    for (kind, made) in &all {
+        let new = api(&client, TOWN, kind, "v1beta1");
+        let seen = new.get("one").await.unwrap();
+        assert_eq!(seen.metadata.uid, made.metadata.uid, "{}: it is read", kind.kind);
+        let mark = Patch::Merge(json!({"metadata": {"labels": {"seen": "true"}}}));
+        new.patch("one", &PatchParams::default(), &mark).await.unwrap();
+    }
+    let kubectl = Kubectl::admin(&bed);
+    let got =
+        kubectl.run(&["get", "beadstores.v1alpha1.gastown.gastown.io", "one", "-n", TOWN]).await;
+    let words = String::from_utf8_lossy(&got.stderr);
+    assert!(words.contains("conversion webhook for"), "who and what: {words}");
+    assert!(words.contains("BeadStore") && words.contains("/convert"), "{words}");
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let uid = namespaces.get(TOWN).await.unwrap().metadata.uid.unwrap();
+    namespaces.delete(TOWN, &DeleteParams::default()).await.unwrap();
+    let gone = await_condition(namespaces, TOWN, conditions::is_deleted(&uid));
+    tokio::time::timeout(PATIENCE, gone).await.expect("a namespace needs the webhook").unwrap();
+    bed.stop().await.unwrap();
+}
+
+/// Switches the conversion of a kind off, as OLM does when a CSV is deleted, or on again.
+async fn switch(client: &Client, kind: &Kind, conversion: &Value) -> Value {
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let name = format!("{}.{}", kind.plural, kind.group);
+    let before = crds.get(&name).await.unwrap();
+    let patch = Patch::Merge(json!({"spec": {"conversion": conversion}}));
+    crds.patch(&name, &PatchParams::default(), &patch).await.unwrap();
+    serde_json::to_value(before.spec.conversion).unwrap()
+}
+
+#[tokio::test]
+async fn a_conversion_that_is_switched_off_costs_no_field() {
+    let bed = Testbed::start(Options::default()).await.unwrap();
+    bed.install_crds().await.unwrap();
+    bed.make_namespace(TOWN, &[]).await.unwrap();
+    bed.make_namespace(gastown::manifests::NAMESPACE, &[]).await.unwrap();
+    let client = bed.client("user").await.unwrap();
+    let kubectl = Kubectl::admin(&bed);
+    kubectl.said(&["apply", "-f", "deploy/rbac/role.yaml"]).await;
+    crate::switched_off::install_operators_role(&client).await;
+    kubectl.said(&["apply", "-f", "deploy/policies/conversion.yaml"]).await;
+    let all = one_of_each(&client).await;
+    let mut hubs = Vec::new();
+    for (kind, _) in &all {
+        hubs.push(api(&client, TOWN, kind, "v1beta1").get("one").await.unwrap());
+    }
+    crate::switched_off::take_operator_away(&client).await;
+    crate::switched_off::until_refused(&client, TOWN, true).await;
+    let mut conversions = Vec::new();
+    for (kind, _) in &all {
+        let off = json!({"strategy": "None", "webhook": null});
+        conversions.push(switch(&client, kind, &off).await);
+    }
+    for ((kind, made), hub) in all.iter().zip(&hubs) {
+        for (version, whole) in [("v1alpha1", made), ("v1beta1", hub)] {
+            let there = api(&client, TOWN, kind, version);
+            until_unconverted(&there, made).await;
+            let edit = Patch::Merge(json!({"metadata": {"labels": {"edited": version}}}));
+            let params = PatchParams::default();
+            let words = refusal(async || there.patch("one", &params, &edit).await).await;
+            assert!(words.contains("nobody converts"), "{} {version}: {words}", kind.kind);
+            let new = object(kind, version, "two", &whole.data["spec"]);
+            let words = refusal(async || there.create(&PostParams::default(), &new).await).await;
+            assert!(words.contains("nobody converts"), "{} {version}: {words}", kind.kind);
+        }
+    }
+    crate::switched_off::install_operators_role(&client).await;
+    for ((kind, made), on) in all.iter().zip(conversions) {
+        switch(&client, kind, &on).await;
+        let old = api(&client, TOWN, kind, "v1alpha1");
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while patiently(async || old.get("one").await).await != *made {
+            assert!(tokio::time::Instant::now() < deadline, "{}: it is not as it was", kind.kind);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    bed.stop().await.unwrap();
+}
+
+/// The words of a write that is not taken, because what it writes would be stored cut.
+async fn refusal(write: impl AsyncFn() -> kube::Result<DynamicObject>) -> String {
+    let tried = async || match write().await {
+        Err(kube::Error::Api(it)) if it.code != 429 => Ok(it.message),
+        other => other.map(|it| panic!("it was taken: {it:?}")),
+    };
+    patiently(tried).await
+}
+
+/// Waits until a version is served by relabelling alone. The stored version's objects read as ever, the other's without
+/// what they were called there.
+async fn until_unconverted(there: &Api<DynamicObject>, made: &DynamicObject) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while patiently(async || there.get("one").await).await.data["spec"] == made.data["spec"] {
+        assert!(tokio::time::Instant::now() < deadline, "it is still converted");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
