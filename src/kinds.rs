@@ -5,7 +5,6 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceConversion, CustomResourceDefinition, ServiceReference, WebhookClientConfig,
     WebhookConversion,
 };
-use kube::core::ObjectMeta;
 use serde_json::Value;
 
 use crate::{
@@ -14,10 +13,10 @@ use crate::{
         GROUP,
         fleet::{self, ClientPod},
         schema::{bounded, derived},
-        v1alpha1::{self, BeadStore, Convoy, Polecat, Refinery, Rig, Witness},
+        v1alpha1::{BeadStore, Convoy, Polecat, Refinery, Rig, Witness},
         v1beta1,
     },
-    conversion,
+    conversion::{self, polecat, table::Table},
     domain::stored::Stored,
     manifests,
 };
@@ -43,15 +42,11 @@ pub struct Kind {
     pub reconciled: bool,
 }
 
-/// Kinds that are served in both versions and stored in v1beta1.
-const SERVED_IN_BOTH: &[&str] = &["Convoy", "Witness", "Refinery", "BeadStore"];
-
 impl Kind {
     /// The definition as it is installed: every served version, the hub first, and the webhook that converts.
     pub fn definition(&self) -> CustomResourceDefinition {
         let mut whole = (self.crd)();
-        let beta = self.beta.filter(|_| SERVED_IN_BOTH.contains(&self.kind));
-        if let Some(beta) = beta {
+        if let Some(beta) = self.beta {
             for version in &mut whole.spec.versions {
                 version.storage = false;
             }
@@ -97,7 +92,9 @@ pub const KINDS: &[Kind] = &[
         doc: "One disposable worker: clones a repository, lets an agent work on one task, pushes the work branch.",
         crd: || optional_spec(derived::<Polecat>()),
         beta: Some(|| optional_spec(bounded::<v1beta1::PolecatObject>())),
-        admit: |asked| admit_on_hub(asked, polecat_spec, admission::polecat::admit),
+        admit: |asked| {
+            admit_on_hub(asked, polecat_spec, admission::polecat::admit, &polecat::TABLE)
+        },
         verbs: &["get", "list", "watch", "patch", "delete"],
         reconciled: true,
     },
@@ -106,7 +103,7 @@ pub const KINDS: &[Kind] = &[
         crd: || optional_spec(derived::<Rig>()),
         beta: Some(|| optional_spec(bounded::<v1beta1::Rig>())),
         admit: |asked| admission::rig::admit(asked.sent),
-        ..stored::<Rig>("Rig", "rigs")
+        ..stored::<v1beta1::Rig>("Rig", "rigs")
     },
     Kind {
         doc: "A batch of beads that are followed together until all are done.",
@@ -175,31 +172,63 @@ pub fn find(group: &str, plural: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|it| it.group == group && it.plural == plural)
 }
 
-/// Asks with the hub's shape of the spec, whatever version was sent. An object that is none is left to the schema, which
-/// refuses it after us.
+/// Asks with the hub's shape of the spec, whatever version was sent; what it says of fields is said in the words of that
+/// version. An object that is none is left to the schema, which refuses it after us.
 fn admit_on_hub<S>(
     asked: &Asked<'_>,
     spec: fn(&Value) -> Option<S>,
     admit: fn(&Request<'_, S>) -> Verdict,
+    table: &Table,
 ) -> Verdict {
     let Some(new) = spec(asked.sent) else { return Verdict::default() };
-    admit(&Request { asked: *asked, new, old: asked.stored.and_then(spec) })
+    let mut verdict = admit(&Request { asked: *asked, new, old: asked.stored.and_then(spec) });
+    if asked.is_hub() {
+        for it in &mut verdict.refusals {
+            it.field = table.in_hub(&it.field);
+            it.message = table.words_in_hub(&it.message);
+        }
+    }
+    verdict
 }
 
 /// The spec of a served Polecat in the hub's shape. Its status is not read: a client may send anything there.
 fn polecat_spec(served: &Value) -> Option<v1beta1::PolecatSpec> {
-    let spec = match served.get("spec") {
-        None | Some(Value::Null) => v1alpha1::PolecatSpec::default(),
-        Some(it) => serde_json::from_value(it.clone()).ok()?,
+    let hub = match other_version(served) {
+        Some((version, converted)) if version == HUB => {
+            serde_json::from_str(&converted.ok()?).ok()?
+        }
+        _ => served.clone(),
     };
-    Some(
-        conversion::polecat::to_hub(Polecat {
-            metadata: ObjectMeta::default(),
-            spec,
-            status: None,
-        })
-        .spec,
-    )
+    match hub.get("spec") {
+        None | Some(Value::Null) => Some(v1beta1::PolecatSpec::default()),
+        Some(it) => serde_json::from_value(it.clone()).ok(),
+    }
+}
+
+/// The hub's version.
+const HUB: &str = "v1beta1";
+
+/// An object as the other version of its kind says it, and that version; none, if the kind has but one.
+fn other_version(object: &Value) -> Option<(&'static str, Result<String, conversion::Refusal>)> {
+    let kind = object.get("kind")?.as_str()?;
+    let (group, version) = object.get("apiVersion")?.as_str()?.split_once('/')?;
+    KINDS.iter().find(|it| it.kind == kind && it.group == group && it.beta.is_some())?;
+    let other = if version == HUB { "v1alpha1" } else { HUB };
+    let mut out = String::new();
+    let (text, desired) = (object.to_string(), format!("{group}/{other}"));
+    let done = conversion::convert(conversion::kinds(), &text, &desired, &mut out);
+    Some((other, done.map(|()| out)))
+}
+
+/// What admission makes of an object of a kind. One that the other version could not be made of is refused: it could be
+/// stored, and then not be read.
+pub fn admit(kind: &Kind, asked: &Asked<'_>) -> Verdict {
+    if let Some((version, Err(why))) = other_version(asked.sent) {
+        let message = format!("it can't be served as {version}: {why}");
+        let refusals = vec![admission::Refusal { field: "metadata.annotations".into(), message }];
+        return Verdict { refusals, ..Verdict::default() };
+    }
+    (kind.admit)(asked)
 }
 
 /// An object of this kind may be without its spec, as in the original.

@@ -26,6 +26,16 @@ pub struct Asked<'a> {
     pub stored: Option<&'a Value>,
 }
 
+impl Asked<'_> {
+    /// The object is in the hub's version; else in that of the original.
+    pub fn is_hub(&self) -> bool {
+        self.sent
+            .get("apiVersion")
+            .and_then(Value::as_str)
+            .is_some_and(|it| it.ends_with("/v1beta1"))
+    }
+}
+
 /// Who asks, by the API server's word.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct User<'a> {

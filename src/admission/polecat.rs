@@ -32,9 +32,14 @@ pub fn admit(request: &Request<'_, PolecatSpec>) -> Verdict {
     stamp_labels(request, &mut changed);
     let mut warnings = keep_ours(request, &mut changed);
     if begins(request) && request.new.repository.is_none() {
-        warnings.push(warning(
-            "spec.kubernetes is missing: this Polecat will be Stuck (MissingKubernetesSpec); set gitRepository and gitSecretRef",
-        ));
+        let (field, parts) = if request.asked.is_hub() {
+            ("spec.repository", "url and secretRef")
+        } else {
+            ("spec.kubernetes", "gitRepository and gitSecretRef")
+        };
+        warnings.push(warning(&format!(
+            "{field} is missing: this Polecat will be Stuck (MissingKubernetesSpec); set {parts}"
+        )));
     }
     let ttl = |it: &PolecatSpec| it.limits.ttl_seconds_after_finished.filter(|it| *it < 0);
     if ttl(&request.new).is_some() && request.old.as_ref().and_then(ttl) != ttl(&request.new) {

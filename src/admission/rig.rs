@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Verdict, annotation, stored, warning};
-use crate::{api::v1alpha1::Rig, domain::names};
+use crate::{api::v1beta1::Rig, domain::names};
 
 /// Warns that the Rig's own controller is not in this release, and of a pause that is none.
 pub fn admit(sent: &Value) -> Verdict {

@@ -12,12 +12,12 @@ pub fn admit<K: Stored>() -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{fleet, v1alpha1, v1beta1};
+    use crate::api::{fleet, v1beta1};
 
     #[test]
     fn every_warning_names_its_kind_and_is_passed_on_whole() {
         let table = [
-            (admit::<v1alpha1::Rig>(), "Rig"),
+            (admit::<v1beta1::Rig>(), "Rig"),
             (admit::<v1beta1::Convoy>(), "Convoy"),
             (admit::<v1beta1::Witness>(), "Witness"),
             (admit::<v1beta1::Refinery>(), "Refinery"),

@@ -9,7 +9,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::{api::v1alpha1::Rig, cluster::reading::Reader, domain::names};
+use crate::{api::v1beta1::Rig, cluster::reading::Reader, domain::names};
 
 /// What can be paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

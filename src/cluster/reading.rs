@@ -6,7 +6,7 @@ use kube::{
     core::{ApiResource, DynamicObject},
 };
 
-use crate::api::v1alpha1::Polecat;
+use crate::api::v1beta1::PolecatObject;
 
 /// Objects of a page; more come page by page.
 const PAGE: u32 = 500;
@@ -47,7 +47,7 @@ impl Reader {
     }
 
     fn api(&self, namespace: Option<&str>) -> Api<DynamicObject> {
-        let resource = ApiResource::erase::<Polecat>(&());
+        let resource = ApiResource::erase::<PolecatObject>(&());
         match namespace {
             Some(it) => Api::namespaced_with(self.client.clone(), it, &resource),
             None => Api::all_with(self.client.clone(), &resource),

@@ -13,8 +13,7 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::{
-    api::{v1alpha1, v1beta1},
-    conversion,
+    api::v1beta1,
     domain::{pod_brief::PodBrief, polecat, rig, stored},
 };
 
@@ -167,23 +166,22 @@ struct Bare {
 #[derive(Debug, Deserialize)]
 pub struct PolecatWire {
     metadata: Meta,
-    spec: Option<v1alpha1::PolecatSpec>,
+    spec: Option<v1beta1::PolecatSpec>,
     status: Option<v1beta1::PolecatStatus>,
 }
 
 impl From<PolecatWire> for v1beta1::Polecat {
     fn from(wire: PolecatWire) -> Self {
-        let spec = wire.spec.unwrap_or_default();
-        conversion::polecat::to_hub(v1alpha1::Polecat {
+        Self {
             metadata: wire.metadata.into(),
-            spec,
-            status: wire.status,
-        })
+            spec: wire.spec.unwrap_or_default(),
+            status: wire.status.unwrap_or_default(),
+        }
     }
 }
 
 impl Compact for polecat::Brief {
-    type Kind = v1alpha1::Polecat;
+    type Kind = v1beta1::PolecatObject;
     type Wire = PolecatWire;
 
     fn from_wire(wire: PolecatWire) -> Self {
@@ -208,7 +206,7 @@ pub struct RigWire {
 }
 
 impl Compact for rig::Brief {
-    type Kind = v1alpha1::Rig;
+    type Kind = v1beta1::Rig;
     type Wire = RigWire;
 
     fn from_wire(wire: RigWire) -> Self {

@@ -5,7 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::core::ObjectMeta;
 
 use crate::{
-    api::v1alpha1::Rig,
+    api::v1beta1::Rig,
     domain::{
         brake,
         plan::Plan,

@@ -6,7 +6,7 @@ use kube::core::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{fleet, shared::Condition, v1alpha1, v1beta1},
+    api::{fleet, shared::Condition, v1beta1},
     domain::{
         conditions::{Conditions, Is, READY},
         plan::{Finalizer, Plan},
@@ -53,7 +53,7 @@ macro_rules! stored {
 }
 
 stored! {
-    v1alpha1::Rig, "rig", "Rig", Some("gastown.io/rig-cleanup"),
+    v1beta1::Rig, "rig", "Rig", Some("gastown.io/rig-cleanup"),
         "Polecats may name it; Witness, Refinery, counts and spec.settings have no effect yet";
     v1beta1::Convoy, "convoy", "Convoy", None,
         "no bead is followed, and spec.parallelism holds nobody back";

@@ -130,7 +130,7 @@ fn answer(request: &AdmissionRequest<DynamicObject>, policy: Policy) -> Admissio
         groups: request.user_info.groups.as_deref().unwrap_or_default(),
     };
     let asked = Asked { name, user, policy, sent: &before, stored: stored.as_ref() };
-    let Verdict { changed, warnings, refusals } = (kind.admit)(&asked);
+    let Verdict { changed, warnings, refusals } = kinds::admit(kind, &asked);
     let mut response = if refusals.is_empty() {
         changed.map_or_else(|| response.clone(), |after| patched(response.clone(), &before, &after))
     } else {

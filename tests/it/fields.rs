@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use gastown::{
-    api::v1alpha1,
+    api::v1beta1,
     conversion,
     domain::{
         pod::{PodSettings, agent_pod},
@@ -68,9 +68,42 @@ fn polecat() -> Vec<(&'static str, Fate)> {
     ]
 }
 
+/// The same in the hub.
+fn polecat_in_the_hub() -> Vec<(&'static str, Fate)> {
+    vec![
+        ("spec.rig", Read(json!("other"))),
+        ("spec.desiredState", Read(json!("Working"))),
+        ("spec.beadID", Read(json!("gt-other"))),
+        ("spec.task", Read(json!("other"))),
+        ("spec.completion", Read(json!("Push"))),
+        ("spec.repository.url", Read(json!("https://git.example.com/other.git"))),
+        ("spec.repository.baseBranch", Read(json!("other"))),
+        ("spec.repository.workBranch", Read(json!("other"))),
+        ("spec.repository.secretRef.name", Read(json!("other"))),
+        ("spec.repository.knownHostsConfigMapRef", Read(json!({"name": "other"}))),
+        ("spec.agent.kind", Refused(json!("other"), "Unsupported value")),
+        ("spec.agent.provider", Read(json!("ollama"))),
+        ("spec.agent.model", Read(json!("other"))),
+        ("spec.agent.endpoint", Read(json!("https://other.example.com"))),
+        ("spec.agent.apiKeySecretRef", Read(json!({"name": "other", "key": "k"}))),
+        ("spec.agent.anthropicKeySecretRef", Read(json!({"name": "other", "key": "k"}))),
+        ("spec.agent.credentialsSecretRef.name", Read(json!("other"))),
+        ("spec.agent.image", Read(json!("other:1"))),
+        ("spec.agent.command", Read(json!(["other"]))),
+        ("spec.agent.args", Read(json!(["other"]))),
+        ("spec.agent.configMapRef", Read(json!({"name": "other"}))),
+        ("spec.agent.env", Read(json!([{"name": "OTHER", "value": "x"}]))),
+        ("spec.agent.resources", Read(json!({"limits": {"cpu": "3"}}))),
+        ("spec.limits.activeDeadlineSeconds", Read(json!(77))),
+        ("spec.limits.maxIdleSeconds", Read(json!(7))),
+        ("spec.limits.ttlSecondsAfterFinished", Read(json!(7))),
+    ]
+}
+
 fn table(kind: &str, version: &str) -> Vec<(&'static str, Fate)> {
     match (kind, version) {
         ("Polecat", "v1alpha1") => polecat(),
+        ("Polecat", "v1beta1") => polecat_in_the_hub(),
         ("Rig", _) => vec![("spec", Warned("Rig"))],
         ("Convoy", _) => vec![("spec", Warned("Convoy"))],
         ("Witness", _) => vec![("spec", Warned("Witness"))],
@@ -125,23 +158,31 @@ fn every_field_has_a_row_and_every_row_a_field() {
         let found = rows.iter().any(|(row, _)| covers(row, leaf));
         assert!(found, "{kind} {version} {leaf}: read, warned about or refused? Add its row");
     }
-    for kind in KINDS {
-        for (row, _) in table(kind.kind, kind.version) {
-            let found = leaves.iter().any(|(of, _, leaf)| of == kind.kind && covers(row, leaf));
-            assert!(found, "{} {row}: there is no such field any more", kind.kind);
+    for (kind, version) in
+        KINDS.iter().flat_map(|it| it.versions().into_iter().map(move |v| (it, v)))
+    {
+        for (row, _) in table(kind.kind, &version) {
+            let is = |(of, in_version, leaf): &(String, String, String)| {
+                of == kind.kind && *in_version == version && covers(row, leaf)
+            };
+            let found = leaves.iter().any(is);
+            assert!(found, "{} {version} {row}: there is no such field any more", kind.kind);
         }
     }
 }
 
 #[test]
 fn every_field_that_is_read_makes_a_difference() {
-    for (field, fate) in polecat() {
+    let hub = in_hub(&samples::every_field());
+    let in_hub = polecat_in_the_hub().into_iter().map(|it| (&hub, it));
+    let old = samples::every_field();
+    for (whole, (field, fate)) in polecat().into_iter().map(|it| (&old, it)).chain(in_hub) {
         let (without, value): (&[&str], Value) = match fate {
             Read(value) => (&[], value),
             ReadWithout(without, value) => (without, value),
             Refused(..) | Warned(_) => continue,
         };
-        let mut base = samples::every_field();
+        let mut base = whole.clone();
         for pointer in without {
             let (parent, name) = pointer.rsplit_once('/').unwrap();
             base.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name).unwrap();
@@ -154,10 +195,26 @@ fn every_field_that_is_read_makes_a_difference() {
     }
 }
 
+/// As the hub says it, with what it has by default.
+fn in_hub(object: &Value) -> Value {
+    let mut out = String::new();
+    let hub = "gastown.gastown.io/v1beta1";
+    conversion::convert(conversion::kinds(), &object.to_string(), hub, &mut out).unwrap();
+    let mut object: Value = serde_json::from_str(&out).unwrap();
+    if object["kind"] == "Polecat" && object["spec"].get("completion").is_none() {
+        object["spec"]["completion"] = json!("ExitCode");
+    }
+    object
+}
+
 /// Everything that follows from a spec: the pod, and what is kept to decide by.
 fn judged(polecat: &Value) -> (Value, String) {
-    let polecat: v1alpha1::Polecat = serde_json::from_value(polecat.clone()).unwrap();
-    let hub = conversion::polecat::to_hub(polecat);
+    let whole: v1beta1::PolecatObject = serde_json::from_value(in_hub(polecat)).unwrap();
+    let hub = v1beta1::Polecat {
+        metadata: whole.metadata,
+        spec: whole.spec,
+        status: whole.status.unwrap_or_default(),
+    };
     let image = || Some("image:1".to_owned());
     let settings = Arc::new(PodSettings {
         git_image: image(),
@@ -172,9 +229,13 @@ fn judged(polecat: &Value) -> (Value, String) {
 #[tokio::test]
 async fn what_is_not_read_is_refused_or_warned_about_at_the_door() {
     let door = Door::open("fields", &[]).await;
-    for kind in KINDS {
-        for (field, fate) in table(kind.kind, kind.version) {
+    let versions = KINDS.iter().flat_map(|it| it.versions().into_iter().map(move |v| (it, v)));
+    for (kind, version) in versions {
+        for (field, fate) in table(kind.kind, &version) {
             let mut object = samples::of(kind.kind);
+            if version == "v1beta1" {
+                object = in_hub(&object);
+            }
             object["metadata"]["namespace"] = Value::Null;
             object["metadata"]["name"] = json!("fields");
             match fate {

@@ -105,7 +105,7 @@ async fn fields_are_explained() {
         }
     }
     let spec = flat(&kubectl.said(&["explain", "polecat.spec"]).await);
-    assert!(spec.contains("taskDescription"), "{spec}");
+    assert!(spec.contains("VERSION: v1beta1") && spec.contains("task <string>"), "{spec}");
     assert!(spec.contains("What the agent is asked to do, in full."), "{spec}");
     assert!(!spec.contains("<no description>"), "{spec}");
     for kind in gastown::kinds::KINDS {

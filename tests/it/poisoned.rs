@@ -10,7 +10,7 @@ use kube::{
     Api, ResourceExt as _,
     api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{PATIENCE, World, polecat};
 
@@ -40,12 +40,19 @@ async fn one_unreadable_polecat_stops_no_other() {
     assert_eq!(kept.data.pointer("/status"), None, "nor judged it");
 }
 
+/// Versions of a definition whose schemas accept anything.
+pub fn loose() -> Value {
+    let version = |name: &str, storage: bool| {
+        json!({"name": name, "served": true, "storage": storage, "subresources": {"status": {}},
+            "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}})
+    };
+    json!([version("v1beta1", true), version("v1alpha1", false)])
+}
+
 /// Stores a Polecat whose rig is a number.
 async fn poison(world: &World) -> Api<DynamicObject> {
     let crds: Api<CustomResourceDefinition> = Api::all(world.client.clone());
-    let loose = json!({"spec": {"versions": [{"name": "v1alpha1", "served": true, "storage": true,
-        "subresources": {"status": {}},
-        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}});
+    let loose = json!({"spec": {"versions": loose()}});
     let name = "polecats.gastown.gastown.io";
     crds.patch(name, &PatchParams::default(), &Patch::Merge(loose)).await.unwrap();
     let resource = ApiResource::erase::<Polecat>(&());

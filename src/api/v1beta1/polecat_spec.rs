@@ -16,7 +16,9 @@ use crate::api::shared::{Resources, SecretKeyRef, SecretRef};
 #[kube(group = "gastown.gastown.io", version = "v1beta1", kind = "Polecat", plural = "polecats")]
 #[kube(root = "PolecatObject", namespaced, status = "PolecatStatus", derive = "PartialEq")]
 #[kube(shortname = "pcat", category = "gastown")]
-#[kube(selectable = ".spec.rig", selectable = ".status.phase")]
+// In another order than in v1alpha1: what is the same in all versions the API server takes for set once for all of them,
+// and refuses beside schemas that differ.
+#[kube(selectable = ".status.phase", selectable = ".spec.rig")]
 #[kube(
     doc = "One disposable worker: clones a repository, lets an agent work on one task, pushes the work branch."
 )]

@@ -11,7 +11,9 @@ use super::RigStatus;
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(group = "gastown.gastown.io", version = "v1beta1", kind = "Rig", plural = "rigs")]
 #[kube(status = "RigStatus", derive = "PartialEq", shortname = "rg", category = "gastown")]
-#[kube(selectable = ".status.phase")]
+// More than in v1alpha1: what is the same in all versions the API server takes for set once for all of them, and refuses
+// beside schemas that differ.
+#[kube(selectable = ".status.phase", selectable = ".spec.beadsPrefix")]
 #[kube(doc = "A project: its repository, its bead prefix, its settings.")]
 #[kube(printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"))]
 #[kube(printcolumn(name = "Polecats", type_ = "integer", json_path = ".status.polecatCount"))]

@@ -371,7 +371,7 @@ fn annotations(
 
 fn owner(meta: &ObjectMeta) -> OwnerReference {
     OwnerReference {
-        api_version: format!("{}/v1alpha1", crate::api::GROUP),
+        api_version: format!("{}/v1beta1", crate::api::GROUP),
         kind: "Polecat".into(),
         name: meta.name.clone().unwrap_or_default(),
         uid: meta.uid.clone().unwrap_or_default(),
