@@ -97,8 +97,11 @@ impl Cluster {
     }
 }
 
+/// Telemetry of the original's goes on for ever, so its pods live as long as their agent.
 const fn lives(pod: &PodBrief) -> bool {
-    !matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed)
+    let over = matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed)
+        || (pod.by_original && pod.claude.ended());
+    !over
 }
 
 /// A Namespace, of which only the metadata is asked for.

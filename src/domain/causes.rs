@@ -143,6 +143,7 @@ const COMMITS: &[Row] = &[
     row("VerdictMissing", Stuck, "the run needs its commits, and telemetry left no verdict", "see the log of container telemetry"),
     row("VerdictUnreadable", Commits, "the verdict of container telemetry is cut or damaged, and never taken for pushed", "look at the work branch on the remote, and at the log of container telemetry"),
     row("NoVerdict", Commits, "container telemetry has said nothing, or nothing yet", "look at the work branch on the remote"),
+    row("MadeByOriginal", Commits, "the Go original made the pod, whose agent pushes by itself and reports nothing", "look at the work branch on the remote"),
     row("NothingToPush", Commits, "the agent committed nothing, or did not run", "see the condition Ready, and the log of container claude"),
     row("PushRejected", Commits, "the remote did not take the work branch", "the commits are kept on the branch that the message names; merge it, or mend the remote's rules"),
     row("PushFailed", Commits, "the push failed for another reason", "git's words say why; see the log of container telemetry"),

@@ -21,6 +21,8 @@ pub struct PodBrief {
     /// Its controller, if it has one.
     pub owner: Option<Owner>,
     pub attempt: i32,
+    /// The Go original made it: its attempt has no number, and nobody in it reports a verdict.
+    pub by_original: bool,
     pub deleting: bool,
     pub phase: PodPhase,
     /// The kubelet's own word for a failed pod, such as `DeadlineExceeded` or `Evicted`.
@@ -124,7 +126,8 @@ impl From<&Pod> for PodBrief {
                 name: it.name.as_str().into(),
                 uid: it.uid.as_str().into(),
             }),
-            attempt: attempt(pod),
+            attempt: attempt(pod).unwrap_or(1),
+            by_original: owner.is_some_and(|it| it.kind == "Polecat") && attempt(pod).is_none(),
             deleting: meta.deletion_timestamp.is_some(),
             phase: phase(&status),
             reason: boxed(status.reason.as_deref()),
@@ -146,12 +149,8 @@ impl From<&Pod> for PodBrief {
     }
 }
 
-fn attempt(pod: &Pod) -> i32 {
-    let annotations = pod.metadata.annotations.as_ref();
-    annotations
-        .and_then(|it| it.get(names::ATTEMPT_ANNOTATION))
-        .and_then(|it| it.parse().ok())
-        .unwrap_or(1)
+fn attempt(pod: &Pod) -> Option<i32> {
+    pod.metadata.annotations.as_ref()?.get(names::ATTEMPT_ANNOTATION)?.parse().ok()
 }
 
 fn image(pod: &Pod) -> Option<Box<str>> {
@@ -270,6 +269,20 @@ mod tests {
         let mut over = pod(false, true, "False");
         over["status"]["containerStatuses"][0]["state"] = json!({"terminated": {"exitCode": 0}});
         assert_eq!(brief(over).unready, None, "it has ended");
+    }
+
+    #[test]
+    fn a_pod_of_ours_without_an_attempt_is_the_originals() {
+        let owned = |annotations: Value| {
+            brief(
+                json!({"metadata": {"name": "polecat-max", "annotations": annotations, "ownerReferences": [{
+                "apiVersion": "gastown.gastown.io/v1alpha1", "kind": "Polecat", "name": "max", "uid": "1",
+                "controller": true}]}}),
+            )
+        };
+        assert!(owned(json!({})).by_original);
+        assert!(!owned(json!({"gastown.io/attempt": "1"})).by_original);
+        assert!(!brief(pod(true, true, "True")).by_original, "it is nobody's");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod go;
 mod lease;
+mod left;
 
 use gastown_testbed::http_get;
 

@@ -50,6 +50,8 @@ pub enum Words {
     None,
     /// It spoke, and nobody can read it: never taken for "pushed".
     Unreadable,
+    /// It is the Go original's, and never will.
+    Original,
     Verdict(Box<Verdict>),
 }
 
@@ -74,6 +76,8 @@ pub fn judge(
     if over || both {
         return Judgement::Ended(end(pod, completion, now));
     }
+    // In a pod of the original's nobody speaks, and telemetry never ends.
+    let patience = if pod.by_original { Duration::ZERO } else { patience };
     if let Container::Ended { at, .. } = &pod.claude {
         let since = at.unwrap_or(now);
         let gone = u64::try_from(now.duration_since(since).as_millis()).unwrap_or(0);
@@ -98,7 +102,7 @@ pub fn seen_end(pod: &PodBrief, completion: Completion, now: Timestamp) -> Optio
 
 /// What the pod's `telemetry` has said so far.
 pub fn words_of(pod: &PodBrief) -> Words {
-    words(&pod.telemetry)
+    if pod.by_original { Words::Original } else { words(&pod.telemetry) }
 }
 
 /// How a pod ended, as far as it has spoken.
@@ -118,7 +122,7 @@ fn incomplete(completion: Completion, words: &Words) -> Option<Cause> {
         Completion::Push => "its commits on the remote",
     };
     let (reason, what) = match words {
-        Words::None => (
+        Words::None | Words::Original => (
             "VerdictMissing",
             "container telemetry left no verdict in the push reserve; see its log".to_owned(),
         ),

@@ -7,6 +7,7 @@ mod hold;
 mod idle;
 mod judge;
 mod last_words;
+mod left_behind;
 mod over;
 mod pending;
 mod restored;
@@ -75,9 +76,12 @@ impl Brief {
         let wanted = self.desired == DesiredState::Working && self.runnable && !self.deleting;
         wanted
             && match self.stage() {
-                Stage::Fresh { .. } => self.restored().is_none(),
+                Stage::Fresh { .. } => {
+                    self.restored().is_none() && self.left_behind(seen).is_none()
+                }
                 Stage::Begun { .. } => {
                     seen.pod.is_none()
+                        && !self.begun_by_original()
                         && seen.departed.is_none()
                         && seen.past == Past::NeverScheduled
                         && self.status.started_at.is_none()
@@ -159,13 +163,19 @@ impl Brief {
             DesiredState::Working => match self.stage() {
                 Stage::Over => self.over(seen),
                 // A run under way goes on, whatever became of the spec.
-                Stage::Begun { attempt, .. } => match &seen.pod {
-                    Some(pod) if self.owns(pod) => self.follow(seen, pod),
-                    Some(pod) => self.taken(seen, pod),
-                    None => self.recover(seen, attempt),
+                Stage::Begun { attempt, .. } => {
+                    let plan = match &seen.pod {
+                        Some(pod) if self.owns(pod) => self.follow(seen, pod),
+                        Some(pod) => self.taken(seen, pod),
+                        None => self.recover(seen, attempt),
+                    };
+                    left_behind::numbered(plan, attempt)
+                }
+                Stage::Fresh { attempt } => match self.left_behind(seen) {
+                    Some(pod) => self.adopt(seen, pod, attempt),
+                    None if !self.runnable => self.unrunnable(seen),
+                    None => self.begin(seen, attempt),
                 },
-                Stage::Fresh { .. } if !self.runnable => self.unrunnable(seen),
-                Stage::Fresh { attempt } => self.begin(seen, attempt),
             },
         };
         let plan = self.with_commit_news(self.with_spec_change(seen.now, plan));
@@ -204,11 +214,7 @@ impl Brief {
             return self.held(seen, hold);
         }
         if let Some(pod) = &seen.ending {
-            let text = format!(
-                "pod {pod} of the attempt before is still ending; the next starts when it is gone"
-            );
-            let cause = Cause::new("WaitingForPreviousPod", text);
-            return self.complain(status::unbuildable(self, seen.now, &cause), &cause);
+            return self.waits_for_previous(seen, pod);
         }
         let Some(whole) = &seen.whole else { return Plan::only(self.status.clone()) };
         match pod::agent_pod(whole, attempt, &seen.settings) {
@@ -234,7 +240,7 @@ impl Brief {
             return plan;
         }
         let was_there = gone.is_some() || matches!(seen.past, Past::Scheduled | Past::Seen);
-        if self.status.started_at.is_some() || was_there {
+        if self.status.started_at.is_some() || was_there || self.begun_by_original() {
             let text = "the pod is gone and its agent may have run, so it is not run again; commits that were not pushed \
                         are lost; set desiredState to Idle and back to Working for a new attempt";
             let cause = Cause::new("PodLost", text);

@@ -28,7 +28,9 @@ impl Brief {
             return plan; // it is being deleted, or still has to be
         }
         let wait = Self::pod_left(&self.status, seen);
-        let ended = matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed);
+        // Telemetry of the original's goes on for ever.
+        let ended = matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed)
+            || (pod.by_original && pod.claude.ended());
         if !ended || wait != Some(Duration::ZERO) {
             plan.children = vec![Child::Existing { pod: pod.name.to_string() }];
         }

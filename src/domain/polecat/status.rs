@@ -215,7 +215,7 @@ pub fn ended(brief: &Brief, now: Timestamp, pod: Option<&PodBrief>, end: &End) -
         }
     }
     let never_ran = pod.is_some_and(|it| it.git_init.exit_code().is_some_and(|code| code != 0));
-    if never_ran && end.words == Words::None {
+    if never_ran && matches!(end.words, Words::None | Words::Original) {
         let text = "the agent did not run, so there is nothing to push";
         conditions(&mut status, brief, now).set(PUSHED, Is::False, reason::NOTHING_TO_PUSH, text);
     } else {
@@ -247,6 +247,10 @@ pub fn pushed(status: &mut PolecatStatus, brief: &Brief, now: Timestamp, words: 
         Words::None => {
             let text = "container telemetry has left no verdict; commits that it did not push are lost with the pod";
             (Is::Unknown, NO_VERDICT.to_owned(), text.to_owned())
+        }
+        Words::Original => {
+            let text = "the Go original made the pod, whose agent pushes by itself; nobody reports what became of its commits";
+            (Is::Unknown, "MadeByOriginal".to_owned(), text.to_owned())
         }
         Words::Unreadable => {
             let text =

@@ -322,6 +322,90 @@ fn what_the_original_left_behind_is_judged_by_its_pod() {
     assert_eq!(it.decide(&seen()).finalizer, Finalizer::Release(names::ORIGINAL_FINALIZER));
 }
 
+/// A Polecat as the original writes it once its pod is made: no attempt, no end.
+fn by_original() -> Brief {
+    let mut it = polecat(DesiredState::Working);
+    it.original_finalizer = true;
+    it.status.phase = Phase::Working;
+    it.status.pod_name = Some("polecat-max".into());
+    it
+}
+
+/// A pod of the original: its telemetry runs for ever and says nothing.
+fn originals_pod(claude: Container) -> PodBrief {
+    let telemetry = Container::Running;
+    PodBrief { by_original: true, claude, telemetry, ..pod(PodPhase::Running) }
+}
+
+#[test]
+fn a_run_of_the_original_is_judged_by_its_agents_end_and_waits_for_no_verdict() {
+    #[rustfmt::skip]
+    let table = [
+        (Container::Running, Phase::Working, "True/PodRunning", "", "it runs on"),
+        (over(0, ""), Phase::Done, "True/PodSucceeded", "Unknown/MadeByOriginal", "although telemetry still runs"),
+        (over(3, ""), Phase::Stuck, "False/PodFailed", "Unknown/MadeByOriginal", "its agent failed"),
+    ];
+    for begun in [by_original(), polecat(DesiredState::Working)] {
+        for (claude, phase, ready, pushed, because) in &table {
+            let pod = originals_pod(claude.clone());
+            // At the very moment of its end.
+            let seen = Seen { pod: Some(pod), now: at(60), ..seen() };
+            assert!(!begun.wants_pod(&seen), "{because}: none is made");
+            let plan = begun.decide(&seen);
+            let status = &plan.status;
+            assert_eq!((status.phase, status.attempt), (*phase, Some(1)), "{because}: numbered");
+            assert_eq!(status.pod_name.as_deref(), Some("polecat-max"), "{because}");
+            assert_eq!(condition(status, "Ready"), *ready, "{because}");
+            assert_eq!(condition(status, "Pushed"), *pushed, "{because}");
+            assert_eq!(plan.children, [Child::Existing { pod: "polecat-max".into() }], "{because}");
+            let mut it = begun.clone();
+            it.status = plan.status;
+            assert_eq!(it.decide(&seen).status, it.status, "{because}: said once");
+        }
+    }
+}
+
+#[test]
+fn a_run_of_the_original_whose_pod_is_gone_is_lost_and_not_run_again() {
+    let given = Seen { past: Past::NeverScheduled, whole: Some(Arc::new(whole())), ..seen() };
+    assert!(!by_original().wants_pod(&given), "its pod was there before its status");
+    let lost = by_original().decide(&given);
+    assert_eq!(condition(&lost.status, "Ready"), "False/PodLost");
+    assert_eq!((lost.status.attempt, lost.children.len()), (Some(1), 0));
+    let mut done = by_original();
+    done.status.phase = Phase::Done;
+    let again = done.decide(&given);
+    assert_eq!((again.status, again.children.len()), (done.status.clone(), 0), "nor one it ended");
+}
+
+#[test]
+fn a_pod_of_the_original_that_is_going_is_waited_for() {
+    let going = PodBrief { deleting: true, ..originals_pod(Container::Running) };
+    let mut idle = by_original();
+    (idle.status.phase, idle.status.pod_name) = (Phase::Idle, None);
+    let whole = Some(Arc::new(whole()));
+    let waits = idle.decide(&Seen { pod: Some(going), whole: whole.clone(), ..seen() });
+    assert_eq!(condition(&waits.status, "Ready"), "False/WaitingForPreviousPod");
+    assert!(waits.children.is_empty());
+    idle.status = waits.status;
+    let begins = idle.decide(&Seen { whole, ..seen() });
+    assert_eq!(begins.children.len(), 1, "it is gone: a new run was asked for");
+}
+
+#[test]
+fn a_finished_pod_of_the_original_goes_in_its_time_although_telemetry_runs() {
+    let settings = PodSettings {
+        finished_pod_ttl: Some(Duration::from_secs(10)),
+        ..(*seen().settings).clone()
+    };
+    let late =
+        Seen { pod: Some(originals_pod(over(0, ""))), settings: Arc::new(settings), ..seen() };
+    let mut it = by_original();
+    it.status = it.decide(&late).status;
+    assert_eq!(it.status.phase, Phase::Done);
+    assert!(it.decide(&late).children.is_empty(), "40 s after its agent's end");
+}
+
 #[test]
 fn finished_things_go_when_their_time_is_up() {
     let mut it = running();
@@ -395,7 +479,8 @@ fn any_pod() -> impl Strategy<Value = Option<PodBrief>> {
         any::<bool>(),
     );
     prop::option::of(any.prop_map(|(phase, git_init, claude, telemetry, owned)| {
-        let it = PodBrief { git_init, claude, telemetry, ..pod(phase) };
+        let by_original = telemetry == Container::Unseen;
+        let it = PodBrief { by_original, git_init, claude, telemetry, ..pod(phase) };
         if owned { it } else { PodBrief { owner: None, ..it } }
     }))
 }
@@ -447,8 +532,8 @@ proptest! {
         if made == 1 {
             prop_assert_eq!(it.desired, DesiredState::Working);
             match it.stage() {
-                Stage::Fresh { .. } => {}
-                Stage::Begun { .. } => prop_assert!(pod.is_none() && !scheduled && it.status.started_at.is_none()),
+                Stage::Fresh { .. } => prop_assert!(it.left_behind(&seen).is_none()),
+                Stage::Begun { .. } => prop_assert!(!it.begun_by_original() && pod.is_none() && !scheduled && it.status.started_at.is_none()),
                 Stage::Over => prop_assert!(false, "a finished attempt was run again"),
             }
         }
