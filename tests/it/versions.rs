@@ -14,6 +14,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
+    door::Door,
     samples,
     world::{PATIENCE, install_crds},
 };
@@ -235,4 +236,52 @@ async fn an_old_object_beyond_the_new_bounds_lives_on_and_is_mended_step_by_step
     let back = old.get("old").await.unwrap();
     assert_eq!(back.data["spec"]["trackedBeads"], spec["trackedBeads"], "the rest is as it was");
     assert_eq!(back.data["spec"]["parallelism"], 3);
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_field_as_it_was_written() {
+    let door = Door::open("versions-door", &[]).await;
+    let old = {
+        let mut it = crate::world::polecat("max");
+        it["spec"]["kubernetes"]["apiKeySecretRef"]["name"] = json!("git-key");
+        it
+    };
+    let new = json!({
+        "apiVersion": "gastown.gastown.io/v1beta1", "kind": "Polecat", "metadata": {"name": "max"},
+        "spec": {"rig": "greeter", "desiredState": "Working",
+            "repository": {"url": "git@git.example.com:town/greeter.git", "secretRef": {"name": "git-key"}},
+            "agent": {"anthropicKeySecretRef": {"name": "git-key", "key": "k"}}},
+    });
+    for (object, field) in
+        [(old, "spec.kubernetes.apiKeySecretRef"), (new, "spec.agent.anthropicKeySecretRef")]
+    {
+        let answer = door.dry_run(&object).await;
+        assert_eq!(answer.code, 422, "{}", answer.body);
+        let fields = &answer.body["details"]["causes"];
+        assert_eq!(fields[0]["field"], field, "{}", answer.message());
+    }
+    let idle = json!({
+        "apiVersion": "gastown.gastown.io/v1beta1", "kind": "Polecat", "metadata": {"name": "max"},
+        "spec": {"rig": "greeter", "desiredState": "Working"},
+    });
+    let answer = door.dry_run(&idle).await;
+    let said = |it: &String| it.contains("spec.repository is missing");
+    assert!(answer.warnings.iter().any(said), "{:?}", answer.warnings);
+    door.close().await;
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_in_the_other_version_is_refused() {
+    let door = Door::open("versions-annotations", &[]).await;
+    // What v1alpha1 can't say of this one needs an annotation, and there is no room left for it.
+    let object = json!({
+        "apiVersion": "gastown.gastown.io/v1beta1", "kind": "Polecat",
+        "metadata": {"name": "max", "annotations": {"filler": "x".repeat(262_100)}},
+        "spec": {"rig": "greeter", "completion": "Push"},
+    });
+    let answer = door.dry_run(&object).await;
+    assert_eq!(answer.code, 422, "{}", answer.message());
+    let words = answer.message();
+    assert!(words.contains("metadata.annotations") && words.contains("v1alpha1"), "{words}");
+    door.close().await;
 }
