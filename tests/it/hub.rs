@@ -25,7 +25,24 @@ fn table() -> Vec<(&'static str, Value, Value, &'static str)> {
     let witness = json!({"rigRef": {"name": "greeter"}});
     let refinery = witness.clone();
     let store = json!({"rigRef": {"name": "greeter"}, "prefix": "gt-"});
+    let repository = json!({"url": "git@git.example.com:town/greeter.git"});
+    let rig = json!({"repository": repository, "beadsPrefix": "gt"});
+    let mut from = repository.clone();
+    from["secretRef"] = json!({"name": "key"});
+    let polecat = json!({"rig": "greeter", "repository": from});
+    let with = |name: &str, value: Value| {
+        let mut changed = from.clone();
+        changed[name] = value;
+        json!({"repository": changed})
+    };
     vec![
+        ("Polecat", polecat.clone(), json!({"completion": "Push", "desiredState": "Working"}), ""),
+        ("Polecat", polecat.clone(), json!({"rig": "A B"}), "such as greeter"),
+        ("Polecat", polecat.clone(), with("url", json!("file:///x")), "use git@host:path"),
+        ("Polecat", polecat, with("workBranch", json!("-x")), "such as feature/gt-1"),
+        ("Rig", rig.clone(), json!({"settings": {"namepoolTheme": "minerals"}}), ""),
+        ("Rig", rig.clone(), json!({"beadsPrefix": "hq"}), "use another prefix"),
+        ("Rig", rig, json!({"settings": {"namepoolTheme": "jazz"}}), "use mad-max, minerals"),
         ("Convoy", convoy.clone(), json!({}), ""),
         (
             "Convoy",

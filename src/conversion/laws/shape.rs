@@ -249,10 +249,10 @@ fn like(pattern: &str) -> Vec<String> {
 }
 
 fn word(dice: &mut Dice, least: usize, most: usize) -> String {
-    match dice.below(64) {
+    match dice.below(512) {
         0 => return "x".repeat(most.min(5000)),
-        1 | 2 => return "y".repeat(least),
-        3 => return "z".repeat(most.min(least.max(300))),
+        1..=8 => return "z".repeat(most.min(least.max(300))),
+        9..=24 => return "y".repeat(least),
         _ => {}
     }
     let text = if dice.once_in(8) {
