@@ -28,7 +28,7 @@ use crate::{
 const MAX_BODY: usize = 256 << 20;
 /// The API server's own limit for a call.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Memory for a body is asked for in steps of this, whatever the caller announces.
+/// A body whose length is not announced gets room in steps of at most this.
 const STEP: usize = 8 << 20;
 /// A body larger than this is parsed aside from other requests.
 const LARGE: usize = 1 << 20;
@@ -100,6 +100,8 @@ async fn take_in(
         return Err(busy());
     }
     let mut held = Held { bytes: Vec::new(), share: door.budget.share() };
+    // Address space for all of it, so that it is never moved; memory comes with what is written.
+    held.bytes.try_reserve_exact(announced).map_err(|_| busy())?;
     let mut body = request.into_body().into_data_stream();
     while let Some(part) = body.next().await {
         let part = part.map_err(|_| plain(StatusCode::BAD_REQUEST, "the body ended early"))?;
@@ -108,7 +110,7 @@ async fn take_in(
         }
         held.share.take(part.len()).await.map_err(|Full| busy())?;
         if held.bytes.capacity() - held.bytes.len() < part.len() {
-            held.bytes.reserve_exact(part.len().max(STEP.min(announced.max(held.bytes.len()))));
+            held.bytes.reserve_exact(part.len().max(STEP.min(held.bytes.len())));
         }
         held.bytes.extend_from_slice(&part);
     }

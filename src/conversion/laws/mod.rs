@@ -1,5 +1,5 @@
 //! The laws of conversion, for every kind, on objects that its schemas throw. How many is `GASTOWN_LAWS` for each kind and
-//! direction (`make fuzz-conversion N=1000000` sets it): so many go there and back, and a quarter of it is held against
+//! direction (`make fuzz-conversion N=1000000` sets it): so many go there and back, and a tenth of it is held against
 //! each other law. The same number throws the same objects everywhere.
 
 mod case;
@@ -19,7 +19,7 @@ use crate::api::{v1alpha1, v1beta1};
 /// Objects for each kind and direction.
 #[expect(clippy::disallowed_methods, reason = "a test is told by its command how long to go on")]
 fn number() -> u64 {
-    std::env::var("GASTOWN_LAWS").map_or(200, |it| it.parse().expect("a number in GASTOWN_LAWS"))
+    std::env::var("GASTOWN_LAWS").map_or(500, |it| it.parse().expect("a number in GASTOWN_LAWS"))
 }
 
 /// Calls a law with fresh dice for each version; a failure names what threw it.
@@ -37,7 +37,7 @@ fn each(kind: &str, number: u64, law: fn(&Case, Version, &mut Dice)) {
 }
 
 fn often(kind: &str, law: fn(&Case, Version, &mut Dice)) {
-    each(kind, number() / 4, law);
+    each(kind, number() / 10, law);
 }
 
 macro_rules! laws {

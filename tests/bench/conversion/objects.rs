@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 /// A kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
+    /// Its fields have other places in the other version.
+    Polecat,
     /// Its list has another shape in the other version.
     Convoy,
 }
@@ -21,7 +23,7 @@ pub enum Direction {
 }
 
 impl Sort {
-    pub const ALL: [Self; 1] = [Self::Convoy];
+    pub const ALL: [Self; 2] = [Self::Polecat, Self::Convoy];
 }
 
 const GROUP: &str = "gastown.gastown.io";
@@ -40,10 +42,12 @@ pub fn review(sort: Sort, direction: Direction, count: usize, bytes: usize) -> R
             text.push(',');
         }
         let mut object = match sort {
+            Sort::Polecat => polecat(number),
             Sort::Convoy => convoy(number),
         };
         let filler = bytes.saturating_sub(object.to_string().len());
         let place = match sort {
+            Sort::Polecat => &mut object["spec"]["taskDescription"],
             Sort::Convoy => &mut object["spec"]["description"],
         };
         *place = json!(prose(filler, number));
@@ -104,5 +108,34 @@ fn convoy(number: usize) -> Value {
         "status": {"phase": "InProgress", "progress": "20/40", "observedGeneration": 3,
             "completedBeads": beads[..20], "pendingBeads": beads[20..],
             "startedAt": "2026-11-28T07:40:12Z", "conditions": conditions()},
+    })
+}
+
+fn polecat(number: usize) -> Value {
+    let fields = json!({"f:rig": {}, "f:desiredState": {}, "f:beadID": {}, "f:taskDescription": {}, "f:agentConfig": {
+        "f:provider": {}, "f:model": {}, "f:env": {}}, "f:kubernetes": {"f:gitRepository": {}, "f:gitSecretRef": {"f:name": {}},
+        "f:image": {}, "f:resources": {"f:limits": {"f:cpu": {}, "f:memory": {}}}}});
+    json!({
+        "apiVersion": format!("{GROUP}/v1alpha1"), "kind": "Polecat", "metadata": metadata("Polecat", number, &fields),
+        "spec": {
+            "rig": "greeter", "desiredState": "Working", "beadID": format!("gt-{number}"), "taskDescription": "",
+            "executionMode": "kubernetes", "agent": "claude-code", "ttlSecondsAfterFinished": 86400, "maxIdleSeconds": 900,
+            "agentConfig": {"provider": "anthropic", "model": "claude-sonnet-4",
+                "modelProvider": {"endpoint": "https://ai-gateway.example.com/v1",
+                    "apiKeySecretRef": {"name": "gateway", "key": "token"}},
+                "command": ["claude", "--print"], "env": [{"name": "LANG", "value": "C.UTF-8"}, {"name": "TEAM", "value": "a"}]},
+            "kubernetes": {"gitRepository": "git@git.example.com:town/greeter.git", "gitBranch": "main",
+                "workBranch": format!("feature/gt-{number}"), "gitSecretRef": {"name": "git-key"},
+                "claudeCredsSecretRef": {"name": "claude"}, "image": "registry.example.com/agents/claude:1.2",
+                "resources": {"limits": {"cpu": "2", "memory": "4Gi"}, "requests": {"cpu": "500m", "memory": "1Gi"}},
+                "activeDeadlineSeconds": 3600, "sshStrictHostKeyChecking": "yes"},
+        },
+        "status": {"phase": "Done", "assignedBead": format!("gt-{number}"), "branch": format!("feature/gt-{number}"),
+            "podName": format!("polecat-{number:05}-1"), "podActive": false, "attempt": 1,
+            "startedAt": "2026-11-28T07:40:12Z", "finishedAt": "2026-11-28T07:52:40Z", "exitCode": 0, "pushed": true,
+            "baseCommit": "4b825dc642cb6eb9a060e54bf8d69288fbee4904", "commit": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b",
+            "agent": "claude-code", "agentModel": "claude-sonnet-4", "lastActivity": "2026-11-28T07:40:12Z",
+            "usage": {"agentMilliseconds": 748_000, "pushMilliseconds": 2100, "tokens": 120_000},
+            "conditions": conditions()},
     })
 }
