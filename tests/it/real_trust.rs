@@ -159,7 +159,8 @@ async fn an_idle_agent_is_ended_and_its_commits_say_by_whom_and_for_whom() {
     world
         .create("max", |it| {
             at(it, git, "real-quiet", task);
-            it["spec"]["maxIdleSeconds"] = json!(4);
+            // Three times the period of the probe, so that one comes while the agent still counts as active.
+            it["spec"]["maxIdleSeconds"] = json!(15);
             it["metadata"]["annotations"] = annotations;
         })
         .await;
