@@ -260,6 +260,7 @@ impl Config {
             max_active_deadline: self.brakes.max_active_deadline,
             paused: self.brakes.paused,
             max_running_per_namespace: self.brakes.max_running_per_namespace,
+            tenancy: self.brakes.tenancy.into(),
         }
     }
 

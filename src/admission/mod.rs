@@ -6,11 +6,25 @@ pub mod stored;
 
 use serde_json::{Value, json};
 
+use crate::domain::tenancy::{Rules, Tenancy};
+
 /// What the operator's settings forbid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Most seconds that a Polecat may ask for its agent.
     pub max_active_deadline: Option<i64>,
+    /// What holds where a Rig does not say from where it may be used.
+    pub tenancy: Tenancy,
+}
+
+/// What the Rig that a Polecat names says of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Rig<'a> {
+    /// Nobody asked, or nobody could say: it is asked again before the pod.
+    #[default]
+    Unasked,
+    Absent,
+    There(&'a Rules),
 }
 
 /// One create or update, as the API server tells of it.
@@ -24,6 +38,7 @@ pub struct Asked<'a> {
     pub sent: &'a Value,
     /// What an update replaces.
     pub stored: Option<&'a Value>,
+    pub rig: Rig<'a>,
 }
 
 impl Asked<'_> {

@@ -3,13 +3,14 @@
 
 use serde_json::Value;
 
-use super::{Refusal, Request, Verdict, annotation, stamp, unstamp, warning};
+use super::{Refusal, Request, Rig, Verdict, annotation, stamp, unstamp, warning};
 use crate::{
     api::v1beta1::{DesiredState, PolecatSpec},
     domain::{
         exposure::{self, Exposure},
         names, pod,
         provenance::Provenance,
+        tenancy::{self, Wishes},
     },
 };
 
@@ -63,6 +64,7 @@ fn refusals(request: &Request<'_, PolecatSpec>) -> Vec<Refusal> {
     let fresh = found(&request.new).into_iter().filter(|it| !before.contains(it));
     let mut all: Vec<_> =
         fresh.map(|Exposure { field, message }| Refusal { field, message }).collect();
+    all.extend(forbidden(request));
     let author = |object| annotation(object, names::COMMIT_AUTHOR);
     let kept = request.asked.stored.is_some_and(|it| author(it) == author(request.asked.sent));
     if let (false, Some(text)) = (kept, author(request.asked.sent))
@@ -72,6 +74,24 @@ fn refusals(request: &Request<'_, PolecatSpec>) -> Vec<Refusal> {
         all.push(Refusal { field, message: why });
     }
     all
+}
+
+/// What its Rig does not let it do. What an update leaves as it was is refused again only where it asks for work anew.
+fn forbidden(request: &Request<'_, PolecatSpec>) -> Vec<Refusal> {
+    let asked = &request.asked;
+    let rules = match asked.rig {
+        Rig::Unasked => return Vec::new(),
+        Rig::Absent => None,
+        Rig::There(rules) => Some(rules),
+    };
+    let place = asked.sent.pointer("/metadata/namespace").and_then(Value::as_str);
+    let namespace = place.unwrap_or_default();
+    let found = |spec: &PolecatSpec| {
+        tenancy::forbidden(&spec.rig, rules, namespace, &Wishes::of(spec), asked.policy.tenancy)
+    };
+    let before = request.old.as_ref().filter(|_| !begins(request)).map(found).unwrap_or_default();
+    let fresh = found(&request.new).into_iter().filter(|it| !before.contains(it));
+    fresh.map(|Exposure { field, message }| Refusal { field, message }).collect()
 }
 
 fn stamp_labels(request: &Request<'_, PolecatSpec>, changed: &mut Value) {
@@ -170,6 +190,7 @@ mod tests {
             shared::{SecretKeyRef, SecretRef},
             v1beta1::Repository,
         },
+        domain::tenancy::{Rules, Tenancy},
     };
 
     fn spec() -> PolecatSpec {
@@ -182,7 +203,7 @@ mod tests {
 
     fn asked<'a>(sent: &'a Value, stored: Option<&'a Value>) -> Asked<'a> {
         let user = User { name: "ada", uid: "u-7", groups: &[] };
-        Asked { name: "max", user, policy: Policy::default(), sent, stored }
+        Asked { name: "max", user, policy: Policy::default(), sent, stored, rig: Rig::Unasked }
     }
 
     fn created(sent: &Value, new: PolecatSpec) -> Verdict {
@@ -191,6 +212,38 @@ mod tests {
 
     fn annotations(verdict: &Verdict) -> Value {
         verdict.changed.as_ref().map(|it| it["metadata"]["annotations"].clone()).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_its_rig_does_not_let_it_do_is_refused_once_and_when_work_is_asked_for() {
+        let rules = Rules {
+            allowed_namespaces: Some(vec!["other".into()]),
+            allowed_images: Some(vec!["agents/*".into()]),
+            ..Rules::default()
+        };
+        let sent = json!({"metadata": {"name": "max", "namespace": "town"}});
+        let mut wants = spec();
+        wants.agent.image = Some("evil:1".into());
+        let of = |rig, new: &PolecatSpec, old: Option<&PolecatSpec>| {
+            let asked = Asked { rig, ..asked(&sent, old.map(|_| &sent)) };
+            let verdict = admit(&Request { asked, new: new.clone(), old: old.cloned() });
+            verdict.refusals.into_iter().map(|it| it.field).collect::<Vec<_>>()
+        };
+        let both = ["spec.rig", "spec.kubernetes.image"];
+        assert_eq!(of(Rig::There(&rules), &wants, None), both);
+        assert_eq!(of(Rig::There(&rules), &wants, Some(&wants)), [""; 0], "it was so before");
+        let working = PolecatSpec { desired_state: DesiredState::Working, ..wants.clone() };
+        assert_eq!(of(Rig::There(&rules), &working, Some(&wants)), both, "work is asked for");
+        assert_eq!(
+            of(Rig::Absent, &wants, None),
+            [""; 0],
+            "a Rig that is not there refuses nothing"
+        );
+        assert_eq!(of(Rig::Unasked, &wants, None), [""; 0], "it is asked again before the pod");
+        let strict = Policy { tenancy: Tenancy::Strict, ..Policy::default() };
+        let asked = Asked { rig: Rig::Absent, policy: strict, ..asked(&sent, None) };
+        let told = admit(&Request { asked, new: wants, old: None }).refusals;
+        assert!(told[0].message.contains("which is not there"), "{told:?}");
     }
 
     #[test]
@@ -386,7 +439,7 @@ mod tests {
             (|it| it.task = Some("\0".into()), "spec.taskDescription", "a NUL"),
         ];
         let sent = json!({"metadata": {"name": "max"}});
-        let policy = Policy { max_active_deadline: Some(600) };
+        let policy = Policy { max_active_deadline: Some(600), ..Policy::default() };
         let judged = |new: PolecatSpec, old: Option<PolecatSpec>| {
             let asked = Asked { policy, ..asked(&sent, old.as_ref().map(|_| &sent)) };
             admit(&Request { asked, new, old }).refusals

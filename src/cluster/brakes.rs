@@ -1,5 +1,5 @@
-//! What keeps Polecats from beginning, as this replica sees it: pauses from the caches of Namespaces and Rigs, slots from
-//! the one book of this scope. Makes no request.
+//! What keeps Polecats from beginning, as this replica sees it: pauses from the caches of Namespaces and Rigs, a Rig's
+//! rules, slots from the one book of this scope. Makes no request.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,9 +14,11 @@ use crate::{
     },
     domain::{
         brake::{self, Hold},
+        failure::Cause,
         pod_brief::{PodBrief, PodPhase},
         polecat::Brief,
         slots::{Slots, Standing},
+        tenancy,
     },
 };
 
@@ -53,8 +55,17 @@ impl Cluster {
         } else if self.caches.rigs.get(&rig).is_some_and(|it| it.paused) {
             Some(Hold::Rig(brief.rig.to_string()))
         } else {
-            None
+            self.forbidden(brief).map(Hold::Forbidden)
         }
+    }
+
+    /// Why its Rig does not let this Polecat begin.
+    fn forbidden(&self, brief: &Brief) -> Option<Cause> {
+        let rig = self.caches.rigs.get(&Key::new("", &brief.rig));
+        let rules = rig.as_deref().map(|it| &it.rules);
+        let tenancy = self.settings.tenancy;
+        let all = tenancy::forbidden(&brief.rig, rules, &brief.namespace, &brief.wishes, tenancy);
+        tenancy::cause(&all)
     }
 
     /// Enters into the book what the cache has of a Polecat. `passed`: a pass over it has ended and left nothing open.

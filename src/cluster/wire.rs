@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     api::v1beta1,
-    domain::{pod_brief::PodBrief, polecat, rig, stored},
+    domain::{pod_brief::PodBrief, polecat, rig, stored, tenancy::Rules},
 };
 
 /// A compact struct of ours that stands for an object in the cache.
@@ -202,6 +202,7 @@ impl Compact for polecat::Brief {
 #[derive(Debug, Deserialize)]
 pub struct RigWire {
     metadata: Meta,
+    spec: Option<Rules>,
     status: Option<stored::Status>,
 }
 
@@ -210,7 +211,8 @@ impl Compact for rig::Brief {
     type Wire = RigWire;
 
     fn from_wire(wire: RigWire) -> Self {
-        Self::new(wire.metadata.into(), wire.status.unwrap_or_default())
+        let rules = wire.spec.unwrap_or_default();
+        Self::new(wire.metadata.into(), rules, wire.status.unwrap_or_default())
     }
     fn place(&self) -> (&str, &str) {
         ("", &self.record.name)

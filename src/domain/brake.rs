@@ -28,6 +28,8 @@ pub enum Hold {
     Operator,
     Namespace(String),
     Rig(String),
+    /// Its Rig does not let it.
+    Forbidden(Cause),
     /// The namespace has as many running as it may have.
     Full {
         namespace: String,
@@ -42,7 +44,7 @@ impl Hold {
             Self::Operator => Some("OperatorPaused"),
             Self::Namespace(_) => Some("NamespacePaused"),
             Self::Rig(_) => Some("RigPaused"),
-            Self::Full { .. } => None,
+            Self::Forbidden(_) | Self::Full { .. } => None,
         }
     }
 
@@ -67,6 +69,7 @@ impl Hold {
                     "annotation {paused}=true of Rig {name} holds it; it begins after: kubectl gt resume rig {name}"
                 ),
             ),
+            Self::Forbidden(cause) => return cause.clone(),
             Self::Full { namespace, limit } => (
                 NAMESPACE_LIMIT,
                 format!(

@@ -42,6 +42,7 @@ fn credential(agent: &Agent, secret: &str) -> Vec<Exposure> {
         command: _,
         args: _,
         resources: _,
+        service_account_name: _, // of which no token is in the pod
     } = agent;
     let named = [
         ("spec.kubernetes.apiKeySecretRef", anthropic_key_secret_ref.as_ref().map(|it| &it.name)),

@@ -22,5 +22,6 @@ pub mod repository;
 pub mod rig;
 pub mod slots;
 pub mod stored;
+pub mod tenancy;
 pub mod untrusted;
 pub mod verdict;

@@ -10,6 +10,7 @@ use crate::{
         brake,
         plan::Plan,
         stored::{Record, Status, Stored as _},
+        tenancy::Rules,
     },
 };
 
@@ -19,13 +20,15 @@ pub struct Brief {
     pub record: Record,
     /// Its Polecats do not begin.
     pub paused: bool,
+    /// What they are held to.
+    pub rules: Rules,
 }
 
 impl Brief {
     /// What is kept of a Rig.
-    pub fn new(meta: ObjectMeta, status: Status) -> Self {
+    pub fn new(meta: ObjectMeta, rules: Rules, status: Status) -> Self {
         let paused = brake::pauses(meta.annotations.as_ref());
-        Self { record: Record::new(meta, status), paused }
+        Self { record: Record::new(meta, status), paused, rules }
     }
 
     /// The whole desired outcome for this Rig.

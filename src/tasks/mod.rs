@@ -56,11 +56,12 @@ pub async fn run(config: Config, nonce: String, stop: watch::Receiver<bool>) -> 
     if let Some(address) = parsed(&config.endpoints.health_probe_bind_address)? {
         servers.spawn(health::serve(address, ready.subscribe(), servers_stopped.clone()));
     }
-    serve_webhooks(&config, &mut servers, &webhooks).await?;
+    let rigs = webhooks::Rigs::default();
+    serve_webhooks(&config, &mut servers, &webhooks, rigs.clone()).await?;
     ready.send_replace(true);
 
     let (work_stop, work_stopped) = watch::channel(false);
-    let mut work = tokio::spawn(work(config.clone(), nonce, meters, work_stopped));
+    let mut work = tokio::spawn(work(config.clone(), nonce, meters, rigs, work_stopped));
     let mut stop = stop;
     let outcome = tokio::select! {
         _ = stop.wait_for(|it| *it) => Ok(()),
@@ -86,6 +87,7 @@ async fn serve_webhooks(
     config: &Config,
     servers: &mut JoinSet<anyhow::Result<()>>,
     handle: &Handle<SocketAddr>,
+    rigs: webhooks::Rigs,
 ) -> anyhow::Result<()> {
     let it = &config.webhooks;
     let Some(address) = parsed(&it.webhook_bind_address)?.filter(|_| !it.disable_webhooks) else {
@@ -96,8 +98,11 @@ async fn serve_webhooks(
         key: it.webhook_cert_path.join(&it.webhook_cert_key),
     };
     files.load().context("webhooks need a certificate: put it into --webhook-cert-path, or start with --disable-webhooks")?;
-    let policy = Policy { max_active_deadline: config.brakes.max_active_deadline };
-    let rules = webhooks::Rules { policy, faults: config.test_faults.clone() };
+    let policy = Policy {
+        max_active_deadline: config.brakes.max_active_deadline,
+        tenancy: config.brakes.tenancy.into(),
+    };
+    let rules = webhooks::Rules { policy, faults: config.test_faults.clone(), rigs };
     let task = webhooks::serve(address, files, handle.clone(), rules);
     servers.spawn(task);
     let bound = handle.listening().await;
@@ -114,6 +119,7 @@ async fn work(
     config: Config,
     nonce: String,
     meters: Meters,
+    rigs: webhooks::Rigs,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     if let Some(flaw) = config.times().flaw() {
@@ -123,6 +129,8 @@ async fn work(
     tracing::info!(server = %connection.server, "Connected");
     let me = config.identity(nonce);
     let guard = Guard::new(&me.pod, "all").with_fuse(config.test_faults.kill_before_write);
+    let settings = Arc::new(config.pod_settings());
+    rigs.ask(Cluster::new(connection.work.clone(), guard.clone(), settings, meters.clone()));
     let (heed, heeded) = watch::channel(false);
     let (mut stopped, heeding) = heed_original(&config, &connection, &guard, &meters, heeded);
     let part = Part { config: &config, connection: &connection, me, guard, meters };

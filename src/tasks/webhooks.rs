@@ -1,7 +1,11 @@
 //! The admission server: axum around `admission`. A panic is that request's failure; a review that can't be read gets a
 //! plain answer and costs nobody else.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -22,8 +26,10 @@ use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
 use super::{budget::Budget, convert};
 use crate::{
-    admission::{Asked, Policy, Refusal, User, Verdict},
+    admission::{self, Asked, Policy, Refusal, User, Verdict},
+    cluster::Cluster,
     config::Faults,
+    domain::tenancy,
     kinds,
     tls::Files,
 };
@@ -32,12 +38,74 @@ use crate::{
 const MAX_BODY: usize = 7 * 1024 * 1024;
 /// Longest time for one review, below the API server's ten seconds.
 const LIMIT: Duration = Duration::from_secs(8);
+/// Longest time for the one question that admission has for the API server.
+const RIG_LIMIT: Duration = Duration::from_secs(1);
 
 /// What every review is judged with. Faults are only ever asked for by a test.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     pub policy: Policy,
     pub faults: Faults,
+    pub rigs: Rigs,
+}
+
+/// Whom to ask what a Rig says, on every replica: admission has no caches. Nobody, until there is a connection.
+#[derive(Clone, Default)]
+pub struct Rigs(Arc<OnceLock<Cluster>>);
+
+impl std::fmt::Debug for Rigs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Rigs").field(&self.0.get().is_some()).finish()
+    }
+}
+
+impl Rigs {
+    /// Asks through this connection from now on.
+    pub fn ask(&self, cluster: Cluster) {
+        drop(self.0.set(cluster));
+    }
+
+    /// What the Rig of a request says; where nobody can say it in time, the operator asks again before the pod.
+    async fn of(&self, request: &AdmissionRequest<DynamicObject>) -> Found {
+        let rig = request.object.as_ref().and_then(|it| it.data.pointer("/spec/rig")?.as_str());
+        let (Some(cluster), Some(rig)) = (self.0.get(), rig) else { return Found::Unasked };
+        if request.resource.resource != "polecats" || !is_dns_name(rig) {
+            return Found::Unasked;
+        }
+        match tokio::time::timeout(RIG_LIMIT, cluster.rig_rules(rig)).await {
+            Ok(Ok(Some(rules))) => Found::There(rules),
+            Ok(Ok(None)) => Found::Absent,
+            Ok(Err(error)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "Not asking a Rig");
+                Found::Unasked
+            }
+            Err(_) => Found::Unasked,
+        }
+    }
+}
+
+/// What a Rig says, owned.
+enum Found {
+    Unasked,
+    Absent,
+    There(tenancy::Rules),
+}
+
+impl Found {
+    const fn said(&self) -> admission::Rig<'_> {
+        match self {
+            Self::Unasked => admission::Rig::Unasked,
+            Self::Absent => admission::Rig::Absent,
+            Self::There(rules) => admission::Rig::There(rules),
+        }
+    }
+}
+
+/// Whether a Rig can have this name; any other text would be another path of the API.
+fn is_dns_name(text: &str) -> bool {
+    let of_name =
+        |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || matches!(it, '-' | '.');
+    text.starts_with(|it: char| it.is_ascii_alphanumeric()) && text.chars().all(of_name)
 }
 
 /// The routes.
@@ -71,7 +139,7 @@ pub async fn serve(
 }
 
 async fn mutate(
-    State(Rules { policy, faults }): State<Rules>,
+    State(Rules { policy, faults, rigs }): State<Rules>,
     headers: axum::http::HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -102,11 +170,16 @@ async fn mutate(
         }
     };
     faults.strike(&request.name);
-    axum::Json(answer(&request, policy).into_review()).into_response()
+    let rig = rigs.of(&request).await;
+    axum::Json(answer(&request, policy, rig.said()).into_review()).into_response()
 }
 
 /// What admission says of one request.
-fn answer(request: &AdmissionRequest<DynamicObject>, policy: Policy) -> AdmissionResponse {
+fn answer(
+    request: &AdmissionRequest<DynamicObject>,
+    policy: Policy,
+    rig: admission::Rig<'_>,
+) -> AdmissionResponse {
     let response = AdmissionResponse::from(request);
     let writes = matches!(request.operation, Operation::Create | Operation::Update);
     let (Some(kind), Some(object), true) =
@@ -129,7 +202,7 @@ fn answer(request: &AdmissionRequest<DynamicObject>, policy: Policy) -> Admissio
         uid: request.user_info.uid.as_deref().unwrap_or_default(),
         groups: request.user_info.groups.as_deref().unwrap_or_default(),
     };
-    let asked = Asked { name, user, policy, sent: &before, stored: stored.as_ref() };
+    let asked = Asked { name, user, policy, sent: &before, stored: stored.as_ref(), rig };
     let Verdict { changed, warnings, refusals } = kinds::admit(kind, &asked);
     let mut response = if refusals.is_empty() {
         changed.map_or_else(|| response.clone(), |after| patched(response.clone(), &before, &after))

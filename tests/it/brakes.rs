@@ -8,7 +8,10 @@ use std::{
 };
 
 use futures::StreamExt as _;
-use gastown::api::v1alpha1::{Polecat, Rig};
+use gastown::api::{
+    v1alpha1::{Polecat, Rig},
+    v1beta1,
+};
 use gastown_testbed::http_get;
 use k8s_openapi::{api::core::v1::Pod, api::core::v1::ResourceQuota, jiff::Timestamp};
 use kube::{
@@ -299,4 +302,44 @@ async fn a_quota_on_the_number_of_polecats_is_kept_by_the_api_server() {
     let pods: Api<Pod> = world.pods();
     world.condition("max", "Ready", "True/PodRunning").await;
     assert!(pods.get_opt("polecat-nux").await.unwrap().is_none(), "what is not there runs nowhere");
+}
+
+#[tokio::test]
+async fn strict_tenancy_begins_nothing_that_no_rig_allows() {
+    let world = World::with_flags("strict", &QUICK, &["--tenancy=strict"]).await;
+    let rigs: Api<Rig> = Api::all(world.client.clone());
+    world.create("max", |it| it["spec"]["rig"] = json!("strict-rig")).await;
+    let held = world.condition("max", "Ready", "False/NotAllowedByRig").await;
+    assert_eq!(phase_of(&held), "Stuck");
+    assert!(message(&held, "Ready").contains("which is not there"), "{}", message(&held, "Ready"));
+    let rig = json!({
+        "apiVersion": "gastown.gastown.io/v1alpha1", "kind": "Rig", "metadata": {"name": "strict-rig"},
+        "spec": {"gitURL": "https://git.example.com/town/greeter.git", "beadsPrefix": "gt"},
+    });
+    rigs.create(&PostParams::default(), &serde_json::from_value(rig).unwrap()).await.unwrap();
+    world.create("nux", |it| it["spec"]["rig"] = json!("strict-rig")).await;
+    let told = |it: &Polecat| message(it, "Ready").contains("has no allowedNamespaces");
+    until(&world.polecats(), "nux", "told that the Rig names no namespaces", told).await;
+    let pods = world.pods().list(&ListParams::default()).await.unwrap();
+    assert_eq!(pods.items.len(), 0, "nobody begins");
+    world
+        .create("evil", |it| {
+            it["spec"]["rig"] = json!("strict-rig");
+            it["spec"]["kubernetes"]["image"] = json!("evil.example.com/agent:1");
+        })
+        .await;
+    let rules =
+        json!({"spec": {"allowedNamespaces": ["strict"], "allowedImages": ["example.com/*"]}});
+    let hub: Api<v1beta1::Rig> = Api::all(world.client.clone());
+    hub.patch("strict-rig", &PatchParams::default(), &Patch::Merge(rules)).await.unwrap();
+    for allowed in ["max", "nux"] {
+        world.condition(allowed, "Ready", "True/PodSucceeded").await;
+    }
+    let told = |it: &Polecat| message(it, "Ready").contains("is none of the allowedImages");
+    until(&world.polecats(), "evil", "told that its image is not allowed", told).await;
+    let old = json!({"metadata": {"labels": {"edited": "in-v1alpha1"}}});
+    rigs.patch("strict-rig", &PatchParams::default(), &Patch::Merge(old)).await.unwrap();
+    let kept = hub.get("strict-rig").await.unwrap().spec.allowed_namespaces;
+    assert_eq!(kept.as_deref(), Some(&["strict".to_owned()][..]), "an edit in v1alpha1 keeps it");
+    rigs.delete("strict-rig", &DeleteParams::default()).await.unwrap();
 }

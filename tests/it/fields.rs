@@ -89,6 +89,7 @@ fn polecat_in_the_hub() -> Vec<(&'static str, Fate)> {
         ("spec.agent.anthropicKeySecretRef", Read(json!({"name": "other", "key": "k"}))),
         ("spec.agent.credentialsSecretRef.name", Read(json!("other"))),
         ("spec.agent.image", Read(json!("other:1"))),
+        ("spec.agent.serviceAccountName", Read(json!("other"))),
         ("spec.agent.command", Read(json!(["other"]))),
         ("spec.agent.args", Read(json!(["other"]))),
         ("spec.agent.configMapRef", Read(json!({"name": "other"}))),
@@ -203,6 +204,10 @@ fn in_hub(object: &Value) -> Value {
     let mut object: Value = serde_json::from_str(&out).unwrap();
     if object["kind"] == "Polecat" && object["spec"].get("completion").is_none() {
         object["spec"]["completion"] = json!("ExitCode");
+    }
+    // What v1alpha1 cannot say.
+    if object["kind"] == "Polecat" && object["spec"]["agent"].get("serviceAccountName").is_none() {
+        object["spec"]["agent"]["serviceAccountName"] = json!("agent");
     }
     object
 }

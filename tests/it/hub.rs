@@ -8,7 +8,7 @@ use gastown_testbed::{Node, Testbed};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
     core::{DynamicObject, GroupVersionKind},
     discovery::ApiResource,
     runtime::{conditions::is_crd_established, wait::await_condition},
@@ -82,6 +82,103 @@ fn table() -> Vec<(&'static str, Value, Value, &'static str)> {
     ]
 }
 
+/// A Polecat with every field.
+fn polecat() -> Value {
+    json!({
+        "rig": "greeter", "desiredState": "Working", "beadID": "gt-1", "task": "Do it",
+        "repository": {
+            "url": "git@git.example.com:town/greeter.git", "baseBranch": "main", "workBranch": "feature/gt-1",
+            "secretRef": {"name": "key"}, "knownHostsConfigMapRef": {"name": "hosts"},
+        },
+        "agent": {
+            "kind": "claude-code", "provider": "openai", "model": "gpt", "endpoint": "https://llm.example.com/v1",
+            "apiKeySecretRef": {"name": "llm", "key": "key"}, "anthropicKeySecretRef": {"name": "llm", "key": "other"},
+            "credentialsSecretRef": {"name": "creds"}, "image": "agent:1", "serviceAccountName": "agent",
+            "command": ["run"], "args": ["--fast"], "configMapRef": {"name": "config"},
+            "env": [{"name": "A", "value": "b"}, {"name": "C", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+            "resources": {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"cpu": "2"}},
+        },
+        "limits": {"activeDeadlineSeconds": 60, "maxIdleSeconds": 60, "ttlSecondsAfterFinished": 60},
+        "completion": "Push",
+    })
+}
+
+/// A Rig with every field.
+fn rig() -> Value {
+    json!({
+        "repository": {"url": "https://git.example.com/town/greeter.git"}, "beadsPrefix": "gt",
+        "settings": {"namepoolTheme": "mad-max", "maxPolecats": 8}, "allowedNamespaces": ["town"],
+        "allowedImages": ["registry.example.com/agents/*", "agent:1"], "serviceAccounts": ["agent"],
+        "tlsPolicy": "default",
+    })
+}
+
+/// The same kinds of rows, with changes inside of parts.
+fn deep() -> Vec<(&'static str, Value, Value, &'static str)> {
+    let with = |mut spec: Value, path: &str, value: Value| {
+        *spec.pointer_mut(path).unwrap_or_else(|| panic!("no {path}")) = value;
+        spec
+    };
+    let mut rows = vec![
+        ("Polecat", polecat(), json!({}), ""),
+        ("Polecat", json!({"rig": "greeter"}), json!({}), ""),
+        ("Rig", rig(), json!({}), ""),
+    ];
+    let variable = |name: &str| json!([{"name": name, "value": "x"}]);
+    let file = json!([{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "p", "key": "k"}}}]);
+    let polecats = [
+        ("/rig", json!("Not a name"), "use the name of a Rig"),
+        ("/completion", json!("Never"), "supported values"),
+        ("/task", json!("x".repeat(130_817)), "130816"),
+        (
+            "/repository/url",
+            json!("https://me:word@git.example.com/x"),
+            "the credential belongs into",
+        ),
+        ("/repository/url", json!("ext::sh -c x"), "use git@host:path"),
+        ("/repository/baseBranch", json!("-x"), "not beginning with a dash"),
+        ("/repository/workBranch", json!("a b"), "use the name of a branch"),
+        ("/repository/secretRef/name", json!(""), "at least 1 chars"),
+        ("/repository/knownHostsConfigMapRef/name", json!(""), "at least 1 chars"),
+        ("/agent/serviceAccountName", json!("A B"), "use the name of a service account"),
+        ("/agent/env", variable("GT_RIG"), "rename the variable"),
+        ("/agent/env", variable("LD_PRELOAD"), "rename the variable"),
+        (
+            "/agent/env",
+            json!([{"name": "A"}, {"name": "A"}]),
+            "take out the others of the same name",
+        ),
+        ("/agent/env", file, "take the value from a Secret"),
+        ("/agent/env", json!(vec![json!({"name": "A"}); 257]), "256 items"),
+        ("/agent/resources", json!({"claims": [{"name": "gpu"}]}), "leave claims out"),
+        ("/limits/activeDeadlineSeconds", json!(0), "greater than or equal to 1"),
+        ("/limits/maxIdleSeconds", json!(0), "greater than or equal to 1"),
+        ("/limits/ttlSecondsAfterFinished", json!(-1), "greater than or equal to 0"),
+    ];
+    rows.extend(polecats.map(|it| ("Polecat", with(polecat(), it.0, it.1), json!({}), it.2)));
+    let rigs = [
+        ("/repository/url", json!("file:///tmp/x"), "use git@host:path"),
+        ("/beadsPrefix", json!("GT"), "use 2 to 10 letters"),
+        ("/beadsPrefix", json!("hq"), "are reserved"),
+        ("/settings/namepoolTheme", json!("x"), "use mad-max, minerals or wasteland"),
+        ("/settings/maxPolecats", json!(101), "less than or equal to 100"),
+        ("/allowedNamespaces", json!(["A B"]), "use names of namespaces"),
+        ("/allowedImages", json!(["registry.example.com*"]), "one with * after a /"),
+        ("/serviceAccounts", json!(["A B"]), "use names of service accounts"),
+        ("/tlsPolicy", json!("x"), "supported values"),
+    ];
+    rows.extend(rigs.map(|it| ("Rig", with(rig(), it.0, it.1), json!({}), it.2)));
+    rows
+}
+
+/// What an object stays with: a kind, the edit, and what the user is told.
+fn fixed() -> [(&'static str, Value, &'static str); 2] {
+    [
+        ("Polecat", json!({"rig": "other"}), "a Polecat stays with its Rig"),
+        ("Rig", json!({"beadsPrefix": "other"}), "create another Rig for another prefix"),
+    ]
+}
+
 #[tokio::test]
 async fn the_api_server_takes_the_hubs_schemas_and_says_what_to_write() {
     let bed = Testbed::shared_with(Node::Kwok).await.unwrap();
@@ -95,13 +192,20 @@ async fn the_api_server_takes_the_hubs_schemas_and_says_what_to_write() {
         crds.create(&PostParams::default(), &crd).await.unwrap();
         let established = await_condition(crds.clone(), &name, is_crd_established());
         tokio::time::timeout(PATIENCE, established).await.unwrap().unwrap();
-        let rows: Vec<_> = table().into_iter().filter(|it| it.0 == kind.kind).collect();
+        let rows: Vec<_> =
+            table().into_iter().chain(deep()).filter(|it| it.0 == kind.kind).collect();
         assert!(rows.iter().any(|it| it.3.is_empty()), "{}: one that is accepted", kind.kind);
         for (number, (_, mut spec, change, want)) in rows.into_iter().enumerate() {
             spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
             let told = create(&client, &crd, &format!("it-{number}"), &spec).await;
             let fine = if want.is_empty() { told.is_empty() } else { told.contains(want) };
             assert!(fine, "{} {spec}: wants {want:?}, is told {told:?}", kind.kind);
+        }
+        for (_, change, want) in fixed().into_iter().filter(|it| it.0 == kind.kind) {
+            let edit = Patch::Merge(json!({"spec": change}));
+            let edited = objects(&client, &crd).patch("it-0", &PatchParams::default(), &edit).await;
+            let told = edited.expect_err(want).to_string();
+            assert!(told.contains(want), "{}: {told}", kind.kind);
         }
         crds.delete(&name, &DeleteParams::default()).await.unwrap();
     }
@@ -124,15 +228,8 @@ async fn create(
     name: &str,
     spec: &Value,
 ) -> String {
-    let names = &crd.spec.names;
-    let gvk = GroupVersionKind::gvk(GROUP, "v1beta1", &names.kind);
-    let resource = ApiResource::from_gvk_with_plural(&gvk, &names.plural);
-    let api: Api<DynamicObject> = if crd.spec.scope == "Cluster" {
-        Api::all_with(client.clone(), &resource)
-    } else {
-        Api::namespaced_with(client.clone(), "hub", &resource)
-    };
-    let object = DynamicObject::new(name, &resource).data(json!({"spec": spec}));
+    let api = objects(client, crd);
+    let object = DynamicObject::new(name, &resource(crd)).data(json!({"spec": spec}));
     let since = tokio::time::Instant::now();
     loop {
         match api.create(&PostParams::default(), &object).await {
@@ -144,5 +241,19 @@ async fn create(
             Err(kube::Error::Api(it)) => return it.message,
             Err(other) => panic!("{other}"),
         }
+    }
+}
+
+fn resource(crd: &CustomResourceDefinition) -> ApiResource {
+    let names = &crd.spec.names;
+    let gvk = GroupVersionKind::gvk(GROUP, "v1beta1", &names.kind);
+    ApiResource::from_gvk_with_plural(&gvk, &names.plural)
+}
+
+fn objects(client: &Client, crd: &CustomResourceDefinition) -> Api<DynamicObject> {
+    if crd.spec.scope == "Cluster" {
+        Api::all_with(client.clone(), &resource(crd))
+    } else {
+        Api::namespaced_with(client.clone(), "hub", &resource(crd))
     }
 }

@@ -144,6 +144,12 @@ pub struct Agent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub image: Option<String>,
+    /// Service account of the pod, for its pull secrets and for what the cluster allows it; unset: the namespace's default.
+    /// No token of it is ever in the pod. The Rig may say which ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = ("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')", "use the name of a service account: lower-case letters, digits, dashes and dots, such as agent"))]
+    pub service_account_name: Option<String>,
     /// Program and first arguments; unset: `claude` from the image's PATH, in print mode, with the task as its prompt. An
     /// image without it fails with `AgentNotFound`. At most 256, of 130816 characters each.
     #[serde(default, skip_serializing_if = "Option::is_none")]

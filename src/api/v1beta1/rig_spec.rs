@@ -3,6 +3,7 @@
 #![expect(clippy::duplicated_attributes, reason = "the columns of a CRD repeat their keys")]
 
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::RigStatus;
@@ -32,6 +33,37 @@ pub struct RigSpec {
     /// Settings of the project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<RigSettings>,
+    /// Namespaces whose Polecats may use this Rig; `*`: all; empty: none. Unset: any, or none where the operator runs
+    /// with `--tenancy=strict`. Asked at admission and before every pod; what runs already goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = ("self.all(it, it == '*' || it.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'))", "use names of namespaces, such as town, or * for all"))]
+    pub allowed_namespaces: Option<Vec<String>>,
+    /// Images that Polecats of this Rig may name for their agent: the very image, such as `registry.example.com/agent:1`,
+    /// or all that begin alike, such as `registry.example.com/agents/*`. Unset: any. The operator's own `--agent-image`
+    /// is always allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 1024)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = ("self.all(it, it.matches('^[^*]+([/:@][*])?$') || it == '*')", "use a whole image, or one with * after a / : or @ at its end, such as registry.example.com/agents/*"))]
+    pub allowed_images: Option<Vec<String>>,
+    /// Service accounts that Polecats of this Rig may name for their pods; `*`: all. Unset: any. The namespace's default
+    /// account is always allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = ("self.all(it, it == '*' || it.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$'))", "use names of service accounts, such as agent, or * for all"))]
+    pub service_accounts: Option<Vec<String>>,
+    /// What the TLS of agent pods is held to: `default`, nothing but what their programs do by themselves; `fips`,
+    /// approved settings alone. This release can't hold pods to `fips`: a Rig that asks for it has no Polecat begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_policy: Option<TlsPolicy>,
+}
+
+/// What the TLS of agent pods is held to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsPolicy {
+    Default,
+    Fips,
 }
 
 /// Repository of a project.

@@ -3,11 +3,28 @@
 use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
+use kube::api::GetParams;
 
 use crate::{
-    cluster::{Caches, Cluster, Error, Managed, cache::Cache, now},
-    domain::{failure::Cause, plan::Plan, rig::Brief, stored::Status},
+    cluster::{
+        Caches, Class, Cluster, Error, Managed, cache::Cache, carry_out::requests, now,
+        wire::Watched,
+    },
+    domain::{failure::Cause, plan::Plan, rig::Brief, stored::Status, tenancy::Rules},
 };
+
+impl Cluster {
+    /// What a Rig says of its Polecats, by the API server's word; none: there is no such Rig.
+    pub async fn rig_rules(&self, name: &str) -> Result<Option<Rules>, Error> {
+        let built = requests::<Brief>("").get(name, &GetParams::default());
+        match self.read::<Watched<Brief>>("rigs", || format!("read Rig {name}"), built).await {
+            Ok(Watched { content: Ok(rig), .. }) => Ok(Some(rig.rules)),
+            Ok(_) => Ok(None),
+            Err(error) if error.class() == Class::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
 
 impl Managed for Brief {
     type Seen = Timestamp;

@@ -22,6 +22,7 @@ use crate::{
         layout::{self, Mount, env as var},
         names,
         provenance::Provenance,
+        tenancy::Tenancy,
     },
 };
 pub use checks::flaws;
@@ -60,6 +61,8 @@ pub struct PodSettings {
     pub paused: bool,
     /// Most Polecats of one namespace that may run.
     pub max_running_per_namespace: Option<u32>,
+    /// What holds where a Rig does not say from where it may be used.
+    pub tenancy: Tenancy,
 }
 
 impl Default for PodSettings {
@@ -78,6 +81,7 @@ impl Default for PodSettings {
             max_active_deadline: None,
             paused: false,
             max_running_per_namespace: None,
+            tenancy: Tenancy::Open,
         }
     }
 }
@@ -104,6 +108,7 @@ pub fn agent_pod(polecat: &Polecat, attempt: i32, settings: &PodSettings) -> Res
                 parts.deadline.saturating_add(seconds(settings.push_reserve)),
             ),
             termination_grace_period_seconds: Some(60),
+            service_account_name: polecat.spec.agent.service_account_name.clone(),
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
             security_context: Some(pod_security()),

@@ -251,6 +251,15 @@ fn the_table_of_agent_settings_holds_row_by_row() {
 }
 
 #[test]
+fn a_service_account_is_the_pods_and_its_token_is_not() {
+    let mut it = polecat();
+    it.spec.agent.service_account_name = Some("agent".into());
+    let spec = agent_pod(&it, 1, &settings()).unwrap().spec.unwrap();
+    assert_eq!(spec.service_account_name.as_deref(), Some("agent"));
+    assert_eq!(spec.automount_service_account_token, Some(false));
+}
+
+#[test]
 fn a_config_map_of_the_agents_is_mounted_read_only_and_named() {
     let mut it = polecat();
     it.spec.agent.config_map_ref = Some(ConfigMapRef { name: "settings".into() });

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     api::v1beta1::{self, Completion, DesiredState, PolecatStatus},
-    domain::names,
+    domain::{names, tenancy::Wishes},
 };
 
 /// What is kept of a Polecat: enough to decide, without its task, its pod settings and its managed fields.
@@ -24,6 +24,8 @@ pub struct Brief {
     /// The Go original's finalizer is still on it.
     pub original_finalizer: bool,
     pub rig: Box<str>,
+    /// What it asks for that its Rig has a say in.
+    pub wishes: Wishes,
     pub desired: DesiredState,
     /// There is a repository, so there is something to run.
     pub runnable: bool,
@@ -53,6 +55,7 @@ impl From<&v1beta1::Polecat> for Brief {
                 .flatten()
                 .any(|it| it == names::ORIGINAL_FINALIZER),
             rig: polecat.spec.rig.as_str().into(),
+            wishes: Wishes::of(&polecat.spec),
             desired: polecat.spec.desired_state,
             runnable: polecat.spec.repository.is_some(),
             ttl_after_finished: polecat.spec.limits.ttl_seconds_after_finished,

@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Brief, Seen, Stage};
+use super::{Brief, Seen, Stage, status};
 use crate::{
     api::v1beta1::{DesiredState, Phase, PolecatStatus},
     domain::{
@@ -16,6 +16,14 @@ use crate::{
 impl Brief {
     /// It waits. No Event: whoever braked knows it, and a thousand that wait need no thousand Events.
     pub(super) fn held(&self, seen: &Seen, hold: &Hold) -> Plan<PolecatStatus> {
+        if let Hold::Forbidden(cause) = hold {
+            return match self.stage() {
+                Stage::Fresh { .. } => {
+                    self.complain(status::unbuildable(self, seen.now, cause), cause)
+                }
+                _ => self.again_later(seen, cause),
+            };
+        }
         Plan::only(held(self, seen.now, hold))
     }
 

@@ -103,6 +103,35 @@ fn condition(status: &PolecatStatus, type_: &str) -> String {
 }
 
 #[test]
+fn what_its_rig_does_not_let_it_do_is_not_begun_and_begins_when_the_rig_changes() {
+    let cause = Cause::new(crate::domain::tenancy::NOT_ALLOWED, "spec.rig names Rig greeter");
+    let forbidden = || Seen {
+        hold: Some(Hold::Forbidden(cause.clone())),
+        whole: Some(Arc::new(whole())),
+        ..seen()
+    };
+    let mut it = polecat(DesiredState::Working);
+    let plan = it.decide(&forbidden());
+    assert_eq!((plan.children.len(), plan.notices.len()), (0, 1), "no pod, and an Event");
+    assert_eq!(plan.status.phase, Phase::Stuck);
+    assert_eq!(condition(&plan.status, "Ready"), "False/NotAllowedByRig");
+    it.status = plan.status;
+    assert_eq!(it.decide(&forbidden()).status, it.status, "said once");
+    assert!(it.minds_a_pause(), "a change of the Rig wakes it");
+    let freed = it.decide(&Seen { whole: Some(Arc::new(whole())), ..seen() });
+    assert_eq!((freed.status.phase, freed.children.len()), (Phase::Working, 1));
+
+    let mut it = begun();
+    it.status.pod_active = None;
+    let lost = Seen { past: Past::NeverScheduled, ..forbidden() };
+    let plan = it.decide(&lost);
+    assert_eq!(plan.children, [], "asked again before a pod that was begun and never made");
+    assert_eq!(condition(&plan.status, "Ready"), "False/NotAllowedByRig");
+    let follow = Seen { pod: Some(pod(PodPhase::Running)), ..forbidden() };
+    assert_eq!(running().decide(&follow).children.len(), 1, "what runs goes on");
+}
+
+#[test]
 fn an_attempt_begins_with_its_intent_and_its_pod() {
     let seen = Seen { whole: Some(Arc::new(whole())), ..seen() };
     let plan = polecat(DesiredState::Working).decide(&seen);

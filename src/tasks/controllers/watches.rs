@@ -1,7 +1,7 @@
 //! What is watched, and whom its news wakes.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     future::pending,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -17,7 +17,7 @@ use crate::{
         watching::Selection,
         wire::Compact,
     },
-    domain::{brake, names, pod_brief::PodBrief, polecat, rig},
+    domain::{brake, names, pod_brief::PodBrief, polecat, rig, tenancy::Rules},
     tasks::{queue::Queue, supervise},
 };
 
@@ -88,16 +88,17 @@ impl Running {
         self.watch(cluster, |it| &it.pods, selection, news);
     }
 
-    /// A Rig whose pause begins or ends wakes its Polecats.
+    /// A Rig whose pause begins or ends, or whose rules change, wakes its Polecats.
     pub(super) fn watch_rigs(
         &mut self,
         cluster: &Cluster,
         queue: Arc<Queue>,
         polecats: Arc<Queue>,
     ) {
-        let paused = Paused::default();
+        let known = Known::default();
         let news = move |cluster: &Cluster, _: &rig::Brief, key: Key| {
-            if paused.turned(&key, cluster.caches.rigs.get(&key).is_some_and(|it| it.paused)) {
+            let rig = cluster.caches.rigs.get(&key);
+            if known.turned(&key, rig.map(|it| (it.paused, it.rules.clone()))) {
                 wake(&polecats, cluster.concerned(|it| *it.rig == *key.name));
             }
             queue.add(key);
@@ -136,7 +137,24 @@ impl Running {
     }
 }
 
-/// Which Namespaces or Rigs are paused, to tell the news from what was so before.
+/// What Rigs say of their Polecats, to tell the news from what was so before.
+#[derive(Debug, Default)]
+struct Known(Mutex<HashMap<Key, (bool, Rules)>>);
+
+impl Known {
+    /// Says whether that is news.
+    fn turned(&self, key: &Key, now: Option<(bool, Rules)>) -> bool {
+        let now = now.filter(|it| *it != (false, Rules::default()));
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match now.clone() {
+            Some(it) => all.insert(key.clone(), it),
+            None => all.remove(key),
+        };
+        before != now
+    }
+}
+
+/// Which Namespaces are paused, to tell the news from what was so before.
 #[derive(Debug, Default)]
 struct Paused(Mutex<HashSet<Key>>);
 
