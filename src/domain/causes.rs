@@ -122,6 +122,7 @@ const AGENT: &[Row] = &[
     row("OOMKilled", Stuck, "the agent needed more memory than its limit", "raise spec.kubernetes.resources.limits.memory"),
     row("DeadlineExceeded", Stuck, "the agent, or its pod, ran longer than it may", "raise spec.kubernetes.activeDeadlineSeconds, or give it a smaller task"),
     row("IdleTimeout", Stuck, "the agent did nothing for spec.maxIdleSeconds", "give it more time, or look in the log of container claude for what it waited for"),
+    row("StorageExceeded", Stuck, "the agent was ended at nine tenths of what /workspace (10 GiB), /tmp or its home (2 GiB each) may hold: at the whole, the node ends the pod at once, and nothing is pushed", "have the agent keep less there, or give it a smaller task"),
     row("AgentNotFound", Stuck, "the image has no such program", "use an image with it, or set spec.agentConfig.command"),
     row("AgentNotExecutable", Stuck, "the agent's program can't be run", "use a program of the node's architecture with its execute bit set"),
     row("AgentImageIncompatible", Stuck, "gt-runner can't start in the agent's image", "use an image of the node's architecture with the libraries that the runner needs"),
@@ -151,12 +152,12 @@ const COMMITS: &[Row] = &[
     row("PushTimedOut", Commits, "the push took longer than its reserve", "raise --push-reserve"),
     row("SigningFailed", Commits, "the commits could not be signed", "check the signing key in the git Secret"),
     row("HistoryRewritten", Commits, "the commits do not continue the one that the agent began with", "tell the agent to add commits and to rewrite none"),
-    row("NotBegun", Commits, "the agent's container never began", "Ready says why"),
+    row("NotBegun", Commits, "there was no sign that the agent's container began", "Ready says why"),
     row("HandoverMissing", Commits, "the agent's container ended without handing over", "Ready says why it ended; commits may be lost"),
     row("HandoverFailed", Commits, "no bundle could be made of the agent's repository", "see the log of container claude; commits may be lost"),
     row("HandoverLate", Commits, "the pod was ended, and nothing was handed over in time, nor at a checkpoint before", "commits may be lost"),
     row("BundleRefused", Commits, "what was handed over is no bundle that is taken", "see the log of container telemetry"),
-    row("BundleTooLarge", Commits, "the bundle is larger than its cap", "let the agent commit less"),
+    row("BundleTooLarge", Commits, "the bundle of the agent's commits is larger than its cap of 512 MiB", "have the agent commit less"),
 ];
 
 /// The row of a reason.
@@ -249,7 +250,8 @@ mod tests {
             "Deadline",
             "Bundle",
             "Nothing",
-            "Failed", // words inside a verdict
+            "Failed",
+            "TooLarge", // words inside a verdict
             "Error",
             "OOMKilled",
             "DeadlineExceeded",

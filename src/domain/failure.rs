@@ -120,6 +120,10 @@ fn agent_failed(pod: &PodBrief, verdict: Option<&Verdict>) -> Cause {
             "IdleTimeout",
             "the agent did nothing for spec.maxIdleSeconds and was ended",
         ),
+        (_, Some("StorageExceeded")) => Cause::known(
+            "StorageExceeded",
+            "the agent was ended because a volume of its own was nearly full",
+        ),
         _ => Cause::known("PodFailed", format!("the agent exited with code {exit_code}")),
     }
 }
@@ -133,11 +137,12 @@ fn last_words(message: &str) -> Option<Cause> {
 /// What the runner beside the agent says of its own failures. An agent whose runner was killed may have written these words
 /// itself: then the node's word counts, and no word that is not the runner's.
 fn agents_last_words(reason: &str, message: &str) -> Option<Cause> {
-    const KNOWN: [&str; 8] = [
+    const KNOWN: [&str; 9] = [
         word::AGENT_NOT_FOUND,
         word::AGENT_NOT_EXECUTABLE,
         word::DEADLINE_EXCEEDED,
         word::IDLE_TIMEOUT,
+        word::STORAGE_EXCEEDED,
         word::TERMINATED,
         word::SETTING_INVALID,
         word::VOLUME_FULL,

@@ -51,7 +51,7 @@ pub struct Verdict {
 pub struct Ended {
     /// The agent's exit code; 128 plus the signal's number when a signal ended it.
     pub exit_code: i32,
-    /// Why the runner ended it, if it did: `Deadline`, `IdleTimeout`, `Terminated`.
+    /// Why the runner ended it, if it did: `Deadline`, `IdleTimeout`, `StorageExceeded`, `Terminated`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
     /// Seconds the agent ran.
@@ -59,7 +59,7 @@ pub struct Ended {
     /// Tokens the agent reported, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
-    /// What was handed over: `Bundle`, `Nothing`, or `Failed` where commits may be lost.
+    /// What was handed over: `Bundle`, `Nothing`, or `Failed` and `TooLarge`, where commits may be lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handover: Option<String>,
 }
@@ -215,6 +215,8 @@ pub mod reason {
     pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
     /// The agent did nothing for too long.
     pub const IDLE_TIMEOUT: &str = "IdleTimeout";
+    /// The agent's files came close to the size limit of a volume.
+    pub const STORAGE_EXCEEDED: &str = "StorageExceeded";
 
     // The push: `telemetry` leaves one of these, or one of the clone's, in a `Verdict`.
     /// The remote has the commit on the work branch.
@@ -251,11 +253,15 @@ pub mod words {
     /// Of [`super::Ended::stopped`].
     pub const DEADLINE: &str = "Deadline";
     pub const IDLE_TIMEOUT: &str = "IdleTimeout";
+    pub const STORAGE_EXCEEDED: &str = "StorageExceeded";
     pub const TERMINATED: &str = "Terminated";
+    /// All of them.
+    pub const STOPPED: [&str; 4] = [DEADLINE, IDLE_TIMEOUT, STORAGE_EXCEEDED, TERMINATED];
     /// Of [`super::Ended::handover`].
     pub const BUNDLE: &str = "Bundle";
     pub const NOTHING: &str = "Nothing";
     pub const FAILED: &str = "Failed";
+    pub const TOO_LARGE: &str = "TooLarge";
 }
 
 #[cfg(test)]

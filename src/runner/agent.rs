@@ -22,6 +22,7 @@ use super::{
     paths::Paths,
     problem::Problem,
     settings::Settings,
+    storage::Storage,
     supervise::{self, End, Limits, Stop, Told},
     tokens,
     tools::Start,
@@ -43,8 +44,8 @@ const MAX_CREDENTIALS: u64 = 1024 * 1024;
 /// Runs the agent, and leaves a word where that fails or its time was over.
 pub async fn main(paths: &Paths, arguments: Claude) -> ExitCode {
     match run(paths, arguments).await {
-        Ok(end) => {
-            say_why(paths, end);
+        Ok((end, storage)) => {
+            say_why(paths, end, &storage);
             ExitCode::from(u8::try_from(end.code).unwrap_or(u8::MAX))
         }
         Err((problem, code)) => {
@@ -54,7 +55,7 @@ pub async fn main(paths: &Paths, arguments: Claude) -> ExitCode {
     }
 }
 
-async fn run(paths: &Paths, arguments: Claude) -> Result<End, (Problem, u8)> {
+async fn run(paths: &Paths, arguments: Claude) -> Result<(End, Storage), (Problem, u8)> {
     let failed = |it| (it, super::FAILED);
     let here = |doing: &str, it: &io::Error| failed(Problem::volume(doing, "this container", it));
     protect().map_err(failed)?;
@@ -71,7 +72,7 @@ async fn run(paths: &Paths, arguments: Claude) -> Result<End, (Problem, u8)> {
     let activity = Activity::begin();
     activity.watch(paths);
     log::say(&format!("Starting {}", program.display()));
-    let handover = Handover::new(paths, &start);
+    let handover = Handover::new(paths, &start, arguments.max_bundle_bytes);
     let running = match supervise::start(command, &activity) {
         Ok(it) => it,
         Err(error) => {
@@ -81,17 +82,25 @@ async fn run(paths: &Paths, arguments: Claude) -> Result<End, (Problem, u8)> {
             return Err((problem, code));
         }
     };
-    let mut checkpoints =
-        Checkpoints::new(paths, &start, Duration::from_secs(arguments.checkpoint_seconds));
-    let end = running.supervise(told, limits(&arguments), &activity, || checkpoints.look()).await;
+    let mut checkpoints = Checkpoints::new(paths, &start, &arguments);
+    let storage = Storage::watch(paths, &arguments.volume_limits);
+    let now_and_then = || {
+        checkpoints.look();
+        handover::keep_mark(paths);
+        storage.exceeded().map(|_| Stop::StorageExceeded)
+    };
+    let end = running.supervise(told, limits(&arguments), &activity, now_and_then).await;
     activity.end();
     let end = settle(end);
     let handed_over = handover.make(report(end, running.last_line().as_deref())).await;
-    if handed_over && end.stopped != Some(Stop::Terminated) {
+    if handed_over && !matches!(end.stopped, Some(Stop::Terminated | Stop::StorageExceeded)) {
         handover.say_what_is_uncommitted().await;
     }
     drop(lock); // held until here: a free lock says that all is handed over
-    Ok(end)
+    if handed_over && end.stopped == Some(Stop::StorageExceeded) {
+        storage.free();
+    }
+    Ok((end, storage))
 }
 
 fn limits(arguments: &Claude) -> Limits {
@@ -198,7 +207,8 @@ fn not_started(program: &OsString, error: &io::Error) -> (Problem, u8) {
 }
 
 /// The agent could write the termination message too, so it is written over in any case.
-fn say_why(paths: &Paths, end: End) {
+fn say_why(paths: &Paths, end: End, storage: &Storage) {
+    let full;
     let (reason, message) = match end.stopped {
         None => return last_words::clear(paths),
         Some(Stop::Deadline) => (
@@ -211,6 +221,14 @@ fn say_why(paths: &Paths, end: End) {
             "the agent did nothing for spec.maxIdleSeconds and was ended; what it had committed is handed \
              over; see its log for what it waited for",
         ),
+        Some(Stop::StorageExceeded) => {
+            let what = storage.exceeded().unwrap_or("a volume was nearly full");
+            full = format!(
+                "the agent was ended because {what}, and the node ends a pod at once that holds more; what it had \
+                 committed is handed over; have it keep less, or remove what it no longer needs"
+            );
+            (reason::STORAGE_EXCEEDED, full.as_str())
+        }
         Some(Stop::Terminated) => (
             reason::TERMINATED,
             "the agent was ended because its pod was told to end; what it had committed is handed over",

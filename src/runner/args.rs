@@ -3,7 +3,11 @@
 
 use clap::{Args, Parser, Subcommand, builder::RangedU64ValueParser};
 
+use super::storage::VolumeLimit;
 use crate::domain::layout::env;
+
+/// Largest bundle, in bytes, where nobody says otherwise.
+const MAX_BUNDLE: u64 = 512 * 1024 * 1024;
 
 /// A time in seconds: up to a year, so that no clock overflows.
 fn seconds() -> RangedU64ValueParser {
@@ -33,7 +37,7 @@ pub enum Command {
     Probe(Probe),
     /// Hands over what is committed so far. Called by `claude`.
     #[command(hide = true)]
-    Checkpoint,
+    Checkpoint(Checkpoint),
     /// Prints the version.
     Version,
 }
@@ -57,6 +61,13 @@ pub struct Claude {
     /// Seconds between SIGTERM and SIGKILL when the agent is ended.
     #[arg(long, default_value_t = 10, value_parser = seconds())]
     pub grace_seconds: u64,
+    /// Largest bundle that is made, in bytes: as much as `telemetry` takes.
+    #[arg(long, env = env::MAX_BUNDLE_BYTES, default_value_t = MAX_BUNDLE)]
+    pub max_bundle_bytes: u64,
+    /// How much the agent's volumes may hold, each `/path=bytes`, separated by commas: the agent is ended at nine tenths of
+    /// one, since the node would end the whole pod at once.
+    #[arg(long, value_delimiter = ',')]
+    pub volume_limits: Vec<VolumeLimit>,
     /// Least seconds between two hand-overs of what is committed so far, for the case that the container
     /// is killed at once; 0: only at the end.
     #[arg(long, default_value_t = 15, value_parser = seconds())]
@@ -82,11 +93,18 @@ pub struct Telemetry {
     #[arg(long, env = env::PUSH_SECONDS, default_value_t = 110, value_parser = seconds())]
     pub push_seconds: u64,
     /// Largest bundle that is taken, in bytes.
-    #[arg(long, env = env::MAX_BUNDLE_BYTES, default_value_t = 512 * 1024 * 1024)]
+    #[arg(long, env = env::MAX_BUNDLE_BYTES, default_value_t = MAX_BUNDLE)]
     pub max_bundle_bytes: u64,
     /// Port of the metrics; 0 takes a free one.
     #[arg(long, default_value_t = crate::domain::layout::METRICS_PORT)]
     pub metrics_port: u16,
+}
+
+#[derive(Debug, Args)]
+pub struct Checkpoint {
+    /// Largest bundle that is made, in bytes.
+    #[arg(long, default_value_t = MAX_BUNDLE)]
+    pub max_bundle_bytes: u64,
 }
 
 #[derive(Debug, Args)]

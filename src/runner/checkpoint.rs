@@ -9,7 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{FAILED, handover::Handover, log, paths::Paths, tools::Start};
+use super::{
+    FAILED,
+    args::{self, Claude},
+    handover::Handover,
+    log,
+    paths::Paths,
+    tools::Start,
+};
 use crate::domain::layout;
 
 /// Watches the agent's branches.
@@ -17,17 +24,20 @@ pub struct Checkpoints {
     root: String,
     watched: Vec<String>,
     every: Duration,
+    max_bundle: u64,
     seen: Option<(i64, i64)>,
     last: Instant,
 }
 
 impl Checkpoints {
-    /// `every` is the least time between two; zero: never.
-    pub fn new(paths: &Paths, start: &Start, every: Duration) -> Self {
+    /// `checkpoint_seconds` is the least time between two; zero: never.
+    pub fn new(paths: &Paths, start: &Start, arguments: &Claude) -> Self {
+        let every = Duration::from_secs(arguments.checkpoint_seconds);
         let file = |name: &str| paths.at(&format!("{}/.git/{name}", layout::REPOSITORY));
         let work = format!("refs/heads/{}", start.branch);
         let watched = ["HEAD", "logs/HEAD", "packed-refs", &work].map(file).to_vec();
-        let mut it = Self { root: paths.at("/"), watched, every, seen: None, last: Instant::now() };
+        let (root, max_bundle) = (paths.at("/"), arguments.max_bundle_bytes);
+        let mut it = Self { root, watched, every, max_bundle, seen: None, last: Instant::now() };
         it.seen = it.changed();
         it
     }
@@ -51,7 +61,9 @@ impl Checkpoints {
 
     fn begin(&self) -> std::io::Result<()> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["--root", &self.root, "checkpoint"]).process_group(0);
+        let max_bundle = self.max_bundle.to_string();
+        let words = ["--root", &self.root, "checkpoint", "--max-bundle-bytes", &max_bundle];
+        command.args(words).process_group(0);
         command.env_clear().envs(std::env::var_os("PATH").map(|it| ("PATH", it)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().map(drop)
     }
@@ -64,9 +76,9 @@ impl Checkpoints {
 }
 
 /// Makes one.
-pub async fn main(paths: &Paths) -> ExitCode {
+pub async fn main(paths: &Paths, arguments: &args::Checkpoint) -> ExitCode {
     let bundled = match Start::read(paths) {
-        Ok(start) => Handover::new(paths, &start).bundle().await,
+        Ok(start) => Handover::new(paths, &start, arguments.max_bundle_bytes).bundle().await,
         Err(problem) => Err(problem),
     };
     match bundled {

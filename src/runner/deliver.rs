@@ -121,6 +121,11 @@ fn nothing(report: Option<&Ended>) -> Problem {
             reason::HANDOVER_FAILED,
             "the agent's container could not hand its commits over; see its log; commits may be lost",
         ),
+        Some(Some(words::TOO_LARGE)) => Problem::new(
+            reason::BUNDLE_TOO_LARGE,
+            "the bundle of the agent's commits would be larger than its cap, so nothing was handed over and commits \
+             are lost with the pod; have the agent commit less",
+        ),
         Some(_) => Problem::new(reason::NOTHING_TO_PUSH, "the agent committed nothing"),
     }
 }

@@ -75,6 +75,17 @@ const UNREACHABLE: Meaning = (
     "nothing answers there from this pod; check host and port, the network policies, and whether a proxy is \
      needed",
 );
+const PROXY: Meaning = (
+    reason::HOST_NOT_REACHABLE,
+    "the proxy does not let this through; check that it runs, and that it may reach this host",
+);
+const CUT_OFF: Meaning = (
+    reason::HOST_NOT_REACHABLE,
+    "the connection was cut off; check the host, and what lies between: proxies, load balancers and their limits of size \
+     and time",
+);
+const BUSY: Meaning =
+    (reason::HOST_NOT_REACHABLE, "the host takes no more requests for now; try again later");
 const TROUBLE: Meaning = (reason::HOST_NOT_REACHABLE, "the host has trouble; try again later");
 const NO_REPOSITORY: Meaning = (
     reason::REPOSITORY_NOT_FOUND,
@@ -91,7 +102,7 @@ const BROKEN: Meaning = (
 );
 
 /// What a program prints, and what that means. The first row that fits wins: the narrow before the wide.
-const SIGNS: [(&str, Meaning); 43] = [
+const SIGNS: [(&str, Meaning); 53] = [
     ("failed to run ssh", NO_SSH),
     ("REMOTE HOST IDENTIFICATION HAS CHANGED", HOST_KEY_CHANGED),
     ("Host key for ", HOST_KEY_CHANGED),
@@ -127,6 +138,8 @@ const SIGNS: [(&str, Meaning); 43] = [
     ("Connection closed by", UNREACHABLE),
     ("Empty reply from server", UNREACHABLE),
     ("returned error: 5", TROUBLE),
+    ("returned error: 429", BUSY),
+    ("from proxy after CONNECT", PROXY),
     ("does not appear to be a git repository", NO_REPOSITORY),
     ("not found", NO_REPOSITORY),
     ("could not be found", NO_REPOSITORY),
@@ -135,6 +148,14 @@ const SIGNS: [(&str, Meaning); 43] = [
     ("No space left on device", FULL),
     ("Disk quota exceeded", FULL),
     ("fsck error", BROKEN),
+    ("remote end hung up", CUT_OFF),
+    ("unexpected disconnect", CUT_OFF),
+    ("early EOF", CUT_OFF),
+    ("not closed cleanly", CUT_OFF),
+    ("SSL_ERROR_SYSCALL", CUT_OFF),
+    ("non-properly terminated", CUT_OFF), // GnuTLS of the same
+    ("gnutls_handshake() failed", CUT_OFF),
+    ("RPC failed; curl", CUT_OFF),
 ];
 
 /// What git's failure at `doing` means; `otherwise` where nothing is recognised.
@@ -223,6 +244,24 @@ mod tests {
             assert_eq!(said.reason, want, "{stderr}");
             assert!(said.message.len() > 40 && !said.message.contains('\n'), "{said}");
         }
+    }
+
+    #[test]
+    fn a_connection_that_is_cut_off_may_be_better_in_a_moment() {
+        let words = [
+            "fatal: the remote end hung up unexpectedly",
+            "fetch-pack: unexpected disconnect while reading sideband packet\nfatal: early EOF",
+            "error: RPC failed; curl 92 HTTP/2 stream 5 was not closed cleanly: CANCEL (err 8)",
+            "fatal: unable to access 'https://h/': OpenSSL SSL_connect: SSL_ERROR_SYSCALL",
+            "fatal: unable to access 'https://h/': The requested URL returned error: 429",
+            "fatal: unable to access 'https://h/': Received HTTP code 503 from proxy after CONNECT",
+            "fatal: unable to access 'https://h/': gnutls_handshake() failed: Error in the pull function.",
+        ];
+        for stderr in words {
+            assert_eq!(recognise(stderr).unwrap().0, reason::HOST_NOT_REACHABLE, "{stderr}");
+        }
+        let full = "remote: No space left on device\nfatal: the remote end hung up unexpectedly";
+        assert_eq!(recognise(full).unwrap().0, reason::VOLUME_FULL, "why it hung up comes first");
     }
 
     #[test]

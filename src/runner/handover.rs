@@ -4,6 +4,8 @@
 
 use std::{fs, time::Duration};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use super::{
     diagnosis, files, git::Git, log, paths::Paths, problem::Problem, process::Output, tools::Start,
 };
@@ -18,6 +20,9 @@ use crate::domain::{
 const QUESTION: Duration = Duration::from_secs(5);
 const BUNDLING: Duration = Duration::from_secs(90);
 
+/// What git says of a program of its own that wrote more than it may: SIGXFSZ.
+const TOO_LARGE_SIGNAL: &str = "died of signal 25";
+
 /// With more filters in its configuration a repository is not asked for uncommitted changes.
 const MAX_FILTERS: usize = 100;
 
@@ -25,15 +30,16 @@ const MAX_FILTERS: usize = 100;
 pub struct Handover<'a> {
     paths: &'a Paths,
     start: &'a Start,
+    max_bundle: u64,
     git: Git,
 }
 
 impl<'a> Handover<'a> {
-    pub fn new(paths: &'a Paths, start: &'a Start) -> Self {
+    pub fn new(paths: &'a Paths, start: &'a Start, max_bundle: u64) -> Self {
         let repository = paths.at(layout::REPOSITORY);
         let work_tree = ("GIT_WORK_TREE".to_owned(), repository.clone());
         let git = Git::new(&format!("{repository}/.git"), &paths.home()).with(&[work_tree]);
-        Self { paths, start, git }
+        Self { paths, start, max_bundle, git }
     }
 
     /// Clears what the agent left in the hand-over folder, and writes the mark, the bundle and the report
@@ -53,7 +59,9 @@ impl<'a> Handover<'a> {
                 (words::NOTHING, "The agent committed nothing".to_owned())
             }
             Err(problem) => {
-                (words::FAILED, format!("Failed to hand over, commits may be lost: {problem}"))
+                let large = problem.reason == reason::BUNDLE_TOO_LARGE;
+                let word = if large { words::TOO_LARGE } else { words::FAILED };
+                (word, format!("Failed to hand over, commits may be lost: {problem}"))
             }
         };
         log::say(&said);
@@ -63,7 +71,7 @@ impl<'a> Handover<'a> {
         if let Err(error) = json.and_then(|it| files::write(&path, &it, 0o644)) {
             log::say(&format!("Failed to write {path}: {error}"));
         }
-        word != words::FAILED
+        matches!(word, words::BUNDLE | words::NOTHING)
     }
 
     /// Writes the bundle, complete or not at all. Nothing where there is no commit after the base. Writes
@@ -77,8 +85,8 @@ impl<'a> Handover<'a> {
         if self.commit(&self.start.base).await?.is_some() {
             arguments.push(&excluded); // a repository that the agent made anew has no base to leave out
         }
-        let made = self.ask_for("make the bundle", &arguments, BUNDLING).await;
-        let moved = made.and_then(|_| {
+        let made = self.make_bundle(&arguments).await;
+        let moved = made.and_then(|()| {
             fs::rename(&beside, &bundle).map_err(|it| Problem::volume("rename", &beside, &it))
         });
         if moved.is_err() {
@@ -87,6 +95,28 @@ impl<'a> Handover<'a> {
             }
         }
         moved.map(|()| Some(commit))
+    }
+
+    /// Never more than `telemetry` takes: a bundle that outgrew the volume would have the node end the pod at once.
+    async fn make_bundle(&self, arguments: &[&str]) -> Result<(), Problem> {
+        let Rlimit { maximum, .. } = getrlimit(Resource::Fsize);
+        let limit = Rlimit { current: Some(self.max_bundle), maximum };
+        // Of this process and what it starts from now on; itself, it writes no file of that size.
+        setrlimit(Resource::Fsize, limit).map_err(|it| {
+            Problem::volume("limit the size of files in", "this container", &it.into())
+        })?;
+        let output = self.git.run(arguments, BUNDLING).await?;
+        if output.is_success() {
+            return Ok(());
+        }
+        if !output.stderr.contains(TOO_LARGE_SIGNAL) && !output.stderr.contains("File too large") {
+            return Err(self.failed("make the bundle", &output));
+        }
+        let message = format!(
+            "the bundle of the agent's commits would be larger than {} bytes; have the agent commit less",
+            self.max_bundle
+        );
+        Err(Problem::new(reason::BUNDLE_TOO_LARGE, message))
     }
 
     /// The reference and the commit to hand over: the work branch's; where the agent went on from it on
@@ -169,16 +199,6 @@ impl<'a> Handover<'a> {
         Ok(Some(names.iter().map(|it| format!("{it}=")).collect()))
     }
 
-    async fn ask_for(
-        &self,
-        doing: &str,
-        arguments: &[&str],
-        limit: Duration,
-    ) -> Result<Output, Problem> {
-        let output = self.git.run(arguments, limit).await?;
-        if output.is_success() { Ok(output) } else { Err(self.failed(doing, &output)) }
-    }
-
     fn failed(&self, doing: &str, output: &Output) -> Problem {
         let said = diagnosis::quote(&output.stderr, &Scrubber::default());
         let folder = self.paths.at(layout::REPOSITORY);
@@ -186,6 +206,14 @@ impl<'a> Handover<'a> {
             reason::HANDOVER_FAILED,
             format!("failed to {doing} of {folder}: git said: {said}"),
         )
+    }
+}
+
+/// Lays the mark anew where the agent removed it. A volume that is full is no reason to say so twice a second.
+pub fn keep_mark(paths: &Paths) {
+    let mark = paths.at(layout::BEGUN);
+    if fs::symlink_metadata(&mark).is_err() {
+        let _tried_again_soon = files::write(&mark, b"", 0o644);
     }
 }
 

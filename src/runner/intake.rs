@@ -179,10 +179,8 @@ pub fn report(paths: &Paths) -> Option<Ended> {
     let text = files::read_plain(&paths.at(layout::ENDED), MAX_REPORT).ok()?;
     let mut ended: Ended = serde_json::from_str(&text).ok()?;
     let known = |it: &String, among: &[&str]| among.contains(&it.as_str());
-    ended.stopped = ended
-        .stopped
-        .filter(|it| known(it, &[words::DEADLINE, words::IDLE_TIMEOUT, words::TERMINATED]));
-    ended.handover =
-        ended.handover.filter(|it| known(it, &[words::BUNDLE, words::NOTHING, words::FAILED]));
+    ended.stopped = ended.stopped.filter(|it| known(it, &words::STOPPED));
+    let handed = [words::BUNDLE, words::NOTHING, words::FAILED, words::TOO_LARGE];
+    ended.handover = ended.handover.filter(|it| known(it, &handed));
     Some(ended.fit())
 }

@@ -15,10 +15,10 @@ use crate::domain::layout;
 /// The lock file, open for reading: nobody beside the agent can write it, and `flock` asks for no more.
 pub struct Lock(File);
 
-/// What the lock and the begun-mark say together.
+/// What the lock and the traces of a runner say together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Free, and there was never a sign of a runner: its image may still be on its way.
+    /// Free, and there is no sign of a runner: its image may still be on its way.
     NotBegun,
     /// Held.
     Running,
@@ -29,16 +29,15 @@ pub enum State {
 /// Remembers what was seen.
 #[derive(Debug, Default)]
 pub struct Watch {
-    seen_held: bool,
+    seen: bool,
 }
 
 impl Watch {
-    /// One look. The mark is written while the lock is held, so that a mark beside a free lock means an
-    /// end; a free lock without a mark never does, unless it was seen held: the agent may remove the
-    /// mark.
-    const fn look(&mut self, held: bool, mark: bool) -> State {
-        self.seen_held |= held;
-        match (held, mark || self.seen_held) {
+    /// One look. A trace is left only by somebody who ran while the lock was held, so that one beside a free lock means an
+    /// end; a free lock without any never does, unless it was seen held or traced: the agent may remove what it likes.
+    const fn look(&mut self, held: bool, trace: bool) -> State {
+        self.seen |= held || trace;
+        match (held, self.seen) {
             (true, _) => State::Running,
             (false, true) => State::Ended,
             (false, false) => State::NotBegun,
@@ -58,11 +57,11 @@ impl Lock {
         Ok(flock(&self.0, FlockOperation::LockExclusive)?)
     }
 
-    /// One look at both. The mark comes first: were it second, a runner that takes the lock and writes the
-    /// mark in between would seem to have ended.
-    pub fn look(&self, watch: &mut Watch, mark: impl FnOnce() -> bool) -> io::Result<State> {
-        let mark = mark();
-        Ok(watch.look(self.is_held()?, mark))
+    /// One look at both. The traces come first: were they second, a runner that takes the lock and leaves its mark in
+    /// between would seem to have ended.
+    pub fn look(&self, watch: &mut Watch, trace: impl FnOnce() -> bool) -> io::Result<State> {
+        let trace = trace();
+        Ok(watch.look(self.is_held()?, trace))
     }
 
     /// Whether somebody holds it.
@@ -82,21 +81,22 @@ impl Lock {
 mod tests {
     use super::*;
 
-    /// Lock held, mark there; one after the other.
+    /// Lock held, a trace there; one after the other.
     type Looks = &'static [(bool, bool)];
 
     #[test]
     fn three_states() {
         use State::{Ended, NotBegun, Running};
         #[rustfmt::skip]
-        let table: [(Looks, State, &str); 8] = [
+        let table: [(Looks, State, &str); 9] = [
             (&[(false, false)], NotBegun, "nothing yet"),
-            (&[(false, false), (false, false)], NotBegun, "free without the mark is never an end"),
-            (&[(true, false)], Running, "held, the mark comes next"),
+            (&[(false, false), (false, false)], NotBegun, "free without a trace is never an end"),
+            (&[(true, false)], Running, "held, its mark comes next"),
             (&[(true, true)], Running, "the usual"),
             (&[(true, true), (false, true)], Ended, "the usual end"),
             (&[(true, true), (false, false)], Ended, "the agent removed the mark"),
             (&[(false, true)], Ended, "it was over before we looked"),
+            (&[(false, true), (false, false)], Ended, "a trace that was removed afterwards"),
             (&[(true, false), (false, false)], Ended, "killed before it could write the mark"),
         ];
         for (looks, want, because) in table {

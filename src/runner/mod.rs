@@ -32,6 +32,7 @@ mod remote;
 mod settings;
 mod sign;
 mod ssh;
+mod storage;
 mod supervise;
 mod telemetry;
 mod tokens;
@@ -94,7 +95,7 @@ fn part(arguments: Arguments) -> ExitCode {
         Command::GitInit(it) => runtime.block_on(clone::main(&paths, &it)),
         Command::Claude(it) => runtime.block_on(agent::main(&paths, it)),
         Command::Telemetry(it) => runtime.block_on(telemetry::main(&paths, &it)),
-        Command::Checkpoint => runtime.block_on(checkpoint::main(&paths)),
+        Command::Checkpoint(it) => runtime.block_on(checkpoint::main(&paths, &it)),
         Command::Probe(it) => activity::probe(&paths, &it),
         Command::Version => {
             log::print(concat!("gt-runner ", env!("CARGO_PKG_VERSION")));

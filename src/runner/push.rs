@@ -24,7 +24,8 @@ pub enum Outcome {
     Failed(Problem),
 }
 
-/// Pushes, again and again while the host can't be reached and `until` has not come.
+/// Pushes, again and again until the remote takes or refuses the commit, or `until` has come. Only what a person must mend
+/// ends it earlier: a connection is cut off in more ways than anybody knows the words of.
 pub async fn push(
     access: &Access,
     git: &Git,
@@ -36,13 +37,18 @@ pub async fn push(
     loop {
         let outcome = once(access, git, commit, branch).await;
         let Outcome::Failed(problem) = &outcome else { return outcome };
-        if problem.reason != reason::HOST_NOT_REACHABLE || Instant::now() + wait >= until {
+        if !may_pass(problem) || Instant::now() + wait >= until {
             return outcome;
         }
         log::say(&format!("Trying again in {} ms: {problem}", wait.as_millis()));
         sleep(wait).await;
         wait = (wait * 2).min(LAST_WAIT);
     }
+}
+
+/// Whether a failure may be gone in a moment.
+fn may_pass(problem: &Problem) -> bool {
+    matches!(problem.reason, reason::HOST_NOT_REACHABLE | reason::PUSH_FAILED)
 }
 
 async fn once(access: &Access, git: &Git, commit: &str, branch: &BranchName) -> Outcome {

@@ -29,6 +29,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// commits.
 const AGAIN: Duration = Duration::from_millis(20);
 const KILLING: Duration = Duration::from_secs(5);
+const SHORT_GRACE: Duration = Duration::from_secs(2);
 /// Of a program that was killed: 128 and SIGKILL.
 const KILLED: i32 = 137;
 /// How long the end of the output is waited for once nobody is left who could write.
@@ -43,11 +44,19 @@ pub struct Limits {
     pub grace: Duration,
 }
 
+impl Limits {
+    /// Who fills a volume is given no time to fill it whole.
+    fn grace_after(&self, stop: Stop) -> Duration {
+        if stop == Stop::StorageExceeded { self.grace.min(SHORT_GRACE) } else { self.grace }
+    }
+}
+
 /// Why a program was ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     Deadline,
     IdleTimeout,
+    StorageExceeded,
     Terminated,
 }
 
@@ -56,6 +65,7 @@ impl Stop {
         match self {
             Self::Deadline => words::DEADLINE,
             Self::IdleTimeout => words::IDLE_TIMEOUT,
+            Self::StorageExceeded => words::STORAGE_EXCEEDED,
             Self::Terminated => words::TERMINATED,
         }
     }
@@ -113,14 +123,14 @@ pub fn start(mut command: Command, activity: &Activity) -> std::io::Result<Runni
 }
 
 impl Running {
-    /// Waits for the program's end, and brings it about when its time is over. Calls `now_and_then`
-    /// meanwhile.
+    /// Waits for the program's end, and brings it about when its time is over, or when `now_and_then`, which is called
+    /// meanwhile, says so.
     pub async fn supervise(
         &self,
         mut told: Told,
         limits: Limits,
         activity: &Activity,
-        mut now_and_then: impl FnMut(),
+        mut now_and_then: impl FnMut() -> Option<Stop>,
     ) -> End {
         let mut tick = interval(TICK.min(limits.max_idle.unwrap_or(TICK)));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -138,8 +148,7 @@ impl Running {
                 _ = told.interrupt.recv() => Some(Stop::Terminated),
                 () = sleep_until(self.since + limits.deadline), if stopped.is_none() => Some(Stop::Deadline),
                 _ = tick.tick(), if stopped.is_none() => {
-                    now_and_then();
-                    idle().then_some(Stop::IdleTimeout)
+                    now_and_then().or_else(|| idle().then_some(Stop::IdleTimeout))
                 }
                 () = sleep_until(kill_at.unwrap_or(self.since)), if kill_at.is_some() => {
                     let now = Instant::now();
@@ -155,7 +164,7 @@ impl Running {
                 log::say(&format!("Ending the agent: {}", stop.word()));
                 self.terminate();
                 stopped = Some(stop);
-                kill_at = Some(Instant::now() + limits.grace);
+                kill_at = Some(Instant::now() + limits.grace_after(stop));
             }
         }
     }

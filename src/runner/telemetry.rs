@@ -28,7 +28,7 @@ use crate::domain::{
     verdict::{Verdict, reason},
 };
 
-/// How often the lock is looked at: five system calls.
+/// How often the lock is looked at: some ten system calls.
 const LOOK: Duration = Duration::from_millis(200);
 /// How long an agent that has not begun is waited for once the pod is told to end.
 const LAST_CHANCE: Duration = Duration::from_secs(1);
@@ -153,8 +153,11 @@ impl Wait<'_> {
     }
 
     fn look(&mut self) -> Result<State, Problem> {
-        let mark = self.paths.at(layout::BEGUN);
-        let state = self.lock.look(&mut self.watch, || fs::symlink_metadata(mark).is_ok());
+        // Only `claude` writes there. The agent may remove its runner's mark, but hardly all else in time: the runner lays
+        // the mark anew.
+        let folder = self.paths.at(layout::HANDOVER.path);
+        let trace = || fs::read_dir(folder).is_ok_and(|mut it| it.next().is_some());
+        let state = self.lock.look(&mut self.watch, trace);
         let lock = self.paths.at(layout::LOCK_FILE);
         let state = state.map_err(|it| Problem::volume("look at the lock", &lock, &it))?;
         self.metrics.state(state);
@@ -163,5 +166,7 @@ impl Wait<'_> {
 }
 
 fn not_begun() -> Problem {
-    Problem::new(reason::NOT_BEGUN, "the pod was ended before the agent began; nothing was run")
+    let message = "the pod was ended before there was any sign that the agent's container had begun; Ready says why; \
+                   should its agent have run and removed every sign, what it committed is lost";
+    Problem::new(reason::NOT_BEGUN, message)
 }

@@ -121,6 +121,8 @@ fn ends() -> Vec<Row> {
         row("deadline", over(&killed, &verdict("Pushed", true, Some("Deadline"))), ("Ready", "DeadlineExceeded", "activeDeadlineSeconds")),
         row("pod-deadline", json!({"phase": "Failed", "reason": "DeadlineExceeded", "message": "Pod was active too long"}), ("Ready", "DeadlineExceeded", "may be lost")),
         row("idle", over(&killed, &verdict("Pushed", true, Some("IdleTimeout"))), ("Ready", "IdleTimeout", "maxIdleSeconds")),
+        row("storage", over(&killed, &verdict("Pushed", true, Some("StorageExceeded"))), ("Ready", "StorageExceeded", "nearly full")),
+        row("storage-words", over(&ended(143, "Error", &json!({"v": 1, "reason": "StorageExceeded", "message": "/tmp held 1.9 MiB"}).to_string()), &verdict("Pushed", true, None)), ("Ready", "StorageExceeded", "/tmp held")),
         row("drain", disrupted("EvictionByEvictionAPI", ""), ("Ready", "Drained", "drained")),
         row("preempted", disrupted("PreemptionByScheduler", "Preempted"), ("Ready", "Preempted", "higher priority")),
         row("evicted", disrupted("TerminationByKubelet", "Evicted"), ("Ready", "Evicted", "said by the node")),

@@ -3,6 +3,7 @@
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use gastown::domain::{layout, verdict::reason};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     pod::{Pod, Process, git, skip},
@@ -25,6 +26,43 @@ fn an_agent_that_takes_and_replaces_the_lock_gains_nothing() {
     let (agent, verdict) =
         pod.run(&script.replace(COMMIT, "true").replace("; flock", &format!("; {COMMIT}; flock")));
     assert_eq!(agent.succeeded().stdout, "", "the runner holds it");
+    assert_eq!((verdict.reason.as_str(), verdict.pushed), (reason::PUSHED, true), "{verdict:?}");
+}
+
+#[test]
+fn an_agent_that_removes_the_mark_and_is_killed_before_anybody_looked_has_ended() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let (folder, mark) = (seen(&pod, layout::HANDOVER.path), seen(&pod, layout::BEGUN));
+    let script = format!(
+        "{COMMIT}; rm -rf {folder}/*; until [ -e {mark} ]; do sleep 0.05; done; rm {mark}; until [ -e {mark} ]; do \
+         sleep 0.05; done; rm -f {folder}/activity; echo pid $$ >&2; exec sleep 60"
+    );
+    let mut agent = pod.script(&["--checkpoint-seconds", "0"], &script);
+    let line = agent.wait_for("pid ");
+    agent.signal(Signal::KILL);
+    let pid = line.trim_start_matches("pid ").parse().ok().and_then(Pid::from_raw).unwrap();
+    kill_process(pid, Signal::KILL).unwrap(); // in a pod it dies with the container's first process
+    pod.telemetry(&[]).end().succeeded();
+    let verdict = pod.verdict();
+    assert_eq!(
+        (verdict.reason.as_str(), verdict.pushed),
+        (reason::HANDOVER_MISSING, false),
+        "{verdict:?}"
+    );
+    assert!(verdict.message.contains("commits may be lost"), "{}", verdict.message);
+}
+
+#[test]
+fn any_trace_of_a_runner_shows_that_it_began() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    pod.script(&[], COMMIT).end().succeeded();
+    for name in ["begun", "ended.json", "activity"] {
+        let _not_there = fs::remove_file(pod.volume(layout::HANDOVER).join(name));
+    }
+    pod.telemetry(&[]).end().succeeded();
+    let verdict = pod.verdict();
     assert_eq!((verdict.reason.as_str(), verdict.pushed), (reason::PUSHED, true), "{verdict:?}");
 }
 
@@ -196,6 +234,26 @@ fn may_mount(test: &str) -> bool {
         skip(test, "mount", "nothing can be mounted here");
     }
     may
+}
+
+#[test]
+fn a_bundle_that_would_be_larger_than_its_cap_is_not_even_made() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let large = "head -c 3000000 /dev/urandom > large && git add large && git commit -q -m large";
+    let options = ["--max-bundle-bytes", "1000000", "--checkpoint-seconds", "0"];
+    let agent = pod.script(&options, &format!("{COMMIT} && {large}")).end().succeeded();
+    assert!(agent.stderr.contains("larger than 1000000 bytes"), "{}", agent.stderr);
+    let volume = pod.volume(layout::HANDOVER);
+    let left = fs::read_dir(&volume).unwrap().map(|it| it.unwrap().metadata().unwrap().len()).max();
+    assert!(left.unwrap() < 1_000_000, "nothing of it is left in the volume");
+    pod.telemetry(&[]).end().succeeded();
+    let verdict = pod.verdict();
+    assert_eq!(
+        (verdict.reason.as_str(), verdict.pushed),
+        (reason::BUNDLE_TOO_LARGE, false),
+        "{verdict:?}"
+    );
 }
 
 #[test]

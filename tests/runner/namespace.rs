@@ -6,7 +6,7 @@ use gastown::domain::{layout, verdict::reason};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
-    pod::{Pod, Process, git, skip},
+    pod::{Pod, Process, git, has, may_change_user, skip},
     whole::COMMIT,
 };
 
@@ -54,6 +54,48 @@ fn the_first_process_ends_everything_else_before_it_hands_over() {
         Some(work.trim()),
         "nobody committed after the hand-over"
     );
+}
+
+/// As a node's limit of process ids of a pod does, a limit of the user's processes lets a fork fail.
+#[test]
+fn an_agent_that_forks_without_end_is_ended_and_its_commits_are_pushed() {
+    const TEST: &str = "an_agent_that_forks_without_end_is_ended_and_its_commits_are_pushed";
+    /// Of this test alone: processes are counted by user.
+    const UID: &str = "1000650004";
+    if !can_unshare(TEST) || !may_change_user(TEST) {
+        return;
+    }
+    if !has("perl") || !has("prlimit") {
+        return skip(TEST, "perl", "perl or prlimit is not installed");
+    }
+    let pod = Pod::new();
+    let user = pod.owned_by(UID);
+    let chown = Command::new("chown").args(["-R", UID]).arg(pod.remote()).status();
+    assert!(chown.unwrap().success(), "git works on its user's repositories alone");
+    let by = |before: &[&str], container: &str, arguments: &[&str]| {
+        let limit = ["prlimit", "--nproc=60:60"];
+        let words = user.iter().map(String::as_str);
+        let words: Vec<&str> = before.iter().copied().chain(limit).chain(words).collect();
+        Process::start(pod.command_by(&words, container, arguments))
+    };
+    by(&[], layout::GIT_INIT, &["git-init"]).end().succeeded();
+    let mut telemetry = by(&[], layout::TELEMETRY, &["telemetry", "--metrics-port", "0"]);
+    telemetry.wait_for("Waiting for the agent to begin");
+    let forks = "$SIG{TERM} = qq(IGNORE); $SIG{CHLD} = qq(IGNORE); while (1) { defined(fork) or \
+                 open(F, qq(>>), qq(full)) && select(undef, undef, undef, 0.05) }";
+    let script = format!("{COMMIT}; exec perl -e '{forks}'");
+    let limits =
+        ["claude", "--deadline-seconds", "2", "--grace-seconds", "1", "--checkpoint-seconds", "1"];
+    let arguments: Vec<&str> = limits.into_iter().chain(["--", "sh", "-c", &script]).collect();
+    let agent = by(&UNSHARE, layout::CLAUDE, &arguments).end();
+    assert_eq!(agent.code(), 137, "{}", agent.stderr);
+    assert!(agent.stderr.contains("Handed over commit"), "{}", agent.stderr);
+    let full = pod.volume(layout::WORKSPACE).join("repo/full");
+    assert!(full.exists(), "there was no room for another process");
+    telemetry.end().succeeded();
+    let verdict = pod.verdict();
+    assert_eq!((verdict.reason.as_str(), verdict.pushed), (reason::PUSHED, true), "{verdict:?}");
+    assert_eq!(pod.failure(layout::CLAUDE).reason, reason::DEADLINE_EXCEEDED);
 }
 
 #[test]

@@ -201,6 +201,7 @@ impl Pod {
 
     /// A whole run by those words.
     pub fn run_by(&self, words: &[String], script: &str) -> Verdict {
+        fs::write(self.file(layout::TELEMETRY, layout::TERMINATION_LOG), "").unwrap();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let run = |container: &str, arguments: &[&str]| {
             Process::start(self.command_by(&words, container, arguments))

@@ -13,7 +13,7 @@ use gastown::domain::{
 };
 
 use crate::{
-    pod::{ANY_UID, Pod, Process, has, may_change_user, skip},
+    pod::{ANY_UID, Pod, Process, git, has, may_change_user, skip},
     whole::COMMIT,
 };
 
@@ -23,12 +23,29 @@ const SSHD: &str = "/usr/sbin/sshd";
 struct Server {
     folder: PathBuf,
     port: u16,
-    _process: Process,
+    process: Process,
 }
 
 impl Server {
     /// In the pod's folder, for whoever runs the test. Nothing where there is none; then the test is skipped.
     fn start(pod: &Pod, test: &str) -> Option<Self> {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self::serve(pod, test, free, &[])
+    }
+
+    /// On the port that every ssh address without one means, in a network of its own.
+    fn start_apart(pod: &Pod, test: &str) -> Option<Self> {
+        let apart = ["unshare", "--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"];
+        let (program, words) = apart.split_first().unwrap();
+        let tried = Command::new(program).args(words).arg("true").output();
+        if !tried.is_ok_and(|it| it.status.success()) || !has("nsenter") {
+            skip(test, "namespaces", "no network of its own can be made here");
+            return None;
+        }
+        Self::serve(pod, test, 22, &apart)
+    }
+
+    fn serve(pod: &Pod, test: &str, port: u16, by: &[&str]) -> Option<Self> {
         if !has(SSHD) || !has("ssh-keygen") || !has("ssh") {
             skip(test, "sshd", "openssh-server is not installed");
             return None;
@@ -47,19 +64,19 @@ impl Server {
         if rustix::process::getuid().is_root() {
             fs::create_dir_all("/run/sshd").unwrap(); // the server insists on it
         }
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let at = folder.display();
         let config = format!(
-            "Port {free}\nListenAddress 127.0.0.1\nHostKey {at}/host\nAuthorizedKeysFile {at}/authorized\n\
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {at}/host\nAuthorizedKeysFile {at}/authorized\n\
              StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
              PermitRootLogin prohibit-password\nPidFile none\nAcceptEnv GIT_PROTOCOL\nMaxStartups 100\n"
         );
         fs::write(folder.join("config"), config).unwrap();
-        let mut command = Command::new(SSHD);
-        command.args(["-D", "-e", "-f"]).arg(folder.join("config"));
+        let words: Vec<&str> = by.iter().copied().chain([SSHD, "-D", "-e", "-f"]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(folder.join("config"));
         let mut process = Process::start(command);
         process.wait_for("Server listening on");
-        Some(Self { folder, port: free, _process: process })
+        Some(Self { folder, port, process })
     }
 
     fn key(&self, name: &str) -> String {
@@ -69,14 +86,76 @@ impl Server {
     fn known_hosts(&self, of: &str) -> String {
         let key = self.key(&format!("{of}.pub"));
         let words: Vec<&str> = key.split_whitespace().take(2).collect();
-        format!("[127.0.0.1]:{} {}\n", self.port, words.join(" "))
+        let host =
+            if self.port == 22 { "127.0.0.1".into() } else { format!("[127.0.0.1]:{}", self.port) };
+        format!("{host} {}\n", words.join(" "))
     }
 
     fn url(&self, pod: &Pod) -> String {
-        let name = Command::new("id").arg("-un").output().unwrap().stdout;
-        let name = String::from_utf8(name).unwrap();
-        format!("ssh://{}@127.0.0.1:{}{}", name.trim(), self.port, pod.remote().display())
+        format!("ssh://{}@127.0.0.1:{}{}", user(), self.port, pod.remote().display())
     }
+}
+
+/// Who runs the test, and therefore the server.
+fn user() -> String {
+    let name = Command::new("id").arg("-un").output().unwrap().stdout;
+    String::from_utf8(name).unwrap().trim().to_owned()
+}
+
+/// A folder in that one's home, with a bare repository in it; removed when it is dropped.
+fn in_the_home(pod: &Pod) -> tempfile::TempDir {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap();
+    let line = passwd.lines().find(|it| it.starts_with(&format!("{}:", user()))).unwrap();
+    let home = line.split(':').nth(5).unwrap();
+    let folder = tempfile::Builder::new().prefix("gastown-test-").tempdir_in(home).unwrap();
+    let to = folder.path().display().to_string();
+    git(&pod.path("."), &["clone", "--quiet", "--bare", "remote.git", &format!("{to}/remote.git")]);
+    folder
+}
+
+/// A whole run on this address, and the commit that the repository in the home has afterwards.
+fn run_in_the_home(pod: &mut Pod, server: &Server, home: &Path, by: &[String], address: &str) {
+    pod.set(env::GIT_REPOSITORY, address);
+    pod.set(env::WORK_BRANCH, &format!("fix/{}", address.len()));
+    secret(pod, "id_ed25519", &server.key("client"));
+    secret(pod, "known_hosts", &server.known_hosts("host"));
+    let verdict = pod.run_by(by, COMMIT);
+    assert_eq!(verdict.reason, reason::PUSHED, "{address}: {verdict:?}");
+    let branch = format!("refs/heads/fix/{}", address.len());
+    let head = git(&home.join("remote.git"), &["rev-parse", &branch]);
+    assert_eq!(verdict.commit.as_deref(), Some(head.trim()), "{address}");
+}
+
+#[test]
+fn a_home_is_written_as_a_tilde_beside_a_port() {
+    let mut pod = Pod::new();
+    let Some(server) = Server::start(&pod, "a_home_is_written_as_a_tilde_beside_a_port") else {
+        return;
+    };
+    let home = in_the_home(&pod);
+    let (user, port, runner) = (user(), server.port, vec![pod.own_runner()]);
+    let folder = home.path().file_name().unwrap().to_str().unwrap();
+    for way in [format!("/~/{folder}"), format!("/~{user}/{folder}")] {
+        let address = format!("ssh://{user}@127.0.0.1:{port}{way}/remote.git");
+        run_in_the_home(&mut pod, &server, home.path(), &runner, &address);
+    }
+}
+
+#[test]
+fn an_address_in_the_short_form_reaches_a_home_on_the_usual_port() {
+    const TEST: &str = "an_address_in_the_short_form_reaches_a_home_on_the_usual_port";
+    let mut pod = Pod::new();
+    let Some(server) = Server::start_apart(&pod, TEST) else { return };
+    let home = in_the_home(&pod);
+    let network = format!("--net=/proc/{}/ns/net", server.process.id());
+    let runner = ["nsenter".to_owned(), network, pod.own_runner()];
+    let (user, folder) = (user(), home.path().file_name().unwrap().to_str().unwrap());
+    for way in [format!("{folder}/remote.git"), format!("~/{folder}/remote.git")] {
+        let address = format!("{user}@127.0.0.1:{way}");
+        run_in_the_home(&mut pod, &server, home.path(), &runner, &address);
+    }
+    let address = format!("ssh://{user}@127.0.0.1/~/{folder}/remote.git");
+    run_in_the_home(&mut pod, &server, home.path(), &runner, &address);
 }
 
 fn secret(pod: &Pod, key: &str, value: &str) {

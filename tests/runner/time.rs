@@ -155,6 +155,39 @@ fn an_idle_agent_is_ended_and_its_commits_are_pushed() {
 }
 
 #[test]
+fn an_agent_that_fills_a_volume_is_ended_before_the_node_ends_the_pod() {
+    for (mount, path) in [(layout::WORKSPACE, "/workspace"), (layout::TMP, "/tmp")] {
+        let pod = Pod::new();
+        pod.git_init().succeeded();
+        let telemetry = pod.telemetry(&[]);
+        let limits = format!("/workspace={0},/tmp={0},/home/nonroot={0}", 8 << 20);
+        // Below nine tenths it goes on; told to end, it goes on filling.
+        let fill = format!(
+            "trap '' TERM; {COMMIT}; cd {}; head -c 6000000 /dev/zero > a; sleep 2; echo still here; head -c \
+             1000000 /dev/zero > b; head -c 1000000 /dev/zero > c; sleep 60",
+            pod.volume(mount).display()
+        );
+        let agent = pod.script(&["--volume-limits", &limits], &fill).end();
+        telemetry.end().succeeded();
+        let (failure, verdict) = (pod.failure(layout::CLAUDE), pod.verdict());
+        assert_eq!(
+            (agent.code(), failure.reason.as_str()),
+            (137, reason::STORAGE_EXCEEDED),
+            "{}",
+            agent.stderr
+        );
+        assert!(failure.message.contains(&format!("{path} held 7.")), "{}", failure.message);
+        assert_eq!(agent.stdout, "still here\n");
+        let left = fs::metadata(pod.volume(mount).join("a"));
+        assert!(left.is_err(), "the volume is emptied once all is handed over");
+        assert_eq!(
+            (verdict.pushed, verdict.agent.unwrap().stopped.as_deref()),
+            (true, Some("StorageExceeded"))
+        );
+    }
+}
+
+#[test]
 fn an_agent_that_prints_or_writes_is_not_idle() {
     let pod = Pod::new();
     pod.git_init().succeeded();
@@ -258,6 +291,54 @@ fn a_push_that_takes_too_long_still_gives_a_verdict() {
     let verdict = pod.verdict();
     assert_eq!((verdict.reason.as_str(), verdict.pushed), (reason::PUSH_TIMED_OUT, false));
     assert!(verdict.commit.is_some() && verdict.push_seconds >= 1.0, "{verdict:?}");
+}
+
+/// The verdict of a pod whose first push fails with these words, and the log of its `telemetry`.
+fn after_a_push_that_failed(said: &str) -> (Pod, String) {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    pod.script(&[], COMMIT).end().succeeded();
+    let failed = pod.path("failed");
+    let once =
+        format!("[ -e {0} ] || {{ touch {0}; echo '{said}' >&2; exit 128; }}", failed.display());
+    let path = pod.git_that_fails("push", &once);
+    let mut telemetry = pod.command(layout::TELEMETRY, &["telemetry", "--metrics-port", "0"]);
+    telemetry.env("PATH", path);
+    let log = Process::start(telemetry).end().succeeded().stderr;
+    assert!(failed.exists(), "the first push failed: {log}");
+    (pod, log)
+}
+
+#[test]
+fn a_push_that_is_cut_off_is_tried_again() {
+    let words = [
+        "fatal: the remote end hung up unexpectedly",
+        "send-pack: unexpected disconnect while reading sideband packet",
+        "fatal: unable to access https://h/: The requested URL returned error: 429",
+        "fatal: something that nobody has read before",
+    ];
+    for said in words {
+        let (pod, log) = after_a_push_that_failed(said);
+        let verdict = pod.verdict();
+        assert_eq!(
+            (verdict.reason.as_str(), verdict.pushed),
+            (reason::PUSHED, true),
+            "{said}: {verdict:?}"
+        );
+        assert!(log.contains("Trying again in 500 ms"), "{log}");
+    }
+}
+
+#[test]
+fn a_push_that_a_person_must_mend_is_not_tried_again() {
+    let (pod, log) = after_a_push_that_failed("fatal: Authentication failed for https://h/x/");
+    let verdict = pod.verdict();
+    assert_eq!(
+        (verdict.reason.as_str(), verdict.pushed),
+        (reason::CREDENTIALS_REFUSED, false),
+        "{verdict:?}"
+    );
+    assert!(!log.contains("Trying again"), "{log}");
 }
 
 #[test]

@@ -190,6 +190,7 @@ impl<'a> Parts<'a> {
         if let Some(idle) = self.polecat.spec.limits.max_idle_seconds {
             command.extend(["--max-idle-seconds".into(), idle.to_string()]);
         }
+        command.extend(["--volume-limits".into(), volume_limits()]);
         let program = agent.command.as_deref().unwrap_or_default();
         let args = agent.args.as_deref().unwrap_or_default();
         if program.is_empty() && !args.is_empty() {
@@ -314,17 +315,14 @@ impl<'a> Parts<'a> {
     fn volumes(&self) -> Vec<Volume> {
         let agent = &self.polecat.spec.agent;
         let mut volumes = vec![
-            scratch(&layout::WORKSPACE, "10Gi"),
-            scratch(&layout::TMP, "2Gi"),
-            scratch(&layout::HOME, "2Gi"),
             scratch(&layout::TELEMETRY_HOME, "1Gi"),
             scratch(&layout::INIT_HOME, "256Mi"),
             scratch(&layout::TOOLS, "128Mi"),
             scratch(&layout::LOCK, "1Mi"),
-            scratch(&layout::HANDOVER, "1Gi"),
             scratch(&layout::DELIVERY, "10Gi"),
             from_secret(&layout::GIT_CREDS, &self.repository.secret_ref.name),
         ];
+        volumes.extend(AGENTS.iter().map(|(mount, gibi)| scratch(mount, &format!("{gibi}Gi"))));
         if let Some(it) = &agent.credentials_secret_ref {
             volumes.push(from_secret(&layout::CLAUDE_CREDS, &it.name));
         }
@@ -337,6 +335,15 @@ impl<'a> Parts<'a> {
         }
         volumes
     }
+}
+
+/// What the agent can fill, each with its size limit in GiB. The hand-over folder holds two bundles for a moment.
+const AGENTS: [(&Mount, u64); 4] =
+    [(&layout::WORKSPACE, 10), (&layout::TMP, 2), (&layout::HOME, 2), (&layout::HANDOVER, 2)];
+
+/// The same for the runner, which ends the agent before the node would end the pod.
+fn volume_limits() -> String {
+    AGENTS.map(|(mount, gibi)| format!("{}={}", mount.path, gibi << 30)).join(",")
 }
 
 fn identity(polecat: &Polecat, attempt: i32) -> Vec<EnvVar> {

@@ -67,6 +67,26 @@ fn the_git_credential_is_mounted_where_it_is_used_and_nowhere_else() {
 }
 
 #[test]
+fn the_runner_knows_the_limit_of_every_volume_that_the_agent_can_fill() {
+    let spec = agent_pod(&polecat(), 1, &settings()).unwrap().spec.unwrap();
+    let claude = &spec.containers[0];
+    let words = claude.command.as_ref().unwrap();
+    let at = words.iter().position(|it| it == "--volume-limits").unwrap();
+    let told: BTreeMap<&str, u64> = words[at + 1]
+        .split(',')
+        .map(|it| it.split_once('=').unwrap())
+        .map(|(path, bytes)| (path, bytes.parse().unwrap()))
+        .collect();
+    let writable = claude.volume_mounts.iter().flatten().filter(|it| it.read_only != Some(true));
+    for mount in writable {
+        let volume = spec.volumes.iter().flatten().find(|it| it.name == mount.name).unwrap();
+        let limit = volume.empty_dir.as_ref().unwrap().size_limit.as_ref().unwrap();
+        let gibibytes: u64 = limit.0.strip_suffix("Gi").unwrap().parse().unwrap();
+        assert_eq!(told.get(mount.mount_path.as_str()), Some(&(gibibytes << 30)), "{}", mount.name);
+    }
+}
+
+#[test]
 fn what_cannot_become_a_pod_names_its_field() {
     type Edit = fn(&mut Polecat);
     let table: [(Edit, &str); 10] = [
@@ -140,7 +160,7 @@ fn arguments_without_a_command_go_to_the_default_agent() {
         it.spec.agent.command = Some(command.iter().map(|it| (*it).to_owned()).collect());
         it.spec.agent.args = Some(args.iter().map(|it| (*it).to_owned()).collect());
         let spec = agent_pod(&it, 1, &settings()).unwrap().spec.unwrap();
-        spec.containers[0].command.clone().unwrap()[4..].join(" ")
+        spec.containers[0].command.clone().unwrap()[6..].join(" ")
     };
     assert_eq!(tail(&[], &[]), "--");
     assert_eq!(tail(&[], &["--fast"]), "--default-agent -- --fast");

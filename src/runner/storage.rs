@@ -1,0 +1,234 @@
+//! Watches how much the agent's volumes hold. A node ends a pod at once, without time to hand over or to push, when one of
+//! them outgrows its limit; the agent is ended a tenth before that. Counted as the node counts, in the background, at a bounded
+//! cost.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::{Arc, OnceLock},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{log, paths::Paths};
+use crate::domain::layout;
+
+/// Files counted in one step.
+const STEP: usize = 1000;
+/// After a step the watch sleeps this many times as long as the step took: it takes no more than a twentieth of a
+/// processor, however many files there are. 100,000 of them are counted in four seconds; a node counts once a minute.
+const REST: u32 = 19;
+/// Least time between two counts.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Folders remembered at most: an agent that nests more is counted less exactly.
+const MAX_WAITING: usize = 100_000;
+/// A volume is emptied for this long at most.
+const FREEING: Duration = Duration::from_secs(10);
+
+/// How much a volume may hold at most: the agent is ended at nine tenths of it. Written `/path=bytes`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeLimit {
+    path: String,
+    bytes: u64,
+}
+
+impl FromStr for VolumeLimit {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let form = "must be /path=bytes, with a number of bytes from 1";
+        let (path, bytes) = text.split_once('=').ok_or(form)?;
+        let bytes = bytes.parse().ok().filter(|it| *it > 0).ok_or(form)?;
+        if path.starts_with('/') { Ok(Self { path: path.to_owned(), bytes }) } else { Err(form) }
+    }
+}
+
+/// A volume that is nearly full, and what there is to say about it.
+#[derive(Debug)]
+struct Exceeded {
+    /// Its folder, where nothing in it is meant for others than the agent.
+    to_empty: Option<PathBuf>,
+    said: String,
+}
+
+/// The watch over all of them.
+#[derive(Clone, Debug, Default)]
+pub struct Storage {
+    exceeded: Arc<OnceLock<Exceeded>>,
+}
+
+impl Storage {
+    /// Watches until one is nearly full, in a thread of its own: a file system that hangs must not keep the deadline from
+    /// coming.
+    pub fn watch(paths: &Paths, limits: &[VolumeLimit]) -> Self {
+        let it = Self::default();
+        let volumes: Vec<_> = limits
+            .iter()
+            .map(|limit| (limit.clone(), PathBuf::from(paths.at(&limit.path))))
+            .collect();
+        let exceeded = Arc::clone(&it.exceeded);
+        if !volumes.is_empty() {
+            thread::spawn(move || {
+                let full = |(limit, root): &(VolumeLimit, PathBuf)| {
+                    let theirs = limit.path != layout::HANDOVER.path;
+                    let to_empty = Some(root.clone()).filter(|_| theirs);
+                    nearly_full(limit, root).map(|said| Exceeded { to_empty, said })
+                };
+                loop {
+                    if let Some(it) = volumes.iter().find_map(full) {
+                        return exceeded.set(it);
+                    }
+                    thread::sleep(PAUSE);
+                }
+            });
+        }
+        it
+    }
+
+    /// What there is to say once a volume is nearly full.
+    pub fn exceeded(&self) -> Option<&str> {
+        self.exceeded.get().map(|it| it.said.as_str())
+    }
+
+    /// Empties the volume that is nearly full, once all is handed over: a node that counts late has no reason left to end
+    /// the pod before its commits are pushed. Nothing of it outlives the pod in any case.
+    pub fn free(&self) {
+        if let Some(Exceeded { to_empty: Some(root), .. }) = self.exceeded.get() {
+            log::say(&format!("Emptying {}", root.display()));
+            empty(root, Instant::now() + FREEING);
+        }
+    }
+}
+
+fn nearly_full(limit: &VolumeLimit, root: &Path) -> Option<String> {
+    let most = limit.bytes - limit.bytes / 10;
+    let used = used(root, most, |took| thread::sleep(took * REST));
+    (used >= most).then(|| {
+        let (path, used, all) = (&limit.path, mebibytes(used), mebibytes(limit.bytes));
+        format!("{path} held {used} MiB of the {all} MiB that its volume may hold")
+    })
+}
+
+fn mebibytes(bytes: u64) -> String {
+    let tenths = bytes.saturating_mul(10) >> 20;
+    format!("{}.{}", tenths / 10, tenths % 10)
+}
+
+/// The bytes in use below a folder; the count ends early where it has reached `most`. Rests after every step.
+fn used(root: &Path, most: u64, rest: impl Fn(Duration)) -> u64 {
+    let (mut waiting, mut used) = (vec![root.to_owned()], 0_u64);
+    let (mut since, mut counted) = (Instant::now(), 0);
+    while let Some(folder) = waiting.pop() {
+        // What is gone meanwhile uses nothing.
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let Ok(it) = entry.metadata() else { continue };
+            // As on disk: holes count for nothing, and a file under several names counts once.
+            let names = if it.is_dir() { 1 } else { it.nlink().max(1) };
+            used = used.saturating_add(it.blocks().saturating_mul(512) / names);
+            if it.is_dir() && waiting.len() < MAX_WAITING {
+                waiting.push(entry.path());
+            }
+            if used >= most {
+                return used;
+            }
+            counted += 1;
+            if counted == STEP {
+                rest(since.elapsed());
+                (since, counted) = (Instant::now(), 0);
+            }
+        }
+    }
+    used
+}
+
+/// Removes files below a folder, and follows no link, until all are gone or time is over.
+fn empty(root: &Path, until: Instant) {
+    let mut waiting = vec![root.to_owned()];
+    while let Some(folder) = waiting.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(it) if it.is_dir() && waiting.len() < MAX_WAITING => waiting.push(entry.path()),
+                _ => {
+                    // What can't be removed stays: this only lowers a risk.
+                    let _stays = fs::remove_file(entry.path());
+                }
+            }
+            if Instant::now() >= until {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_what_is_on_disk() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        let count = || used(root.path(), u64::MAX, |_| {});
+        fs::create_dir_all(at("a/b/c")).unwrap();
+        let empty = count();
+        fs::write(at("a/b/c/file"), vec![1; 1 << 20]).unwrap();
+        let one = count();
+        assert!(
+            (empty + (1 << 20)..empty + (1 << 20) + 65_536).contains(&one),
+            "{empty}, then {one}"
+        );
+        for name in ["l1", "l2", "l3"] {
+            fs::hard_link(at("a/b/c/file"), at(name)).unwrap();
+        }
+        std::os::unix::fs::symlink(at("a"), at("link")).unwrap();
+        fs::File::create(at("holes")).unwrap().set_len(1 << 30).unwrap();
+        assert!(count() < one + 65_536, "links and holes hold nothing: {}", count());
+        assert!(used(root.path(), 1 << 19, |_| {}) >= 1 << 19, "the count ends early");
+        assert_eq!(used(&at("nowhere"), 1, |_| {}), 0);
+    }
+
+    #[test]
+    fn it_rests_after_every_step() {
+        let root = tempfile::tempdir().unwrap();
+        for name in 0..=2 * STEP {
+            fs::write(root.path().join(name.to_string()), "").unwrap();
+        }
+        let rests = std::cell::Cell::new(0);
+        used(root.path(), u64::MAX, |_| rests.set(rests.get() + 1));
+        assert_eq!(rests.get(), 2);
+    }
+
+    #[test]
+    fn a_limit_is_a_path_and_a_number() {
+        let limit: VolumeLimit = "/tmp=1048576".parse().unwrap();
+        assert_eq!(limit, VolumeLimit { path: "/tmp".into(), bytes: 1 << 20 });
+        for text in ["/tmp", "tmp=1", "/tmp=0", "/tmp=-1", "/tmp=1Gi", ""] {
+            assert!(text.parse::<VolumeLimit>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn emptying_follows_no_link() {
+        let (root, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(other.path().join("file"), "x").unwrap();
+        fs::create_dir_all(root.path().join("a/b")).unwrap();
+        fs::write(root.path().join("a/b/file"), "x").unwrap();
+        std::os::unix::fs::symlink(other.path(), root.path().join("a/link")).unwrap();
+        empty(root.path(), Instant::now() + Duration::from_secs(60));
+        assert!(other.path().join("file").exists() && !root.path().join("a/b/file").exists());
+    }
+
+    #[test]
+    fn a_volume_is_nearly_full_at_nine_tenths() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("file"), vec![1; 1 << 20]).unwrap();
+        let full = |bytes| nearly_full(&VolumeLimit { path: "/tmp".into(), bytes }, root.path());
+        assert_eq!(full(2 << 20), None);
+        assert_eq!(
+            full(1 << 20).as_deref(),
+            Some("/tmp held 1.0 MiB of the 1.0 MiB that its volume may hold")
+        );
+    }
+}
