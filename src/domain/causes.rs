@@ -122,7 +122,7 @@ const AGENT: &[Row] = &[
     row("OOMKilled", Stuck, "the agent needed more memory than its limit", "raise spec.kubernetes.resources.limits.memory"),
     row("DeadlineExceeded", Stuck, "the agent, or its pod, ran longer than it may", "raise spec.kubernetes.activeDeadlineSeconds, or give it a smaller task"),
     row("IdleTimeout", Stuck, "the agent did nothing for spec.maxIdleSeconds", "give it more time, or look in the log of container claude for what it waited for"),
-    row("StorageExceeded", Stuck, "the agent was ended at nine tenths of what /workspace (10 GiB), /tmp or its home (2 GiB each) may hold: at the whole, the node ends the pod at once, and nothing is pushed", "have the agent keep less there, or give it a smaller task"),
+    row("StorageExceeded", Stuck, "the agent was ended at nine tenths of what /workspace (10 GiB), /tmp or its home (2 GiB each) may hold, or of its limit of ephemeral-storage for all together: at the whole, the node ends the pod at once, and nothing is pushed", "have the agent keep less there, give it a smaller task, or raise limits of ephemeral-storage in spec.kubernetes.resources"),
     row("AgentNotFound", Stuck, "the image has no such program", "use an image with it, or set spec.agentConfig.command"),
     row("AgentNotExecutable", Stuck, "the agent's program can't be run", "use a program of the node's architecture with its execute bit set"),
     row("AgentImageIncompatible", Stuck, "gt-runner can't start in the agent's image", "use an image of the node's architecture with the libraries that the runner needs"),

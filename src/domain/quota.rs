@@ -35,7 +35,7 @@ pub fn room(
 }
 
 /// A quantity as a number: near enough to tell more from less.
-fn amount(quantity: &Quantity) -> Option<f64> {
+pub fn amount(quantity: &Quantity) -> Option<f64> {
     const UNITS: [(&str, f64); 15] = [
         ("Ki", 1024.0),
         ("Mi", 1_048_576.0),

@@ -83,7 +83,7 @@ async fn run(paths: &Paths, arguments: Claude) -> Result<(End, Storage), (Proble
         }
     };
     let mut checkpoints = Checkpoints::new(paths, &start, &arguments);
-    let storage = Storage::watch(paths, &arguments.volume_limits);
+    let storage = Storage::watch(paths, &arguments.volume_limits, arguments.storage_limit);
     let now_and_then = || {
         checkpoints.look();
         handover::keep_mark(paths);
@@ -222,7 +222,7 @@ fn say_why(paths: &Paths, end: End, storage: &Storage) {
              over; see its log for what it waited for",
         ),
         Some(Stop::StorageExceeded) => {
-            let what = storage.exceeded().unwrap_or("a volume was nearly full");
+            let what = storage.exceeded().unwrap_or("its volumes were nearly full");
             full = format!(
                 "the agent was ended because {what}, and the node ends a pod at once that holds more; what it had \
                  committed is handed over; have it keep less, or remove what it no longer needs"

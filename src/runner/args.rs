@@ -68,6 +68,9 @@ pub struct Claude {
     /// one, since the node would end the whole pod at once.
     #[arg(long, value_delimiter = ',')]
     pub volume_limits: Vec<VolumeLimit>,
+    /// How much all of the pod's volumes may hold together, in bytes; the same as for one.
+    #[arg(long)]
+    pub storage_limit: Option<u64>,
     /// Least seconds between two hand-overs of what is committed so far, for the case that the container
     /// is killed at once; 0: only at the end.
     #[arg(long, default_value_t = 15, value_parser = seconds())]

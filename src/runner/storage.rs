@@ -45,12 +45,13 @@ impl FromStr for VolumeLimit {
     }
 }
 
-/// A volume that is nearly full, and what there is to say about it.
+/// That too much is held, and what to do about it.
 #[derive(Debug)]
 struct Exceeded {
-    /// Its folder, where nothing in it is meant for others than the agent.
-    to_empty: Option<PathBuf>,
+    /// For people.
     said: String,
+    /// Folders that hold it, where nothing in them is meant for others than the agent.
+    to_empty: Vec<PathBuf>,
 }
 
 /// The watch over all of them.
@@ -60,24 +61,22 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Watches until one is nearly full, in a thread of its own: a file system that hangs must not keep the deadline from
-    /// coming.
-    pub fn watch(paths: &Paths, limits: &[VolumeLimit]) -> Self {
+    /// Watches until too much is held, in a thread of its own: a file system that hangs must not keep the deadline from
+    /// coming. `whole` is what the pod may hold, in bytes, if that is limited.
+    pub fn watch(paths: &Paths, limits: &[VolumeLimit], whole: Option<u64>) -> Self {
         let it = Self::default();
-        let volumes: Vec<_> = limits
-            .iter()
-            .map(|limit| (limit.clone(), PathBuf::from(paths.at(&limit.path))))
-            .collect();
+        let volume = |limit: &VolumeLimit| (limit.clone(), PathBuf::from(paths.at(&limit.path)));
+        let volumes: Vec<_> = limits.iter().map(volume).collect();
         let exceeded = Arc::clone(&it.exceeded);
         if !volumes.is_empty() {
+            let (tools, clone) = (paths.at(layout::TOOLS.path), paths.at(layout::REPOSITORY));
             thread::spawn(move || {
-                let full = |(limit, root): &(VolumeLimit, PathBuf)| {
-                    let theirs = limit.path != layout::HANDOVER.path;
-                    let to_empty = Some(root.clone()).filter(|_| theirs);
-                    nearly_full(limit, root).map(|said| Exceeded { to_empty, said })
-                };
+                // What is held where we can't look: a bare clone as large as the agent's, and the tools.
+                let unseen =
+                    [tools, format!("{clone}/.git")].map(|it| used(it.as_ref(), u64::MAX, rest));
+                let unseen = unseen.iter().sum();
                 loop {
-                    if let Some(it) = volumes.iter().find_map(full) {
+                    if let Some(it) = look(&volumes, whole, unseen) {
                         return exceeded.set(it);
                     }
                     thread::sleep(PAUSE);
@@ -87,28 +86,54 @@ impl Storage {
         it
     }
 
-    /// What there is to say once a volume is nearly full.
+    /// What there is to say once too much is held.
     pub fn exceeded(&self) -> Option<&str> {
         self.exceeded.get().map(|it| it.said.as_str())
     }
 
-    /// Empties the volume that is nearly full, once all is handed over: a node that counts late has no reason left to end
-    /// the pod before its commits are pushed. Nothing of it outlives the pod in any case.
+    /// Empties what is nearly full, once all is handed over: a node that counts late has no reason left to end the pod
+    /// before its commits are pushed. Nothing of it outlives the pod in any case.
     pub fn free(&self) {
-        if let Some(Exceeded { to_empty: Some(root), .. }) = self.exceeded.get() {
+        for root in self.exceeded.get().iter().flat_map(|it| &it.to_empty) {
             log::say(&format!("Emptying {}", root.display()));
             empty(root, Instant::now() + FREEING);
         }
     }
 }
 
-fn nearly_full(limit: &VolumeLimit, root: &Path) -> Option<String> {
-    let most = limit.bytes - limit.bytes / 10;
-    let used = used(root, most, |took| thread::sleep(took * REST));
-    (used >= most).then(|| {
-        let (path, used, all) = (&limit.path, mebibytes(used), mebibytes(limit.bytes));
-        format!("{path} held {used} MiB of the {all} MiB that its volume may hold")
+/// Counts once.
+fn look(volumes: &[(VolumeLimit, PathBuf)], whole: Option<u64>, unseen: u64) -> Option<Exceeded> {
+    let theirs = |limit: &VolumeLimit| limit.path != layout::HANDOVER.path;
+    let mut all = unseen;
+    for (limit, root) in volumes {
+        let most = nine_tenths(limit.bytes);
+        let used = used(root, most, rest);
+        if used >= most {
+            let (path, used, may) = (&limit.path, mebibytes(used), mebibytes(limit.bytes));
+            return Some(Exceeded {
+                said: format!("{path} held {used} MiB of the {may} MiB that its volume may hold"),
+                to_empty: Some(root.clone()).filter(|_| theirs(limit)).into_iter().collect(),
+            });
+        }
+        all = all.saturating_add(used);
+    }
+    let may = whole.filter(|it| all >= nine_tenths(*it))?;
+    let (used, may) = (mebibytes(all), mebibytes(may));
+    let agents = volumes.iter().filter(|(limit, _)| theirs(limit));
+    Some(Exceeded {
+        said: format!(
+            "its pod held {used} MiB of the {may} MiB that its limit of ephemeral-storage allows"
+        ),
+        to_empty: agents.map(|(_, root)| root.clone()).collect(),
     })
+}
+
+const fn nine_tenths(bytes: u64) -> u64 {
+    bytes - bytes / 10
+}
+
+fn rest(took: Duration) {
+    thread::sleep(took * REST);
 }
 
 fn mebibytes(bytes: u64) -> String {
@@ -221,14 +246,25 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_is_nearly_full_at_nine_tenths() {
-        let root = tempfile::tempdir().unwrap();
-        fs::write(root.path().join("file"), vec![1; 1 << 20]).unwrap();
-        let full = |bytes| nearly_full(&VolumeLimit { path: "/tmp".into(), bytes }, root.path());
-        assert_eq!(full(2 << 20), None);
-        assert_eq!(
-            full(1 << 20).as_deref(),
-            Some("/tmp held 1.0 MiB of the 1.0 MiB that its volume may hold")
-        );
+    fn too_much_is_nine_tenths_of_a_volume_or_of_all() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for root in [&one, &two] {
+            fs::write(root.path().join("file"), vec![1; 1 << 20]).unwrap();
+        }
+        let told = |each: u64, whole, unseen| {
+            let volume = |path: &str, root: &tempfile::TempDir| {
+                (VolumeLimit { path: path.into(), bytes: each }, root.path().to_owned())
+            };
+            let volumes = [volume("/tmp", &one), volume(layout::HANDOVER.path, &two)];
+            look(&volumes, whole, unseen).map(|it| (it.said, it.to_empty))
+        };
+        let (mib, root) = (1 << 20, vec![one.path().to_owned()]);
+        assert_eq!(told(2 * mib, None, 0), None);
+        let said = "/tmp held 1.0 MiB of the 1.0 MiB that its volume may hold";
+        assert_eq!(told(mib, None, 0), Some((said.into(), root.clone())));
+        assert_eq!(told(2 * mib, Some(3 * mib), 0), None, "two of three");
+        let said = "its pod held 3.0 MiB of the 3.0 MiB that its limit of ephemeral-storage allows";
+        let told = told(2 * mib, Some(3 * mib), mib);
+        assert_eq!(told, Some((said.into(), root)), "what others hold counts, and is left alone");
     }
 }

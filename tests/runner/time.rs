@@ -156,35 +156,61 @@ fn an_idle_agent_is_ended_and_its_commits_are_pushed() {
 
 #[test]
 fn an_agent_that_fills_a_volume_is_ended_before_the_node_ends_the_pod() {
-    for (mount, path) in [(layout::WORKSPACE, "/workspace"), (layout::TMP, "/tmp")] {
-        let pod = Pod::new();
-        pod.git_init().succeeded();
-        let telemetry = pod.telemetry(&[]);
-        let limits = format!("/workspace={0},/tmp={0},/home/nonroot={0}", 8 << 20);
-        // Below nine tenths it goes on; told to end, it goes on filling.
-        let fill = format!(
-            "trap '' TERM; {COMMIT}; cd {}; head -c 6000000 /dev/zero > a; sleep 2; echo still here; head -c \
-             1000000 /dev/zero > b; head -c 1000000 /dev/zero > c; sleep 60",
-            pod.volume(mount).display()
-        );
-        let agent = pod.script(&["--volume-limits", &limits], &fill).end();
-        telemetry.end().succeeded();
-        let (failure, verdict) = (pod.failure(layout::CLAUDE), pod.verdict());
-        assert_eq!(
-            (agent.code(), failure.reason.as_str()),
-            (137, reason::STORAGE_EXCEEDED),
-            "{}",
-            agent.stderr
-        );
-        assert!(failure.message.contains(&format!("{path} held 7.")), "{}", failure.message);
-        assert_eq!(agent.stdout, "still here\n");
-        let left = fs::metadata(pod.volume(mount).join("a"));
-        assert!(left.is_err(), "the volume is emptied once all is handed over");
-        assert_eq!(
-            (verdict.pushed, verdict.agent.unwrap().stopped.as_deref()),
-            (true, Some("StorageExceeded"))
-        );
+    for (mount, says) in [(layout::WORKSPACE, "/workspace held 7."), (layout::TMP, "/tmp held 7.")]
+    {
+        ends_an_agent_that_fills(mount, |_| vec!["--volume-limits".into(), limits(8 << 20)], says);
     }
+}
+
+#[test]
+fn an_agent_that_fills_all_volumes_together_is_ended_before_the_node_ends_the_pod() {
+    let whole = |pod: &Pod| {
+        let runner = pod.file(layout::CLAUDE, layout::RUNNER);
+        let tools = std::os::unix::fs::MetadataExt::blocks(&fs::metadata(runner).unwrap()) * 512;
+        let whole = (tools + 7_500_000) / 9 * 10; // what is held beside the agent's files counts too
+        vec!["--volume-limits".into(), limits(1 << 30), "--storage-limit".into(), whole.to_string()]
+    };
+    ends_an_agent_that_fills(layout::TMP, whole, "its pod held ");
+}
+
+/// Runs an agent that stays below a limit of 7.5 MB, and then does not, whatever it is told.
+fn ends_an_agent_that_fills(
+    mount: layout::Mount,
+    limits: impl Fn(&Pod) -> Vec<String>,
+    says: &str,
+) {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let telemetry = pod.telemetry(&[]);
+    let fill = format!(
+        "trap '' TERM; {COMMIT}; cd {}; head -c 6000000 /dev/zero > a; sleep 2; echo still here; head -c 1000000 \
+         /dev/zero > b; head -c 1000000 /dev/zero > c; sleep 60",
+        pod.volume(mount).display()
+    );
+    let options = limits(&pod);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let agent = pod.script(&options, &fill).end();
+    telemetry.end().succeeded();
+    let (failure, verdict) = (pod.failure(layout::CLAUDE), pod.verdict());
+    assert_eq!(
+        (agent.code(), failure.reason.as_str()),
+        (137, reason::STORAGE_EXCEEDED),
+        "{}",
+        agent.stderr
+    );
+    assert!(failure.message.contains(says), "{}", failure.message);
+    assert_eq!(agent.stdout, "still here\n");
+    let left = fs::metadata(pod.volume(mount).join("a"));
+    assert!(left.is_err(), "the volume is emptied once all is handed over");
+    assert_eq!(
+        (verdict.pushed, verdict.agent.unwrap().stopped.as_deref()),
+        (true, Some("StorageExceeded"))
+    );
+}
+
+/// The same for every volume that is filled here.
+fn limits(each: u64) -> String {
+    format!("/workspace={each},/tmp={each},/home/nonroot={each}")
 }
 
 #[test]

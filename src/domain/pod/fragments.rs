@@ -11,10 +11,32 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use crate::domain::layout::{self, Mount};
+use crate::{
+    api::shared::Resources,
+    domain::{
+        layout::{self, Mount},
+        quota,
+    },
+};
 
 /// User and group of every container.
 const NONROOT: i64 = 65532;
+
+/// What the agent can fill, each with its size limit in GiB. The hand-over folder holds two bundles for a moment.
+pub(super) const AGENTS: [(&Mount, u64); 4] =
+    [(&layout::WORKSPACE, 10), (&layout::TMP, 2), (&layout::HOME, 2), (&layout::HANDOVER, 2)];
+
+/// The same for the runner, which ends the agent before the node would end the pod. A limit of ephemeral storage on one
+/// container is taken by the node for the whole pod's, volumes and all.
+pub(super) fn storage_words(resources: Option<&Resources>) -> Vec<String> {
+    let limits = AGENTS.map(|(mount, gibi)| format!("{}={}", mount.path, gibi << 30));
+    let mut words = vec!["--volume-limits".to_owned(), limits.join(",")];
+    let whole = resources.and_then(|it| it.limits.as_ref()?.get("ephemeral-storage"));
+    if let Some(bytes) = whole.and_then(quota::amount).filter(|it| *it >= 1.0) {
+        words.extend(["--storage-limit".to_owned(), format!("{bytes:.0}")]);
+    }
+    words
+}
 
 /// Restricted Pod Security, for the pod.
 pub(super) fn pod_security() -> PodSecurityContext {

@@ -28,8 +28,8 @@ use crate::{
 pub use checks::flaws;
 use checks::{check, images};
 use fragments::{
-    amounts, from_config_map, from_secret, idle_probe, locked_down, pod_security, ro, rw, scratch,
-    seconds,
+    AGENTS, amounts, from_config_map, from_secret, idle_probe, locked_down, pod_security, ro, rw,
+    scratch, seconds, storage_words,
 };
 
 /// What the operator's settings say about pods.
@@ -190,7 +190,7 @@ impl<'a> Parts<'a> {
         if let Some(idle) = self.polecat.spec.limits.max_idle_seconds {
             command.extend(["--max-idle-seconds".into(), idle.to_string()]);
         }
-        command.extend(["--volume-limits".into(), volume_limits()]);
+        command.extend(storage_words(agent.resources.as_ref()));
         let program = agent.command.as_deref().unwrap_or_default();
         let args = agent.args.as_deref().unwrap_or_default();
         if program.is_empty() && !args.is_empty() {
@@ -335,15 +335,6 @@ impl<'a> Parts<'a> {
         }
         volumes
     }
-}
-
-/// What the agent can fill, each with its size limit in GiB. The hand-over folder holds two bundles for a moment.
-const AGENTS: [(&Mount, u64); 4] =
-    [(&layout::WORKSPACE, 10), (&layout::TMP, 2), (&layout::HOME, 2), (&layout::HANDOVER, 2)];
-
-/// The same for the runner, which ends the agent before the node would end the pod.
-fn volume_limits() -> String {
-    AGENTS.map(|(mount, gibi)| format!("{}={}", mount.path, gibi << 30)).join(",")
 }
 
 fn identity(polecat: &Polecat, attempt: i32) -> Vec<EnvVar> {
