@@ -31,12 +31,12 @@ impl Departed {
         if let Some(owner) = &pod.owner {
             inner.seen.put(key, owner.uid.clone(), SEEN);
         }
-        if pod.claude.ended() || pod.telemetry.ended() {
+        if pod.claude.ended() || pod.telemetry.ended() || pod.disruption.is_some() {
             inner.told.put(key, pod.clone(), TOLD);
         }
     }
 
-    /// The latest of that name, where one of its containers had ended.
+    /// The latest of that name, where one of its containers had ended, or somebody said why it was to go.
     pub fn of(&self, key: &Key) -> Option<PodBrief> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).told.latest.get(key).cloned()
     }

@@ -113,19 +113,19 @@ const CLONE: &[Row] = &[
     row("CloneRefused", Stuck, "git refuses the clone for another reason", "its words say why; the log of git-init has more"),
     row("CloneFailed", Stuck, "git-init ended without saying why", "see its log"),
     row("CloneOutOfMemory", Stuck, "the clone ran out of memory", "the repository may be too large for 1 GiB"),
-    row("RunnerMissing", Stuck, "the image of git-init has no usable gt-runner", "use the runner's own image for --git-image and --telemetry-image"),
+    row("RunnerMissing", Stuck, "the image of git-init or telemetry has no usable gt-runner", "use the runner's own image for --git-image and --telemetry-image"),
 ];
 
 #[rustfmt::skip]
 const AGENT: &[Row] = &[
     row("PodFailed", Stuck, "the agent exited with another code than 0", "see the log of container claude"),
     row("OOMKilled", Stuck, "the agent needed more memory than its limit", "raise spec.kubernetes.resources.limits.memory"),
-    row("DeadlineExceeded", Stuck, "the agent, or its pod, ran longer than it may", "raise spec.kubernetes.activeDeadlineSeconds, or give it a smaller task"),
+    row("DeadlineExceeded", Stuck, "the agent ran longer than it may, or its pod, which pulls and clones on the same clock", "raise spec.kubernetes.activeDeadlineSeconds, or give it a smaller task"),
     row("IdleTimeout", Stuck, "the agent did nothing for spec.maxIdleSeconds", "give it more time, or look in the log of container claude for what it waited for"),
     row("StorageExceeded", Stuck, "the agent was ended at nine tenths of what /workspace (10 GiB), /tmp or its home (2 GiB each) may hold, or of its limit of ephemeral-storage for all together: at the whole, the node ends the pod at once, and nothing is pushed", "have the agent keep less there, give it a smaller task, or raise limits of ephemeral-storage in spec.kubernetes.resources"),
     row("AgentNotFound", Stuck, "the image has no such program", "use an image with it, or set spec.agentConfig.command"),
     row("AgentNotExecutable", Stuck, "the agent's program can't be run", "use a program of the node's architecture with its execute bit set"),
-    row("AgentImageIncompatible", Stuck, "gt-runner can't start in the agent's image", "use an image of the node's architecture with the libraries that the runner needs"),
+    row("AgentImageIncompatible", Stuck, "gt-runner can't start in the agent's image", "use an image of the node's architecture with a glibc of 2.34 or newer and its loader (ldd --version in the image), or a runner image whose gt-runner is static"),
     row("Terminated", Stuck, "a container was told to end before its work was done", "set desiredState to Idle and back to Working for a new attempt"),
 ];
 
@@ -144,7 +144,7 @@ const COMMITS: &[Row] = &[
     row("NotPushed", Stuck, "the agent exited with 0, and the run needs its commits on the remote to be done", "Pushed says why they are not there"),
     row("VerdictMissing", Stuck, "the run needs its commits, and telemetry left no verdict", "see the log of container telemetry"),
     row("VerdictUnreadable", Commits, "the verdict of container telemetry is cut or damaged, and never taken for pushed", "look at the work branch on the remote, and at the log of container telemetry"),
-    row("NoVerdict", Commits, "container telemetry has said nothing, or nothing yet", "look at the work branch on the remote"),
+    row("NoVerdict", Commits, "container telemetry has said nothing, or nothing yet; an Event where nothing more can come", "look at the work branch on the remote; commits that are not there may be lost"),
     row("MadeByOriginal", Commits, "the Go original made the pod, whose agent pushes by itself and reports nothing", "look at the work branch on the remote"),
     row("NothingToPush", Commits, "the agent committed nothing, or did not run", "see the condition Ready, and the log of container claude"),
     row("PushRejected", Commits, "the remote did not take the work branch", "the commits are kept on the branch that the message names; merge it, or mend the remote's rules"),

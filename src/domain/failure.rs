@@ -4,6 +4,7 @@
 use crate::domain::{
     causes,
     conditions::cut,
+    layout,
     pod_brief::{Container, PodBrief, PodPhase},
     untrusted::{Scrubber, is_deceptive},
     verdict::{Failure, Verdict, reason as word},
@@ -43,10 +44,28 @@ pub fn ended(pod: &PodBrief, verdict: Option<&Verdict>) -> Option<Cause> {
     {
         return None;
     }
-    Some(clone_failed(pod).or_else(|| cut_off(pod)).unwrap_or_else(|| agent_failed(pod, verdict)))
+    let outside =
+        clone_failed(pod).or_else(|| cut_off(pod, verdict)).or_else(|| nobody_pushes(pod));
+    Some(outside.unwrap_or_else(|| agent_failed(pod, verdict)))
+}
+
+/// An image without a runner that its node can start.
+pub fn no_runner(container: &str, said: &str) -> Cause {
+    let happened = format!("the image of {container} has no usable gt-runner: {}", quote(said));
+    Cause::known("RunnerMissing", happened)
+}
+
+/// The agent may run, and what it commits would be lost.
+fn nobody_pushes(pod: &PodBrief) -> Option<Cause> {
+    let said = pod.telemetry.unstartable()?;
+    let busy = !pod.claude.ended() && pod.claude.unstartable().is_none();
+    busy.then(|| no_runner(layout::TELEMETRY, said))
 }
 
 fn clone_failed(pod: &PodBrief) -> Option<Cause> {
+    if let Some(said) = pod.git_init.unstartable() {
+        return Some(no_runner(layout::GIT_INIT, said));
+    }
     let Container::Ended { exit_code, reason, message, .. } = &pod.git_init else { return None };
     if *exit_code == 0 {
         return None;
@@ -56,10 +75,6 @@ fn clone_failed(pod: &PodBrief) -> Option<Cause> {
     }
     Some(match &**reason {
         "OOMKilled" => Cause::known("CloneOutOfMemory", "the clone ran out of memory"),
-        "StartError" | "ContainerCannotRun" => Cause::known(
-            "RunnerMissing",
-            format!("the image of git-init has no usable gt-runner: {}", quote(message)),
-        ),
         _ => Cause::known(
             "CloneFailed",
             with_words(&format!("git-init ended with exit code {exit_code}"), message),
@@ -73,14 +88,19 @@ fn with_words(happened: &str, words: &str) -> String {
     if said.is_empty() { happened.to_owned() } else { format!("{happened}: {said}") }
 }
 
-/// What the node or the control plane did to the pod.
-fn cut_off(pod: &PodBrief) -> Option<Cause> {
-    let because = |reason, happened| Cause::known(reason, with_words(happened, &pod.message));
+/// What the node or the control plane did to the pod. Where nobody said what became of the commits, no more will be said.
+fn cut_off(pod: &PodBrief, verdict: Option<&Verdict>) -> Option<Cause> {
+    let in_danger = verdict.is_none() && !pod.never_began();
+    let because = |reason, happened| {
+        let happened = with_words(happened, &pod.message);
+        let danger = if in_danger { "; commits may be lost" } else { "" };
+        Cause::known(reason, format!("{happened}{danger}"))
+    };
     let disruption = pod.disruption.as_deref().unwrap_or_default();
     Some(match (&*pod.reason, disruption) {
-        ("DeadlineExceeded", _) => Cause::known(
+        ("DeadlineExceeded", _) => because(
             "DeadlineExceeded",
-            "the pod ran longer than spec.kubernetes.activeDeadlineSeconds and the push reserve; commits may be lost",
+            "the pod, with pulling and cloning, took longer than spec.kubernetes.activeDeadlineSeconds and the push reserve",
         ),
         (_, "PreemptionByScheduler") => {
             because("Preempted", "a pod of higher priority took its place")
@@ -96,6 +116,10 @@ fn cut_off(pod: &PodBrief) -> Option<Cause> {
 }
 
 fn agent_failed(pod: &PodBrief, verdict: Option<&Verdict>) -> Cause {
+    if let Some(said) = pod.claude.unstartable() {
+        let happened = format!("gt-runner can't start in the agent's image: {}", quote(said));
+        return Cause::known("AgentImageIncompatible", happened);
+    }
     let Container::Ended { exit_code, reason, message, .. } = &pod.claude else {
         let happened = with_words("the pod failed before the agent ended", &pod.reason);
         return Cause::known("PodFailed", with_words(&happened, &pod.message));
@@ -103,15 +127,17 @@ fn agent_failed(pod: &PodBrief, verdict: Option<&Verdict>) -> Cause {
     if let Some(said) = agents_last_words(reason, message) {
         return said;
     }
+    if never_loaded(pod, verdict) {
+        let text = format!(
+            "gt-runner ended with code {exit_code} before its first step, so the image's loader or libraries do not fit it"
+        );
+        return Cause::known("AgentImageIncompatible", text);
+    }
     let stopped = verdict.and_then(|it| it.agent.as_ref()).and_then(|it| it.stopped.as_deref());
     match (&**reason, stopped) {
         ("OOMKilled", _) => {
             Cause::known("OOMKilled", "the agent needed more memory than its limit")
         }
-        ("StartError" | "ContainerCannotRun", _) => Cause::known(
-            "AgentImageIncompatible",
-            format!("gt-runner can't start in the agent's image: {}", quote(message)),
-        ),
         (_, Some("Deadline")) => Cause::known(
             "DeadlineExceeded",
             "the agent was ended at spec.kubernetes.activeDeadlineSeconds",
@@ -126,6 +152,15 @@ fn agent_failed(pod: &PodBrief, verdict: Option<&Verdict>) -> Cause {
         ),
         _ => Cause::known("PodFailed", format!("the agent exited with code {exit_code}")),
     }
+}
+
+/// The loader gave up: no words, and `telemetry` never saw a sign of a runner. An agent's own exit has both behind it, and
+/// what the node killed proves nothing.
+fn never_loaded(pod: &PodBrief, verdict: Option<&Verdict>) -> bool {
+    const KILLED: [i32; 2] = [137, 143];
+    let Container::Ended { exit_code, reason, message, .. } = &pod.claude else { return false };
+    let silent = &**reason == "Error" && message.is_empty() && !KILLED.contains(exit_code);
+    silent && verdict.is_some_and(|it| it.reason == word::NOT_BEGUN && it.agent.is_none())
 }
 
 /// A `Failure` that our runner left as a container's termination message.
@@ -227,6 +262,34 @@ mod tests {
         ];
         for (pod, want, because) in table {
             assert_eq!(ended(&pod, None).map(|it| it.reason).as_deref(), want, "{because}");
+        }
+    }
+
+    #[test]
+    fn only_a_runner_that_never_began_blames_the_image() {
+        let verdict =
+            |reason: &str, agent| Verdict { reason: reason.into(), agent, ..Verdict::default() };
+        let ended_by = Some(crate::domain::verdict::Ended { exit_code: 1, ..Default::default() });
+        let begun = r#"{"v":1,"reason":"VolumeFull","message":"m"}"#;
+        #[rustfmt::skip]
+        let table = [
+            (over(1, "Error", ""), Some(verdict("NotBegun", None)), "AgentImageIncompatible", "glibc is too old"),
+            (over(127, "Error", ""), Some(verdict("NotBegun", None)), "AgentImageIncompatible", "a library is missing"),
+            (over(1, "Error", ""), Some(verdict("NothingToPush", ended_by.clone())), "PodFailed", "the agent's own exit"),
+            (over(1, "Error", ""), Some(verdict("NotBegun", ended_by)), "PodFailed", "a runner has reported"),
+            (over(1, "Error", ""), None, "PodFailed", "nobody said that it had not begun"),
+            (over(137, "Error", ""), Some(verdict("NotBegun", None)), "PodFailed", "killed by the node"),
+            (over(137, "OOMKilled", ""), Some(verdict("NotBegun", None)), "OOMKilled", "the node's word"),
+            (over(1, "Error", begun), Some(verdict("NotBegun", None)), "VolumeFull", "it had words"),
+            (over(1, "Error", "boom"), Some(verdict("NotBegun", None)), "PodFailed", "somebody had words"),
+        ];
+        for (claude, verdict, want, because) in table {
+            let pod = PodBrief { phase: PodPhase::Failed, claude, ..PodBrief::default() };
+            let cause = ended(&pod, verdict.as_ref()).unwrap();
+            assert_eq!(cause.reason, want, "{because}");
+            let advised =
+                ["architecture", "glibc", "loader"].iter().all(|it| cause.message.contains(it));
+            assert_eq!(advised, want == "AgentImageIncompatible", "{}", cause.message);
         }
     }
 

@@ -107,6 +107,54 @@ impl Container {
     pub const fn ended(&self) -> bool {
         matches!(self, Self::Ended { .. })
     }
+
+    /// The node's words where it can't start the container's program, which then never ran and never will. Where the
+    /// runtime looks for the program before it makes the container, the node tries again for ever and calls it waiting.
+    pub fn unstartable(&self) -> Option<&str> {
+        match self {
+            Self::Ended { reason, message, .. } => {
+                matches!(&**reason, "StartError" | "ContainerCannotRun").then_some(message)
+            }
+            Self::Waiting { reason, message } => {
+                let refused = matches!(&**reason, "CreateContainerError" | "RunContainerError");
+                (refused && names_the_runner(message)).then_some(message)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether the words of runc or crun are about our program, and not about the node.
+fn names_the_runner(message: &str) -> bool {
+    const WORDS: [&str; 3] = ["no such file or directory", "not found", "exec format error"];
+    let said = message.to_lowercase();
+    said.contains("gt-runner") && WORDS.iter().any(|it| said.contains(it))
+}
+
+impl PodBrief {
+    /// Whether it is over for good.
+    pub const fn over(&self) -> bool {
+        matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed)
+    }
+
+    /// Whether one of its containers can't start: nothing more comes of it.
+    pub fn futile(&self) -> bool {
+        [&self.git_init, &self.claude, &self.telemetry].iter().any(|it| it.unstartable().is_some())
+    }
+
+    /// Whether its agent can have done nothing. What a lost node said last of a container that it was about to start
+    /// proves nothing.
+    pub fn never_began(&self) -> bool {
+        let gone = matches!(
+            self.disruption.as_deref(),
+            Some("DeletionByPodGC" | "DeletionByTaintManager")
+        );
+        let no_clone = self.git_init.exit_code().is_some_and(|it| it != 0)
+            || self.git_init.unstartable().is_some();
+        let waits = matches!(self.claude, Container::Waiting { .. });
+        let lost = gone || &*self.reason == "NodeLost";
+        no_clone || self.claude.unstartable().is_some() || (waits && !lost)
+    }
 }
 
 impl From<&Pod> for PodBrief {

@@ -162,7 +162,10 @@ pub struct KubernetesSpec {
     /// CPU and memory of the agent's container; unset: requests 500m and 1Gi, limits 2 and 4Gi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
-    /// Seconds the agent may run.
+    /// Seconds the agent may run, from its start. Its pod may take this and the operator's `--push-reserve` (120 s) from
+    /// the moment a node takes it, so pulling images and cloning are paid from the same account: where they take longer
+    /// than the reserve, the agent has that much less. Whichever comes first ends the agent, and what it has committed by
+    /// then is pushed.
     #[serde(default = "one_hour")]
     pub active_deadline_seconds: i64,
     /// ConfigMap whose key `known_hosts` replaces the built-in SSH host keys.

@@ -194,7 +194,10 @@ pub struct Agent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Seconds the agent may run, 1 to 31536000 (a year); the operator's `--max-active-deadline` may allow less.
+    /// Seconds the agent may run, from its start: 1 to 31536000 (a year); the operator's `--max-active-deadline` may
+    /// allow less. Its pod may take this and the operator's `--push-reserve` (120 s) from the moment a node takes it, so
+    /// pulling images and cloning are paid from the same account. Whichever comes first ends the agent, and what it has
+    /// committed by then is pushed.
     #[serde(default = "one_hour")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub active_deadline_seconds: i64,

@@ -1,6 +1,6 @@
 //! Commits in danger are announced, whatever became of the run itself.
 
-use super::Brief;
+use super::{Brief, status};
 use crate::{
     api::{shared::Condition, v1beta1::PolecatStatus},
     domain::{
@@ -32,5 +32,6 @@ impl Brief {
 fn in_danger(pushed: &Condition) -> bool {
     let harmless = [reason::NOTHING_TO_PUSH, reason::NOT_BEGUN];
     let refused = pushed.status == "False" && !harmless.contains(&pushed.reason.as_str());
-    refused || pushed.reason == "VerdictUnreadable"
+    let silent = pushed.reason == status::NO_VERDICT && pushed.message == status::NO_VERDICT_EVER;
+    refused || silent || pushed.reason == "VerdictUnreadable"
 }

@@ -9,7 +9,7 @@ use crate::{
     api::v1beta1::Completion,
     domain::{
         failure::{self, Cause, quote},
-        pending,
+        layout, pending,
         pod::PodSettings,
         pod_brief::{Container, PodBrief, PodPhase},
         verdict::Verdict,
@@ -39,20 +39,32 @@ pub struct End {
 impl End {
     /// An attempt whose pod is gone.
     pub const fn lost(cause: Cause, at: Timestamp) -> Self {
-        Self { cause: Some(cause), exit_code: None, words: Words::None, at }
+        Self { cause: Some(cause), exit_code: None, words: Words::Silent, at }
     }
 }
 
 /// What `telemetry` said.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Words {
-    /// It has not spoken.
+    /// It has not spoken yet.
     None,
+    /// It has not spoken, and will not.
+    Silent,
+    /// It can't be started; what the node said.
+    Unstartable(String),
     /// It spoke, and nobody can read it: never taken for "pushed".
     Unreadable,
     /// It is the Go original's, and never will.
     Original,
     Verdict(Box<Verdict>),
+}
+
+impl Words {
+    /// The same where nothing more can come.
+    #[must_use]
+    pub fn last(self) -> Self {
+        if self == Self::None { Self::Silent } else { self }
+    }
 }
 
 /// How long after the agent's end the verdict is waited for: a run that is complete only with its commits waits as long as
@@ -71,9 +83,8 @@ pub fn judge(
     patience: Duration,
     now: Timestamp,
 ) -> Judgement {
-    let over = matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed);
     let both = pod.claude.ended() && pod.telemetry.ended();
-    if over || both {
+    if pod.over() || both || pod.futile() {
         return Judgement::Ended(end(pod, completion, now));
     }
     // In a pod of the original's nobody speaks, and telemetry never ends.
@@ -96,13 +107,20 @@ pub fn judge(
 
 /// The end of a pod that is gone, where it was seen to end.
 pub fn seen_end(pod: &PodBrief, completion: Completion, now: Timestamp) -> Option<End> {
-    let over = matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed) || pod.claude.ended();
-    over.then(|| end(pod, completion, now))
+    (pod.over() || pod.claude.ended() || pod.disruption.is_some()).then(|| {
+        let end = end(pod, completion, now);
+        End { words: end.words.last(), ..end }
+    })
 }
 
 /// What the pod's `telemetry` has said so far.
 pub fn words_of(pod: &PodBrief) -> Words {
-    if pod.by_original { Words::Original } else { words(&pod.telemetry) }
+    match pod.telemetry.unstartable() {
+        _ if pod.by_original => Words::Original,
+        Some(said) => Words::Unstartable(said.to_owned()),
+        None if pod.over() => words(&pod.telemetry).last(),
+        None => words(&pod.telemetry),
+    }
 }
 
 /// How a pod ended, as far as it has spoken.
@@ -122,10 +140,11 @@ fn incomplete(completion: Completion, words: &Words) -> Option<Cause> {
         Completion::Push => "its commits on the remote",
     };
     let (reason, what) = match words {
-        Words::None | Words::Original => (
+        Words::None | Words::Silent | Words::Original => (
             "VerdictMissing",
             "container telemetry left no verdict in the push reserve; see its log".to_owned(),
         ),
+        Words::Unstartable(said) => return Some(failure::no_runner(layout::TELEMETRY, said)),
         Words::Unreadable => (
             "VerdictUnreadable",
             "the verdict of container telemetry is cut or damaged; see its log".to_owned(),
@@ -144,7 +163,7 @@ fn incomplete(completion: Completion, words: &Words) -> Option<Cause> {
 
 fn words(telemetry: &Container) -> Words {
     match telemetry {
-        Container::Ended { message, .. } if message.is_empty() => Words::None,
+        Container::Ended { message, .. } if message.is_empty() => Words::Silent,
         Container::Ended { message, .. } => match serde_json::from_str::<Verdict>(message) {
             Ok(it) if it.v == 1 => Words::Verdict(Box::new(it)),
             _ => Words::Unreadable,

@@ -14,16 +14,19 @@ use crate::{
 };
 
 impl Brief {
-    /// The pod of the last attempt: as it is, or as it was when it went.
-    pub(super) fn last_pod<'a>(&self, seen: &'a Seen) -> Option<&'a PodBrief> {
-        let there = seen.pod.as_ref().filter(|it| self.owns(it));
-        there.or_else(|| seen.departed.as_ref().filter(|it| self.owns(it)))
+    /// The pod of the last attempt: as it is, or as it was when it went, and what its `telemetry` has said. Of one that is
+    /// gone nothing more will come.
+    fn last_pod<'a>(&self, seen: &'a Seen) -> (Option<&'a PodBrief>, Words) {
+        if let Some(there) = seen.pod.as_ref().filter(|it| self.owns(it)) {
+            return (Some(there), judge::words_of(there));
+        }
+        let gone = seen.departed.as_ref().filter(|it| self.owns(it));
+        (gone, gone.map_or(Words::Silent, |it| judge::words_of(it).last()))
     }
 
     /// Stopped by wish: the pod goes, and its last words are waited for where its agent may have run.
     pub(super) fn stopped(&self, seen: &Seen, mut status: PolecatStatus) -> Plan<PolecatStatus> {
-        let pod = self.last_pod(seen);
-        let words = pod.map_or(Words::None, judge::words_of);
+        let (pod, words) = self.last_pod(seen);
         let ran = self.status.started_at.is_some() || pod.is_some_and(|it| it.scheduled);
         let ends_now = matches!(self.stage(), Stage::Begun { .. }) && ran;
         if ends_now || (self.awaits_words() && words != Words::None) {
@@ -35,16 +38,18 @@ impl Brief {
 
     /// A verdict that came after the attempt was called over without one corrects the status once.
     pub(super) fn late_words(&self, seen: &Seen) -> Option<PolecatStatus> {
-        let pod = self.last_pod(seen).filter(|_| self.awaits_words())?;
-        let words = Some(judge::words_of(pod)).filter(|it| *it != Words::None)?;
-        let at = self.status.finished_at.as_ref()?.0;
-        if self.was_ended_by_us() {
-            let mut status = self.status.clone();
-            self.add_words(&mut status, seen.now, Some(pod), &words);
-            return Some(status);
+        let (pod, words) = self.last_pod(seen);
+        if words == Words::None || !self.awaits_words() {
+            return None;
         }
+        let at = self.status.finished_at.as_ref()?.0;
+        let Some(pod) = pod.filter(|_| !self.was_ended_by_us()) else {
+            let mut status = self.status.clone();
+            self.add_words(&mut status, seen.now, pod, &words);
+            return Some(status);
+        };
         let end = judge::end(pod, self.completion, at);
-        Some(status::ended(self, seen.now, Some(pod), &judge::End { at, ..end }))
+        Some(status::ended(self, seen.now, Some(pod), &judge::End { words, at, ..end }))
     }
 
     fn add_words(

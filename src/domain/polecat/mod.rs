@@ -322,7 +322,7 @@ impl Brief {
                 // Not in the same breath: the end is written first, and seen.
                 plan.next =
                     if retire == Retire::Delete { Next::After(Duration::ZERO) } else { next };
-                if let Some(wait) = Self::pod_left(&plan.status, seen) {
+                if let Some(wait) = Self::pod_left(&plan.status, pod, seen) {
                     plan.next = plan.next.or(Next::After(wait));
                 }
             }

@@ -9,8 +9,9 @@ use crate::{
     api::v1beta1::PolecatStatus,
     domain::{
         conditions::READY,
-        plan::{Child, Next, Plan, Retire},
-        pod_brief::PodPhase,
+        failure::Cause,
+        plan::{Child, Next, Notice, Plan, Retire},
+        pod_brief::{Container, PodBrief},
         verdict::reason::IDLE_TIMEOUT,
     },
 };
@@ -21,17 +22,15 @@ impl Brief {
         let mut plan = Plan::only(self.status.clone());
         (plan.next, plan.retire) = self.life_left(&self.status, seen);
         if let Some(status) = self.late_words(seen) {
+            plan.notices = self.corrected(&status);
             plan.status = status;
         }
         let Some(pod) = seen.pod.as_ref().filter(|it| self.owns(it)) else { return plan };
         if self.was_ended_by_us() && !pod.claude.ended() {
             return plan; // it is being deleted, or still has to be
         }
-        let wait = Self::pod_left(&self.status, seen);
-        // Telemetry of the original's goes on for ever.
-        let ended = matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed)
-            || (pod.by_original && pod.claude.ended());
-        if !ended || wait != Some(Duration::ZERO) {
+        let wait = Self::pod_left(&self.status, pod, seen);
+        if wait != Some(Duration::ZERO) {
             plan.children = vec![Child::Existing { pod: pod.name.to_string() }];
         }
         if let Some(wait) = wait.filter(|it| !it.is_zero()) {
@@ -40,10 +39,31 @@ impl Brief {
         plan
     }
 
-    /// What is left until a finished pod goes; `None` where it stays.
-    pub(super) fn pod_left(status: &PolecatStatus, seen: &Seen) -> Option<Duration> {
-        let end = status.finished_at.as_ref().map(|it| it.0);
-        seen.settings.finished_pod_ttl.map(|ttl| left(end, ttl, seen.now))
+    /// Late words that change why it failed are announced.
+    fn corrected(&self, status: &PolecatStatus) -> Vec<Notice> {
+        let ready = status.conditions.iter().find(|it| it.type_ == READY && it.status == "False");
+        ready.map(|it| self.news(&Cause::new(&it.reason, &it.message))).unwrap_or_default()
+    }
+
+    /// What is left until the pod of an attempt that is over goes; `None` where it stays.
+    pub(super) fn pod_left(
+        status: &PolecatStatus,
+        pod: &PodBrief,
+        seen: &Seen,
+    ) -> Option<Duration> {
+        // Telemetry of the original's goes on for ever.
+        if pod.over() || (pod.by_original && pod.claude.ended()) {
+            let end = status.finished_at.as_ref().map(|it| it.0);
+            return seen.settings.finished_pod_ttl.map(|ttl| left(end, ttl, seen.now));
+        }
+        // What still runs in it waits for something that never comes: ended, telemetry says so, and the node is free.
+        match &pod.claude {
+            _ if pod.futile() => Some(Duration::ZERO),
+            Container::Ended { at, .. } if !pod.telemetry.ended() => {
+                Some(left(*at, seen.settings.push_reserve, seen.now))
+            }
+            _ => None,
+        }
     }
 
     /// The attempt was called over while its agent ran.

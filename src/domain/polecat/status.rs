@@ -12,8 +12,8 @@ use crate::{
     api::v1beta1::{self, ImageDigests, Phase, PolecatStatus, Usage},
     domain::{
         conditions::{AVAILABLE, Conditions, DEGRADED, Is, PROGRESSING, PUSHED, READY, WORKING},
-        failure::{Cause, is_word, quote},
-        names,
+        failure::{Cause, is_word, no_runner, quote},
+        layout, names,
         pod_brief::PodBrief,
         verdict::{Ended, Verdict, reason},
     },
@@ -26,6 +26,9 @@ const HEALTHY: Row = (DEGRADED, Is::False, "Healthy");
 const NOT_READY: Row = (AVAILABLE, Is::False, "NotReady");
 /// Reason of `Pushed` until `telemetry` has spoken.
 pub const NO_VERDICT: &str = "NoVerdict";
+/// What it says once nothing more can come.
+pub const NO_VERDICT_EVER: &str =
+    "container telemetry ended without a verdict; commits that it did not push may be lost";
 
 /// Stopped by wish: nothing runs, nothing is assigned.
 pub fn idle(brief: &Brief, now: Timestamp) -> PolecatStatus {
@@ -193,7 +196,7 @@ pub fn ended(brief: &Brief, now: Timestamp, pod: Option<&PodBrief>, end: &End) -
     if let Some(pod) = pod {
         status.agent_image = pod.image.as_deref().map(Into::into);
         seen_images(&mut status, Some(pod));
-        let ran = pod.claude.ended();
+        let ran = pod.claude.ended() && pod.claude.unstartable().is_none();
         status.started_at = status.started_at.or_else(|| pod.started_at.filter(|_| ran).map(Time));
         status.last_activity = pod.started_at.map(Time).or(status.last_activity);
     }
@@ -214,8 +217,8 @@ pub fn ended(brief: &Brief, now: Timestamp, pod: Option<&PodBrief>, end: &End) -
             failed(&mut status, brief, now, cause);
         }
     }
-    let never_ran = pod.is_some_and(|it| it.git_init.exit_code().is_some_and(|code| code != 0));
-    if never_ran && matches!(end.words, Words::None | Words::Original) {
+    let spoken = matches!(end.words, Words::Verdict(_) | Words::Unreadable);
+    if pod.is_some_and(PodBrief::never_began) && !spoken {
         let text = "the agent did not run, so there is nothing to push";
         conditions(&mut status, brief, now).set(PUSHED, Is::False, reason::NOTHING_TO_PUSH, text);
     } else {
@@ -251,6 +254,11 @@ pub fn pushed(status: &mut PolecatStatus, brief: &Brief, now: Timestamp, words: 
         Words::Original => {
             let text = "the Go original made the pod, whose agent pushes by itself; nobody reports what became of its commits";
             (Is::Unknown, "MadeByOriginal".to_owned(), text.to_owned())
+        }
+        Words::Silent => (Is::Unknown, NO_VERDICT.to_owned(), NO_VERDICT_EVER.to_owned()),
+        Words::Unstartable(said) => {
+            let Cause { reason, message } = no_runner(layout::TELEMETRY, said);
+            (Is::False, reason, format!("nobody pushes what was committed: {message}"))
         }
         Words::Unreadable => {
             let text =

@@ -793,3 +793,151 @@ fn a_pod_that_was_seen_to_end_before_it_went_is_judged_by_its_end() {
     let plan = running().decide(&Seen { departed: Some(foreign), ..seen() });
     assert_eq!(condition(&plan.status, "Ready"), "False/PodLost", "somebody else's end");
 }
+
+fn unstartable(words: &str) -> Container {
+    let (reason, message, at) = ("StartError".into(), words.into(), Some(at(60)));
+    Container::Ended { exit_code: 128, reason, message, at }
+}
+
+#[test]
+fn a_container_that_can_never_start_ends_the_attempt_and_its_pod_goes() {
+    let refused = |name: &str| Container::Waiting {
+        reason: "CreateContainerError".into(),
+        message: format!("exec: \"{name}\": stat {name}: no such file or directory").into(),
+    };
+    let busy = || PodBrief { claude: Container::Running, ..pod(PodPhase::Running) };
+    let (tool, own) = ("/gastown/tools/gt-runner", "/usr/local/bin/gt-runner");
+    #[rustfmt::skip]
+    let table = [
+        (PodBrief { claude: unstartable("exec format error"), telemetry: Container::Running, ..busy() }, "AgentImageIncompatible", "NothingToPush", "telemetry would wait until the pod's deadline"),
+        (PodBrief { claude: refused(tool), telemetry: Container::Running, ..busy() }, "AgentImageIncompatible", "NothingToPush", "a runtime that looks before it makes the container is asked again for ever"),
+        (PodBrief { telemetry: unstartable("no gt-runner"), ..busy() }, "RunnerMissing", "RunnerMissing", "what the agent commits nobody would push"),
+        (PodBrief { telemetry: refused(own), ..busy() }, "RunnerMissing", "RunnerMissing", "the same"),
+        (PodBrief { git_init: refused(own), ..pod(PodPhase::Pending) }, "RunnerMissing", "NothingToPush", "the clone can't begin"),
+    ];
+    for (pod, ready, pushed, because) in table {
+        let mut it = running();
+        let end = it.decide(&Seen { pod: Some(pod.clone()), ..seen() });
+        assert_eq!(condition(&end.status, "Ready"), format!("False/{ready}"), "{because}");
+        assert_eq!(condition(&end.status, "Pushed"), format!("False/{pushed}"), "{because}");
+        assert_eq!((end.status.phase, end.children.len()), (Phase::Stuck, 1), "{because}");
+        assert_eq!(end.next, Next::After(Duration::ZERO), "{because}: the end is written first");
+        it.status = end.status;
+        let then = it.decide(&Seen { pod: Some(pod), ..seen() });
+        assert_eq!((&then.status, then.children.len()), (&it.status, 0), "{because}: the pod goes");
+    }
+    let no_space = Container::Waiting {
+        reason: "CreateContainerError".into(),
+        message: "failed to make /var/lib: no space left".into(),
+    };
+    let waits = PodBrief { claude: no_space, ..pod(PodPhase::Pending) };
+    let plan = running().decide(&Seen { pod: Some(waits), ..seen() });
+    assert_eq!(
+        condition(&plan.status, "Ready"),
+        "False/ContainerNotStarted",
+        "the node may mend it"
+    );
+    let done = PodBrief { claude: over(0, ""), telemetry: unstartable("no gt-runner"), ..busy() };
+    let plan = running().decide(&Seen { pod: Some(done), ..seen() });
+    assert_eq!(condition(&plan.status, "Ready"), "True/PodSucceeded", "exit 0 is done");
+    assert_eq!(condition(&plan.status, "Pushed"), "False/RunnerMissing");
+    assert_eq!(plan.notices.len(), 1, "commits in danger are announced");
+}
+
+#[test]
+fn a_telemetry_that_waits_for_nothing_is_ended_after_its_reserve() {
+    let error = Container::Ended {
+        exit_code: 127,
+        reason: "Error".into(),
+        message: "".into(),
+        at: Some(at(60)),
+    };
+    let mute = PodBrief { claude: error, telemetry: Container::Running, ..pod(PodPhase::Running) };
+    let mut it = running();
+    let end = it.decide(&Seen { pod: Some(mute.clone()), ..seen() });
+    assert_eq!(condition(&end.status, "Ready"), "False/PodFailed", "as far as anybody knows");
+    assert_eq!(end.next, Next::After(Duration::from_secs(80)), "its push reserve from the end");
+    it.status = end.status;
+    let kept = it.decide(&Seen { pod: Some(mute.clone()), now: at(179), ..seen() });
+    assert_eq!((kept.children.len(), kept.next), (1, Next::After(Duration::from_secs(1))));
+    let gone = it.decide(&Seen { pod: Some(mute.clone()), now: at(180), ..seen() });
+    assert_eq!((gone.children.len(), &gone.status), (0, &it.status), "told to end");
+    let said = r#"{"v":1,"pushed":false,"reason":"NotBegun","message":"nothing was run"}"#;
+    let told = PodBrief { telemetry: over(0, said), phase: PodPhase::Failed, ..mute };
+    let last = it.decide(&Seen { departed: Some(told), now: at(190), ..seen() });
+    assert_eq!(condition(&last.status, "Ready"), "False/AgentImageIncompatible");
+    assert_eq!(condition(&last.status, "Pushed"), "False/NotBegun");
+    assert_eq!(last.notices.len(), 1, "the better word is announced");
+    it.status = last.status;
+    assert_eq!(it.decide(&Seen { now: at(300), ..seen() }).status, it.status, "once");
+}
+
+#[test]
+fn a_verdict_that_never_comes_is_said_and_announced_once() {
+    let mut it = running();
+    let waits =
+        PodBrief { claude: over(0, ""), telemetry: Container::Running, ..pod(PodPhase::Running) };
+    let done = it.decide(&Seen { pod: Some(waits), ..seen() });
+    assert_eq!(condition(&done.status, "Pushed"), "Unknown/NoVerdict");
+    assert!(done.notices.is_empty(), "it may still come");
+    it.status = done.status;
+    let gone = it.decide(&seen());
+    let reasons: Vec<_> = gone.notices.iter().map(|it| it.reason.as_str()).collect();
+    assert_eq!((reasons, gone.status.phase), (vec!["NoVerdict"], Phase::Done));
+    assert!(gone.notices[0].message.contains("may be lost"), "{:?}", gone.notices);
+    it.status = gone.status;
+    let again = it.decide(&seen());
+    assert_eq!((again.notices.len(), &again.status), (0, &it.status), "once");
+
+    let mut idle = Brief { desired: DesiredState::Idle, ..running() };
+    idle.status = idle.decide(&Seen { pod: Some(pod(PodPhase::Running)), ..seen() }).status;
+    let gone = idle.decide(&seen());
+    assert_eq!(
+        gone.notices.len(),
+        1,
+        "stopped by wish, and nobody said what became of its commits"
+    );
+    idle.status = gone.status;
+    assert!(idle.decide(&seen()).notices.is_empty(), "once");
+}
+
+#[test]
+fn a_pod_that_was_cut_off_and_said_nothing_may_have_lost_commits() {
+    let cut = |disruption: &str, claude, telemetry| PodBrief {
+        disruption: Some(disruption.into()),
+        claude,
+        telemetry,
+        ..pod(PodPhase::Failed)
+    };
+    let said = |reason: &str, pushed| {
+        let text = format!(r#"{{"v":1,"pushed":{pushed},"reason":"{reason}","message":"m"}}"#);
+        over(0, &text)
+    };
+    let waits = || Container::Waiting { reason: "ContainerCreating".into(), message: "".into() };
+    #[rustfmt::skip]
+    let table = [
+        (cut("PreemptionByScheduler", Container::Unseen, Container::Unseen), "Preempted", true, "NoVerdict", "nobody spoke"),
+        (cut("EvictionByEvictionAPI", over(143, ""), over(0, "{cut")), "Drained", true, "VerdictUnreadable", "nobody can read it"),
+        (cut("EvictionByEvictionAPI", over(143, ""), said("Pushed", true)), "Drained", false, "Pushed", "they are on the remote"),
+        (cut("TerminationByKubelet", over(137, ""), said("PushFailed", false)), "Evicted", false, "PushFailed", "Pushed says so"),
+        (cut("TerminationByKubelet", waits(), waits()), "Evicted", false, "NothingToPush", "there are none"),
+        (cut("DeletionByPodGC", waits(), waits()), "NodeLost", true, "NoVerdict", "a lost node's last look proves nothing"),
+    ];
+    for (pod, ready, lost, pushed, because) in table {
+        let plan = running().decide(&Seen { pod: Some(pod), ..seen() });
+        let of = |type_| plan.status.conditions.iter().find(|it| it.type_ == type_).unwrap();
+        assert_eq!((&*of("Ready").reason, &*of("Pushed").reason), (ready, pushed), "{because}");
+        let text = &of("Ready").message;
+        assert_eq!(text.contains("may be lost"), lost, "{because}: {text}");
+    }
+    let gone = PodBrief {
+        phase: PodPhase::Running,
+        ..cut("DeletionByTaintManager", Container::Running, Container::Running)
+    };
+    let lost = running().decide(&Seen { departed: Some(gone), ..seen() });
+    assert_eq!(
+        condition(&lost.status, "Ready"),
+        "False/NodeLost",
+        "deleted before its node could report"
+    );
+}
