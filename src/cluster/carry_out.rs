@@ -126,6 +126,9 @@ impl Cluster {
                 (Class::Refused | Class::NotFound, Some((code, words))) => {
                     Ok(Created::Refused(refusal::refused(code, words)))
                 }
+                (_, Some((code, words))) if refusal::is_of_a_webhook(words) => {
+                    Ok(Created::Refused(refusal::refused(code, words)))
+                }
                 _ => Err(error),
             },
         }

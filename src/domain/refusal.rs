@@ -14,6 +14,8 @@ pub fn refused(code: u16, words: &str) -> Cause {
         "PodSecurityRefused"
     } else if has("security context constraint") {
         "SecurityContextConstraintRefused"
+    } else if has("failed calling webhook") {
+        "AdmissionUnavailable"
     } else if has("admission webhook") || has("validatingadmissionpolicy") {
         "AdmissionRefused"
     } else if has("being terminated") {
@@ -28,6 +30,13 @@ pub fn refused(code: u16, words: &str) -> Cause {
     let said = quote(words);
     let said = if reason == "QuotaExceeded" { without_usage(&said) } else { said };
     Cause::known(reason, format!("the API server refused the pod ({code}): {said}"))
+}
+
+/// Whether somebody's webhook stands behind an answer: it may choose any code, and one that does not answer is a 500.
+pub fn is_of_a_webhook(words: &str) -> bool {
+    let lower = words.to_lowercase();
+    lower.contains("failed calling webhook")
+        || (lower.contains("admission webhook") && lower.contains("denied the request"))
 }
 
 /// What is used of a quota changes all the time, and with it the words: without that, waiting says the same every time.
@@ -58,6 +67,16 @@ mod tests {
             said.contains("exceeded quota: small, requested: pods=1, limited: pods=3"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn a_webhook_is_known_by_its_words_whatever_its_code() {
+        let denied = "admission webhook \"policy.example.com\" denied the request: busy";
+        let silent = "Internal error occurred: failed calling webhook \"policy.example.com\": failed to call webhook: Post";
+        assert!(is_of_a_webhook(denied) && is_of_a_webhook(silent));
+        assert!(!is_of_a_webhook("etcdserver: request timed out"), "the API server's own trouble");
+        assert_eq!(refused(409, denied).reason, "AdmissionRefused");
+        assert_eq!(refused(500, silent).reason, "AdmissionUnavailable");
     }
 
     #[test]

@@ -7,7 +7,10 @@ use gastown::{
     api::v1alpha1::Polecat,
     domain::causes::{self, Fate},
 };
-use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota};
+use k8s_openapi::api::{
+    admissionregistration::v1::ValidatingWebhookConfiguration,
+    core::v1::{LimitRange, Pod, ResourceQuota},
+};
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -349,6 +352,7 @@ async fn what_a_limit_range_or_pod_security_or_a_policy_refuses_is_said_in_their
     namespace_label(&world, "pod-security.kubernetes.io/enforce", None).await;
 
     policy_refuses(&world).await;
+    webhook_is_silent(&world).await;
 }
 
 /// A quota on an amount that this Polecat does not state.
@@ -373,7 +377,9 @@ async fn policy_refuses(world: &World) {
             "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
                 "operations": ["CREATE"], "resources": ["pods"]}],
                 "namespaceSelector": {"matchLabels": {"refusals": "on"}}},
-            "validations": [{"expression": "object.metadata.name != 'polecat-policy'", "message": "not\u{7} on a Friday"}]}});
+            "validations": [{"expression": "object.metadata.name != 'polecat-policy'", "message": "not\u{7} on a Friday"},
+                // As OpenShift's own admission says it.
+                {"expression": "object.metadata.name != 'polecat-scc'", "message": "unable to validate against any security context constraint: [provider restricted-v2: .spec.volumes[0]: Invalid value: not allowed]"}]}});
     let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
         "metadata": {"name": "refusals-policy"},
         "spec": {"policyName": "refusals-policy", "validationActions": ["Deny"]}});
@@ -395,6 +401,11 @@ async fn policy_refuses(world: &World) {
         api.create(&PostParams::default(), &serde_json::from_str(text).unwrap()).await.unwrap();
     }
     until_refused(world, "polecat-policy", "not").await;
+    world.create("scc", |_| {}).await;
+    let want =
+        ("Ready", "SecurityContextConstraintRefused", "provider restricted-v2: .spec.volumes[0]");
+    reads(world, &row("scc", Value::Null, want)).await;
+    world.event("scc", "SecurityContextConstraintRefused").await;
     world.create("policy", |_| {}).await;
     let want = ("Ready", "AdmissionRefused", "ValidatingAdmissionPolicy 'refusals-policy'");
     let stuck = reads(world, &row("policy", Value::Null, want)).await;
@@ -403,7 +414,29 @@ async fn policy_refuses(world: &World) {
     for (api, _) in &made {
         api.delete("refusals-policy", &DeleteParams::default()).await.unwrap();
     }
-    world.condition("policy", "Ready", "True/PodRunning").await;
+    for name in ["policy", "scc"] {
+        world.condition(name, "Ready", "True/PodRunning").await;
+    }
+}
+
+/// Nobody listens where this webhook should be, and without it no pod is taken.
+async fn webhook_is_silent(world: &World) {
+    let webhook = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "refusals-silent"}, "webhooks": [{"name": "silent.example.com", "sideEffects": "None",
+            "admissionReviewVersions": ["v1"], "failurePolicy": "Fail", "timeoutSeconds": 2,
+            "clientConfig": {"url": "https://127.0.0.1:1/"},
+            "namespaceSelector": {"matchLabels": {"refusals": "on"}},
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]}]});
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(world.client.clone());
+    let webhook = serde_json::from_value(webhook).unwrap();
+    webhooks.create(&PostParams::default(), &webhook).await.unwrap();
+    until_refused(world, "probe", "failed calling webhook").await;
+    world.create("unheard", |_| {}).await;
+    let want = ("Ready", "AdmissionUnavailable", "failed calling webhook \"silent.example.com\"");
+    reads(world, &row("unheard", Value::Null, want)).await;
+    world.event("unheard", "AdmissionUnavailable").await;
+    webhooks.delete("refusals-silent", &DeleteParams::default()).await.unwrap();
+    world.condition("unheard", "Ready", "True/PodRunning").await;
 }
 
 /// Waits until a dry run of a pod of this name is refused: a policy takes effect a moment after it is stored.

@@ -157,7 +157,10 @@ pub fn stalled(brief: &Brief, now: Timestamp, cause: &Cause) -> PolecatStatus {
 /// The pod could not be made; it will be tried again.
 pub fn refused(brief: &Brief, now: Timestamp, cause: &Cause) -> PolecatStatus {
     let mut status = brief.status.clone();
-    let waits = matches!(cause.reason.as_str(), "QuotaExceeded" | "WaitingForPreviousPod");
+    let waits = matches!(
+        cause.reason.as_str(),
+        "QuotaExceeded" | "WaitingForPreviousPod" | "AdmissionUnavailable"
+    );
     status.phase = if waits { Phase::Working } else { Phase::Stuck };
     // The attempt stays the one that was begun, also where the original began it, which numbers none.
     let attempt = *status.attempt.get_or_insert(1);
