@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use gastown_testbed::{Git, Node, Testbed, preconditions};
+use gastown_testbed::{Git, Node, Options, Testbed, preconditions};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::{Api, api::PostParams};
 use serde_json::{Value, json};
@@ -10,14 +10,33 @@ use serde_json::{Value, json};
 use crate::world::{World, condition, message, phase_of};
 
 pub async fn world(test: &str, namespace: &str) -> Option<World> {
+    world_with(test, namespace, &[]).await
+}
+
+/// The same with flags for its operator.
+pub async fn world_with(test: &str, namespace: &str, flags: &[&str]) -> Option<World> {
     if !preconditions::allow(test, Node::Real).unwrap() {
         return None;
     }
     let bed = Testbed::shared_with(Node::Real).await.unwrap();
-    let world = World::on(bed, namespace).await;
+    Some(settle(bed, namespace, flags).await)
+}
+
+/// A namespace on a node that is this test's own, for what others would suffer from.
+pub async fn world_apart(test: &str, namespace: &str) -> Option<World> {
+    if !preconditions::allow(test, Node::Real).unwrap() {
+        return None;
+    }
+    let options = Options { node: Node::Real, ..Options::default() };
+    let bed: &'static Testbed = Box::leak(Box::new(Testbed::start(options).await.unwrap()));
+    Some(settle(bed, namespace, &[]).await)
+}
+
+async fn settle(bed: &'static Testbed, namespace: &str, flags: &[&str]) -> World {
+    let world = World::on(bed, namespace, flags).await;
     let git = bed.git.as_ref().unwrap();
     make_references(&world, git).await;
-    Some(world)
+    world
 }
 
 async fn make_references(world: &World, git: &Git) {

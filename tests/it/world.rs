@@ -57,8 +57,8 @@ impl World {
     }
 
     /// On another testbed, such as the one with a real node.
-    pub async fn on(bed: &'static Testbed, name: &str) -> Self {
-        Self::build(bed, name, &[], &[], None).await
+    pub async fn on(bed: &'static Testbed, name: &str, flags: &[&str]) -> Self {
+        Self::build(bed, name, &[], flags, None).await
     }
 
     /// On a testbed that is this test's own; its pods play a script.

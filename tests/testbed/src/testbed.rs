@@ -24,6 +24,7 @@ use crate::{
     manifests::{self, Webhooks},
     pki::{Authority, MASTERS},
     plan,
+    tools::on_path,
 };
 
 /// The user whose requests mark places in the audit log.
@@ -153,6 +154,21 @@ impl Testbed {
     /// Starts it again with the same addresses and data; an API server answers when this returns.
     pub async fn start_program(&self, name: &str) -> Result<()> {
         self.order(format!("start {name}")).await
+    }
+
+    /// Gives an image of the real node another name, as if that had just been pulled.
+    pub async fn name_image(&self, image: &str, name: &str) -> Result<()> {
+        let ctr = on_path("ctr").context("no ctr: install the Debian package containerd")?;
+        let mut command = tokio::process::Command::new(ctr);
+        command.arg("--address").arg(self.dir.join("node/containerd.sock"));
+        command.args(["--namespace", "k8s.io", "images", "tag", image, name]);
+        let answer = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
+        let answer = answer.context("failed to run ctr")?;
+        if !answer.status.success() {
+            let said = String::from_utf8_lossy(&answer.stderr);
+            bail!("failed to name image {image} {name}: {}", said.trim());
+        }
+        Ok(())
     }
 
     async fn order(&self, order: String) -> Result<()> {
