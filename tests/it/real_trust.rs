@@ -289,3 +289,22 @@ async fn an_image_without_the_default_agent_says_what_it_lacks() {
     assert!(said.contains("claude") && said.contains("agentConfig.command"), "{said}");
     assert_eq!(condition(&stuck, "Pushed"), "False/NothingToPush");
 }
+
+/// The node bounds a pod's processes, and the agent's are gone before anything else has to begin one.
+#[tokio::test]
+async fn an_agent_that_forks_without_end_is_bounded_and_its_commits_are_pushed() {
+    let test = "an_agent_that_forks_without_end_is_bounded_and_its_commits_are_pushed";
+    let Some(world) = world(test, "real-forks").await else { return };
+    let git = world.bed.git.as_ref().unwrap();
+    repository(git, "real-forks");
+    let task =
+        "Append \"Good bye.\" to greeting.txt; Commit; Fork 5000 processes; Print \"on\"; Exit 3";
+    world.create("max", |it| at(it, git, "real-forks", task)).await;
+    let told = world.condition("max", "Pushed", "True/Pushed").await;
+    let log = log(&world, "polecat-max").await;
+    assert!(log.contains("of 5000 processes; then: "), "it ran into the limit: {log}");
+    assert_eq!(condition(&told, "Ready"), "False/PodFailed", "{log}");
+    assert_eq!(told.status.unwrap().exit_code, Some(3));
+    let file = in_bare(git, "real-forks", &["show", "feature/gt-abc12:greeting.txt"]);
+    assert_eq!(file, CHANGED);
+}

@@ -216,6 +216,8 @@ disabled_plugins = [
             "eventRecordQPS": 0,
             "syncFrequency": "10s",
             "maxPods": 200,
+            // Of a pod, with every thread: what an agent that forks without end runs into.
+            "podPidsLimit": 256,
         });
         let config = self.write("kubelet.yaml", &config)?;
         let arguments = vec![
