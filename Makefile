@@ -43,7 +43,7 @@ release: ## Build the operator as it is shipped
 	@$(CARGO) build --locked --release --bin gastown-operator
 
 .PHONY: run
-run: ## Run the operator here against the current kubeconfig, without webhooks
+run: ## Run the operator here against the current kubeconfig, without webhooks: v1beta1 objects alone
 	@$(CARGO) run --locked --bin gastown-operator -- --disable-webhooks --log-format=text
 
 .PHONY: manifests

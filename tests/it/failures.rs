@@ -174,7 +174,7 @@ fn other_words(known: &BTreeSet<&str>) -> Vec<Row> {
 }
 
 /// Rows that another test makes, and where; the last ones no test on an API server does.
-const ELSEWHERE: [(&str, &str); 19] = [
+const ELSEWHERE: [(&str, &str); 21] = [
     ("MissingKubernetesSpec", include_str!("polecats.rs")),
     ("PodBuildFailed", include_str!("hostile.rs")),
     ("WaitingForPreviousPod", include_str!("polecats.rs")),
@@ -182,6 +182,8 @@ const ELSEWHERE: [(&str, &str); 19] = [
     ("Restored", include_str!("restored.rs")),
     ("Paused", include_str!("brakes.rs")),
     ("NamespaceLimit", include_str!("brakes.rs")),
+    ("NotAllowedByRig", include_str!("brakes.rs")),
+    ("MadeByOriginal", include_str!("takeover/left.rs")),
     ("QuotaExceeded", THIS),
     ("QuotaUnmet", THIS),
     ("LimitRangeRefused", THIS),
