@@ -20,6 +20,8 @@ impl Brief {
             let before = of(&self.status);
             before.is_some_and(|old| old.reason == it.reason && old.message == it.message)
                 || plan.notices.iter().any(|notice| notice.reason == it.reason)
+                // Why its pod went says it too.
+                || (is_silent(it) && plan.notices.iter().any(|notice| notice.message.contains("lost")))
         };
         if let Some(it) = of(&plan.status).filter(in_danger).filter(|it| !known(it)) {
             plan.notices.push(Notice { reason: it.reason, message: it.message });
@@ -32,6 +34,10 @@ impl Brief {
 fn in_danger(pushed: &Condition) -> bool {
     let harmless = [reason::NOTHING_TO_PUSH, reason::NOT_BEGUN];
     let refused = pushed.status == "False" && !harmless.contains(&pushed.reason.as_str());
-    let silent = pushed.reason == status::NO_VERDICT && pushed.message == status::NO_VERDICT_EVER;
-    refused || silent || pushed.reason == "VerdictUnreadable"
+    refused || is_silent(pushed) || pushed.reason == "VerdictUnreadable"
+}
+
+/// Nobody said what became of them, and nobody will.
+fn is_silent(pushed: &Condition) -> bool {
+    pushed.reason == status::NO_VERDICT && pushed.message == status::NO_VERDICT_EVER
 }
