@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use gastown::{
-    api::v1alpha1::Polecat,
+    api::{v1alpha1::Polecat, v1beta1::PolecatObject},
     domain::causes::{self, Fate},
 };
 use k8s_openapi::api::{
@@ -173,8 +173,8 @@ fn other_words(known: &BTreeSet<&str>) -> Vec<Row> {
     clone.chain(commits).filter(|it| !known.contains(it.want.1)).collect()
 }
 
-/// Rows that another test makes, and where; the last ones no test on an API server does.
-const ELSEWHERE: [(&str, &str); 21] = [
+/// Rows that another test makes, and where.
+const ELSEWHERE: [(&str, &str); 20] = [
     ("MissingKubernetesSpec", include_str!("polecats.rs")),
     ("PodBuildFailed", include_str!("hostile.rs")),
     ("WaitingForPreviousPod", include_str!("polecats.rs")),
@@ -196,18 +196,16 @@ const ELSEWHERE: [(&str, &str); 21] = [
     // An operator without images is started nowhere here; unit tests say what it says.
     ("AgentImageNotSet", include_str!("../../src/domain/pod/tests.rs")),
     ("RunnerImageNotSet", include_str!("../../src/domain/pod/tests.rs")),
-    // Only a completion that v1alpha1 can't ask for waits for it.
-    ("VerdictMissing", include_str!("../../src/domain/polecat/tests.rs")),
 ];
 const THIS: &str = include_str!("failures.rs");
-/// Nothing makes these on purpose: a race with a namespace's deletion, an answer that nobody has seen yet, and two that
-/// need v1beta1's completion, which has unit tests.
-const UNMADE: [&str; 4] = ["NamespaceTerminating", "NotCommitted", "NotPushed", "PodCreateFailed"];
+/// Nothing makes these on purpose: a race with a namespace's deletion, and an answer that nobody has seen yet.
+const UNMADE: [&str; 2] = ["NamespaceTerminating", "PodCreateFailed"];
 
 #[test]
 fn no_row_of_the_table_is_left_out() {
     let mut made: BTreeSet<&str> = pending().iter().chain(&ends()).map(|it| it.want.1).collect();
     made.extend(other_words(&made).iter().map(|it| it.want.1));
+    made.extend(lacks_commits().iter().map(|(_, it)| it.want.1));
     for (reason, file) in ELSEWHERE {
         assert!(file.contains(reason), "{reason} is made where this says");
         made.insert(reason);
@@ -321,6 +319,37 @@ async fn every_end_of_a_pod_reads_as_the_table_says() {
         let going = |it: Option<&Pod>| it.is_none_or(|it| it.metadata.deletion_timestamp.is_some());
         let waited = await_condition(world.pods(), name, going);
         tokio::time::timeout(PATIENCE, waited).await.expect(name).unwrap();
+    }
+}
+
+/// v1beta1 can ask for more than the exit code.
+fn lacks_commits() -> Vec<(&'static str, Row)> {
+    let end = |words: &str| over(&ended(0, "Completed", ""), words);
+    let (nothing, rejected) =
+        (verdict("NothingToPush", false, None), verdict("PushRejected", false, None));
+    vec![
+        ("Commit", row("no-commit", end(&nothing), ("Ready", "NotCommitted", "needs a commit"))),
+        ("Push", row("no-push", end(&rejected), ("Ready", "NotPushed", "said by telemetry"))),
+        ("Push", row("no-words", end(""), ("Ready", "VerdictMissing", "commits on the remote"))),
+    ]
+}
+
+#[tokio::test]
+async fn a_run_that_needs_its_commits_is_stuck_without_them() {
+    let world = World::new("failures-commits", &UNTOUCHED).await;
+    let api: Api<PolecatObject> = Api::namespaced(world.client.clone(), &world.namespace);
+    let rows = lacks_commits();
+    for (completion, row) in &rows {
+        let object = json!({"apiVersion": "gastown.gastown.io/v1beta1", "kind": "Polecat", "metadata": {"name": row.name},
+            "spec": {"rig": "greeter", "desiredState": "Working", "completion": completion, "repository": {
+                "url": "git@git.example.com:town/greeter.git", "secretRef": {"name": "git-key"}}}});
+        let object = serde_json::from_value(object).unwrap();
+        api.create(&PostParams::default(), &object).await.unwrap();
+        play(&world, row).await;
+    }
+    for (_, row) in &rows {
+        reads(&world, row).await;
+        world.event(row.name, row.want.1).await;
     }
 }
 
