@@ -30,6 +30,7 @@ mod preconditions;
 mod process;
 mod real_disruption;
 mod real_images;
+mod ratchet;
 mod real_node;
 mod real_pending;
 mod real_secrets;
