@@ -24,7 +24,10 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::world::{PATIENCE, World, condition, message, phase_of, polecat, until};
+use crate::{
+    door::Door,
+    world::{PATIENCE, World, condition, message, phase_of, polecat, until},
+};
 
 const FOREVER: [(&str, &str); 1] = [("testbed.gastown.io/run-for", "never")];
 const QUICK: [(&str, &str); 1] = [("testbed.gastown.io/run-for", "300ms")];
@@ -342,4 +345,54 @@ async fn strict_tenancy_begins_nothing_that_no_rig_allows() {
     let kept = hub.get("strict-rig").await.unwrap().spec.allowed_namespaces;
     assert_eq!(kept.as_deref(), Some(&["strict".to_owned()][..]), "an edit in v1alpha1 keeps it");
     rigs.delete("strict-rig", &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_rig_does_not_allow_is_refused_at_the_door_in_the_words_of_either_version() {
+    let world = World::with_flags("strict-door", &QUICK, &["--tenancy=strict"]).await;
+    let rigs: Api<v1beta1::Rig> = Api::all(world.client.clone());
+    let door = Door::before(world).await;
+    let old = |image: &str| {
+        let mut it = polecat("max");
+        it["spec"]["rig"] = json!("strict-door");
+        it["spec"]["kubernetes"]["image"] = json!(image);
+        it
+    };
+    let new = |image: &str| {
+        json!({
+            "apiVersion": "gastown.gastown.io/v1beta1", "kind": "Polecat", "metadata": {"name": "max"},
+            "spec": {
+                "rig": "strict-door", "agent": {"image": image},
+                "repository": {"url": "https://git.example.com/x.git", "secretRef": {"name": "key"}},
+            },
+        })
+    };
+    let told = door.dry_run(&old("agent:1")).await;
+    assert_eq!(told.code, 422, "{told:?}");
+    assert!(
+        told.message().contains("spec.rig: names Rig strict-door, which is not there"),
+        "{told:?}"
+    );
+    let rig = json!({
+        "apiVersion": "gastown.gastown.io/v1beta1", "kind": "Rig", "metadata": {"name": "strict-door"},
+        "spec": {
+            "repository": {"url": "https://git.example.com/x.git"}, "beadsPrefix": "gt",
+            "allowedNamespaces": ["strict-door"], "allowedImages": ["agent:1"],
+        },
+    });
+    rigs.create(&PostParams::default(), &serde_json::from_value(rig).unwrap()).await.unwrap();
+    for (object, field) in
+        [(old("evil:1"), "spec.kubernetes.image"), (new("evil:1"), "spec.agent.image")]
+    {
+        let told = door.dry_run(&object).await;
+        let want =
+            format!("{field}: is none of the allowedImages of Rig strict-door; use one of agent:1");
+        assert!(told.code == 422 && told.message().contains(&want), "{told:?}");
+    }
+    for object in [old("agent:1"), new("agent:1")] {
+        let told = door.dry_run(&object).await;
+        assert_eq!(told.code, 201, "{told:?}");
+    }
+    rigs.delete("strict-door", &DeleteParams::default()).await.unwrap();
+    door.close().await;
 }
