@@ -16,7 +16,10 @@ use crate::{
         v1alpha1::{BeadStore, Convoy, Polecat, Refinery, Rig, Witness},
         v1beta1,
     },
-    conversion::{self, polecat, table::Table},
+    conversion::{
+        self, polecat,
+        table::{Table, Version},
+    },
     domain::stored::Stored,
     manifests,
 };
@@ -228,7 +231,23 @@ pub fn admit(kind: &Kind, asked: &Asked<'_>) -> Verdict {
         let refusals = vec![admission::Refusal { field: "metadata.annotations".into(), message }];
         return Verdict { refusals, ..Verdict::default() };
     }
-    (kind.admit)(asked)
+    let mut verdict = (kind.admit)(asked);
+    verdict.warnings.extend(dropped(asked));
+    verdict
+}
+
+/// A word on a whole replace that leaves out what only the other version can say: it is taken for meant, as any field is
+/// that a replace leaves out.
+fn dropped(asked: &Asked<'_>) -> Option<String> {
+    let name = if asked.is_hub() { Version::V1alpha1 } else { Version::V1beta1 }.annotation();
+    let has = |object: &Value| {
+        let all = object.get("metadata").and_then(|it| it.get("annotations"));
+        all.is_some_and(|it| it.get(name).is_some())
+    };
+    let lost = asked.stored.is_some_and(has) && !has(asked.sent);
+    let text = "is left out, and with it every field that only the other version has: to keep them, apply or patch instead of \
+                replacing, or write in that version";
+    lost.then(|| format!("annotation {name} {text}"))
 }
 
 /// An object of this kind may be without its spec, as in the original.

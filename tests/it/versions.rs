@@ -4,6 +4,7 @@
 use futures::StreamExt as _;
 use gastown::kinds::{KINDS, Kind};
 use gastown_testbed::{Node, Testbed};
+use http::Method;
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -14,7 +15,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    door::Door,
+    door::{Door, send},
     samples,
     world::{PATIENCE, install_crds},
 };
@@ -283,5 +284,39 @@ async fn what_could_not_be_read_in_the_other_version_is_refused() {
     assert_eq!(answer.code, 422, "{}", answer.message());
     let words = answer.message();
     assert!(words.contains("metadata.annotations") && words.contains("v1alpha1"), "{words}");
+    door.close().await;
+}
+
+#[tokio::test]
+async fn a_replace_that_drops_what_only_the_hub_says_is_warned_about() {
+    let door = Door::open("versions-replace", &[]).await;
+    let new = json!({
+        "apiVersion": "gastown.gastown.io/v1beta1", "kind": "Polecat", "metadata": {"name": "max"},
+        "spec": {"rig": "greeter", "completion": "Push"},
+    });
+    assert_eq!(door.create(&new).await.code, 201);
+    let kind = KINDS.iter().find(|it| it.kind == "Polecat").unwrap();
+    let old = api(&door.world.client, "versions-replace", kind, "v1alpha1");
+    let path =
+        "/apis/gastown.gastown.io/v1alpha1/namespaces/versions-replace/polecats/max?dryRun=All";
+    let put = async |without: bool| {
+        // The operator writes the status beside us.
+        loop {
+            let mut read = old.get("max").await.unwrap();
+            if without {
+                read.metadata.annotations = None;
+            }
+            let body = serde_json::to_value(&read).unwrap();
+            let answer = send(&door.world.client, Method::PUT, path, &body).await;
+            if answer.code != 409 {
+                assert_eq!(answer.code, 200, "{}", answer.message());
+                return answer.warnings;
+            }
+        }
+    };
+    let warned = |all: &[String]| all.iter().any(|it| it.contains("gastown.io/v1beta1-fields"));
+    assert!(!warned(&put(false).await), "it is kept");
+    let words = put(true).await;
+    assert!(warned(&words) && words.iter().all(|it| it.len() <= 256), "{words:?}");
     door.close().await;
 }
