@@ -84,8 +84,10 @@ const CUT_OFF: Meaning = (
     "the connection was cut off; check the host, and what lies between: proxies, load balancers and their limits of size \
      and time",
 );
-const BUSY: Meaning =
-    (reason::HOST_NOT_REACHABLE, "the host takes no more requests for now; try again later");
+const BUSY: Meaning = (
+    reason::HOST_NOT_REACHABLE,
+    "the host limits how many requests it takes (HTTP 429); try again later",
+);
 const TROUBLE: Meaning = (reason::HOST_NOT_REACHABLE, "the host has trouble; try again later");
 const NO_REPOSITORY: Meaning = (
     reason::REPOSITORY_NOT_FOUND,

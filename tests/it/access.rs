@@ -11,9 +11,10 @@ use kube::{Api, Client, api::PostParams};
 use serde_json::{Value, json};
 
 use crate::{
+    asking::comes_true,
     door::{Answer, send},
     kubectl::Kubectl,
-    world::{PATIENCE, polecat, until},
+    world::{polecat, until},
 };
 
 const HOME: &str = "access";
@@ -48,7 +49,6 @@ async fn town() -> Testbed {
         bindings.create(&PostParams::default(), &from(binding(user, role))).await.unwrap();
     }
     // The authorizer follows by watch, and nothing tells when it has: the last written is the last seen.
-    let until = tokio::time::Instant::now() + PATIENCE;
     for (user, verb, plural, namespace) in [
         ("view-er", "list", "polecats", HOME),
         ("edit-er", "create", "polecats", HOME),
@@ -59,10 +59,8 @@ async fn town() -> Testbed {
         ("rig-er", "create", "rigs", ""),
     ] {
         let (group, asked) = ("gastown.gastown.io", (plural, ""));
-        while !may(&client, user, verb, group, asked, namespace).await {
-            assert!(tokio::time::Instant::now() < until, "{user} never came to {verb} {plural}");
-            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-        }
+        let what = format!("{user} to come to {verb} {plural}");
+        comes_true(&what, async || may(&client, user, verb, group, asked, namespace).await).await;
     }
     bed
 }

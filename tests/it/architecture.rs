@@ -62,6 +62,18 @@ fn files_and_functions_keep_their_budgets() {
 }
 
 #[test]
+fn files_of_tests_keep_the_budget_too() {
+    let mut files = Vec::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    files.retain(|it| it.file_name().is_some_and(|it| it == "tests.rs"));
+    assert!(files.len() > 3, "they are found");
+    for file in files {
+        let lines = fs::read_to_string(&file).unwrap().lines().count();
+        assert!(lines <= LINES_OF_A_FILE, "{} has {lines} lines", file.display());
+    }
+}
+
+#[test]
 fn the_guard_sees_planted_offences() {
     let offence =
         "use crate::{api::shared, tasks::queue}; fn f() { crate::web::x(); } async fn g() {}";

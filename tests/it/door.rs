@@ -12,7 +12,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::world::{PATIENCE, World};
+use crate::{asking::comes_true, world::World};
 
 /// What the API server said to one request.
 #[derive(Debug)]
@@ -46,13 +46,12 @@ impl Door {
         let configurations = register(&world, &world.operator, &name).await;
         let door = Self { world, configurations };
         // A configuration takes effect a moment after it is stored, and nothing tells when.
-        let until = tokio::time::Instant::now() + PATIENCE;
         let convoy = json!({"apiVersion": "gastown.gastown.io/v1alpha1", "kind": "Convoy", "metadata": {"name": "asks"},
             "spec": {"description": "is anybody there", "trackedBeads": ["gt-1"]}});
-        while door.dry_run(&convoy).await.warnings.is_empty() {
-            assert!(tokio::time::Instant::now() < until, "the webhook was never called");
-            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-        }
+        comes_true("the webhook to be called", async || {
+            !door.dry_run(&convoy).await.warnings.is_empty()
+        })
+        .await;
         door
     }
 

@@ -20,6 +20,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
+use crate::asking::{answered, comes_true};
 use crate::world::{PATIENCE, World, condition, message, phase_of, until};
 
 /// Pods stay as the test writes them.
@@ -395,11 +396,7 @@ async fn a_full_quota_is_waited_for_without_a_word_too_many_and_room_is_taken_at
     let (tries, writes) =
         (creates(&world, "polecat-nux").await, status_writes(&world, "nux").await);
     // Tried again, in growing pauses, and nothing new to say.
-    let limit = tokio::time::Instant::now() + crate::world::PATIENCE;
-    while creates(&world, "polecat-nux").await < tries + 4 {
-        assert!(tokio::time::Instant::now() < limit, "it is not tried again");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    comes_true("more tries", async || creates(&world, "polecat-nux").await >= tries + 4).await;
     assert_eq!(status_writes(&world, "nux").await, writes, "the same words are not written again");
     // Room is taken at once, and not when the pause, by now 16 s, is over.
     let more = Patch::Merge(json!({"spec": {"hard": {"pods": "2"}}}));
@@ -545,15 +542,9 @@ async fn until_refused(world: &World, name: &str, words: &str) -> String {
         "spec": {"containers": [{"name": "a", "image": "a"}]}}))
     .unwrap();
     let dry = PostParams { dry_run: true, ..PostParams::default() };
-    let limit = tokio::time::Instant::now() + crate::world::PATIENCE;
-    loop {
-        let made = world.pods().create(&dry, &pod).await;
-        if let Err(kube::Error::Api(it)) = &made
-            && it.message.contains(words)
-        {
-            return it.message.clone();
-        }
-        assert!(tokio::time::Instant::now() < limit, "never refused: {made:?}");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    answered(words, async || match world.pods().create(&dry, &pod).await {
+        Err(kube::Error::Api(it)) if it.message.contains(words) => Some(it.message),
+        _ => None,
+    })
+    .await
 }

@@ -1,8 +1,6 @@
 //! Input that attacks: refused at the door naming the field, or harmless as data. Where the door is open, the operator
 //! itself makes no pod of it.
 
-use std::time::Duration;
-
 use gastown::api::v1alpha1::Polecat;
 use k8s_openapi::api::{
     admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Namespace,
@@ -13,7 +11,8 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::world::{PATIENCE, World, condition, message, phase_of, polecat};
+use crate::asking::comes_true;
+use crate::world::{World, condition, message, phase_of, polecat};
 
 const LABEL: (&str, &str) = ("testbed.gastown.io/webhook-hostile", "on");
 
@@ -82,11 +81,10 @@ async fn open_door(world: &World) -> Vec<String> {
     api.patch(&world.namespace, &PatchParams::default(), &patch).await.unwrap();
     let dry = PostParams { dry_run: true, ..PostParams::default() };
     let probe = hostile(|it| it["spec"]["kubernetes"]["gitBranch"] = json!("-d"));
-    let limit = tokio::time::Instant::now() + PATIENCE;
-    while world.polecats().create(&dry, &probe).await.is_ok() {
-        assert!(tokio::time::Instant::now() < limit, "the webhook is never asked");
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
+    comes_true("the webhook to be asked", async || {
+        world.polecats().create(&dry, &probe).await.is_err()
+    })
+    .await;
     names
 }
 

@@ -1,8 +1,6 @@
 //! The hub's schemas on a real API server, in a group of their own until v1beta1 is served: they are accepted as they
 //! are, rules and bounds and all, and whoever breaks one is told what to write instead.
 
-use std::time::Duration;
-
 use gastown::kinds::KINDS;
 use gastown_testbed::{Node, Testbed};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -15,7 +13,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::world::PATIENCE;
+use crate::{asking::answered, world::PATIENCE};
 
 const GROUP: &str = "hub.gastown.io";
 
@@ -230,18 +228,16 @@ async fn create(
 ) -> String {
     let api = objects(client, crd);
     let object = DynamicObject::new(name, &resource(crd)).data(json!({"spec": spec}));
-    let since = tokio::time::Instant::now();
-    loop {
+    answered("the kind to be served", async || {
         match api.create(&PostParams::default(), &object).await {
-            Ok(_) => return String::new(),
+            Ok(_) => Some(String::new()),
             // Established, but not yet served by this API server.
-            Err(kube::Error::Api(it)) if it.code == 404 && since.elapsed() < PATIENCE => {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            Err(kube::Error::Api(it)) => return it.message,
+            Err(kube::Error::Api(it)) if it.code == 404 => None,
+            Err(kube::Error::Api(it)) => Some(it.message),
             Err(other) => panic!("{other}"),
         }
-    }
+    })
+    .await
 }
 
 fn resource(crd: &CustomResourceDefinition) -> ApiResource {

@@ -15,6 +15,8 @@ use serde_json::json;
 
 use gastown::api::v1alpha1::Polecat;
 
+use crate::asking::comes_true;
+
 /// kubectl as this user of a testbed.
 pub struct Kubectl {
     program: PathBuf,
@@ -96,13 +98,10 @@ async fn fields_are_explained() {
     crate::world::install_crds(bed).await;
     let kubectl = Kubectl::admin(bed);
     // The API server describes a new kind a moment after it serves it, and nothing tells when.
-    let until = tokio::time::Instant::now() + crate::world::PATIENCE;
     for kind in gastown::kinds::KINDS {
         let name = format!("{}.{}", kind.plural, kind.group);
-        while !kubectl.run(&["explain", &name]).await.status.success() {
-            assert!(tokio::time::Instant::now() < until, "{name} was never described");
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        }
+        let described = async || kubectl.run(&["explain", &name]).await.status.success();
+        comes_true(&name, described).await;
     }
     let spec = flat(&kubectl.said(&["explain", "polecat.spec"]).await);
     assert!(spec.contains("VERSION: v1beta1") && spec.contains("task <string>"), "{spec}");

@@ -12,6 +12,7 @@
 
 mod access;
 mod architecture;
+mod asking;
 mod brakes;
 mod clock;
 mod door;

@@ -1,16 +1,11 @@
 //! The API server is away for longer than a Lease is valid, on a control plane of its own: nobody ends, nobody is
 //! succeeded, and what was begun is finished once.
 
-use std::time::Duration;
-
 use gastown_testbed::{Node, Operator, Options, Testbed, http_get};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::{Api, api::ListParams};
 
-use crate::{
-    process::pods_made,
-    world::{PATIENCE, World},
-};
+use crate::{asking::scraped, process::pods_made, world::World};
 
 const API_SERVER: &str = "kube-apiserver";
 
@@ -74,15 +69,7 @@ async fn lease(world: &World) -> LeaseSpec {
 
 /// Waits until its leave to write has run out, which only its own metric tells.
 async fn stops_acting(operator: &Operator) {
-    let acts = async || {
-        let (_, text) = http_get(&operator.metrics).await.unwrap();
-        text.lines().any(|it| it == "leader_election_master_status 1")
-    };
-    assert!(acts().await, "it did act before");
-    let stopped = tokio::time::timeout(PATIENCE, async {
-        while acts().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    });
-    stopped.await.expect("it acts on although its Lease can't be renewed");
+    let (_, text) = http_get(&operator.metrics).await.unwrap();
+    assert!(text.lines().any(|it| it == "leader_election_master_status 1"), "it did act before");
+    scraped(operator, |it| it == "leader_election_master_status 0").await;
 }

@@ -12,7 +12,8 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::world::{PATIENCE, World, polecat};
+use crate::asking::answered;
+use crate::world::{World, polecat};
 
 #[tokio::test]
 async fn one_unreadable_polecat_stops_no_other() {
@@ -61,16 +62,9 @@ async fn poison(world: &World) -> Api<DynamicObject> {
     let mut object = polecat("poisoned");
     object["spec"]["rig"] = json!(7);
     let object: DynamicObject = serde_json::from_value(object).unwrap();
-    let stored = async {
-        // The looser schema is served a moment after it is stored, and nothing tells when.
-        loop {
-            match polecats.create(&PostParams::default(), &object).await {
-                Ok(it) => return it,
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-        }
-    };
-    let stored = tokio::time::timeout(PATIENCE, stored).await;
-    assert_eq!(stored.expect("the looser schema was never served").name_any(), "poisoned");
+    let stored = answered("the looser schema to be served", async || {
+        polecats.create(&PostParams::default(), &object).await.ok()
+    });
+    assert_eq!(stored.await.name_any(), "poisoned");
     polecats
 }

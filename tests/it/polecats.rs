@@ -17,6 +17,7 @@ use kube::{
 };
 use serde_json::json;
 
+use crate::asking::{comes_true, scraped};
 use crate::world::{World, condition, message, phase_of, polecat, until};
 
 const PUSHED: &str = r#"{"v":1,"base":"aaaa","commit":"bbbb","commits":1,"branch":"feature/gt-abc12","pushed":true,"reason":"Pushed","message":"1 commit pushed"}"#;
@@ -298,17 +299,13 @@ async fn one_unreadable_object_stops_nobody_else() {
     .unwrap();
     let bad = json!({"status": {"conditions": {"not": "a list"}}});
     // The looser schema is served a moment after it is stored, and nothing tells when.
-    let limit = tokio::time::Instant::now() + crate::world::PATIENCE;
-    loop {
+    comes_true("the looser schema to be served", async || {
         let _ = rigs.create(&PostParams::default(), &poisoned).await;
         let written =
             rigs.patch_status("poisoned", &PatchParams::default(), &Patch::Merge(&bad)).await;
-        if written.is_ok_and(|it| it.data.pointer("/status/conditions/not").is_some()) {
-            break;
-        }
-        assert!(tokio::time::Instant::now() < limit, "the looser schema was never served");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        written.is_ok_and(|it| it.data.pointer("/status/conditions/not").is_some())
+    })
+    .await;
     let good: DynamicObject = serde_json::from_value(json!({
         "apiVersion": "gastown.gastown.io/v1alpha1", "kind": "Rig", "metadata": {"name": "good"},
         "spec": {"gitURL": "git@git.example.com:a/b.git", "beadsPrefix": "gt"},
@@ -322,23 +319,11 @@ async fn one_unreadable_object_stops_nobody_else() {
     };
     until(&rigs, "good", "condition", judged).await;
     // Another test's operator may have judged the good one; ours has to have counted and skipped the bad one.
-    scraped(&world, "gastown_undecodable_objects_total{controller=\"rigs\"}").await;
+    let line = "gastown_undecodable_objects_total{controller=\"rigs\"}";
+    scraped(&world.operator, |it| it.contains(line)).await;
     rigs.delete("poisoned", &DeleteParams::default()).await.unwrap();
     let back = json!({"spec": {"versions": strict.spec.versions}});
     crds.patch(name, &PatchParams::default(), &Patch::Merge(back)).await.unwrap();
-}
-
-/// Waits until the operator's metrics have this line.
-async fn scraped(world: &World, line: &str) {
-    let until = tokio::time::Instant::now() + crate::world::PATIENCE;
-    loop {
-        let (_, text) = gastown_testbed::http_get(&world.operator.metrics).await.unwrap();
-        if text.contains(line) {
-            return;
-        }
-        assert!(tokio::time::Instant::now() < until, "no {line} in {text}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 #[tokio::test]

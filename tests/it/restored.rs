@@ -11,6 +11,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
+use crate::asking::comes_true;
 use crate::world::{PATIENCE, World, condition, message, phase_of, polecat, until};
 
 const QUICK: [(&str, &str); 1] = [("testbed.gastown.io/run-for", "300ms")];
@@ -39,15 +40,11 @@ impl Webhooks {
     async fn wait_in_force(&self) {
         let dry = PostParams { dry_run: true, ..PostParams::default() };
         let probe = serde_json::from_value(polecat("probe")).unwrap();
-        let until = tokio::time::Instant::now() + PATIENCE;
-        loop {
+        comes_true("the webhook to be called", async || {
             let made = self.world.polecats().create(&dry, &probe).await.unwrap();
-            if made.labels().contains_key("gastown.io/polecat") {
-                return;
-            }
-            assert!(tokio::time::Instant::now() < until, "the webhook was never called");
-            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-        }
+            made.labels().contains_key("gastown.io/polecat")
+        })
+        .await;
     }
 
     async fn remove(self) {

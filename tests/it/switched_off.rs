@@ -1,8 +1,6 @@
 //! The operator was taken away and with it the conversion: nothing is written that would be stored cut, nothing is in the
 //! way of a deletion, and all goes on when the operator is back.
 
-use std::time::Duration;
-
 use gastown::{api::v1alpha1::Polecat, manifests::switched_off::NAME};
 use gastown_testbed::{Options, Testbed};
 use k8s_openapi::api::{core::v1::Namespace, rbac::v1::ClusterRoleBinding};
@@ -14,6 +12,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
+    asking::answered,
     kubectl::Kubectl,
     world::{PATIENCE, polecat},
 };
@@ -42,16 +41,13 @@ pub async fn take_operator_away(client: &Client) {
 /// nothing tells when.
 pub async fn until_refused(client: &Client, namespace: &str, want: bool) -> String {
     let polecats: Api<Polecat> = Api::namespaced(client.clone(), namespace);
-    let deadline = tokio::time::Instant::now() + PATIENCE;
     let dry = PostParams { dry_run: true, ..PostParams::default() };
-    loop {
+    answered(if want { "a refusal" } else { "the end of refusals" }, async || {
         let tried = polecats.create(&dry, &from(polecat("probe"))).await;
-        if tried.is_err() == want {
-            return tried.err().map(|it| it.to_string()).unwrap_or_default();
-        }
-        assert!(tokio::time::Instant::now() < deadline, "refused: {want}; still {tried:?}");
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
+        let as_wanted = tried.is_err() == want;
+        as_wanted.then(|| tried.err().map(|it| it.to_string()).unwrap_or_default())
+    })
+    .await
 }
 
 fn from(value: Value) -> Polecat {

@@ -1,8 +1,6 @@
 //! From one stored version to two: a cluster full of objects of the old version is taken over by replicas that start cold,
 //! and what works while nobody converts.
 
-use std::time::Duration;
-
 use gastown::kinds::Kind;
 use gastown_testbed::{Operator, OperatorOptions, Options, Testbed, manifests};
 use k8s_openapi::{
@@ -18,6 +16,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
+    asking::{answered, comes_true},
     kubectl::Kubectl,
     samples,
     versions::{api, bead_store, both, object},
@@ -68,15 +67,11 @@ async fn list(client: &Client, version: &str) -> Vec<DynamicObject> {
 
 /// Asks again while the API server begins the cache of a kind anew, as it does some time after its definition changed.
 async fn patiently<T>(ask: impl AsyncFn() -> kube::Result<T>) -> T {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        match ask().await {
-            Err(kube::Error::Api(it)) if it.code == 429 => {}
-            other => return other.unwrap(),
-        }
-        assert!(tokio::time::Instant::now() < deadline, "its cache never began");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    answered("the cache of the kind", async || match ask().await {
+        Err(kube::Error::Api(it)) if it.code == 429 => None,
+        other => Some(other.unwrap()),
+    })
+    .await
 }
 
 #[tokio::test]
@@ -208,11 +203,8 @@ async fn a_conversion_that_is_switched_off_costs_no_field() {
     for ((kind, made), on) in all.iter().zip(conversions) {
         switch(&client, kind, &on).await;
         let old = api(&client, TOWN, kind, "v1alpha1");
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        while patiently(async || old.get("one").await).await.data["spec"] != made.data["spec"] {
-            assert!(tokio::time::Instant::now() < deadline, "{}: it is not as it was", kind.kind);
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let what = format!("{} to be as it was", kind.kind);
+        comes_true(&what, async || read(&old).await.data["spec"] == made.data["spec"]).await;
     }
     bed.stop().await.unwrap();
 }
@@ -229,9 +221,10 @@ async fn refusal(write: impl AsyncFn() -> kube::Result<DynamicObject>) -> String
 /// Waits until a version is served by relabelling alone. The stored version's objects read as ever, the other's without
 /// what they were called there.
 async fn until_unconverted(there: &Api<DynamicObject>, made: &DynamicObject) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while patiently(async || there.get("one").await).await.data["spec"] == made.data["spec"] {
-        assert!(tokio::time::Instant::now() < deadline, "it is still converted");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let relabelled = async || read(there).await.data["spec"] != made.data["spec"];
+    comes_true("the end of conversion", relabelled).await;
+}
+
+async fn read(there: &Api<DynamicObject>) -> DynamicObject {
+    patiently(async || there.get("one").await).await
 }

@@ -48,12 +48,13 @@ impl Played {
         let (sender, renewals) = watch::channel(0);
         let api = leases.clone();
         let task = tokio::spawn(async move {
+            let mut period = tokio::time::interval(RENEWED);
             loop {
+                period.tick().await;
                 let spec = json!({"spec": {"holderIdentity": "host_1", "renewTime": MicroTime(Timestamp::now()),
                     "leaseDurationSeconds": LASTS.as_secs()}});
                 api.patch(LEASE, &PatchParams::default(), &Patch::Merge(spec)).await.unwrap();
                 sender.send_modify(|it| *it += 1);
-                tokio::time::sleep(RENEWED).await;
             }
         });
         let mut played = Self { leases, user, renewals, task };

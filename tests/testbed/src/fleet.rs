@@ -81,8 +81,10 @@ impl Fleet {
     ) -> Result<()> {
         let reached = async {
             let mut look = look;
+            let mut period = tokio::time::interval(PERIOD);
+            period.tick().await;
             while !look().await {
-                tokio::time::sleep(PERIOD).await;
+                period.tick().await;
             }
         };
         tokio::select! {

@@ -1,0 +1,86 @@
+//! Objects that came back, and specs that were edited under way.
+
+use super::*;
+
+#[test]
+fn a_restored_polecat_waits_to_be_told() {
+    let held = |origin| Brief { origin, created_at: Some(at(0)), ..polecat(DesiredState::Working) };
+    let given = || Seen { whole: Some(Arc::new(whole())), ..seen() };
+    for (origin, reason) in
+        [(Origin::Backup, "True/RestoredFromBackup"), (Origin::Export, "True/RestoredFromExport")]
+    {
+        let mut it = held(origin);
+        assert!(!it.begins() && !it.wants_pod(&seen()), "{reason}: nothing is read for it");
+        let early = it.decide(&Seen { now: at(1), ..given() });
+        assert_eq!(early.status, it.status, "{reason}: its status may still be on its way");
+        assert_eq!(early.next, Next::After(Duration::from_secs(2)));
+        let plan = it.decide(&given());
+        assert_eq!(condition(&plan.status, "Restored"), reason);
+        assert_eq!((plan.children.len(), plan.status.phase), (0, Phase::Idle), "{reason}");
+        it.status = plan.status;
+        assert_eq!(it.decide(&given()).status, it.status, "{reason}: said once");
+        let told = Brief { origin: Origin::Resumed, ..it.clone() }.decide(&given());
+        assert_eq!(condition(&told.status, "Restored"), "False/Released", "{reason}");
+        assert_eq!((told.children.len(), told.status.attempt), (1, Some(1)), "{reason}");
+        it.desired = DesiredState::Idle;
+        it.status = it.decide(&given()).status;
+        it.desired = DesiredState::Working;
+        assert_eq!(it.decide(&given()).children.len(), 1, "{reason}: Idle and back");
+    }
+    let mut with_status = held(Origin::Backup);
+    with_status.status = running().status;
+    let lost = with_status.decide(&Seen { past: Past::NeverScheduled, ..given() });
+    assert_eq!(condition(&lost.status, "Ready"), "False/PodLost", "its status says that it ran");
+}
+
+#[test]
+fn marks_on_an_object_say_how_it_came_back() {
+    let of = |label: Option<&str>, annotations: &[(&str, &str)]| {
+        let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        let meta = kube::core::ObjectMeta {
+            labels: label.map(|it| [pair((it, "x"))].into()),
+            annotations: Some(annotations.iter().copied().map(pair).collect()),
+            ..kube::core::ObjectMeta::default()
+        };
+        Origin::of(&meta)
+    };
+    let (from, resume) = ((names::RESTORED_FROM, "Done 1"), (names::RESUME, "true"));
+    assert_eq!(of(None, &[resume]), Origin::New, "the word alone means nothing");
+    assert_eq!(of(Some(names::VELERO_RESTORE), &[]), Origin::Backup);
+    assert_eq!(of(None, &[from]), Origin::Export);
+    assert_eq!(of(None, &[from, resume]), Origin::Resumed);
+    assert_eq!(of(None, &[from, (names::RESUME, "yes")]), Origin::Export, "only true");
+}
+
+#[test]
+fn an_edited_spec_is_said_of_the_attempt_under_way_alone() {
+    type Edit = fn(&mut v1beta1::Polecat);
+    let now = || Seen { pod: Some(pod(PodPhase::Running)), ..seen() };
+    let edited = |edit: Edit| {
+        let mut it = whole();
+        it.metadata.generation = Some(3);
+        it.status = running().status;
+        it.status.attempt_generation = Some(1);
+        edit(&mut it);
+        Brief { name: "max".into(), ..Brief::from(&it) }
+    };
+    #[rustfmt::skip]
+    let table: [(Edit, &str, &str); 6] = [
+        (|it| it.spec.task = Some("another".into()), "True/SpecChanged", "another task"),
+        (|it| it.spec.agent.model = Some("m".into()), "True/SpecChanged", "another model"),
+        (|_| {}, "", "Idle and back between two looks"),
+        (|it| it.spec.limits.ttl_seconds_after_finished = Some(5), "", "takes effect at once"),
+        (|it| it.spec.desired_state = DesiredState::Idle, "", "no attempt is under way any more"),
+        (|it| { it.spec.task = Some("another".into()); it.metadata.generation = Some(1); }, "", "made from this very generation"),
+    ];
+    for (edit, want, because) in table {
+        let plan = edited(edit).decide(&now());
+        assert_eq!(condition(&plan.status, "SpecChanged"), want, "{because}");
+    }
+    let mut it = edited(|it| it.spec.task = Some("another".into()));
+    it.status = it.decide(&now()).status;
+    let done = it.decide(&Seen { pod: Some(pod(PodPhase::Succeeded)), ..seen() });
+    assert_eq!(condition(&done.status, "SpecChanged"), "", "over: there is nothing to restart");
+    it.status = done.status;
+    assert_eq!(condition(&it.decide(&now()).status, "SpecChanged"), "", "nor later");
+}
