@@ -38,7 +38,7 @@ pub struct Kind {
     /// The same in v1beta1, the hub.
     pub beta: Option<fn() -> CustomResourceDefinition>,
     /// What admission makes of a create or an update.
-    pub admit: fn(&Asked<'_>) -> Verdict,
+    pub admit: fn(&Asked<'_>, Hub<'_>) -> Verdict,
     /// What the operator does with objects of this kind.
     pub verbs: &'static [&'static str],
     /// The controller of this kind is in this release.
@@ -95,8 +95,8 @@ pub const KINDS: &[Kind] = &[
         doc: "One disposable worker: clones a repository, lets an agent work on one task, pushes the work branch.",
         crd: || optional_spec(derived::<Polecat>()),
         beta: Some(|| optional_spec(bounded::<v1beta1::PolecatObject>())),
-        admit: |asked| {
-            admit_on_hub(asked, polecat_spec, admission::polecat::admit, &polecat::TABLE)
+        admit: |asked, hub| {
+            admit_on_hub(asked, hub, polecat_spec, admission::polecat::admit, &polecat::TABLE)
         },
         verbs: &["get", "list", "watch", "patch", "delete"],
         reconciled: true,
@@ -105,7 +105,7 @@ pub const KINDS: &[Kind] = &[
         doc: "A project: its repository, its bead prefix, its settings.",
         crd: || optional_spec(derived::<Rig>()),
         beta: Some(|| optional_spec(bounded::<v1beta1::Rig>())),
-        admit: |asked| admission::rig::admit(asked.sent),
+        admit: |asked, _| admission::rig::admit(asked.sent),
         ..stored::<v1beta1::Rig>("Rig", "rigs")
     },
     Kind {
@@ -151,7 +151,7 @@ const fn stored<K: Stored>(kind: &'static str, plural: &'static str) -> Kind {
         doc: "",
         crd: CustomResourceDefinition::default,
         beta: None,
-        admit: |_| admission::stored::admit::<K>(),
+        admit: |_, _| admission::stored::admit::<K>(),
         verbs: &["get", "list", "watch", "patch"],
         reconciled: false,
     }
@@ -175,16 +175,23 @@ pub fn find(group: &str, plural: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|it| it.group == group && it.plural == plural)
 }
 
+/// The object that is asked about, as the hub says it.
+type Hub<'a> = &'a Value;
+
 /// Asks with the hub's shape of the spec, whatever version was sent; what it says of fields is said in the words of that
 /// version. An object that is none is left to the schema, which refuses it after us.
 fn admit_on_hub<S>(
     asked: &Asked<'_>,
+    sent: Hub<'_>,
     spec: fn(&Value) -> Option<S>,
     admit: fn(&Request<'_, S>) -> Verdict,
     table: &Table,
 ) -> Verdict {
-    let Some(new) = spec(asked.sent) else { return Verdict::default() };
-    let mut verdict = admit(&Request { asked: *asked, new, old: asked.stored.and_then(spec) });
+    let Some(new) = spec(sent) else { return Verdict::default() };
+    let old = asked.stored.and_then(|it| {
+        if asked.is_hub() { spec(it) } else { spec(&parsed(&other_version(it)?.1.ok()?)?) }
+    });
+    let mut verdict = admit(&Request { asked: *asked, new, old });
     if asked.is_hub() {
         for it in &mut verdict.refusals {
             it.field = table.in_hub(&it.field);
@@ -194,14 +201,8 @@ fn admit_on_hub<S>(
     verdict
 }
 
-/// The spec of a served Polecat in the hub's shape. Its status is not read: a client may send anything there.
-fn polecat_spec(served: &Value) -> Option<v1beta1::PolecatSpec> {
-    let hub = match other_version(served) {
-        Some((version, converted)) if version == HUB => {
-            serde_json::from_str(&converted.ok()?).ok()?
-        }
-        _ => served.clone(),
-    };
+/// The spec of a Polecat. Its status is not read: a client may send anything there.
+fn polecat_spec(hub: Hub<'_>) -> Option<v1beta1::PolecatSpec> {
     match hub.get("spec") {
         None | Some(Value::Null) => Some(v1beta1::PolecatSpec::default()),
         Some(it) => serde_json::from_value(it.clone()).ok(),
@@ -223,15 +224,27 @@ fn other_version(object: &Value) -> Option<(&'static str, Result<String, convers
     Some((other, done.map(|()| out)))
 }
 
+fn parsed(text: &str) -> Option<Value> {
+    serde_json::from_str(text).ok()
+}
+
 /// What admission makes of an object of a kind. One that the other version could not be made of is refused: it could be
 /// stored, and then not be read.
 pub fn admit(kind: &Kind, asked: &Asked<'_>) -> Verdict {
-    if let Some((version, Err(why))) = other_version(asked.sent) {
-        let message = format!("it can't be served as {version}: {why}");
-        let refusals = vec![admission::Refusal { field: "metadata.annotations".into(), message }];
-        return Verdict { refusals, ..Verdict::default() };
-    }
-    let mut verdict = (kind.admit)(asked);
+    let hub = match other_version(asked.sent) {
+        Some((version, Err(why))) => {
+            let message = format!("it can't be served as {version}: {why}");
+            let field = "metadata.annotations".into();
+            let refusals = vec![admission::Refusal { field, message }];
+            return Verdict { refusals, ..Verdict::default() };
+        }
+        Some((HUB, Ok(text))) => match parsed(&text) {
+            None => return Verdict::default(),
+            whole => whole,
+        },
+        _ => None,
+    };
+    let mut verdict = (kind.admit)(asked, hub.as_ref().unwrap_or(asked.sent));
     verdict.warnings.extend(dropped(asked));
     verdict
 }

@@ -125,14 +125,8 @@ impl Elector {
         let lease = self.lease(over.as_ref(), holder.clone(), mark);
         let sent = clock();
         self.memory.sends(Open { holder, mark, sent });
-        let params = PostParams::default();
-        let answer = tokio::time::timeout(LIMIT, async {
-            match &over {
-                Some(_) => self.api.replace(&self.name, &params, &lease).await,
-                None => self.api.create(&params, &lease).await,
-            }
-        })
-        .await;
+        let put = put(&self.api, &self.name, &lease, over.is_some());
+        let answer = tokio::time::timeout(LIMIT, put).await;
         match answer {
             Ok(Ok(lease)) => {
                 self.memory.wrote(record(&lease), sent, clock());
@@ -251,6 +245,17 @@ fn record(lease: &Lease) -> Record {
         transitions: spec.lease_transitions.unwrap_or_default().max(marked),
         mark,
     }
+}
+
+/// Writes a Lease: over the very version that it carries, or where there is none.
+pub(super) async fn put(
+    api: &Api<Lease>,
+    name: &str,
+    lease: &Lease,
+    there: bool,
+) -> kube::Result<Lease> {
+    let params = PostParams::default();
+    if there { api.replace(name, &params, lease).await } else { api.create(&params, lease).await }
 }
 
 #[cfg(test)]

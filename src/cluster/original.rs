@@ -7,7 +7,6 @@ use futures::{Stream, StreamExt as _};
 use k8s_openapi::{api::coordination::v1::Lease, apimachinery::pkg::apis::meta::v1::MicroTime};
 use kube::{
     Api,
-    api::PostParams,
     core::ObjectMeta,
     runtime::{
         WatchStreamExt as _,
@@ -17,7 +16,7 @@ use kube::{
 use tokio::sync::watch;
 
 use crate::{
-    cluster::{clock::Moment, guard::Guard, meters::Meters, now},
+    cluster::{clock::Moment, guard::Guard, leases, meters::Meters, now},
     domain::original::{HOLDER, Memory, Record, Step, TIMES, Whose},
 };
 
@@ -152,14 +151,9 @@ impl Original {
 
     async fn claim(&mut self, over: Option<Record>) -> Duration {
         let lease = self.claimed();
-        let (sent, params) = (clock(), PostParams::default());
-        let answer = tokio::time::timeout(LIMIT, async {
-            match &over {
-                Some(_) => self.api.replace(&self.name, &params, &lease).await,
-                None => self.api.create(&params, &lease).await,
-            }
-        })
-        .await;
+        let sent = clock();
+        let put = leases::put(&self.api, &self.name, &lease, over.is_some());
+        let answer = tokio::time::timeout(LIMIT, put).await;
         match answer {
             Ok(Ok(lease)) => {
                 self.complaint = None;
