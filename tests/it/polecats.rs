@@ -329,9 +329,9 @@ async fn one_unreadable_object_stops_nobody_else() {
 #[tokio::test]
 async fn a_finished_polecat_goes_when_its_time_is_up() {
     let world = World::new("ttl", &quick()).await;
-    world.create("max", |it| it["spec"]["ttlSecondsAfterFinished"] = json!(1)).await;
+    let made = world.create("max", |it| it["spec"]["ttlSecondsAfterFinished"] = json!(1)).await;
     world.phase("max", "Done").await;
-    let uid = world.polecats().get("max").await.unwrap().uid().unwrap();
+    let uid = made.uid().unwrap();
     let gone = kube::runtime::conditions::is_deleted(&uid);
     let waited = kube::runtime::wait::await_condition(world.polecats(), "max", gone);
     tokio::time::timeout(crate::world::PATIENCE, waited)
