@@ -2,7 +2,7 @@
 //! our own write and the watch event that follows it can come in any order.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque, hash_map::Entry},
+    collections::{BTreeSet, HashMap, VecDeque, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::cluster::wire::Compact;
 
-/// Uids of deleted objects that are remembered, so that a late answer does not bring one back.
+/// Objects that left and are remembered, so that a late answer does not bring one back.
 const TOMBSTONES: usize = 4096;
 /// How often it is tried to tell that an object is gone, when those who are told panic.
 const TRIES: u32 = 3;
@@ -69,11 +69,11 @@ impl<C: Compact> Cache<C> {
         self.lock().objects.get(key).cloned()
     }
 
-    /// Takes an object in, unless a newer one is there or it is known to be gone. Says whether it is news.
+    /// Takes an object in, unless a newer one is there or it has left since. Says whether it is news.
     pub fn put(&self, object: C) -> bool {
         let key = key(&object);
         let mut inner = self.lock();
-        if inner.tombstones.has(object.uid()) {
+        if inner.tombstones.bury(object.uid(), object.resource_version()) {
             return false;
         }
         let news = inner
@@ -86,12 +86,19 @@ impl<C: Compact> Cache<C> {
         news
     }
 
-    /// Forgets an object that was deleted. Its last state, where it could be read, leaves.
-    pub fn remove(&self, key: &Key, uid: &str, last: Option<C>) {
+    /// Forgets an object that a watch says has left, as of this version: it was deleted, or is no longer what that watch
+    /// selects. Then another watch may have brought it back already, under the same version, and it stays. Its last state,
+    /// where it could be read, leaves.
+    pub fn remove(&self, key: &Key, uid: &str, version: &str, last: Option<C>) {
         let mut inner = self.lock();
-        inner.tombstones.add(uid);
+        inner.tombstones.add(uid, version);
         let old = match inner.objects.entry(key.clone()) {
-            Entry::Occupied(it) if it.get().uid() == uid => Some(it.remove()),
+            Entry::Occupied(it) if it.get().uid() == uid => {
+                if !newer(version, it.get().resource_version()) {
+                    return;
+                }
+                Some(it.remove())
+            }
             Entry::Occupied(it) => Some(it.get().clone()),
             Entry::Vacant(_) => None,
         };
@@ -100,12 +107,19 @@ impl<C: Compact> Cache<C> {
         }
     }
 
-    /// Forgets every object that a complete list does not have; they leave.
-    pub fn retain(&self, listed: impl Fn(&Key) -> bool) {
+    /// Forgets every object that a complete list should have and does not; they leave.
+    pub fn retain(&self, stays: impl Fn(&Key, &C) -> bool) {
         let mut inner = self.lock();
-        let gone = inner.objects.extract_if(|key, _| !listed(key));
+        let gone = inner.objects.extract_if(|key, object| !stays(key, object));
         let gone: Vec<_> = gone.map(|(key, last)| Leaving { key, last, tries: 0 }).collect();
         inner.leaving.extend(gone);
+    }
+
+    /// Forgets objects that are somebody else's from now on. Nobody is told: they are still there.
+    pub fn forget(&self, is: impl Fn(&Key, &C) -> bool) {
+        let mut inner = self.lock();
+        inner.objects.retain(|key, object| !is(key, object));
+        inner.leaving.retain(|it| !is(&it.key, &it.last));
     }
 
     /// Tells of every object that left. What was told is forgotten only then: who panics while he is told is told again by
@@ -166,23 +180,29 @@ impl<C: Compact> Cache<C> {
     }
 }
 
-/// Uids of the objects that went last.
+/// The objects that left last: uid, and the version as of which each had left.
 #[derive(Debug, Default)]
 struct Tombstones {
-    known: HashSet<Arc<str>>,
+    known: HashMap<Arc<str>, Box<str>>,
     order: VecDeque<Arc<str>>,
 }
 
 impl Tombstones {
-    fn has(&self, uid: &str) -> bool {
-        self.known.contains(uid)
+    /// Whether this version of an object is from before it left. One of the very version as of which it left one watch is
+    /// what it became, told by another: nothing that was deleted ever had the version of its deletion.
+    fn bury(&self, uid: &str, version: &str) -> bool {
+        self.known.get(uid).is_some_and(|left| newer(left, version))
     }
 
-    fn add(&mut self, uid: &str) {
-        let uid: Arc<str> = uid.into();
-        if !self.known.insert(uid.clone()) {
+    fn add(&mut self, uid: &str, version: &str) {
+        if let Some(left) = self.known.get_mut(uid) {
+            if newer(version, left) {
+                *left = version.into();
+            }
             return;
         }
+        let uid: Arc<str> = uid.into();
+        self.known.insert(uid.clone(), version.into());
         self.order.push_back(uid);
         if self.order.len() > TOMBSTONES
             && let Some(oldest) = self.order.pop_front()
@@ -244,22 +264,53 @@ mod tests {
     fn a_deleted_object_does_not_come_back_with_a_late_answer() {
         let cache = Cache::default();
         cache.put(brief("1", "10"));
-        cache.remove(&Key::new("", "max"), "1", None);
-        assert!(!cache.put(brief("1", "12")));
-        assert!(cache.put(brief("2", "13")), "its successor does");
-        cache.remove(&Key::new("", "max"), "1", None);
+        cache.remove(&Key::new("", "max"), "1", "13", None);
+        assert!(!cache.put(brief("1", "12")), "an answer from before its deletion");
+        assert!(cache.put(brief("2", "14")), "its successor comes");
+        cache.remove(&Key::new("", "max"), "1", "13", None);
         assert_eq!(cache.len(), 1, "a late deletion leaves the successor alone");
     }
 
     #[test]
-    fn as_many_of_the_deleted_are_remembered_and_no_more() {
+    fn what_left_one_watch_comes_back_by_another_in_whatever_order_they_tell() {
+        let (cache, key) = (Cache::default(), Key::new("", "max"));
+        cache.put(brief("1", "10"));
+        cache.remove(&key, "1", "11", Some(brief("1", "11")));
+        assert!(cache.is_empty(), "its label was taken away");
+        assert!(!cache.put(brief("1", "10")), "as it was before");
+        assert!(
+            cache.put(brief("1", "11")),
+            "as it became: the watch of those without a label tells"
+        );
+        assert_eq!(told(&cache), ["1"]);
+        assert!(cache.put(brief("1", "12")), "the answer to the write that corrects it");
+        cache.remove(&key, "1", "12", Some(brief("1", "12")));
+        assert_eq!(cache.len(), 1, "it left the watch of those without a label, as of that write");
+        assert_eq!(told(&cache), [""; 0], "and did not go");
+        cache.remove(&key, "1", "13", Some(brief("1", "13")));
+        assert!(cache.is_empty() && !cache.put(brief("1", "12")), "now it was deleted");
+    }
+
+    #[test]
+    fn what_was_handed_over_is_forgotten_in_silence_and_may_come_back() {
+        let cache = Cache::default();
+        cache.put(brief("1", "10"));
+        cache.remove(&Key::new("", "old"), "2", "9", Some(brief("2", "9")));
+        cache.forget(|_, it| matches!(&*it.uid, "1" | "2"));
+        assert!(cache.is_empty());
+        assert_eq!(told(&cache), [""; 0], "neither of them has gone because of that");
+        assert!(cache.put(brief("1", "10")), "the very same version");
+    }
+
+    #[test]
+    fn as_many_of_those_that_left_are_remembered_and_no_more() {
         let mut stones = Tombstones::default();
         for number in 0..=TOMBSTONES {
-            stones.add(&number.to_string());
-            stones.add(&number.to_string()); // told twice, counted once
+            stones.add(&number.to_string(), "5");
+            stones.add(&number.to_string(), "4"); // told twice, counted once, and the later one stands
         }
-        assert!(!stones.has("0"), "the oldest is forgotten");
-        assert!(stones.has("1") && stones.has(&TOMBSTONES.to_string()));
+        assert!(!stones.bury("0", "4"), "the oldest is forgotten");
+        assert!(stones.bury("1", "4") && stones.bury(&TOMBSTONES.to_string(), "4"));
         assert_eq!((stones.known.len(), stones.order.len()), (TOMBSTONES, TOMBSTONES));
     }
 
@@ -278,16 +329,16 @@ mod tests {
             });
             std::panic::catch_unwind(telling).is_err()
         };
-        cache.remove(&key, "1", Some(brief("1", "10")));
-        cache.remove(&key, "2", Some(brief("2", "11")));
+        cache.remove(&key, "1", "10", Some(brief("1", "10")));
+        cache.remove(&key, "2", "11", Some(brief("2", "11")));
         assert!(stumbling(&cache));
         assert_eq!(told(&cache), ["1", "2"], "also what had not been told when it stumbled");
         assert_eq!(told(&cache), [""; 0], "once");
         cache.put(brief("3", "12"));
-        cache.retain(|_| false);
+        cache.retain(|_, _| false);
         assert_eq!(told(&cache), ["3"], "what a list does not have has left");
-        cache.remove(&key, "1", Some(brief("1", "10")));
-        cache.remove(&key, "4", Some(brief("4", "13")));
+        cache.remove(&key, "1", "10", Some(brief("1", "10")));
+        cache.remove(&key, "4", "13", Some(brief("4", "13")));
         assert!((0..TRIES).all(|_| stumbling(&cache)));
         assert_eq!(told(&cache), ["4"], "one that can't be told stops nobody else");
     }

@@ -1,5 +1,6 @@
 //! Pods as they were when they went. The watch tells of a deletion with the object's last state, and what its containers
-//! said in it is said nowhere else; and a pod that was there is never made again.
+//! said in it is said nowhere else; and a pod that was there is never made again. What a watch calls gone may only have lost
+//! its label: before a run counts as lost, the API server is asked for the pod itself.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -116,14 +116,14 @@ impl Cluster {
                     take_in(object, first);
                 }
                 Ok(Event::InitDone) => {
-                    cache.retain(|key| !selection.has(key) || listed.contains(key));
+                    cache.retain(|key, _| !selection.has(key) || listed.contains(key));
                     first = false;
                     cache.listed(selection.place());
                 }
                 Ok(Event::Apply(object)) => take_in(object, false),
                 Ok(Event::Delete(object)) => {
-                    let (key, uid) = (key_of(&object), object.uid().to_owned());
-                    cache.remove(&key, &uid, object.content.ok());
+                    let (uid, version) = (object.uid().to_owned(), object.version().to_owned());
+                    cache.remove(&key_of(&object), &uid, &version, object.content.ok());
                 }
             }
             cache.tell_leaving(news);

@@ -53,6 +53,11 @@ impl<C: Compact> Watched<C> {
     pub fn uid(&self) -> &str {
         self.meta.uid.as_deref().unwrap_or_default()
     }
+
+    /// The object's version; of one that has left, the version as of which it had.
+    pub fn version(&self) -> &str {
+        self.meta.resource_version.as_deref().unwrap_or_default()
+    }
 }
 
 impl<'de, C: Compact> Deserialize<'de> for Watched<C> {

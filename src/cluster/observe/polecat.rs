@@ -114,14 +114,14 @@ impl Cluster {
         let past = Past::Unasked;
         let departed = if pod.is_none() { self.caches.departed.of(&key) } else { None };
         let departed = departed.filter(|it| brief.owns(it));
-        let known = departed.is_some();
         let now = now();
         let (whole, hold, refusal, reports) = (None, None, None, Reports::default());
         let mut seen =
             Seen { now, pod, past, departed, ending, reports, whole, hold, refusal, settings };
-        if let Some(name) = brief.wants_past(seen.pod.as_ref()).filter(|_| !known) {
+        if let Some(name) = brief.wants_past(seen.pod.as_ref()) {
+            // Also one that its watch called gone: it may only have lost its label.
             seen.pod = self.find_pod(&brief.namespace, &name).await?;
-            if seen.pod.is_none() {
+            if seen.pod.is_none() && seen.departed.is_none() {
                 let saw = self.caches.departed.saw(&key, &brief.uid);
                 seen.past = if saw { Past::Seen } else { self.past_of(brief, &name).await? };
             }
