@@ -20,6 +20,7 @@ pub mod quota;
 pub mod refusal;
 pub mod repository;
 pub mod rig;
+pub mod shard;
 pub mod slots;
 pub mod stored;
 pub mod tenancy;
