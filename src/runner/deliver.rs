@@ -93,7 +93,7 @@ impl Delivery<'_> {
             push.keep(reason::HISTORY_REWRITTEN, why).await;
             return Ok(());
         }
-        if let Err(problem) = clone.must_be_whole(&push.taken.commit).await {
+        if let Err(problem) = clone.must_be_whole(&base, &push.taken.commit).await {
             push.keep(problem.reason, &problem.message).await;
             return Ok(());
         }

@@ -110,8 +110,9 @@ impl Clone {
     }
 
     /// Fails where a commit that was taken names what it does not hold.
-    pub async fn must_be_whole(&self, commit: &str) -> Result<(), Problem> {
-        contents::must_be_whole(&self.git, commit, reason::PUSH_FAILED).await
+    pub async fn must_be_whole(&self, base: &str, commit: &str) -> Result<(), Problem> {
+        contents::must_be_whole(&self.git, commit, reason::PUSH_FAILED).await?;
+        contents::no_pointer(&self.git, base, commit, reason::PUSH_FAILED).await
     }
 
     async fn judge(&self, commit: &str, base: &str) -> Result<Taken, Problem> {
