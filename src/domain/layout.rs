@@ -104,6 +104,8 @@ pub mod env {
     pub const DEADLINE_SECONDS: &str = "GT_DEADLINE_SECONDS";
     /// Seconds without activity after which the agent is ended; unset: never.
     pub const MAX_IDLE_SECONDS: &str = "GT_MAX_IDLE_SECONDS";
+    /// What the node lets the pod's volumes hold together, in bytes, by the pod as it was admitted. Read by `claude`.
+    pub const STORAGE_LIMIT: &str = "GT_STORAGE_LIMIT";
     /// Folder of `agentConfig.configMapRef`, for the agent.
     pub const AGENT_CONFIG: &str = "GT_AGENT_CONFIG";
     /// Seconds `telemetry` may take from the agent's end to the verdict; unset: 110, a push reserve of

@@ -68,8 +68,8 @@ pub struct Claude {
     /// one, since the node would end the whole pod at once.
     #[arg(long, value_delimiter = ',')]
     pub volume_limits: Vec<VolumeLimit>,
-    /// How much all of the pod's volumes may hold together, in bytes; the same as for one.
-    #[arg(long)]
+    /// How much all of the pod's volumes may hold together, in bytes; the same as for one. 0: nobody knows.
+    #[arg(long, env = env::STORAGE_LIMIT)]
     pub storage_limit: Option<u64>,
     /// Least seconds between two hand-overs of what is committed so far, for the case that the container
     /// is killed at once; 0: only at the end.

@@ -65,6 +65,7 @@ impl Storage {
     /// coming. `whole` is what the pod may hold, in bytes, if that is limited.
     pub fn watch(paths: &Paths, limits: &[VolumeLimit], whole: Option<u64>) -> Self {
         let it = Self::default();
+        let whole = whole.filter(|it| *it > 0);
         let volume = |limit: &VolumeLimit| (limit.clone(), PathBuf::from(paths.at(&limit.path)));
         let volumes: Vec<_> = limits.iter().map(volume).collect();
         let exceeded = Arc::clone(&it.exceeded);
@@ -122,7 +123,7 @@ fn look(volumes: &[(VolumeLimit, PathBuf)], whole: Option<u64>, unseen: u64) -> 
     let agents = volumes.iter().filter(|(limit, _)| theirs(limit));
     Some(Exceeded {
         said: format!(
-            "its pod held {used} MiB of the {may} MiB that its limit of ephemeral-storage allows"
+            "its pod held {used} MiB of the {may} MiB that its limit of ephemeral-storage, or its node, allows"
         ),
         to_empty: agents.map(|(_, root)| root.clone()).collect(),
     })
@@ -263,7 +264,7 @@ mod tests {
         let said = "/tmp held 1.0 MiB of the 1.0 MiB that its volume may hold";
         assert_eq!(told(mib, None, 0), Some((said.into(), root.clone())));
         assert_eq!(told(2 * mib, Some(3 * mib), 0), None, "two of three");
-        let said = "its pod held 3.0 MiB of the 3.0 MiB that its limit of ephemeral-storage allows";
+        let said = "its pod held 3.0 MiB of the 3.0 MiB that its limit of ephemeral-storage, or its node, allows";
         let told = told(2 * mib, Some(3 * mib), mib);
         assert_eq!(told, Some((said.into(), root)), "what others hold counts, and is left alone");
     }

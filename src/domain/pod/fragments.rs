@@ -4,19 +4,16 @@ use std::time::Duration;
 
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, ConfigMapVolumeSource, EmptyDirVolumeSource, ExecAction, PodSecurityContext,
-        Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Volume,
-        VolumeMount,
+        Capabilities, ConfigMapVolumeSource, EmptyDirVolumeSource, EnvVar, ExecAction,
+        PodSecurityContext, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource,
+        SecurityContext, Volume, VolumeMount,
     },
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use crate::{
-    api::shared::Resources,
-    domain::{
-        layout::{self, Mount},
-        quota,
-    },
+use crate::domain::{
+    env,
+    layout::{self, Mount},
 };
 
 /// User and group of every container.
@@ -26,16 +23,16 @@ const NONROOT: i64 = 65532;
 pub(super) const AGENTS: [(&Mount, u64); 4] =
     [(&layout::WORKSPACE, 10), (&layout::TMP, 2), (&layout::HOME, 2), (&layout::HANDOVER, 2)];
 
-/// The same for the runner, which ends the agent before the node would end the pod. A limit of ephemeral storage on one
-/// container is taken by the node for the whole pod's, volumes and all.
-pub(super) fn storage_words(resources: Option<&Resources>) -> Vec<String> {
+/// The same for the runner, which ends the agent before the node would end the pod.
+pub(super) fn storage_words() -> [String; 2] {
     let limits = AGENTS.map(|(mount, gibi)| format!("{}={}", mount.path, gibi << 30));
-    let mut words = vec!["--volume-limits".to_owned(), limits.join(",")];
-    let whole = resources.and_then(|it| it.limits.as_ref()?.get("ephemeral-storage"));
-    if let Some(bytes) = whole.and_then(quota::amount).filter(|it| *it >= 1.0) {
-        words.extend(["--storage-limit".to_owned(), format!("{bytes:.0}")]);
-    }
-    words
+    ["--volume-limits".to_owned(), limits.join(",")]
+}
+
+/// How much all of them may hold together: a limit of ephemeral storage on one container is taken by the node for the whole
+/// pod's, volumes and all. Left to the node to say, since a `LimitRange` may set one; without any it says what it has.
+pub(super) fn storage_limit() -> EnvVar {
+    env::limit(layout::env::STORAGE_LIMIT, layout::CLAUDE, "ephemeral-storage")
 }
 
 /// Restricted Pod Security, for the pod.

@@ -29,7 +29,7 @@ pub use checks::flaws;
 use checks::{check, images};
 use fragments::{
     AGENTS, amounts, from_config_map, from_secret, idle_probe, locked_down, pod_security, ro, rw,
-    scratch, seconds, storage_words,
+    scratch, seconds, storage_limit, storage_words,
 };
 
 /// What the operator's settings say about pods.
@@ -190,7 +190,7 @@ impl<'a> Parts<'a> {
         if let Some(idle) = self.polecat.spec.limits.max_idle_seconds {
             command.extend(["--max-idle-seconds".into(), idle.to_string()]);
         }
-        command.extend(storage_words(agent.resources.as_ref()));
+        command.extend(storage_words());
         let program = agent.command.as_deref().unwrap_or_default();
         let args = agent.args.as_deref().unwrap_or_default();
         if program.is_empty() && !args.is_empty() {
@@ -205,6 +205,7 @@ impl<'a> Parts<'a> {
         ));
         variables.push(env::value(var::WORK_BRANCH, &self.work_branch));
         variables.push(env::value("HOME", layout::HOME.path));
+        variables.push(storage_limit());
         let mut mounts = vec![
             rw(&layout::WORKSPACE),
             rw(&layout::TMP),

@@ -1,6 +1,6 @@
 //! The pod as YAML, and everything that keeps one from being built.
 
-use k8s_openapi::{api::core::v1::ResourceClaim, apimachinery::pkg::api::resource::Quantity};
+use k8s_openapi::api::core::v1::ResourceClaim;
 
 use super::*;
 use crate::api::{
@@ -84,21 +84,6 @@ fn the_runner_knows_the_limit_of_every_volume_that_the_agent_can_fill() {
         let gibibytes: u64 = limit.0.strip_suffix("Gi").unwrap().parse().unwrap();
         assert_eq!(told.get(mount.mount_path.as_str()), Some(&(gibibytes << 30)), "{}", mount.name);
     }
-}
-
-#[test]
-fn the_runner_knows_how_much_the_whole_pod_may_hold() {
-    let word = |limit: &str| {
-        let mut it = polecat();
-        let limits = [("ephemeral-storage".to_owned(), Quantity(limit.to_owned()))].into();
-        it.spec.agent.resources = Some(Resources { limits: Some(limits), ..Resources::default() });
-        let spec = agent_pod(&it, 1, &settings()).unwrap().spec.unwrap();
-        let words = spec.containers[0].command.clone().unwrap();
-        words.iter().position(|it| it == "--storage-limit").map(|at| words[at + 1].clone())
-    };
-    assert_eq!(word("5Gi").as_deref(), Some("5368709120"));
-    assert_eq!(word("1500M").as_deref(), Some("1500000000"));
-    assert_eq!(word("0"), None, "no limit that anything could be measured by");
 }
 
 #[test]
