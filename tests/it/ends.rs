@@ -9,6 +9,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
+use crate::waits::{are_full, shortened};
 use crate::world::{PATIENCE, World, condition, message, phase_of, until};
 
 const NEVER: [(&str, &str); 1] = [("testbed.gastown.io/run-for", "never")];
@@ -59,7 +60,7 @@ async fn gone(world: &World, pod: &str, uid: &str) {
 
 #[tokio::test]
 async fn an_agent_that_stays_idle_loses_its_pod_and_its_last_words_are_kept() {
-    let world = World::with_flags("idle-limit", &LINGERS, &["--idle-grace=1"]).await;
+    let world = World::with_flags("idle-limit", &LINGERS, shortened(&["--idle-grace=1"])).await;
     world.create("max", |it| it["spec"]["maxIdleSeconds"] = json!(5)).await;
     world.condition("max", "Ready", "True/PodRunning").await;
     let pod = world.pods().get("polecat-max").await.unwrap();
@@ -179,10 +180,10 @@ async fn a_finished_pod_goes_after_its_time_and_its_polecat_stays() {
 async fn a_verdict_that_comes_late_corrects_the_end_once() {
     let script = [
         ("testbed.gastown.io/run-for", "100ms"),
-        ("testbed.gastown.io/linger", "4s"),
+        ("testbed.gastown.io/linger", if are_full() { "20s" } else { "4s" }),
         ("testbed.gastown.io/message.telemetry", VERDICT),
     ];
-    let world = World::with_flags("late-verdict", &script, &["--verdict-wait=1"]).await;
+    let world = World::with_flags("late-verdict", &script, shortened(&["--verdict-wait=1"])).await;
     world.create("max", |_| {}).await;
     let done = world.phase("max", "Done").await;
     assert_eq!(condition(&done, "Pushed"), "Unknown/NoVerdict", "done by its exit code alone");

@@ -44,4 +44,5 @@ mod switched_off;
 mod takeover;
 mod upgrade;
 mod versions;
+mod waits;
 mod world;
