@@ -119,7 +119,7 @@ const CLONE: &[Row] = &[
 
 #[rustfmt::skip]
 const AGENT: &[Row] = &[
-    row("PodFailed", Stuck, "the agent exited with another code than 0", "see the log of container claude"),
+    row("PodFailed", Stuck, "the agent exited with another code than 0, or its container was killed before it could", "see the log of container claude"),
     row("OOMKilled", Stuck, "the agent needed more memory than its limit", "raise spec.kubernetes.resources.limits.memory"),
     row("DeadlineExceeded", Stuck, "the agent ran longer than it may, or its pod, which pulls and clones on the same clock", "raise spec.kubernetes.activeDeadlineSeconds, or give it a smaller task"),
     row("IdleTimeout", Stuck, "the agent did nothing for spec.maxIdleSeconds", "give it more time, or look in the log of container claude for what it waited for"),
@@ -127,6 +127,8 @@ const AGENT: &[Row] = &[
     row("AgentNotFound", Stuck, "the image has no such program", "use an image with it, or set spec.agentConfig.command"),
     row("AgentNotExecutable", Stuck, "the agent's program can't be run", "use a program of the node's architecture with its execute bit set"),
     row("AgentImageIncompatible", Stuck, "gt-runner can't start in the agent's image", "use an image of the node's architecture with a glibc of 2.34 or newer and its loader (ldd --version in the image), or a runner image whose gt-runner is static"),
+    row("TelemetryFailed", Stuck, "the container that pushes ended before the agent did: its pod is ended at once, and what the agent had committed is lost", "its words say why; see the log of container telemetry; set desiredState to Idle and back to Working for a new attempt"),
+    row("ContainerStartFailed", Stuck, "a node failed to start a container, for a reason of its own", "its words say why; look at the node; set desiredState to Idle and back to Working for a new attempt"),
     row("Terminated", Stuck, "a container was told to end before its work was done", "set desiredState to Idle and back to Working for a new attempt"),
 ];
 

@@ -5,7 +5,7 @@ use crate::domain::{
     causes,
     conditions::cut,
     layout,
-    pod_brief::{Container, PodBrief, PodPhase},
+    pod_brief::{Container, PodBrief, PodPhase, names_the_runner},
     untrusted::{Scrubber, is_deceptive},
     verdict::{Failure, Verdict, reason as word},
 };
@@ -49,22 +49,50 @@ pub fn ended(pod: &PodBrief, verdict: Option<&Verdict>) -> Option<Cause> {
     Some(outside.unwrap_or_else(|| agent_failed(pod, verdict)))
 }
 
-/// An image without a runner that its node can start.
-pub fn no_runner(container: &str, said: &str) -> Cause {
-    let happened = format!("the image of {container} has no usable gt-runner: {}", quote(said));
+/// A container that its node can't start: for want of a usable runner in its image, or for a reason of the node's own.
+pub fn not_started(container: &str, said: &str) -> Cause {
+    let said_short = quote(said);
+    if !names_the_runner(said) {
+        let happened = format!("the node failed to start container {container}: {said_short}");
+        return Cause::known("ContainerStartFailed", happened);
+    }
+    if container == layout::CLAUDE {
+        let happened = format!("gt-runner can't start in the agent's image: {said_short}");
+        return Cause::known("AgentImageIncompatible", happened);
+    }
+    let happened = format!("the image of {container} has no usable gt-runner: {said_short}");
     Cause::known("RunnerMissing", happened)
 }
 
 /// The agent may run, and what it commits would be lost.
 fn nobody_pushes(pod: &PodBrief) -> Option<Cause> {
-    let said = pod.telemetry.unstartable()?;
-    let busy = !pod.claude.ended() && pod.claude.unstartable().is_none();
-    busy.then(|| no_runner(layout::TELEMETRY, said))
+    if pod.claude.ended() || pod.claude.unstartable().is_some() {
+        return None;
+    }
+    if let Some(said) = pod.telemetry.unstartable() {
+        return Some(not_started(layout::TELEMETRY, said));
+    }
+    pod.deserted().then(|| telemetry_failed(&pod.telemetry))
+}
+
+/// Why the container that pushes ended before the one that it waits for.
+pub fn telemetry_failed(telemetry: &Container) -> Cause {
+    let Container::Ended { exit_code, reason, message, .. } = telemetry else {
+        return Cause::known("TelemetryFailed", "container telemetry has ended");
+    };
+    let verdict = || serde_json::from_str::<Verdict>(message).ok();
+    let said = last_words(message).map(|it| it.message);
+    let said = said.or_else(|| verdict().map(|it| quote(&it.message)));
+    let why = said.unwrap_or_else(|| with_words(&format!("code {exit_code}, {reason}"), message));
+    let happened = format!(
+        "container telemetry ended before the agent did, so nobody would push what it commits, and its pod is ended: {why}"
+    );
+    Cause::known("TelemetryFailed", happened)
 }
 
 fn clone_failed(pod: &PodBrief) -> Option<Cause> {
     if let Some(said) = pod.git_init.unstartable() {
-        return Some(no_runner(layout::GIT_INIT, said));
+        return Some(not_started(layout::GIT_INIT, said));
     }
     let Container::Ended { exit_code, reason, message, .. } = &pod.git_init else { return None };
     if *exit_code == 0 {
@@ -117,19 +145,19 @@ fn cut_off(pod: &PodBrief, verdict: Option<&Verdict>) -> Option<Cause> {
 
 fn agent_failed(pod: &PodBrief, verdict: Option<&Verdict>) -> Cause {
     if let Some(said) = pod.claude.unstartable() {
-        let happened = format!("gt-runner can't start in the agent's image: {}", quote(said));
-        return Cause::known("AgentImageIncompatible", happened);
+        return not_started(layout::CLAUDE, said);
     }
     let Container::Ended { exit_code, reason, message, .. } = &pod.claude else {
         let happened = with_words("the pod failed before the agent ended", &pod.reason);
         return Cause::known("PodFailed", with_words(&happened, &pod.message));
     };
-    if let Some(said) = agents_last_words(reason, message) {
-        return said;
+    let said = agents_last_words(reason, message);
+    if let Some(said) = said.as_ref().filter(|it| it.reason != word::AGENT_FAILED) {
+        return said.clone();
     }
     if never_loaded(pod, verdict) {
         let text = format!(
-            "gt-runner ended with code {exit_code} before its first step, so the image's loader or libraries do not fit it"
+            "gt-runner ended with code {exit_code} before its first word, so the image's loader or libraries do not fit it"
         );
         return Cause::known("AgentImageIncompatible", text);
     }
@@ -150,17 +178,16 @@ fn agent_failed(pod: &PodBrief, verdict: Option<&Verdict>) -> Cause {
             "StorageExceeded",
             "the agent was ended because a volume of its own was nearly full",
         ),
-        _ => Cause::known("PodFailed", format!("the agent exited with code {exit_code}")),
+        _ => said.unwrap_or_else(|| {
+            Cause::known("PodFailed", format!("the agent exited with code {exit_code}"))
+        }),
     }
 }
 
-/// The loader gave up: no words, and `telemetry` never saw a sign of a runner. An agent's own exit has both behind it, and
-/// what the node killed proves nothing.
+/// The loader gave up: there are no words, and `telemetry`, where it has spoken, never saw a sign of a runner.
 fn never_loaded(pod: &PodBrief, verdict: Option<&Verdict>) -> bool {
-    const KILLED: [i32; 2] = [137, 143];
-    let Container::Ended { exit_code, reason, message, .. } = &pod.claude else { return false };
-    let silent = &**reason == "Error" && message.is_empty() && !KILLED.contains(exit_code);
-    silent && verdict.is_some_and(|it| it.reason == word::NOT_BEGUN && it.agent.is_none())
+    let not_begun = |it: &Verdict| it.reason == word::NOT_BEGUN && it.agent.is_none();
+    pod.mute() && verdict.is_none_or(not_begun)
 }
 
 /// A `Failure` that our runner left as a container's termination message.
@@ -172,7 +199,8 @@ fn last_words(message: &str) -> Option<Cause> {
 /// What the runner beside the agent says of its own failures. An agent whose runner was killed may have written these words
 /// itself: then the node's word counts, and no word that is not the runner's.
 fn agents_last_words(reason: &str, message: &str) -> Option<Cause> {
-    const KNOWN: [&str; 9] = [
+    const KNOWN: [&str; 10] = [
+        word::AGENT_FAILED,
         word::AGENT_NOT_FOUND,
         word::AGENT_NOT_EXECUTABLE,
         word::DEADLINE_EXCEEDED,
@@ -231,9 +259,9 @@ mod tests {
                 "exit 0 is success whatever else",
             ),
             (
-                PodBrief { claude: over(3, "Error", ""), ..failed.clone() },
+                PodBrief { claude: over(3, "Error", ""), by_original: true, ..failed.clone() },
                 Some("PodFailed"),
-                "as in the original",
+                "as in the original, whose containers have no words",
             ),
             (
                 PodBrief { claude: over(137, "OOMKilled", ""), ..failed.clone() },
@@ -270,14 +298,21 @@ mod tests {
         let verdict =
             |reason: &str, agent| Verdict { reason: reason.into(), agent, ..Verdict::default() };
         let ended_by = Some(crate::domain::verdict::Ended { exit_code: 1, ..Default::default() });
+        let stopped = Some(crate::domain::verdict::Ended {
+            stopped: Some("Deadline".into()),
+            ..Default::default()
+        });
         let begun = r#"{"v":1,"reason":"VolumeFull","message":"m"}"#;
+        let exited = r#"{"v":1,"reason":"PodFailed","message":"the agent exited with code 3"}"#;
         #[rustfmt::skip]
         let table = [
             (over(1, "Error", ""), Some(verdict("NotBegun", None)), "AgentImageIncompatible", "glibc is too old"),
             (over(127, "Error", ""), Some(verdict("NotBegun", None)), "AgentImageIncompatible", "a library is missing"),
             (over(1, "Error", ""), Some(verdict("NothingToPush", ended_by.clone())), "PodFailed", "the agent's own exit"),
             (over(1, "Error", ""), Some(verdict("NotBegun", ended_by)), "PodFailed", "a runner has reported"),
-            (over(1, "Error", ""), None, "PodFailed", "nobody said that it had not begun"),
+            (over(1, "Error", ""), None, "AgentImageIncompatible", "at once, and not when telemetry is told to end"),
+            (over(3, "Error", exited), None, "PodFailed", "the runner's word for an exit of the agent's"),
+            (over(137, "Error", exited), Some(verdict("Pushed", stopped)), "DeadlineExceeded", "cut off after it had handed over"),
             (over(137, "Error", ""), Some(verdict("NotBegun", None)), "PodFailed", "killed by the node"),
             (over(137, "OOMKilled", ""), Some(verdict("NotBegun", None)), "OOMKilled", "the node's word"),
             (over(1, "Error", begun), Some(verdict("NotBegun", None)), "VolumeFull", "it had words"),
@@ -290,6 +325,52 @@ mod tests {
             let advised =
                 ["architecture", "glibc", "loader"].iter().all(|it| cause.message.contains(it));
             assert_eq!(advised, want == "AgentImageIncompatible", "{}", cause.message);
+        }
+    }
+
+    /// Words of containerd 1.6 with runc 1.1, of cri-o with crun, and of a node without room.
+    #[test]
+    fn only_words_about_the_program_blame_the_image() {
+        let run = "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create \
+                   failed: unable to start container process: ";
+        let table = [
+            (
+                format!(
+                    "{run}exec: \"/gastown/tools/gt-runner\": stat /gastown/tools/gt-runner: no such file or directory: unknown"
+                ),
+                true,
+            ),
+            (
+                "executable file `/gastown/tools/gt-runner` not found: No such file or directory"
+                    .into(),
+                true,
+            ),
+            (format!("{run}exec: \"/gastown/tools/gt-runner\": permission denied: unknown"), true),
+            ("exec user process caused: exec format error".into(), true),
+            (
+                format!(
+                    "{run}error during container init: error setting cgroup config for procHooks process: failed to write \"100000\": no space left on device"
+                ),
+                false,
+            ),
+            (
+                format!(
+                    "{run}error during container init: error mounting \"/var/lib/kubelet/pods/1/volumes/tools\" to rootfs at \"/gastown/tools\": no such file or directory"
+                ),
+                false,
+            ),
+            ("context deadline exceeded".into(), false),
+        ];
+        for (words, image) in table {
+            for (container, word) in [
+                (layout::GIT_INIT, "RunnerMissing"),
+                (layout::CLAUDE, "AgentImageIncompatible"),
+                (layout::TELEMETRY, "RunnerMissing"),
+            ] {
+                let cause = not_started(container, &words);
+                let want = if image { word } else { "ContainerStartFailed" };
+                assert_eq!(cause.reason, want, "{container}: {words}");
+            }
         }
     }
 

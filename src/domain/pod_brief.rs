@@ -125,10 +125,11 @@ impl Container {
 }
 
 /// Whether the words of runc or crun are about our program, and not about the node.
-fn names_the_runner(message: &str) -> bool {
-    const WORDS: [&str; 3] = ["no such file or directory", "not found", "exec format error"];
+pub fn names_the_runner(message: &str) -> bool {
+    const WORDS: [&str; 3] = ["no such file or directory", "not found", "permission denied"];
     let said = message.to_lowercase();
-    said.contains("gt-runner") && WORDS.iter().any(|it| said.contains(it))
+    let ours = said.contains("gt-runner") && WORDS.iter().any(|it| said.contains(it));
+    ours || said.contains("exec format error") // said of nothing but programs
 }
 
 impl PodBrief {
@@ -139,7 +140,26 @@ impl PodBrief {
 
     /// Whether one of its containers can't start: nothing more comes of it.
     pub fn futile(&self) -> bool {
-        [&self.git_init, &self.claude, &self.telemetry].iter().any(|it| it.unstartable().is_some())
+        let all = [&self.git_init, &self.claude, &self.telemetry];
+        all.iter().any(|it| it.unstartable().is_some()) || (self.mute() && !self.telemetry.ended())
+    }
+
+    /// Whether the agent's container failed without a word. Its runner has words from its first step on, so it had none: the
+    /// image's loader did not take it. What was killed proves nothing, and the original's containers have no words.
+    pub fn mute(&self) -> bool {
+        const KILLED: [i32; 2] = [137, 143];
+        let Container::Ended { exit_code, reason, message, .. } = &self.claude else {
+            return false;
+        };
+        let failed = &**reason == "Error" && *exit_code != 0 && !KILLED.contains(exit_code);
+        failed && message.is_empty() && !self.by_original
+    }
+
+    /// Whether the container that pushes has ended, although the agent's has not, and nobody has told the pod to end.
+    pub fn deserted(&self) -> bool {
+        let busy = !self.claude.ended() && self.claude.unstartable().is_none();
+        let told = self.deleting || self.over() || self.disruption.is_some();
+        self.telemetry.ended() && busy && !told && !self.by_original
     }
 
     /// Whether its agent can have done nothing. What a lost node said last of a container that it was about to start

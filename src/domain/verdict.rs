@@ -207,6 +207,8 @@ pub mod reason {
     pub const TERMINATED: &str = "Terminated";
 
     // The agent: `claude` leaves one of these in a `Failure`; the last words of `Ended.stopped` beside them.
+    /// The agent exited with another code than 0, or its runner was cut off.
+    pub const AGENT_FAILED: &str = "PodFailed";
     /// The image has no such program.
     pub const AGENT_NOT_FOUND: &str = "AgentNotFound";
     /// The program can't be run.

@@ -63,6 +63,7 @@ async fn run(paths: &Paths, arguments: Claude) -> Result<(End, Storage), (Proble
     let lock = Lock::open(paths).map_err(failed)?;
     lock.hold().map_err(|it| here("take the lock of", &it))?;
     handover::mark_begun(paths);
+    last_words::begin(paths);
     let start = Start::read(paths).map_err(failed)?;
     let settings = Settings::read().map_err(failed)?;
     copy_credentials(paths).map_err(failed)?;
@@ -210,7 +211,8 @@ fn not_started(program: &OsString, error: &io::Error) -> (Problem, u8) {
 fn say_why(paths: &Paths, end: End, storage: &Storage) {
     let full;
     let (reason, message) = match end.stopped {
-        None => return last_words::clear(paths),
+        None if end.code == 0 => return last_words::clear(paths),
+        None => return last_words::failed(paths, end.code),
         Some(Stop::Deadline) => (
             reason::DEADLINE_EXCEEDED,
             "the agent was ended at spec.kubernetes.activeDeadlineSeconds; what it had committed is \

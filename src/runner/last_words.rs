@@ -7,12 +7,28 @@ use std::{
 };
 
 use super::{log, paths::Paths, problem::Problem};
-use crate::domain::{layout, verdict::Verdict};
+use crate::domain::{
+    layout,
+    verdict::{Failure, Verdict, reason},
+};
 
 /// Leaves why this container failed. Says it in the log as well.
 pub fn leave(paths: &Paths, problem: &Problem) {
     log::say(&format!("Failed: {problem}"));
     write(paths, problem.failure().to_json());
+}
+
+/// Leaves words for the case that this container is cut off. They also say that the image's loader took this program: one
+/// that it refuses leaves none.
+pub fn begin(paths: &Paths) {
+    let text = "gt-runner in the agent's container was cut off before it could say why; see the log of container claude";
+    write(paths, Failure::new(reason::AGENT_FAILED, text).to_json());
+}
+
+/// Leaves that the agent failed by itself, which its own log tells best.
+pub fn failed(paths: &Paths, code: i32) {
+    let text = format!("the agent exited with code {code}; see the log of container claude");
+    write(paths, Failure::new(reason::AGENT_FAILED, text).to_json());
 }
 
 /// Leaves nothing: a success has no last words.

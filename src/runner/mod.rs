@@ -87,7 +87,7 @@ fn part(arguments: Arguments) -> ExitCode {
     let runtime = match runtime {
         Ok(it) => it,
         Err(error) => {
-            log::say(&format!("Failed to start: {error}"));
+            last_words::leave(&paths, &Problem::volume("start in", "this container", &error));
             return ExitCode::from(FAILED);
         }
     };

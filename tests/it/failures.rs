@@ -21,7 +21,11 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::asking::{answered, comes_true};
+use crate::waits::shortened;
 use crate::world::{PATIENCE, World, condition, message, phase_of, until};
+
+const NO_RUNNER: &str =
+    "exec: \"/usr/local/bin/gt-runner\": stat /usr/local/bin/gt-runner: no such file or directory";
 
 /// Pods stay as the test writes them.
 const UNTOUCHED: [(&str, &str); 1] = [("testbed.gastown.io/run-after", "never")];
@@ -118,7 +122,7 @@ fn ends() -> Vec<Row> {
     let mut oom_clone = bad_clone("x", "");
     oom_clone["initContainerStatuses"][0]["state"] = ended(137, "OOMKilled", "");
     let mut no_runner = bad_clone("x", "");
-    no_runner["initContainerStatuses"][0]["state"] = ended(128, "StartError", "exec: gt-runner: not found");
+    no_runner["initContainerStatuses"][0]["state"] = ended(128, "StartError", NO_RUNNER);
     let mut silent = bad_clone("x", "");
     silent["initContainerStatuses"][0]["state"] = ended(1, "Error", "boom");
     vec![
@@ -134,7 +138,11 @@ fn ends() -> Vec<Row> {
         row("no-exec", over(&ended(128, "StartError", "exec format error"), ""), ("Ready", "AgentImageIncompatible", "exec format error")),
         row("no-exec-waits", begun(&ended(128, "StartError", "exec format error"), &running()), ("Ready", "AgentImageIncompatible", "architecture")),
         row("no-loader", over(&ended(1, "Error", ""), &verdict("NotBegun", false, None)), ("Ready", "AgentImageIncompatible", "glibc")),
-        row("no-telemetry", begun(&running(), &ended(128, "StartError", "exec: gt-runner: not found")), ("Ready", "RunnerMissing", "image of telemetry")),
+        row("no-telemetry", begun(&running(), &ended(128, "StartError", NO_RUNNER)), ("Ready", "RunnerMissing", "image of telemetry")),
+        row("node-fails", begun(&ended(128, "StartError", "error setting cgroup config"), &running()), ("Ready", "ContainerStartFailed", "container claude: error setting")),
+        row("deserted", begun(&running(), &ended(137, "OOMKilled", "")), ("Ready", "TelemetryFailed", "nobody would push what it commits, and its pod is ended: code 137, OOMKilled")),
+        row("no-loader-waits", begun(&ended(127, "Error", ""), &running()), ("Ready", "AgentImageIncompatible", "glibc")),
+        row("exit-words", over(&ended(3, "Error", &json!({"v": 1, "reason": "PodFailed", "message": "the agent exited with code 3; see the log of container claude"}).to_string()), ""), ("Ready", "PodFailed", "code 3")),
         row("no-agent", over(&ended(127, "Error", &json!({"v": 1, "reason": "AgentNotFound", "message": "no claude on the PATH"}).to_string()), ""), ("Ready", "AgentNotFound", "no claude")),
         row("not-run", over(&ended(126, "Error", &json!({"v": 1, "reason": "AgentNotExecutable", "message": "claude can't be run"}).to_string()), ""), ("Ready", "AgentNotExecutable", "can't be run")),
         row("told-to-end", over(&ended(143, "Error", &json!({"v": 1, "reason": "Terminated", "message": "its pod was told to end"}).to_string()), ""), ("Ready", "Terminated", "told to end")),
@@ -252,8 +260,8 @@ async fn reads(world: &World, row: &Row) -> Polecat {
 
 #[tokio::test]
 async fn a_pod_that_does_not_start_says_why_and_starts_when_it_is_mended() {
-    let flags = ["--pending-patience=1"];
-    let world = World::with_flags("failures-pending", &UNTOUCHED, &flags).await;
+    let flags = shortened(&["--pending-patience=1"]);
+    let world = World::with_flags("failures-pending", &UNTOUCHED, flags).await;
     let rows = pending();
     for row in &rows {
         world.create(row.name, |_| {}).await;
@@ -300,8 +308,8 @@ async fn inquiries(world: &World) -> Vec<String> {
 
 #[tokio::test]
 async fn every_end_of_a_pod_reads_as_the_table_says() {
-    let flags = ["--verdict-wait=1"];
-    let world = World::with_flags("failures-ends", &UNTOUCHED, &flags).await;
+    let flags = shortened(&["--verdict-wait=1"]);
+    let world = World::with_flags("failures-ends", &UNTOUCHED, flags).await;
     let mut rows = ends();
     rows.extend(other_words(&rows.iter().map(|it| it.want.1).collect()));
     for row in &rows {
@@ -316,7 +324,9 @@ async fn every_end_of_a_pod_reads_as_the_table_says() {
         }
     }
     // What can come to nothing any more does not stay until the pod's deadline.
-    for name in ["polecat-no-exec-waits", "polecat-no-telemetry"] {
+    let futile = ["no-exec-waits", "no-telemetry", "node-fails", "deserted", "no-loader-waits"];
+    for name in futile.map(|it| format!("polecat-{it}")) {
+        let name = name.as_str();
         let going = |it: Option<&Pod>| it.is_none_or(|it| it.metadata.deletion_timestamp.is_some());
         let waited = await_condition(world.pods(), name, going);
         tokio::time::timeout(PATIENCE, waited).await.expect(name).unwrap();

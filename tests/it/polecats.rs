@@ -169,11 +169,16 @@ async fn idle_and_terminated_end_the_pod_and_working_again_is_a_new_attempt() {
 
 #[tokio::test]
 async fn a_failed_agent_and_a_failed_clone_read_well() {
+    const EXITED: &str = r#"{"v":1,"reason":"PodFailed","message":"the agent exited with code 3"}"#;
     let world = World::new("failures", &quick()).await;
     let said = r#"{"v":1,"reason":"BranchNotFound","message":"the repository has no branch nope"}"#;
     let script = |pairs: &'static [(&'static str, &'static str)]| pairs;
     for (name, annotations, ready) in [
-        ("agent", script(&[("exit-code.claude", "3")]), "False/PodFailed"),
+        (
+            "agent",
+            script(&[("exit-code.claude", "3"), ("message.claude", EXITED)]),
+            "False/PodFailed",
+        ),
         (
             "memory",
             script(&[("exit-code.claude", "137"), ("reason.claude", "OOMKilled")]),
@@ -185,7 +190,9 @@ async fn a_failed_agent_and_a_failed_clone_read_well() {
         let stuck = world.condition(name, "Ready", ready).await;
         assert_eq!(phase_of(&stuck), "Stuck");
         assert_eq!(condition(&stuck, "Degraded"), ready.replace("False", "True"));
-        play(&world, &[("exit-code.claude", "0"), ("reason.claude", "Completed")]).await;
+        let fine =
+            [("exit-code.claude", "0"), ("reason.claude", "Completed"), ("message.claude", "")];
+        play(&world, &fine).await;
     }
     play(&world, &[("init-exit-code", "1"), ("init-message", said)]).await;
     world.create("clone", |_| {}).await;

@@ -1,11 +1,15 @@
 //! Images on a real node that come late, never come, or lack the runner.
 
-use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
-use kube::runtime::wait::await_condition;
+use k8s_openapi::{
+    api::core::v1::{Event, Pod},
+    jiff::Timestamp,
+};
+use kube::{Api, api::ListParams, runtime::wait::await_condition};
 use serde_json::{Value, json};
 
 use crate::{
     real_node::{at, in_bare, repository, world_with},
+    waits::shortened,
     world::{PATIENCE, World, condition, message, phase_of},
 };
 
@@ -23,7 +27,8 @@ fn began(pod: &Pod, container: &str) -> Option<Timestamp> {
 #[tokio::test]
 async fn an_agent_whose_image_comes_late_runs_and_one_that_never_comes_is_said() {
     let test = "an_agent_whose_image_comes_late_runs_and_one_that_never_comes_is_said";
-    let Some(world) = world_with(test, "real-late", &["--push-reserve=30"]).await else { return };
+    let flags = shortened(&["--push-reserve=30"]);
+    let Some(world) = world_with(test, "real-late", flags).await else { return };
     let git = world.bed.git.as_ref().unwrap();
     for (name, image, deadline) in [("late", LATE, 600), ("never", "localhost/never:1", 10)] {
         repository(git, name);
@@ -40,7 +45,7 @@ async fn an_agent_whose_image_comes_late_runs_and_one_that_never_comes_is_said()
         let said = message(&waits, "Ready");
         assert!(said.contains("container claude") && said.contains("pull secrets"), "{said}");
     }
-    // The other one's deadline passes first, 40 s after its pod began: so long this image is late.
+    // The other one's deadline passes first, at least 40 s after its pod began: so long this image is late.
     let lost = world.condition("never", "Ready", "False/DeadlineExceeded").await;
     assert_eq!((phase_of(&lost), condition(&lost, "Pushed").as_str()), ("Stuck", "False/NotBegun"));
     let said = message(&lost, "Ready");
@@ -76,6 +81,35 @@ async fn an_image_without_the_runner_is_named_at_once_and_its_pod_goes() {
         assert!(condition(&stuck, "Pushed").starts_with("False/"), "{container}: never pushed");
         ends(&world, "polecat-max", container).await;
     }
+}
+
+/// A runner that needs a loader, in an image that has none: nothing of it ever runs, and its node calls that an exit.
+#[tokio::test]
+async fn an_image_without_the_runners_loader_is_blamed_at_once() {
+    const RUNNER: &str = "localhost/gt-runner:dynamic";
+    let test = "an_image_without_the_runners_loader_is_blamed_at_once";
+    let flag = format!("--git-image={RUNNER}"); // it lays the runner out for the agent
+    let Some(world) = world_with(test, "real-no-loader", &[&flag]).await else { return };
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_gt-runner"));
+    world.bed.make_runner_image(program, RUNNER).await.unwrap();
+    let git = world.bed.git.as_ref().unwrap();
+    repository(git, "real-no-loader");
+    let edit = |it: &mut Value| {
+        at(it, git, "real-no-loader", "Append \"Good bye.\" to greeting.txt");
+        it["spec"]["kubernetes"]["image"] = json!("localhost/pause:1"); // one static program
+    };
+    world.create("max", edit).await;
+    let stuck = world.condition("max", "Ready", "False/AgentImageIncompatible").await;
+    let said = message(&stuck, "Ready");
+    assert!(phase_of(&stuck) == "Stuck" && said.contains("glibc of 2.34"), "{said}");
+    let told = world.condition("max", "Pushed", "False/NotBegun").await;
+    assert_eq!(condition(&told, "Ready"), "False/AgentImageIncompatible");
+    ends(&world, "polecat-max", "claude").await;
+    let events: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
+    let about = ListParams::default().fields("involvedObject.kind=Polecat");
+    let said = events.list(&about).await.unwrap().items;
+    let blamed: Vec<_> = said.into_iter().filter_map(|it| it.reason).collect();
+    assert!(!blamed.iter().any(|it| it == "PodFailed"), "nobody blamed the agent: {blamed:?}");
 }
 
 /// A pod that the kubelet has ended stays for its logs; one of which a part still runs goes.

@@ -12,16 +12,18 @@ use gastown::{
     },
 };
 use gastown_testbed::Git;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{LimitRange, Pod, Secret};
 use kube::{
     Api,
     api::{DeleteParams, EvictParams, LogParams, PostParams},
+    runtime::wait::await_condition,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::{
     real_node::{at, in_bare, repository, world},
-    world::{World, condition, message, phase_of, polecat, until},
+    world::{PATIENCE, World, condition, message, phase_of, polecat, until},
 };
 
 const CHANGED: &str = "Hello.\nGood bye.\n";
@@ -307,4 +309,66 @@ async fn an_agent_that_forks_without_end_is_bounded_and_its_commits_are_pushed()
     assert_eq!(told.status.unwrap().exit_code, Some(3));
     let file = in_bare(git, "real-forks", &["show", "feature/gt-abc12:greeting.txt"]);
     assert_eq!(file, CHANGED);
+}
+
+/// What nobody wrote into the Polecat: its namespace gives every container a limit, and the node would end the whole pod.
+#[tokio::test]
+async fn an_agent_that_fills_its_namespaces_limit_of_storage_is_ended_and_its_commits_are_pushed() {
+    let test =
+        "an_agent_that_fills_its_namespaces_limit_of_storage_is_ended_and_its_commits_are_pushed";
+    let Some(world) = world(test, "real-storage").await else { return };
+    let range = json!({"metadata": {"name": "small"}, "spec": {"limits": [{"type": "Container",
+        "default": {"ephemeral-storage": "400Mi"}, "defaultRequest": {"ephemeral-storage": "1Mi"}}]}});
+    let ranges: Api<LimitRange> = Api::namespaced(world.client.clone(), &world.namespace);
+    ranges.create(&PostParams::default(), &serde_json::from_value(range).unwrap()).await.unwrap();
+    let git = world.bed.git.as_ref().unwrap();
+    repository(git, "real-storage");
+    let task = "Append \"Good bye.\" to greeting.txt; Commit; Write 370 MB to big.bin; Sleep 600";
+    world.create("max", |it| at(it, git, "real-storage", task)).await;
+    let told = world.condition("max", "Pushed", "True/Pushed").await;
+    let said = message(&told, "Ready");
+    assert_eq!(condition(&told, "Ready"), "False/StorageExceeded", "{said}");
+    assert!(said.contains("of the 400.0 MiB"), "{said}");
+    let file = in_bare(git, "real-storage", &["show", "feature/gt-abc12:greeting.txt"]);
+    assert_eq!(file, CHANGED);
+}
+
+/// Killed from outside, as a node short of memory does it: what the agent commits would go nowhere.
+#[tokio::test]
+async fn a_run_whose_telemetry_dies_is_ended_and_said() {
+    let Some(world) = world("a_run_whose_telemetry_dies_is_ended_and_said", "real-deserted").await
+    else {
+        return;
+    };
+    let git = world.bed.git.as_ref().unwrap();
+    repository(git, "real-deserted");
+    let task = "Append \"Good bye.\" to greeting.txt; Commit; Sleep 600";
+    world.create("deserted", |it| at(it, git, "real-deserted", task)).await;
+    world.condition("deserted", "Ready", "True/PodRunning").await;
+    world.logged("polecat-deserted", "claude", "Committed").await;
+    kill_telemetry_of("deserted");
+    let stuck = world.condition("deserted", "Ready", "False/TelemetryFailed").await;
+    assert_eq!(condition(&stuck, "Pushed"), "False/TelemetryFailed");
+    let said = message(&stuck, "Ready");
+    assert!(phase_of(&stuck) == "Stuck" && said.contains("code 137"), "{said}");
+    world.event("deserted", "TelemetryFailed").await;
+    let going = |it: Option<&Pod>| it.is_none_or(|it| it.metadata.deletion_timestamp.is_some());
+    let waited = await_condition(world.pods(), "polecat-deserted", going);
+    tokio::time::timeout(PATIENCE, waited).await.expect("nobody works for nothing").unwrap();
+}
+
+fn kill_telemetry_of(polecat: &str) {
+    let of_pid = |pid: i32, file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let name = format!("POLECAT_NAME={polecat}");
+    let pids = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|it| it.unwrap().file_name().to_str()?.parse().ok());
+    let is = |pid: &i32| {
+        let words = of_pid(*pid, "cmdline");
+        words.starts_with(b"/usr/local/bin/gt-runner\0telemetry\0")
+            && of_pid(*pid, "environ").split(|it| *it == 0).any(|it| it == name.as_bytes())
+    };
+    let found: Vec<i32> = pids.filter(is).collect();
+    let [pid] = found[..] else { panic!("one process is the telemetry of {polecat}: {found:?}") };
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
 }

@@ -66,8 +66,14 @@ fn no_commit_is_nothing_to_push() {
 #[test]
 fn an_agent_that_fails_keeps_its_commits_and_its_exit_code() {
     let pod = Pod::new();
-    let (agent, verdict) = pod.run(&format!("{COMMIT}; exit 7"));
+    // While it runs there are words already, for the case that its runner is cut off.
+    let words = pod.file(layout::CLAUDE, layout::TERMINATION_LOG).display().to_string();
+    let (agent, verdict) =
+        pod.run(&format!("grep -q PodFailed {words} || exit 9; {COMMIT}; exit 7"));
     assert_eq!(agent.code(), 7);
+    let said = pod.failure(layout::CLAUDE);
+    assert_eq!(said.reason, reason::AGENT_FAILED);
+    assert!(said.message.contains("code 7"), "{}", said.message);
     assert_eq!((verdict.reason.as_str(), verdict.agent.unwrap().exit_code), (reason::PUSHED, 7));
     assert_eq!(pod.head("fix/x"), verdict.commit);
 }
@@ -201,6 +207,28 @@ fn files_that_the_agent_gave_to_git_lfs_are_not_reported_pushed() {
     );
     assert!(verdict.message.contains("art/.gitattributes"), "{}", verdict.message);
     assert_eq!((pod.head("fix/x"), pod.head("fix/x-0a1b2c3d")), (None, verdict.commit));
+}
+
+/// As `.git/info/attributes` and a filter make them: nothing in the tree speaks of Git LFS but the pointer itself.
+#[test]
+fn a_pointer_of_git_lfs_is_no_file() {
+    const POINTER: &str = r"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n";
+    let pod = Pod::new();
+    let commit = "git add . && git commit -q -m art";
+    let (agent, verdict) =
+        pod.run(&format!("mkdir art && printf '{POINTER}' > art/a.png && {commit}"));
+    agent.succeeded();
+    assert_eq!(
+        (verdict.reason.as_str(), verdict.pushed, verdict.branch.as_deref()),
+        (reason::LFS_UNSUPPORTED, false, Some("fix/x-0a1b2c3d")),
+        "{verdict:?}"
+    );
+    assert!(verdict.message.contains("art/a.png"), "{}", verdict.message);
+    assert_eq!((pod.head("fix/x"), pod.head("fix/x-0a1b2c3d")), (None, verdict.commit));
+    // Who only writes about them is not meant.
+    let pod = Pod::new();
+    let (_, verdict) = pod.run(&format!("printf 'A pointer:\\n{POINTER}' > lfs.md && {commit}"));
+    assert_eq!(verdict.reason, reason::PUSHED, "{verdict:?}");
 }
 
 #[test]

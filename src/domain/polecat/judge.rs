@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::left;
 use crate::{
     api::v1beta1::Completion,
     domain::{
@@ -15,6 +16,9 @@ use crate::{
         verdict::Verdict,
     },
 };
+
+/// How much later than its `telemetry` the agent's container may be seen to end.
+const LATE: Duration = Duration::from_secs(15);
 
 /// What a pod's state means.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +56,8 @@ pub enum Words {
     Silent,
     /// It can't be started; what the node said.
     Unstartable(String),
+    /// It ended before there was anything to push.
+    Deserted(Cause),
     /// It spoke, and nobody can read it: never taken for "pushed".
     Unreadable,
     /// It is the Go original's, and never will.
@@ -87,12 +93,16 @@ pub fn judge(
     if pod.over() || both || pod.futile() {
         return Judgement::Ended(end(pod, completion, now));
     }
+    if let Some(wait) = desertion(pod, now) {
+        return match wait {
+            Duration::ZERO => Judgement::Ended(end(pod, completion, now)),
+            wait => Judgement::Ending(wait),
+        };
+    }
     // In a pod of the original's nobody speaks, and telemetry never ends.
     let patience = if pod.by_original { Duration::ZERO } else { patience };
     if let Container::Ended { at, .. } = &pod.claude {
-        let since = at.unwrap_or(now);
-        let gone = u64::try_from(now.duration_since(since).as_millis()).unwrap_or(0);
-        let wait = patience.saturating_sub(Duration::from_millis(gone));
+        let wait = at.map_or(Duration::ZERO, |it| left(Some(it), patience, now));
         return if wait.is_zero() {
             Judgement::Ended(end(pod, completion, now))
         } else {
@@ -103,6 +113,17 @@ pub fn judge(
         PodPhase::Running => Judgement::Running,
         _ => Judgement::Waiting(pending::waiting(pod)),
     }
+}
+
+/// What is left until a pod is given up of which nobody would push the commits; `None` where somebody may, or did: a
+/// verdict that knows of the agent's end came a moment before its container's own.
+pub fn desertion(pod: &PodBrief, now: Timestamp) -> Option<Duration> {
+    let Container::Ended { at, .. } = &pod.telemetry else { return None };
+    let knows = match words(&pod.telemetry) {
+        Words::Verdict(it) => it.base.is_some() || it.agent.is_some(),
+        _ => false,
+    };
+    (pod.deserted() && !knows).then(|| at.map_or(Duration::ZERO, |it| left(Some(it), LATE, now)))
 }
 
 /// The end of a pod that is gone, where it was seen to end.
@@ -118,8 +139,12 @@ pub fn words_of(pod: &PodBrief) -> Words {
     match pod.telemetry.unstartable() {
         _ if pod.by_original => Words::Original,
         Some(said) => Words::Unstartable(said.to_owned()),
-        None if pod.over() => words(&pod.telemetry).last(),
-        None => words(&pod.telemetry),
+        None => match words(&pod.telemetry) {
+            Words::Verdict(it) => Words::Verdict(it),
+            _ if pod.deserted() => Words::Deserted(failure::telemetry_failed(&pod.telemetry)),
+            other if pod.over() => other.last(),
+            other => other,
+        },
     }
 }
 
@@ -144,7 +169,8 @@ fn incomplete(completion: Completion, words: &Words) -> Option<Cause> {
             "VerdictMissing",
             "container telemetry left no verdict in the push reserve; see its log".to_owned(),
         ),
-        Words::Unstartable(said) => return Some(failure::no_runner(layout::TELEMETRY, said)),
+        Words::Unstartable(said) => return Some(failure::not_started(layout::TELEMETRY, said)),
+        Words::Deserted(cause) => return Some(cause.clone()),
         Words::Unreadable => (
             "VerdictUnreadable",
             "the verdict of container telemetry is cut or damaged; see its log".to_owned(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Brief, Seen};
+use super::{Brief, Seen, judge};
 use crate::{
     api::v1beta1::PolecatStatus,
     domain::{
@@ -59,6 +59,7 @@ impl Brief {
         // What still runs in it waits for something that never comes: ended, telemetry says so, and the node is free.
         match &pod.claude {
             _ if pod.futile() => Some(Duration::ZERO),
+            _ if pod.deserted() => judge::desertion(pod, seen.now),
             Container::Ended { at, .. } if !pod.telemetry.ended() => {
                 Some(left(*at, seen.settings.push_reserve, seen.now))
             }

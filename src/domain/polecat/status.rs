@@ -12,7 +12,7 @@ use crate::{
     api::v1beta1::{self, ImageDigests, Phase, PolecatStatus, Usage},
     domain::{
         conditions::{AVAILABLE, Conditions, DEGRADED, Is, PROGRESSING, PUSHED, READY, WORKING},
-        failure::{Cause, is_word, no_runner, quote},
+        failure::{Cause, is_word, not_started, quote},
         layout, names,
         pod_brief::PodBrief,
         verdict::{Ended, Verdict, reason},
@@ -260,9 +260,10 @@ pub fn pushed(status: &mut PolecatStatus, brief: &Brief, now: Timestamp, words: 
         }
         Words::Silent => (Is::Unknown, NO_VERDICT.to_owned(), NO_VERDICT_EVER.to_owned()),
         Words::Unstartable(said) => {
-            let Cause { reason, message } = no_runner(layout::TELEMETRY, said);
+            let Cause { reason, message } = not_started(layout::TELEMETRY, said);
             (Is::False, reason, format!("nobody pushes what was committed: {message}"))
         }
+        Words::Deserted(it) => (Is::False, it.reason.clone(), it.message.clone()),
         Words::Unreadable => {
             let text =
                 "the verdict of container telemetry is cut or damaged; see its log".to_owned();

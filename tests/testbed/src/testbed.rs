@@ -2,9 +2,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fs,
     io::{BufRead as _, BufReader, Write as _},
     ops::Deref,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
@@ -22,6 +23,7 @@ use crate::{
     audit::{self, Event},
     kubeconfig,
     manifests::{self, Webhooks},
+    node,
     pki::{Authority, MASTERS},
     plan,
     tools::on_path,
@@ -158,15 +160,33 @@ impl Testbed {
 
     /// Gives an image of the real node another name, as if that had just been pulled.
     pub async fn name_image(&self, image: &str, name: &str) -> Result<()> {
+        let named = self.images(&["tag", image, name]).await;
+        named.with_context(|| format!("failed to name image {image} {name}"))
+    }
+
+    /// Gives the real node an image like the runner's, with another program as its runner.
+    pub async fn make_runner_image(&self, runner: &Path, image: &str) -> Result<()> {
+        let path = self.dir.join(format!("{}.tar", image.replace(['/', ':'], "-")));
+        node::images::write_runner(runner, image, &path)?;
+        let loaded = self.images(&["import", &path.to_string_lossy()]).await;
+        fs::remove_file(&path).with_context(|| format!("failed to remove {}", path.display()))?;
+        loaded.with_context(|| format!("failed to load image {image}"))
+    }
+
+    /// Does something about the real node's images.
+    async fn images(&self, words: &[&str]) -> Result<()> {
         let ctr = on_path("ctr").context("no ctr: install the Debian package containerd")?;
         let mut command = tokio::process::Command::new(ctr);
         command.arg("--address").arg(self.dir.join("node/containerd.sock"));
-        command.args(["--namespace", "k8s.io", "images", "tag", image, name]);
+        command.args(["--namespace", "k8s.io", "images"]).args(words);
         let answer = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
         let answer = answer.context("failed to run ctr")?;
         if !answer.status.success() {
-            let said = String::from_utf8_lossy(&answer.stderr);
-            bail!("failed to name image {image} {name}: {}", said.trim());
+            bail!(
+                "ctr ended with {}: {}",
+                answer.status,
+                String::from_utf8_lossy(&answer.stderr).trim()
+            );
         }
         Ok(())
     }

@@ -35,15 +35,26 @@ pub fn write_all(programs: &Programs, folder: &Path) -> Result<Vec<PathBuf>> {
     };
     let entrypoint = &["/bin/busybox", "sleep", "infinity"];
     let pause = Defaults { user: "65535:65535", entrypoint, command: &[], folder: "/" };
-    let entrypoint = &["/usr/local/bin/gt-runner"];
-    let runner = Defaults { user: NONROOT, entrypoint, command: &[], folder: "/home/nonroot" };
     let agent =
         Defaults { user: NONROOT, entrypoint: &[], command: &["/bin/sh"], folder: "/home/nonroot" };
     Ok(vec![
         write("pause", PAUSE, &pause_tree()?, &pause)?,
-        write("runner", RUNNER, &runner_tree(programs)?, &runner)?,
+        write("runner", RUNNER, &runner_tree(runner(programs)?)?, &RUNNERS)?,
         write("agent", AGENT, &agent_tree(programs)?, &agent)?,
     ])
+}
+
+const RUNNERS: Defaults<'_> = Defaults {
+    user: NONROOT,
+    entrypoint: &["/usr/local/bin/gt-runner"],
+    command: &[],
+    folder: "/home/nonroot",
+};
+
+/// The runner's image with another program as its runner, as an archive.
+pub fn write_runner(runner: &Path, image: &str, path: &Path) -> Result<()> {
+    write_archive(&runner_tree(runner)?, image, &RUNNERS, path)
+        .with_context(|| format!("failed to write image {image}"))
 }
 
 fn find(name: &str, package: &str) -> Result<PathBuf> {
@@ -67,7 +78,7 @@ fn pause_tree() -> Result<Tree> {
     Ok(tree)
 }
 
-fn runner_tree(programs: &Programs) -> Result<Tree> {
+fn runner(programs: &Programs) -> Result<&Path> {
     if !is_static(&programs.runner)? {
         bail!(
             "{} is not static, so it could not run in an agent's image: build it with `cargo rustc --bin gt-runner -- \
@@ -75,6 +86,10 @@ fn runner_tree(programs: &Programs) -> Result<Tree> {
             programs.runner.display()
         );
     }
+    Ok(&programs.runner)
+}
+
+fn runner_tree(runner: &Path) -> Result<Tree> {
     let mut tree = Tree::default();
     base(&mut tree)?;
     git(&mut tree)?;
@@ -83,7 +98,7 @@ fn runner_tree(programs: &Programs) -> Result<Tree> {
     let wrapper =
         nss_wrapper().context("no libnss_wrapper.so: install the Debian package libnss-wrapper")?;
     tree.program(wrapper.to_string_lossy().trim_start_matches('/'), &wrapper)?;
-    tree.program("usr/local/bin/gt-runner", &programs.runner)?;
+    tree.program("usr/local/bin/gt-runner", runner)?;
     Ok(tree)
 }
 
