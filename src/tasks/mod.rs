@@ -120,7 +120,7 @@ async fn work(
     nonce: String,
     meters: Meters,
     rigs: webhooks::Rigs,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     if let Some(flaw) = config.times().flaw() {
         anyhow::bail!("unsafe times: {flaw}");
@@ -132,30 +132,39 @@ async fn work(
     let settings = Arc::new(config.pod_settings());
     rigs.ask(Cluster::new(connection.work.clone(), guard.clone(), settings, meters.clone()));
     let (heed, heeded) = watch::channel(false);
-    let (mut stopped, heeding) = heed_original(&config, &connection, &guard, &meters, heeded);
+    let (stopped, heeding) = heed_original(&config, &connection, &guard, &meters, heeded);
     let part = Part { config: &config, connection: &connection, me, guard, meters };
-    let outcome = loop {
+    let outcome = while_stopped(stop, stopped, |paused| part.take(paused)).await;
+    // Only now: until then work relied on it.
+    heed.send_replace(true);
+    heeding.await?;
+    outcome
+}
+
+/// Takes part whenever the original has stopped, until `stop`. Who was told to stop never begins again: a Lease that was
+/// given back would be taken once more by a process that ends.
+async fn while_stopped<F: Future<Output = anyhow::Result<()>>>(
+    mut stop: watch::Receiver<bool>,
+    mut stopped: watch::Receiver<bool>,
+    take: impl Fn(watch::Receiver<bool>) -> F,
+) -> anyhow::Result<()> {
+    loop {
         tokio::select! {
-            _ = stop.wait_for(|it| *it) => break Ok(()),
+            biased;
+            _ = stop.wait_for(|it| *it) => return Ok(()),
             it = stopped.wait_for(|it| *it) => drop(it.context("nobody looks at the original")?),
         }
         let (pause, paused) = watch::channel(false);
-        let mut taking_part = pin!(part.take(paused));
+        let mut taking_part = pin!(take(paused));
         tokio::select! {
-            ended = &mut taking_part => break ended,
+            ended = &mut taking_part => return ended,
             _ = stop.wait_for(|it| *it) => {}
             // Should nobody look any more, that ends it too.
             _ = stopped.wait_for(|it| !*it) => {}
         }
         pause.send_replace(true);
-        if let Err(error) = taking_part.await {
-            break Err(error);
-        }
-    };
-    // Only now: until then work relied on it.
-    heed.send_replace(true);
-    heeding.await?;
-    outcome
+        taking_part.await?;
+    }
 }
 
 /// Follows the original's Lease until told to stop, and says whether the original has stopped.
@@ -214,6 +223,7 @@ impl Part<'_> {
         });
         loop {
             tokio::select! {
+                biased; // Who has drained does not begin again under a Lease that is about to be given back.
                 _ = stop.wait_for(|it| *it) => break,
                 got = held.wait_for(Option::is_some) => drop(got.context("the election ended")?),
             }
@@ -236,4 +246,55 @@ impl Part<'_> {
 
 fn parsed(address: &str) -> anyhow::Result<Option<SocketAddr>> {
     config::address(address).map_err(|why| anyhow::anyhow!(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// Many times, since the order in which two things that are ready are seen is left to chance.
+    #[tokio::test]
+    async fn who_was_told_to_stop_takes_part_no_more() {
+        for _ in 0..64 {
+            let (stop, begun) = (watch::Sender::new(false), AtomicU32::new(0));
+            let (_looks, stopped) = watch::channel(true);
+            let part = |mut paused: watch::Receiver<bool>| {
+                begun.fetch_add(1, Ordering::SeqCst);
+                stop.send_replace(true);
+                async move {
+                    paused.wait_for(|it| *it).await.map(drop).context("nobody told it to pause")
+                }
+            };
+            while_stopped(stop.subscribe(), stopped, part).await.unwrap();
+            assert_eq!(
+                begun.load(Ordering::SeqCst),
+                1,
+                "it would take the Lease that it gave back"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn who_paused_for_the_original_takes_part_again() {
+        let (stop, begun) = (watch::Sender::new(false), AtomicU32::new(0));
+        let looks = watch::Sender::new(true);
+        let part = |mut paused: watch::Receiver<bool>| {
+            let first = begun.fetch_add(1, Ordering::SeqCst) == 0;
+            let (looks, stop) = (looks.clone(), stop.clone());
+            async move {
+                if first {
+                    looks.send_replace(false)
+                } else {
+                    stop.send_replace(true)
+                };
+                paused.wait_for(|it| *it).await.context("nobody told it to pause")?;
+                looks.send_replace(true);
+                Ok(())
+            }
+        };
+        while_stopped(stop.subscribe(), looks.subscribe(), part).await.unwrap();
+        assert_eq!(begun.load(Ordering::SeqCst), 2, "the original came, and went");
+    }
 }
