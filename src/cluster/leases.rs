@@ -12,7 +12,7 @@ use kube::{Api, api::PostParams, core::ObjectMeta};
 use tokio::sync::watch;
 
 use crate::{
-    cluster::{clock::Moment, guard::Guard, meters::Meters, now},
+    cluster::{clock::Moment, meters::Meters, now, ownership::Ownership},
     domain::lease::{Held, Identity, Mark, Memory, Open, Record, Step, Times, step},
 };
 
@@ -29,7 +29,7 @@ pub struct Elector {
     name: String,
     me: Identity,
     times: Times,
-    guard: Guard,
+    ownership: Ownership,
     meters: Meters,
     memory: Memory,
     /// Writes sent so far.
@@ -43,7 +43,7 @@ impl Elector {
         (namespace, name): (&str, &str),
         me: Identity,
         times: Times,
-        guard: Guard,
+        ownership: Ownership,
         meters: Meters,
     ) -> Self {
         Self {
@@ -51,7 +51,7 @@ impl Elector {
             name: name.to_owned(),
             me,
             times,
-            guard,
+            ownership,
             meters,
             memory: Memory::default(),
             writes: 0,
@@ -59,7 +59,7 @@ impl Elector {
         }
     }
 
-    /// The epoch under which this replica holds the Lease. It stays while the API server can't be reached (the guard
+    /// The epoch under which this replica holds the Lease. It stays while the API server can't be reached (the ownership
     /// alone decides about writes), and goes once somebody else was seen to hold it.
     pub fn held(&self) -> watch::Receiver<Option<i32>> {
         self.held.subscribe()
@@ -93,7 +93,7 @@ impl Elector {
         wait
     }
 
-    /// Reads the Lease, and lets the guard follow: no leave where somebody else wrote, and the leave of our own write
+    /// Reads the Lease, and lets the ownership follow: no leave where somebody else wrote, and the leave of our own write
     /// where that is what is found.
     async fn read(&mut self) {
         let had = self.memory.held.clone();
@@ -106,7 +106,7 @@ impl Elector {
             Err(_) => self.memory.blind(),
         }
         match &self.memory.held {
-            None if had.is_some() => self.guard.revoke(),
+            None if had.is_some() => self.ownership.valid_until(None),
             Some(held) if had.as_ref() != Some(held) => {
                 tracing::info!(
                     lease = self.name,
@@ -137,7 +137,7 @@ impl Elector {
             }
             // Somebody wrote: stop at once, then look who. It may have been ourselves, by a write whose answer was lost.
             Ok(Err(kube::Error::Api(status))) if status.code == 409 || status.code == 404 => {
-                self.guard.revoke();
+                self.ownership.valid_until(None);
                 self.read().await;
                 Duration::from_millis(20)
             }
@@ -153,7 +153,8 @@ impl Elector {
     }
 
     fn allow(&self, held: &Held) {
-        self.guard.allow(Moment::after_start(held.sent) + self.times.valid, held.epoch);
+        let until = Moment::after_start(held.sent) + self.times.valid;
+        self.ownership.hold_everything(until, held.epoch);
     }
 
     fn complain(&self, error: &kube::Error, what: &str) {
@@ -177,7 +178,7 @@ impl Elector {
             *held = next;
             changed
         });
-        self.meters.leading.set(i64::from(self.guard.check().is_ok()));
+        self.meters.leading.set(i64::from(self.ownership.is_valid()));
         if let Some(epoch) = epoch {
             self.meters.epoch.set(epoch.into());
         }
@@ -185,7 +186,7 @@ impl Elector {
 
     /// Gives the Lease back, once all work under it has stopped.
     pub async fn release(mut self) {
-        self.guard.revoke();
+        self.ownership.valid_until(None);
         let Some((record, _)) = self.memory.seen.take().filter(|_| self.memory.held.is_some())
         else {
             return;

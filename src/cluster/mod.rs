@@ -19,6 +19,7 @@ pub mod leases;
 pub mod meters;
 pub mod observe;
 pub mod original;
+pub mod ownership;
 pub mod pausing;
 mod quotas;
 pub mod reading;
@@ -49,6 +50,7 @@ pub use carry_out::plural;
 pub use error::{Class, Error};
 use guard::Guard;
 use meters::Meters;
+use ownership::Ownership;
 use wire::Compact;
 
 /// The caches of one scope.
@@ -66,11 +68,12 @@ pub struct Caches {
     pub stored: observe::stored::StoredCaches,
 }
 
-/// The API server as one scope sees it: its caches, its leave to write, its settings.
+/// The API server as one pass sees it, or as those see it who only read: caches, leave to write, settings.
 #[derive(Clone)]
 pub struct Cluster {
     client: kube::Client,
-    pub guard: Guard,
+    pub ownership: Ownership,
+    guard: Guard,
     pub caches: Arc<Caches>,
     pub settings: Arc<PodSettings>,
     pub meters: Meters,
@@ -107,13 +110,28 @@ pub trait Managed: Compact {
 }
 
 impl Cluster {
+    /// Reads; writes only [`Self::under`] the guard of a pass.
     pub fn new(
         client: kube::Client,
-        guard: Guard,
+        ownership: Ownership,
         settings: Arc<PodSettings>,
         meters: Meters,
     ) -> Self {
-        Self { client, guard, caches: Arc::default(), settings, meters, slots: Arc::default() }
+        Self {
+            client,
+            ownership,
+            guard: Guard::default(),
+            caches: Arc::default(),
+            settings,
+            meters,
+            slots: Arc::default(),
+        }
+    }
+
+    /// The same for one pass.
+    #[must_use]
+    pub fn under(&self, guard: Guard) -> Self {
+        Self { guard, ..self.clone() }
     }
 
     /// Looks, decides, acts. Every kind comes through here, so all are logged, counted and retried alike.

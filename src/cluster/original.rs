@@ -16,7 +16,7 @@ use kube::{
 use tokio::sync::watch;
 
 use crate::{
-    cluster::{clock::Moment, guard::Guard, leases, meters::Meters, now},
+    cluster::{clock::Moment, leases, meters::Meters, now, ownership::Ownership},
     domain::original::{HOLDER, Memory, Record, Step, TIMES, Whose},
 };
 
@@ -32,7 +32,7 @@ pub struct Original {
     api: Api<Lease>,
     namespace: String,
     name: String,
-    guard: Guard,
+    ownership: Ownership,
     meters: Meters,
     memory: Memory,
     /// The Lease as `memory` has it.
@@ -44,19 +44,19 @@ pub struct Original {
 }
 
 impl Original {
-    /// From here on `guard` allows nothing before the original has stopped.
+    /// From here on `ownership` allows nothing before the original has stopped.
     pub fn new(
         client: kube::Client,
         (namespace, name): (&str, &str),
-        guard: Guard,
+        ownership: Ownership,
         meters: Meters,
     ) -> Self {
-        guard.besides(None);
+        ownership.besides(None);
         Self {
             api: Api::namespaced(client, namespace),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
-            guard,
+            ownership,
             meters,
             memory: Memory::default(),
             lease: None,
@@ -254,7 +254,7 @@ impl Original {
 
     fn publish(&mut self) {
         let until = self.memory.valid_until();
-        self.guard.besides(until.map(Moment::after_start));
+        self.ownership.besides(until.map(Moment::after_start));
         let acts = self.memory.theirs().is_some();
         self.meters.original_acts.set(i64::from(acts));
         self.remind();

@@ -7,7 +7,9 @@ use tokio::sync::mpsc;
 
 use crate::{
     cluster::{
-        Cluster, meters,
+        Cluster,
+        cache::Key,
+        meters,
         wire::{Compact, Watched},
     },
     domain::{conditions::cut, plan::Notice},
@@ -72,8 +74,13 @@ impl Cluster {
                 it.why
             );
             let notice = Notice { reason: "Unreadable".into(), message };
-            self.guard.allowed().await;
-            self.announce::<C>((&it.namespace, &it.name), &it.uid, &notice).await;
+            self.ownership.allowed().await;
+            // Whoever owns its shard announces it.
+            let Some(entered) = self.ownership.enter(&Key::new(&it.namespace, &it.name)) else {
+                continue;
+            };
+            let place = (&*it.namespace, &*it.name);
+            self.under(entered.guard()).announce::<C>(place, &it.uid, &notice).await;
             if told.len() >= REMEMBERED {
                 told.clear();
             }

@@ -195,11 +195,18 @@ impl Running {
                 while let Some(turn) = queue.next().await {
                     let under_way = UnderWay { queue, key: &turn.key.clone() };
                     tokio::select! {
-                        () = cluster.guard.allowed() => {}
+                        () = cluster.ownership.allowed() => {}
                         () = queue.until_closed() => return,
                     }
                     stumbles.stumble();
-                    pass::<K>(cluster, queue, pauses, faults, turn).await;
+                    match cluster.ownership.enter(&turn.key) {
+                        Some(entered) => {
+                            let cluster = cluster.under(entered.guard());
+                            pass::<K>(&cluster, queue, pauses, faults, turn).await;
+                        }
+                        // It comes back when its shard is opened.
+                        None => queue.done(&turn.key),
+                    }
                     under_way.done();
                 }
             }

@@ -24,10 +24,10 @@ use crate::{
     cluster::{
         Cluster,
         connect::{self, Connection},
-        guard::Guard,
         leases::Elector,
         meters::Meters,
         original::Original,
+        ownership::Ownership,
     },
     config::{self, Config},
     domain::lease::Identity,
@@ -128,12 +128,12 @@ async fn work(
     let connection = connect::connect(config.kubeconfig.as_deref(), config.context.clone()).await?;
     tracing::info!(server = %connection.server, "Connected");
     let me = config.identity(nonce);
-    let guard = Guard::new(&me.pod, "all").with_fuse(config.test_faults.kill_before_write);
+    let ownership = Ownership::with_fuse(&me.pod, config.test_faults.kill_before_write);
     let settings = Arc::new(config.pod_settings());
-    rigs.ask(Cluster::new(connection.work.clone(), guard.clone(), settings, meters.clone()));
+    rigs.ask(Cluster::new(connection.work.clone(), ownership.clone(), settings, meters.clone()));
     let (heed, heeded) = watch::channel(false);
-    let (stopped, heeding) = heed_original(&config, &connection, &guard, &meters, heeded);
-    let part = Part { config: &config, connection: &connection, me, guard, meters };
+    let (stopped, heeding) = heed_original(&config, &connection, &ownership, &meters, heeded);
+    let part = Part { config: &config, connection: &connection, me, ownership, meters };
     let outcome = while_stopped(stop, stopped, |paused| part.take(paused)).await;
     // Only now: until then work relied on it.
     heed.send_replace(true);
@@ -171,7 +171,7 @@ async fn while_stopped<F: Future<Output = anyhow::Result<()>>>(
 fn heed_original(
     config: &Config,
     connection: &Connection,
-    guard: &Guard,
+    ownership: &Ownership,
     meters: &Meters,
     stop: watch::Receiver<bool>,
 ) -> (watch::Receiver<bool>, JoinHandle<()>) {
@@ -187,7 +187,7 @@ fn heed_original(
     };
     let lease = (namespace.as_str(), name);
     let client = connection.leases.clone();
-    let original = Original::new(client, lease, guard.clone(), meters.clone());
+    let original = Original::new(client, lease, ownership.clone(), meters.clone());
     (original.stopped(), tokio::spawn(original.run(stop)))
 }
 
@@ -196,19 +196,19 @@ struct Part<'a> {
     config: &'a Config,
     connection: &'a Connection,
     me: Identity,
-    guard: Guard,
+    ownership: Ownership,
     meters: Meters,
 }
 
 impl Part<'_> {
     /// Takes part in the election, and works while this replica holds the Lease.
     async fn take(&self, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-        let Self { config, connection, me, guard, meters } = self;
+        let Self { config, connection, me, ownership, meters } = self;
         let namespace = config.own_namespace();
         let lease = (namespace.as_str(), config.election.lease_name.as_str());
         let (client, times) = (connection.leases.clone(), config.times());
         let mut elector =
-            Elector::new(client, lease, me.clone(), times, guard.clone(), meters.clone());
+            Elector::new(client, lease, me.clone(), times, ownership.clone(), meters.clone());
         let mut held = elector.held();
         let scope = Scope {
             namespaces: config.scope(),
@@ -229,7 +229,7 @@ impl Part<'_> {
             }
             let settings = Arc::new(config.pod_settings());
             let cluster =
-                Cluster::new(connection.work.clone(), guard.clone(), settings, meters.clone());
+                Cluster::new(connection.work.clone(), ownership.clone(), settings, meters.clone());
             let running = controllers::start(&cluster, &scope);
             tokio::select! {
                 _ = stop.wait_for(|it| *it) => {}

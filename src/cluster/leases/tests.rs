@@ -99,9 +99,9 @@ fn free() -> Value {
 
 fn elector(server: &Arc<Mutex<Server>>) -> Elector {
     let me = Identity { pod: "me".into(), pod_uid: "1".into(), nonce: "a".into() };
-    let guard = Guard::new("me", "all");
+    let ownership = Ownership::new("me");
     let times = Times { renew: Duration::from_millis(1), ..Times::FAST };
-    Elector::new(serve(server), ("town", "l"), me, times, guard, Meters::default())
+    Elector::new(serve(server), ("town", "l"), me, times, ownership, Meters::default())
 }
 
 async fn held(server: &Arc<Mutex<Server>>) -> Elector {
@@ -126,7 +126,7 @@ async fn a_renewal_whose_answer_was_lost_neither_ends_the_hold_nor_counts_twice(
             elector.turn().await;
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert!(elector.guard.check().is_ok(), "{fate:?}: it may still write");
+        assert!(elector.ownership.is_valid(), "{fate:?}: it may still write");
         assert!(!changes.has_changed().unwrap(), "{fate:?}: its controllers were never stopped");
         let epochs = server.lock().unwrap().epochs.clone();
         assert_eq!(epochs[0], 4);
@@ -142,7 +142,7 @@ async fn a_lease_that_somebody_else_wrote_is_let_go_and_epochs_never_go_back() {
     edited["spec"]["leaseTransitions"] = json!(0);
     server.lock().unwrap().keep(edited);
     elector.turn().await;
-    assert!(elector.guard.check().is_err(), "a conflict: it stops at once");
+    assert!(!elector.ownership.is_valid(), "a conflict: it stops at once");
     assert_eq!(*elector.held().borrow(), None, "the record names it, but by no write of its own");
     elector.turn().await;
     assert_eq!(*elector.held().borrow(), Some(6), "one more than before the edit");

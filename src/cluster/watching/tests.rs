@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    cluster::{clock::Moment, guard::Guard, meters::Meters},
+    cluster::{clock::Moment, meters::Meters, ownership::Ownership},
     domain::polecat,
 };
 
@@ -49,10 +49,10 @@ fn server(writes: &Arc<AtomicU32>) -> kube::Client {
 #[tokio::test]
 async fn announcing_what_cannot_be_read_keeps_nobody_waiting() {
     let writes = Arc::new(AtomicU32::new(0));
-    let guard = Guard::new("me", "all");
-    guard.allow(Moment::now() + Duration::from_secs(3600), 1);
+    let ownership = Ownership::new("me");
+    ownership.hold_everything(Moment::now() + Duration::from_secs(3600), 1);
     let meters = Meters::default();
-    let cluster = Cluster::new(server(&writes), guard, Arc::default(), meters.clone());
+    let cluster = Cluster::new(server(&writes), ownership, Arc::default(), meters.clone());
     let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let news = |_: &polecat::Brief, key: Key| told.send(key.name.to_string()).unwrap();
     let caches = cluster.caches.clone();

@@ -1,0 +1,362 @@
+//! Which shards this replica may work in, and the one question before every write: may this pass still act? A pass begins
+//! in the shard of its object's namespace, under the epoch and the map of that moment. Its guard refuses once the session
+//! has lapsed, the shard is held under another epoch or not at all, or the map gives the namespace to another shard.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    cluster::{
+        cache::Key,
+        clock::Moment,
+        guard::{Besides, Guard, Lapsed, MARGIN, Stamp, user_agent},
+    },
+    domain::shard::{Map, ShardId},
+};
+
+/// Shards of the first map.
+pub const SHARDS: u16 = 64;
+
+/// What this replica owns. Every clone is the same book.
+#[derive(Clone, Debug)]
+pub struct Ownership(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    replica: Box<str>,
+    state: Mutex<State>,
+    /// Leave to write may have come.
+    news: watch::Sender<()>,
+    /// A pass has ended.
+    left: watch::Sender<()>,
+    /// For tests of a process that dies between two writes.
+    fuse: Option<AtomicU64>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Until when the session is valid.
+    until: Option<Moment>,
+    besides: Besides,
+    map: Option<Arc<Map>>,
+    shards: BTreeMap<ShardId, Held>,
+    /// Namespaces of open shards in which no pass may begin.
+    shut: HashMap<u64, (ShardId, Part)>,
+    /// Passes under way.
+    passes: HashMap<u64, Arc<Pass>>,
+    /// Numbers given to passes and to what is shut.
+    numbers: u64,
+}
+
+/// Some namespaces of a shard.
+type Part = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    epoch: i32,
+    /// No pass begins any more; those under way end.
+    closing: bool,
+}
+
+/// What a pass began under.
+#[derive(Debug)]
+pub(super) struct Pass {
+    number: u64,
+    place: Arc<str>,
+    shard: ShardId,
+    epoch: i32,
+    version: i64,
+}
+
+/// A pass that may be under way. Dropping it ends the pass.
+#[derive(Debug)]
+pub struct Entered {
+    ownership: Ownership,
+    pass: Arc<Pass>,
+}
+
+/// Namespaces of a shard in which no pass begins until this is dropped.
+#[must_use = "dropping it lets passes begin again"]
+pub struct Shut {
+    ownership: Ownership,
+    number: u64,
+    shard: ShardId,
+    part: Part,
+}
+
+impl Ownership {
+    /// Owns nothing, under no map.
+    pub fn new(replica: &str) -> Self {
+        Self::with_fuse(replica, None)
+    }
+
+    /// The same for a process that dies before the write of this number, from 1: only ever asked for by a test.
+    pub fn with_fuse(replica: &str, fuse: Option<u64>) -> Self {
+        Self(Arc::new(Inner {
+            replica: replica.into(),
+            state: Mutex::default(),
+            news: watch::Sender::default(),
+            left: watch::Sender::default(),
+            fuse: fuse.map(AtomicU64::new),
+        }))
+    }
+
+    /// Burns the fuse by one write of an object or a pod.
+    pub(super) fn burn(&self) {
+        let last = self.0.fuse.as_ref().is_some_and(|it| it.fetch_sub(1, Ordering::SeqCst) == 1);
+        if last {
+            let _ = rustix::process::kill_process(
+                rustix::process::getpid(),
+                rustix::process::Signal::KILL,
+            );
+        }
+    }
+
+    /// Until when the session is valid, which every shard needs; `None`: not at all.
+    pub fn valid_until(&self, until: Option<Moment>) {
+        self.lock().until = until;
+        self.0.news.send_replace(());
+    }
+
+    /// Says until when somebody who is not among our replicas is known not to act; `None`: it may. From the first call on,
+    /// every write needs this as well.
+    pub fn besides(&self, until: Option<Moment>) {
+        self.lock().besides = until.map_or(Besides::MayAct, |until| Besides::HasStopped { until });
+        self.0.news.send_replace(());
+    }
+
+    /// The map that is current from now on. What it took from a shard of ours must have been drained before
+    /// ([`Self::close_parts`]), what it gives to one is shut until its former owner has drained it ([`Self::shut`]).
+    pub fn use_map(&self, map: Arc<Map>) {
+        self.lock().map = Some(map);
+    }
+
+    /// The map that is current.
+    pub fn map(&self) -> Option<Arc<Map>> {
+        self.lock().map.clone()
+    }
+
+    /// From now on passes may begin in this shard.
+    pub fn open(&self, shard: ShardId, epoch: i32) {
+        self.lock().shards.insert(shard, Held { epoch, closing: false });
+        self.0.news.send_replace(());
+    }
+
+    /// Everything is held under one epoch, for so long: as long as one Lease stands for all shards.
+    pub fn hold_everything(&self, until: Moment, epoch: i32) {
+        let mut state = self.lock();
+        let map = state.map.get_or_insert_with(|| Arc::new(Map::first(SHARDS))).clone();
+        for shard in map.active() {
+            state.shards.insert(shard, Held { epoch, closing: false });
+        }
+        state.until = Some(until);
+        drop(state);
+        self.0.news.send_replace(());
+    }
+
+    /// No pass begins in this shard any more, and none that is under way may write: it is held by nobody, or by somebody
+    /// else.
+    pub fn lose(&self, shard: ShardId) {
+        self.lock().shards.remove(&shard);
+        self.0.left.send_replace(());
+    }
+
+    /// No pass begins in this shard any more; those under way may end. Ends, with the shard closed, once none is.
+    pub async fn close(&self, shard: ShardId) {
+        let epoch = self.lock().shards.get_mut(&shard).map(|it| {
+            it.closing = true;
+            it.epoch
+        });
+        self.until_none(|it| it.shard == shard).await;
+        let mut state = self.lock();
+        // It may have been opened anew meanwhile.
+        if state.shards.get(&shard).is_some_and(|it| it.closing && Some(it.epoch) == epoch) {
+            state.shards.remove(&shard);
+        }
+    }
+
+    /// No pass begins in these namespaces of a shard until what is returned is dropped.
+    pub fn shut(
+        &self,
+        shard: ShardId,
+        part: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> Shut {
+        let part: Part = Arc::new(part);
+        let mut state = self.lock();
+        let number = state.number();
+        state.shut.insert(number, (shard, part.clone()));
+        drop(state);
+        Shut { ownership: self.clone(), number, shard, part }
+    }
+
+    /// The same; ends once no pass is under way in them.
+    pub async fn close_parts(
+        &self,
+        shard: ShardId,
+        part: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> Shut {
+        let shut = self.shut(shard, part);
+        shut.drained().await;
+        shut
+    }
+
+    /// Begins a pass over an object, if its shard is open. `None`: it is not for us to act on.
+    pub fn enter(&self, key: &Key) -> Option<Entered> {
+        let place = if key.namespace.is_empty() { &key.name } else { &key.namespace };
+        let mut state = self.lock();
+        let map = state.map.as_ref()?;
+        let (shard, version) = (map.shard_of(place)?, map.version());
+        let held = *state.shards.get(&shard).filter(|it| !it.closing)?;
+        let shut = |(of, part): &(ShardId, Part)| *of == shard && part(place);
+        if state.shut.values().any(shut) {
+            return None;
+        }
+        let number = state.number();
+        let place = place.clone();
+        let pass = Arc::new(Pass { number, place, shard, epoch: held.epoch, version });
+        state.passes.insert(number, pass.clone());
+        drop(state);
+        Some(Entered { ownership: self.clone(), pass })
+    }
+
+    /// Whether this replica acts on what is in this namespace, or on the cluster-wide object of this name.
+    pub fn owns(&self, place: &str) -> bool {
+        let state = self.lock();
+        let shard = state.map.as_ref().and_then(|it| it.shard_of(place));
+        shard.and_then(|it| state.shards.get(&it)).is_some_and(|it| !it.closing)
+    }
+
+    /// Ends when the session is valid, and nobody besides may act.
+    pub async fn allowed(&self) {
+        let mut news = self.0.news.subscribe();
+        while !self.is_valid() {
+            if news.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Whether the session is valid, and nobody besides may act.
+    pub fn is_valid(&self) -> bool {
+        self.lock().left(Moment::now()).is_ok()
+    }
+
+    /// The shards in which passes may begin, each with its epoch.
+    pub fn open_shards(&self) -> BTreeMap<ShardId, i32> {
+        let state = self.lock();
+        let open = state.shards.iter().filter(|(_, it)| !it.closing);
+        open.map(|(shard, it)| (*shard, it.epoch)).collect()
+    }
+
+    /// Leave for one write of this pass, or not.
+    pub(super) fn check(&self, pass: &Pass, now: Moment) -> Result<Stamp, Lapsed> {
+        let state = self.lock();
+        let left = state.left(now)?;
+        let held = state.shards.get(&pass.shard).is_some_and(|it| it.epoch == pass.epoch);
+        let map = state.map.as_ref().ok_or(Lapsed)?;
+        let there = map.version() == pass.version || map.shard_of(&pass.place) == Some(pass.shard);
+        if !held || !there || !state.passes.contains_key(&pass.number) {
+            return Err(Lapsed);
+        }
+        let version = map.version();
+        drop(state);
+        let Pass { shard, epoch, .. } = pass;
+        let scope = format_args!("shard={shard}; epoch={epoch}; map={version}");
+        Ok(Stamp { user_agent: user_agent(&self.0.replica, scope), left })
+    }
+
+    /// Ends once none of these passes is under way.
+    async fn until_none(&self, which: impl Fn(&Pass) -> bool) {
+        let mut left = self.0.left.subscribe();
+        while self.lock().passes.values().any(|it| which(it)) {
+            if left.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// What is left of the leave to write, if that is enough for a write.
+    fn left(&self, now: Moment) -> Result<std::time::Duration, Lapsed> {
+        let mut left = self.until.ok_or(Lapsed)?.left(now);
+        match self.besides {
+            Besides::Nobody => {}
+            Besides::MayAct => return Err(Lapsed),
+            Besides::HasStopped { until } => left = left.min(until.left(now)),
+        }
+        if left < MARGIN { Err(Lapsed) } else { Ok(left) }
+    }
+}
+
+impl Entered {
+    /// Leave for the writes of this pass.
+    pub fn guard(&self) -> Guard {
+        Guard::of(self.ownership.clone(), self.pass.clone())
+    }
+
+    pub fn shard(&self) -> ShardId {
+        self.pass.shard
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.ownership.lock().passes.remove(&self.pass.number);
+        self.ownership.0.left.send_replace(());
+    }
+}
+
+impl Shut {
+    /// Ends once no pass is under way in these namespaces.
+    pub async fn drained(&self) {
+        let (shard, part) = (self.shard, self.part.clone());
+        self.ownership.until_none(|it| it.shard == shard && part(&it.place)).await;
+    }
+}
+
+impl Drop for Shut {
+    fn drop(&mut self) {
+        self.ownership.lock().shut.remove(&self.number);
+    }
+}
+
+impl fmt::Debug for Shut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shut").field("shard", &self.shard).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = self.map.as_ref().map(|it| it.version());
+        f.debug_struct("State")
+            .field("until", &self.until)
+            .field("besides", &self.besides)
+            .field("map", &version)
+            .field("shards", &self.shards)
+            .field("shut", &self.shut.len())
+            .field("passes", &self.passes)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
