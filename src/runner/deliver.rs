@@ -85,7 +85,7 @@ impl Delivery<'_> {
         }
         let work = self.settings.work_branch()?;
         let access = Access::prepare(self.paths, self.settings.repository(self.paths)?)?;
-        let git = access.git(&self.paths.at(layout::BARE), self.paths);
+        let git = access.git(&self.paths.at(layout::BARE), self.paths).sparing();
         let mut push = Push { delivery: self, git, access, taken, work };
         if !push.taken.continues {
             let why = "the agent rewrote the commit that it began with, so its commits do not continue \

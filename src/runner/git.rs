@@ -15,7 +15,7 @@ use super::{
 use crate::domain::verdict::reason;
 
 /// What git may not do, whatever a repository asks for.
-const HARDENED: [&str; 30] = [
+const HARDENED: [&str; 31] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.attributesFile=/dev/null",
@@ -45,7 +45,18 @@ const HARDENED: [&str; 30] = [
     "safe.directory=*", // the volumes may belong to another user of the pod; what we run there is only this
     "init.templateDir=",
     "diff.external=",
+    "pack.threads=1", // each has memory of its own, and our containers may use one processor of a node's many
     "core.bigFileThreshold=8m", // larger files are streamed, never held in memory or made deltas of
+];
+
+/// Keeps git within a small container's memory, whatever it is given: a container that holds more than it may is killed at
+/// once, and its commits are lost with it.
+const SPARING: [&str; 5] = [
+    "pack.windowMemory=16m",
+    "pack.deltaCacheSize=8m",
+    "core.deltaBaseCacheLimit=16m",
+    "core.packedGitWindowSize=8m",
+    "core.packedGitLimit=64m",
 ];
 
 /// The variables that git may inherit: where programs are, and how the cluster reaches the world.
@@ -105,6 +116,12 @@ impl Git {
     pub fn set(mut self, settings: &[String]) -> Self {
         self.configuration.extend_from_slice(settings);
         self
+    }
+
+    /// The same in little memory.
+    #[must_use]
+    pub fn sparing(self) -> Self {
+        self.set(&SPARING.map(str::to_owned))
     }
 
     /// Runs git to its end, or to `limit`, when it and all that it started are killed.

@@ -38,7 +38,8 @@ impl<'a> Handover<'a> {
     pub fn new(paths: &'a Paths, start: &'a Start, max_bundle: u64) -> Self {
         let repository = paths.at(layout::REPOSITORY);
         let work_tree = ("GIT_WORK_TREE".to_owned(), repository.clone());
-        let git = Git::new(&format!("{repository}/.git"), &paths.home()).with(&[work_tree]);
+        let git = Git::new(&format!("{repository}/.git"), &paths.home());
+        let git = git.with(&[work_tree]).sparing();
         Self { paths, start, max_bundle, git }
     }
 

@@ -27,16 +27,6 @@ const MAX_REPORT: u64 = 16 * 1024;
 /// How git checks objects that it is given: as in a fetch, less what is harmless and common in old histories.
 const STRICT: &str =
     "--strict=badTimezone=ignore,missingSpaceBeforeDate=ignore,zeroPaddedFilemode=ignore";
-/// Keeps git within a small container's memory, whatever it is given.
-const SPARING: [&str; 6] = [
-    "pack.threads=1",
-    "pack.windowMemory=16m",
-    "pack.deltaCacheSize=8m",
-    "core.deltaBaseCacheLimit=16m",
-    "core.packedGitWindowSize=8m",
-    "core.packedGitLimit=64m",
-];
-
 /// What git may ask of memory at once: an object that was made to burst this container fails instead.
 const MAX_ALLOCATION: &str = "64m";
 
@@ -57,9 +47,8 @@ pub struct Clone {
 
 impl Clone {
     pub fn open(paths: &Paths) -> Self {
-        let sparing = SPARING.map(str::to_owned);
         let limit = ("GIT_ALLOC_LIMIT".to_owned(), MAX_ALLOCATION.to_owned());
-        Self { git: Git::new(&paths.at(layout::BARE), &paths.home()).with(&[limit]).set(&sparing) }
+        Self { git: Git::new(&paths.at(layout::BARE), &paths.home()).with(&[limit]).sparing() }
     }
 
     /// The commit that the agent began with.

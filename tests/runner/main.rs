@@ -13,6 +13,7 @@ mod clone;
 mod forged;
 mod hostile;
 mod https;
+mod memory;
 mod namespace;
 mod pod;
 mod sign;

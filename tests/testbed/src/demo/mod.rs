@@ -51,7 +51,8 @@ pub async fn run(asked: Option<Node>) -> Result<ExitCode> {
     outcome?;
     stopped?;
     show::line(&format!(
-        "\nAll as announced, in {:.0} s; nothing is left behind.",
+        "\nAll as announced, in {:.0} s; nothing is left behind. To go on: deploy/samples/polecat.yaml is what {GOOD} was,\n\
+         docs/failures.md has every reason that a Polecat can show, and make help lists what else there is.",
         began.elapsed().as_secs_f64()
     ));
     Ok(ExitCode::SUCCESS)
@@ -71,8 +72,15 @@ async fn play(bed: &Testbed, node: Node) -> Result<()> {
     show::heading("A small repository, and the samples");
     let stage = stage::Stage::set(bed, node).await?;
     show::line(&format!(
-        "{GOOD} will end Done, with a commit pushed; {BAD} asks for a branch that is not there, and will say so."
+        "Two Polecats work on that repository. {GOOD} is to append a line to a file, and will end Done, with a commit pushed;\n\
+         {BAD} asks for a branch that is not there, will end Stuck, and say why. The rest of the samples are kinds that this\n\
+         release stores and does not act on yet: each of them warns so."
     ));
+    if node.is_real() {
+        show::line(
+            "The agent is a small program of this demo's, called claude in its image: no model is asked.",
+        );
+    }
     show::heading("kubectl apply -f deploy/samples/");
     let names = [GOOD, BAD];
     let (ends, ()) = tokio::try_join!(follow::until_ended(&stage, &names), stage.apply_samples())?;

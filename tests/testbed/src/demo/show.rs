@@ -31,7 +31,17 @@ pub fn end(end: &Ended) {
     let told: Vec<_> =
         facts.iter().filter_map(|(name, at)| Some(format!("{name} {}", end.text(at)?))).collect();
     line(&format!("  {}", told.join(", ")));
+    let proofs = [
+        ("base", "/baseCommit"),
+        ("task sha256", "/taskSha256"),
+        ("agent's image", "/imageDigests/claude"),
+    ];
+    let proven: Vec<_> =
+        proofs.iter().filter_map(|(name, at)| Some(format!("{name} {}", end.text(at)?))).collect();
+    if !proven.is_empty() {
+        line(&format!("  {}", proven.join("\n  ")));
+    }
     let steps: Vec<_> =
-        end.steps.iter().map(|(step, after)| format!("{step} {after:.1} s")).collect();
-    line(&format!("  after apply: {}", steps.join(", ")));
+        end.steps.iter().map(|(step, after)| format!("{after:.1} {step}")).collect();
+    line(&format!("  seconds after kubectl apply began: {}", steps.join(", ")));
 }
