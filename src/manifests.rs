@@ -32,7 +32,7 @@ pub fn files() -> anyhow::Result<Vec<(String, String)>> {
     }
     files.push(("webhooks/mutating.yaml".into(), document(&mutating())?));
     files.push(("webhooks/service.yaml".into(), document(&service())?));
-    let roles = [document(&cluster_role())?, document(&lease_role())?].join("---\n");
+    let roles = [document(&cluster_role())?, document(&own_role())?].join("---\n");
     files.push(("deploy/rbac/role.yaml".into(), roles));
     let people: Vec<String> = people::roles().iter().map(document).collect::<Result<_, _>>()?;
     files.push(("deploy/rbac/people.yaml".into(), people.join("---\n")));
@@ -69,7 +69,7 @@ fn mutating() -> Value {
     let webhooks: Vec<Value> = KINDS
         .iter()
         .map(|kind| {
-            json!({
+            let mut webhook = json!({
                 "name": format!("m{}.kb.io", kind.kind.to_lowercase()),
                 "admissionReviewVersions": ["v1"],
                 "clientConfig": {"service": {
@@ -85,7 +85,11 @@ fn mutating() -> Value {
                     "apiGroups": [kind.group], "apiVersions": kind.versions(), "resources": [kind.plural],
                     "operations": ["CREATE", "UPDATE"], "scope": "*",
                 }],
-            })
+            });
+            if kind.inner && let Some(it) = webhook.as_object_mut() {
+                it.insert("matchConditions".into(), json!([by_others()]));
+            }
+            webhook
         })
         .collect();
     json!({
@@ -94,6 +98,12 @@ fn mutating() -> Value {
         "metadata": {"name": "gastown-operator-mutating-webhook-configuration"},
         "webhooks": webhooks,
     })
+}
+
+/// The operator checks what it writes before it does, and waits for no replica of its own.
+fn by_others() -> Value {
+    let own = format!("system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}");
+    json!({"name": "by-others", "expression": format!("request.userInfo.username != '{own}'")})
 }
 
 fn service() -> Value {
@@ -109,7 +119,7 @@ fn service() -> Value {
 }
 
 fn cluster_role() -> Value {
-    let ours = KINDS.iter().flat_map(|kind| {
+    let ours = KINDS.iter().filter(|it| !it.inner).flat_map(|kind| {
         let status = format!("{}/status", kind.plural);
         [
             json!({"apiGroups": [kind.group], "resources": [kind.plural], "verbs": kind.verbs}),
@@ -128,11 +138,16 @@ fn cluster_role() -> Value {
     })
 }
 
-fn lease_role() -> Value {
+/// What the operator does in its own namespace.
+fn own_role() -> Value {
+    let leases = json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "list", "watch", "create", "update"]});
+    let own = KINDS.iter().filter(|it| it.inner);
+    let own =
+        own.map(|it| json!({"apiGroups": [it.group], "resources": [it.plural], "verbs": it.verbs}));
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
         "metadata": {"name": "gastown-operator-leader-election-role", "namespace": NAMESPACE},
-        "rules": [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "list", "watch", "create", "update"]}],
+        "rules": std::iter::once(leases).chain(own).collect::<Vec<_>>(),
     })
 }

@@ -2,6 +2,7 @@
 
 pub mod polecat;
 pub mod rig;
+pub mod shard_map;
 pub mod stored;
 
 use serde_json::{Value, json};

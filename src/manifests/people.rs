@@ -12,13 +12,16 @@ const WRITE: &[&str] = &["create", "update", "patch", "delete", "deletecollectio
 pub fn roles() -> Vec<Value> {
     let all: Vec<&str> = [READ, WRITE].concat();
     vec![
-        role("view", Some("view"), &rules(false, READ)),
-        role("edit", Some("edit"), &rules(false, &all)),
-        role("admin", Some("admin"), &rules(false, &all)),
+        role("view", Some("view"), &rules(is_namespaced, READ)),
+        role("edit", Some("edit"), &rules(is_namespaced, &all)),
+        role("admin", Some("admin"), &rules(is_namespaced, &all)),
         // In effect through a ClusterRoleBinding alone: a RoleBinding gives nothing that belongs to the whole cluster.
-        role("rig-view", Some("view"), &rules(true, READ)),
+        role("rig-view", Some("view"), &rules(is_cluster_wide, READ)),
         // For platform admins. Not aggregated: who administers a namespace has no say about everybody's Rigs.
-        role("rig-admin", None, &rules(true, &all)),
+        role("rig-admin", None, &rules(is_cluster_wide, &all)),
+        // For `kubectl gt shards`, through a RoleBinding in the operator's namespace.
+        role("shard-view", None, &shards(&[READ])),
+        role("shard-admin", None, &shards(&[READ, &["create", "update", "patch", "delete"]])),
     ]
 }
 
@@ -38,11 +41,11 @@ fn role(name: &str, into: Option<&str>, rules: &[Value]) -> Value {
     role
 }
 
-/// The same verbs on all kinds of a scope; their status can be read.
-fn rules(cluster_wide: bool, verbs: &[&str]) -> Vec<Value> {
+/// The same verbs on all kinds of a sort; their status can be read.
+fn rules(sort: fn(&Kind) -> bool, verbs: &[&str]) -> Vec<Value> {
     KINDS
         .iter()
-        .filter(|it| is_cluster_wide(it) == cluster_wide)
+        .filter(|it| sort(it))
         .flat_map(|it| {
             let status = format!("{}/status", it.plural);
             [
@@ -51,6 +54,21 @@ fn rules(cluster_wide: bool, verbs: &[&str]) -> Vec<Value> {
             ]
         })
         .collect()
+}
+
+/// These verbs on the operator's own kinds, and a look at the Leases, which say who owns what.
+fn shards(verbs: &[&[&str]]) -> Vec<Value> {
+    let verbs = verbs.concat();
+    let own = KINDS.iter().filter(|it| it.inner);
+    own.map(|it| json!({"apiGroups": [it.group], "resources": [it.plural], "verbs": verbs}))
+        .chain([
+            json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": READ}),
+        ])
+        .collect()
+}
+
+fn is_namespaced(kind: &Kind) -> bool {
+    !kind.inner && !is_cluster_wide(kind)
 }
 
 fn is_cluster_wide(kind: &Kind) -> bool {

@@ -23,8 +23,11 @@ pub fn rule() -> Value {
 
 /// The policy and its binding.
 pub fn policy() -> [Value; 2] {
-    let plurals: Vec<&str> =
-        KINDS.iter().filter(|it| it.group == GROUP).map(|it| it.plural).collect();
+    let plurals: Vec<&str> = KINDS
+        .iter()
+        .filter(|it| it.group == GROUP && it.beta.is_some())
+        .map(|it| it.plural)
+        .collect();
     let resources: Vec<String> =
         plurals.iter().flat_map(|it| [(*it).to_owned(), format!("{it}/status")]).collect();
     let asked = format!(

@@ -39,6 +39,7 @@ mod real_trust;
 mod restored;
 mod samples;
 mod scenarios;
+mod shard_map;
 mod stored;
 mod switched_off;
 mod takeover;

@@ -8,6 +8,7 @@ pub mod references;
 pub mod refinery;
 pub mod rig;
 pub mod rig_spec;
+pub mod shard_map;
 pub mod witness;
 
 pub use bead_store::*;
@@ -18,4 +19,5 @@ pub use references::*;
 pub use refinery::*;
 pub use rig::*;
 pub use rig_spec::*;
+pub use shard_map::*;
 pub use witness::*;

@@ -143,8 +143,7 @@ impl Map {
         let half: BTreeSet<_> = buckets.iter().skip(buckets.len().div_ceil(2)).copied().collect();
         self.next(|map| {
             map.shards.entry(shard).or_default().retain(|it| !half.contains(it));
-            map.shards.insert(to, half.clone());
-            map.moves.push(Move { what: Moved::Buckets(half), from: shard, to });
+            map.shards.insert(to, half);
         })
     }
 
@@ -155,15 +154,10 @@ impl Map {
         if from == into {
             return Err(format!("shard {from} can't be merged into itself: name two shards"));
         }
-        let pinned: Vec<Box<str>> = self.pinned(from).map(Into::into).collect();
         self.next(|map| {
             map.shards.entry(from).or_default().clear();
-            map.shards.entry(into).or_default().extend(&buckets);
-            map.moves.push(Move { what: Moved::Buckets(buckets), from, to: into });
-            for it in pinned {
-                map.pins.insert(it.clone(), into);
-                map.moves.push(Move { what: Moved::Namespace(it), from, to: into });
-            }
+            map.shards.entry(into).or_default().extend(buckets);
+            map.pins.values_mut().filter(|it| **it == from).for_each(|it| *it = into);
         })
     }
 
@@ -173,31 +167,77 @@ impl Map {
         if self.pins.get(namespace) == Some(&shard) {
             return Err(format!("namespace {namespace} is pinned to shard {shard} already"));
         }
-        let from = self.shard_of(namespace);
         self.next(|map| {
             map.pins.insert(namespace.into(), shard);
-            map.moves.extend(moved(namespace, from, shard));
         })
     }
 
     /// The next version, in which a namespace is in the shard of its bucket again.
     pub fn unpin(&self, namespace: &str) -> Result<Self, String> {
-        let Some(from) = self.pins.get(namespace).copied() else {
+        if !self.pins.contains_key(namespace) {
             return Err(format!("namespace {namespace} is not pinned"));
-        };
-        let to = self.shard_of_bucket(bucket::of(namespace)).unwrap_or(from);
+        }
         self.next(|map| {
             map.pins.remove(namespace);
-            map.moves.extend(moved(namespace, Some(from), to));
         })
     }
 
-    /// The next version after a change. It must be as whole as this one.
+    /// Whether this is the version after another, and its moves say all that went, and nothing else.
+    pub fn follows(&self, old: &Self) -> Result<(), String> {
+        if old.version.checked_add(1) != Some(self.version) {
+            return Err(format!(
+                "version {} does not follow {}: add one",
+                self.version, old.version
+            ));
+        }
+        let (want, have) = (self.gained(old), flat(&self.moves));
+        if want == have {
+            return Ok(());
+        }
+        let told = match want.difference(&have).next() {
+            Some((what, from, to)) => {
+                format!("moves lacks that {what} went from shard {from} to {to}")
+            }
+            None => "moves has more than went from one shard to another".into(),
+        };
+        Err(format!(
+            "{told}: name exactly what this version moves, or leave the change to kubectl gt shards"
+        ))
+    }
+
+    /// The next version after a change of shards and pins. It must be as whole as this one.
     fn next(&self, change: impl FnOnce(&mut Self)) -> Result<Self, String> {
-        let mut map = Self { moves: Vec::new(), ..self.clone() };
-        change(&mut map);
+        let mut next = self.clone();
+        change(&mut next);
         let version = self.version.checked_add(1).ok_or("there is no higher version")?;
-        Self::new(version, map.shards, map.pins, map.moves)
+        let mut next = Self::new(version, next.shards, next.pins, Vec::new())?;
+        let mut buckets: BTreeMap<_, BTreeSet<u16>> = BTreeMap::new();
+        for (what, from, to) in next.gained(self) {
+            match what {
+                One::Bucket(it) => {
+                    buckets.entry((from, to)).or_default().insert(it);
+                }
+                One::Namespace(it) => {
+                    next.moves.push(Move { what: Moved::Namespace(it), from, to });
+                }
+            }
+        }
+        let buckets =
+            buckets.into_iter().map(|((from, to), it)| Move { what: Moved::Buckets(it), from, to });
+        next.moves.splice(0..0, buckets);
+        Ok(next)
+    }
+
+    /// Everything that is in another shard than in an older map: buckets, and namespaces that are or were pinned.
+    fn gained(&self, old: &Self) -> BTreeSet<(One, ShardId, ShardId)> {
+        let buckets = (0..BUCKETS).filter_map(|it| {
+            Some((One::Bucket(it), old.shard_of_bucket(it)?, self.shard_of_bucket(it)?))
+        });
+        let pinned: BTreeSet<_> = self.pins.keys().chain(old.pins.keys()).collect();
+        let namespaces = pinned.into_iter().filter_map(|it| {
+            Some((One::Namespace(it.clone()), old.shard_of(it)?, self.shard_of(it)?))
+        });
+        buckets.chain(namespaces).filter(|(_, from, to)| from != to).collect()
     }
 
     fn in_use(&self, shard: ShardId) -> Result<&BTreeSet<u16>, String> {
@@ -240,9 +280,32 @@ impl Map {
     }
 }
 
-fn moved(namespace: &str, from: Option<ShardId>, to: ShardId) -> Option<Move> {
-    let what = Moved::Namespace(namespace.into());
-    from.filter(|from| *from != to).map(|from| Move { what, from, to })
+/// One thing that is in a shard.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum One {
+    Bucket(u16),
+    Namespace(Box<str>),
+}
+
+impl fmt::Display for One {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bucket(it) => write!(f, "bucket {it}"),
+            Self::Namespace(it) => write!(f, "namespace {it}"),
+        }
+    }
+}
+
+/// Moves, one thing after another.
+fn flat(moves: &[Move]) -> BTreeSet<(One, ShardId, ShardId)> {
+    let all = moves.iter().flat_map(|Move { what, from, to }| {
+        let things: Vec<_> = match what {
+            Moved::Buckets(it) => it.iter().copied().map(One::Bucket).collect(),
+            Moved::Namespace(it) => vec![One::Namespace(it.clone())],
+        };
+        things.into_iter().map(|it| (it, *from, *to))
+    });
+    all.collect()
 }
 
 /// The shard of each bucket, if every bucket has one.

@@ -3,6 +3,7 @@
 
 pub mod bucket;
 pub mod map;
+mod written;
 
 use std::fmt;
 

@@ -112,6 +112,36 @@ fn a_map_that_is_not_whole_is_refused() {
     }
 }
 
+#[test]
+fn an_edit_that_hides_what_it_moves_is_refused() {
+    let old = Map::first(2).pin("town", A).unwrap();
+    let next = old.split(A).unwrap();
+    assert_eq!(next.follows(&old), Ok(()));
+    let edited = |version, pins: &BTreeMap<_, _>, moves| {
+        Map::new(version, next.shards.clone(), pins.clone(), moves).unwrap().follows(&old)
+    };
+    let moves = || next.moves.clone();
+    let half = Moved::Buckets((256..300).collect());
+    let some = vec![Move { what: half, from: A, to: ShardId(2) }];
+    let home = next.unpin("town").unwrap().shard_of("town").unwrap();
+    let unsaid = if home == A { "more than went" } else { "lacks that namespace town" };
+    let pins = old.pins.clone();
+    #[rustfmt::skip]
+    let table = [
+        (edited(4, &pins, moves()), "version 4 does not follow 2"),
+        (edited(2, &pins, moves()), "version 2 does not follow 2"),
+        (edited(3, &pins, vec![]), "lacks that bucket 256 went from shard 00 to 02"),
+        (edited(3, &pins, some), "lacks that bucket 300 went"),
+        (edited(3, &BTreeMap::new(), moves()), unsaid),
+        (next.follows(&Map::first(2)), "version 3 does not follow 1"),
+        (Map::new(3, old.shards.clone(), pins.clone(), vec![Move { what: Moved::Namespace("town".into()), from: B, to: A }]).unwrap().follows(&old), "more than went"),
+    ];
+    for (checked, want) in table {
+        let told = checked.expect_err(want);
+        assert!(told.contains(want), "{told}");
+    }
+}
+
 /// What somebody does to a map.
 #[derive(Clone, Debug)]
 enum Change {
@@ -149,6 +179,7 @@ proptest! {
             };
             let Ok(next) = next else { continue };
             prop_assert_eq!(next.version(), map.version() + 1);
+            prop_assert_eq!(next.follows(&map), Ok(()));
             let active: BTreeSet<_> = next.active().collect();
             for name in (0..80).map(name) {
                 let (was, is) = (map.shard_of(&name).unwrap(), next.shard_of(&name).unwrap());

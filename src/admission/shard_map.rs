@@ -1,0 +1,82 @@
+//! The ShardMap at the door: a map that is not whole, or hides what it moves, is refused. The operator checks each map that
+//! it reads by the same functions, since the door may be open while nobody stands at it.
+
+use serde_json::Value;
+
+use super::{Asked, Refusal, Verdict};
+use crate::{api::v1beta1::ShardMapSpec, domain::shard::Map};
+
+/// Whether the map can be followed. One that the schema refuses is left to it.
+pub fn admit(asked: &Asked<'_>) -> Verdict {
+    let Some(spec) = spec(asked.sent) else { return Verdict::default() };
+    let old = asked.stored.and_then(self::spec);
+    if old.as_ref() == Some(&spec) {
+        return Verdict::default();
+    }
+    let checked = Map::try_from(&spec).and_then(|new| {
+        // Whatever follows one that nobody could read is better.
+        old.and_then(|it| Map::try_from(&it).ok()).map_or(Ok(()), |old| new.follows(&old))
+    });
+    let refusals = checked.err().map(|message| Refusal { field: "spec".into(), message });
+    Verdict { refusals: refusals.into_iter().collect(), ..Verdict::default() }
+}
+
+fn spec(object: &Value) -> Option<ShardMapSpec> {
+    serde_json::from_value(object.get("spec")?.clone()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        admission::{Policy, Rig, User},
+        domain::shard::ShardId,
+    };
+
+    fn told(stored: Option<&Value>, spec: &Value) -> String {
+        let object = |spec: &Value| json!({"metadata": {"name": "gastown"}, "spec": spec});
+        let (sent, stored) = (object(spec), stored.map(object));
+        let asked = Asked {
+            name: "gastown",
+            user: User::default(),
+            policy: Policy::default(),
+            sent: &sent,
+            stored: stored.as_ref(),
+            rig: Rig::Unasked,
+        };
+        let verdict = admit(&asked);
+        verdict.refusals.into_iter().map(|it| format!("{}: {}", it.field, it.message)).collect()
+    }
+
+    #[test]
+    fn a_map_that_nobody_could_follow_is_refused() {
+        let written = |map: &Map| serde_json::to_value(ShardMapSpec::from(map)).unwrap();
+        let map = Map::first(4);
+        let (first, next) = (written(&map), written(&map.split(ShardId(2)).unwrap()));
+        let with = |spec: &Value, key: &str, value: Value| {
+            let mut spec = spec.clone();
+            spec[key] = value;
+            spec
+        };
+        let hidden = with(&next, "moves", json!([]));
+        let holes = with(&first, "shards", json!([{"id": 0, "buckets": ["0-9"]}]));
+        #[rustfmt::skip]
+        let table = [
+            (None, &first, "", "the operator makes it"),
+            (Some(&first), &first, "", "a label was set"),
+            (Some(&first), &next, "", "a split"),
+            (None, &holes, "spec: no shard has buckets 10-1023", "it has holes"),
+            (Some(&first), &hidden, "spec: moves lacks that bucket 640 went", "nobody would be waited for"),
+            (Some(&next), &first, "spec: version 1 does not follow 2", "back to an older one"),
+            (Some(&holes), &holes, "", "it is there already, and may be labelled"),
+            (Some(&holes), &next, "", "and mended"),
+        ];
+        for (stored, sent, want, because) in table {
+            let told = told(stored, sent);
+            let fine = if want.is_empty() { told.is_empty() } else { told.starts_with(want) };
+            assert!(fine, "{because}: {told}");
+        }
+    }
+}
