@@ -1,4 +1,4 @@
-//! The ShardMap at the door: a map that is not whole, or hides what it moves, is refused. The operator checks each map that
+//! The map of shards at the door: a map that is not whole, or hides what it moves, is refused. The operator checks each map that
 //! it reads by the same functions, since the door may be open while nobody stands at it.
 
 use serde_json::Value;
@@ -47,7 +47,9 @@ mod tests {
             rig: Rig::Unasked,
         };
         let verdict = admit(&asked);
-        verdict.refusals.into_iter().map(|it| format!("{}: {}", it.field, it.message)).collect()
+        let lines: Vec<_> =
+            verdict.refusals.iter().map(|it| format!("{}: {}", it.field, it.message)).collect();
+        lines.join("\n")
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The ShardMap on a real API server: what its schema holds it to, also while nobody stands at the door.
+//! The map of shards on a real API server: what its schema holds it to, also while nobody stands at the door.
 
 use gastown::{
     api::v1beta1::{ShardMap, ShardMapSpec},
@@ -7,7 +7,7 @@ use gastown::{
 use gastown_testbed::{Node, Testbed};
 use kube::{
     Api,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 
@@ -45,7 +45,7 @@ async fn a_map_changes_by_one_version_at_a_time() {
 
     let broken = json!({"moves": [{"from": 0, "to": 1}]});
     let told = maps
-        .patch("gastown", &Default::default(), &kube::api::Patch::Merge(json!({"spec": broken})))
+        .patch("gastown", &PatchParams::default(), &Patch::Merge(json!({"spec": broken})))
         .await
         .unwrap_err()
         .to_string();

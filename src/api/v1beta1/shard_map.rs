@@ -1,7 +1,5 @@
 //! `ShardMap`: which shard of the operator looks after which namespaces. It began with the hub, so it has this version alone.
 
-#![expect(clippy::duplicated_attributes, reason = "the columns of a CRD repeat their keys")]
-
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

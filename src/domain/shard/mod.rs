@@ -3,12 +3,14 @@
 
 pub mod bucket;
 pub mod map;
+pub mod plan;
 mod written;
 
 use std::fmt;
 
 pub use bucket::BUCKETS;
 pub use map::Map;
+pub use plan::plan;
 
 /// One part of the namespaces: what is owned, handed over and watched as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

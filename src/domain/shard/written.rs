@@ -12,14 +12,14 @@ impl From<&Map> for ShardMapSpec {
     fn from(map: &Map) -> Self {
         let shard =
             |(id, buckets): (&ShardId, &_)| Shard { id: id.0.into(), buckets: ranges(buckets) };
-        let pin = |(namespace, shard): (&Box<str>, &ShardId)| Pin {
-            namespace: namespace.to_string(),
+        let pin = |namespace: &str, shard: ShardId| Pin {
+            namespace: namespace.into(),
             shard: shard.0.into(),
         };
         Self {
             version: map.version(),
             shards: map.shards().iter().map(shard).collect(),
-            pins: map.pins().iter().map(pin).collect(),
+            pins: map.pins().iter().map(|(it, shard)| pin(it, *shard)).collect(),
             moves: map.moves().iter().map(ShardMove::from).collect(),
         }
     }
