@@ -33,7 +33,7 @@ pub fn end(end: &Ended) {
     line(&format!("  {}", told.join(", ")));
     let proofs = [
         ("base", "/baseCommit"),
-        ("task sha256", "/taskSha256"),
+        ("task sha256", "/taskSHA256"),
         ("agent's image", "/imageDigests/claude"),
     ];
     let proven: Vec<_> =
