@@ -25,6 +25,11 @@ const MAX_WAITING: usize = 20_000;
 /// Time between steps: a step takes a few milliseconds, so this is well below one hundredth of a processor.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// What a node writes before every line: a time, a stream, a mark.
+const PREFIX: usize = 46;
+/// What a node keeps of one container's log by default: five files of 10 MiB.
+const MAX_LOG: u64 = 50 << 20;
+
 /// When something last happened; shared by those who notice and the one who judges.
 #[derive(Clone, Debug)]
 pub struct Activity {
@@ -32,16 +37,36 @@ pub struct Activity {
     /// Milliseconds after `since`.
     last: Arc<AtomicU64>,
     over: Arc<AtomicBool>,
+    /// Bytes that its output has in the node's log.
+    logged: Arc<AtomicU64>,
 }
 
 impl Activity {
     pub fn begin() -> Self {
-        Self { since: Instant::now(), last: Arc::default(), over: Arc::default() }
+        Self {
+            since: Instant::now(),
+            last: Arc::default(),
+            over: Arc::default(),
+            logged: Arc::default(),
+        }
     }
 
     /// Something happened now.
     pub fn note(&self) {
         self.last.fetch_max(self.now(), Ordering::Relaxed);
+    }
+
+    /// It printed this.
+    pub fn note_output(&self, chunk: &[u8]) {
+        self.note();
+        let lines = chunk.split(|it| *it == b'\n').skip(1).count();
+        let bytes = u64::try_from(chunk.len() + lines * PREFIX).unwrap_or(u64::MAX);
+        self.logged.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that its output takes on the node's disk, at most.
+    pub fn logged(&self) -> u64 {
+        self.logged.load(Ordering::Relaxed).min(MAX_LOG)
     }
 
     /// Time since something happened.

@@ -84,7 +84,8 @@ async fn run(paths: &Paths, arguments: Claude) -> Result<(End, Storage), (Proble
         }
     };
     let mut checkpoints = Checkpoints::new(paths, &start, &arguments);
-    let storage = Storage::watch(paths, &arguments.volume_limits, arguments.storage_limit);
+    let (volumes, whole) = (&arguments.volume_limits, arguments.storage_limit);
+    let storage = Storage::watch(paths, volumes, whole, &activity);
     let now_and_then = || {
         checkpoints.look();
         handover::keep_mark(paths);

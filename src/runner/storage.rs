@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{log, paths::Paths};
+use super::{activity::Activity, log, paths::Paths};
 use crate::domain::layout;
 
 /// Files counted in one step.
@@ -63,21 +63,27 @@ pub struct Storage {
 impl Storage {
     /// Watches until too much is held, in a thread of its own: a file system that hangs must not keep the deadline from
     /// coming. `whole` is what the pod may hold, in bytes, if that is limited.
-    pub fn watch(paths: &Paths, limits: &[VolumeLimit], whole: Option<u64>) -> Self {
+    pub fn watch(
+        paths: &Paths,
+        limits: &[VolumeLimit],
+        whole: Option<u64>,
+        activity: &Activity,
+    ) -> Self {
         let it = Self::default();
         let whole = whole.filter(|it| *it > 0);
         let volume = |limit: &VolumeLimit| (limit.clone(), PathBuf::from(paths.at(&limit.path)));
         let volumes: Vec<_> = limits.iter().map(volume).collect();
-        let exceeded = Arc::clone(&it.exceeded);
+        let (exceeded, activity) = (Arc::clone(&it.exceeded), activity.clone());
         if !volumes.is_empty() {
             let (tools, clone) = (paths.at(layout::TOOLS.path), paths.at(layout::REPOSITORY));
             thread::spawn(move || {
                 // What is held where we can't look: a bare clone as large as the agent's, and the tools.
                 let unseen =
                     [tools, format!("{clone}/.git")].map(|it| used(it.as_ref(), u64::MAX, rest));
-                let unseen = unseen.iter().sum();
+                let unseen: u64 = unseen.iter().sum();
                 loop {
-                    if let Some(it) = look(&volumes, whole, unseen) {
+                    // A node counts the log as the pod's too.
+                    if let Some(it) = look(&volumes, whole, unseen + activity.logged()) {
                         return exceeded.set(it);
                     }
                     thread::sleep(PAUSE);
@@ -123,7 +129,7 @@ fn look(volumes: &[(VolumeLimit, PathBuf)], whole: Option<u64>, unseen: u64) -> 
     let agents = volumes.iter().filter(|(limit, _)| theirs(limit));
     Some(Exceeded {
         said: format!(
-            "its pod held {used} MiB of the {may} MiB that its limit of ephemeral-storage, or its node, allows"
+            "its pod, with its log, held {used} MiB of the {may} MiB that its limit of ephemeral-storage, or its node, allows"
         ),
         to_empty: agents.map(|(_, root)| root.clone()).collect(),
     })
@@ -264,7 +270,7 @@ mod tests {
         let said = "/tmp held 1.0 MiB of the 1.0 MiB that its volume may hold";
         assert_eq!(told(mib, None, 0), Some((said.into(), root.clone())));
         assert_eq!(told(2 * mib, Some(3 * mib), 0), None, "two of three");
-        let said = "its pod held 3.0 MiB of the 3.0 MiB that its limit of ephemeral-storage, or its node, allows";
+        let said = "its pod, with its log, held 3.0 MiB of the 3.0 MiB that its limit of ephemeral-storage, or its node, allows";
         let told = told(2 * mib, Some(3 * mib), mib);
         assert_eq!(told, Some((said.into(), root)), "what others hold counts, and is left alone");
     }

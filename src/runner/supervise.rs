@@ -219,7 +219,7 @@ fn pass_on(
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Ok(_) | Err(_) => break,
             };
-            activity.note();
+            activity.note_output(chunk);
             if let Some(last) = &mut last {
                 last.push(chunk);
             }

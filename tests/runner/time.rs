@@ -170,7 +170,26 @@ fn an_agent_that_fills_all_volumes_together_is_ended_before_the_node_ends_the_po
         let whole = (tools + 7_500_000) / 9 * 10; // what is held beside the agent's files counts too
         vec!["--volume-limits".into(), limits(1 << 30), "--storage-limit".into(), whole.to_string()]
     };
-    ends_an_agent_that_fills(layout::TMP, whole, "its pod held ");
+    ends_an_agent_that_fills(layout::TMP, whole, "its pod, with its log, held ");
+}
+
+/// The node keeps what it prints, and counts that too.
+#[test]
+fn an_agent_that_prints_too_much_for_its_limit_of_storage_is_ended() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let runner = pod.file(layout::CLAUDE, layout::RUNNER);
+    let tools = std::os::unix::fs::MetadataExt::blocks(&fs::metadata(runner).unwrap()) * 512;
+    let whole = ((tools + 7_500_000) / 9 * 10).to_string();
+    let (telemetry, limits) = (pod.telemetry(&[]), limits(1 << 30));
+    let options = ["--volume-limits", &limits, "--storage-limit", &whole];
+    let print = format!("{COMMIT}; head -c 8000000 /dev/zero | tr '\\0' a; sleep 60");
+    let agent = pod.script(&options, &print).end();
+    telemetry.end().succeeded();
+    let failure = pod.failure(layout::CLAUDE);
+    let said = (failure.reason.as_str(), pod.verdict().pushed);
+    assert_eq!(said, (reason::STORAGE_EXCEEDED, true), "{}", agent.stderr);
+    assert!(failure.message.contains("with its log, held"), "{}", failure.message);
 }
 
 /// Runs an agent that stays below a limit of 7.5 MB, and then does not, whatever it is told.
