@@ -13,14 +13,6 @@ const SUBMODULE: &[u8] = b"160000 ";
 /// What git's own documentation has people write, and the macro that does the same. Lines of comment are none.
 const LFS: &str = "^[^#].*filter=lfs";
 
-/// The first line of a pointer of Git LFS, as a whole line; the beginning of its second; and its largest size, in bytes.
-const POINTER: &str = "^version https://git-lfs\\.github\\.com/spec/v1$";
-const FIRST: &[u8] = b"version https://git-lfs.github.com/spec/";
-const SECOND: &[u8] = b"\noid sha256:";
-const MAX_POINTER: usize = 1024;
-/// Files with such a line that are looked into: more of them are no accident, and the first is as good as any.
-const MAX_SUSPECTS: usize = 100;
-
 /// Fails where the commit holds less than it names, and with `otherwise` where that can't be found out.
 pub async fn must_be_whole(
     git: &Git,
@@ -66,42 +58,7 @@ async fn no_lfs(git: &Git, commit: &str, otherwise: &'static str) -> Result<(), 
     Err(Problem::new(reason::LFS_UNSUPPORTED, message))
 }
 
-/// Fails where a file that was changed since `base` is only the pointer that Git LFS leaves. What makes git leave it may stand
-/// in the tree's attributes, or in a place of the agent's own that no commit holds.
-pub async fn no_pointer(
-    git: &Git,
-    base: &str,
-    commit: &str,
-    otherwise: &'static str,
-) -> Result<(), Problem> {
-    let how = ["-r", "-z", "--name-only", "--no-renames", "--no-textconv", "--no-ext-diff"];
-    let which = ["--diff-filter=d", "-G", POINTER, base, commit, "--"];
-    let arguments: Vec<&str> = [&["diff-tree"][..], &how, &which].concat();
-    let output = git.run(&arguments, LIMIT).await?;
-    if !output.is_success() {
-        return Err(unknown("look for Git LFS", &output, otherwise));
-    }
-    let text = output.text();
-    for path in text.split('\0').filter(|it| !it.is_empty()).take(MAX_SUSPECTS) {
-        let file = git.run(&["cat-file", "blob", &format!("{commit}:{path}")], LIMIT).await?;
-        if !file.is_success() {
-            return Err(unknown("look for Git LFS", &file, otherwise));
-        }
-        if is_pointer(&file.stdout) {
-            let message = format!(
-                "{path} is only a pointer of Git LFS, which a Polecat neither fetches nor pushes; commit the file itself"
-            );
-            return Err(Problem::new(reason::LFS_UNSUPPORTED, message));
-        }
-    }
-    Ok(())
-}
-
-fn is_pointer(text: &[u8]) -> bool {
-    let second = || text.windows(SECOND.len()).any(|it| it == SECOND);
-    text.len() < MAX_POINTER && text.starts_with(FIRST) && second()
-}
-
-fn unknown(doing: &str, output: &Output, otherwise: &'static str) -> Problem {
+/// That it could not be found out.
+pub fn unknown(doing: &str, output: &Output, otherwise: &'static str) -> Problem {
     diagnosis::problem(doing, output, otherwise, &Scrubber::default())
 }

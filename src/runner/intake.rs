@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    bundle, clone::BASE, contents, diagnosis, files, git::Git, paths::Paths, problem::Problem,
-    process::Output,
+    bundle, clone::BASE, contents, diagnosis, files, git::Git, paths::Paths, pointers,
+    problem::Problem, process::Output,
 };
 use crate::domain::{
     layout,
@@ -101,7 +101,7 @@ impl Clone {
     /// Fails where a commit that was taken names what it does not hold.
     pub async fn must_be_whole(&self, base: &str, commit: &str) -> Result<(), Problem> {
         contents::must_be_whole(&self.git, commit, reason::PUSH_FAILED).await?;
-        contents::no_pointer(&self.git, base, commit, reason::PUSH_FAILED).await
+        pointers::none(&self.git, base, commit, reason::PUSH_FAILED).await
     }
 
     async fn judge(&self, commit: &str, base: &str) -> Result<Taken, Problem> {

@@ -25,6 +25,7 @@ mod lock;
 mod log;
 mod metrics;
 mod paths;
+mod pointers;
 mod problem;
 mod process;
 mod push;

@@ -225,6 +225,15 @@ fn a_pointer_of_git_lfs_is_no_file() {
     );
     assert!(verdict.message.contains("art/a.png"), "{}", verdict.message);
     assert_eq!((pod.head("fix/x"), pod.head("fix/x-0a1b2c3d")), (None, verdict.commit));
+    // In the place of a large file, as when that is handed to Git LFS.
+    let pod = Pod::new();
+    let seed = pod.path("seed");
+    fs::write(seed.join("a.png"), vec![0; 100_000]).unwrap();
+    git(&seed, &["add", "."]);
+    git(&seed, &["commit", "--quiet", "-m", "art"]);
+    git(&seed, &["push", "--quiet", &pod.remote().to_string_lossy(), "main"]);
+    let (_, verdict) = pod.run(&format!("printf '{POINTER}' > a.png && {commit}"));
+    assert_eq!(verdict.reason, reason::LFS_UNSUPPORTED, "{verdict:?}");
     // Who only writes about them is not meant.
     let pod = Pod::new();
     let (_, verdict) = pod.run(&format!("printf 'A pointer:\\n{POINTER}' > lfs.md && {commit}"));
