@@ -1,6 +1,8 @@
 //! THE table: a row per kind. Its schema, its admission, its permissions and its short doc come from here, and every
 //! generated file from this.
 
+mod held;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceConversion, CustomResourceDefinition, ServiceReference, WebhookClientConfig,
     WebhookConversion,
@@ -192,22 +194,24 @@ pub fn find(group: &str, plural: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|it| it.group == group && it.plural == plural)
 }
 
-/// The object that is asked about, as the hub says it.
-type Hub<'a> = &'a Value;
+/// The object that is asked about and the one that it replaces, as the hub says them.
+#[derive(Clone, Copy, Debug)]
+pub struct Hub<'a> {
+    pub new: &'a Value,
+    pub old: Option<&'a Value>,
+}
 
 /// Asks with the hub's shape of the spec, whatever version was sent; what it says of fields is said in the words of that
 /// version. An object that is none is left to the schema, which refuses it after us.
 fn admit_on_hub<S>(
     asked: &Asked<'_>,
-    sent: Hub<'_>,
+    hub: Hub<'_>,
     spec: fn(&Value) -> Option<S>,
     admit: fn(&Request<'_, S>) -> Verdict,
     table: &Table,
 ) -> Verdict {
-    let Some(new) = spec(sent) else { return Verdict::default() };
-    let old = asked.stored.and_then(|it| {
-        if asked.is_hub() { spec(it) } else { spec(&parsed(&other_version(it)?.1.ok()?)?) }
-    });
+    let Some(new) = spec(hub.new) else { return Verdict::default() };
+    let old = hub.old.and_then(spec);
     let mut verdict = admit(&Request { asked: *asked, new, old });
     if asked.is_hub() {
         for it in &mut verdict.refusals {
@@ -219,7 +223,7 @@ fn admit_on_hub<S>(
 }
 
 /// The spec of a Polecat. Its status is not read: a client may send anything there.
-fn polecat_spec(hub: Hub<'_>) -> Option<v1beta1::PolecatSpec> {
+fn polecat_spec(hub: &Value) -> Option<v1beta1::PolecatSpec> {
     match hub.get("spec") {
         None | Some(Value::Null) => Some(v1beta1::PolecatSpec::default()),
         Some(it) => serde_json::from_value(it.clone()).ok(),
@@ -248,7 +252,7 @@ fn parsed(text: &str) -> Option<Value> {
 /// What admission makes of an object of a kind. One that the other version could not be made of is refused: it could be
 /// stored, and then not be read.
 pub fn admit(kind: &Kind, asked: &Asked<'_>) -> Verdict {
-    let hub = match other_version(asked.sent) {
+    let (new, old) = match other_version(asked.sent) {
         Some((version, Err(why))) => {
             let message = format!("it can't be served as {version}: {why}");
             let field = "metadata.annotations".into();
@@ -257,23 +261,33 @@ pub fn admit(kind: &Kind, asked: &Asked<'_>) -> Verdict {
         }
         Some((HUB, Ok(text))) => match parsed(&text) {
             None => return Verdict::default(),
-            whole => whole,
+            new => (new, asked.stored.and_then(in_hub)),
         },
-        _ => None,
+        _ => (None, None),
     };
-    let mut verdict = (kind.admit)(asked, hub.as_ref().unwrap_or(asked.sent));
+    let hub = Hub {
+        new: new.as_ref().unwrap_or(asked.sent),
+        old: if asked.is_hub() { asked.stored } else { old.as_ref() },
+    };
+    let mut verdict = (kind.admit)(asked, hub);
+    verdict.refusals.extend(held::refusals(kind, asked, hub));
     verdict.warnings.extend(dropped(asked));
     verdict
+}
+
+/// An object of the other version as the hub says it.
+fn in_hub(object: &Value) -> Option<Value> {
+    match other_version(object)? {
+        (HUB, Ok(text)) => parsed(&text),
+        _ => None,
+    }
 }
 
 /// A word on a whole replace that leaves out what only the other version can say: it is taken for meant, as any field is
 /// that a replace leaves out.
 fn dropped(asked: &Asked<'_>) -> Option<String> {
     let name = if asked.is_hub() { Version::V1alpha1 } else { Version::V1beta1 }.annotation();
-    let has = |object: &Value| {
-        let all = object.get("metadata").and_then(|it| it.get("annotations"));
-        all.is_some_and(|it| it.get(name).is_some())
-    };
+    let has = |object: &Value| admission::annotation(object, name).is_some();
     let lost = asked.stored.is_some_and(has) && !has(asked.sent);
     let text = "is left out, and with it every field that only the other version has: to keep them, apply or patch instead of \
                 replacing, or write in that version";

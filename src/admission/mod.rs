@@ -2,6 +2,7 @@
 
 pub mod polecat;
 pub mod rig;
+pub mod rules;
 pub mod shard_map;
 pub mod stored;
 
@@ -114,12 +115,12 @@ fn stamp(object: &mut Value, map: &str, entries: impl IntoIterator<Item = (Strin
 }
 
 /// Takes an annotation away; true where it was there.
-fn unstamp(object: &mut Value, annotation: &str) -> bool {
+pub fn unstamp(object: &mut Value, annotation: &str) -> bool {
     let slot = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
     slot.is_some_and(|it| it.remove(annotation).is_some())
 }
 
 /// An annotation of an object.
-fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object.get("metadata")?.get("annotations")?.get(key)?.as_str()
 }

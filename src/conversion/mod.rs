@@ -95,6 +95,6 @@ pub fn part(crd: &CustomResourceDefinition, name: &str) -> Value {
 }
 
 #[cfg(test)]
-mod laws;
+pub mod laws;
 #[cfg(test)]
 mod tests;

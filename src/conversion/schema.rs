@@ -1,7 +1,7 @@
 //! What a served version can say, as far as conversion has to know it: which paths there are, and whether a value is
 //! within the bounds there. Made from the same schema as the CRD.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 use serde_json::Value;
@@ -17,6 +17,7 @@ pub struct Schema {
     choices: Option<Vec<Value>>,
     pattern: Pattern,
     bounds: Bounds,
+    unique: Unique,
     int_or_string: bool,
     open: bool,
 }
@@ -42,6 +43,30 @@ impl Pattern {
             Self::Like(it) => it.is_match(text),
             Self::Unreadable => false,
         }
+    }
+}
+
+/// What tells the items of a list apart: none may be there twice.
+#[derive(Debug, Default)]
+enum Unique {
+    #[default]
+    No,
+    Whole,
+    Keys(Vec<String>),
+}
+
+impl Unique {
+    fn holds(&self, items: &[Value]) -> bool {
+        let told = |item: &Value| match self {
+            Self::No => None,
+            Self::Whole => Some(item.to_string()),
+            Self::Keys(keys) => {
+                let keys: Vec<_> = keys.iter().map(|it| item.get(it)).collect();
+                serde_json::to_string(&keys).ok()
+            }
+        };
+        let mut seen = BTreeSet::new();
+        items.iter().filter_map(told).all(|it| seen.insert(it))
     }
 }
 
@@ -100,6 +125,11 @@ impl Schema {
                 items: Range(number("minItems"), number("maxItems")),
                 members: Range(number("minProperties"), number("maxProperties")),
                 number: Range(float("minimum"), float("maximum")),
+            },
+            unique: match from.get("x-kubernetes-list-type").and_then(Value::as_str) {
+                Some("set") => Unique::Whole,
+                Some("map") => Unique::Keys(words("x-kubernetes-list-map-keys")),
+                _ => Unique::No,
             },
             int_or_string: flag("x-kubernetes-int-or-string"),
             open: flag("x-kubernetes-preserve-unknown-fields"),
@@ -181,6 +211,7 @@ impl Schema {
             Value::Number(it) => it.as_f64().is_some_and(|it| number.holds(it)),
             Value::Array(list) => {
                 items.holds(count(list.len()))
+                    && self.unique.holds(list)
                     && self
                         .items
                         .as_ref()
@@ -215,6 +246,11 @@ mod tests {
                 "mode": {"type": "string", "enum": ["A", "B"]},
                 "list": {"type": "array", "maxItems": 1, "items": {"type": "boolean"}},
                 "amount": {"x-kubernetes-int-or-string": true},
+                "set": {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
+                "keyed": {
+                    "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"],
+                    "items": {"type": "object", "properties": {"id": {"type": "string"}, "n": {"type": "integer"}}},
+                },
                 "map": {"type": "object", "additionalProperties": {"type": "string"}, "maxProperties": 1},
             },
         }));
@@ -234,6 +270,18 @@ mod tests {
             (json!({"name": "a", "list": [true]}), true, "a list"),
             (json!({"name": "a", "list": [true, true]}), false, "too many"),
             (json!({"name": "a", "list": ["x"]}), false, "wrong inside"),
+            (json!({"name": "a", "set": ["x", "y"]}), true, "a set"),
+            (json!({"name": "a", "set": ["x", "x"]}), false, "one of it twice"),
+            (
+                json!({"name": "a", "keyed": [{"id": "x", "n": 1}, {"id": "y", "n": 1}]}),
+                true,
+                "two keys",
+            ),
+            (
+                json!({"name": "a", "keyed": [{"id": "x", "n": 1}, {"id": "x", "n": 2}]}),
+                false,
+                "a key twice",
+            ),
             (json!({"name": "a", "amount": "1Gi"}), true, "text for an amount"),
             (json!({"name": "a", "amount": true}), false, "no amount"),
             (json!({"name": "a", "map": {"x": "y"}}), true, "a map"),

@@ -1,7 +1,12 @@
-//! The hub's schemas on a real API server, in a group of their own until v1beta1 is served: they are accepted as they
-//! are, rules and bounds and all, and whoever breaks one is told what to write instead.
+//! The hub's schemas on a real API server, in a group of their own: they are accepted as they are, rules and bounds and all,
+//! whoever breaks one is told what to write instead, and our own admission judges each rule as the API server does.
 
-use gastown::kinds::KINDS;
+use std::collections::BTreeSet;
+
+use gastown::{
+    admission::rules::{Broken, Change, Rules},
+    kinds::KINDS,
+};
 use gastown_testbed::{Node, Testbed};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
@@ -111,6 +116,10 @@ fn rig() -> Value {
     })
 }
 
+fn rig_ref(name: &str) -> Value {
+    json!({"rigRef": {"name": name}})
+}
+
 /// The same kinds of rows, with changes inside of parts.
 fn deep() -> Vec<(&'static str, Value, Value, &'static str)> {
     let with = |mut spec: Value, path: &str, value: Value| {
@@ -121,6 +130,9 @@ fn deep() -> Vec<(&'static str, Value, Value, &'static str)> {
         ("Polecat", polecat(), json!({}), ""),
         ("Polecat", json!({"rig": "greeter"}), json!({}), ""),
         ("Rig", rig(), json!({}), ""),
+        ("Witness", rig_ref("A_B"), json!({}), "such as greeter"),
+        ("Refinery", rig_ref("A_B"), json!({}), "such as greeter"),
+        ("BeadStore", rig_ref("A_B"), json!({"prefix": "gt-"}), "such as greeter"),
     ];
     let variable = |name: &str| json!([{"name": name, "value": "x"}]);
     let file = json!([{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "p", "key": "k"}}}]);
@@ -198,14 +210,93 @@ async fn the_api_server_takes_the_hubs_schemas_and_says_what_to_write() {
             let told = create(&client, &crd, &format!("it-{number}"), &spec).await;
             let fine = if want.is_empty() { told.is_empty() } else { told.contains(want) };
             assert!(fine, "{} {spec}: wants {want:?}, is told {told:?}", kind.kind);
+            agree(&crd, &told, &broken(&crd, &spec, None));
         }
         for (_, change, want) in fixed().into_iter().filter(|it| it.0 == kind.kind) {
             let edit = Patch::Merge(json!({"spec": change}));
             let edited = objects(&client, &crd).patch("it-0", &PatchParams::default(), &edit).await;
             let told = edited.expect_err(want).to_string();
             assert!(told.contains(want), "{}: {told}", kind.kind);
+            let before = objects(&client, &crd).get("it-0").await.unwrap().data["spec"].take();
+            let mut after = before.clone();
+            after.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            agree(&crd, &told, &broken(&crd, &after, Some(&before)));
         }
         crds.delete(&name, &DeleteParams::default()).await.unwrap();
+    }
+}
+
+/// What our admission finds broken in a spec, where nothing excuses it.
+fn broken(crd: &CustomResourceDefinition, spec: &Value, old: Option<&Value>) -> Vec<Broken> {
+    let new = json!({"spec": spec});
+    let old = old.map(|it| json!({"spec": it}));
+    let whole = Change { new: Some(&new), old: old.as_ref() };
+    Rules::read(&schema(crd)).broken(whole, Change::default())
+}
+
+fn schema(crd: &CustomResourceDefinition) -> Value {
+    let version = crd.spec.versions[0].schema.as_ref().unwrap();
+    serde_json::to_value(version.open_api_v3_schema.as_ref().unwrap()).unwrap()
+}
+
+/// The rules of a schema: where, what, and its message.
+fn rules(schema: &Value, path: &str, found: &mut Vec<[String; 3]>) {
+    for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+        let text = |key: &str| rule[key].as_str().unwrap().to_owned();
+        found.push([path.trim_start_matches('.').to_owned(), text("rule"), text("message")]);
+    }
+    for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+        rules(inner, &format!("{path}.{name}"), found);
+    }
+    for inner in ["items", "additionalProperties"].map(|it| &schema[it]) {
+        if inner.is_object() {
+            rules(inner, &format!("{path}[]"), found);
+        }
+    }
+}
+
+/// The API server and our admission find the same rules broken.
+fn agree(crd: &CustomResourceDefinition, told: &str, broken: &[Broken]) {
+    let mut all = Vec::new();
+    rules(&schema(crd), "", &mut all);
+    let theirs: BTreeSet<_> = all.iter().map(|it| &it[2]).filter(|it| told.contains(*it)).collect();
+    let ours: BTreeSet<_> = broken.iter().map(|it| &it.message).collect();
+    // It does not look at rules where the schema is broken, and says so.
+    if !told.contains("some validation rules were not checked") {
+        assert_eq!(ours, theirs, "told {told:?}");
+    }
+}
+
+#[test]
+fn every_rule_of_the_hub_is_broken_by_an_example_and_kept_by_another() {
+    for kind in KINDS {
+        let Some(beta) = kind.beta else { continue };
+        let crd = beta();
+        let mut wanted = Vec::new();
+        rules(&schema(&crd), "", &mut wanted);
+        let mut seen = BTreeSet::new();
+        let mut note = |found: Vec<Broken>| {
+            for it in found {
+                let parts = it.field.split('[').map(|it| it.split_once(']').map_or(it, |it| it.1));
+                seen.insert((parts.collect::<Vec<_>>().join("[]"), it.rule));
+            }
+        };
+        for (_, mut spec, change, want) in
+            table().into_iter().chain(deep()).filter(|it| it.0 == kind.kind)
+        {
+            let before = spec.clone();
+            spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            let found = broken(&crd, &spec, None);
+            assert!(!want.is_empty() || found.is_empty(), "{spec} is fine: {found:?}");
+            note(found);
+            for (_, change, _) in fixed().into_iter().filter(|it| it.0 == kind.kind) {
+                spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+                note(broken(&crd, &spec, Some(&before)));
+            }
+        }
+        let missing: Vec<_> =
+            wanted.iter().filter(|it| !seen.contains(&(it[0].clone(), it[1].clone()))).collect();
+        assert!(missing.is_empty(), "{}: no example breaks {missing:#?}", kind.kind);
     }
 }
 

@@ -3,7 +3,7 @@
 #![expect(clippy::duplicated_attributes, reason = "the columns of a CRD repeat their keys")]
 
 use k8s_openapi::api::core::v1::EnvVar;
-use kube::CustomResource;
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use crate::api::{
 };
 
 /// One disposable worker: clones a repository, lets an agent work on one task, pushes the work branch.
-#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(group = "gastown.gastown.io", version = "v1alpha1", kind = "Polecat", plural = "polecats")]
 #[kube(namespaced, status = "PolecatStatus", derive = "PartialEq")]
 #[kube(shortname = "pcat", category = "gastown")]
@@ -35,7 +35,9 @@ use crate::api::{
 #[kube(printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"))]
 #[serde(rename_all = "camelCase")]
 pub struct PolecatSpec {
-    /// Name of the Rig this worker belongs to. A Rig that does not exist gives a warning, not a refusal.
+    /// Name of the Rig this worker belongs to; it stays what it was. A Rig that does not exist gives a warning, not a
+    /// refusal.
+    #[x_kube(validation = ("self == oldSelf", "a Polecat stays with its Rig; create another Polecat for the other Rig"))]
     pub rig: String,
     /// The state to steer towards. Idle and Terminated end a running agent; what it committed is pushed.
     #[serde(default)]

@@ -2,14 +2,14 @@
 
 #![expect(clippy::duplicated_attributes, reason = "the columns of a CRD repeat their keys")]
 
-use kube::CustomResource;
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::v1beta1::RigStatus;
 
 /// A project: its repository, its bead prefix, its settings.
-#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(group = "gastown.gastown.io", version = "v1alpha1", kind = "Rig", plural = "rigs")]
 #[kube(status = "RigStatus", derive = "PartialEq", shortname = "rg", category = "gastown")]
 #[kube(selectable = ".status.phase")]
@@ -23,8 +23,9 @@ pub struct RigSpec {
     /// Repository of the project.
     #[serde(rename = "gitURL")]
     pub git_url: String,
-    /// Prefix of the project's bead ids, such as `ap` for `ap-1x2y3`.
+    /// Prefix of the project's bead ids, such as `ap` for `ap-1x2y3`. It stays what it was.
     #[schemars(regex(pattern = r"^[a-z]{2,10}$"))]
+    #[x_kube(validation = ("self == oldSelf", "the ids of beads begin with it, so it stays what it was; create another Rig for another prefix"))]
     pub beads_prefix: String,
     /// Settings of the project.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,11 +2,11 @@
 //! direction (`make fuzz-conversion N=1000000` sets it): so many go there and back, and a tenth of it is held against
 //! each other law. The same number throws the same objects everywhere.
 
-mod case;
-mod dice;
+pub mod case;
+pub mod dice;
 mod edits;
 mod forged;
-mod shape;
+pub mod shape;
 mod tables;
 mod there_and_back;
 
