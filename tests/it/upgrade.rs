@@ -39,7 +39,7 @@ async fn apply(bed: &Testbed, definition: &CustomResourceDefinition) {
 }
 
 /// The Go original's definitions: one version, stored and served.
-async fn as_in_the_original(bed: &Testbed) {
+pub async fn as_in_the_original(bed: &Testbed) {
     for kind in both() {
         apply(bed, &(kind.crd)()).await;
     }

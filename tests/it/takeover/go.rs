@@ -1,5 +1,6 @@
-//! The Go original's own binary (`GO_ORIGINAL=path`) under load, with ours started beside it, on a control plane of its own:
-//! it looks after every namespace. The audit log judges.
+//! The Go original's own binary (`GO_ORIGINAL=path`) under load on its own definitions, with ours installed over them and
+//! started beside it, on a control plane of its own: it looks after every namespace. The audit log judges. Its definitions are
+//! those of `GO_ORIGINAL_CRDS=folder`; without it v1alpha1 alone, as in ours, which has the same fields.
 
 use std::{collections::BTreeMap, path::PathBuf, process::Command, time::Duration};
 
@@ -7,16 +8,18 @@ use gastown::{
     api::v1alpha1::Polecat,
     domain::original::{HOLDER, LEASE},
 };
-use gastown_testbed::{Node, Operator, OperatorOptions, Options, Testbed, audit};
+use gastown_testbed::{Node, Operator, OperatorOptions, Options, Testbed, audit, manifests};
 use k8s_openapi::{
     api::{coordination::v1::Lease, core::v1::Pod},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     jiff::Timestamp,
 };
 use kube::{Api, api::PostParams};
 
 use super::{log, original_acts};
 use crate::{
-    preconditions,
+    asking::answered,
+    preconditions, upgrade,
     world::{self, World, phase_of, polecat, until},
 };
 
@@ -70,8 +73,28 @@ async fn start(bed: &Testbed, program: &str, user: &str) -> Operator {
 async fn create_batch(polecats: &Api<Polecat>, batch: &str) {
     for number in 0..BATCH {
         let object = serde_json::from_value(polecat(&format!("{batch}-{number}"))).unwrap();
-        polecats.create(&PostParams::default(), &object).await.unwrap();
+        // The API server begins the cache of a kind anew after its definition has changed.
+        answered("the kind to be served", async || {
+            match polecats.create(&PostParams::default(), &object).await {
+                Err(kube::Error::Api(it)) if it.code == 429 => None,
+                other => Some(other.unwrap()),
+            }
+        })
+        .await;
     }
+}
+
+/// The original's definitions, as its own road of installing leaves them.
+async fn install_as_the_original(bed: &Testbed) {
+    let client = bed.client("admin").await.unwrap();
+    match std::env::var_os("GO_ORIGINAL_CRDS") {
+        Some(folder) => manifests::apply_crds(&client, &PathBuf::from(folder), None).await.unwrap(),
+        None => upgrade::as_in_the_original(bed).await,
+    }
+    let crds: Api<CustomResourceDefinition> = Api::all(client);
+    let polecats = crds.get("polecats.gastown.gastown.io").await.unwrap();
+    let versions: Vec<_> = polecats.spec.versions.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(versions, ["v1alpha1"], "the original's alone");
 }
 
 /// Waits until somebody but ours has renewed the Lease so many times more.
@@ -101,7 +124,7 @@ async fn the_originals_binary_is_succeeded_under_load_and_nothing_runs_twice() {
     }
     let bed = Testbed::start(Options { node: Node::Kwok, ..Options::default() }).await.unwrap();
     let bed: &'static Testbed = Box::leak(Box::new(bed));
-    world::install_crds(bed).await;
+    install_as_the_original(bed).await;
     world::make_namespaces(bed, NAME, &SCRIPT).await;
     let client = bed.client("user").await.unwrap();
     let polecats: Api<Polecat> = Api::namespaced(client.clone(), NAME);
@@ -110,6 +133,7 @@ async fn the_originals_binary_is_succeeded_under_load_and_nothing_runs_twice() {
     create_batch(&polecats, "alone").await;
     until(&polecats, "alone-0", "phase Working", |it: &Polecat| phase_of(it) == "Working").await;
 
+    // Installs ours over it.
     let world = World::apart(bed, NAME, &SCRIPT).await;
     original_acts(&world, true).await;
     create_batch(&polecats, "beside").await;
