@@ -1,5 +1,9 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
+/// For tests of the library that share a file with those beside it.
+#[cfg(test)]
+extern crate self as gastown;
+
 pub mod admission;
 pub mod api;
 pub mod cluster;

@@ -45,6 +45,8 @@ mod shard_map;
 mod stored;
 mod switched_off;
 mod takeover;
+#[path = "../bench/conversion/to_hub.rs"]
+mod to_hub;
 mod upgrade;
 mod versions;
 mod waits;

@@ -1,7 +1,5 @@
 //! The life of a Polecat on a real API server, with pods that play a script.
 
-use std::time::Duration;
-
 use gastown::api::v1alpha1::{Polecat, Rig};
 use gastown_testbed::audit::Event;
 use k8s_openapi::{
@@ -18,6 +16,7 @@ use kube::{
 use serde_json::json;
 
 use crate::asking::{comes_true, scraped};
+use crate::door::Door;
 use crate::world::{World, condition, message, phase_of, polecat, until};
 
 const PUSHED: &str = r#"{"v":1,"base":"aaaa","commit":"bbbb","commits":1,"branch":"feature/gt-abc12","pushed":true,"reason":"Pushed","message":"1 commit pushed"}"#;
@@ -349,32 +348,12 @@ async fn a_finished_polecat_goes_when_its_time_is_up() {
 
 #[tokio::test]
 async fn the_webhook_stamps_labels_and_warns() {
-    let world = World::new("webhook", &quick()).await;
-    let label = ("testbed.gastown.io/webhook", "on");
-    let names = world.operator.register_webhooks(world.bed, "webhook", label).await.unwrap();
-    let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(world.client.clone());
-    let patch = Patch::Merge(json!({"metadata": {"labels": {label.0: label.1}}}));
-    api.patch(&world.namespace, &PatchParams::default(), &patch).await.unwrap();
+    let door = Door::open("webhook", &quick()).await;
     let bead = "gt-ünïcode.and.much.longer.than.a.label.may.be.in.kubernetes.which.is.63";
-    let mut number = 0;
-    let stamped = loop {
-        // A configuration takes effect a moment after it is stored.
-        number += 1;
-        let made =
-            world.create(&format!("max-{number}"), |it| it["spec"]["beadID"] = json!(bead)).await;
-        if made.labels().contains_key("gastown.io/polecat") {
-            break made;
-        }
-        assert!(number < 400, "the webhook was never called");
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    };
+    let stamped = door.world.create("max", |it| it["spec"]["beadID"] = json!(bead)).await;
+    assert_eq!(stamped.labels()["gastown.io/polecat"], "max");
     assert_eq!(stamped.labels()["gastown.io/rig"], "greeter");
     assert_eq!(stamped.annotations()["gastown.io/bead"], bead, "the truth stands in an annotation");
     assert!(stamped.labels()["gastown.io/bead"].len() <= 63);
-    let configurations: Api<
-        k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration,
-    > = Api::all(world.client.clone());
-    for name in names {
-        configurations.delete(&name, &DeleteParams::default()).await.unwrap();
-    }
+    door.close().await;
 }

@@ -5,7 +5,6 @@ use std::fs;
 
 use gastown::{
     api::v1alpha1::Polecat,
-    conversion,
     domain::{
         pod::{PodSettings, agent_pod},
         verdict::Verdict,
@@ -200,7 +199,7 @@ fn any_uid_pod(world: &World, name: &str, edit: impl FnOnce(&mut Value)) -> Pod 
         telemetry_image: image("localhost/gt-runner:dev"),
         ..PodSettings::default()
     };
-    let pod = agent_pod(&conversion::polecat::to_hub(object), 1, &settings).unwrap();
+    let pod = agent_pod(&crate::to_hub::to_hub(object), 1, &settings).unwrap();
     let mut pod = serde_json::to_value(pod).unwrap();
     pod["metadata"].as_object_mut().unwrap().remove("ownerReferences"); // the operator has none of it
     let spec = &mut pod["spec"];

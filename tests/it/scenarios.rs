@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use gastown::{
     api::{v1alpha1, v1beta1},
-    conversion,
     domain::{
         plan::{Child, Plan},
         pod::PodSettings,
@@ -57,7 +56,7 @@ fn every_scenario_is_planned_as_it_says() {
 }
 
 fn check(scenario: &Scenario, file: &str) {
-    let whole = conversion::polecat::to_hub(scenario.polecat.clone());
+    let whole = crate::to_hub::to_hub(scenario.polecat.clone());
     let brief = Brief::from(&whole);
     let image = || Some("image:1".to_owned());
     let settings = PodSettings {

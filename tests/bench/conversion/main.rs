@@ -10,6 +10,7 @@
 mod measure;
 mod objects;
 mod table;
+mod to_hub;
 mod typed;
 
 use std::{env, fs, path::PathBuf, process::Command};

@@ -2,19 +2,18 @@
 //! annotation to think of, and drops what its types do not know.
 
 use anyhow::{Result, anyhow, bail};
-use gastown::{
-    api::{
-        shared::ConfigMapRef,
-        v1alpha1::{
-            self,
-            polecat::{AgentConfig, KubernetesSpec, ModelProvider},
-        },
-        v1beta1,
+use gastown::api::{
+    shared::ConfigMapRef,
+    v1alpha1::{
+        self,
+        polecat::{AgentConfig, KubernetesSpec, ModelProvider},
     },
-    conversion::polecat::to_hub,
+    v1beta1,
 };
 use kube::core::conversion::{ConversionRequest, ConversionReview};
 use serde_json::Value;
+
+use crate::to_hub::to_hub;
 
 /// The whole answer.
 pub fn answer(body: &[u8]) -> Result<Vec<u8>> {
