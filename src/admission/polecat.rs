@@ -10,6 +10,7 @@ use crate::{
         exposure::{self, Exposure},
         names, pod,
         provenance::Provenance,
+        shard::bucket,
         tenancy::{self, Wishes},
     },
 };
@@ -101,6 +102,9 @@ fn stamp_labels(request: &Request<'_, PolecatSpec>, changed: &mut Value) {
         .into_iter()
         .filter(|(key, _)| !name.is_empty() || key != names::POLECAT_LABEL);
     stamp(changed, "labels", labels);
+    // By the function that the watches go by.
+    let namespace = request.asked.sent.pointer("/metadata/namespace").and_then(Value::as_str);
+    stamp(changed, "labels", namespace.map(|it| (bucket::LABEL.to_owned(), bucket::label(it))));
     let mut truths = names::truths(name, &spec.rig, bead);
     // A restore by Velero then brings the status back too, and with it what has run; who says otherwise knows it.
     if annotation(changed, names::VELERO_RESTORE_STATUS).is_none() {
@@ -248,9 +252,11 @@ mod tests {
 
     #[test]
     fn labels_are_stamped_once() {
-        let sent = json!({"metadata": {"name": "max"}});
+        let forged = json!({"gastown.io/bucket": "7"});
+        let sent = json!({"metadata": {"name": "max", "namespace": "team-a", "labels": forged}});
         let stored = created(&sent, spec()).changed.unwrap();
-        let want = json!({"gastown.io/polecat": "max", "gastown.io/rig": "greeter", "gastown.io/bead": "gt-1"});
+        let want = json!({"gastown.io/polecat": "max", "gastown.io/rig": "greeter", "gastown.io/bead": "gt-1",
+            "gastown.io/bucket": "920"});
         assert_eq!(stored["metadata"]["labels"], want);
         let again =
             Request { asked: asked(&stored, Some(&stored)), new: spec(), old: Some(spec()) };

@@ -95,6 +95,12 @@ impl Cluster {
         next.iter().map(|name| Key::new(&pod.namespace, name)).collect()
     }
 
+    /// Forgets what was noted of namespaces that are no longer looked at.
+    pub fn forget_namespaces(&self, is: impl Fn(&str) -> bool) {
+        self.slots.open().forget_where(&is);
+        self.forget_crowd(&is);
+    }
+
     /// Polecats that a pause of their Namespace or Rig concerns, in the order in which they may begin.
     pub fn concerned(&self, by: impl Fn(&Brief) -> bool) -> Vec<Key> {
         let mut all = self.caches.polecats.all();

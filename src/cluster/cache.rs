@@ -26,6 +26,11 @@ impl Key {
     pub fn new(namespace: &str, name: &str) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }
+
+    /// By which its shard is found: its namespace, or its name where it has none.
+    pub fn place(&self) -> &Arc<str> {
+        if self.namespace.is_empty() { &self.name } else { &self.namespace }
+    }
 }
 
 /// A compact copy of every object of one kind in one scope.
@@ -159,9 +164,27 @@ impl<C: Compact> Cache<C> {
         self.lock().objects.values().cloned().collect()
     }
 
+    /// The keys of all objects that are so.
+    pub fn find(&self, is: impl Fn(&Key, &C) -> bool) -> Vec<Key> {
+        let inner = self.lock();
+        let found = inner.objects.iter().filter(|(key, object)| is(key, object));
+        found.map(|(key, _)| key.clone()).collect()
+    }
+
     /// Says that a complete list of one selection was taken in. A watch that is begun anew says so again.
     pub fn listed(&self, selection: &str) {
         self.ready.send_if_modified(|it| it.insert(selection.to_owned()));
+    }
+
+    /// Says that a selection is watched no more.
+    pub fn dropped(&self, selection: &str) {
+        self.ready.send_if_modified(|it| it.remove(selection));
+    }
+
+    /// Ends once this selection was listed.
+    pub async fn has_listed(&self, selection: &str) {
+        let mut ready = self.ready.subscribe();
+        let _ = ready.wait_for(|it| it.contains(selection)).await;
     }
 
     /// Ends once that many selections were listed.

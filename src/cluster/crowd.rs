@@ -29,6 +29,11 @@ impl Cluster {
         }
     }
 
+    pub(super) fn forget_crowd(&self, is: impl Fn(&str) -> bool) {
+        let mut all = self.caches.crowd.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|namespace, _| !is(namespace));
+    }
+
     /// There is room in a quota of this namespace: who is tried again.
     pub fn room_in(&self, namespace: &str) -> Option<Key> {
         let mut all = self.caches.crowd.0.lock().unwrap_or_else(PoisonError::into_inner);

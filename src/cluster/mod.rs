@@ -15,6 +15,7 @@ mod departed;
 mod error;
 pub mod guard;
 mod inquiries;
+pub mod labels;
 pub mod leases;
 pub mod meters;
 pub mod observe;
@@ -31,7 +32,10 @@ mod watch_faults;
 pub mod watching;
 pub mod wire;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
@@ -56,6 +60,8 @@ use wire::Compact;
 /// The caches of one scope.
 #[derive(Debug, Default)]
 pub struct Caches {
+    /// Objects are watched by the label with their bucket, so that those with another are corrected.
+    pub by_label: AtomicBool,
     pub polecats: Cache<polecat::Brief>,
     pub pods: Cache<PodBrief>,
     pub rigs: Cache<rig::Brief>,
@@ -103,6 +109,14 @@ pub trait Managed: Compact {
     fn passed(_: &Cluster, _: &Key, _open: bool) -> Vec<Key> {
         Vec::new()
     }
+    /// Corrects what its labels say of where it belongs; `None` where there is nothing to correct.
+    fn relabelled(&self, _: &Cluster) -> impl Future<Output = Result<Option<Self>, Error>> + Send {
+        async { Ok(None) }
+    }
+    /// Whether somebody waits for it to begin.
+    fn urgent(&self) -> bool {
+        false
+    }
     /// Names of the pods in the cache that this object owns.
     fn pods(&self, _: &Caches) -> Vec<Arc<PodBrief>> {
         Vec::new()
@@ -144,6 +158,11 @@ impl Cluster {
             name = &*key.name
         );
         async {
+            if self.caches.by_label.load(Ordering::Relaxed)
+                && let Some(it) = object.relabelled(self).await?
+            {
+                object = Arc::new(it);
+            }
             let mut seen = object.observe(self).await?;
             let plan = object.decide(&seen);
             match self.carry_out(&*object, plan).await? {

@@ -210,10 +210,23 @@ impl Ownership {
 
     /// Begins a pass over an object, if its shard is open. `None`: it is not for us to act on.
     pub fn enter(&self, key: &Key) -> Option<Entered> {
-        let place = if key.namespace.is_empty() { &key.name } else { &key.namespace };
+        self.enter_by(key, Map::shard_of)
+    }
+
+    /// Begins a pass over an object whose label names a bucket of ours, although its namespace may be somebody else's.
+    pub(super) fn enter_bucket(&self, key: &Key, bucket: u16) -> Option<Entered> {
+        self.enter_by(key, |map, _| map.shard_of_bucket(bucket))
+    }
+
+    fn enter_by(
+        &self,
+        key: &Key,
+        shard: impl Fn(&Map, &str) -> Option<ShardId>,
+    ) -> Option<Entered> {
+        let place = key.place();
         let mut state = self.lock();
         let map = state.map.as_ref()?;
-        let (shard, version) = (map.shard_of(place)?, map.version());
+        let (shard, version) = (shard(map, place)?, map.version());
         let held = *state.shards.get(&shard).filter(|it| !it.closing)?;
         let shut = |(of, part): &(ShardId, Part)| *of == shard && part(place);
         if state.shut.values().any(shut) {

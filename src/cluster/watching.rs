@@ -2,8 +2,9 @@
 //! nobody else.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     pin::pin,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,13 +17,16 @@ use kube::{
     },
 };
 
-use crate::cluster::{
-    Cluster,
-    cache::{Cache, Key},
-    meters,
-    unreadable::Announcer,
-    watch_faults::{self, Faults, Say},
-    wire::{Compact, Watched},
+use crate::{
+    cluster::{
+        Cluster,
+        cache::{Cache, Key},
+        meters,
+        unreadable::Announcer,
+        watch_faults::{self, Faults, Say},
+        wire::{Compact, Watched},
+    },
+    domain::shard::bucket,
 };
 
 /// A silently dropped watch goes unseen for this long, plus the watcher's idle window.
@@ -33,28 +37,59 @@ const WATCH_SECONDS: u32 = 120;
 pub struct Selection {
     /// `None`: all namespaces.
     pub namespace: Option<String>,
+    /// Of those, the ones with this label.
     pub labels: Option<String>,
     /// Only the one of this name.
     pub name: Option<String>,
+    pub buckets: Buckets,
+}
+
+/// Which objects, by the bucket that their label names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Buckets {
+    #[default]
+    All,
+    These(Arc<BTreeSet<u16>>),
+    /// Those whose label names none.
+    Orphans,
 }
 
 impl Selection {
     /// Tells the selections of one cache apart.
-    fn place(&self) -> &str {
-        self.namespace.as_deref().or(self.name.as_deref()).unwrap_or_default()
+    pub fn id(&self) -> String {
+        let place = self.namespace.as_deref().or(self.name.as_deref()).unwrap_or_default();
+        match &self.buckets {
+            Buckets::All => place.to_owned(),
+            Buckets::These(it) => format!("{place} {}", bucket::ranges(it).join(",")),
+            Buckets::Orphans => format!("{place} orphans"),
+        }
     }
 
     fn config(&self) -> watcher::Config {
         let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
-        config.label_selector.clone_from(&self.labels);
+        let buckets = match &self.buckets {
+            Buckets::All => None,
+            Buckets::These(it) => Some(bucket::selector(it)),
+            Buckets::Orphans => Some(bucket::orphans()),
+        };
+        let all: Vec<_> = self.labels.iter().cloned().chain(buckets).collect();
+        config.label_selector = (!all.is_empty()).then(|| all.join(","));
         config.field_selector = self.name.as_ref().map(|it| format!("metadata.name={it}"));
         config
     }
 
-    /// Whether an object that stands there is one of these, as far as that can be told.
-    fn has(&self, key: &Key) -> bool {
+    /// Whether an object of the cache is one of these: by its label as it was seen, so that one whose label was changed
+    /// leaves one selection and not the other.
+    pub fn has<C: Compact>(&self, key: &Key, object: &C) -> bool {
         let is = |wanted: &Option<String>, have: &str| wanted.as_ref().is_none_or(|it| it == have);
-        is(&self.namespace, &key.namespace) && is(&self.name, &key.name)
+        let bucket = object.bucket();
+        is(&self.namespace, &key.namespace)
+            && is(&self.name, &key.name)
+            && match &self.buckets {
+                Buckets::All => true,
+                Buckets::These(it) => bucket.is_some_and(|bucket| it.contains(&bucket)),
+                Buckets::Orphans => bucket.is_none(),
+            }
     }
 }
 
@@ -116,9 +151,9 @@ impl Cluster {
                     take_in(object, first);
                 }
                 Ok(Event::InitDone) => {
-                    cache.retain(|key, _| !selection.has(key) || listed.contains(key));
+                    cache.retain(|key, it| !selection.has(key, it) || listed.contains(key));
                     first = false;
-                    cache.listed(selection.place());
+                    cache.listed(&selection.id());
                 }
                 Ok(Event::Apply(object)) => take_in(object, false),
                 Ok(Event::Delete(object)) => {

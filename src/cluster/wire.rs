@@ -25,6 +25,10 @@ pub trait Compact: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     type Wire: DeserializeOwned;
     /// Nothing but metadata is read, so nothing else is asked for.
     const METADATA_ONLY: bool = false;
+    /// The bucket that its label names; none where it has no such label, or where that says something else.
+    fn bucket(&self) -> Option<u16> {
+        None
+    }
     /// Reads it.
     fn from_wire(wire: Self::Wire) -> Self;
     /// Namespace (empty for cluster-wide kinds) and name.
@@ -192,6 +196,9 @@ impl Compact for polecat::Brief {
     fn from_wire(wire: PolecatWire) -> Self {
         Self::from(&v1beta1::Polecat::from(wire))
     }
+    fn bucket(&self) -> Option<u16> {
+        self.bucket
+    }
     fn place(&self) -> (&str, &str) {
         (&self.namespace, &self.name)
     }
@@ -269,6 +276,9 @@ impl Compact for PodBrief {
             ..PodSpec::default()
         };
         Self::from(&Pod { metadata: wire.metadata.into(), spec: Some(spec), status: wire.status })
+    }
+    fn bucket(&self) -> Option<u16> {
+        self.labels.bucket
     }
     fn place(&self) -> (&str, &str) {
         (&self.namespace, &self.name)

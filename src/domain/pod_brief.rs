@@ -6,7 +6,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 
-use crate::domain::{conditions::cut, layout, names};
+use crate::domain::{conditions::cut, layout, names, shard::bucket};
 
 /// Longest text that is kept of a message, in bytes; a verdict is at most 3,072.
 const MAX_TEXT: usize = 4096;
@@ -21,6 +21,7 @@ pub struct PodBrief {
     /// Its controller, if it has one.
     pub owner: Option<Owner>,
     pub attempt: i32,
+    pub labels: Labels,
     /// The Go original made it: its attempt has no number, and nobody in it reports a verdict.
     pub by_original: bool,
     pub deleting: bool,
@@ -45,6 +46,15 @@ pub struct PodBrief {
     pub digests: [Option<Box<str>>; 3],
     /// The agent's probe fails.
     pub unready: Option<Unready>,
+}
+
+/// What a pod's labels say of where it belongs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// The bucket that is named.
+    pub bucket: Option<u16>,
+    /// It has the label of an agent pod.
+    pub polecat: bool,
 }
 
 /// A running agent whose probe fails, while `telemetry` is ready.
@@ -195,6 +205,10 @@ impl From<&Pod> for PodBrief {
                 uid: it.uid.as_str().into(),
             }),
             attempt: attempt(pod).unwrap_or(1),
+            labels: Labels {
+                bucket: bucket::of_labels(meta.labels.as_ref()),
+                polecat: meta.labels.iter().flatten().any(|(key, _)| key == names::POLECAT_LABEL),
+            },
             by_original: owner.is_some_and(|it| it.kind == "Polecat") && attempt(pod).is_none(),
             deleting: meta.deletion_timestamp.is_some(),
             phase: phase(&status),

@@ -122,6 +122,11 @@ impl Slots {
         next
     }
 
+    /// Forgets namespaces that are no longer looked at.
+    pub fn forget_where(&mut self, is: impl Fn(&str) -> bool) {
+        self.namespaces.retain(|namespace, _| !is(namespace));
+    }
+
     fn of(&mut self, namespace: &str) -> &mut Namespace {
         self.namespaces.entry(namespace.into()).or_default()
     }

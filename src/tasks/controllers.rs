@@ -1,6 +1,9 @@
-//! What each kind owns and watches: `start(scope) -> Running`, once for everything today, once per shard later.
+//! What each kind owns and watches: `start(scope) -> Running`, once for each replica. Polecats and their pods are watched by
+//! [`views`], which follow the shards.
 
+mod labels;
 mod quotas;
+pub mod views;
 mod watches;
 
 use std::{
@@ -22,12 +25,14 @@ use crate::{
         observe::stored::{Brief, Kept},
     },
     config::Faults,
-    domain::{plan::Next, polecat, rig},
+    domain::{plan::Next, pod_brief::PodBrief, polecat, rig},
     tasks::{
         queue::{Queue, Turn},
         supervise,
     },
 };
+use views::{Views, waker};
+use watches::Watcher;
 
 /// A start that takes longer than this is said.
 const SLOW_START: Duration = Duration::from_secs(10);
@@ -58,57 +63,59 @@ pub struct Running {
     workers: JoinSet<()>,
     pauses: Pauses,
     faults: Faults,
+    views: Views,
 }
 
-/// Starts watches, caches, queues and workers of one scope.
+/// Starts watches, caches, queues and workers of one scope. Of Polecats and pods nothing is watched before its [`Views`] are
+/// told what.
 pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
     let workers = scope.concurrency.max(1);
     let (polecats, rigs) = (Arc::new(Queue::for_workers(workers)), Arc::new(Queue::default()));
+    let mut queues = vec![polecats.clone(), rigs.clone()];
+    let mut queue = || {
+        let queue = Arc::new(Queue::default());
+        queues.push(queue.clone());
+        queue
+    };
+    let watcher = Watcher {
+        polecats: polecats.clone(),
+        polecat_labels: queue(),
+        pod_labels: queue(),
+        faults: scope.faults.clone(),
+    };
+    let labels = [watcher.polecat_labels.clone(), watcher.pod_labels.clone()];
+    let kept = [queue(), queue(), queue(), queue(), queue()];
+    let [convoys, witnesses, refineries, bead_stores, client_pods] = &kept;
+    let wakers = vec![
+        waker::<polecat::Brief>(polecats.clone()),
+        waker::<rig::Brief>(rigs.clone()),
+        waker::<Brief<v1beta1::Convoy>>(convoys.clone()),
+        waker::<Brief<v1beta1::Witness>>(witnesses.clone()),
+        waker::<Brief<v1beta1::Refinery>>(refineries.clone()),
+        waker::<Brief<v1beta1::BeadStore>>(bead_stores.clone()),
+        waker::<Brief<ClientPod>>(client_pods.clone()),
+    ];
     let mut running = Running {
-        queues: vec![polecats.clone(), rigs.clone()],
+        views: Views::new(cluster, scope, watcher, wakers),
+        queues,
         watches: JoinSet::new(),
         workers: JoinSet::new(),
         pauses: Pauses::default(),
         faults: scope.faults.clone(),
     };
-    let selections: Vec<Option<String>> = match &scope.namespaces[..] {
-        [] => vec![None],
-        some => some.iter().cloned().map(Some).collect(),
-    };
-    for namespace in &selections {
-        running.watch_polecats(cluster, namespace.clone(), polecats.clone());
-        running.watch_pods(cluster, namespace.clone(), polecats.clone());
-        running.watch_quotas(cluster, namespace.clone(), polecats.clone());
-    }
-    running.watch_rigs(cluster, rigs.clone(), polecats.clone());
-    for name in &selections {
-        running.watch_namespaces(cluster, name.clone(), polecats.clone());
-    }
-    let count = selections.len();
-    running.watch_the_start(cluster, count);
-    for _ in 0..scope.concurrency.max(1) {
-        let faults = scope.faults.clone();
-        running.work::<polecat::Brief, _>(
-            cluster,
-            polecats.clone(),
-            faults,
-            move |it| async move {
-                it.polecats.ready(count).await;
-                it.pods.ready(count).await;
-                // Before these are known, nobody knows what is paused.
-                it.namespaces.ready(count).await;
-                it.rigs.ready(1).await;
-            },
-        );
-    }
-    running.work::<rig::Brief, _>(cluster, rigs, Faults::default(), |it| async move {
-        it.rigs.ready(1).await;
-    });
-    running.store::<v1beta1::Convoy>(cluster, &selections);
-    running.store::<v1beta1::Witness>(cluster, &selections);
-    running.store::<v1beta1::Refinery>(cluster, &selections);
-    running.store::<v1beta1::BeadStore>(cluster, &selections);
-    running.store::<ClientPod>(cluster, &selections);
+    let selections = running.watch_all(cluster, scope, &rigs, &polecats);
+    running.work_on_polecats(cluster, scope, &polecats, selections.len());
+    let [polecat_labels, pod_labels] = labels;
+    running.correct::<polecat::Brief>(cluster, polecat_labels);
+    running.correct::<PodBrief>(cluster, pod_labels);
+    let ready = |it: Arc<Caches>| async move { it.rigs.ready(1).await };
+    running.work::<rig::Brief, _>(cluster, rigs, Faults::default(), ready, |_| true);
+    let [convoys, witnesses, refineries, bead_stores, client_pods] = kept;
+    running.store::<v1beta1::Convoy>(cluster, &selections, convoys);
+    running.store::<v1beta1::Witness>(cluster, &selections, witnesses);
+    running.store::<v1beta1::Refinery>(cluster, &selections, refineries);
+    running.store::<v1beta1::BeadStore>(cluster, &selections, bead_stores);
+    running.store::<ClientPod>(cluster, &selections, client_pods);
     running
 }
 
@@ -128,6 +135,31 @@ impl Running {
         }
         self.workers.shutdown().await;
         self.watches.shutdown().await;
+        self.views.stop().await;
+    }
+
+    /// What is watched of Polecats and pods.
+    pub fn views(&self) -> Views {
+        self.views.clone()
+    }
+
+    fn work_on_polecats(
+        &mut self,
+        cluster: &Cluster,
+        scope: &Scope,
+        queue: &Arc<Queue>,
+        count: usize,
+    ) {
+        // Before these are known, nobody knows what is paused.
+        let ready = move |it: Arc<Caches>| async move {
+            it.namespaces.ready(count).await;
+            it.rigs.ready(1).await;
+        };
+        for _ in 0..scope.concurrency.max(1) {
+            let (faults, views) = (scope.faults.clone(), self.views.clone());
+            let shown = move |key: &Key| views.show(&key.namespace);
+            self.work::<polecat::Brief, _>(cluster, queue.clone(), faults, ready, shown);
+        }
     }
 
     /// Says what no pass can begin without, as long as it is missing: a right that was not granted, a CRD that is not there.
@@ -137,8 +169,8 @@ impl Running {
             loop {
                 tokio::time::sleep(SLOW_START).await;
                 let all = [
-                    ("polecats", caches.polecats.is_ready(count)),
-                    ("pods", caches.pods.is_ready(count)),
+                    ("polecats", caches.polecats.is_ready(1)),
+                    ("pods", caches.pods.is_ready(1)),
                     ("namespaces", caches.namespaces.is_ready(count)),
                     ("rigs", caches.rigs.is_ready(1)),
                 ];
@@ -156,25 +188,29 @@ impl Running {
     }
 
     /// Everything for one kind whose controller is not in this release.
-    fn store<K: Kept>(&mut self, cluster: &Cluster, selections: &[Option<String>]) {
-        let queue = Arc::new(Queue::default());
-        self.queues.push(queue.clone());
+    fn store<K: Kept>(
+        &mut self,
+        cluster: &Cluster,
+        selections: &[Option<String>],
+        queue: Arc<Queue>,
+    ) {
         for namespace in selections.iter().cloned() {
             self.watch_stored::<K>(cluster, namespace, queue.clone());
         }
         let count = selections.len();
-        self.work::<Brief<K>, _>(cluster, queue, Faults::default(), move |it| async move {
-            K::cache(&it.stored).ready(count).await;
-        });
+        let ready = move |it: Arc<Caches>| async move { K::cache(&it.stored).ready(count).await };
+        self.work::<Brief<K>, _>(cluster, queue, Faults::default(), ready, |_| true);
     }
 
-    /// One worker: begins once the caches are complete, pauses while there is no leave to write.
+    /// One worker: begins once the caches are complete, pauses while there is no leave to write. What is not `shown`, or not
+    /// ours, comes back when it is.
     fn work<K: Managed, R: Future<Output = ()> + Send + 'static>(
         &mut self,
         cluster: &Cluster,
         queue: Arc<Queue>,
         faults: Faults,
         ready: impl Fn(Arc<Caches>) -> R + Send + Sync + 'static,
+        shown: impl Fn(&Key) -> bool + Send + Sync + 'static,
     ) {
         let task = meters::Task { task: "worker", controller: K::CONTROLLER };
         let (meters, closed) = (cluster.meters.clone(), queue.clone());
@@ -183,11 +219,11 @@ impl Running {
             async move { closed.until_closed().await }
         };
         let parts = (cluster.clone(), queue, self.pauses.clone(), faults, self.faults.stumbles());
-        let parts = Arc::new((parts, ready));
+        let parts = Arc::new((parts, ready, shown));
         let begin = move || {
             let parts = parts.clone();
             async move {
-                let ((cluster, queue, pauses, faults, stumbles), ready) = &*parts;
+                let ((cluster, queue, pauses, faults, stumbles), ready, shown) = &*parts;
                 tokio::select! {
                     () = ready(cluster.caches.clone()) => {}
                     () = queue.until_closed() => return,
@@ -199,13 +235,12 @@ impl Running {
                         () = queue.until_closed() => return,
                     }
                     stumbles.stumble();
-                    match cluster.ownership.enter(&turn.key) {
-                        Some(entered) => {
-                            let cluster = cluster.under(entered.guard());
-                            pass::<K>(&cluster, queue, pauses, faults, turn).await;
-                        }
-                        // It comes back when its shard is opened.
-                        None => queue.done(&turn.key),
+                    let entered = shown(&turn.key).then(|| cluster.ownership.enter(&turn.key));
+                    if let Some(entered) = entered.flatten() {
+                        let cluster = cluster.under(entered.guard());
+                        pass::<K>(&cluster, queue, pauses, faults, turn).await;
+                    } else {
+                        queue.done(&turn.key);
                     }
                     under_way.done();
                 }

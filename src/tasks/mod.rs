@@ -231,6 +231,7 @@ impl Part<'_> {
             let cluster =
                 Cluster::new(connection.work.clone(), ownership.clone(), settings, meters.clone());
             let running = controllers::start(&cluster, &scope);
+            running.views().show_all();
             tokio::select! {
                 _ = stop.wait_for(|it| *it) => {}
                 lost = held.wait_for(Option::is_none) => drop(lost.context("the election ended")?),

@@ -49,5 +49,6 @@ mod takeover;
 mod to_hub;
 mod upgrade;
 mod versions;
+mod views;
 mod waits;
 mod world;

@@ -19,7 +19,7 @@ use crate::asking::{comes_true, scraped};
 use crate::door::Door;
 use crate::world::{World, condition, message, phase_of, polecat, until};
 
-const PUSHED: &str = r#"{"v":1,"base":"aaaa","commit":"bbbb","commits":1,"branch":"feature/gt-abc12","pushed":true,"reason":"Pushed","message":"1 commit pushed"}"#;
+pub const PUSHED: &str = r#"{"v":1,"base":"aaaa","commit":"bbbb","commits":1,"branch":"feature/gt-abc12","pushed":true,"reason":"Pushed","message":"1 commit pushed"}"#;
 
 fn quick() -> [(&'static str, &'static str); 2] {
     [("testbed.gastown.io/run-for", "300ms"), ("testbed.gastown.io/message.telemetry", PUSHED)]

@@ -16,6 +16,7 @@ use crate::{
         Caches, Class, Cluster, Error, Managed,
         cache::{Cache, Key},
         carry_out::requests,
+        labels::Labelled as _,
         now,
         wire::{PolecatWire, Watched},
     },
@@ -83,6 +84,21 @@ impl Managed for Brief {
         cluster.note_polecat(key, !open)
     }
 
+    async fn relabelled(&self, cluster: &Cluster) -> Result<Option<Self>, Error> {
+        if self.missing().is_empty() {
+            return Ok(None);
+        }
+        let corrected = cluster.label(self).await?;
+        if let Some(it) = &corrected {
+            cluster.caches.polecats.put(it.clone());
+        }
+        Ok(corrected)
+    }
+
+    fn urgent(&self) -> bool {
+        self.begins()
+    }
+
     fn pods(&self, caches: &Caches) -> Vec<Arc<PodBrief>> {
         // Every attempt's name is known, so no index is needed.
         let last = self.status.attempt.unwrap_or(1).max(1);
@@ -121,6 +137,9 @@ impl Cluster {
         if let Some(name) = brief.wants_past(seen.pod.as_ref()) {
             // Also one that its watch called gone: it may only have lost its label.
             seen.pod = self.find_pod(&brief.namespace, &name).await?;
+            if let Some(pod) = seen.pod.as_ref().filter(|it| brief.owns(it) && !it.labels.polecat) {
+                self.label(pod).await?; // no watch shows it any more
+            }
             if seen.pod.is_none() && seen.departed.is_none() {
                 let saw = self.caches.departed.saw(&key, &brief.uid);
                 seen.past = if saw { Past::Seen } else { self.past_of(brief, &name).await? };

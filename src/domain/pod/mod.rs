@@ -22,6 +22,7 @@ use crate::{
         layout::{self, Mount, env as var},
         names,
         provenance::Provenance,
+        shard::bucket,
         tenancy::Tenancy,
     },
 };
@@ -97,7 +98,7 @@ pub fn agent_pod(polecat: &Polecat, attempt: i32, settings: &PodSettings) -> Res
         metadata: ObjectMeta {
             name: Some(names::pod(name, attempt)),
             namespace: meta.namespace.clone(),
-            labels: Some(labels(name, rig, bead)),
+            labels: Some(labels(name, meta.namespace.as_deref(), rig, bead)),
             annotations: Some(annotations(name, rig, bead, attempt, settings)),
             owner_references: Some(vec![owner(meta)]),
             ..ObjectMeta::default()
@@ -351,9 +352,15 @@ fn identity(polecat: &Polecat, attempt: i32) -> Vec<EnvVar> {
 }
 
 /// A backup that held the pod would run it again at its restore.
-fn labels(name: &str, rig: &str, bead: Option<&str>) -> BTreeMap<String, String> {
+fn labels(
+    name: &str,
+    namespace: Option<&str>,
+    rig: &str,
+    bead: Option<&str>,
+) -> BTreeMap<String, String> {
     let mut all = names::labels(name, rig, bead);
     all.insert(names::VELERO_EXCLUDE.into(), "true".into());
+    all.extend(namespace.map(|it| (bucket::LABEL.to_owned(), bucket::label(it))));
     all
 }
 

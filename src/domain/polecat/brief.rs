@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     api::v1beta1::{self, Completion, DesiredState, PolecatStatus},
-    domain::{names, tenancy::Wishes},
+    domain::{names, shard::bucket, tenancy::Wishes},
 };
 
 /// What is kept of a Polecat: enough to decide, without its task, its pod settings and its managed fields.
@@ -19,6 +19,8 @@ pub struct Brief {
     pub uid: Box<str>,
     pub resource_version: Box<str>,
     pub generation: Option<i64>,
+    /// The bucket that its label names.
+    pub bucket: Option<u16>,
     pub created_at: Option<Timestamp>,
     pub deleting: bool,
     /// The Go original's finalizer is still on it.
@@ -47,6 +49,7 @@ impl From<&v1beta1::Polecat> for Brief {
             uid: boxed(&meta.uid),
             resource_version: boxed(&meta.resource_version),
             generation: meta.generation,
+            bucket: bucket::of_labels(meta.labels.as_ref()),
             created_at: meta.creation_timestamp.as_ref().map(|it| it.0),
             deleting: meta.deletion_timestamp.is_some(),
             original_finalizer: meta

@@ -1,7 +1,7 @@
 //! The bucket of a namespace: a number that never changes, so that it can stand in a label. Splits, merges and pins change
 //! which shard has a bucket, and write no object.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many there are: 0 to 1023.
 pub const BUCKETS: u16 = 1024;
@@ -25,6 +25,11 @@ pub fn label(namespace: &str) -> String {
 pub fn labelled(value: &str) -> Option<u16> {
     let plain = value == "0" || !value.starts_with(['0', '+']);
     value.parse().ok().filter(|it| plain && *it < BUCKETS)
+}
+
+/// The bucket that these labels name.
+pub fn of_labels(labels: Option<&BTreeMap<String, String>>) -> Option<u16> {
+    labelled(labels?.get(LABEL)?)
 }
 
 /// What has one of these buckets in its label.

@@ -3,25 +3,48 @@
 use std::{
     collections::{HashMap, HashSet},
     future::pending,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
-use super::{Running, wake};
+use super::{Running, Scope, wake};
 use crate::{
     cluster::{
         Caches, Cluster,
         cache::{Cache, Key},
+        labels::Labelled,
         meters::Task,
         observe::stored::{Brief, Kept},
         plural,
         watching::Selection,
         wire::Compact,
     },
-    domain::{brake, names, pod_brief::PodBrief, polecat, rig, tenancy::Rules},
+    config::Faults,
+    domain::{brake, pod_brief::PodBrief, polecat, rig, tenancy::Rules},
     tasks::{queue::Queue, supervise},
 };
 
 impl Running {
+    /// Watches what is watched whole by every replica. Returns what was selected of it.
+    pub(super) fn watch_all(
+        &mut self,
+        cluster: &Cluster,
+        scope: &Scope,
+        rigs: &Arc<Queue>,
+        polecats: &Arc<Queue>,
+    ) -> Vec<Option<String>> {
+        let selections: Vec<Option<String>> = match &scope.namespaces[..] {
+            [] => vec![None],
+            some => some.iter().cloned().map(Some).collect(),
+        };
+        for it in &selections {
+            self.watch_quotas(cluster, it.clone(), polecats.clone());
+            self.watch_namespaces(cluster, it.clone(), polecats.clone());
+        }
+        self.watch_rigs(cluster, rigs.clone(), polecats.clone());
+        self.watch_the_start(cluster, selections.len());
+        selections
+    }
+
     /// Keeps one watch going.
     pub(super) fn watch<C: Compact>(
         &mut self,
@@ -30,62 +53,8 @@ impl Running {
         selection: Selection,
         news: impl Fn(&Cluster, &C, Key) + Send + Sync + 'static,
     ) {
-        let task = Task { task: "watch", controller: plural::<C>() };
-        let meters = cluster.meters.clone();
-        let parts = Arc::new((cluster.clone(), selection, news, self.faults.stumbles()));
-        let begin = move || {
-            let parts = parts.clone();
-            async move {
-                let (cluster, selection, news, stumbles) = &*parts;
-                let news = |it: &C, key: Key| {
-                    stumbles.stumble();
-                    news(cluster, it, key);
-                };
-                cluster.watch(cache(&cluster.caches), selection.clone(), news).await;
-            }
-        };
-        self.watches.spawn(supervise::keep(task, meters, pending, begin));
-    }
-
-    pub(super) fn watch_polecats(
-        &mut self,
-        cluster: &Cluster,
-        namespace: Option<String>,
-        queue: Arc<Queue>,
-    ) {
-        let selection = Selection { namespace, ..Selection::default() };
-        let news = move |cluster: &Cluster, polecat: &polecat::Brief, key: Key| {
-            let next = cluster.note_polecat(&key, false);
-            if polecat.begins() {
-                queue.add_urgent(key);
-            } else {
-                queue.add(key);
-            }
-            wake(&queue, next);
-        };
-        self.watch(cluster, |it| &it.polecats, selection, news);
-    }
-
-    /// Pods wake the Polecat that owns them.
-    pub(super) fn watch_pods(
-        &mut self,
-        cluster: &Cluster,
-        namespace: Option<String>,
-        queue: Arc<Queue>,
-    ) {
-        let labels = Some(names::POLECAT_LABEL.into());
-        let selection = Selection { namespace, labels, ..Selection::default() };
-        let news = move |cluster: &Cluster, pod: &PodBrief, key: Key| {
-            let caches = &cluster.caches;
-            if caches.pods.get(&key).is_none_or(|it| it.uid != pod.uid) {
-                caches.departed.note(&key, pod);
-            }
-            wake(&queue, cluster.note_pod(&key));
-            if let Some(owner) = pod.owner.as_ref().filter(|it| &*it.kind == "Polecat") {
-                queue.add(Key { namespace: key.namespace, name: (&*owner.name).into() });
-            }
-        };
-        self.watch(cluster, |it| &it.pods, selection, news);
+        let watch = watching(cluster, &self.faults, cache, selection, news);
+        self.watches.spawn(watch);
     }
 
     /// A Rig whose pause begins or ends, or whose rules change, wakes its Polecats.
@@ -135,6 +104,92 @@ impl Running {
         let news = move |_: &Cluster, _: &Brief<K>, key: Key| queue.add(key);
         self.watch(cluster, |it| K::cache(&it.stored), selection, news);
     }
+}
+
+/// Keeps one watch going.
+fn watching<C: Compact>(
+    cluster: &Cluster,
+    faults: &Faults,
+    cache: fn(&Caches) -> &Cache<C>,
+    selection: Selection,
+    news: impl Fn(&Cluster, &C, Key) + Send + Sync + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
+    let task = Task { task: "watch", controller: plural::<C>() };
+    let meters = cluster.meters.clone();
+    let parts = Arc::new((cluster.clone(), selection, news, faults.stumbles()));
+    let begin = move || {
+        let parts = parts.clone();
+        async move {
+            let (cluster, selection, news, stumbles) = &*parts;
+            let news = |it: &C, key: Key| {
+                stumbles.stumble();
+                news(cluster, it, key);
+            };
+            cluster.watch(cache(&cluster.caches), selection.clone(), news).await;
+        }
+    };
+    supervise::keep(task, meters, pending, begin)
+}
+
+/// What Polecats and pods are watched with, whatever part of them.
+pub(super) struct Watcher {
+    pub(super) polecats: Arc<Queue>,
+    /// Those whose labels are to be corrected.
+    pub(super) polecat_labels: Arc<Queue>,
+    pub(super) pod_labels: Arc<Queue>,
+    pub(super) faults: Faults,
+}
+
+impl Watcher {
+    pub(super) fn polecats(
+        &self,
+        cluster: &Cluster,
+        selection: Selection,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (queue, labels) = (self.polecats.clone(), self.polecat_labels.clone());
+        let news = move |cluster: &Cluster, polecat: &polecat::Brief, key: Key| {
+            let next = cluster.note_polecat(&key, false);
+            // Those of our namespaces are corrected by their next pass.
+            if is_wrong(cluster, polecat) && !cluster.ownership.owns(&key.namespace) {
+                labels.add(key.clone());
+            }
+            if polecat.begins() {
+                queue.add_urgent(key);
+            } else {
+                queue.add(key);
+            }
+            wake(&queue, next);
+        };
+        watching(cluster, &self.faults, |it| &it.polecats, selection, news)
+    }
+
+    /// Pods wake the Polecat that owns them.
+    pub(super) fn pods(
+        &self,
+        cluster: &Cluster,
+        selection: Selection,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (queue, labels) = (self.polecats.clone(), self.pod_labels.clone());
+        let news = move |cluster: &Cluster, pod: &PodBrief, key: Key| {
+            let caches = &cluster.caches;
+            if caches.pods.get(&key).is_none_or(|it| it.uid != pod.uid) {
+                caches.departed.note(&key, pod);
+            }
+            if is_wrong(cluster, pod) {
+                labels.add(key.clone());
+            }
+            wake(&queue, cluster.note_pod(&key));
+            if let Some(owner) = pod.owner.as_ref().filter(|it| &*it.kind == "Polecat") {
+                queue.add(Key { namespace: key.namespace, name: (&*owner.name).into() });
+            }
+        };
+        watching(cluster, &self.faults, |it| &it.pods, selection, news)
+    }
+}
+
+/// Whether the labels of this object are to be corrected.
+fn is_wrong<C: Labelled>(cluster: &Cluster, object: &C) -> bool {
+    cluster.caches.by_label.load(Ordering::Relaxed) && !object.missing().is_empty()
 }
 
 /// What Rigs say of their Polecats, to tell the news from what was so before.
