@@ -71,7 +71,7 @@ doc: ## The crate's documentation, with src/ARCHITECTURE.md as its front page
 ##@ Measuring
 
 .PHONY: bench
-bench: prepare build release ## Measure against another operator's binary: GO_ORIGINAL=path make bench
+bench: prepare build release ## Measure beside another operator: GO_ORIGINAL=program GO_ORIGINAL_CRDS=folder make bench
 	@$(CARGO) bench --locked --bench polecats -- $(BENCHARGS)
 
 N ?= 1000000

@@ -2,12 +2,16 @@
 //! for unit tests.
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 
 use crate::{
     figures::{Figure, Limit, quantile},
+    load,
     operators::Whose,
+    options::Version,
     probes::{Histogram, parse_cpu, parse_peak},
     table,
+    to_hub::to_hub,
 };
 
 /// Fails naming what does not add up.
@@ -15,6 +19,7 @@ pub fn all() -> Result<()> {
     quantiles()?;
     processes()?;
     histograms()?;
+    loads()?;
     tables()
 }
 
@@ -54,6 +59,19 @@ fn histograms() -> Result<()> {
     ensure!(late.bound(1.0) == Some(0.05), "what came since: {late:?}");
     ensure!(early.since(&early).bound(1.0).is_none(), "nothing came since");
     ensure!(Histogram::parse("", "turn")? == Histogram::default(), "an empty scrape");
+    Ok(())
+}
+
+/// Either version asks for the same.
+fn loads() -> Result<()> {
+    let old = json!({
+        "apiVersion": "gastown.gastown.io/v1alpha1", "kind": "Polecat", "metadata": {},
+        "spec": load::spec("p", Version::V1alpha1),
+    });
+    let old = to_hub(serde_json::from_value(old)?).spec;
+    let new: gastown::api::v1beta1::PolecatSpec =
+        serde_json::from_value(load::spec("p", Version::V1beta1))?;
+    ensure!(old == new, "the versions ask for different work: {old:?} and {new:?}");
     Ok(())
 }
 

@@ -90,7 +90,8 @@ pub fn figures(run: &Run) -> Vec<Figure> {
             row(&format!("  {kind}"), times);
         }
     }
-    row(CPU, run.cpu_seconds / all * 1e3);
+    row(CPU, run.cpu.operator / all * 1e3);
+    row("(control plane's CPU-seconds per 1,000)", run.cpu.control_plane / all * 1e3);
     row(PEAK, run.peak_mib);
     row("Polecats", all);
     row("lost, or run twice", count(lost(run)));

@@ -9,10 +9,13 @@ use anyhow::{Context as _, Result};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::{Client, api::PostParams, core::Request};
 use serde::de::IgnoredAny;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::ledger::{Key, Ledger};
+use crate::{
+    ledger::{Key, Ledger},
+    options::Version,
+};
 
 /// A task of ordinary length: people write a paragraph.
 const TASK: &str = "Read CONTRIBUTING.md first. The parser in src/parse.rs accepts trailing commas in lists, but not in \
@@ -26,63 +29,88 @@ pub fn spread(namespaces: &[String], count: usize) -> Vec<Key> {
     keys.map(|(namespace, number)| Key { namespace, name: format!("p{number:05}") }).collect()
 }
 
-/// Creates all of them, this many in flight.
-pub async fn burst(client: &Client, ledger: &Ledger, keys: &[Key], in_flight: usize) -> Result<()> {
-    let creates = stream::iter(keys).map(|key| create(client, ledger, key));
-    creates.buffer_unordered(in_flight).try_collect().await
+/// Who creates, and in which version.
+#[derive(Clone)]
+pub struct Load {
+    pub client: Client,
+    pub ledger: Arc<Ledger>,
+    pub version: Version,
 }
 
-/// Creates one after the other by the clock, whether or not those before were answered: a server that is slow does not
-/// slow the load down.
-pub async fn paced(
-    client: &Client,
-    ledger: &Arc<Ledger>,
-    keys: Vec<Key>,
-    a_second: u32,
-) -> Result<()> {
-    let (begun, step) = (Instant::now(), Duration::from_secs(1) / a_second);
-    let mut creates = JoinSet::new();
-    let mut at = begun;
-    for key in keys {
-        tokio::time::sleep_until(at.into()).await;
-        at += step;
-        let (client, ledger) = (client.clone(), ledger.clone());
-        creates.spawn(async move { create(&client, &ledger, &key).await });
+impl Load {
+    /// Creates all of them, this many in flight.
+    pub async fn burst(&self, keys: &[Key], in_flight: usize) -> Result<()> {
+        let creates = stream::iter(keys).map(|key| self.create(key));
+        creates.buffer_unordered(in_flight).try_collect().await
     }
-    while let Some(created) = creates.join_next().await {
-        created.context("a create was cut short")??;
+
+    /// Creates one after the other by the clock, whether or not those before were answered: a server that is slow does
+    /// not slow the load down.
+    pub async fn paced(&self, keys: Vec<Key>, a_second: u32) -> Result<()> {
+        let (begun, step) = (Instant::now(), Duration::from_secs(1) / a_second);
+        let mut creates = JoinSet::new();
+        let mut at = begun;
+        for key in keys {
+            tokio::time::sleep_until(at.into()).await;
+            at += step;
+            let load = self.clone();
+            creates.spawn(async move { load.create(&key).await });
+        }
+        while let Some(created) = creates.join_next().await {
+            created.context("a create was cut short")??;
+        }
+        Ok(())
     }
-    Ok(())
+
+    async fn create(&self, key: &Key) -> Result<()> {
+        let Key { namespace, name } = key;
+        let version = self.version.name();
+        let polecat = json!({
+            "apiVersion": format!("gastown.gastown.io/{version}"),
+            "kind": "Polecat",
+            "metadata": { "name": name, "namespace": namespace },
+            "spec": spec(name, self.version),
+        });
+        let body = serde_json::to_vec(&polecat).context("failed to write a Polecat")?;
+        let place = format!("/apis/gastown.gastown.io/{version}/namespaces/{namespace}/polecats");
+        let request = Request::new(place).create(&PostParams::default(), body);
+        let request = request.context("failed to build a create")?;
+        self.ledger.sent(key);
+        let answer = self.client.request::<IgnoredAny>(request).await;
+        answer.with_context(|| format!("failed to create Polecat {namespace}/{name}"))?;
+        self.ledger.answered(key);
+        Ok(())
+    }
 }
 
-async fn create(client: &Client, ledger: &Ledger, key: &Key) -> Result<()> {
-    let Key { namespace, name } = key;
-    let polecat = json!({
-        "apiVersion": "gastown.gastown.io/v1alpha1",
-        "kind": "Polecat",
-        "metadata": { "name": name, "namespace": namespace },
-        "spec": {
+/// The same work in either version.
+pub fn spec(name: &str, version: Version) -> Value {
+    let (git, key) = (json!({ "name": "git" }), json!({ "name": "llm", "key": "key" }));
+    let (repository, image) =
+        ("git@git.example.com:bench/parser.git", "registry.example.com/agent:1");
+    match version {
+        Version::V1alpha1 => json!({
             "rig": "bench",
             "beadID": format!("be-{name}"),
             "desiredState": "Working",
             "taskDescription": TASK,
             "kubernetes": {
-                "gitRepository": "git@git.example.com:bench/parser.git",
+                "gitRepository": repository,
                 "gitBranch": "main",
-                "gitSecretRef": { "name": "git" },
-                "apiKeySecretRef": { "name": "llm", "key": "key" },
-                "image": "registry.example.com/agent:1",
+                "gitSecretRef": git,
+                "apiKeySecretRef": key,
+                "image": image,
                 "activeDeadlineSeconds": 3600,
             },
-        },
-    });
-    let body = serde_json::to_vec(&polecat).context("failed to write a Polecat")?;
-    let place = format!("/apis/gastown.gastown.io/v1alpha1/namespaces/{namespace}/polecats");
-    let request = Request::new(place).create(&PostParams::default(), body);
-    let request = request.context("failed to build a create")?;
-    ledger.sent(key);
-    let answer = client.request::<IgnoredAny>(request).await;
-    answer.with_context(|| format!("failed to create Polecat {namespace}/{name}"))?;
-    ledger.answered(key);
-    Ok(())
+        }),
+        Version::V1beta1 => json!({
+            "rig": "bench",
+            "beadID": format!("be-{name}"),
+            "desiredState": "Working",
+            "task": TASK,
+            "repository": { "url": repository, "baseBranch": "main", "secretRef": git },
+            "agent": { "image": image, "anthropicKeySecretRef": key },
+            "limits": { "activeDeadlineSeconds": 3600 },
+        }),
+    }
 }

@@ -20,8 +20,8 @@ pub async fn describe(testbed: &Testbed) -> Result<String> {
         .context("/proc/meminfo has no MemTotal")?;
     Ok(format!(
         "machine: {model}, {cores} cores, {} MiB, Linux {}\n\
-         control plane: Kubernetes {version}, one API server and one etcd with fsync, audit log on, no scheduler, no node\n\
-         shared by both operators, the load, the player and the control plane",
+         control plane: Kubernetes {version}, one API server and one etcd with fsync, audit log on, no scheduler, no node; a\n\
+         fresh one at rest for every run; the machine is shared by operator, load, player and control plane",
         kib / 1024,
         read("/proc/sys/kernel/osrelease").trim(),
     ))

@@ -1,5 +1,6 @@
-//! Measures what a user waits for and what it costs, beside another operator where `GO_ORIGINAL` names one: same API
-//! server, in turns, pods played by a client. It never judges by one round, and fails only when Polecats were lost.
+//! Measures what a user waits for and what it costs, beside another operator where `GO_ORIGINAL` names one: in turns,
+//! each time on a fresh control plane of the same programs and settings with that operator's own definitions; pods are
+//! played by a client. It never judges by one round, and fails only when Polecats were lost.
 
 #![expect(
     clippy::disallowed_types,
@@ -19,6 +20,8 @@ mod probes;
 mod run;
 mod sight;
 mod table;
+#[path = "conversion/to_hub.rs"]
+mod to_hub;
 mod town;
 
 use std::process::ExitCode;
@@ -71,31 +74,29 @@ async fn bench(options: &Options) -> Result<usize> {
     let mut tables = String::new();
     for scenario in options.scenarios() {
         let mut runs = Runs::new();
-        let mut town = None;
-        for round in 1..=options.rounds() {
+        for round in 1..=options.rounds(scenario) {
             for whose in [Whose::Ours, Whose::Original] {
                 let Some(program) = whose.program(options).filter(|_| takes_part(whose, scenario))
                 else {
                     continue;
                 };
-                let place = match town.take() {
-                    Some(place) => place,
-                    None => Town::start(scenario.namespaces()).await?,
-                };
-                let run = run::run(&place, scenario, whose, program, round).await;
+                let crds = options.original_crds.as_deref();
+                let town = Town::start(scenario.namespaces(), whose, crds).await?;
+                let asked = (whose, whose.version(options));
+                let run = run::run(&town, scenario, asked, program, round).await;
                 let run =
                     run.with_context(|| format!("{}, round {round}, {whose}", scenario.title()))?;
                 lost += figures::lost(&run);
                 let figures = figures::figures(&run);
                 eprintln!("{}, round {round}, {whose}: {}", scenario.title(), brief(&figures));
                 runs.push((whose, figures));
-                machine = machine::describe(&place.testbed).await?;
-                town = leave(place, scenario).await?;
+                machine = machine::describe(&town.testbed).await?;
+                town.testbed.stop().await?;
             }
         }
         tables += &table::table(&scenario.title(), &runs, &figures::goals(scenario));
     }
-    println!("{tables}\n{machine}\n{}", command(options));
+    println!("{tables}\n{machine}\n{}\n{}", definitions(options), command(options));
     Ok(lost)
 }
 
@@ -104,15 +105,17 @@ fn takes_part(whose: Whose, scenario: Scenario) -> bool {
     whose == Whose::Ours || !matches!(scenario, Scenario::Fairness { .. })
 }
 
-/// Cleans up for the next run. After a crowd a new control plane is quicker than the cleaning, and etcd's space too
-/// scarce.
-async fn leave(place: Town, scenario: Scenario) -> Result<Option<Town>> {
-    if matches!(scenario, Scenario::Fairness { .. }) {
-        place.testbed.stop().await?;
-        return Ok(None);
-    }
-    place.clean().await?;
-    Ok(Some(place))
+/// In which words each was asked, and what the API server knew of them.
+fn definitions(options: &Options) -> String {
+    let ours = Whose::Ours.version(options).name();
+    let original = match (&options.original, &options.original_crds) {
+        (None, _) => return format!("definitions: ours as generated, asked in {ours}"),
+        (Some(_), Some(_)) => "the original's own",
+        (Some(_), None) => "our v1alpha1 alone, as GO_ORIGINAL_CRDS is not set,",
+    };
+    format!(
+        "definitions: ours as generated (stored in v1beta1), asked in {ours}; {original} for the original, asked in v1alpha1"
+    )
 }
 
 fn brief(figures: &[figures::Figure]) -> String {

@@ -5,7 +5,10 @@ use std::{fmt, path::PathBuf, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use gastown_testbed::{Operator, OperatorOptions};
 
-use crate::{options::Options, town::Town};
+use crate::{
+    options::{Options, Version},
+    town::Town,
+};
 
 /// How long an operator may take to end when asked to.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -35,6 +38,14 @@ impl Whose {
         }
     }
 
+    /// The version in which Polecats are asked of it, and watched.
+    pub fn version(self, options: &Options) -> Version {
+        match self {
+            Self::Ours => options.ours_in,
+            Self::Original => Version::V1alpha1,
+        }
+    }
+
     /// Starts it, with default settings but for what it needs to run here: no webhooks for either.
     pub async fn start(self, town: &Town, program: PathBuf, round: usize) -> Result<Operator> {
         let flags: &[&str] = match self {
@@ -43,9 +54,6 @@ impl Whose {
                 &["--disable-webhooks", "--metrics-bind-address=0", "--health-probe-bind-address=0"]
             }
         };
-        if self == Self::Ours {
-            town.free_lease().await?;
-        }
         let options = OperatorOptions {
             program: Some(program),
             name: format!("{self}-{round}"),

@@ -11,7 +11,7 @@ use clap::{Parser, ValueEnum};
     after_help = "GO_ORIGINAL: the other operator's program"
 )]
 pub struct Options {
-    /// Times that each operator does each scenario, in turns.
+    /// Times that each operator does each scenario, in turns; fairness, which compares nothing, is done once.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
     pub rounds: u8,
     /// What is measured.
@@ -26,9 +26,31 @@ pub struct Options {
     /// The other operator.
     #[arg(long, env = "GO_ORIGINAL", hide_env_values = true)]
     pub original: Option<PathBuf>,
+    /// Folder with the other operator's CRDs; unset: v1alpha1 of ours, alone and without a webhook.
+    #[arg(long, env = "GO_ORIGINAL_CRDS", hide_env_values = true)]
+    pub original_crds: Option<PathBuf>,
+    /// The version that is asked of ours; v1alpha1 is converted for every request.
+    #[arg(long, value_enum, default_value_t = Version::V1beta1)]
+    pub ours_in: Version,
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     pub bench: bool,
+}
+
+/// A version of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Version {
+    V1alpha1,
+    V1beta1,
+}
+
+impl Version {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V1alpha1 => "v1alpha1",
+            Self::V1beta1 => "v1beta1",
+        }
+    }
 }
 
 /// Which scenarios.
@@ -52,8 +74,9 @@ pub enum Scenario {
 }
 
 impl Options {
-    pub fn rounds(&self) -> usize {
-        if self.quick { 1 } else { self.rounds.into() }
+    pub fn rounds(&self, scenario: Scenario) -> usize {
+        let once = self.quick || matches!(scenario, Scenario::Fairness { .. });
+        if once { 1 } else { self.rounds.into() }
     }
 
     pub fn scenarios(&self) -> Vec<Scenario> {

@@ -55,8 +55,8 @@ pub async fn play(client: Client, ledger: Arc<Ledger>, version: String) {
     }
 }
 
-/// Watches Polecats from `version` on and notes each that is Done.
-pub async fn observe(client: Client, ledger: Arc<Ledger>, version: String) {
+/// Watches Polecats from a version on and notes each that is Done.
+pub async fn observe(client: Client, ledger: Arc<Ledger>, (place, version): (String, String)) {
     let see = |polecat: &Sight| {
         if polecat.status.phase == "Done" {
             let Sight { metadata, .. } = polecat;
@@ -64,7 +64,7 @@ pub async fn observe(client: Client, ledger: Arc<Ledger>, version: String) {
             ledger.done(&key, Instant::now());
         }
     };
-    if let Err(error) = sight::watch(&client, sight::POLECATS, version, see).await {
+    if let Err(error) = sight::watch(&client, &place, version, see).await {
         ledger.fault(format!("{error:#}"));
     }
 }

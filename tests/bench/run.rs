@@ -4,14 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
 use gastown_testbed::Operator;
-use kube::Client;
 use tokio::task::JoinSet;
 
 use crate::{
     ledger::{Course, Key, Ledger},
-    load,
+    load::{self, Load},
     operators::{self, Whose},
-    options::Scenario,
+    options::{Scenario, Version},
     player,
     probes::{self, Histogram, Requests},
     sight,
@@ -35,9 +34,18 @@ pub struct Run {
     /// The crowd.
     pub crowd: Vec<Course>,
     pub requests: Requests,
-    pub cpu_seconds: f64,
+    pub cpu: Cpu,
     pub peak_mib: f64,
     pub queues: Option<Queues>,
+}
+
+/// Processor seconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpu {
+    /// The operator's; where ours converts, that as well.
+    pub operator: f64,
+    /// The API server's and etcd's, with what the load and the player ask of them.
+    pub control_plane: f64,
 }
 
 /// What our own metrics say of the queue while a crowd waited.
@@ -54,32 +62,34 @@ pub struct Queues {
 /// Everything that takes part in a run.
 struct Stage {
     ledger: Arc<Ledger>,
-    loadgen: Client,
+    load: Load,
+    control_plane: Vec<u32>,
+    converter: Option<u32>,
     _watches: JoinSet<()>,
 }
 
-/// Does one scenario with one operator. The control plane has to be clean.
+/// Does one scenario with one operator, on a control plane that nobody has used.
 pub async fn run(
     town: &Town,
     scenario: Scenario,
-    whose: Whose,
+    (whose, version): (Whose, Version),
     program: std::path::PathBuf,
     round: usize,
 ) -> Result<Run> {
-    let stage = Stage::set(town).await?;
+    let stage = Stage::set(town, version).await?;
     let start = || whose.start(town, program.clone(), round);
     let (operator, measured) = match scenario {
         Scenario::Burst { polecats, in_flight, .. } => {
             let (operator, keys) = (start().await?, load::spread(&town.namespaces, polecats));
             let before = stage.warm_up(&operator).await?;
-            load::burst(&stage.loadgen, &stage.ledger, &keys, in_flight).await?;
+            stage.load.burst(&keys, in_flight).await?;
             let measured = stage.finish(&operator, before).await?;
             (operator, measured)
         }
         Scenario::Sustained { polecats, a_second, .. } => {
             let (operator, keys) = (start().await?, load::spread(&town.namespaces, polecats));
             let before = stage.warm_up(&operator).await?;
-            load::paced(&stage.loadgen, &stage.ledger, keys, a_second).await?;
+            stage.load.paced(keys, a_second).await?;
             let measured = stage.finish(&operator, before).await?;
             (operator, measured)
         }
@@ -87,12 +97,13 @@ pub async fn run(
             let [first, second] = &town.namespaces[..] else {
                 bail!("fairness takes two namespaces")
             };
+            let before = Cpu { operator: 0.0, control_plane: stage.control_plane()? };
             let keys = load::spread(std::slice::from_ref(first), crowd);
-            load::burst(&stage.loadgen, &stage.ledger, &keys, CROWD_IN_FLIGHT).await?;
+            stage.load.burst(&keys, CROWD_IN_FLIGHT).await?;
             let operator = start().await?;
             let keys = load::spread(std::slice::from_ref(second), others);
             let queues = stage.beside_a_crowd(&operator, first, keys, a_second).await?;
-            let mut measured = stage.finish(&operator, 0.0).await?;
+            let mut measured = stage.finish(&operator, before).await?;
             let second = |key: &Key| key.namespace == *second;
             measured.courses = stage.ledger.courses(second);
             measured.crowd = stage.ledger.courses(|key| key.namespace == *first);
@@ -105,23 +116,26 @@ pub async fn run(
 }
 
 impl Stage {
-    async fn set(town: &Town) -> Result<Self> {
+    async fn set(town: &Town, version: Version) -> Result<Self> {
         let ledger = Arc::new(Ledger::new());
         let mut watches = JoinSet::new();
         let observer = town.testbed.client("observer").await?;
-        let version = |list: sight::Sights| list.metadata.resource_version;
-        let pods = version(sight::list(&observer, sight::PODS, Some(1)).await?);
-        let polecats = version(sight::list(&observer, sight::POLECATS, Some(1)).await?);
+        let pods = sight::version(&observer, sight::PODS).await?;
+        let place = sight::polecats(version);
+        let from = sight::version(&observer, &place).await?;
         watches.spawn(player::play(town.testbed.client("player").await?, ledger.clone(), pods));
-        watches.spawn(player::observe(observer, ledger.clone(), polecats));
-        let loadgen = town.testbed.client("loadgen").await?;
-        Ok(Self { ledger, loadgen, _watches: watches })
+        watches.spawn(player::observe(observer, ledger.clone(), (place, from)));
+        let client = town.testbed.client("loadgen").await?;
+        let load = Load { client, ledger: ledger.clone(), version };
+        let control_plane = town.programs(&["kube-apiserver", "etcd"])?;
+        let converter = town.testbed.converter().map(|it| it.pid);
+        Ok(Self { ledger, load, control_plane, converter, _watches: watches })
     }
 
-    /// Lets a few Polecats run to their end; returns the processor time that the operator has used by then.
-    async fn warm_up(&self, operator: &Operator) -> Result<f64> {
+    /// Lets a few Polecats run to their end; returns the processor time that was used by then.
+    async fn warm_up(&self, operator: &Operator) -> Result<Cpu> {
         let keys = load::spread(&[WARM.to_owned()], WARMING);
-        load::burst(&self.loadgen, &self.ledger, &keys, WARMING).await?;
+        self.load.burst(&keys, WARMING).await?;
         if !self.ledger.until(PATIENCE, |all| all.values().all(|it| it.done.is_some())).await? {
             bail!(
                 "{} did not finish one of the first {WARMING} Polecats; its log: {}",
@@ -130,18 +144,32 @@ impl Stage {
             );
         }
         tokio::time::sleep(SETTLING).await;
-        probes::cpu_seconds(operator.pid)
+        self.cpu(operator)
+    }
+
+    fn cpu(&self, operator: &Operator) -> Result<Cpu> {
+        let converter = self.converter.map_or(Ok(0.0), probes::cpu_seconds)?;
+        let operator = probes::cpu_seconds(operator.pid)? + converter;
+        Ok(Cpu { operator, control_plane: self.control_plane()? })
+    }
+
+    fn control_plane(&self) -> Result<f64> {
+        self.control_plane.iter().map(|it| probes::cpu_seconds(*it)).sum()
     }
 
     /// Waits until all are Done or nothing happens any more, and reads what it cost.
-    async fn finish(&self, operator: &Operator, before: f64) -> Result<Run> {
+    async fn finish(&self, operator: &Operator, before: Cpu) -> Result<Run> {
         self.ledger.until(PATIENCE, |all| all.values().all(|it| it.done.is_some())).await?;
         tokio::time::sleep(SETTLING).await;
+        let after = self.cpu(operator)?;
         Ok(Run {
             courses: self.ledger.courses(|key| key.namespace != WARM),
             crowd: Vec::new(),
             requests: Requests::default(),
-            cpu_seconds: probes::cpu_seconds(operator.pid)? - before,
+            cpu: Cpu {
+                operator: after.operator - before.operator,
+                control_plane: after.control_plane - before.control_plane,
+            },
             peak_mib: probes::peak_mib(operator.pid)?,
             queues: None,
         })
@@ -160,7 +188,7 @@ impl Stage {
             bail!("{} made no pod; its log: {}", operator.name, tail(operator));
         }
         let before = probes::scrape(operator).await?;
-        load::paced(&self.loadgen, &self.ledger, keys, a_second).await?;
+        self.load.paced(keys, a_second).await?;
         let others = |key: &Key| key.namespace != crowd;
         self.ledger
             .until(PATIENCE, |all| all.iter().all(|(key, it)| !others(key) || it.pod.is_some()))

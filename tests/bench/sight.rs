@@ -12,8 +12,8 @@ use kube::{
 };
 use serde::Deserialize;
 
-/// Where Polecats of all namespaces are.
-pub const POLECATS: &str = "/apis/gastown.gastown.io/v1alpha1/polecats";
+use crate::options::Version;
+
 /// Where pods of all namespaces are.
 pub const PODS: &str = "/api/v1/pods";
 /// Seconds after which a watch is begun anew where it ended; the client gives up at 295.
@@ -42,8 +42,6 @@ pub struct Meta {
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
     #[serde(default)]
-    pub finalizers: Vec<String>,
-    #[serde(default)]
     pub owner_references: Vec<Owner>,
 }
 
@@ -59,11 +57,10 @@ pub struct Status {
     pub phase: String,
 }
 
-/// A list of them.
+/// A list of them, of which nothing is read but where it stands.
 #[derive(Debug, Deserialize)]
 pub struct Sights {
     pub metadata: ListMeta,
-    pub items: Vec<Sight>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -72,11 +69,18 @@ pub struct ListMeta {
     pub resource_version: String,
 }
 
-/// Lists, at most `limit`.
-pub async fn list(client: &Client, place: &str, limit: Option<u32>) -> Result<Sights> {
-    let params = ListParams { limit, ..ListParams::default() };
+/// The version from which a watch sees everything that is yet to happen.
+pub async fn version(client: &Client, place: &str) -> Result<String> {
+    let params = ListParams { limit: Some(1), ..ListParams::default() };
     let request = Request::new(place).list(&params).context("failed to build a list")?;
-    client.request(request).await.with_context(|| format!("failed to list {place}"))
+    let list: Sights =
+        client.request(request).await.with_context(|| format!("failed to list {place}"))?;
+    Ok(list.metadata.resource_version)
+}
+
+/// Where Polecats of all namespaces are, in this version.
+pub fn polecats(version: Version) -> String {
+    format!("/apis/gastown.gastown.io/{}/polecats", version.name())
 }
 
 /// Watches everything that happens after `version`, until it is dropped or fails.
