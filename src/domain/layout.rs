@@ -36,7 +36,7 @@ pub const RUNNER_IN_IMAGE: &str = "/usr/local/bin/gt-runner";
 pub const LOCK: Mount = Mount { volume: "lock", path: "/gastown/lock" };
 /// Held exclusively by the runner in `claude` while the agent runs; released by the kernel however it dies.
 pub const LOCK_FILE: &str = "/gastown/lock/agent";
-/// What the agent hands over: written in `claude`, read-only in `telemetry`. Everything in it is hostile
+/// What the agent hands over: written in `claude`, read-only in `telemetry`, not there in `git-init`. Everything in it is hostile
 /// input.
 pub const HANDOVER: Mount = Mount { volume: "handover", path: "/gastown/handover" };
 /// Says that the agent's container has begun; with a free lock it means "ended".
@@ -87,6 +87,8 @@ pub mod env {
     pub const ATTEMPT: &str = "GT_ATTEMPT";
     /// What the agent is asked to do.
     pub const TASK_DESCRIPTION: &str = "GT_TASK_DESCRIPTION";
+    /// SHA-256 of that, as hex digits: what `telemetry` is told instead.
+    pub const TASK_SHA256: &str = "GT_TASK_SHA256";
     /// Repository to clone from and push to.
     pub const GIT_REPOSITORY: &str = "GT_GIT_REPOSITORY";
     /// Branch to start from.

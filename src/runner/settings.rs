@@ -26,6 +26,8 @@ pub struct Settings {
     pub issue: String,
     pub attempt: u32,
     pub task: String,
+    /// Where only this is told of the task.
+    pub task_sha256: String,
     pub author_name: String,
     pub author_email: String,
     pub requested_by: String,
@@ -55,6 +57,7 @@ impl Settings {
             issue: line(env::ISSUE)?,
             attempt: attempt.map_err(|_| invalid(env::ATTEMPT, "is no number from 1"))?,
             task: text(env::TASK_DESCRIPTION)?,
+            task_sha256: line(env::TASK_SHA256)?,
             author_name: author(env::AUTHOR_NAME, text(env::AUTHOR_NAME)?, AUTHOR_NAME)?,
             author_email: author(env::AUTHOR_EMAIL, text(env::AUTHOR_EMAIL)?, AUTHOR_EMAIL)?,
             requested_by: line(env::REQUESTED_BY)?,

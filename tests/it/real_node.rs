@@ -2,6 +2,7 @@
 
 use std::{fs, process::Command};
 
+use gastown::domain::names;
 use gastown_testbed::{Git, Node, Options, Testbed, preconditions};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::{Api, api::PostParams};
@@ -109,10 +110,12 @@ async fn an_agent_changes_a_repository_and_the_commit_is_pushed() {
     };
     let git = world.bed.git.as_ref().unwrap();
     repository(git, "real-run");
-    world.create("max", |it| at(it, git, "real-run", "Append \"Good bye.\" to greeting.txt")).await;
+    let task = "Append \"Good bye.\" to greeting.txt";
+    world.create("max", |it| at(it, git, "real-run", task)).await;
     let done = world.condition("max", "Pushed", "True/Pushed").await;
     let status = done.status.clone().unwrap();
     assert_eq!((phase_of(&done), status.exit_code), ("Done", Some(0)));
+    assert_eq!(status.task_sha256, Some(names::sha256(task)), "by which the task is known again");
     let commit = status.commit.unwrap();
     assert_eq!(
         in_bare(git, "real-run", &["rev-parse", "feature/gt-abc12"]).trim(),

@@ -11,10 +11,43 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use crate::domain::{
-    env,
-    layout::{self, Mount},
+use crate::{
+    api::v1beta1::Polecat,
+    domain::{
+        env,
+        layout::{self, Mount},
+    },
 };
+
+/// Which Polecat it is, and what it is to do.
+pub(super) struct Identity<'a> {
+    pub name: &'a str,
+    pub uid: &'a str,
+    pub namespace: &'a str,
+    pub rig: &'a str,
+    pub bead: &'a str,
+    pub task: &'a str,
+}
+
+impl<'a> Identity<'a> {
+    pub(super) fn of(Polecat { metadata, spec, .. }: &'a Polecat) -> Self {
+        let text = |it: &'a Option<String>| it.as_deref().unwrap_or_default();
+        Self {
+            name: text(&metadata.name),
+            uid: text(&metadata.uid),
+            namespace: text(&metadata.namespace),
+            rig: &spec.rig,
+            bead: text(&spec.bead_id),
+            task: text(&spec.task),
+        }
+    }
+}
+
+/// What a container is told. `git-init` and `telemetry` are told what they read and no more, as the API server compares
+/// every variable at each change of a pod; the agent is told all that it may want to know.
+pub(super) fn told(words: &[(&str, &str)]) -> Vec<EnvVar> {
+    words.iter().map(|(name, text)| env::value(name, text)).collect()
+}
 
 /// User and group of every container.
 const NONROOT: i64 = 65532;

@@ -19,7 +19,7 @@ use crate::{
     domain::{
         env,
         failure::Cause,
-        layout::{self, Mount, env as var},
+        layout::{self, env as var},
         names,
         provenance::Provenance,
         shard::bucket,
@@ -29,8 +29,8 @@ use crate::{
 pub use checks::flaws;
 use checks::{check, images};
 use fragments::{
-    AGENTS, amounts, from_config_map, from_secret, idle_probe, locked_down, pod_security, ro, rw,
-    scratch, seconds, storage_limit, storage_words,
+    AGENTS, Identity, amounts, from_config_map, from_secret, idle_probe, locked_down, pod_security,
+    ro, rw, scratch, seconds, storage_limit, storage_words, told,
 };
 
 /// What the operator's settings say about pods.
@@ -126,13 +126,13 @@ pub fn agent_pod(polecat: &Polecat, attempt: i32, settings: &PodSettings) -> Res
 struct Parts<'a> {
     polecat: &'a Polecat,
     repository: &'a Repository,
-    identity: Vec<EnvVar>,
+    attempt: String,
     agent_env: Vec<EnvVar>,
     provenance: Provenance,
     work_branch: String,
     deadline: i64,
     /// What `telemetry` may take: the reserve, less ten seconds for the verdict to be written and read.
-    push_seconds: u64,
+    push_seconds: String,
     git_image: String,
     agent_image: String,
     telemetry_image: String,
@@ -151,13 +151,13 @@ impl<'a> Parts<'a> {
         Ok(Self {
             polecat,
             repository,
-            identity: identity(polecat, attempt),
+            attempt: attempt.to_string(),
             agent_env: env::agent(&spec.agent),
             provenance: Provenance::of(&polecat.metadata)
                 .map_err(|why| Cause::new("PodBuildFailed", why))?,
             work_branch,
             deadline: spec.limits.active_deadline_seconds,
-            push_seconds: settings.push_reserve.as_secs().saturating_sub(10),
+            push_seconds: settings.push_reserve.as_secs().saturating_sub(10).to_string(),
             git_image,
             agent_image,
             telemetry_image,
@@ -175,7 +175,6 @@ impl<'a> Parts<'a> {
                 rw(&layout::INIT_HOME),
                 rw(&layout::TOOLS),
                 rw(&layout::LOCK),
-                rw(&layout::HANDOVER),
                 rw(&layout::DELIVERY),
             ])),
             resources: Some(amounts(("100m", "128Mi"), ("1", "1Gi"))),
@@ -186,26 +185,18 @@ impl<'a> Parts<'a> {
 
     fn claude(&self) -> Container {
         let agent = &self.polecat.spec.agent;
-        let mut command = vec![layout::RUNNER.into(), "claude".into()];
-        command.extend(["--deadline-seconds".into(), self.deadline.to_string()]);
-        if let Some(idle) = self.polecat.spec.limits.max_idle_seconds {
-            command.extend(["--max-idle-seconds".into(), idle.to_string()]);
-        }
-        command.extend(storage_words());
-        let program = agent.command.as_deref().unwrap_or_default();
-        let args = agent.args.as_deref().unwrap_or_default();
-        if program.is_empty() && !args.is_empty() {
-            command.push("--default-agent".into());
-        }
-        command.push("--".into());
-        command.extend(program.iter().chain(args).cloned());
-        let mut variables = self.identity.clone();
-        variables.push(env::value(
-            var::TASK_DESCRIPTION,
-            self.polecat.spec.task.as_deref().unwrap_or_default(),
-        ));
-        variables.push(env::value(var::WORK_BRANCH, &self.work_branch));
-        variables.push(env::value("HOME", layout::HOME.path));
+        let Identity { name, uid, namespace, rig, bead, task } = Identity::of(self.polecat);
+        let mut variables = told(&[
+            (var::POLECAT, name),
+            (var::POLECAT_UID, uid),
+            (var::NAMESPACE, namespace),
+            (var::RIG, rig),
+            (var::ISSUE, bead),
+            (var::ATTEMPT, &self.attempt),
+            (var::TASK_DESCRIPTION, task),
+            (var::WORK_BRANCH, &self.work_branch),
+            ("HOME", layout::HOME.path),
+        ]);
         variables.push(storage_limit());
         let mut mounts = vec![
             rw(&layout::WORKSPACE),
@@ -226,7 +217,7 @@ impl<'a> Parts<'a> {
         Container {
             name: layout::CLAUDE.into(),
             image: Some(self.agent_image.clone()),
-            command: Some(command),
+            command: Some(self.agent_command()),
             working_dir: Some(layout::REPOSITORY.into()),
             env: Some(variables),
             volume_mounts: Some(mounts),
@@ -244,18 +235,45 @@ impl<'a> Parts<'a> {
         }
     }
 
+    /// The runner, and behind it the agent.
+    fn agent_command(&self) -> Vec<String> {
+        let agent = &self.polecat.spec.agent;
+        let mut command = vec![layout::RUNNER.into(), "claude".into()];
+        command.extend(["--deadline-seconds".into(), self.deadline.to_string()]);
+        if let Some(idle) = self.polecat.spec.limits.max_idle_seconds {
+            command.extend(["--max-idle-seconds".into(), idle.to_string()]);
+        }
+        command.extend(storage_words());
+        let program = agent.command.as_deref().unwrap_or_default();
+        let args = agent.args.as_deref().unwrap_or_default();
+        if program.is_empty() && !args.is_empty() {
+            command.push("--default-agent".into());
+        }
+        command.push("--".into());
+        command.extend(program.iter().chain(args).cloned());
+        command
+    }
+
     fn telemetry(&self) -> Container {
-        let spec = &self.polecat.spec;
-        let mut variables = self.git_env(&layout::TELEMETRY_HOME);
-        // For the verdict, which holds the task's hash.
-        variables.push(env::value(var::TASK_DESCRIPTION, spec.task.as_deref().unwrap_or_default()));
-        variables.push(env::value(var::PUSH_SECONDS, &self.push_seconds.to_string()));
-        variables.push(env::value(
-            "POLECAT_NAME",
-            self.polecat.metadata.name.as_deref().unwrap_or_default(),
-        ));
-        variables.push(env::value("POLECAT_RIG", &spec.rig));
-        variables.push(env::value("POLECAT_BEAD", spec.bead_id.as_deref().unwrap_or_default()));
+        let Identity { name, uid, rig, bead, task, .. } = Identity::of(self.polecat);
+        let variables = told(&[
+            (var::POLECAT, name),
+            (var::POLECAT_UID, uid),
+            (var::RIG, rig),
+            (var::ISSUE, bead),
+            (var::ATTEMPT, &self.attempt),
+            // For the verdict. The task itself would be there twice, in each of the many changes of a pod.
+            (var::TASK_SHA256, &names::sha256(task)),
+            (var::GIT_REPOSITORY, &self.repository.url),
+            (var::WORK_BRANCH, &self.work_branch),
+            (var::PUSH_SECONDS, &self.push_seconds),
+            ("HOME", layout::TELEMETRY_HOME.path),
+            ("TMPDIR", layout::TELEMETRY_HOME.path),
+            // The original's names, for what reads the environments of its pods.
+            ("POLECAT_NAME", name),
+            ("POLECAT_RIG", rig),
+            ("POLECAT_BEAD", bead),
+        ]);
         Container {
             name: layout::TELEMETRY.into(),
             image: Some(self.telemetry_image.clone()),
@@ -281,7 +299,16 @@ impl<'a> Parts<'a> {
     /// What `git-init` lays out says whose commits they are, and for whom.
     fn init_env(&self) -> Vec<EnvVar> {
         let Provenance { author, requested_by, trace } = &self.provenance;
-        let mut list = self.git_env(&layout::INIT_HOME);
+        let Identity { name, bead, .. } = Identity::of(self.polecat);
+        let mut list = told(&[
+            (var::POLECAT, name),
+            (var::ISSUE, bead),
+            (var::GIT_REPOSITORY, &self.repository.url),
+            (var::GIT_BRANCH, &self.repository.base_branch),
+            (var::WORK_BRANCH, &self.work_branch),
+            ("HOME", layout::INIT_HOME.path),
+            ("TMPDIR", layout::INIT_HOME.path),
+        ]);
         let lines = [
             (var::AUTHOR_NAME, author.as_ref().map(|it| it.name.as_str())),
             (var::AUTHOR_EMAIL, author.as_ref().map(|it| it.address.as_str())),
@@ -289,19 +316,6 @@ impl<'a> Parts<'a> {
             (var::TRACE, trace.as_deref()),
         ];
         list.extend(lines.into_iter().filter_map(|(name, text)| Some(env::value(name, text?))));
-        list
-    }
-
-    /// The environment of a container that speaks to the remote.
-    fn git_env(&self, home: &Mount) -> Vec<EnvVar> {
-        let mut list = self.identity.clone();
-        list.extend([
-            env::value(var::GIT_REPOSITORY, &self.repository.url),
-            env::value(var::GIT_BRANCH, &self.repository.base_branch),
-            env::value(var::WORK_BRANCH, &self.work_branch),
-            env::value("HOME", home.path),
-            env::value("TMPDIR", home.path),
-        ]);
         list
     }
 
@@ -337,18 +351,6 @@ impl<'a> Parts<'a> {
         }
         volumes
     }
-}
-
-fn identity(polecat: &Polecat, attempt: i32) -> Vec<EnvVar> {
-    let (meta, spec) = (&polecat.metadata, &polecat.spec);
-    vec![
-        env::value(var::POLECAT, meta.name.as_deref().unwrap_or_default()),
-        env::value(var::POLECAT_UID, meta.uid.as_deref().unwrap_or_default()),
-        env::value(var::NAMESPACE, meta.namespace.as_deref().unwrap_or_default()),
-        env::value(var::RIG, &spec.rig),
-        env::value(var::ISSUE, spec.bead_id.as_deref().unwrap_or_default()),
-        env::value(var::ATTEMPT, &attempt.to_string()),
-    ]
 }
 
 /// A backup that held the pod would run it again at its restore.

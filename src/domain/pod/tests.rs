@@ -67,6 +67,27 @@ fn the_git_credential_is_mounted_where_it_is_used_and_nowhere_else() {
 }
 
 #[test]
+fn the_task_is_in_the_pod_once_and_beside_it_is_its_hash() {
+    let mut it = polecat();
+    it.spec.task = Some("abc".into());
+    let spec = agent_pod(&it, 1, &settings()).unwrap().spec.unwrap();
+    let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"; // of FIPS 180-2
+    let given = spec.init_containers.iter().flatten().chain(&spec.containers).map(|container| {
+        let value = |text: &str| {
+            let all = container.env.iter().flatten();
+            all.filter(|it| it.value.as_deref() == Some(text)).map(|it| it.name.as_str()).collect()
+        };
+        (container.name.as_str(), value("abc"), value(hash))
+    });
+    let want: [(&str, Vec<&str>, Vec<&str>); 3] = [
+        ("git-init", vec![], vec![]),
+        ("claude", vec!["GT_TASK_DESCRIPTION"], vec![]),
+        ("telemetry", vec![], vec!["GT_TASK_SHA256"]),
+    ];
+    assert_eq!(given.collect::<Vec<_>>(), want);
+}
+
+#[test]
 fn the_runner_knows_the_limit_of_every_volume_that_the_agent_can_fill() {
     let spec = agent_pod(&polecat(), 1, &settings()).unwrap().spec.unwrap();
     let claude = &spec.containers[0];
