@@ -119,8 +119,7 @@ impl Meters {
         registry.register("gastown_reconcile_duration_seconds", help, self.duration.clone());
         let help = "Seconds an object waits in the queue";
         registry.register("workqueue_queue_duration_seconds", help, self.queue_wait.clone());
-        let help =
-            "Seconds the first object of a namespace waits for its turn behind other namespaces";
+        let help = "Seconds the first object of a namespace that has not its share of the workers waits behind other namespaces";
         registry.register("gastown_queue_turn_seconds", help, self.behind_others.clone());
         registry.register("workqueue_depth", "Objects in the queue", self.queue_depth.clone());
     }

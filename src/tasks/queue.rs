@@ -55,7 +55,7 @@ struct Line {
     others: VecDeque<(Key, Instant)>,
     /// Urgent ones taken since the last of the others.
     in_a_row: u8,
-    /// Since when the first of them is the first.
+    /// Since when the first of them is the first, and nothing but others is before it.
     first_since: Instant,
 }
 
@@ -65,7 +65,7 @@ pub struct Turn {
     pub key: Key,
     /// Since it was queued.
     pub waited: Duration,
-    /// Since it was the first of its namespace: what the other namespaces cost it.
+    /// Since it was the first of its namespace, which had not its share of the workers: what the others cost it.
     pub behind_others: Duration,
 }
 
@@ -147,7 +147,7 @@ impl Queue {
         let mut state = self.lock();
         let again = state.active.remove(key);
         if again.is_some() {
-            state.leave(&key.namespace);
+            state.leave(&key.namespace, Instant::now());
         }
         if again == Some(true) && !state.closed {
             state.add(key.clone(), Instant::now(), false);
@@ -269,116 +269,20 @@ impl State {
         self.share > 0 && self.busy.get(namespace).is_some_and(|it| *it >= self.share)
     }
 
-    fn leave(&mut self, namespace: &str) {
+    fn leave(&mut self, namespace: &str, now: Instant) {
+        let had_its_share = self.has_its_share(namespace);
         if let Some(busy) = self.busy.get_mut(namespace) {
             *busy -= 1;
             if *busy == 0 {
                 self.busy.remove(namespace);
             }
         }
+        // What it waited for itself was not behind others.
+        if had_its_share && let Some(line) = self.waiting.get_mut(namespace) {
+            line.first_since = now;
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn next(queue: &Queue) -> Key {
-        queue.next().await.unwrap().key
-    }
-
-    #[tokio::test]
-    async fn namespaces_take_turns() {
-        let queue = Queue::default();
-        for number in 0..10_000 {
-            queue.add(Key::new("crowd", &format!("p{number}")));
-        }
-        queue.add(Key::new("quiet", "only"));
-        assert_eq!(&*next(&queue).await.namespace, "crowd");
-        assert_eq!(next(&queue).await, Key::new("quiet", "only"), "second, not last");
-    }
-
-    #[tokio::test]
-    async fn a_crowd_leaves_workers_for_others() {
-        let queue = Queue::for_workers(4);
-        for number in 0..10 {
-            queue.add(Key::new("crowd", &format!("p{number}")));
-        }
-        let mut taken = Vec::new();
-        for _ in 0..3 {
-            taken.push(next(&queue).await);
-        }
-        let fourth = tokio::time::timeout(Duration::from_millis(20), queue.next()).await;
-        assert!(fourth.is_err(), "the fourth worker waits for somebody else");
-        queue.add(Key::new("quiet", "only"));
-        assert_eq!(next(&queue).await, Key::new("quiet", "only"));
-        queue.done(&taken[0]);
-        assert_eq!(&*next(&queue).await.namespace, "crowd", "its share is free again");
-    }
-
-    #[tokio::test]
-    async fn one_worker_serves_everybody() {
-        let queue = Queue::for_workers(1);
-        queue.add(Key::new("town", "max"));
-        assert_eq!(next(&queue).await, Key::new("town", "max"));
-    }
-
-    #[tokio::test]
-    async fn a_wish_for_never_is_no_harm() {
-        let queue = Queue::default();
-        queue.add_after(Key::new("town", "never"), Duration::MAX);
-        queue.add(Key::new("town", "max"));
-        assert_eq!(next(&queue).await, Key::new("town", "max"));
-    }
-
-    #[tokio::test]
-    async fn beginners_go_first_and_starve_nobody() {
-        let queue = Queue::default();
-        queue.add(Key::new("town", "status"));
-        for number in 0..6 {
-            queue.add_urgent(Key::new("town", &format!("new{number}")));
-        }
-        let mut order = Vec::new();
-        for _ in 0..5 {
-            order.push(next(&queue).await.name.to_string());
-        }
-        assert_eq!(order, ["new0", "new1", "new2", "status", "new3"]);
-    }
-
-    #[tokio::test]
-    async fn an_object_is_queued_once_and_never_twice_under_way() {
-        let queue = Queue::default();
-        let key = Key::new("town", "max");
-        queue.add(key.clone());
-        queue.add(key.clone());
-        assert_eq!(next(&queue).await, key);
-        assert!(queue.is_empty());
-        queue.add(key.clone());
-        queue.add(key.clone());
-        assert!(queue.is_empty(), "it is under way");
-        queue.done(&key);
-        assert_eq!(next(&queue).await, key, "looked at again, once");
-        queue.done(&key);
-        assert!(queue.is_empty());
-    }
-
-    #[tokio::test]
-    async fn the_earlier_wish_stands() {
-        let queue = Queue::default();
-        let key = Key::new("town", "max");
-        queue.add_after(key.clone(), Duration::from_secs(3600));
-        queue.add_after(key.clone(), Duration::ZERO);
-        assert_eq!(next(&queue).await, key);
-    }
-
-    #[tokio::test]
-    async fn a_closed_queue_ends_its_workers() {
-        let queue = Arc::new(Queue::default());
-        let worker = tokio::spawn({
-            let queue = queue.clone();
-            async move { queue.next().await }
-        });
-        queue.close();
-        assert!(worker.await.unwrap().is_none());
-    }
-}
+mod tests;

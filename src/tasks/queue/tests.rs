@@ -1,0 +1,117 @@
+//! Turns, shares, wishes.
+
+use super::*;
+
+async fn next(queue: &Queue) -> Key {
+    queue.next().await.unwrap().key
+}
+
+#[tokio::test]
+async fn namespaces_take_turns() {
+    let queue = Queue::default();
+    for number in 0..10_000 {
+        queue.add(Key::new("crowd", &format!("p{number}")));
+    }
+    queue.add(Key::new("quiet", "only"));
+    assert_eq!(&*next(&queue).await.namespace, "crowd");
+    assert_eq!(next(&queue).await, Key::new("quiet", "only"), "second, not last");
+}
+
+#[tokio::test]
+async fn a_crowd_leaves_workers_for_others() {
+    let queue = Queue::for_workers(4);
+    for number in 0..10 {
+        queue.add(Key::new("crowd", &format!("p{number}")));
+    }
+    let mut taken = Vec::new();
+    for _ in 0..3 {
+        taken.push(next(&queue).await);
+    }
+    let fourth = tokio::time::timeout(Duration::from_millis(20), queue.next()).await;
+    assert!(fourth.is_err(), "the fourth worker waits for somebody else");
+    queue.add(Key::new("quiet", "only"));
+    assert_eq!(next(&queue).await, Key::new("quiet", "only"));
+    queue.done(&taken[0]);
+    assert_eq!(&*next(&queue).await.namespace, "crowd", "its share is free again");
+}
+
+#[tokio::test]
+async fn one_worker_serves_everybody() {
+    let queue = Queue::for_workers(1);
+    queue.add(Key::new("town", "max"));
+    assert_eq!(next(&queue).await, Key::new("town", "max"));
+}
+
+#[tokio::test]
+async fn a_wish_for_never_is_no_harm() {
+    let queue = Queue::default();
+    queue.add_after(Key::new("town", "never"), Duration::MAX);
+    queue.add(Key::new("town", "max"));
+    assert_eq!(next(&queue).await, Key::new("town", "max"));
+}
+
+#[tokio::test]
+async fn beginners_go_first_and_starve_nobody() {
+    let queue = Queue::default();
+    queue.add(Key::new("town", "status"));
+    for number in 0..6 {
+        queue.add_urgent(Key::new("town", &format!("new{number}")));
+    }
+    let mut order = Vec::new();
+    for _ in 0..5 {
+        order.push(next(&queue).await.name.to_string());
+    }
+    assert_eq!(order, ["new0", "new1", "new2", "status", "new3"]);
+}
+
+#[tokio::test]
+async fn an_object_is_queued_once_and_never_twice_under_way() {
+    let queue = Queue::default();
+    let key = Key::new("town", "max");
+    queue.add(key.clone());
+    queue.add(key.clone());
+    assert_eq!(next(&queue).await, key);
+    assert!(queue.is_empty());
+    queue.add(key.clone());
+    queue.add(key.clone());
+    assert!(queue.is_empty(), "it is under way");
+    queue.done(&key);
+    assert_eq!(next(&queue).await, key, "looked at again, once");
+    queue.done(&key);
+    assert!(queue.is_empty());
+}
+
+#[tokio::test]
+async fn the_earlier_wish_stands() {
+    let queue = Queue::default();
+    let key = Key::new("town", "max");
+    queue.add_after(key.clone(), Duration::from_secs(3600));
+    queue.add_after(key.clone(), Duration::ZERO);
+    assert_eq!(next(&queue).await, key);
+}
+
+#[tokio::test]
+async fn a_closed_queue_ends_its_workers() {
+    let queue = Arc::new(Queue::default());
+    let worker = tokio::spawn({
+        let queue = queue.clone();
+        async move { queue.next().await }
+    });
+    queue.close();
+    assert!(worker.await.unwrap().is_none());
+}
+
+#[test]
+fn what_a_namespace_waits_for_itself_is_not_the_others_fault() {
+    let mut state = State { share: 1, ..State::default() };
+    let at = |millis| Instant::now() + Duration::from_millis(millis);
+    let (begun, ended, taken) = (at(0), at(400), at(407));
+    state.add(Key::new("crowd", "p1"), begun, false);
+    state.add(Key::new("crowd", "p2"), begun, false);
+    assert!(state.take(begun).is_some());
+    assert!(state.take(ended).is_none(), "it has its share");
+    state.leave("crowd", ended);
+    let turn = state.take(taken).unwrap();
+    assert_eq!(turn.waited, taken - begun);
+    assert_eq!(turn.behind_others, taken - ended, "from when it could have begun");
+}
