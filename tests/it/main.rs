@@ -25,6 +25,7 @@ mod held;
 mod hostile;
 mod hub;
 mod kubectl;
+mod make;
 mod original;
 mod outage;
 mod poisoned;

@@ -1,0 +1,122 @@
+//! What a person gets from make: the original's targets, each of which works or ends naming the issue that brings it, and
+//! a help that leaves none out.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    process::{Command, Output, Stdio},
+};
+
+use gastown_testbed::{Options, Testbed};
+
+use crate::kubectl::Kubectl;
+
+/// What the original's Makefile offers, as far as people type it.
+const ORIGINAL: [&str; 10] = [
+    "generate",
+    "manifests",
+    "test",
+    "docker-build",
+    "docker-push",
+    "deploy",
+    "undeploy",
+    "install",
+    "uninstall",
+    "run",
+];
+
+/// Runs make in the checkout's top folder. The one that runs these tests passes nothing on.
+fn make(arguments: &[&str]) -> Command {
+    let mut command = Command::new("make");
+    command.args(["--no-print-directory", "-C", env!("CARGO_MANIFEST_DIR")]).args(arguments);
+    command.stdin(Stdio::null());
+    for variable in ["MAKEFLAGS", "MAKELEVEL", "MFLAGS", "CONFIRM", "KUBECTL", "KUBECONFIG"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn words(output: &Output) -> String {
+    String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned()
+}
+
+/// Targets that the help lists.
+fn listed() -> BTreeSet<String> {
+    let output = make(&["help"]).output().unwrap();
+    let name = |line: &str| line.split_whitespace().next().map(ToOwned::to_owned);
+    words(&output).lines().filter_map(name).collect()
+}
+
+#[test]
+fn help_leaves_no_target_out() {
+    let text = fs::read_to_string("Makefile").unwrap();
+    let named = text.lines().filter_map(|it| it.strip_prefix(".PHONY:"));
+    let all: BTreeSet<_> = named.flat_map(str::split_whitespace).map(ToOwned::to_owned).collect();
+    assert_eq!(listed(), all);
+    let missing: Vec<_> = ORIGINAL.iter().filter(|it| !all.contains(**it)).collect();
+    assert!(missing.is_empty(), "the original has these: {missing:?}");
+}
+
+/// In the pages for people, between backquotes or behind a prompt.
+#[test]
+fn every_target_that_the_pages_name_is_there() {
+    let listed = listed();
+    let pages = fs::read_dir("docs").unwrap().map(|it| it.unwrap().path());
+    let pages = pages.filter(|it| it.extension().is_some_and(|it| it == "md"));
+    for page in pages.chain(["README.md".into(), "src/ARCHITECTURE.md".into()]) {
+        let text = fs::read_to_string(&page).unwrap();
+        let named = text.split("`make ").chain(text.split("$ make ")).skip(1);
+        for words in named.filter_map(|it| it.split(['`', '\n', '#', '…']).next()) {
+            let targets = words.split_whitespace().take_while(|it| !it.contains('='));
+            let unknown: Vec<_> = targets.filter(|it| !listed.contains(*it)).collect();
+            assert!(unknown.is_empty(), "{}: make {words}: {unknown:?}", page.display());
+        }
+    }
+}
+
+#[test]
+fn no_target_pretends() {
+    let mut later = 0;
+    for target in ORIGINAL {
+        let planned = make(&["--dry-run", target]).output().unwrap();
+        assert!(planned.status.success(), "{target}: {}", words(&planned));
+        if words(&planned).contains("exit 1") && words(&planned).contains("comes with issue") {
+            let output = make(&[target]).output().unwrap();
+            assert!(!output.status.success(), "{target} does nothing, and says that all went well");
+            assert!(words(&output).contains(&format!("make {target} comes with issue 9")));
+            later += 1;
+        }
+    }
+    assert_eq!(later, 4, "those of images and of deploying");
+}
+
+/// On a cluster of its own, since every kind is deleted at the end.
+#[tokio::test]
+async fn install_installs_and_uninstall_asks_first() {
+    let bed = Testbed::start(Options::default()).await.unwrap();
+    let kubectl = Kubectl::admin(&bed);
+    let run = async |arguments: &[&str]| {
+        let mut command = make(arguments);
+        command.env("KUBECTL", &bed.kubectl).env("KUBECONFIG", &bed.kubeconfig);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    };
+    let kinds = gastown::kinds::KINDS.len();
+    let installed = async || {
+        let said = kubectl.said(&["get", "crds", "--no-headers", "--ignore-not-found"]).await;
+        said.lines().count()
+    };
+    // What it would generate is there: another test holds that.
+    let output = run(&["install", "--assume-old=manifests"]).await;
+    assert!(output.status.success(), "{}", words(&output));
+    assert_eq!(installed().await, kinds);
+    let output = run(&["uninstall"]).await;
+    assert!(!output.status.success(), "every Polecat would go with it");
+    assert!(words(&output).contains("CONFIRM=yes"), "{}", words(&output));
+    assert_eq!(installed().await, kinds, "nothing is deleted before it is confirmed");
+    for time in ["the first time", "where nothing is left"] {
+        let output = run(&["uninstall", "CONFIRM=yes"]).await;
+        assert!(output.status.success(), "{time}: {}", words(&output));
+        assert_eq!(installed().await, 0, "{time}");
+    }
+    bed.stop().await.unwrap();
+}
