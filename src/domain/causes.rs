@@ -66,6 +66,7 @@ const REFUSED: &[Row] = &[
     row("LimitRangeRefused", Stuck, "a LimitRange of the namespace does not allow these resources", "fit spec.kubernetes.resources into it; it is tried again in growing pauses"),
     row("PodSecurityRefused", Stuck, "the namespace's Pod Security level refuses the pod", "look at its pod-security.kubernetes.io labels; agent pods fit the level restricted; it is tried again in growing pauses"),
     row("SecurityContextConstraintRefused", Stuck, "no security context constraint allows the pod", "grant the namespace's default service account one that does, such as restricted-v2; it is tried again in growing pauses"),
+    row("ServiceAccountMissing", Stuck, "the service account that the spec names is not there", "create it in the Polecat's namespace, or leave spec.agent.serviceAccountName (v1beta1) out: no token of it is mounted in any case; it is tried again in growing pauses"),
     row("AdmissionRefused", Stuck, "an admission webhook or a policy of this cluster refuses the pod; the message has its words", "mend what it names, or ask who runs it; it is tried again in growing pauses"),
     row("AdmissionUnavailable", Waits, "an admission webhook of this cluster that must agree to the pod does not answer", "its words name it; ask who runs it; it is tried again in growing pauses"),
     row("PodInvalid", Stuck, "the API server finds a field of the pod invalid", "mend the field that it names; it is tried again in growing pauses"),

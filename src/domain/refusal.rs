@@ -18,6 +18,8 @@ pub fn refused(code: u16, words: &str) -> Cause {
         "AdmissionUnavailable"
     } else if has("admission webhook") || has("validatingadmissionpolicy") {
         "AdmissionRefused"
+    } else if has("error looking up service account") {
+        "ServiceAccountMissing"
     } else if has("being terminated") {
         "NamespaceTerminating"
     } else if code == 403 && has("usage per") {

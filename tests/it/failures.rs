@@ -9,7 +9,7 @@ use gastown::{
 };
 use k8s_openapi::api::{
     admissionregistration::v1::ValidatingWebhookConfiguration,
-    core::v1::{LimitRange, Pod, ResourceQuota},
+    core::v1::{LimitRange, Pod, ResourceQuota, ServiceAccount},
 };
 use kube::{
     Api, ResourceExt as _,
@@ -183,7 +183,9 @@ fn other_words(known: &BTreeSet<&str>) -> Vec<Row> {
 }
 
 /// Rows that another test makes, and where.
-const ELSEWHERE: [(&str, &str); 20] = [
+const ELSEWHERE: [(&str, &str); 22] = [
+    ("NamespaceTerminating", include_str!("terminating.rs")),
+    ("ServiceAccountMissing", THIS),
     ("MissingKubernetesSpec", include_str!("polecats.rs")),
     ("PodBuildFailed", include_str!("hostile.rs")),
     ("WaitingForPreviousPod", include_str!("polecats.rs")),
@@ -207,8 +209,8 @@ const ELSEWHERE: [(&str, &str); 20] = [
     ("RunnerImageNotSet", include_str!("../../src/domain/pod/tests.rs")),
 ];
 const THIS: &str = include_str!("failures.rs");
-/// Nothing makes these on purpose: a race with a namespace's deletion, and an answer that nobody has seen yet.
-const UNMADE: [&str; 2] = ["NamespaceTerminating", "PodCreateFailed"];
+/// Nothing makes this on purpose: an answer that nobody has seen yet.
+const UNMADE: [&str; 1] = ["PodCreateFailed"];
 
 #[test]
 fn no_row_of_the_table_is_left_out() {
@@ -449,6 +451,7 @@ async fn what_a_limit_range_or_pod_security_or_a_policy_refuses_is_said_in_their
     world.event("invalid", "PodInvalid").await;
 
     quota_wants_more(&world).await;
+    service_account_is_missing(&world).await;
     // Agent pods fit the strictest level, so the words are those for another pod.
     namespace_label(&world, "pod-security.kubernetes.io/enforce", Some("restricted")).await;
     let words = until_refused(&world, "privileged", "violates PodSecurity").await;
@@ -475,6 +478,22 @@ async fn quota_wants_more(world: &World) {
     reads(world, &row("unmet", Value::Null, want)).await;
     api.delete("memory", &DeleteParams::default()).await.unwrap();
     world.condition("unmet", "Ready", "True/PodRunning").await;
+}
+
+/// Only v1beta1 can name one.
+async fn service_account_is_missing(world: &World) {
+    let api: Api<PolecatObject> = Api::namespaced(world.client.clone(), &world.namespace);
+    let object = json!({"apiVersion": "gastown.gastown.io/v1beta1", "kind": "Polecat", "metadata": {"name": "nobody"},
+        "spec": {"rig": "greeter", "desiredState": "Working", "agent": {"serviceAccountName": "ada"}, "repository": {
+            "url": "git@git.example.com:town/greeter.git", "secretRef": {"name": "git-key"}}}});
+    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    let want = ("Ready", "ServiceAccountMissing", "serviceaccount \"ada\" not found");
+    reads(world, &row("nobody", Value::Null, want)).await;
+    world.event("nobody", "ServiceAccountMissing").await;
+    let api: Api<ServiceAccount> = Api::namespaced(world.client.clone(), &world.namespace);
+    let ada = serde_json::from_value(json!({"metadata": {"name": "ada"}})).unwrap();
+    api.create(&PostParams::default(), &ada).await.unwrap();
+    world.condition("nobody", "Ready", "True/PodRunning").await;
 }
 
 /// A policy of the cluster: its words are shown, harmless, and what it refused begins once it is gone.

@@ -46,6 +46,7 @@ mod shard_map;
 mod stored;
 mod switched_off;
 mod takeover;
+mod terminating;
 #[path = "../bench/conversion/to_hub.rs"]
 mod to_hub;
 mod upgrade;
