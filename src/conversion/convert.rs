@@ -1,7 +1,7 @@
 //! One object, from one version to the other.
 
 use super::{
-    delta::{self, Delta, Fate, MOST},
+    delta::{self, Delta, Entry, Fate, MOST},
     json::{self, Flaw, Member, Members, Node},
     table::{Kind, Version, Way},
 };
@@ -10,6 +10,8 @@ use super::{
 const ANNOTATIONS: usize = 256 * 1024;
 /// More entries than this are applied together or not at all.
 const ONE_BY_ONE: usize = 64;
+/// Most parts of entries that are tried one by one.
+const TRIES: usize = 128;
 
 /// Why an object is not converted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -137,30 +139,72 @@ impl Pass<'_> {
         back: &mut Members<'_>,
     ) -> Result<Delta, Refusal> {
         let mut inert = Delta::default();
-        let mut applied = Vec::new();
+        let mut wanted = Vec::new();
         let mut trial = said.clone();
         for (path, entry) in delta.entries() {
-            match delta::apply(&mut trial, &self.there.target, path, entry)? {
-                Fate::Applied => applied.push((path, entry)),
+            let mut fate = delta::apply(&mut trial, &self.there.target, path, entry)?;
+            if fate == Fate::Outdated {
+                // An edit may have made the block that this was to make: what it says counts, and the rest finds its place.
+                for (path, text) in self.parts(path, entry) {
+                    let part = Entry::Add(&text);
+                    let part = delta::apply(&mut trial, &self.there.target, &path, part)?;
+                    fate = if part == Fate::Applied { part } else { fate };
+                }
+            }
+            match fate {
+                Fate::Applied => wanted.push((path, entry)),
                 Fate::Inert => inert.insert(path, entry),
                 Fate::Outdated => {}
             }
         }
-        if applied.is_empty() {
+        if wanted.is_empty() {
             return Ok(inert);
         }
         if self.says_the_same(&trial, back)? {
             *said = trial;
-        } else if applied.len() <= ONE_BY_ONE {
-            for (path, entry) in applied {
-                let mut trial = said.clone();
-                let fate = delta::apply(&mut trial, &self.there.target, path, entry)?;
-                if fate == Fate::Applied && self.says_the_same(&trial, back)? {
-                    *said = trial;
+        } else if wanted.len() <= ONE_BY_ONE {
+            let mut tries = TRIES;
+            for (path, entry) in wanted {
+                if self.adopt(path, entry, said, back)? {
+                    continue;
+                }
+                let before = said.clone();
+                let mut found = false;
+                for (path, text) in self.parts(path, entry).into_iter().take(tries) {
+                    tries -= 1;
+                    let adopted = self.adopt(&path, Entry::Add(&text), said, back)?;
+                    found |= adopted && text != "{}";
+                }
+                if !found {
+                    *said = before;
                 }
             }
         }
         Ok(inert)
+    }
+
+    fn parts(&self, path: &str, entry: Entry<'_>) -> Vec<(String, String)> {
+        match entry {
+            Entry::Add(text) => delta::parts(&self.there.target, path, text),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Applies one entry, if it does not contradict the object; whether it did.
+    fn adopt(
+        &self,
+        path: &str,
+        entry: Entry<'_>,
+        said: &mut Members<'_>,
+        back: &mut Members<'_>,
+    ) -> Result<bool, Refusal> {
+        let mut trial = said.clone();
+        let fate = delta::apply(&mut trial, &self.there.target, path, entry)?;
+        let fine = fate == Fate::Applied && self.says_the_same(&trial, back)?;
+        if fine {
+            *said = trial;
+        }
+        Ok(fine)
     }
 
     /// Whether the source's version of this spec is what it was: an edit there is never overruled.

@@ -255,6 +255,26 @@ pub fn apply(
     Ok(Fate::Applied)
 }
 
+/// An addition of a block in parts: an empty one, then each of its members, and so on below. For where a part still finds its
+/// place and the whole does not.
+pub fn parts(schema: &Schema, path: &str, text: &str) -> Vec<(String, String)> {
+    let names = names(path).unwrap_or_default();
+    let place = schema.at(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let members = Members::parse(text).ok().filter(|_| place.is_some_and(Schema::has_parts));
+    let Some(members) = members else { return Vec::new() };
+    let mut all = vec![(path.to_owned(), "{}".to_owned())];
+    for member in members.0 {
+        let (path, text) = (below(path, &member.name), member.value.to_text());
+        let inner = parts(schema, &path, &text);
+        if inner.is_empty() {
+            all.push((path, text));
+        } else {
+            all.extend(inner);
+        }
+    }
+    all
+}
+
 /// What would be missing of `whole` if only `back` came back.
 pub fn lost(whole: &mut Members<'_>, back: &mut Members<'_>) -> Result<Delta, Flaw> {
     let mut delta = Delta::default();

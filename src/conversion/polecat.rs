@@ -237,6 +237,41 @@ spec:
     }
 
     #[test]
+    fn an_edit_within_a_block_leaves_what_was_hidden_in_it() {
+        let hidden = serde_json::json!({
+            "apiVersion": "gastown.gastown.io/v1alpha1", "kind": "Polecat", "metadata": {"name": "max"},
+            "spec": {
+                "rig": "greeter",
+                // Of this block v1beta1 says nothing: another image wins, and a reference without a name is none.
+                "agentConfig": {"image": "hidden", "configMapRef": {"name": ""}},
+                "kubernetes": {
+                    "gitRepository": "git@git.example.com:town/greeter.git", "gitSecretRef": {"name": "key"}, "image": "shown",
+                },
+            },
+        });
+        let way = |object: &Value, version: &str| -> Value {
+            let mut out = String::new();
+            let to = format!("gastown.gastown.io/{version}");
+            convert(kinds(), &object.to_string(), &to, &mut out).unwrap();
+            serde_json::from_str(&out).unwrap()
+        };
+        let new = way(&hidden, "v1beta1");
+        let mut edited = new.clone();
+        edited["spec"]["agent"]["model"] = Value::from("m");
+        let back = way(&edited, "v1alpha1");
+        let block = &back["spec"]["agentConfig"];
+        assert_eq!((&block["model"], &block["image"]), (&"m".into(), &"hidden".into()), "{back}");
+        assert_eq!(block["configMapRef"]["name"], "", "{back}");
+
+        let mut edited = new;
+        drop(edited["spec"]["agent"].as_object_mut().unwrap().remove("image"));
+        let back = way(&edited, "v1alpha1");
+        let block = &back["spec"]["agentConfig"];
+        assert_eq!(block.get("image"), None, "it does not come to life: {back}");
+        assert_eq!(block["configMapRef"]["name"], "", "and the rest stays: {back}");
+    }
+
+    #[test]
     fn the_least_object_converts() {
         let polecat = hub(
             "{apiVersion: gastown.gastown.io/v1alpha1, kind: Polecat, metadata: {name: max}, spec: {rig: greeter}}",
