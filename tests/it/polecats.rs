@@ -13,7 +13,7 @@ use kube::{
     discovery::ApiResource,
     runtime::wait::await_condition,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::asking::{comes_true, scraped};
 use crate::door::Door;
@@ -350,10 +350,16 @@ async fn a_finished_polecat_goes_when_its_time_is_up() {
 async fn the_webhook_stamps_labels_and_warns() {
     let door = Door::open("webhook", &quick()).await;
     let bead = "gt-ünïcode.and.much.longer.than.a.label.may.be.in.kubernetes.which.is.63";
-    let stamped = door.world.create("max", |it| it["spec"]["beadID"] = json!(bead)).await;
+    let forge = |it: &mut Value| {
+        it["spec"]["beadID"] = json!(bead);
+        it["metadata"]["labels"] = json!({"gastown.io/bucket": "1024"});
+    };
+    let stamped = door.world.create("max", forge).await;
     assert_eq!(stamped.labels()["gastown.io/polecat"], "max");
     assert_eq!(stamped.labels()["gastown.io/rig"], "greeter");
     assert_eq!(stamped.annotations()["gastown.io/bead"], bead, "the truth stands in an annotation");
     assert!(stamped.labels()["gastown.io/bead"].len() <= 63);
+    let bucket = gastown::domain::shard::bucket::label(&door.world.namespace);
+    assert_eq!(stamped.labels()["gastown.io/bucket"], bucket, "not the forged one");
     door.close().await;
 }
