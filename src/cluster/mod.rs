@@ -26,6 +26,7 @@ mod quotas;
 pub mod reading;
 mod report;
 mod request;
+pub mod shard_reading;
 mod strangers;
 mod unreadable;
 mod watch_faults;

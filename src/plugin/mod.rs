@@ -2,11 +2,12 @@
 
 mod pause;
 mod polecat;
+mod shards;
 mod table;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::cluster::reading::Reader;
+use crate::{cluster::reading::Reader, manifests};
 
 #[derive(Debug, Parser)]
 #[command(name = "kubectl gt", version, about = "Gas Town from the command line")]
@@ -14,7 +15,7 @@ struct Cli {
     /// Context of the kubeconfig.
     #[arg(long, global = true)]
     context: Option<String>,
-    /// Namespace; unset: that of the context.
+    /// Namespace; unset: that of the context, for shards the one that the operator is installed in by default.
     #[arg(long, short, global = true)]
     namespace: Option<String>,
     #[command(subcommand)]
@@ -32,6 +33,8 @@ enum Command {
     /// Let them begin again
     #[command(subcommand)]
     Resume(pause::Target),
+    /// Shards of the operator: who owns them; split and merge
+    Shards(shards::Asked),
     /// The version of this program
     Version,
 }
@@ -76,6 +79,10 @@ pub async fn run() -> anyhow::Result<()> {
     let namespace = cli.namespace.clone().unwrap_or_else(|| reader.namespace.clone());
     let text = match cli.command {
         Command::Version => String::new(),
+        Command::Shards(asked) => {
+            let namespace = cli.namespace.as_deref().unwrap_or(manifests::NAMESPACE);
+            shards::run(&reader, namespace, asked).await?
+        }
         Command::Pause(target) => pause::set(&reader, &target, true).await?,
         Command::Resume(target) => pause::set(&reader, &target, false).await?,
         Command::Polecat(Polecat::List { rig, all_namespaces, output }) => {

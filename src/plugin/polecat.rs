@@ -67,7 +67,7 @@ pub fn status(it: &DynamicObject, output: Output) -> anyhow::Result<String> {
     Ok(lines.join("\n") + "\n")
 }
 
-fn encode(value: &Value, output: Output) -> anyhow::Result<String> {
+pub fn encode(value: &Value, output: Output) -> anyhow::Result<String> {
     Ok(match output {
         Output::Yaml => serde_saphyr::to_string(value)?,
         _ => serde_json::to_string_pretty(value)? + "\n",
