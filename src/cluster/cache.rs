@@ -2,7 +2,7 @@
 //! our own write and the watch event that follows it can come in any order.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque, hash_map::Entry},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -44,6 +44,8 @@ pub struct Cache<C> {
 #[derive(Debug)]
 struct Inner<C> {
     objects: HashMap<Key, Arc<C>>,
+    /// Of the keys: thousands share one.
+    namespaces: HashSet<Arc<str>>,
     tombstones: Tombstones,
     /// Objects that are gone, until that was told.
     leaving: VecDeque<Leaving<C>>,
@@ -61,6 +63,7 @@ impl<C> Default for Cache<C> {
     fn default() -> Self {
         let inner = Inner {
             objects: HashMap::new(),
+            namespaces: HashSet::new(),
             tombstones: Tombstones::default(),
             leaving: VecDeque::new(),
         };
@@ -86,6 +89,7 @@ impl<C: Compact> Cache<C> {
             .get(&key)
             .is_none_or(|old| newer(object.resource_version(), old.resource_version()));
         if news {
+            let key = inner.shared(key);
             inner.objects.insert(key, Arc::new(object));
         }
         news
@@ -203,6 +207,20 @@ impl<C: Compact> Cache<C> {
     }
 }
 
+impl<C> Inner<C> {
+    /// The same key with the namespace that others have.
+    fn shared(&mut self, key: Key) -> Key {
+        if let Some(namespace) = self.namespaces.get(&key.namespace).cloned() {
+            return Key { namespace, ..key };
+        }
+        if self.namespaces.len() == self.namespaces.capacity() {
+            self.namespaces.retain(|it| Arc::strong_count(it) > 1); // before it grows
+        }
+        self.namespaces.insert(key.namespace.clone());
+        key
+    }
+}
+
 /// The objects that left last: uid, and the version as of which each had left.
 #[derive(Debug, Default)]
 struct Tombstones {
@@ -264,6 +282,10 @@ mod tests {
         }
     }
 
+    fn named(name: &str) -> Brief {
+        Brief { name: name.into(), ..brief(name, "10") }
+    }
+
     #[test]
     fn an_older_version_never_comes_back() {
         let cache = Cache::default();
@@ -271,6 +293,26 @@ mod tests {
         assert!(!cache.put(brief("1", "9")), "an event that was under way");
         assert!(!cache.put(brief("1", "10")), "the event of our own write");
         assert!(cache.put(brief("1", "11")));
+    }
+
+    #[test]
+    fn objects_of_a_namespace_share_its_name_and_it_goes_with_them() {
+        let cache = Cache::default();
+        let within =
+            |namespace: &str, name: &str| Brief { namespace: namespace.into(), ..named(name) };
+        for number in 0..200 {
+            cache.put(within("town", &number.to_string()));
+        }
+        let keys = cache.find(|_, _| true);
+        assert!(keys.iter().all(|it| Arc::ptr_eq(&it.namespace, &keys[0].namespace)));
+        for number in 0..1000 {
+            let namespace = format!("town-{number}");
+            cache.put(within(&namespace, "max"));
+            cache.remove(&Key::new(&namespace, "max"), "max", "99", None);
+            told(&cache);
+        }
+        let kept = cache.lock().namespaces.len();
+        assert!(kept < 10, "{kept} of a thousand that are gone");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod brake;
 pub mod causes;
 pub mod conditions;
+pub mod digest;
 pub mod env;
 pub mod exposure;
 pub mod failure;

@@ -6,7 +6,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 
-use crate::domain::{conditions::cut, layout, names, shard::bucket};
+use crate::domain::{conditions::cut, digest::Digest, layout, names, shard::bucket};
 
 /// Longest text that is kept of a message, in bytes; a verdict is at most 3,072.
 const MAX_TEXT: usize = 4096;
@@ -43,7 +43,7 @@ pub struct PodBrief {
     /// Image of `claude` as asked for.
     pub image: Option<Box<str>>,
     /// Digests of the images as run, such as `sha256:9f86d0…`: of `git-init`, `claude` and `telemetry`.
-    pub digests: [Option<Box<str>>; 3],
+    pub digests: [Option<Digest>; 3],
     /// The agent's probe fails.
     pub unready: Option<Unready>,
 }
@@ -224,7 +224,9 @@ impl From<&Pod> for PodBrief {
             telemetry: container(layout::TELEMETRY),
             image: image(pod),
             digests: [layout::GIT_INIT, layout::CLAUDE, layout::TELEMETRY].map(|name| {
-                containers(&status).find(|it| it.name == name).and_then(|it| digest(&it.image_id))
+                containers(&status)
+                    .find(|it| it.name == name)
+                    .and_then(|it| Digest::of_image(&it.image_id))
             }),
             unready: unready(&status),
         }
@@ -241,15 +243,6 @@ fn image(pod: &Pod) -> Option<Box<str>> {
         .find(|it| it.name == layout::CLAUDE)
         .and_then(|it| it.image.as_deref())
         .map(Into::into)
-}
-
-/// The digest in an image's id, which may have a name before it.
-fn digest(image_id: &str) -> Option<Box<str>> {
-    let at = image_id.rfind("sha256:")?;
-    let digest = image_id.get(at..)?;
-    let hex = digest.strip_prefix("sha256:")?;
-    let fine = hex.len() == 64 && hex.bytes().all(|it| it.is_ascii_hexdigit());
-    fine.then(|| digest.into())
 }
 
 fn unready(status: &PodStatus) -> Option<Unready> {
@@ -368,16 +361,9 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_kept_without_the_name_before_it() {
-        let of = |text: &str| digest(text).map(String::from);
-        assert_eq!(of(&format!("registry.example.com/i@{IMAGE}")).as_deref(), Some(IMAGE));
-        assert_eq!(of(IMAGE).as_deref(), Some(IMAGE));
-        for bad in ["", "i:1", "sha256:9f86", "sha256:é"] {
-            assert_eq!(of(bad), None, "{bad}");
-        }
-        assert_eq!(
-            brief(pod(true, true, "True")).digests,
-            [None, Some(IMAGE.into()), Some(IMAGE.into())]
-        );
+    fn what_runs_in_it_is_known_by_digest() {
+        let image = Digest::of_image(IMAGE);
+        assert!(image.is_some());
+        assert_eq!(brief(pod(true, true, "True")).digests, [None, image, image]);
     }
 }

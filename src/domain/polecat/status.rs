@@ -242,8 +242,7 @@ fn failed(status: &mut PolecatStatus, brief: &Brief, now: Timestamp, cause: &Cau
 /// The images that a pod ran, by the node's word.
 pub fn seen_images(status: &mut PolecatStatus, pod: Option<&PodBrief>) {
     let Some(pod) = pod.filter(|it| it.digests.iter().any(Option::is_some)) else { return };
-    let [git_init, claude, telemetry] =
-        pod.digests.each_ref().map(|it| it.as_deref().map(ToOwned::to_owned));
+    let [git_init, claude, telemetry] = pod.digests.map(|it| it.map(|it| it.to_string()));
     status.image_digests = Some(ImageDigests { git_init, claude, telemetry });
 }
 

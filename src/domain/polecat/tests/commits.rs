@@ -1,6 +1,7 @@
 //! What became of the commits, and of whom nobody heard.
 
 use super::*;
+use crate::domain::digest::Digest;
 
 #[test]
 fn a_late_verdict_corrects_once() {
@@ -105,17 +106,18 @@ fn the_last_words_of_a_pod_that_was_stopped_are_recorded_once() {
 #[test]
 fn a_pod_that_was_seen_to_end_before_it_went_is_judged_by_its_end() {
     let verdict = r#"{"v":1,"commit":"abc","pushed":true,"reason":"Pushed","message":"m"}"#;
+    let digest = format!("sha256:{}", "a".repeat(64));
     let gone = PodBrief {
         claude: over(0, ""),
         telemetry: over(0, verdict),
-        digests: [None, Some("sha256:aa".into()), None],
+        digests: [None, Digest::of_image(&digest), None],
         ..pod(PodPhase::Succeeded)
     };
     let plan = running().decide(&Seen { departed: Some(gone.clone()), ..seen() });
     assert_eq!((plan.status.phase, plan.children.len()), (Phase::Done, 0), "it was done");
     assert_eq!(condition(&plan.status, "Pushed"), "True/Pushed");
     let images = plan.status.image_digests.unwrap();
-    assert_eq!((images.claude.as_deref(), images.telemetry), (Some("sha256:aa"), None));
+    assert_eq!((images.claude, images.telemetry), (Some(digest), None));
     let foreign = PodBrief { owner: None, ..gone };
     let plan = running().decide(&Seen { departed: Some(foreign), ..seen() });
     assert_eq!(condition(&plan.status, "Ready"), "False/PodLost", "somebody else's end");
