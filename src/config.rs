@@ -4,6 +4,7 @@
 mod brakes;
 mod election;
 mod faults;
+mod storage;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -17,6 +18,7 @@ use crate::domain::{
 pub use brakes::Brakes;
 pub use election::{Election, Failover};
 pub use faults::Faults;
+pub use storage::{Storage, StorageMigration};
 
 /// The namespace file of a pod's service account.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -52,6 +54,8 @@ pub struct Config {
     pub brakes: Brakes,
     #[command(flatten, next_help_heading = "Election")]
     pub election: Election,
+    #[command(flatten, next_help_heading = "Storage")]
+    pub storage: Storage,
     #[command(flatten, next_help_heading = "Endpoints")]
     pub endpoints: Endpoints,
     #[command(flatten, next_help_heading = "Webhooks")]

@@ -189,6 +189,12 @@ pub const FOREIGN: &[(&str, &str, &[&str], &str)] = &[
     ),
 ];
 
+/// Names of the definitions that have two versions, so that objects may lie in either.
+pub fn convertible() -> impl Iterator<Item = String> {
+    let two = KINDS.iter().filter(|it| it.beta.is_some());
+    two.map(|it| format!("{}.{}", it.plural, it.group))
+}
+
 /// A row by group and plural name.
 pub fn find(group: &str, plural: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|it| it.group == group && it.plural == plural)

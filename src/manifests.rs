@@ -3,6 +3,7 @@
 
 mod people;
 mod reference;
+mod storage;
 pub mod switched_off;
 
 use serde::Serialize;
@@ -134,7 +135,7 @@ fn cluster_role() -> Value {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
         "metadata": {"name": "gastown-operator-manager-role"},
-        "rules": ours.chain(foreign).chain([switched_off::rule()]).collect::<Vec<_>>(),
+        "rules": ours.chain(foreign).chain(storage::rules()).chain([switched_off::rule()]).collect::<Vec<_>>(),
     })
 }
 

@@ -218,6 +218,7 @@ pub fn plural<K: Compact>() -> &'static str {
         "refineries" => "refineries",
         "beadstores" => "beadstores",
         "clientpods" => "clientpods",
+        "customresourcedefinitions" => "customresourcedefinitions",
         _ => "others",
     }
 }

@@ -63,6 +63,18 @@ impl Error {
         }
     }
 
+    /// A page of a list can't be had any more: the snapshot that its token speaks of is gone.
+    pub fn has_expired(&self) -> bool {
+        self.answer().is_some_and(|(code, _)| code == 410)
+    }
+
+    /// The token by which an expired list goes on without its snapshot.
+    pub fn continuation(&self) -> Option<&str> {
+        let Self::Api { source, .. } = self else { return None };
+        let kube::Error::Api(it) = &**source else { return None };
+        it.metadata.as_ref()?.continue_.as_deref().filter(|it| !it.is_empty())
+    }
+
     /// The word in metrics.
     pub fn kind(&self) -> &'static str {
         match self.class() {

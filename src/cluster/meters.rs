@@ -41,6 +41,12 @@ pub struct Task {
     pub controller: &'static str,
 }
 
+/// One of our resources.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Stored {
+    pub resource: String,
+}
+
 /// All meters of one process. Cheap to clone: every clone counts into the same registry.
 #[derive(Clone, Debug)]
 pub struct Meters {
@@ -60,6 +66,7 @@ pub struct Meters {
     pub leading: Gauge,
     pub epoch: Gauge,
     pub original_acts: Gauge,
+    pub old_versions: Family<Stored, Gauge>,
 }
 
 impl Default for Meters {
@@ -81,6 +88,7 @@ impl Default for Meters {
             leading: Gauge::default(),
             epoch: Gauge::default(),
             original_acts: Gauge::default(),
+            old_versions: Family::default(),
         }
     }
 }
@@ -134,6 +142,8 @@ impl Meters {
         let help =
             "1 while the Go original acts by its Lease, so that this replica reconciles nothing";
         registry.register("gastown_original_acts", help, self.original_acts.clone());
+        let help = "1 while objects of the resource may lie in storage in another than its storage version";
+        registry.register("gastown_old_versions_stored", help, self.old_versions.clone());
     }
 }
 

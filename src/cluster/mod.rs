@@ -27,6 +27,7 @@ pub mod reading;
 mod report;
 mod request;
 pub mod shard_reading;
+pub mod storage;
 mod strangers;
 mod unreadable;
 mod watch_faults;
@@ -49,6 +50,7 @@ use crate::domain::{
     pod::PodSettings,
     pod_brief::PodBrief,
     polecat, quota, rig,
+    storage::Definition,
 };
 use cache::{Cache, Key};
 pub use carry_out::plural;
@@ -72,6 +74,7 @@ pub struct Caches {
     pub departed: departed::Departed,
     pub namespaces: Cache<brake::Namespace>,
     pub quotas: Cache<quota::Quota>,
+    pub definitions: Cache<Definition>,
     pub stored: observe::stored::StoredCaches,
 }
 

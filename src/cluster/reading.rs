@@ -1,15 +1,23 @@
 //! Reads for people: whole objects, as the API server serves them, page by page.
 
+use std::{sync::Arc, time::Duration};
+
 use kube::{
     Api,
     api::ListParams,
     core::{ApiResource, DynamicObject},
 };
 
-use crate::api::v1beta1::PolecatObject;
+use crate::{
+    api::v1beta1::PolecatObject,
+    cluster::{Cluster, clock::Moment, meters::Meters, ownership::Ownership},
+};
 
 /// Objects of a page; more come page by page.
 const PAGE: u32 = 500;
+
+/// More than any command takes.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What a person may ask of a cluster.
 pub struct Reader {
@@ -24,6 +32,13 @@ impl Reader {
         let client = super::connect::connect(None, context).await?.work;
         let namespace = client.default_namespace().to_owned();
         Ok(Self { client, namespace })
+    }
+
+    /// The same for what the operator does as well: a person's own right is all the leave that it needs.
+    pub fn in_person(&self) -> Cluster {
+        let ownership = Ownership::new("kubectl-gt");
+        ownership.hold_everything(Moment::now() + LONGEST, 0);
+        Cluster::new(self.client.clone(), ownership, Arc::default(), Meters::default())
     }
 
     /// Polecats of one namespace, or of all.

@@ -46,7 +46,7 @@ impl Cluster {
                 return Err(Error::Fenced { attempt: attempt(), source });
             }
         };
-        if matches!(resource, "polecat" | "pods" | "polecats") {
+        if matches!(resource, "polecat" | "pods" | "polecats" | "storage") {
             self.guard.burn();
         }
         request.headers_mut().insert(USER_AGENT, stamp.user_agent);

@@ -23,6 +23,7 @@ pub mod repository;
 pub mod rig;
 pub mod shard;
 pub mod slots;
+pub mod storage;
 pub mod stored;
 pub mod tenancy;
 pub mod untrusted;

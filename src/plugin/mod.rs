@@ -3,6 +3,7 @@
 mod pause;
 mod polecat;
 mod shards;
+mod storage;
 mod table;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -35,6 +36,8 @@ enum Command {
     Resume(pause::Target),
     /// Shards of the operator: who owns them; split and merge
     Shards(shards::Asked),
+    /// In which versions objects lie in the API server's storage, and how to migrate them
+    Storage(storage::Storage),
     /// The version of this program
     Version,
 }
@@ -83,6 +86,7 @@ pub async fn run() -> anyhow::Result<()> {
             let namespace = cli.namespace.as_deref().unwrap_or(manifests::NAMESPACE);
             shards::run(&reader, namespace, asked).await?
         }
+        Command::Storage(asked) => storage::run(&reader, &asked).await?,
         Command::Pause(target) => pause::set(&reader, &target, true).await?,
         Command::Resume(target) => pause::set(&reader, &target, false).await?,
         Command::Polecat(Polecat::List { rig, all_namespaces, output }) => {

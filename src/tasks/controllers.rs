@@ -3,6 +3,7 @@
 
 mod labels;
 mod quotas;
+pub mod storage;
 pub mod views;
 mod watches;
 
@@ -52,6 +53,8 @@ pub struct Scope {
     pub namespaces: Vec<String>,
     /// Passes at a time, for each kind.
     pub concurrency: usize,
+    /// What becomes of objects in an older version.
+    pub upkeep: storage::Upkeep,
     /// Only ever asked for by a test.
     pub faults: Faults,
 }
@@ -84,7 +87,7 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
         faults: scope.faults.clone(),
     };
     let labels = [watcher.polecat_labels.clone(), watcher.pod_labels.clone()];
-    let kept = [queue(), queue(), queue(), queue(), queue()];
+    let (kept, definitions) = ([queue(), queue(), queue(), queue(), queue()], queue());
     let [convoys, witnesses, refineries, bead_stores, client_pods] = &kept;
     let wakers = vec![
         waker::<polecat::Brief>(polecats.clone()),
@@ -94,6 +97,7 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
         waker::<Brief<v1beta1::Refinery>>(refineries.clone()),
         waker::<Brief<v1beta1::BeadStore>>(bead_stores.clone()),
         waker::<Brief<ClientPod>>(client_pods.clone()),
+        storage::waker(definitions.clone()),
     ];
     let mut running = Running {
         views: Views::new(cluster, scope, watcher, wakers),
@@ -116,6 +120,7 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
     running.store::<v1beta1::Refinery>(cluster, &selections, refineries);
     running.store::<v1beta1::BeadStore>(cluster, &selections, bead_stores);
     running.store::<ClientPod>(cluster, &selections, client_pods);
+    running.keep_storage(cluster, scope.upkeep, definitions);
     running
 }
 

@@ -29,11 +29,11 @@ use crate::{
         original::Original,
         ownership::Ownership,
     },
-    config::{self, Config},
+    config::{self, Config, StorageMigration},
     domain::lease::Identity,
     tls::Files,
 };
-use controllers::Scope;
+use controllers::{Scope, storage::Upkeep};
 
 /// How long open webhook calls may take to finish after the stop.
 const WEBHOOK_DRAIN: Duration = Duration::from_secs(10);
@@ -213,6 +213,10 @@ impl Part<'_> {
         let scope = Scope {
             namespaces: config.scope(),
             concurrency: config.concurrency.into(),
+            upkeep: Upkeep {
+                auto: config.storage.storage_migration == StorageMigration::Auto,
+                rate: config.storage.storage_migration_rate,
+            },
             faults: config.test_faults.clone(),
         };
         let drain = Duration::from_secs(config.drain_seconds);

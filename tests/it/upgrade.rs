@@ -46,7 +46,7 @@ pub async fn as_in_the_original(bed: &Testbed) {
 }
 
 /// Writes many objects, some at a time.
-async fn fill(client: &Client, count: usize) {
+pub async fn fill(client: &Client, count: usize) {
     let stores = api(client, TOWN, bead_store(), "v1alpha1");
     let spec = json!({"rigRef": "greeter", "prefix": "gt-", "syncInterval": "7s"});
     let numbers = futures::stream::iter(0..count);
@@ -66,7 +66,7 @@ async fn list(client: &Client, version: &str) -> Vec<DynamicObject> {
 }
 
 /// Asks again while the API server begins the cache of a kind anew, as it does some time after its definition changed.
-async fn patiently<T>(ask: impl AsyncFn() -> kube::Result<T>) -> T {
+pub async fn patiently<T>(ask: impl AsyncFn() -> kube::Result<T>) -> T {
     answered("the cache of the kind", async || match ask().await {
         Err(kube::Error::Api(it)) if it.code == 429 => None,
         other => Some(other.unwrap()),

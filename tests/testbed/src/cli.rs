@@ -79,6 +79,9 @@ struct TestbedArgs {
     /// Durable writes: for whatever is measured
     #[arg(long)]
     fsync: bool,
+    /// Serve storagemigration.k8s.io, and carry such migrations out
+    #[arg(long)]
+    storage_migration: bool,
     /// The operator's program [default: gastown-operator beside this one]
     #[arg(long)]
     operator: Option<PathBuf>,
@@ -106,6 +109,7 @@ impl TestbedArgs {
             node,
             audit,
             fsync,
+            storage_migration,
             operator,
             mut operator_flags,
             manifests,
@@ -119,6 +123,7 @@ impl TestbedArgs {
             replicas,
             audit,
             fsync,
+            storage_migration,
             operator,
             operator_flags,
             manifests,

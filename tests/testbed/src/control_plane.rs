@@ -18,6 +18,8 @@ use crate::{
     tools::Tool,
 };
 
+const STORAGE_MIGRATION: &str = "--feature-gates=StorageVersionMigrator=true";
+
 /// Files and addresses of one control plane.
 pub struct ControlPlane {
     folder: PathBuf,
@@ -147,6 +149,10 @@ impl ControlPlane {
             format!("--kubelet-certificate-authority={}", self.pki("ca.crt")),
             "--kubelet-preferred-address-types=InternalIP".to_owned(),
         ];
+        if plan.storage_migration {
+            arguments.push("--runtime-config=storagemigration.k8s.io/v1beta1=true".to_owned());
+            arguments.push(STORAGE_MIGRATION.to_owned());
+        }
         if plan.block.is_none() {
             // An endpoint may not be a loopback address, so the Service `kubernetes` stays without any.
             arguments.push("--endpoint-reconciler-type=none".to_owned());
@@ -157,7 +163,7 @@ impl ControlPlane {
     pub fn controller_manager(&self, plan: &Plan) -> Result<Program> {
         let config = self.folder.join("kubeconfig/system_kube-controller-manager.kubeconfig");
         let config = config.display();
-        let arguments = vec![
+        let mut arguments = vec![
             format!("--kubeconfig={config}"),
             format!("--authentication-kubeconfig={config}"),
             format!("--authorization-kubeconfig={config}"),
@@ -175,6 +181,7 @@ impl ControlPlane {
             "--kube-api-qps=1000".to_owned(),
             "--kube-api-burst=2000".to_owned(),
         ];
+        arguments.extend(plan.storage_migration.then(|| STORAGE_MIGRATION.to_owned()));
         self.program(plan, Tool::ControllerManager, arguments)
     }
 

@@ -169,6 +169,8 @@ pub struct Options {
     pub audit: Option<PathBuf>,
     /// Durable writes, on disk: for whatever is measured.
     pub fsync: bool,
+    /// The API server's own storage migration, which is off by default.
+    pub storage_migration: bool,
     /// The operator's program; unset: `gastown-operator` beside this one.
     pub operator: Option<PathBuf>,
     /// Further flags for every operator.

@@ -123,6 +123,7 @@ impl Outer {
         Ok(Plan {
             node: options.node,
             fsync: options.fsync,
+            storage_migration: options.storage_migration,
             audit,
             block,
             cgroup: self.folder.cgroup(),

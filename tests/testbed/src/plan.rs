@@ -16,6 +16,8 @@ pub struct Plan {
     pub node: Node,
     /// etcd makes every write durable.
     pub fsync: bool,
+    /// The API server's own storage migration is switched on.
+    pub storage_migration: bool,
     /// The audit log's file.
     pub audit: PathBuf,
     /// Addresses, when enclosed in namespaces; otherwise everything is on loopback.

@@ -344,6 +344,7 @@ fn arguments(options: &Options) -> Vec<String> {
         replicas,
         audit,
         fsync,
+        storage_migration,
         operator,
         operator_flags,
         manifests,
@@ -364,6 +365,7 @@ fn arguments(options: &Options) -> Vec<String> {
         arguments.extend(path.iter().map(|it| format!("--{flag}={}", it.display())));
     }
     arguments.extend(fsync.then(|| "--fsync".to_owned()));
+    arguments.extend(storage_migration.then(|| "--storage-migration".to_owned()));
     arguments.extend(plain.then(|| "--plain".to_owned()));
     arguments.push("--".to_owned());
     arguments.extend(operator_flags.iter().cloned());
