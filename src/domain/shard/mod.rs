@@ -3,7 +3,11 @@
 
 pub mod bucket;
 pub mod map;
+#[cfg(test)]
+mod model;
 pub mod plan;
+pub mod protocol;
+pub mod seen;
 mod written;
 
 use std::fmt;

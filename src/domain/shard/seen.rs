@@ -1,0 +1,245 @@
+//! What one replica sees of the Leases of all: the session of each replica, and who owns each shard. It is told in the order
+//! of one watch; being late is safe, since every write is a compare-and-swap on what was seen.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::ShardId;
+use crate::domain::lease::{Record, Times};
+
+/// What a replica tells the others with each renewal of its session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Says {
+    /// The hash of its pod template: of several builds, the youngest gets what moves.
+    pub build: Box<str>,
+    pub zone: Box<str>,
+    /// It is about to end, and wants to be rid of its shards.
+    pub draining: bool,
+    /// The version of the map that it acts by.
+    pub map: i64,
+    /// Shards whose objects it has in its caches without owning them.
+    pub warm: BTreeSet<ShardId>,
+    /// Shards that it believes to own. Only what nobody claims here may be taken where a Lease was deleted or edited by hand.
+    pub holds: BTreeSet<ShardId>,
+}
+
+/// The session Lease of one replica.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Session {
+    /// `holder` is the name of the session: new for each process, and after each loss.
+    pub record: Record,
+    /// The session that somebody declared dead by this Lease, after it had stood still.
+    pub fenced: Option<Box<str>>,
+    /// When the Lease was made, in seconds by the API server's clock: advice for the balance, nothing else.
+    pub began: i64,
+    pub says: Says,
+}
+
+/// The Lease of one shard, written only when something changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shard {
+    /// `holder` is a session's name; `transitions` the epoch.
+    pub record: Record,
+    /// Name of the holder's session Lease.
+    pub session: Box<str>,
+    /// The version of the map that its owner has acknowledged: what that took from this shard is not worked on any more.
+    pub map: i64,
+    /// Its last owner gave it back by a write of his own, once all work in it had stopped; an edit by hand does not say so.
+    pub released: bool,
+    /// For whom it was given back.
+    pub wanted: Option<Box<str>>,
+    /// Its holder is not the one whom its last writer of ours had named: somebody edited it by hand.
+    pub edited: bool,
+}
+
+/// A Lease, and since when it has been seen as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen<T> {
+    pub it: T,
+    pub since: Duration,
+}
+
+/// All Leases as one replica sees them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// By the name of the Lease.
+    pub sessions: BTreeMap<Box<str>, Seen<Session>>,
+    /// Since when this replica has been in touch with the API server without a gap: silence from before says nothing about
+    /// who was silent, since it may have been out of reach for all.
+    pub clear: Duration,
+    /// Sessions that were declared dead, and since when that is known.
+    dead: BTreeMap<Named, Duration>,
+    /// Sessions whose Lease went or changed hands otherwise, and since when that is known.
+    gone: BTreeMap<Named, Duration>,
+    pub shards: BTreeMap<ShardId, Seen<Shard>>,
+    /// Since when the Lease of a shard has been seen missing.
+    missing: BTreeMap<ShardId, Duration>,
+    /// The highest epoch that was ever seen of a shard, also where its Lease was deleted.
+    highest: BTreeMap<ShardId, i32>,
+    /// The highest version of the map that an owner of a shard was ever seen to have acknowledged.
+    acknowledged: BTreeMap<ShardId, i64>,
+}
+
+/// A session, by the name of its Lease and its own. One without the other is not enough: a Lease that was edited by hand to
+/// name somebody else's session says nothing about that.
+type Named = (Box<str>, Box<str>);
+
+/// What is known of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    Alive,
+    /// It has not renewed itself for as long as a candidate has to wait: it may be declared dead.
+    Still,
+    /// Declared dead: its owner can't renew it, and stopped before anybody could declare that.
+    Dead {
+        since: Duration,
+    },
+    /// Its Lease is gone, or somebody else's, since then: it can't be renewed any more, but may be valid for a while.
+    Gone {
+        since: Duration,
+    },
+}
+
+impl View {
+    /// Takes note of a session Lease; `None`: it is gone.
+    pub fn session(&mut self, lease: &str, session: Option<Session>, now: Duration) {
+        let before = self.sessions.get(lease);
+        if before.is_some_and(|it| Some(&it.it) == session.as_ref()) {
+            return;
+        }
+        let old = before.map(|it| it.it.record.holder.clone().unwrap_or_default());
+        if let Some(fenced) = session.as_ref().and_then(|it| it.fenced.clone()) {
+            let fenced = (lease.into(), fenced);
+            self.gone.remove(&fenced);
+            self.dead.entry(fenced).or_insert(now);
+        }
+        let new = session.as_ref().and_then(|it| it.record.holder.clone()).unwrap_or_default();
+        if let Some(old) = old.filter(|it| !it.is_empty() && *it != new) {
+            let old: Named = (lease.into(), old.into());
+            if !self.dead.contains_key(&old) {
+                self.gone.entry(old).or_insert(now);
+            }
+        }
+        match session {
+            Some(it) => self.sessions.insert(lease.into(), Seen { it, since: now }),
+            None => self.sessions.remove(lease),
+        };
+    }
+
+    /// Takes note of a shard's Lease; `None`: it is gone.
+    pub fn shard(&mut self, id: ShardId, shard: Option<Shard>, now: Duration) {
+        let Some(shard) = shard else {
+            if self.shards.remove(&id).is_some() || !self.missing.contains_key(&id) {
+                self.missing.insert(id, now);
+            }
+            return;
+        };
+        self.missing.remove(&id);
+        let highest = self.highest.entry(id).or_default();
+        *highest = shard.record.transitions.max(*highest);
+        if !shard.edited && shard.record.transitions >= *highest {
+            let map = self.acknowledged.entry(id).or_default();
+            *map = shard.map.max(*map);
+        }
+        if self.shards.get(&id).is_none_or(|it| it.it != shard) {
+            self.shards.insert(id, Seen { it: shard, since: now });
+        }
+    }
+
+    /// Takes note that a complete list has no Lease for these shards.
+    pub fn without(&mut self, ids: impl IntoIterator<Item = ShardId>, now: Duration) {
+        for id in ids {
+            if !self.shards.contains_key(&id) {
+                self.missing.entry(id).or_insert(now);
+            }
+        }
+    }
+
+    /// The epoch of whoever takes a shard next: higher than every one before.
+    pub fn next_epoch(&self, id: ShardId) -> i32 {
+        self.highest.get(&id).copied().unwrap_or_default().saturating_add(1)
+    }
+
+    /// Whether the Lease of a shard was ever seen.
+    pub fn has_seen(&self, id: ShardId) -> bool {
+        self.highest.contains_key(&id)
+    }
+
+    /// Whether a shard's Lease is as one of us wrote it: nobody edited its holder, or put an older copy back.
+    pub fn intact(&self, id: ShardId) -> bool {
+        let highest = self.highest.get(&id).copied().unwrap_or_default();
+        self.shards.get(&id).is_some_and(|it| !it.it.edited && it.it.record.transitions >= highest)
+    }
+
+    /// The highest version of the map that was acknowledged for a shard; also where its Lease was deleted since.
+    pub fn acknowledged(&self, id: ShardId) -> i64 {
+        self.acknowledged.get(&id).copied().unwrap_or_default()
+    }
+
+    /// How long something has been seen as it is, counting only the time since which nothing was missed.
+    pub fn stillness(&self, since: Duration, now: Duration) -> Duration {
+        now.saturating_sub(since.max(self.clear))
+    }
+
+    /// Since when a shard's Lease has been missing.
+    pub fn missing_since(&self, id: ShardId) -> Option<Duration> {
+        self.missing.get(&id).copied()
+    }
+
+    /// What is known of the session that the Lease of a shard names.
+    pub fn owner(&self, shard: &Seen<Shard>, now: Duration, times: &Times) -> Life {
+        let holder = shard.it.holder();
+        let session = self.sessions.get(&shard.it.session);
+        if let Some(seen) = session.filter(|it| !holder.is_empty() && it.it.holder() == holder) {
+            let still = self.stillness(seen.since, now) >= times.wait;
+            return if still { Life::Still } else { Life::Alive };
+        }
+        let named = (shard.it.session.clone(), holder.into());
+        // One that was never seen is gone for at least as long as its name has been seen.
+        let gone = || Life::Gone { since: self.gone.get(&named).copied().unwrap_or(shard.since) };
+        self.dead.get(&named).map_or_else(gone, |it| Life::Dead { since: *it })
+    }
+
+    /// Forgets sessions that no shard names any more.
+    pub fn tidy(&mut self) {
+        let named: BTreeSet<(&str, &str)> =
+            self.shards.values().map(|it| (&*it.it.session, it.it.holder())).collect();
+        self.dead.retain(|(lease, it), _| named.contains(&(lease, it)));
+        self.gone.retain(|(lease, it), _| named.contains(&(lease, it)));
+    }
+
+    /// Sessions that have renewed themselves within `limit`, by the names of their Leases.
+    pub fn alive(
+        &self,
+        now: Duration,
+        limit: Duration,
+    ) -> impl Iterator<Item = (&str, &Session)> + '_ {
+        self.sessions
+            .iter()
+            .filter(move |(_, it)| {
+                !it.it.holder().is_empty() && self.stillness(it.since, now) < limit
+            })
+            .map(|(lease, it)| (&**lease, &it.it))
+    }
+
+    /// Whether a session that was not declared dead says that it owns the shard; `but` is not asked.
+    pub fn claimed(&self, id: ShardId, but: &str) -> bool {
+        self.sessions.values().any(|it| it.it.holder() != but && it.it.says.holds.contains(&id))
+    }
+}
+
+impl Session {
+    /// The session's name; empty: nobody's.
+    pub fn holder(&self) -> &str {
+        self.record.holder.as_deref().unwrap_or_default()
+    }
+}
+
+impl Shard {
+    /// The owner's session; empty: none.
+    pub fn holder(&self) -> &str {
+        self.record.holder.as_deref().unwrap_or_default()
+    }
+}
