@@ -10,13 +10,10 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, ValueEnum};
 
-use crate::domain::{
-    lease::{Identity, Times},
-    pod::PodSettings,
-};
+use crate::domain::{lease::Identity, pod::PodSettings};
 
 pub use brakes::Brakes;
-pub use election::{Election, Failover};
+pub use election::Election;
 pub use faults::Faults;
 pub use storage::{Storage, StorageMigration};
 
@@ -279,14 +276,6 @@ impl Config {
             .or_else(|| host().ok())
             .unwrap_or_else(|| "operator".into());
         Identity { pod, pod_uid: self.election.pod_uid.clone(), nonce }
-    }
-
-    /// Times of the protocol.
-    pub const fn times(&self) -> Times {
-        match self.election.failover {
-            Failover::Normal => Times::DEFAULT,
-            Failover::Fast => Times::FAST,
-        }
     }
 }
 

@@ -141,7 +141,7 @@ fn cluster_role() -> Value {
 
 /// What the operator does in its own namespace.
 fn own_role() -> Value {
-    let leases = json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "list", "watch", "create", "update"]});
+    let leases = json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "list", "watch", "create", "update", "delete"]});
     let own = KINDS.iter().filter(|it| it.inner);
     let own =
         own.map(|it| json!({"apiGroups": [it.group], "resources": [it.plural], "verbs": it.verbs}));

@@ -64,7 +64,8 @@ pub struct Meters {
     pub objects: Family<Controller, Gauge>,
     pub fenced: Counter,
     pub leading: Gauge,
-    pub epoch: Gauge,
+    pub owned: Gauge,
+    pub unowned: Gauge,
     pub original_acts: Gauge,
     pub old_versions: Family<Stored, Gauge>,
 }
@@ -86,7 +87,8 @@ impl Default for Meters {
             objects: Family::default(),
             fenced: Counter::default(),
             leading: Gauge::default(),
-            epoch: Gauge::default(),
+            owned: Gauge::default(),
+            unowned: Gauge::default(),
             original_acts: Gauge::default(),
             old_versions: Family::default(),
         }
@@ -137,8 +139,10 @@ impl Meters {
         registry.register("gastown_fenced_writes", help, self.fenced.clone());
         let help = "1 while this replica may write";
         registry.register("leader_election_master_status", help, self.leading.clone());
-        let help = "Epoch of the lease this replica holds or held";
-        registry.register("gastown_lease_epoch", help, self.epoch.clone());
+        let help = "Shards that this replica works in";
+        registry.register("gastown_shards_owned", help, self.owned.clone());
+        let help = "Shards that nobody owns, as this replica sees it";
+        registry.register("gastown_shards_unowned", help, self.unowned.clone());
         let help =
             "1 while the Go original acts by its Lease, so that this replica reconciles nothing";
         registry.register("gastown_original_acts", help, self.original_acts.clone());

@@ -27,6 +27,7 @@ pub mod reading;
 mod report;
 mod request;
 pub mod shard_reading;
+pub mod shards;
 pub mod storage;
 mod strangers;
 mod unreadable;

@@ -22,9 +22,6 @@ use crate::{
     domain::shard::{Map, ShardId},
 };
 
-/// Shards of the first map.
-pub const SHARDS: u16 = 64;
-
 /// What this replica owns. Every clone is the same book.
 #[derive(Clone, Debug)]
 pub struct Ownership(Arc<Inner>);
@@ -147,18 +144,6 @@ impl Ownership {
     /// From now on passes may begin in this shard.
     pub fn open(&self, shard: ShardId, epoch: i32) {
         self.lock().shards.insert(shard, Held { epoch, closing: false });
-        self.0.news.send_replace(());
-    }
-
-    /// Everything is held under one epoch, for so long: as long as one Lease stands for all shards.
-    pub fn hold_everything(&self, until: Moment, epoch: i32) {
-        let mut state = self.lock();
-        let map = state.map.get_or_insert_with(|| Arc::new(Map::first(SHARDS))).clone();
-        for shard in map.active() {
-            state.shards.insert(shard, Held { epoch, closing: false });
-        }
-        state.until = Some(until);
-        drop(state);
         self.0.news.send_replace(());
     }
 

@@ -11,6 +11,7 @@ use kube::{
 use crate::{
     api::v1beta1::PolecatObject,
     cluster::{Cluster, clock::Moment, meters::Meters, ownership::Ownership},
+    domain::shard::Map,
 };
 
 /// Objects of a page; more come page by page.
@@ -37,7 +38,10 @@ impl Reader {
     /// The same for what the operator does as well: a person's own right is all the leave that it needs.
     pub fn in_person(&self) -> Cluster {
         let ownership = Ownership::new("kubectl-gt");
-        ownership.hold_everything(Moment::now() + LONGEST, 0);
+        let map = Arc::new(Map::first(1));
+        ownership.use_map(map.clone());
+        map.active().for_each(|it| ownership.open(it, 0));
+        ownership.valid_until(Some(Moment::now() + LONGEST));
         Cluster::new(self.client.clone(), ownership, Arc::default(), Meters::default())
     }
 

@@ -82,12 +82,6 @@ impl Mark {
     }
 }
 
-impl Record {
-    fn free(&self) -> bool {
-        self.holder.as_deref().unwrap_or_default().is_empty()
-    }
-}
-
 /// What this replica remembers of a Lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
@@ -184,11 +178,6 @@ impl Memory {
         self.open.push(write);
     }
 
-    /// The epoch of a claim: higher than every one before it, whatever the Lease says by now.
-    fn next_epoch(&self) -> i32 {
-        self.highest.saturating_add(1)
-    }
-
     /// Forgets how long anything was seen: while the API server could not be asked, nothing was seen.
     pub fn blind(&mut self) {
         self.seen = None;
@@ -199,17 +188,6 @@ impl Memory {
     pub fn valid_until(&self, times: &Times) -> Option<Duration> {
         self.held.as_ref().map(|it| it.sent + times.valid)
     }
-}
-
-/// What to do next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Write ourselves in as the holder, on exactly this record; `None`: create it.
-    Claim { over: Option<Record>, epoch: i32 },
-    /// Write our renewal on exactly this record.
-    Renew { over: Record },
-    /// Look again after this time.
-    Wait(Duration),
 }
 
 /// Who this replica is: `<pod>_<pod uid>_<nonce of this process>`.
@@ -227,49 +205,19 @@ impl Identity {
         format!("{}_{}_{}", self.pod, self.pod_uid, self.nonce)
     }
 
-    /// Whether that holder was this process, or one before it in the same pod.
-    fn was(&self, holder: &str) -> bool {
-        let before_us = !self.pod_uid.is_empty()
-            && holder.starts_with(&format!("{}_{}_", self.pod, self.pod_uid));
-        before_us || holder == self.holder()
-    }
-}
-
-/// What this replica, `me`, does about the Lease at `now`.
-pub fn step(memory: &Memory, me: &Identity, now: Duration, times: &Times) -> Step {
-    if let (Some(held), Some((record, _))) = (&memory.held, &memory.seen) {
-        let due = held.sent + times.renew;
-        return if now >= due {
-            Step::Renew { over: record.clone() }
+    /// How every holder of this pod begins; empty outside of pods.
+    pub fn prefix(&self) -> String {
+        if self.pod_uid.is_empty() {
+            String::new()
         } else {
-            Step::Wait(due.saturating_sub(now))
-        };
+            format!("{}_{}_", self.pod, self.pod_uid)
+        }
     }
-    match (&memory.seen, memory.missing_since) {
-        (Some((record, _)), _) if record.free() => {
-            Step::Claim { over: Some(record.clone()), epoch: memory.next_epoch() }
-        }
-        (Some((record, since)), _) => {
-            let open = *since + times.wait;
-            // A write of ours whose answer was lost, or of a process before us in this very pod, which the kubelet has
-            // ended: whoever we were then, only a fresh claim makes us the holder.
-            let ours = record.holder.as_deref().is_some_and(|holder| me.was(holder));
-            if now >= open || ours {
-                Step::Claim { over: Some(record.clone()), epoch: memory.next_epoch() }
-            } else {
-                Step::Wait(open.saturating_sub(now).min(times.renew))
-            }
-        }
-        // A missing Lease counts as held: somebody may have deleted it under its holder.
-        (None, Some(since)) => {
-            let open = since + times.wait;
-            if now >= open {
-                Step::Claim { over: None, epoch: memory.next_epoch() }
-            } else {
-                Step::Wait(open.saturating_sub(now).min(times.renew))
-            }
-        }
-        (None, None) => Step::Wait(Duration::ZERO),
+
+    /// Whether that holder was this process, or one before it in the same pod.
+    pub fn was(&self, holder: &str) -> bool {
+        let before_us = !self.pod_uid.is_empty() && holder.starts_with(&self.prefix());
+        before_us || holder == self.holder()
     }
 }
 
@@ -287,24 +235,6 @@ mod tests {
         Identity { pod: "me".into(), pod_uid: "1".into(), nonce: "b".into() }
     }
 
-    #[test]
-    fn a_process_restarted_in_its_pod_need_not_wait() {
-        let mut memory = Memory::default();
-        memory.note(Some(record("me_1_a", "1")), at(0));
-        assert!(
-            matches!(step(&memory, &me(), at(0), &T), Step::Claim { .. }),
-            "the kubelet has ended the one before"
-        );
-        memory.note(Some(record("me_2_a", "2")), at(0));
-        assert!(
-            matches!(step(&memory, &me(), at(0), &T), Step::Wait(_)),
-            "another pod of the same name"
-        );
-        let nowhere = Identity { pod_uid: String::new(), ..me() };
-        memory.note(Some(record("me__a", "3")), at(0));
-        assert!(matches!(step(&memory, &nowhere, at(0), &T), Step::Wait(_)), "no pod, no kubelet");
-    }
-
     fn record(holder: &str, version: &str) -> Record {
         Record {
             uid: "u".into(),
@@ -313,37 +243,6 @@ mod tests {
             transitions: 4,
             mark: None,
         }
-    }
-
-    #[test]
-    fn a_candidate_waits_until_the_record_stood_still() {
-        let mut memory = Memory::default();
-        memory.note(Some(record("other", "1")), at(0));
-        assert!(
-            matches!(step(&memory, &me(), at(9), &T), Step::Wait(_)),
-            "nine seconds are not ten"
-        );
-        memory.note(Some(record("other", "2")), at(9));
-        assert!(
-            matches!(step(&memory, &me(), at(18), &T), Step::Wait(_)),
-            "it was renewed at nine"
-        );
-        let want = Step::Claim { over: Some(record("other", "2")), epoch: 5 };
-        assert_eq!(step(&memory, &me(), at(19), &T), want, "it stood still for ten");
-    }
-
-    #[test]
-    fn a_released_lease_is_free_at_once_and_a_missing_one_is_not() {
-        let mut memory = Memory::default();
-        memory.note(Some(record("", "1")), at(0));
-        assert!(matches!(step(&memory, &me(), at(0), &T), Step::Claim { .. }));
-        memory.note(None, at(1));
-        assert!(matches!(step(&memory, &me(), at(10), &T), Step::Wait(_)));
-        let want = Step::Claim { over: None, epoch: 5 };
-        assert_eq!(step(&memory, &me(), at(11), &T), want, "its epochs go on where they were");
-        let mut new = Memory::default();
-        new.note(None, at(0));
-        assert_eq!(step(&new, &me(), at(10), &T), Step::Claim { over: None, epoch: 1 });
     }
 
     fn open(number: u64, sent: u64) -> Open {
@@ -387,23 +286,6 @@ mod tests {
     }
 
     #[test]
-    fn epochs_never_go_back() {
-        let mut memory = Memory::default();
-        memory.note(Some(record("other", "1")), at(0));
-        memory.note(Some(Record { transitions: 0, ..record("", "2") }), at(1));
-        let Step::Claim { epoch, .. } = step(&memory, &me(), at(1), &T) else {
-            panic!("it is free")
-        };
-        assert_eq!(epoch, 5, "somebody set leaseTransitions to 0");
-        let top = Record { transitions: i32::MAX, ..record("", "3") };
-        memory.note(Some(top), at(2));
-        let Step::Claim { epoch, .. } = step(&memory, &me(), at(2), &T) else {
-            panic!("it is free")
-        };
-        assert_eq!(epoch, i32::MAX, "no overflow either");
-    }
-
-    #[test]
     fn marks_are_read_as_they_are_written() {
         let mark = Mark { epoch: 3, number: 17 };
         assert_eq!(Mark::parse(&mark.to_string()), Some(mark));
@@ -417,10 +299,6 @@ mod tests {
         let mut memory = Memory::default();
         memory.wrote(record("me", "7"), at(3), at(5));
         assert_eq!(memory.valid_until(&T), Some(at(3) + T.valid), "not from the answer");
-        assert!(
-            matches!(step(&memory, &me(), at(5), &T), Step::Renew { .. }),
-            "two seconds after the sending"
-        );
     }
 
     #[test]
@@ -429,36 +307,6 @@ mod tests {
         memory.wrote(record("me", "7"), at(0), at(0));
         memory.note(Some(record("me", "8")), at(1));
         assert_eq!(memory.held, None, "even one that names us");
-    }
-
-    #[test]
-    fn blindness_starts_the_wait_anew() {
-        let mut memory = Memory::default();
-        memory.note(Some(record("other", "1")), at(0));
-        memory.blind();
-        memory.note(Some(record("other", "1")), at(9));
-        assert!(matches!(step(&memory, &me(), at(12), &T), Step::Wait(_)));
-    }
-
-    #[test]
-    fn a_holder_that_was_blind_renews_what_it_finds_unchanged() {
-        let mut memory = Memory::default();
-        memory.wrote(record("me", "7"), at(0), at(0));
-        memory.blind();
-        assert_eq!(
-            step(&memory, &me(), at(60), &T),
-            Step::Wait(Duration::ZERO),
-            "first it has to look"
-        );
-        memory.note(Some(record("me", "7")), at(60));
-        assert_eq!(
-            step(&memory, &me(), at(60), &T),
-            Step::Renew { over: record("me", "7") },
-            "nobody took it"
-        );
-        memory.blind();
-        memory.note(Some(record("other", "8")), at(61));
-        assert_eq!(memory.held, None, "somebody did");
     }
 
     #[test]

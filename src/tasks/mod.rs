@@ -1,11 +1,12 @@
 //! Long-running tasks, and `run`, which joins them: servers first; once the Go original has stopped, the election; then
-//! the controllers, while this replica holds the Lease. One signal stops everything, in the reverse order.
+//! the controllers, while this replica owns shards. One signal stops everything, in the reverse order.
 
 pub mod budget;
 pub mod controllers;
 pub mod convert;
 pub mod health;
 pub mod queue;
+pub mod shards;
 pub mod supervise;
 pub mod webhooks;
 
@@ -24,10 +25,10 @@ use crate::{
     cluster::{
         Cluster,
         connect::{self, Connection},
-        leases::Elector,
         meters::Meters,
         original::Original,
         ownership::Ownership,
+        shards::{Keeper, Settings},
     },
     config::{self, Config, StorageMigration},
     domain::lease::Identity,
@@ -122,7 +123,7 @@ async fn work(
     rigs: webhooks::Rigs,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    if let Some(flaw) = config.times().flaw() {
+    if let Some(flaw) = config.election.times().flaw() {
         anyhow::bail!("unsafe times: {flaw}");
     }
     let connection = connect::connect(config.kubeconfig.as_deref(), config.context.clone()).await?;
@@ -201,15 +202,9 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// Takes part in the election, and works while this replica holds the Lease.
-    async fn take(&self, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    /// Takes part until `stop`, and works in the shards that this replica owns.
+    async fn take(&self, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
         let Self { config, connection, me, ownership, meters } = self;
-        let namespace = config.own_namespace();
-        let lease = (namespace.as_str(), config.election.lease_name.as_str());
-        let (client, times) = (connection.leases.clone(), config.times());
-        let mut elector =
-            Elector::new(client, lease, me.clone(), times, ownership.clone(), meters.clone());
-        let mut held = elector.held();
         let scope = Scope {
             namespaces: config.scope(),
             concurrency: config.concurrency.into(),
@@ -220,32 +215,27 @@ impl Part<'_> {
             faults: config.test_faults.clone(),
         };
         let drain = Duration::from_secs(config.drain_seconds);
-        let (election_stop, election_stopped) = watch::channel(false);
-        let election = tokio::spawn(async move {
-            elector.run(election_stopped).await;
-            elector
-        });
-        loop {
-            tokio::select! {
-                biased; // Who has drained does not begin again under a Lease that is about to be given back.
-                _ = stop.wait_for(|it| *it) => break,
-                got = held.wait_for(Option::is_some) => drop(got.context("the election ended")?),
-            }
-            let settings = Arc::new(config.pod_settings());
-            let cluster =
-                Cluster::new(connection.work.clone(), ownership.clone(), settings, meters.clone());
-            let running = controllers::start(&cluster, &scope);
-            running.views().show_all();
-            tokio::select! {
-                _ = stop.wait_for(|it| *it) => {}
-                lost = held.wait_for(Option::is_none) => drop(lost.context("the election ended")?),
-            }
-            running.stop(drain).await;
-        }
-        // Given back only now that all work has stopped.
-        election_stop.send_replace(true);
-        election.await?.release().await;
-        Ok(())
+        let settings = Arc::new(config.pod_settings());
+        let cluster =
+            Cluster::new(connection.work.clone(), ownership.clone(), settings, meters.clone());
+        let running = controllers::start(&cluster, &scope);
+        let election = &config.election;
+        let settings = Settings {
+            me: me.clone(),
+            times: election.times(),
+            build: election.build.clone(),
+            zone: election.zone.clone(),
+            shards: election.shards,
+            lease_name: election.lease_name.clone(),
+            drain,
+        };
+        let (client, namespace) = (&connection.leases, config.own_namespace());
+        let (keeper, ends) =
+            Keeper::new(client, &namespace, settings, ownership.clone(), meters.clone());
+        let keeping = tokio::spawn(keeper.run(stop));
+        let outcome = shards::follow(running.views(), ends, keeping).await;
+        running.stop(drain).await;
+        outcome
     }
 }
 

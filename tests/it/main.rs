@@ -43,6 +43,7 @@ mod restored;
 mod samples;
 mod scenarios;
 mod shard_map;
+mod shards;
 mod storage;
 mod stored;
 mod switched_off;

@@ -2,10 +2,9 @@
 //! succeeded, and what was begun is finished once.
 
 use gastown_testbed::{Node, Operator, Options, Testbed, http_get};
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use kube::{Api, api::ListParams};
+use kube::api::ListParams;
 
-use crate::{asking::scraped, process::pods_made, world::World};
+use crate::{asking::scraped, process::pods_made, shards::shards, world::World};
 
 const API_SERVER: &str = "kube-apiserver";
 
@@ -26,7 +25,7 @@ async fn an_api_server_that_is_away_for_a_while_costs_nothing_but_the_while() {
     for name in ["begun-1", "begun-2", "begun-3"] {
         world.create(name, |_| {}).await; // and not waited for: some of its writes are cut off
     }
-    let before = lease(&world).await;
+    let before = shards(&world).await;
     bed.stop_program(API_SERVER).await.unwrap();
     stops_acting(&world.operator).await;
     for operator in [&world.operator, &second] {
@@ -46,25 +45,11 @@ async fn an_api_server_that_is_away_for_a_while_costs_nothing_but_the_while() {
     for operator in [&world.operator, &second] {
         assert_eq!(operator.ended(), None, "{} lives", operator.name);
     }
-    let after = lease(&world).await;
-    assert_eq!(
-        after.holder_identity, before.holder_identity,
-        "who could not be asked lost nothing"
-    );
-    assert_eq!(after.lease_transitions, before.lease_transitions, "nor began anew");
+    assert_eq!(shards(&world).await, before, "who could not be asked lost nothing, nor began anew");
     let made = pods_made(&world, &[&world.operator, &second]).await;
     assert!(made <= all.len() + 1, "no pod twice: {made}"); // the line of one may have been cut off in the log
     let pods = world.pods().list(&ListParams::default()).await.unwrap();
     assert_eq!(pods.items.len(), all.len() + 1, "one each");
-    assert!(
-        world.requests_of(&second.name).await.iter().all(|it| it.resource == "leases"),
-        "the one that waits still only reads the Lease"
-    );
-}
-
-async fn lease(world: &World) -> LeaseSpec {
-    let leases: Api<Lease> = Api::namespaced(world.client.clone(), "outage-operator");
-    leases.get("gastown-operator").await.unwrap().spec.unwrap()
 }
 
 /// Waits until its leave to write has run out, which only its own metric tells.

@@ -219,12 +219,18 @@ async fn start(
         "--runner-image=localhost/gt-runner:dev".into(),
         "--agent-image=localhost/agent:dev".into(),
         "--failover=fast".into(),
+        "--shards=4".into(),
     ];
     let options = OperatorOptions {
         program,
         name: format!("{replica}-{name}"),
         namespace: own(name),
-        flags: base.into_iter().chain(flags.iter().cloned()).collect(),
+        // Where a flag is given twice, the last one would be an error.
+        flags: base
+            .into_iter()
+            .filter(|it| !flags.iter().any(|own| own.split('=').next() == it.split('=').next()))
+            .chain(flags.iter().cloned())
+            .collect(),
         environment: vec![("POD_UID".into(), format!("uid-{replica}"))],
         ..OperatorOptions::default()
     };

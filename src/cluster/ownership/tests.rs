@@ -5,6 +5,8 @@ use std::{
 
 use super::*;
 
+/// Shards of these maps.
+const SHARDS: u16 = 64;
 const SHARD: ShardId = ShardId(7);
 const OTHER: ShardId = ShardId(8);
 

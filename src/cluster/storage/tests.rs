@@ -9,7 +9,10 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::{clock::Moment, meters::Meters, ownership::Ownership};
+use crate::{
+    cluster::{clock::Moment, meters::Meters, ownership::Ownership},
+    domain::shard::Map,
+};
 
 const NAME: &str = "beadstores.gastown.gastown.io";
 const DEFINITION: &str =
@@ -133,7 +136,10 @@ fn serve(server: &Arc<Mutex<Server>>) -> Cluster {
         }
     });
     let ownership = Ownership::new("me");
-    ownership.hold_everything(Moment::now() + Duration::from_secs(3600), 1);
+    let map = Arc::new(Map::first(64));
+    ownership.use_map(map.clone());
+    map.active().for_each(|it| ownership.open(it, 1));
+    ownership.valid_until(Some(Moment::now() + Duration::from_secs(3600)));
     Cluster::new(kube::Client::new(service, "town"), ownership, Arc::default(), Meters::default())
 }
 

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     cluster::{clock::Moment, meters::Meters, ownership::Ownership},
-    domain::polecat,
+    domain::{polecat, shard::Map},
 };
 
 /// An API server with two Polecats, the first of which can't be read, and which never answers a write.
@@ -50,7 +50,10 @@ fn server(writes: &Arc<AtomicU32>) -> kube::Client {
 async fn announcing_what_cannot_be_read_keeps_nobody_waiting() {
     let writes = Arc::new(AtomicU32::new(0));
     let ownership = Ownership::new("me");
-    ownership.hold_everything(Moment::now() + Duration::from_secs(3600), 1);
+    let map = Arc::new(Map::first(1));
+    ownership.use_map(map.clone());
+    map.active().for_each(|it| ownership.open(it, 1));
+    ownership.valid_until(Some(Moment::now() + Duration::from_secs(3600)));
     let meters = Meters::default();
     let cluster = Cluster::new(server(&writes), ownership, Arc::default(), meters.clone());
     let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();

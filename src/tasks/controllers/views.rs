@@ -14,6 +14,7 @@ use crate::{
         Cluster, Managed,
         cache::Key,
         labels::Labelled as _,
+        shards::Wanted,
         watching::{Buckets, Selection},
     },
     domain::{
@@ -107,6 +108,28 @@ impl Views {
         let mut shown = self.0.shown.subscribe();
         while !self.is_warm(shard) {
             if shown.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Says which of the wanted shards are warm, each time that this changes.
+    pub async fn report(
+        &self,
+        mut wanted: watch::Receiver<Wanted>,
+        warm: watch::Sender<BTreeSet<ShardId>>,
+    ) {
+        let mut shown = self.0.shown.subscribe();
+        loop {
+            let all = wanted.borrow_and_update().shards.clone();
+            shown.mark_unchanged();
+            let now: BTreeSet<_> = all.into_iter().filter(|it| self.is_warm(*it)).collect();
+            warm.send_if_modified(|it| std::mem::replace(it, now.clone()) != now);
+            let ended = tokio::select! {
+                it = wanted.changed() => it.is_err(),
+                it = shown.changed() => it.is_err(),
+            };
+            if ended {
                 return;
             }
         }

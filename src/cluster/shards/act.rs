@@ -1,0 +1,350 @@
+//! What is done about the steps that were decided, and what came of each.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::api::coordination::v1::Lease;
+
+use super::{
+    door::{Answer, is_claimed, put_surely},
+    keeper::{Keeper, Opening, clock},
+    wire,
+};
+use crate::domain::{
+    lease::{Mark, Record},
+    shard::{
+        Map, ShardId, bucket,
+        map::{Move, Moved},
+        protocol::{Decision, Holding, Step},
+    },
+};
+
+/// So many shards are taken at a time, and so many given back: each is without an owner for a shorter time then.
+const TAKES: usize = 16;
+const RELEASES: usize = 8;
+
+/// Something that was under way.
+pub enum Done {
+    Read(Answer<Option<Lease>>),
+    Renewed {
+        mark: Mark,
+        sent: Duration,
+        answer: Answer<Lease>,
+    },
+    Taken {
+        shard: ShardId,
+        holder: Box<str>,
+        sent: Duration,
+        answer: Answer<Lease>,
+        /// Sessions that were read before it.
+        read: Vec<Lease>,
+    },
+    /// Read anew, because a write over it was refused.
+    Seen {
+        name: String,
+        answer: Answer<Option<Lease>>,
+    },
+    /// All work has ended in a shard that we own no more.
+    Lost(ShardId),
+    Released {
+        shard: ShardId,
+        to: Option<Box<str>>,
+        answer: Answer<Lease>,
+    },
+    Acknowledged {
+        shard: ShardId,
+        answer: Answer<Lease>,
+    },
+    Fenced {
+        lease: Box<str>,
+        answer: Answer<Lease>,
+    },
+    Swept {
+        lease: Box<str>,
+    },
+    Founded {
+        founder: bool,
+    },
+}
+
+impl Keeper {
+    pub(super) fn carry_out(&mut self, map: &Arc<Map>, decision: Decision) {
+        for step in decision.steps {
+            match step {
+                Step::Fence { lease } => self.fence(lease),
+                Step::Sweep { lease } => self.sweep(lease),
+                Step::Take { shard, epoch, unclaimed } => {
+                    if self.taking.len() < TAKES {
+                        self.take(shard, epoch, unclaimed, map.version());
+                    }
+                }
+                Step::Release { shard, to } => {
+                    if self.own.busy.len() < RELEASES {
+                        self.release(shard, to);
+                    }
+                }
+                Step::Acknowledge { shard, map: version } => {
+                    self.acknowledge(shard, map, version);
+                }
+            }
+        }
+    }
+
+    fn fence(&mut self, lease: Box<str>) {
+        let Some(seen) = self.view.sessions.get(&lease) else { return };
+        if !self.fencing.insert(lease.clone()) {
+            return;
+        }
+        self.writes += 1;
+        let mark = Mark { epoch: 0, number: self.writes };
+        let fenced = self.session.writer.fenced(&lease, &seen.it, mark);
+        tracing::warn!(
+            session = seen.it.holder(),
+            "A session has stood still; it is declared dead"
+        );
+        let door = self.door.clone();
+        self.ops
+            .push(Box::pin(async move { Done::Fenced { lease, answer: door.put(&fenced).await } }));
+    }
+
+    fn sweep(&mut self, lease: Box<str>) {
+        let Some(seen) = self.view.sessions.get(&lease) else { return };
+        let over = seen.it.record.clone();
+        if !self.fencing.insert(lease.clone()) {
+            return;
+        }
+        let door = self.door.clone();
+        self.ops.push(Box::pin(async move {
+            door.delete(&lease, &over).await;
+            Done::Swept { lease }
+        }));
+    }
+
+    fn mark(&mut self, shard: ShardId, epoch: i32) -> Mark {
+        self.writes += 1;
+        let mark = Mark { epoch, number: self.writes };
+        self.pending.insert(shard, mark);
+        self.own.busy.insert(shard);
+        mark
+    }
+
+    fn take(&mut self, shard: ShardId, epoch: i32, unclaimed: bool, map: i64) {
+        let over = self.view.shards.get(&shard).map(|it| it.it.record.clone());
+        let mark = self.mark(shard, epoch);
+        self.taking.insert(shard);
+        let (holder, sent) = (self.own.holder.clone(), clock());
+        let lease = self.session.writer.held(shard, over.as_ref(), &holder, mark, map);
+        let door = self.door.clone();
+        self.ops.push(Box::pin(async move {
+            let (claimed, read) = if unclaimed {
+                is_claimed(&door, shard, &holder).await
+            } else {
+                (false, Vec::new())
+            };
+            let answer = if claimed { Answer::Refused } else { door.put(&lease).await };
+            Done::Taken { shard, holder, sent, answer, read }
+        }));
+    }
+
+    /// The Lease of a shard as our own last write made it.
+    fn ours(&self, shard: ShardId) -> Option<Record> {
+        let (held, seen) = (self.own.held.get(&shard)?, self.view.shards.get(&shard)?);
+        (held.version == seen.it.record.resource_version).then(|| seen.it.record.clone())
+    }
+
+    fn release(&mut self, shard: ShardId, to: Option<Box<str>>) {
+        let Some(over) = self.ours(shard) else { return };
+        let Some(Holding { epoch, map, .. }) = self.own.held.get(&shard).cloned() else { return };
+        let mark = self.mark(shard, epoch);
+        self.opening.remove(&shard);
+        let lease = self.session.writer.released(shard, &over, to.as_deref(), mark, map);
+        let (door, ownership) = (self.door.clone(), self.ownership.clone());
+        self.ops.push(Box::pin(async move {
+            ownership.close(shard).await;
+            let answer = put_surely(&door, &lease, mark).await;
+            Done::Released { shard, to, answer }
+        }));
+    }
+
+    fn acknowledge(&mut self, shard: ShardId, map: &Arc<Map>, version: i64) {
+        let Some(over) = self.ours(shard) else { return };
+        let Some(epoch) = self.own.held.get(&shard).map(|it| it.epoch) else { return };
+        let mark = self.mark(shard, epoch);
+        let lease = self.session.writer.held(shard, Some(&over), &self.own.holder, mark, version);
+        let (door, ownership) = (self.door.clone(), self.ownership.clone());
+        let moves: Vec<_> = map.moves().iter().filter(|it| it.from == shard).cloned().collect();
+        self.ops.push(Box::pin(async move {
+            let _shut = ownership.close_parts(shard, move |place| is_moved(&moves, place)).await;
+            Done::Acknowledged { shard, answer: put_surely(&door, &lease, mark).await }
+        }));
+    }
+
+    /// Work in a shard ends at once, because somebody else wrote its Lease or the session was lost.
+    pub(super) fn lose(&mut self, shard: ShardId) {
+        tracing::warn!(%shard, "Shard not owned any more; its work ends");
+        self.ownership.lose(shard);
+        self.opening.remove(&shard);
+        if !self.own.busy.insert(shard) {
+            return; // whatever is under way closes it too
+        }
+        let ownership = self.ownership.clone();
+        self.ops.push(Box::pin(async move {
+            ownership.close(shard).await;
+            Done::Lost(shard)
+        }));
+    }
+
+    pub(super) fn done(&mut self, done: Done) {
+        let now = clock();
+        match done {
+            Done::Read(answer) => {
+                let news = self.session.read(answer, now);
+                self.heed(news);
+            }
+            Done::Renewed { mark, sent, answer } => {
+                if let Answer::Accepted(lease) = &answer {
+                    self.see(lease);
+                }
+                let news = self.session.wrote(mark, sent, answer, now);
+                self.heed(news);
+            }
+            Done::Taken { shard, holder, sent, answer, read } => {
+                for it in &read {
+                    self.see(it);
+                }
+                self.taken(shard, &holder, sent, answer);
+            }
+            Done::Seen { name, answer } => self.seen(&name, answer),
+            Done::Lost(shard) => self.given_up(shard, true),
+            Done::Released { shard, to, answer } => self.released(shard, to.as_deref(), answer),
+            Done::Acknowledged { shard, answer } => self.acknowledged(shard, answer),
+            Done::Fenced { lease, answer: Answer::Accepted(it) } => {
+                self.fencing.remove(&lease);
+                self.see(&it);
+            }
+            Done::Fenced { lease, .. } => self.look(lease.into()),
+            Done::Swept { lease } => drop(self.fencing.remove(&lease)),
+            Done::Founded { founder } => {
+                self.own.founder |= founder;
+            }
+        }
+    }
+
+    /// The watch may be late, or may have been dropped silently: who is refused looks for himself.
+    fn look(&mut self, name: String) {
+        let door = self.door.clone();
+        self.ops.push(Box::pin(async move {
+            let answer = door.get(&name).await;
+            Done::Seen { name, answer }
+        }));
+    }
+
+    fn seen(&mut self, name: &str, answer: Answer<Option<Lease>>) {
+        match answer {
+            Answer::Accepted(Some(lease)) => self.see(&lease),
+            Answer::Accepted(None) => self.miss_named(name),
+            Answer::Refused | Answer::Unknown(_) => {}
+        }
+        self.fencing.remove(name);
+        if let Some(shard) = wire::shard_of(name) {
+            self.own.busy.remove(&shard);
+        }
+    }
+
+    fn taken(&mut self, shard: ShardId, holder: &str, sent: Duration, answer: Answer<Lease>) {
+        self.taking.remove(&shard);
+        self.pending.remove(&shard);
+        let Answer::Accepted(lease) = answer else {
+            self.look(wire::shard_name(shard)); // busy until then
+            return;
+        };
+        self.own.busy.remove(&shard);
+        self.see(&lease);
+        // The watch may have been faster, and somebody else too.
+        let last = self.view.shards.get(&shard).map(|it| &it.it.record.resource_version);
+        let is_last = last == lease.metadata.resource_version.as_ref();
+        if is_last && *holder == *self.own.holder && !self.mourning {
+            let it = wire::shard(&lease);
+            let (epoch, version) = (it.record.transitions, it.record.resource_version);
+            self.own.lost.remove(&shard);
+            self.own.held.insert(shard, Holding { epoch, version, map: it.map });
+            let say_by = sent + self.settings.times.valid;
+            self.opening.insert(shard, Opening { epoch, say_by, said: false });
+            if let Some(map) = &self.map
+                && map
+                    .active()
+                    .all(|it| self.own.held.contains_key(&it) || self.view.shards.contains_key(&it))
+            {
+                self.own.founder = false;
+            }
+        }
+    }
+
+    fn given_up(&mut self, shard: ShardId, lost: bool) {
+        self.own.held.remove(&shard);
+        self.own.busy.remove(&shard);
+        self.pending.remove(&shard);
+        self.opening.remove(&shard);
+        if lost && !self.mourning {
+            self.own.lost.insert(shard);
+        }
+    }
+
+    fn released(&mut self, shard: ShardId, to: Option<&str>, answer: Answer<Lease>) {
+        match answer {
+            Answer::Accepted(lease) => {
+                tracing::info!(%shard, to, "Shard given back");
+                self.given_up(shard, false);
+                self.see(&lease);
+            }
+            // It may have been given back, and be somebody else's by now. If it still names us, it is ours to take.
+            Answer::Refused | Answer::Unknown(_) => self.given_up(shard, false),
+        }
+    }
+
+    fn acknowledged(&mut self, shard: ShardId, answer: Answer<Lease>) {
+        self.own.busy.remove(&shard);
+        self.pending.remove(&shard);
+        match answer {
+            Answer::Accepted(lease) => {
+                let it = wire::shard(&lease);
+                if let Some(held) = self.own.held.get_mut(&shard) {
+                    held.version.clone_from(&it.record.resource_version);
+                    held.map = it.map;
+                }
+                self.see(&lease);
+                // It was lost while this was under way.
+                let open = self.ownership.open_shards().contains_key(&shard);
+                if !open && !self.opening.contains_key(&shard) {
+                    self.lose(shard);
+                }
+            }
+            Answer::Refused | Answer::Unknown(_) => self.lose(shard),
+        }
+    }
+}
+
+/// Whether a map took this namespace away.
+pub(super) fn is_moved(moves: &[Move], namespace: &str) -> bool {
+    moves.iter().any(|it| match &it.what {
+        Moved::Namespace(name) => **name == *namespace,
+        Moved::Buckets(buckets) => buckets.contains(&bucket::of(namespace)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn what_moved_is_told_by_bucket_or_by_name() {
+        let (from, to) = (ShardId(0), ShardId(1));
+        let buckets = BTreeSet::from([bucket::of("rig-1")]);
+        let by_bucket = Move { what: Moved::Buckets(buckets), from, to };
+        let by_name = Move { what: Moved::Namespace("rig-2".into()), from, to };
+        let by_bucket = std::slice::from_ref(&by_bucket);
+        assert!(is_moved(by_bucket, "rig-1") && is_moved(&[by_name], "rig-2"));
+        assert!(!is_moved(by_bucket, "rig-2"));
+    }
+}

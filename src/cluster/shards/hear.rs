@@ -1,0 +1,296 @@
+//! What is heard: Leases by one watch, so that their changes come in the order in which they were made, and the map.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt as _, stream};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{
+    Api,
+    runtime::{
+        WatchStreamExt as _,
+        utils::Backoff,
+        watcher::{self, Event, watcher},
+    },
+};
+
+use super::{
+    act::is_moved,
+    keeper::{Keeper, clock},
+    session::News,
+    wire::{self, KIND, Ours, SHARD},
+};
+use crate::{
+    api::v1beta1::ShardMap,
+    cluster::leases::record,
+    domain::{
+        lease::Record,
+        shard::{Map, ShardId, map::Move, seen::Shard},
+    },
+};
+
+/// A watch that is dropped silently goes unseen for this long, plus five seconds.
+const WATCH_SECONDS: u32 = 30;
+/// The name of the one map.
+pub const MAP: &str = "gastown";
+
+/// News of our Leases.
+#[derive(Debug)]
+pub enum LeaseNews {
+    /// All that there are.
+    All(Vec<Lease>),
+    Put(Box<Lease>),
+    Gone(Box<Lease>),
+}
+
+/// News of the map.
+#[derive(Debug)]
+pub enum MapNews {
+    Put(Box<ShardMap>),
+    /// There is none.
+    None,
+}
+
+/// Soon again: nothing of the API server's is spared by waiting longer than a second with one watch.
+#[derive(Debug, Default)]
+struct Soon(u32);
+
+impl Iterator for Soon {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0 = self.0.saturating_add(1);
+        Some(Duration::from_millis(100) * 2_u32.saturating_pow(self.0.min(4)) / 2)
+    }
+}
+
+impl Backoff for Soon {
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
+
+/// Watches our Leases for ever.
+pub fn leases(api: Api<Lease>) -> impl Stream<Item = LeaseNews> {
+    let config = watcher::Config::default()
+        .labels(&format!("{KIND} in (session,{SHARD})"))
+        .timeout(WATCH_SECONDS);
+    let events = watcher(api, config).backoff(Soon::default());
+    let listed = |listed: &mut Vec<Lease>, event| {
+        let news = match event {
+            Ok(Event::Init) => {
+                listed.clear();
+                None
+            }
+            Ok(Event::InitApply(it)) => {
+                listed.push(it);
+                None
+            }
+            Ok(Event::InitDone) => Some(LeaseNews::All(std::mem::take(listed))),
+            Ok(Event::Apply(it)) => Some(LeaseNews::Put(Box::new(it))),
+            Ok(Event::Delete(it)) => Some(LeaseNews::Gone(Box::new(it))),
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "Watch of Leases failed");
+                None
+            }
+        };
+        std::future::ready(Some(news))
+    };
+    events.scan(Vec::new(), listed).flat_map(stream::iter)
+}
+
+/// Watches the map for ever.
+pub fn maps(api: Api<ShardMap>) -> impl Stream<Item = MapNews> {
+    let config =
+        watcher::Config::default().fields(&format!("metadata.name={MAP}")).timeout(WATCH_SECONDS);
+    let events = watcher(api, config).backoff(Soon::default());
+    let there = |there: &mut bool, event| {
+        let news = match event {
+            Ok(Event::Init) => {
+                *there = false;
+                None
+            }
+            Ok(Event::InitApply(it) | Event::Apply(it)) => {
+                *there = true;
+                Some(MapNews::Put(Box::new(it)))
+            }
+            Ok(Event::InitDone) => (!*there).then_some(MapNews::None),
+            Ok(Event::Delete(_)) => Some(MapNews::None),
+            Err(error) => {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "Watch of the map failed"
+                );
+                None
+            }
+        };
+        std::future::ready(Some(news))
+    };
+    events.scan(false, there).flat_map(stream::iter)
+}
+
+impl Keeper {
+    pub(super) fn hear(&mut self, news: LeaseNews) {
+        match news {
+            LeaseNews::Put(lease) => self.see(&lease),
+            LeaseNews::Gone(lease) => self.miss(&lease),
+            LeaseNews::All(mut all) => {
+                // Sessions first: a shard's owner has one, or has lost it.
+                all.sort_by_key(|it| wire::shard_of(name(it)).is_some());
+                self.miss_all_but(&all);
+                for it in &all {
+                    self.see(it);
+                }
+                self.listed = true;
+                self.view.tidy();
+            }
+        }
+    }
+
+    /// Takes in a Lease, from the watch or as the answer to a write of ours. One that is older than what was seen is no news.
+    pub(super) fn see(&mut self, lease: &Lease) {
+        let now = clock();
+        match wire::read(lease) {
+            Some(Ours::Session(it)) => {
+                let old = self.view.sessions.get(name(lease)).map(|it| &it.it.record);
+                if old.is_some_and(|old| !newer(&it.record, old)) {
+                    return;
+                }
+                if *name(lease) == *self.session.lease() && !self.session.made(&it.record) {
+                    self.doubt();
+                }
+                self.view.session(name(lease), Some(it), now);
+            }
+            Some(Ours::Shard(id, it)) => {
+                let old = self.view.shards.get(&id).map(|it| &it.it.record);
+                if old.is_some_and(|old| !newer(&it.record, old)) {
+                    return;
+                }
+                self.compare(id, &it);
+                self.view.shard(id, Some(it), now);
+            }
+            None => {}
+        }
+    }
+
+    /// Somebody else's write of our session ends what it allowed, until a reading says otherwise.
+    fn doubt(&mut self) {
+        if self.session.begun() {
+            self.session.doubt();
+            self.heed(News::Doubtful);
+        }
+    }
+
+    /// Compares news of a shard with what we own.
+    fn compare(&mut self, id: ShardId, shard: &Shard) {
+        let mark = shard.record.mark;
+        let held = self.own.held.get(&id);
+        let other = held.is_some_and(|it| it.version != shard.record.resource_version);
+        // While a write of ours is under way, its answer tells.
+        if other && (mark.is_none() || self.pending.get(&id) != mark.as_ref()) {
+            self.lose(id);
+        }
+    }
+
+    fn miss(&mut self, lease: &Lease) {
+        let gone = record(lease);
+        let old = match wire::shard_of(name(lease)) {
+            Some(id) => self.view.shards.get(&id).map(|it| &it.it.record),
+            None => self.view.sessions.get(name(lease)).map(|it| &it.it.record),
+        };
+        // The deletion may be older than what was seen since.
+        if old.is_none_or(|old| old.uid == gone.uid) {
+            self.miss_named(name(lease));
+        }
+    }
+
+    /// A Lease is gone.
+    pub(super) fn miss_named(&mut self, name: &str) {
+        let now = clock();
+        if let Some(id) = wire::shard_of(name) {
+            self.view.shard(id, None, now);
+            if self.own.held.contains_key(&id) {
+                self.lose(id);
+            }
+            return;
+        }
+        self.view.session(name, None, now);
+        if *name == *self.session.lease() {
+            self.doubt();
+        }
+    }
+
+    /// What a complete list lacks is gone.
+    fn miss_all_but(&mut self, all: &[Lease]) {
+        let there: BTreeSet<&str> = all.iter().map(name).collect();
+        let sessions: Vec<_> = self.view.sessions.keys().cloned().collect();
+        let gone = sessions.iter().map(ToString::to_string).filter(|it| !there.contains(&**it));
+        let lacking = |it: &String| !there.contains(&**it);
+        let shards = self.view.shards.keys().map(|it| wire::shard_name(*it)).filter(lacking);
+        let gone: Vec<String> = gone.chain(shards).collect();
+        for name in &gone {
+            self.miss_named(name);
+        }
+        if self.session.begun() && !there.contains(&*self.session.lease()) {
+            self.doubt();
+        }
+        self.note_missing();
+    }
+
+    /// Shards of the map that have no Lease.
+    pub(super) fn note_missing(&mut self) {
+        if let Some(map) = self.map.clone() {
+            // Also of one that was retired: what it gave away waits until somebody has acknowledged that.
+            self.view.without(map.shards().keys().copied(), clock());
+        }
+    }
+
+    pub(super) fn hear_map(&mut self, news: MapNews) {
+        let map = match news {
+            MapNews::None => {
+                self.founding = true;
+                return;
+            }
+            MapNews::Put(it) => Map::try_from(&it.spec),
+        };
+        match map {
+            Err(why) => tracing::error!(
+                why,
+                "The ShardMap can't be used; the last one stays in use. Mend it with kubectl gt shards"
+            ),
+            Ok(map) if self.map.as_ref().is_none_or(|old| old.version() < map.version()) => {
+                self.founding = false;
+                tracing::info!(
+                    version = map.version(),
+                    shards = map.active().count(),
+                    "Map of shards"
+                );
+                let map = Arc::new(map);
+                self.map = Some(map.clone());
+                let shut = |it: &Move| {
+                    let of = it.clone();
+                    let part = move |place: &str| is_moved(std::slice::from_ref(&of), place);
+                    (it.clone(), self.ownership.shut(it.to, part))
+                };
+                self.held_back = map.moves().iter().map(shut).collect();
+                self.ownership.use_map(map.clone());
+                if self.listed {
+                    self.note_missing();
+                }
+            }
+            Ok(_) => self.founding = false,
+        }
+    }
+}
+
+pub(super) fn name(lease: &Lease) -> &str {
+    lease.metadata.name.as_deref().unwrap_or_default()
+}
+
+/// Whether one version of a Lease comes after another.
+fn newer(record: &Record, than: &Record) -> bool {
+    let number = |it: &Record| it.resource_version.parse::<u64>();
+    match (number(record), number(than)) {
+        (Ok(record), Ok(than)) => record > than,
+        _ => record.resource_version != than.resource_version,
+    }
+}

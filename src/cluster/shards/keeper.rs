@@ -1,0 +1,398 @@
+//! The task itself: hears, decides, acts, and hears what came of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, core::PartialObjectMeta};
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    act::Done,
+    door::{Door, LIMIT},
+    hear,
+    session::{News, Request, Session},
+    wire::Writer,
+};
+use crate::{
+    api::v1beta1::ShardMap,
+    cluster::{
+        clock::Moment,
+        meters::Meters,
+        ownership::{Ownership, Shut},
+    },
+    domain::{
+        lease::{Identity, Mark, Times},
+        shard::{
+            Map, ShardId,
+            map::Move,
+            protocol::{Decision, Facts, Own, decide, held_back},
+            seen::{Says, View},
+        },
+    },
+};
+
+/// The keeper looks around after this time also if nothing is heard.
+const IDLE: Duration = Duration::from_secs(1);
+/// Validity that must be left for anything to be decided.
+const MARGIN: Duration = Duration::from_millis(250);
+
+/// Who takes part, and how.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub me: Identity,
+    pub times: Times,
+    pub build: String,
+    pub zone: String,
+    /// Shards of the first map.
+    pub shards: u16,
+    /// The Lease that stands free in a namespace where nobody ever was.
+    pub lease_name: String,
+    /// How long work under way may take at the end.
+    pub drain: Duration,
+}
+
+/// What the caches should have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub map: Option<Arc<Map>>,
+    /// Owned, about to be, or to be warm.
+    pub shards: BTreeSet<ShardId>,
+    /// More than half of all: one watch for everything costs less.
+    pub wide: bool,
+}
+
+/// A shard that was taken and is not worked in yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    pub epoch: i32,
+    /// Who finds the Lease unchanged for a whole wait reads the sessions before he takes it. So ours has to say that we own it
+    /// before that: whoever is later must not open it.
+    pub say_by: Duration,
+    /// It has said so.
+    pub said: bool,
+}
+
+/// This replica's part.
+pub struct Keeper {
+    pub(super) door: Door,
+    pub(super) maps: Api<ShardMap>,
+    pods: Api<PartialObjectMeta<Pod>>,
+    pub(super) settings: Settings,
+    pub(super) ownership: Ownership,
+    pub(super) meters: Meters,
+    pub(super) view: View,
+    /// The Leases were listed.
+    pub(super) listed: bool,
+    pub(super) map: Option<Arc<Map>>,
+    pub(super) own: Own,
+    pub(super) session: Session,
+    /// The session was lost, and its work is being ended.
+    pub(super) mourning: bool,
+    /// Shards that are taken, and wait for their caches and for the session to say so.
+    pub(super) opening: BTreeMap<ShardId, Opening>,
+    pub(super) taking: BTreeSet<ShardId>,
+    pub(super) writes: u64,
+    /// Writes of ours that are under way.
+    pub(super) pending: BTreeMap<ShardId, Mark>,
+    /// When the last accepted renewal was sent.
+    pub(super) renewed: Option<Duration>,
+    pub(super) fencing: BTreeSet<Box<str>>,
+    /// There is no map.
+    pub(super) founding: bool,
+    /// When the next one is made.
+    pub(super) founds: Duration,
+    pub(super) ops: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// What the map gave to shards, and what keeps passes from beginning there.
+    pub(super) held_back: Vec<(Move, Shut)>,
+    pub(super) wanted: watch::Sender<Wanted>,
+    pub(super) opened: mpsc::UnboundedSender<ShardId>,
+    warm: watch::Receiver<BTreeSet<ShardId>>,
+}
+
+/// The ends that `tasks` holds.
+pub struct Ends {
+    pub wanted: watch::Receiver<Wanted>,
+    /// Shards whose work may begin from now on.
+    pub opened: mpsc::UnboundedReceiver<ShardId>,
+    /// Shards whose objects are in the caches.
+    pub warm: watch::Sender<BTreeSet<ShardId>>,
+}
+
+impl Keeper {
+    pub fn new(
+        client: &kube::Client,
+        namespace: &str,
+        settings: Settings,
+        ownership: Ownership,
+        meters: Meters,
+    ) -> (Self, Ends) {
+        let (wanted, wants) = watch::channel(Wanted::default());
+        let (opened, opens) = mpsc::unbounded_channel();
+        let (warmed, warm) = watch::channel(BTreeSet::new());
+        let writer = Writer { me: settings.me.clone(), times: settings.times, owned: false };
+        let keeper = Self {
+            door: Door { api: Api::namespaced(client.clone(), namespace) },
+            maps: Api::namespaced(client.clone(), namespace),
+            pods: Api::namespaced(client.clone(), namespace),
+            settings,
+            ownership,
+            meters,
+            view: View::default(),
+            listed: false,
+            map: None,
+            own: Own::default(),
+            session: Session::new(writer),
+            mourning: false,
+            opening: BTreeMap::new(),
+            taking: BTreeSet::new(),
+            writes: 0,
+            pending: BTreeMap::new(),
+            renewed: None,
+            fencing: BTreeSet::new(),
+            founding: false,
+            founds: Duration::ZERO,
+            ops: FuturesUnordered::new(),
+            held_back: Vec::new(),
+            wanted,
+            opened,
+            warm,
+        };
+        (keeper, Ends { wanted: wants, opened: opens, warm: warmed })
+    }
+
+    /// Takes part until `stop`; then gives back what it owns, once all work in it has stopped.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        self.session.writer.owned = has_pod(self.pods.clone(), self.settings.me.clone()).await;
+        let mut leases = pin!(hear::leases(self.door.api.clone()));
+        let mut maps = pin!(hear::maps(self.maps.clone()));
+        loop {
+            let again = self.turn();
+            if self.has_ended() {
+                break;
+            }
+            let wait = again.saturating_sub(clock()).min(IDLE);
+            tokio::select! {
+                Some(done) = self.ops.next(), if !self.ops.is_empty() => self.done(done),
+                Some(news) = leases.next() => self.hear(news),
+                Some(news) = maps.next() => self.hear_map(news),
+                Ok(()) = self.warm.changed() => {}
+                _ = stop.wait_for(|it| *it), if self.own.draining.is_none() => {
+                    self.own.draining = Some(clock());
+                }
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        self.ownership.valid_until(None);
+        if let Some(seen) = self.session.seen().filter(|_| self.own.held.is_empty()) {
+            self.door.delete(&self.session.lease(), &seen).await;
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        let Some(since) = self.own.draining else { return false };
+        let late = clock() >= since + self.settings.drain;
+        let over = self.own.held.is_empty() && self.ops.is_empty();
+        if late && !over {
+            tracing::warn!(
+                shards = self.own.held.len(),
+                "Shards were not given back in time; others wait until this session has lapsed"
+            );
+        }
+        over || late
+    }
+
+    /// Decides once, and begins what there is to do; returns when to look again.
+    fn turn(&mut self) -> Duration {
+        let now = clock();
+        self.own.holder = self.session.holder().into();
+        self.own.lease = self.session.lease().into();
+        self.find_former();
+        self.own.began = self.session.began;
+        self.own.build = self.settings.build.as_str().into();
+        self.own.zone = self.settings.zone.as_str().into();
+        let valid = self.session.valid_until().is_some_and(|it| it > now + MARGIN);
+        self.mourn();
+        self.own.valid = valid && self.session.begun() && !self.mourning;
+        let mut again = self.renew(now);
+        if self.founding {
+            again = again.min(self.found(now));
+        }
+        let Some(map) = self.map.clone() else { return again };
+        if self.listed {
+            let (view, own, times) = (&self.view, &self.own, &self.settings.times);
+            let decision = decide(Facts { view, map: &map, own, now, times });
+            again = decision.again.map_or(again, |it| it.min(again));
+            self.want(&map, &decision);
+            self.carry_out(&map, decision);
+        }
+        self.hold_back(&map);
+        self.open(now);
+        self.measure(&map);
+        again
+    }
+
+    /// The kubelet has ended every process that was in this pod before us.
+    fn find_former(&mut self) {
+        let (prefix, me) = (self.settings.me.prefix(), &*self.own.holder);
+        let before = |it: &&str| !prefix.is_empty() && it.starts_with(&prefix) && *it != me;
+        let named = self.view.shards.values().map(|it| it.it.holder());
+        self.own.former.extend(named.filter(before).map(Into::into));
+    }
+
+    fn renew(&mut self, now: Duration) -> Duration {
+        if self.mourning {
+            return now + IDLE;
+        }
+        let says = self.says();
+        match self.session.next(&says, now) {
+            Err(again) => return again,
+            Ok(Request::Read) => {
+                let (door, name) = (self.door.clone(), self.session.lease());
+                self.ops.push(Box::pin(async move { Done::Read(door.get(&name).await) }));
+            }
+            Ok(Request::Write { lease, sent, mark }) => {
+                let door = self.door.clone();
+                self.ops.push(Box::pin(async move {
+                    Done::Renewed { mark, sent, answer: door.put(&lease).await }
+                }));
+            }
+        }
+        now + self.settings.times.renew
+    }
+
+    fn says(&self) -> Says {
+        let mine = |it: &ShardId| self.own.held.contains_key(it) || self.taking.contains(it);
+        let warm = self.warm.borrow().iter().copied().filter(|it| !mine(it)).collect();
+        Says {
+            build: self.own.build.clone(),
+            zone: self.own.zone.clone(),
+            draining: self.own.draining.is_some(),
+            map: self.map.as_ref().map_or(0, |it| it.version()),
+            warm,
+            holds: self.own.held.keys().chain(&self.taking).copied().collect(),
+        }
+    }
+
+    /// What is done with the news of the session.
+    pub(super) fn heed(&mut self, news: News) {
+        match news {
+            News::Nothing => {}
+            News::Valid { until } if !self.mourning => {
+                self.ownership.valid_until(Some(Moment::after_start(until)));
+                self.clear(until.saturating_sub(self.settings.times.valid));
+            }
+            News::Doubtful | News::Valid { .. } => self.ownership.valid_until(None),
+            News::Lost => {
+                tracing::warn!(session = %self.own.holder, "The session was lost; its work ends");
+                self.ownership.valid_until(None);
+                self.mourning = true;
+                self.opening.clear();
+            }
+        }
+    }
+
+    /// Where our own renewals were not accepted for a while, those of the others were not either: their silence up to now
+    /// proves nothing.
+    fn clear(&mut self, sent: Duration) {
+        let long = self.settings.times.renew * 2;
+        if self.renewed.is_none_or(|last| sent.saturating_sub(last) > long) {
+            self.view.clear = clock();
+        }
+        self.renewed = Some(sent);
+    }
+
+    /// Begins a session anew once nothing of the old one is under way.
+    fn mourn(&mut self) {
+        if !self.mourning {
+            return;
+        }
+        let busy = &self.own.busy;
+        let held: Vec<_> = self.own.held.keys().copied().filter(|it| !busy.contains(it)).collect();
+        for shard in held {
+            self.lose(shard);
+        }
+        if self.own.held.is_empty() && self.own.busy.is_empty() {
+            self.mourning = false;
+            self.own.former.insert(self.session.holder().into());
+            self.own.lost.clear();
+            self.session.begin_anew();
+        }
+    }
+
+    /// Tells what the caches should have.
+    fn want(&mut self, map: &Arc<Map>, decision: &Decision) {
+        let own = self.own.held.keys().chain(&self.taking).chain(self.opening.keys());
+        let shards: BTreeSet<_> = own.chain(&decision.warm).copied().collect();
+        let wide = shards.len() * 2 > map.active().count();
+        let wanted = Wanted { map: Some(map.clone()), shards, wide };
+        self.wanted.send_if_modified(|it| {
+            let news = *it != wanted;
+            *it = wanted;
+            news
+        });
+    }
+
+    /// Opens what is taken, once its objects are in the caches and everybody can read whose it is.
+    fn open(&mut self, now: Duration) {
+        let warm = self.warm.borrow().clone();
+        for (shard, mut it) in self.opening.clone() {
+            it.said |= self.session.published.holds.contains(&shard) && now < it.say_by;
+            self.opening.insert(shard, it);
+            if !it.said && now >= it.say_by {
+                self.lose(shard);
+            } else if it.said && warm.contains(&shard) && self.own.valid {
+                self.opening.remove(&shard);
+                tracing::info!(%shard, epoch = it.epoch, "Shard owned");
+                self.ownership.open(shard, it.epoch);
+                let _ = self.opened.send(shard);
+            }
+        }
+    }
+
+    /// What the map gave to a shard waits until who had it has acknowledged that.
+    fn hold_back(&mut self, map: &Arc<Map>) {
+        let (view, own, now, times) = (&self.view, &self.own, clock(), &self.settings.times);
+        let back = held_back(Facts { view, map, own, now, times });
+        let (waits, done): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.held_back).into_iter().partition(|(it, _)| back.contains(it));
+        self.held_back = waits;
+        for (it, shut) in done {
+            drop(shut);
+            if self.own.held.contains_key(&it.to) {
+                let _ = self.opened.send(it.to);
+            }
+        }
+    }
+
+    fn measure(&self, map: &Map) {
+        let open = self.ownership.open_shards().len();
+        self.meters.owned.set(i64::try_from(open).unwrap_or(i64::MAX));
+        let nobodys = map.active().filter(|it| {
+            let lease = self.view.shards.get(it);
+            lease.is_none_or(|it| it.it.holder().is_empty())
+        });
+        self.meters.unowned.set(i64::try_from(nobodys.count()).unwrap_or(i64::MAX));
+        self.meters.leading.set(i64::from(self.own.valid && open > 0));
+    }
+}
+
+/// The time that the protocol counts in.
+pub(super) fn clock() -> Duration {
+    Moment::now().since_start()
+}
+
+/// Whether this process runs in the pod that it was told of.
+async fn has_pod(pods: Api<PartialObjectMeta<Pod>>, me: Identity) -> bool {
+    if me.pod_uid.is_empty() {
+        return false;
+    }
+    let answer = tokio::time::timeout(LIMIT, pods.get_opt(&me.pod)).await;
+    let pod = answer.ok().and_then(Result::ok).flatten();
+    pod.is_some_and(|it| it.metadata.uid.as_deref() == Some(&*me.pod_uid))
+}

@@ -1,0 +1,12 @@
+//! Keeps this replica's part in the protocol of `domain::shard::protocol`: its session, the shards that it owns, and the map.
+//! One task holds all of it and never waits for a request; what has to be done about caches and queues it says to `tasks`.
+
+mod act;
+mod door;
+mod found;
+mod hear;
+mod keeper;
+mod session;
+mod wire;
+
+pub use keeper::{Ends, Keeper, Settings, Wanted};

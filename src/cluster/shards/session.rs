@@ -1,0 +1,247 @@
+//! This replica's session: one Lease, renewed for as long as the process lives. Validity counts from the sending of its last
+//! accepted write. A session that was lost is never taken up again: the next one has another name.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+
+use super::{
+    door::Answer,
+    wire::{self, Writer},
+};
+use crate::{
+    cluster::leases::record,
+    domain::{
+        lease::{Mark, Memory, Open, Record},
+        shard::seen::Says,
+    },
+};
+
+/// Pause before a request is repeated that brought nothing.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Least time between two renewals that only tell something new.
+const TOLD: Duration = Duration::from_millis(20);
+
+/// The session, and what is known of its Lease.
+#[derive(Debug)]
+pub struct Session {
+    pub writer: Writer,
+    /// Sessions begun so far.
+    number: u32,
+    memory: Memory,
+    writes: u64,
+    /// What the writes said whose answers are missing, and the last one that was accepted.
+    said: Vec<(u64, Says)>,
+    pub published: Says,
+    /// A request is under way.
+    busy: bool,
+    /// When a request may be sent next.
+    next: Duration,
+    /// The API server's time of its beginning, in seconds.
+    pub began: i64,
+}
+
+/// What to send.
+#[derive(Debug)]
+pub enum Request {
+    Read,
+    Write { lease: Box<Lease>, sent: Duration, mark: Mark },
+}
+
+/// What became of the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    Nothing,
+    /// Valid until then.
+    Valid {
+        until: Duration,
+    },
+    /// Somebody may have written its Lease: nothing is valid before a reading says otherwise.
+    Doubtful,
+    /// Somebody else wrote its Lease, or deleted it.
+    Lost,
+}
+
+impl Session {
+    pub fn new(writer: Writer) -> Self {
+        Self {
+            writer,
+            number: 1,
+            memory: Memory::default(),
+            writes: 0,
+            said: Vec::new(),
+            published: Says::default(),
+            busy: false,
+            next: Duration::ZERO,
+            began: 0,
+        }
+    }
+
+    /// The session's name, and that of its Lease.
+    pub fn holder(&self) -> String {
+        format!("{}.{}", self.writer.me.holder(), self.number)
+    }
+
+    pub fn lease(&self) -> String {
+        wire::session_name(&self.writer.me)
+    }
+
+    /// Its Lease is ours, by our own accepted write.
+    pub const fn begun(&self) -> bool {
+        self.memory.held.is_some()
+    }
+
+    /// Until when it may act.
+    pub fn valid_until(&self) -> Option<Duration> {
+        self.memory.valid_until(&self.writer.times)
+    }
+
+    /// From now on under another name. Whoever calls this has stopped all work of the one before.
+    pub fn begin_anew(&mut self) {
+        self.number += 1;
+        self.memory = Memory { highest: self.memory.highest, ..Memory::default() };
+        self.said.clear();
+        self.published = Says::default();
+    }
+
+    /// The next request, or when to ask again.
+    pub fn next(&mut self, says: &Says, now: Duration) -> Result<Request, Duration> {
+        if self.busy {
+            return Err(now + self.writer.times.renew);
+        }
+        if now < self.next {
+            return Err(self.next);
+        }
+        let due = self.memory.held.as_ref().map(|it| it.sent + self.writer.times.renew);
+        let over = self.memory.seen.as_ref().map(|(record, _)| record.clone());
+        match (due, over) {
+            (Some(due), Some(over)) => {
+                if now < due && self.published == *says {
+                    return Err(due);
+                }
+                self.busy = true;
+                Ok(self.write(Some(&over), says, now))
+            }
+            (Some(_), None) => {
+                self.busy = true;
+                Ok(Request::Read)
+            }
+            (None, over) => {
+                self.busy = true;
+                if over.is_none() && self.memory.missing_since.is_none() {
+                    return Ok(Request::Read);
+                }
+                if self.taken(now).is_some_and(|until| now < until) {
+                    self.next = now + PAUSE;
+                    return Ok(Request::Read);
+                }
+                Ok(self.write(over.as_ref(), says, now))
+            }
+        }
+    }
+
+    /// Until when a Lease of our name counts as somebody else's; `None`: it may be taken. The kubelet has ended whoever was in
+    /// this pod before us.
+    fn taken(&self, now: Duration) -> Option<Duration> {
+        let (record, since) = self.memory.seen.as_ref()?;
+        let holder = record.holder.as_deref().unwrap_or_default();
+        let me = &self.writer.me;
+        let ours = holder.is_empty() || me.was(holder) || holder.starts_with(&me.holder());
+        (!ours).then(|| (*since + self.writer.times.wait).max(now))
+    }
+
+    /// Somebody else may have written its Lease, or deleted it: it is read before anything else.
+    pub fn doubt(&mut self) {
+        self.memory.blind();
+        self.next = Duration::ZERO;
+    }
+
+    /// Whether a write of ours made this record.
+    pub fn made(&self, record: &Record) -> bool {
+        record.holder.as_deref() == Some(&self.holder())
+            && record.mark.is_some_and(|it| it.number <= self.writes)
+    }
+
+    fn write(&mut self, over: Option<&Record>, says: &Says, now: Duration) -> Request {
+        self.writes += 1;
+        let (holder, mark) = (self.holder(), Mark { epoch: 0, number: self.writes });
+        let lease = self.writer.session(over, &holder, mark, says);
+        self.memory.sends(Open { holder, mark, sent: now });
+        self.said.push((self.writes, says.clone()));
+        Request::Write { lease: Box::new(lease), sent: now, mark }
+    }
+
+    /// Takes in what came of a write.
+    pub fn wrote(
+        &mut self,
+        mark: Mark,
+        sent: Duration,
+        answer: Answer<Lease>,
+        now: Duration,
+    ) -> News {
+        self.busy = false;
+        match answer {
+            Answer::Accepted(lease) => {
+                self.next = now + TOLD;
+                self.began = wire::session(&lease).began;
+                self.memory.wrote(record(&lease), sent, now);
+                self.accepted(mark.number);
+                self.valid()
+            }
+            // Somebody wrote; a reading tells whether it was ourselves, by a write whose answer was lost.
+            Answer::Refused => {
+                self.memory.blind();
+                News::Doubtful
+            }
+            Answer::Unknown(why) => {
+                tracing::warn!(why, "The session was not renewed");
+                self.next = now + PAUSE;
+                self.memory.blind();
+                News::Nothing
+            }
+        }
+    }
+
+    /// Takes in what was read.
+    pub fn read(&mut self, answer: Answer<Option<Lease>>, now: Duration) -> News {
+        self.busy = false;
+        let lease = match answer {
+            Answer::Accepted(lease) => lease,
+            Answer::Refused => None,
+            Answer::Unknown(why) => {
+                tracing::warn!(why, "The session can't be read");
+                self.next = now + PAUSE;
+                return News::Nothing;
+            }
+        };
+        let had = self.memory.held.clone();
+        let record = lease.as_ref().map(record);
+        let mark = record.as_ref().and_then(|it| it.mark);
+        self.memory.note(record, now);
+        match (&had, &self.memory.held) {
+            (Some(_), None) => News::Lost,
+            (_, Some(held)) if had.as_ref() != Some(held) => {
+                self.accepted(mark.map_or(0, |it| it.number));
+                self.valid()
+            }
+            _ => News::Nothing,
+        }
+    }
+
+    fn accepted(&mut self, number: u64) {
+        if let Some(at) = self.said.iter().position(|(it, _)| *it == number) {
+            self.published = self.said.swap_remove(at).1;
+        }
+        self.said.retain(|(it, _)| *it > number);
+    }
+
+    fn valid(&self) -> News {
+        self.valid_until().map_or(News::Nothing, |until| News::Valid { until })
+    }
+
+    /// The Lease as it is known, to be deleted at the end.
+    pub fn seen(&self) -> Option<Record> {
+        let (record, _) = self.memory.seen.as_ref()?;
+        self.memory.held.as_ref().map(|_| record.clone())
+    }
+}

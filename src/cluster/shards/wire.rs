@@ -1,0 +1,336 @@
+//! Session and shard Leases as they stand in the API server.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
+
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference},
+};
+use kube::core::ObjectMeta;
+
+use crate::{
+    cluster::{leases, now},
+    domain::{
+        lease::{Identity, Mark, Record, Times},
+        shard::{
+            ShardId,
+            seen::{Says, Session, Shard},
+        },
+    },
+};
+
+/// Label by which our Leases are watched, and its values.
+pub const KIND: &str = "gastown.io/lease";
+pub const SESSION: &str = "session";
+pub const SHARD: &str = "shard";
+
+const PREFIX: &str = "gastown-shard-";
+const BUILD: &str = "gastown.io/build";
+const ZONE: &str = "topology.kubernetes.io/zone";
+const DRAINING: &str = "gastown.io/draining";
+const MAP: &str = "gastown.io/map-version";
+const WARM: &str = "gastown.io/warm-shards";
+const HOLDS: &str = "gastown.io/held-shards";
+const FENCED: &str = "gastown.io/fenced";
+const OF_SESSION: &str = "gastown.io/session";
+const HELD_BY: &str = "gastown.io/held-by";
+const RELEASED: &str = "gastown.io/released-by";
+const WANTED: &str = "gastown.io/released-for";
+
+/// The name of a shard's Lease.
+pub fn shard_name(shard: ShardId) -> String {
+    format!("{PREFIX}{shard}")
+}
+
+/// The shard of a Lease of this name.
+pub fn shard_of(name: &str) -> Option<ShardId> {
+    let id = ShardId(name.strip_prefix(PREFIX)?.parse().ok()?);
+    (shard_name(id) == name).then_some(id)
+}
+
+/// The name of a replica's session Lease: one for each pod, or for each process where there is no pod.
+pub fn session_name(me: &Identity) -> String {
+    let unique = if me.pod_uid.is_empty() { &me.nonce } else { &me.pod_uid };
+    let fine = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-';
+    let unique: String = unique.to_lowercase().chars().filter(|it| fine(*it)).take(63).collect();
+    format!("gastown-session-{}", unique.trim_matches('-'))
+}
+
+/// What a Lease of ours is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ours {
+    Session(Session),
+    Shard(ShardId, Shard),
+}
+
+/// Reads a Lease; `None`: it is none of ours.
+pub fn read(lease: &Lease) -> Option<Ours> {
+    let name = lease.metadata.name.as_deref()?;
+    let kind = lease.metadata.labels.as_ref()?.get(KIND)?;
+    match (kind.as_str(), shard_of(name)) {
+        (SESSION, _) => Some(Ours::Session(session(lease))),
+        (SHARD, Some(id)) => Some(Ours::Shard(id, shard(lease))),
+        _ => None,
+    }
+}
+
+pub fn session(lease: &Lease) -> Session {
+    let note = |key: &str| note(lease, key);
+    let made = lease.metadata.creation_timestamp.as_ref();
+    Session {
+        record: leases::record(lease),
+        fenced: note(FENCED).map(Into::into),
+        began: made.map_or(0, |it| it.0.as_second()),
+        says: Says {
+            build: note(BUILD).unwrap_or_default().into(),
+            zone: note(ZONE).unwrap_or_default().into(),
+            draining: note(DRAINING) == Some("true"),
+            map: number(note(MAP)),
+            warm: ranges(note(WARM).unwrap_or_default()),
+            holds: ranges(note(HOLDS).unwrap_or_default()),
+        },
+    }
+}
+
+pub fn shard(lease: &Lease) -> Shard {
+    let record = leases::record(lease);
+    let note = |key: &str| note(lease, key);
+    let holder = record.holder.as_deref().unwrap_or_default();
+    let released = holder.is_empty() && note(RELEASED).is_some();
+    Shard {
+        session: note(OF_SESSION).unwrap_or_default().into(),
+        map: number(note(MAP)),
+        released,
+        edited: !released && note(HELD_BY) != Some(holder),
+        wanted: note(WANTED).map(Into::into),
+        record,
+    }
+}
+
+fn note<'a>(lease: &'a Lease, key: &str) -> Option<&'a str> {
+    let all = lease.metadata.annotations.as_ref()?;
+    all.get(key).map(String::as_str).filter(|it| !it.is_empty())
+}
+
+fn number(text: Option<&str>) -> i64 {
+    text.and_then(|it| it.parse().ok()).unwrap_or_default()
+}
+
+/// Who writes a session Lease, and what with.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    pub me: Identity,
+    pub times: Times,
+    /// The session's Lease goes with our pod: only where that is a pod of this cluster, or the garbage collector would take
+    /// the Lease of a living session.
+    pub owned: bool,
+}
+
+impl Writer {
+    /// The session Lease of this replica.
+    pub fn session(&self, over: Option<&Record>, holder: &str, mark: Mark, says: &Says) -> Lease {
+        let mut notes = BTreeMap::from([
+            (leases::MARK, mark.to_string()),
+            (BUILD, says.build.to_string()),
+            (ZONE, says.zone.to_string()),
+            (MAP, says.map.to_string()),
+            (WARM, text(&says.warm)),
+            (HOLDS, text(&says.holds)),
+        ]);
+        if says.draining {
+            notes.insert(DRAINING, "true".into());
+        }
+        let mut lease = self.lease(&session_name(&self.me), SESSION, over, holder, mark, notes);
+        if self.owned {
+            let owner = OwnerReference {
+                api_version: "v1".into(),
+                kind: "Pod".into(),
+                name: self.me.pod.clone(),
+                uid: self.me.pod_uid.clone(),
+                ..OwnerReference::default()
+            };
+            lease.metadata.owner_references = Some(vec![owner]);
+        }
+        lease
+    }
+
+    /// A session Lease by which its session is declared dead.
+    pub fn fenced(&self, name: &str, over: &Session, mark: Mark) -> Lease {
+        let notes =
+            BTreeMap::from([(leases::MARK, mark.to_string()), (FENCED, over.holder().to_owned())]);
+        self.lease(name, SESSION, Some(&over.record), "", mark, notes)
+    }
+
+    /// The Lease of a shard that we own.
+    pub fn held(
+        &self,
+        id: ShardId,
+        over: Option<&Record>,
+        holder: &str,
+        mark: Mark,
+        map: i64,
+    ) -> Lease {
+        let notes = BTreeMap::from([
+            (leases::MARK, mark.to_string()),
+            (MAP, map.to_string()),
+            (OF_SESSION, session_name(&self.me)),
+            (HELD_BY, holder.to_owned()),
+        ]);
+        self.lease(&shard_name(id), SHARD, over, holder, mark, notes)
+    }
+
+    /// The Lease of a shard that we give back.
+    pub fn released(
+        &self,
+        id: ShardId,
+        over: &Record,
+        to: Option<&str>,
+        mark: Mark,
+        map: i64,
+    ) -> Lease {
+        let by = over.holder.clone().unwrap_or_default();
+        let mut notes = BTreeMap::from([
+            (leases::MARK, mark.to_string()),
+            (MAP, map.to_string()),
+            (RELEASED, by),
+        ]);
+        notes.extend(to.map(|it| (WANTED, it.to_owned())));
+        self.lease(&shard_name(id), SHARD, Some(over), "", mark, notes)
+    }
+
+    fn lease(
+        &self,
+        name: &str,
+        kind: &str,
+        over: Option<&Record>,
+        holder: &str,
+        mark: Mark,
+        notes: BTreeMap<&str, String>,
+    ) -> Lease {
+        let labels = [("app.kubernetes.io/name", "gastown-operator"), (KIND, kind)];
+        let now = MicroTime(now());
+        Lease {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                uid: over.map(|it| it.uid.clone()),
+                resource_version: over.map(|it| it.resource_version.clone()),
+                labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+                annotations: Some(
+                    notes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+                ),
+                ..ObjectMeta::default()
+            },
+            spec: Some(LeaseSpec {
+                holder_identity: Some(holder.to_owned()),
+                lease_duration_seconds: i32::try_from(self.times.wait.as_secs()).ok(),
+                lease_transitions: Some(mark.epoch),
+                acquire_time: (kind == SHARD).then(|| now.clone()),
+                renew_time: Some(now),
+                ..LeaseSpec::default()
+            }),
+        }
+    }
+}
+
+/// Shards as `0-20,33`.
+pub fn text(shards: &BTreeSet<ShardId>) -> String {
+    let mut out = String::new();
+    let mut all = shards.iter().map(|it| it.0).peekable();
+    while let Some(first) = all.next() {
+        let mut last = first;
+        while let Some(next) = all.next_if(|it| Some(*it) == last.checked_add(1)) {
+            last = next;
+        }
+        let comma = if out.is_empty() { "" } else { "," };
+        let _ = if first == last {
+            write!(out, "{comma}{first}")
+        } else {
+            write!(out, "{comma}{first}-{last}")
+        };
+    }
+    out
+}
+
+/// Reads what [`text`] wrote; what is none of it counts for nothing.
+pub fn ranges(text: &str) -> BTreeSet<ShardId> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse::<u16>().ok()?..=last.parse::<u16>().ok()?)
+    };
+    text.split(',').filter_map(range).flatten().map(ShardId).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writer() -> Writer {
+        let me = Identity { pod: "op-0".into(), pod_uid: "1-2".into(), nonce: "n".into() };
+        Writer { me, times: Times::DEFAULT, owned: true }
+    }
+
+    fn ids(all: impl IntoIterator<Item = u16>) -> BTreeSet<ShardId> {
+        all.into_iter().map(ShardId).collect()
+    }
+
+    #[test]
+    fn shards_are_written_as_ranges() {
+        let table = [
+            (ids([]), "", "none"),
+            (ids([7]), "7", "one"),
+            (ids([0, 1, 2, 5, 6, 63]), "0-2,5-6,63", "several"),
+            (ids([u16::MAX - 1, u16::MAX]), "65534-65535", "the last ones"),
+        ];
+        for (shards, want, because) in table {
+            assert_eq!(text(&shards), want, "{because}");
+            assert_eq!(ranges(want), shards, "{because}");
+        }
+        assert_eq!(ranges("x,3-,9-8,4"), ids([4]), "garbage counts for nothing");
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let says = Says {
+            build: "5d9c".into(),
+            zone: "b".into(),
+            draining: true,
+            map: 3,
+            warm: ids([1, 2]),
+            holds: ids([9]),
+        };
+        let mark = Mark { epoch: 0, number: 4 };
+        let lease = writer().session(None, "op-0_1-2_n", mark, &says);
+        let Some(Ours::Session(read)) = read(&lease) else { panic!("{lease:?}") };
+        assert_eq!((read.says, read.record.mark), (says, Some(mark)));
+        assert_eq!(read.fenced, None);
+    }
+
+    #[test]
+    fn only_our_own_write_gives_a_shard_back() {
+        let (id, mark) = (ShardId(7), Mark { epoch: 5, number: 2 });
+        let held = writer().held(id, None, "op-0_1-2_n", mark, 3);
+        let record = leases::record(&held);
+        let back = writer().released(id, &record, Some("op-1"), mark, 3);
+        let Some(Ours::Shard(read_id, read_back)) = read(&back) else { panic!("{back:?}") };
+        assert_eq!(read_id, id);
+        assert!(read_back.released && read_back.wanted.as_deref() == Some("op-1"));
+        let mut edited = held;
+        edited.spec.as_mut().unwrap().holder_identity = None;
+        let edited = shard(&edited);
+        assert!(!edited.released && edited.edited, "somebody emptied it by hand");
+    }
+
+    #[test]
+    fn names_lead_back_to_shards() {
+        for id in [0, 7, 63, 1023] {
+            assert_eq!(shard_of(&shard_name(ShardId(id))), Some(ShardId(id)));
+        }
+        for name in ["gastown-shard-", "gastown-shard-7x", "gastown-shard-007", "gastown-operator"]
+        {
+            assert_eq!(shard_of(name), None, "{name}");
+        }
+    }
+}

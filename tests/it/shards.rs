@@ -1,0 +1,238 @@
+//! Several replicas share the namespaces, shard by shard: evenly, without two of them ever at one, and whoever goes is
+//! succeeded.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use gastown::domain::original::LEASE;
+use gastown_testbed::{Operator, audit::Event, http_get};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
+use serde_json::json;
+
+use crate::{
+    asking::{comes_true, scraped},
+    process::pods_made,
+    world::{World, own, until},
+};
+
+const QUICK: [(&str, &str); 1] = [("testbed.gastown.io/run-for", "300ms")];
+/// Shards of these worlds: three replicas have four each.
+const SHARDS: usize = 12;
+const FLAGS: [&str; 1] = ["--shards=12"];
+
+/// Three replicas that have their shares.
+async fn three(name: &str) -> (World, Operator, Operator) {
+    let world = World::with_flags(name, &QUICK, &FLAGS).await;
+    let (second, third) = (world.another("second").await, world.another("third").await);
+    for it in [&world.operator, &second, &third] {
+        owns(it, SHARDS / 3).await;
+    }
+    (world, second, third)
+}
+
+/// Waits until a replica works in so many shards.
+async fn owns(operator: &Operator, shards: usize) {
+    let line = format!("gastown_shards_owned {shards}");
+    scraped(operator, |it| it == line).await;
+}
+
+fn leases(world: &World) -> Api<Lease> {
+    Api::namespaced(world.client.clone(), &own(&world.namespace))
+}
+
+/// Shard Leases by name: holder and epoch.
+pub async fn shards(world: &World) -> BTreeMap<String, (String, i32)> {
+    let params = ListParams::default().labels("gastown.io/lease=shard");
+    let all = leases(world).list(&params).await.unwrap();
+    let pair = |it: Lease| {
+        let spec = it.spec.unwrap();
+        let epoch = spec.lease_transitions.unwrap_or_default();
+        (it.metadata.name.unwrap(), (spec.holder_identity.unwrap_or_default(), epoch))
+    };
+    all.items.into_iter().map(pair).collect()
+}
+
+/// The epoch that a write says in its User-Agent.
+fn epoch(event: &Event) -> Option<i32> {
+    let (_, rest) = event.user_agent.split_once("; epoch=")?;
+    rest.split([';', ')']).next()?.parse().ok()
+}
+
+/// Accepted writes of the objects of this world, by object, in the order in which they were answered.
+async fn histories(world: &World, operators: &[&Operator]) -> BTreeMap<String, Vec<i32>> {
+    let mut all: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+    for event in world.bed.audit_events().await.unwrap() {
+        let ours = operators.iter().any(|it| it.name == event.user);
+        if ours && event.is_write() && event.code < 300 && event.namespace == world.namespace {
+            let object = format!("{}/{}", event.resource, event.name);
+            all.entry(object).or_default().extend(epoch(&event));
+        }
+    }
+    all
+}
+
+/// No object was written under an older epoch after a younger one, and no attempt has two pods.
+async fn judge(world: &World, operators: &[&Operator], polecats: usize) {
+    for (object, epochs) in histories(world, operators).await {
+        assert!(epochs.is_sorted(), "{object}: epochs {epochs:?}");
+    }
+    assert_eq!(pods_made(world, operators).await, polecats, "one pod for each Polecat");
+}
+
+async fn all_done(world: &World, names: &[String]) {
+    for name in names {
+        let done = world.phase(name, "Done").await;
+        assert_eq!(done.status.unwrap().attempt, Some(1), "{name}");
+    }
+}
+
+async fn create(world: &World, prefix: &str, count: usize) -> Vec<String> {
+    let names: Vec<_> = (0..count).map(|number| format!("{prefix}-{number}")).collect();
+    for name in &names {
+        world.create(name, |_| {}).await;
+    }
+    names
+}
+
+#[tokio::test]
+async fn three_replicas_share_evenly_and_a_killed_one_is_succeeded() {
+    let (world, second, third) = three("shares").await;
+    let mut names = create(&world, "before", 5).await;
+    all_done(&world, &names).await;
+    let owner = owner_of_the_work(&world, &[&world.operator, &second, &third]).await;
+    let killed = [&world.operator, &second, &third].into_iter().find(|it| it.name == owner);
+    killed.unwrap().kill9().await.unwrap();
+    names.extend(create(&world, "after", 5).await);
+    all_done(&world, &names).await;
+    for it in [&world.operator, &second, &third].into_iter().filter(|it| it.name != owner) {
+        owns(it, SHARDS / 2).await;
+    }
+    judge(&world, &[&world.operator, &second, &third], names.len()).await;
+}
+
+/// The user who writes the objects of this world: they are all in one namespace, and so in one shard.
+async fn owner_of_the_work(world: &World, operators: &[&Operator]) -> String {
+    let all = world.bed.audit_events().await.unwrap();
+    let mut pods = all.iter().filter(|it| it.verb == "create" && it.resource == "pods");
+    let last = pods.rfind(|it| operators.iter().any(|o| o.name == it.user));
+    last.expect("somebody has made a pod").user.clone()
+}
+
+#[tokio::test]
+async fn a_replica_that_is_told_to_end_hands_each_shard_over_once() {
+    let (world, second, third) = three("handed-over").await;
+    let before = shards(&world).await;
+    assert_eq!(second.terminate(Duration::from_secs(30)).await.unwrap(), 0, "a clean end");
+    for it in [&world.operator, &third] {
+        owns(it, SHARDS / 2).await;
+    }
+    let after = shards(&world).await;
+    let moved = before.iter().filter(|(name, it)| after.get(*name) != Some(it)).count();
+    assert_eq!(moved, SHARDS / 3, "those of the one that ended, and no other");
+    for (name, (holder, epoch)) in &after {
+        let (old_holder, old_epoch) = &before[name];
+        assert_eq!(*epoch, old_epoch + i32::from(holder != old_holder), "{name} moved once");
+    }
+    let params = ListParams::default().labels("gastown.io/lease=session");
+    assert_eq!(
+        leases(&world).list(&params).await.unwrap().items.len(),
+        2,
+        "it took its session along"
+    );
+}
+
+#[tokio::test]
+async fn a_frozen_replica_that_wakes_up_writes_nothing_of_its_old_epochs() {
+    let (world, second, third) = three("frozen-shards").await;
+    let all = [&world.operator, &second, &third];
+    let mut names = create(&world, "before", 3).await;
+    all_done(&world, &names).await;
+    let owner = owner_of_the_work(&world, &all).await;
+    let frozen = all.into_iter().find(|it| it.name == owner).unwrap();
+    frozen.pause();
+    names.extend(create(&world, "during", 3).await);
+    all_done(&world, &names).await;
+    frozen.resume();
+    for it in all {
+        owns(it, SHARDS / 3).await;
+    }
+    names.extend(create(&world, "after", 3).await);
+    all_done(&world, &names).await;
+    judge(&world, &all, names.len()).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_is_deleted_or_edited_by_hand_is_taken_again() {
+    let (world, second, third) = three("by-hand").await;
+    let (api, before) = (leases(&world), shards(&world).await);
+    let name = before.keys().next().unwrap();
+    api.delete(name, &DeleteParams::default()).await.unwrap();
+    let epoch = before[name].1;
+    let again =
+        move |it: &Lease| it.spec.as_ref().is_some_and(|it| it.lease_transitions > Some(epoch));
+    until(&api, name, "higher epoch", again).await;
+    let (edited, (holder, epoch)) = before.iter().next_back().map(|(k, v)| (k, v.clone())).unwrap();
+    let nobody = json!({"spec": {"holderIdentity": "nobody", "leaseTransitions": 0}});
+    api.patch(edited, &PatchParams::default(), &Patch::Merge(nobody)).await.unwrap();
+    let again = move |it: &Lease| {
+        let spec = it.spec.clone().unwrap_or_default();
+        spec.holder_identity.is_some_and(|it| it == holder) && spec.lease_transitions > Some(epoch)
+    };
+    until(&api, edited, "its owner again, and a higher epoch", again).await;
+    for it in [&world.operator, &second, &third] {
+        owns(it, SHARDS / 3).await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_deleted_by_hand_begins_anew() {
+    let (world, second, third) = three("session-deleted").await;
+    let (api, params) = (leases(&world), ListParams::default().labels("gastown.io/lease=session"));
+    let session = api.list(&params).await.unwrap().items.remove(0);
+    let (name, uid) = (session.metadata.name.unwrap(), session.metadata.uid);
+    api.delete(&name, &DeleteParams::default()).await.unwrap();
+    until(&api, &name, "new session", move |it: &Lease| it.metadata.uid != uid).await;
+    let names = create(&world, "max", 3).await;
+    all_done(&world, &names).await;
+    for it in [&world.operator, &second, &third] {
+        owns(it, SHARDS / 3).await;
+    }
+    judge(&world, &[&world.operator, &second, &third], names.len()).await;
+}
+
+/// Nothing but renewals: at most one and a half writes a second for three replicas, whatever there are of shards.
+#[tokio::test]
+async fn a_quiet_town_costs_one_renewal_per_replica_and_period() {
+    let (world, second, third) = three("quiet").await;
+    let all = [&world.operator, &second, &third];
+    let writes = async || {
+        let all_events = world.bed.audit_events().await.unwrap();
+        let of_leases =
+            all_events.into_iter().filter(|it| it.resource == "leases" && it.is_write());
+        let ours = of_leases.filter(|it| all.iter().any(|o| o.name == it.user));
+        // That of the Go original is held too, whatever there are of shards.
+        ours.filter(|it| it.name != LEASE).collect::<Vec<_>>()
+    };
+    let before = writes().await.len();
+    comes_true("thirty renewals", async || writes().await.len() >= before + 30).await;
+    let since = writes().await.split_off(before);
+    assert!(since.iter().all(|it| it.name.starts_with("gastown-session-")), "{since:#?}");
+    let first = since.first().unwrap().time;
+    let asked = world.bed.audit_events().await.unwrap().into_iter().filter(|it| {
+        let ours = all.iter().any(|o| o.name == it.user) && it.time >= first;
+        ours && !it.is_write() && it.verb != "watch" && it.name != LEASE
+    });
+    let asked: Vec<_> = asked.collect();
+    assert!(asked.is_empty(), "who has nothing to do asks nothing: {asked:#?}");
+}
+
+#[tokio::test]
+async fn metrics_say_what_is_owned_by_nobody() {
+    let world = World::with_flags("nobodys", &QUICK, &FLAGS).await;
+    owns(&world.operator, SHARDS).await;
+    let (_, text) = http_get(&world.operator.metrics).await.unwrap();
+    assert!(text.lines().any(|it| it == "gastown_shards_unowned 0"), "{text}");
+}
