@@ -120,6 +120,10 @@ impl Look {
     }
 
     async fn migrate(&self, key: &Key, found: &Definition) {
+        // Nothing is read for what another replica migrates; what becomes ours is queued when its shard is opened.
+        if !self.cluster.ownership.owns(&key.name) {
+            return;
+        }
         let resource = &found.plural;
         let tell = |step: &Step| tracing::info!(resource, %step, "Migrating");
         let migration = Migration {
