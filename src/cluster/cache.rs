@@ -261,7 +261,7 @@ pub fn key<C: Compact>(object: &C) -> Key {
 
 /// Whether one resource version comes after another. Kubernetes promises that they are numbers that can be compared
 /// (KEP-5504); anything else counts as newer, so that nothing is missed.
-fn newer(version: &str, than: &str) -> bool {
+pub(super) fn newer(version: &str, than: &str) -> bool {
     match (version.parse::<u64>(), than.parse::<u64>()) {
         (Ok(version), Ok(than)) => version > than,
         _ => version != than,

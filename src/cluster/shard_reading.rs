@@ -11,15 +11,13 @@ use kube::{
 
 use crate::{
     api::v1beta1::{PolecatObject, ShardMap},
-    cluster::reading::Reader,
-    domain::shard::{Map, ShardId},
+    cluster::{
+        reading::Reader,
+        shards::wire::{self, KIND, MAP, Ours},
+    },
+    domain::shard::{Map, ShardId, seen::Shard},
 };
 
-/// Name of the one map.
-const MAP: &str = "gastown";
-const KIND: &str = "gastown.io/lease";
-const VERSION: &str = "gastown.io/map-version";
-const PREFIX: &str = "gastown-shard-";
 const PAGE: u32 = 500;
 
 /// What the Lease of a shard says.
@@ -59,20 +57,15 @@ impl Reader {
             map.map_err(|it| anyhow!("ShardMap {MAP} in {namespace} can't be followed: {it}"))?;
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), namespace);
         let ours = leases.list(&ListParams::default().labels(KIND)).await?.items;
-        let of = |kind: &str| {
-            let kind = kind.to_owned();
-            move |it: &&Lease| {
-                it.metadata.labels.as_ref().and_then(|it| it.get(KIND)) == Some(&kind)
+        let (mut sessions, mut owned) = (0, BTreeMap::new());
+        for lease in &ours {
+            match wire::read(lease) {
+                Some(Ours::Session(it)) => sessions += usize::from(!it.holder().is_empty()),
+                Some(Ours::Shard(id, it)) => drop(owned.insert(id, Owned::of(&it, lease))),
+                None => {}
             }
-        };
-        let held = |it: &&Lease| holder(it).is_some();
-        Ok(Shards {
-            sessions: ours.iter().filter(of("session")).filter(held).count(),
-            owned: ours.iter().filter(of("shard")).filter_map(owned).collect(),
-            object,
-            map,
-            now: super::now(),
-        })
+        }
+        Ok(Shards { sessions, owned, object, map, now: super::now() })
     }
 
     /// Writes the next version over the one that was read, and over no other.
@@ -112,19 +105,14 @@ impl Reader {
     }
 }
 
-fn holder(lease: &Lease) -> Option<String> {
-    lease.spec.as_ref()?.holder_identity.clone().filter(|it| !it.is_empty())
-}
-
-fn owned(lease: &Lease) -> Option<(ShardId, Owned)> {
-    let id = lease.metadata.name.as_deref()?.strip_prefix(PREFIX)?.parse().ok()?;
-    let spec = lease.spec.clone().unwrap_or_default();
-    let version = lease.metadata.annotations.as_ref().and_then(|it| it.get(VERSION));
-    let owned = Owned {
-        holder: holder(lease),
-        epoch: spec.lease_transitions.unwrap_or_default(),
-        since: spec.acquire_time.map(|it| it.0),
-        map: version.and_then(|it| it.parse().ok()).unwrap_or_default(),
-    };
-    Some((ShardId(id), owned))
+impl Owned {
+    fn of(shard: &Shard, lease: &Lease) -> Self {
+        let acquired = lease.spec.as_ref().and_then(|it| it.acquire_time.as_ref());
+        Self {
+            holder: Some(shard.holder().to_owned()).filter(|it| !it.is_empty()),
+            epoch: shard.record.transitions,
+            since: acquired.map(|it| it.0),
+            map: shard.map,
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! What to do about a Lease: pure, so that every rule can be tested and modelled without a cluster.
 //!
-//! Time is this replica's own clock, as the time since its machine started. Nobody's wall clock is ever compared: a candidate waits until it has itself seen the same record unchanged for [`Times::wait`]; a holder counts
-//! its validity from the moment its last accepted write was *sent*.
+//! Time is this replica's own clock, as the time since its machine started. Nobody's wall clock is ever compared: a candidate
+//! waits until it has itself seen the same record unchanged for [`Times::wait`]; a holder counts its validity from the moment
+//! its last accepted write was *sent*.
 
 use std::time::Duration;
 
@@ -93,8 +94,6 @@ pub struct Memory {
     pub held: Option<Held>,
     /// Writes of ours whose answers are missing: each may have been accepted, or still be.
     pub open: Vec<Open>,
-    /// The highest epoch that was ever seen, so that it does not go back when the Lease is deleted or edited.
-    pub highest: i32,
 }
 
 /// A write of ours whose answer is missing.
@@ -119,7 +118,6 @@ impl Open {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     pub resource_version: String,
-    pub epoch: i32,
     pub sent: Duration,
 }
 
@@ -134,7 +132,6 @@ impl Memory {
             }
             Some(record) => {
                 self.missing_since = None;
-                self.highest = self.highest.max(record.transitions);
                 // The answer to it was lost, but the write was ours.
                 let own = self.open.iter().find(|it| it.made(&record)).map(|it| it.sent);
                 if let Some(sent) = own {
@@ -159,13 +156,8 @@ impl Memory {
 
     /// Takes note of our own accepted write.
     pub fn wrote(&mut self, record: Record, sent: Duration, now: Duration) {
-        self.held = Some(Held {
-            resource_version: record.resource_version.clone(),
-            epoch: record.transitions,
-            sent,
-        });
+        self.held = Some(Held { resource_version: record.resource_version.clone(), sent });
         self.missing_since = None;
-        self.highest = self.highest.max(record.transitions);
         self.open.clear();
         self.seen = Some((record, now));
     }
@@ -265,7 +257,11 @@ mod tests {
         memory.sends(open(3, 4));
         memory.note(Some(marked("8", 2)), at(5));
         assert_eq!(memory.valid_until(&T), Some(at(2) + T.valid), "accepted late, after all");
-        assert_eq!(memory.held.as_ref().map(|it| it.epoch), Some(4), "under the same epoch");
+        assert_eq!(
+            memory.seen.as_ref().map(|(it, _)| it.transitions),
+            Some(4),
+            "under the same epoch"
+        );
         assert!(memory.open.is_empty(), "what was sent before it can't be accepted any more");
     }
 

@@ -12,8 +12,7 @@ use super::{
 use crate::domain::{
     lease::{Mark, Record},
     shard::{
-        Map, ShardId, bucket,
-        map::{Move, Moved},
+        Map, ShardId,
         protocol::{Decision, Holding, Step},
     },
 };
@@ -173,7 +172,9 @@ impl Keeper {
         let (door, ownership) = (self.door.clone(), self.ownership.clone());
         let moves: Vec<_> = map.moves().iter().filter(|it| it.from == shard).cloned().collect();
         self.ops.push(Box::pin(async move {
-            let _shut = ownership.close_parts(shard, move |place| is_moved(&moves, place)).await;
+            let _shut = ownership
+                .close_parts(shard, move |place| moves.iter().any(|it| it.takes(place)))
+                .await;
             Done::Acknowledged { shard, answer: put_surely(&door, &lease, mark).await }
         }));
     }
@@ -320,31 +321,5 @@ impl Keeper {
             }
             Answer::Refused | Answer::Unknown(_) => self.lose(shard),
         }
-    }
-}
-
-/// Whether a map took this namespace away.
-pub(super) fn is_moved(moves: &[Move], namespace: &str) -> bool {
-    moves.iter().any(|it| match &it.what {
-        Moved::Namespace(name) => **name == *namespace,
-        Moved::Buckets(buckets) => buckets.contains(&bucket::of(namespace)),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn what_moved_is_told_by_bucket_or_by_name() {
-        let (from, to) = (ShardId(0), ShardId(1));
-        let buckets = BTreeSet::from([bucket::of("rig-1")]);
-        let by_bucket = Move { what: Moved::Buckets(buckets), from, to };
-        let by_name = Move { what: Moved::Namespace("rig-2".into()), from, to };
-        let by_bucket = std::slice::from_ref(&by_bucket);
-        assert!(is_moved(by_bucket, "rig-1") && is_moved(&[by_name], "rig-2"));
-        assert!(!is_moved(by_bucket, "rig-2"));
     }
 }

@@ -3,17 +3,18 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
 use kube::{
     Api,
     api::{DeleteParams, ListParams, Preconditions},
+    core::PartialObjectMeta,
 };
 
 use super::wire::{self, KIND, SESSION};
 use crate::{
     cluster::leases::{self, record},
     domain::{
-        lease::{Mark, Record},
+        lease::{Identity, Mark, Record},
         shard::ShardId,
     },
 };
@@ -112,4 +113,14 @@ pub async fn put_surely(door: &Door, lease: &Lease, mark: Mark) -> Answer<Lease>
         }
     }
     last
+}
+
+/// Whether this process runs in the pod that it was told of.
+pub async fn has_pod(pods: Api<PartialObjectMeta<Pod>>, me: Identity) -> bool {
+    if me.pod_uid.is_empty() {
+        return false;
+    }
+    let answer = tokio::time::timeout(LIMIT, pods.get_opt(&me.pod)).await;
+    let pod = answer.ok().and_then(Result::ok).flatten();
+    pod.is_some_and(|it| it.metadata.uid.as_deref() == Some(&*me.pod_uid))
 }

@@ -7,8 +7,8 @@ use kube::api::PostParams;
 use super::{
     act::Done,
     door::{Answer, Door, LIMIT},
-    hear::MAP,
     keeper::Keeper,
+    wire::MAP,
 };
 use crate::{
     api::v1beta1::{ShardMap, ShardMapSpec},

@@ -14,14 +14,13 @@ use kube::{
 };
 
 use super::{
-    act::is_moved,
     keeper::{Keeper, clock},
     session::News,
-    wire::{self, KIND, Ours, SHARD},
+    wire::{self, KIND, MAP, Ours, SESSION, SHARD},
 };
 use crate::{
     api::v1beta1::ShardMap,
-    cluster::leases::record,
+    cluster::{cache, leases::record},
     domain::{
         lease::Record,
         shard::{Map, ShardId, map::Move, seen::Shard},
@@ -30,8 +29,6 @@ use crate::{
 
 /// A watch that is dropped silently goes unseen for this long, plus five seconds.
 const WATCH_SECONDS: u32 = 30;
-/// The name of the one map.
-pub const MAP: &str = "gastown";
 
 /// News of our Leases.
 #[derive(Debug)]
@@ -72,7 +69,7 @@ impl Backoff for Soon {
 /// Watches our Leases for ever.
 pub fn leases(api: Api<Lease>) -> impl Stream<Item = LeaseNews> {
     let config = watcher::Config::default()
-        .labels(&format!("{KIND} in (session,{SHARD})"))
+        .labels(&format!("{KIND} in ({SESSION},{SHARD})"))
         .timeout(WATCH_SECONDS);
     let events = watcher(api, config).backoff(Soon::default());
     let listed = |listed: &mut Vec<Lease>, event| {
@@ -268,7 +265,7 @@ impl Keeper {
                 self.map = Some(map.clone());
                 let shut = |it: &Move| {
                     let of = it.clone();
-                    let part = move |place: &str| is_moved(std::slice::from_ref(&of), place);
+                    let part = move |place: &str| of.takes(place);
                     (it.clone(), self.ownership.shut(it.to, part))
                 };
                 self.held_back = map.moves().iter().map(shut).collect();
@@ -288,9 +285,5 @@ pub(super) fn name(lease: &Lease) -> &str {
 
 /// Whether one version of a Lease comes after another.
 fn newer(record: &Record, than: &Record) -> bool {
-    let number = |it: &Record| it.resource_version.parse::<u64>();
-    match (number(record), number(than)) {
-        (Ok(record), Ok(than)) => record > than,
-        _ => record.resource_version != than.resource_version,
-    }
+    cache::newer(&record.resource_version, &than.resource_version)
 }

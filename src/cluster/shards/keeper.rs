@@ -14,10 +14,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     act::Done,
-    door::{Door, LIMIT},
+    door::{Door, has_pod},
     hear,
     session::{News, Request, Session},
-    wire::Writer,
+    wire::{Writer, session_name},
 };
 use crate::{
     api::v1beta1::ShardMap,
@@ -135,6 +135,12 @@ impl Keeper {
         let (wanted, wants) = watch::channel(Wanted::default());
         let (opened, opens) = mpsc::unbounded_channel();
         let (warmed, warm) = watch::channel(BTreeSet::new());
+        let own = Own {
+            lease: session_name(&settings.me).into(),
+            build: settings.build.as_str().into(),
+            zone: settings.zone.as_str().into(),
+            ..Own::default()
+        };
         let writer = Writer { me: settings.me.clone(), times: settings.times, owned: false };
         let keeper = Self {
             door: Door { api: Api::namespaced(client.clone(), namespace) },
@@ -146,7 +152,7 @@ impl Keeper {
             view: View::default(),
             listed: false,
             map: None,
-            own: Own::default(),
+            own,
             session: Session::new(writer),
             mourning: false,
             opening: BTreeMap::new(),
@@ -211,11 +217,8 @@ impl Keeper {
     fn turn(&mut self) -> Duration {
         let now = clock();
         self.own.holder = self.session.holder().into();
-        self.own.lease = self.session.lease().into();
         self.find_former();
         self.own.began = self.session.began;
-        self.own.build = self.settings.build.as_str().into();
-        self.own.zone = self.settings.zone.as_str().into();
         let valid = self.session.valid_until().is_some_and(|it| it > now + MARGIN);
         self.mourn();
         self.own.valid = valid && self.session.begun() && !self.mourning;
@@ -385,14 +388,4 @@ impl Keeper {
 /// The time that the protocol counts in.
 pub(super) fn clock() -> Duration {
     Moment::now().since_start()
-}
-
-/// Whether this process runs in the pod that it was told of.
-async fn has_pod(pods: Api<PartialObjectMeta<Pod>>, me: Identity) -> bool {
-    if me.pod_uid.is_empty() {
-        return false;
-    }
-    let answer = tokio::time::timeout(LIMIT, pods.get_opt(&me.pod)).await;
-    let pod = answer.ok().and_then(Result::ok).flatten();
-    pod.is_some_and(|it| it.metadata.uid.as_deref() == Some(&*me.pod_uid))
 }

@@ -7,6 +7,6 @@ mod found;
 mod hear;
 mod keeper;
 mod session;
-mod wire;
+pub(super) mod wire;
 
 pub use keeper::{Ends, Keeper, Settings, Wanted};

@@ -99,7 +99,7 @@ impl Session {
     /// From now on under another name. Whoever calls this has stopped all work of the one before.
     pub fn begin_anew(&mut self) {
         self.number += 1;
-        self.memory = Memory { highest: self.memory.highest, ..Memory::default() };
+        self.memory = Memory::default();
         self.said.clear();
         self.published = Says::default();
     }

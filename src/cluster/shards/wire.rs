@@ -1,9 +1,6 @@
 //! Session and shard Leases as they stand in the API server.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -16,7 +13,7 @@ use crate::{
     domain::{
         lease::{Identity, Mark, Record, Times},
         shard::{
-            ShardId,
+            ShardId, bucket,
             seen::{Says, Session, Shard},
         },
     },
@@ -27,11 +24,14 @@ pub const KIND: &str = "gastown.io/lease";
 pub const SESSION: &str = "session";
 pub const SHARD: &str = "shard";
 
+/// The name of the one map.
+pub const MAP: &str = "gastown";
+
 const PREFIX: &str = "gastown-shard-";
 const BUILD: &str = "gastown.io/build";
 const ZONE: &str = "topology.kubernetes.io/zone";
 const DRAINING: &str = "gastown.io/draining";
-const MAP: &str = "gastown.io/map-version";
+const MAP_VERSION: &str = "gastown.io/map-version";
 const WARM: &str = "gastown.io/warm-shards";
 const HOLDS: &str = "gastown.io/held-shards";
 const FENCED: &str = "gastown.io/fenced";
@@ -88,7 +88,7 @@ pub fn session(lease: &Lease) -> Session {
             build: note(BUILD).unwrap_or_default().into(),
             zone: note(ZONE).unwrap_or_default().into(),
             draining: note(DRAINING) == Some("true"),
-            map: number(note(MAP)),
+            map: number(note(MAP_VERSION)),
             warm: ranges(note(WARM).unwrap_or_default()),
             holds: ranges(note(HOLDS).unwrap_or_default()),
         },
@@ -102,7 +102,7 @@ pub fn shard(lease: &Lease) -> Shard {
     let released = holder.is_empty() && note(RELEASED).is_some();
     Shard {
         session: note(OF_SESSION).unwrap_or_default().into(),
-        map: number(note(MAP)),
+        map: number(note(MAP_VERSION)),
         released,
         edited: !released && note(HELD_BY) != Some(holder),
         wanted: note(WANTED).map(Into::into),
@@ -136,7 +136,7 @@ impl Writer {
             (leases::MARK, mark.to_string()),
             (BUILD, says.build.to_string()),
             (ZONE, says.zone.to_string()),
-            (MAP, says.map.to_string()),
+            (MAP_VERSION, says.map.to_string()),
             (WARM, text(&says.warm)),
             (HOLDS, text(&says.holds)),
         ]);
@@ -175,7 +175,7 @@ impl Writer {
     ) -> Lease {
         let notes = BTreeMap::from([
             (leases::MARK, mark.to_string()),
-            (MAP, map.to_string()),
+            (MAP_VERSION, map.to_string()),
             (OF_SESSION, session_name(&self.me)),
             (HELD_BY, holder.to_owned()),
         ]);
@@ -194,7 +194,7 @@ impl Writer {
         let by = over.holder.clone().unwrap_or_default();
         let mut notes = BTreeMap::from([
             (leases::MARK, mark.to_string()),
-            (MAP, map.to_string()),
+            (MAP_VERSION, map.to_string()),
             (RELEASED, by),
         ]);
         notes.extend(to.map(|it| (WANTED, it.to_owned())));
@@ -237,21 +237,7 @@ impl Writer {
 
 /// Shards as `0-20,33`.
 pub fn text(shards: &BTreeSet<ShardId>) -> String {
-    let mut out = String::new();
-    let mut all = shards.iter().map(|it| it.0).peekable();
-    while let Some(first) = all.next() {
-        let mut last = first;
-        while let Some(next) = all.next_if(|it| Some(*it) == last.checked_add(1)) {
-            last = next;
-        }
-        let comma = if out.is_empty() { "" } else { "," };
-        let _ = if first == last {
-            write!(out, "{comma}{first}")
-        } else {
-            write!(out, "{comma}{first}-{last}")
-        };
-    }
-    out
+    bucket::ranges(&shards.iter().map(|it| it.0).collect()).join(",")
 }
 
 /// Reads what [`text`] wrote; what is none of it counts for nothing.

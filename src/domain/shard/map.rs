@@ -33,6 +33,16 @@ pub struct Move {
     pub to: ShardId,
 }
 
+impl Move {
+    /// Whether this namespace may be among what it took.
+    pub fn takes(&self, namespace: &str) -> bool {
+        match &self.what {
+            Moved::Namespace(name) => **name == *namespace,
+            Moved::Buckets(buckets) => buckets.contains(&bucket::of(namespace)),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Moved {
     /// All their namespaces but pinned ones.

@@ -198,3 +198,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_move_took_is_told_by_bucket_or_by_name() {
+    let (from, to) = (ShardId(0), ShardId(1));
+    let buckets = BTreeSet::from([bucket::of("rig-1")]);
+    let by_bucket = Move { what: Moved::Buckets(buckets), from, to };
+    let by_name = Move { what: Moved::Namespace("rig-2".into()), from, to };
+    assert!(by_bucket.takes("rig-1") && by_name.takes("rig-2"));
+    assert!(!by_bucket.takes("rig-2") && !by_name.takes("rig-1"));
+}

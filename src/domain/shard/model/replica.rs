@@ -334,18 +334,8 @@ impl Replica {
         let name = &self.namespaces[namespace];
         let map = self.map.as_ref().filter(|_| self.until.is_some_and(|it| now < it))?;
         let shard = map.shard_of(name)?;
-        let waits = self.held_back.iter().any(|it| it.to == shard && it.has(name));
+        let waits = self.held_back.iter().any(|it| it.to == shard && it.takes(name));
         let epoch = self.open.get(&shard).filter(|_| !waits)?;
         Some((shard, *epoch))
-    }
-}
-
-impl Move {
-    fn has(&self, namespace: &str) -> bool {
-        use crate::domain::shard::{bucket, map::Moved};
-        match &self.what {
-            Moved::Buckets(it) => it.contains(&bucket::of(namespace)),
-            Moved::Namespace(it) => **it == *namespace,
-        }
     }
 }

@@ -17,7 +17,7 @@ const TOLD: Duration = Duration::from_millis(20);
 impl Replica {
     pub fn begin_anew(&mut self) {
         self.session += 1;
-        self.memory = Memory { highest: self.memory.highest, ..Memory::default() };
+        self.memory = Memory::default();
         self.said.clear();
         self.published = Says::default();
         self.accepted = None;
