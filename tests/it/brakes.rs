@@ -12,15 +12,15 @@ use gastown::api::{
     v1alpha1::{Polecat, Rig},
     v1beta1,
 };
-use gastown_testbed::http_get;
+use gastown_testbed::{
+    http_get,
+    watch::{self, await_condition},
+};
 use k8s_openapi::{api::core::v1::Pod, api::core::v1::ResourceQuota, jiff::Timestamp};
 use kube::{
     Api, Resource as _, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
-    runtime::{
-        wait::await_condition,
-        watcher::{self, Event, watcher},
-    },
+    runtime::watcher::{self, Event},
 };
 use serde_json::json;
 
@@ -142,7 +142,7 @@ fn follow_pods(world: &World) -> Arc<Mutex<(BTreeSet<String>, usize)>> {
     let seen = Arc::new(Mutex::new((BTreeSet::new(), 0)));
     let (pods, book) = (world.pods(), seen.clone());
     tokio::spawn(async move {
-        let mut stream = std::pin::pin!(watcher(pods, watcher::Config::default()));
+        let mut stream = std::pin::pin!(watch::watcher(pods, watcher::Config::default()));
         while let Some(event) = stream.next().await {
             let mut book = book.lock().unwrap();
             match event {

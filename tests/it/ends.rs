@@ -1,11 +1,12 @@
 //! How runs end otherwise than by the agent's own end: idle, stopped, edited, deleted, swept. Pods play a script.
 
 use futures::StreamExt as _;
+use gastown_testbed::watch::{self, await_condition};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams},
-    runtime::{WatchStreamExt as _, conditions::is_deleted, wait::await_condition, watcher},
+    runtime::{WatchStreamExt as _, conditions::is_deleted, watcher},
 };
 use serde_json::{Value, json};
 
@@ -143,7 +144,7 @@ async fn a_run_that_nobody_wrote_down_is_not_run_again() {
     let events: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
     let config =
         watcher::Config::default().fields("involvedObject.name=polecat-max,reason=Scheduled");
-    let mut stream = std::pin::pin!(watcher(events, config).applied_objects());
+    let mut stream = std::pin::pin!(watch::watcher(events, config).applied_objects());
     tokio::time::timeout(PATIENCE, stream.next()).await.expect("an Event").unwrap().unwrap();
     let uid = world.pods().get("polecat-max").await.unwrap().uid().unwrap();
     let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };

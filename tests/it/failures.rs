@@ -7,6 +7,7 @@ use gastown::{
     api::{v1alpha1::Polecat, v1beta1::PolecatObject},
     domain::causes::{self, Fate},
 };
+use gastown_testbed::watch::await_condition;
 use k8s_openapi::api::{
     admissionregistration::v1::ValidatingWebhookConfiguration,
     core::v1::{LimitRange, Pod, ResourceQuota, ServiceAccount},
@@ -16,7 +17,6 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams},
     core::DynamicObject,
     discovery::ApiResource,
-    runtime::wait::await_condition,
 };
 use serde_json::{Value, json};
 

@@ -7,14 +7,14 @@ use gastown::{
     admission::rules::{Broken, Change, Rules},
     kinds::KINDS,
 };
-use gastown_testbed::{Node, Testbed};
+use gastown_testbed::{Node, Testbed, watch::await_condition};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, PostParams},
     core::{DynamicObject, GroupVersionKind},
     discovery::ApiResource,
-    runtime::{conditions::is_crd_established, wait::await_condition},
+    runtime::conditions::is_crd_established,
 };
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! The life of a Polecat on a real API server, with pods that play a script.
 
 use gastown::api::v1alpha1::{Polecat, Rig};
-use gastown_testbed::audit::Event;
+use gastown_testbed::{audit::Event, watch::await_condition};
 use k8s_openapi::{
     api::core::v1::Pod,
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
@@ -11,7 +11,6 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams},
     core::DynamicObject,
     discovery::ApiResource,
-    runtime::wait::await_condition,
 };
 use serde_json::{Value, json};
 
@@ -339,7 +338,7 @@ async fn a_finished_polecat_goes_when_its_time_is_up() {
     world.phase("max", "Done").await;
     let uid = made.uid().unwrap();
     let gone = kube::runtime::conditions::is_deleted(&uid);
-    let waited = kube::runtime::wait::await_condition(world.polecats(), "max", gone);
+    let waited = await_condition(world.polecats(), "max", gone);
     tokio::time::timeout(crate::world::PATIENCE, waited)
         .await
         .expect("deleted by its ttl")

@@ -1,6 +1,7 @@
 //! What a cluster does to a running pod, by its own scheduler, taint controller and kubelet: each has its word, and what was
 //! committed is pushed. On a node of this test's own.
 
+use gastown_testbed::watch::await_condition;
 use k8s_openapi::api::{
     core::v1::{Node, Pod},
     scheduling::v1::PriorityClass,
@@ -8,7 +9,7 @@ use k8s_openapi::api::{
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
-    runtime::{conditions::is_deleted, wait::await_condition},
+    runtime::conditions::is_deleted,
 };
 use serde_json::{Value, json};
 

@@ -1,10 +1,11 @@
 //! Images on a real node that come late, never come, or lack the runner.
 
+use gastown_testbed::watch::await_condition;
 use k8s_openapi::{
     api::core::v1::{Event, Pod},
     jiff::Timestamp,
 };
-use kube::{Api, api::ListParams, runtime::wait::await_condition};
+use kube::{Api, api::ListParams};
 use serde_json::{Value, json};
 
 use crate::{

@@ -3,7 +3,7 @@
 use std::{fs, process::Command};
 
 use gastown::domain::names;
-use gastown_testbed::{Git, Node, Options, Testbed, preconditions};
+use gastown_testbed::{Git, Node, Options, Testbed, preconditions, watch::await_condition};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::{Api, api::PostParams};
 use serde_json::{Value, json};
@@ -174,7 +174,7 @@ async fn idle_keeps_what_was_committed() {
     world.merge("max", json!({"spec": {"desiredState": "Idle"}})).await;
     let uid = pods.get("polecat-max").await.unwrap().metadata.uid.unwrap();
     let gone = kube::runtime::conditions::is_deleted(&uid);
-    let waited = kube::runtime::wait::await_condition(pods, "polecat-max", gone);
+    let waited = await_condition(pods, "polecat-max", gone);
     tokio::time::timeout(std::time::Duration::from_secs(80), waited)
         .await
         .expect("the pod goes")

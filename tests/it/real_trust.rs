@@ -10,12 +10,11 @@ use gastown::{
         verdict::Verdict,
     },
 };
-use gastown_testbed::Git;
+use gastown_testbed::{Git, watch::await_condition};
 use k8s_openapi::api::core::v1::{LimitRange, Pod, Secret};
 use kube::{
     Api,
     api::{DeleteParams, EvictParams, LogParams, PostParams},
-    runtime::wait::await_condition,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};

@@ -1,13 +1,14 @@
 //! What came back without its status is held, and runs once it is told to: from a backup, and as an export of one that had
 //! run. The webhook marks the latter, so these tests register it for their namespaces.
 
+use gastown_testbed::watch::await_condition;
 use k8s_openapi::api::{
     admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Namespace,
 };
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, PostParams},
-    runtime::{conditions::is_deleted, wait::await_condition},
+    runtime::conditions::is_deleted,
 };
 use serde_json::{Value, json};
 

@@ -1,12 +1,13 @@
 //! Kinds whose controller is not in this release: accepted, stored, warned about, and said to be so in their status.
 
 use gastown::kinds::KINDS;
+use gastown_testbed::watch::await_condition;
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams},
     core::{DynamicObject, GroupVersionKind},
     discovery::ApiResource,
-    runtime::{conditions::is_deleted, wait::await_condition},
+    runtime::conditions::is_deleted,
 };
 use serde_json::{Value, json};
 

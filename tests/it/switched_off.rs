@@ -2,12 +2,12 @@
 //! way of a deletion, and all goes on when the operator is back.
 
 use gastown::{api::v1alpha1::Polecat, manifests::switched_off::NAME};
-use gastown_testbed::{Options, Testbed};
+use gastown_testbed::{Options, Testbed, watch::await_condition};
 use k8s_openapi::api::{core::v1::Namespace, rbac::v1::ClusterRoleBinding};
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy},
-    runtime::wait::{await_condition, conditions},
+    runtime::wait::conditions,
 };
 use serde_json::{Value, json};
 

@@ -2,7 +2,9 @@
 //! and what works while nobody converts.
 
 use gastown::kinds::Kind;
-use gastown_testbed::{Operator, OperatorOptions, Options, Testbed, manifests};
+use gastown_testbed::{
+    Operator, OperatorOptions, Options, Testbed, manifests, watch::await_condition,
+};
 use k8s_openapi::{
     api::core::v1::Namespace,
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
@@ -11,7 +13,7 @@ use kube::{
     Api, Client,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     core::DynamicObject,
-    runtime::wait::{await_condition, conditions},
+    runtime::wait::conditions,
 };
 use serde_json::{Value, json};
 

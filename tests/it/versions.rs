@@ -3,7 +3,7 @@
 
 use futures::StreamExt as _;
 use gastown::kinds::{KINDS, Kind};
-use gastown_testbed::{Node, Testbed};
+use gastown_testbed::{Node, Testbed, watch};
 use http::Method;
 use kube::{
     Api, Client,
@@ -154,7 +154,7 @@ async fn a_watch_in_one_version_sees_writes_in_the_other() {
     let name = "versions-watch";
     let (old, new) =
         (api(&client, name, bead_store(), "v1alpha1"), api(&client, name, bead_store(), "v1beta1"));
-    let mut seen = std::pin::pin!(watcher(old, watcher::Config::default()));
+    let mut seen = std::pin::pin!(watch::watcher(old, watcher::Config::default()));
     let mut next = async || loop {
         match tokio::time::timeout(PATIENCE, seen.next()).await.unwrap().unwrap().unwrap() {
             watcher::Event::Apply(it) => {

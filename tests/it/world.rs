@@ -10,16 +10,15 @@ use std::{
 
 use futures::{AsyncBufReadExt as _, StreamExt as _};
 use gastown::api::v1alpha1::Polecat;
-use gastown_testbed::{Node, Operator, OperatorOptions, Testbed, audit};
+use gastown_testbed::{
+    Node, Operator, OperatorOptions, Testbed, audit,
+    watch::{self, await_condition},
+};
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use kube::{
     Api, Client, Resource,
     api::{LogParams, Patch, PatchParams, PostParams},
-    runtime::{
-        WatchStreamExt as _,
-        wait::{Condition, await_condition},
-        watcher,
-    },
+    runtime::{WatchStreamExt as _, wait::Condition, watcher},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -151,7 +150,8 @@ impl World {
         let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let about =
             format!("involvedObject.kind=Polecat,involvedObject.name={name},reason={reason}");
-        let stream = watcher(events, watcher::Config::default().fields(&about)).applied_objects();
+        let stream =
+            watch::watcher(events, watcher::Config::default().fields(&about)).applied_objects();
         let found = tokio::time::timeout(PATIENCE, std::pin::pin!(stream).next()).await;
         assert!(matches!(found, Ok(Some(Ok(_)))), "{name}: no Event {reason}: {found:?}");
     }

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use gastown::{api::v1alpha1::Polecat, domain::names::ORIGINAL_FINALIZER};
-use gastown_testbed::{Node, Testbed};
+use gastown_testbed::{Node, Testbed, watch::await_condition};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, PostParams},
-    runtime::{conditions::is_deleted, wait::await_condition},
+    runtime::conditions::is_deleted,
 };
 use serde_json::{Value, json};
 

@@ -105,6 +105,7 @@ mod replicas;
 mod run_folder;
 mod testbed;
 pub mod tools;
+pub mod watch;
 
 use std::{
     net::IpAddr,

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, ResourceExt as _,
     core::DynamicObject,
-    runtime::{WatchStreamExt as _, watcher},
+    runtime::{WatchStreamExt as _, watcher::Config},
 };
 use serde_json::Value;
 
@@ -20,6 +20,7 @@ use super::{
     show,
     stage::{NAMESPACE, Stage, polecats},
 };
+use crate::watch::watcher;
 
 /// Longest time that the runs may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -63,7 +64,7 @@ enum Seen {
 /// Waits until these Polecats are Done or Stuck.
 pub async fn until_ended(stage: &Stage, names: &[&str]) -> Result<Vec<Ended>> {
     let began = Instant::now();
-    let config = watcher::Config::default;
+    let config = Config::default;
     let of_polecats = watcher(polecats(&stage.client), config()).applied_objects();
     let pods = Api::<Pod>::namespaced(stage.client.clone(), NAMESPACE);
     let of_pods = watcher(pods, config()).applied_objects();
