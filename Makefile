@@ -74,6 +74,10 @@ doc: ## The crate's documentation, with src/ARCHITECTURE.md as its front page
 bench: prepare build release ## Measure beside another operator: GO_ORIGINAL=program GO_ORIGINAL_CRDS=folder make bench
 	@$(CARGO) bench --locked --bench polecats -- $(BENCHARGS)
 
+.PHONY: bench-ha
+bench-ha: prepare build release ## Measure crashes, hand-overs and what several replicas cost, beside client-go's leader election
+	@TESTBED_BIN=$(CURDIR)/target/debug/testbed $(CARGO) bench --locked --bench ha -- $(BENCHARGS)
+
 N ?= 1000000
 .PHONY: fuzz-conversion
 fuzz-conversion: ## Hold the laws of conversion against N objects of each kind and direction

@@ -357,6 +357,7 @@ fn two_dashes(arg: OsString) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::lease::Times;
 
     fn parse(args: &[&str]) -> Config {
         Config::from_args(
@@ -394,6 +395,20 @@ mod tests {
         for (args, want) in table {
             let flaw = parse(args).flaw().unwrap_or_default();
             assert!(flaw.contains(want), "{args:?}: {flaw}");
+        }
+    }
+
+    #[test]
+    fn failover_sets_all_three_times_and_goes_with_none_of_them() {
+        let times = |args: &[&str]| parse(args).election.times();
+        assert_eq!(times(&[]), Times::DEFAULT);
+        assert_eq!(times(&["--failover=fast"]), Times::FAST);
+        for flag in ["--lease-duration=15", "--renew-deadline=3", "--retry-period=1"] {
+            parse(&[flag]);
+            let args = ["gastown-operator", "--failover=fast", flag];
+            let said = Config::try_parse_from(args).unwrap_err().to_string();
+            let name = flag.split('=').next().unwrap();
+            assert!(said.contains("--failover") && said.contains(name), "{said}");
         }
     }
 

@@ -30,8 +30,9 @@ pub struct Election {
     /// is reconciled; afterwards it is held, so that an original waits that is started again. 0: pay no heed to it.
     #[arg(long, default_value = original::LEASE, value_name = "NAME")]
     pub original_lease: String,
-    /// Times of the protocol: a crash is noticed in about 10 s (normal) or 5 s (fast).
-    #[arg(long, value_enum, default_value_t)]
+    /// Times of the protocol: a crash is noticed in about 10 s (normal) or 5 s (fast). It sets the three that follow, so it
+    /// goes with none of them.
+    #[arg(long, value_enum, default_value_t, conflicts_with_all = ["lease_duration", "renew_deadline", "retry_period"])]
     pub failover: Failover,
     /// How long a replica must have been seen to stand still until its shards are taken over; unset: as --failover says.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]

@@ -156,6 +156,7 @@ impl Keeper {
         let mark = self.mark(shard, epoch);
         self.opening.remove(&shard);
         let lease = self.session.writer.released(shard, &over, to.as_deref(), mark, map);
+        tracing::info!(%shard, to, "Giving the shard back");
         let (door, ownership) = (self.door.clone(), self.ownership.clone());
         self.ops.push(Box::pin(async move {
             ownership.close(shard).await;

@@ -199,7 +199,9 @@ impl Facts<'_> {
     /// Whom the balance counts as the owner of a shard.
     fn holder(&self, shard: ShardId, members: &[Member]) -> Option<Box<str>> {
         let own = &self.own.holder;
-        if self.own.held.contains_key(&shard) || self.regains(shard) {
+        // What is being taken counts as taken, or more than the share would be.
+        let taking = self.own.busy.contains(&shard);
+        if taking || self.own.held.contains_key(&shard) || self.regains(shard) {
             return Some(own.clone());
         }
         let lease = &self.view.shards.get(&shard)?.it;
@@ -354,5 +356,43 @@ impl Facts<'_> {
 impl Decision {
     fn look_at(&mut self, moment: Duration) {
         self.again = Some(self.again.map_or(moment, |it| it.min(moment)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{lease::Record, shard::seen::Shard};
+
+    /// Of the shards of one who is gone each of two takes a half, however far its writes have come.
+    #[test]
+    fn what_is_being_taken_counts_for_who_takes_it() {
+        let (map, now) = (Map::first(8), GRACE / 2);
+        let mut view = View::default();
+        let record = Record { holder: Some("b".into()), ..Record::default() };
+        view.session("session-b", Some(Session { record, ..Session::default() }), now);
+        for shard in map.active() {
+            let free = Shard { released: true, ..Shard::default() };
+            view.shard(shard, Some(free), Duration::ZERO);
+        }
+        let own = Own { holder: "a".into(), valid: true, ..Own::default() };
+        let takes = |own: &Own| {
+            let decided =
+                decide(Facts { view: &view, map: &map, own, now, times: &Times::DEFAULT });
+            let taken = |it: &Step| match it {
+                Step::Take { shard, .. } => Some(*shard),
+                _ => None,
+            };
+            decided.steps.iter().filter_map(taken).collect::<Vec<_>>()
+        };
+        let first = takes(&own);
+        assert_eq!(first.len(), 4);
+        for answered in 0..=4 {
+            let (held, busy) = first.split_at(answered);
+            let held = held.iter().map(|it| (*it, Holding::default())).collect();
+            let busy = busy.iter().copied().collect();
+            let more = takes(&Own { held, busy, ..own.clone() });
+            assert_eq!(more, [], "{answered} of them are its own by now");
+        }
     }
 }

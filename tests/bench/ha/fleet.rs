@@ -1,0 +1,99 @@
+//! The replicas that are measured: started, counted, ended.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use gastown_testbed::{Operator, OperatorOptions, Testbed, http_get};
+
+use crate::options::Options;
+
+pub const SHARDS: usize = 64;
+/// How long shards may take to be shared out.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// How often that is looked at.
+const PERIOD: Duration = Duration::from_millis(50);
+
+pub struct Fleet<'a> {
+    testbed: &'a Testbed,
+    options: &'a Options,
+    pub live: Vec<Operator>,
+    made: usize,
+}
+
+impl<'a> Fleet<'a> {
+    /// So many, with even shares.
+    pub async fn start(
+        testbed: &'a Testbed,
+        options: &'a Options,
+        replicas: usize,
+    ) -> Result<Self> {
+        let mut fleet = Self { testbed, options, live: Vec::new(), made: 0 };
+        for _ in 0..replicas {
+            fleet.add("first").await?;
+        }
+        fleet.settled().await?;
+        Ok(fleet)
+    }
+
+    /// One more, of this build.
+    pub async fn add(&mut self, build: &str) -> Result<()> {
+        self.made += 1;
+        let name = format!("replica-{}", self.made);
+        let options = OperatorOptions {
+            program: Some(self.options.operator.clone()),
+            environment: vec![("POD_UID".into(), format!("uid-{name}"))],
+            name,
+            flags: vec![
+                "--disable-webhooks".into(),
+                "--runner-image=registry.example.com/runner:1".into(),
+                format!("--shards={SHARDS}"),
+                format!("--failover={}", self.options.failover),
+                format!("--build={build}"),
+            ],
+            ..OperatorOptions::default()
+        };
+        let operator = Operator::start(self.testbed, options).await?;
+        operator.wait_ready().await?;
+        self.live.push(operator);
+        Ok(())
+    }
+
+    /// Takes the next victim out, in turn.
+    pub fn take(&mut self) -> Result<Operator> {
+        if self.live.is_empty() {
+            bail!("there is no replica left");
+        }
+        Ok(self.live.remove(0))
+    }
+
+    /// Waits until every replica works in its share, and all of them in every shard.
+    pub async fn settled(&self) -> Result<()> {
+        self.shared_by(&self.live).await
+    }
+
+    /// Waits until these do, and are all that do.
+    pub async fn shared_by(&self, some: &[Operator]) -> Result<()> {
+        let begun = Instant::now();
+        let mut owned = Vec::new();
+        while begun.elapsed() < PATIENCE {
+            owned.clear();
+            for it in some {
+                owned.push(shards_of(it).await);
+            }
+            let (least, most) = (SHARDS / some.len(), SHARDS.div_ceil(some.len()));
+            let even = owned.iter().all(|it| (least..=most).contains(it));
+            if even && owned.iter().sum::<usize>() == SHARDS {
+                return Ok(());
+            }
+            tokio::time::sleep(PERIOD).await;
+        }
+        bail!("shards were not shared out in {} s: {owned:?}", PATIENCE.as_secs())
+    }
+}
+
+/// In how many shards a replica works.
+pub async fn shards_of(operator: &Operator) -> usize {
+    let Ok((200, text)) = http_get(&operator.metrics).await else { return 0 };
+    let owned = text.lines().find_map(|it| it.strip_prefix("gastown_shards_owned "));
+    owned.and_then(|it| it.trim().parse().ok()).unwrap_or_default()
+}

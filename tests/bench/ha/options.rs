@@ -1,0 +1,59 @@
+//! What the bench is asked to do.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// Measures crashes, hand-overs and what several replicas cost.
+#[derive(Debug, Parser)]
+#[command(name = "cargo bench --bench ha --")]
+pub struct Options {
+    /// What is measured; unset: everything.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub part: Vec<Part>,
+    /// Crashes, and hand-overs of a replica.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub rounds: u16,
+    /// Rolling updates of each kind.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub updates: u16,
+    /// Times of the protocol, as the operator's flag of this name says them.
+    #[arg(long, default_value = "normal")]
+    pub failover: String,
+    /// Our operator; unset: the one that was built with this bench.
+    #[arg(long, default_value = env!("CARGO_BIN_EXE_gastown-operator"), hide_default_value = true)]
+    pub operator: PathBuf,
+    /// The process that elects by client-go; unset: it is built from tests/bench/elector.
+    #[arg(long)]
+    pub elector: Option<PathBuf>,
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true)]
+    pub bench: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    Crashes,
+    Handovers,
+    Rolling,
+}
+
+impl Options {
+    pub fn parts(&self) -> Vec<Part> {
+        let all = Part::value_variants().iter().copied();
+        all.filter(|it| self.part.is_empty() || self.part.contains(it)).collect()
+    }
+}
+
+impl Part {
+    /// For people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Crashes => "crashes: one of three replicas ends by SIGKILL",
+            Self::Handovers => {
+                "hand-overs: one of three replicas ends by SIGTERM, then another begins"
+            }
+            Self::Rolling => "rolling updates of three replicas",
+        }
+    }
+}
