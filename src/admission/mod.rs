@@ -1,5 +1,6 @@
 //! What may be written, and what is stamped on it: pure. axum and the API server's envelope are around it, not in it.
 
+pub mod pods;
 pub mod polecat;
 pub mod rig;
 pub mod rules;

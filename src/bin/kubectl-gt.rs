@@ -8,7 +8,7 @@ fn main() -> ExitCode {
         runtime.block_on(gastown::plugin::run())
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("kubectl gt: {error:#}");
             ExitCode::FAILURE

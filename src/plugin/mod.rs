@@ -1,10 +1,13 @@
 //! `kubectl gt`: reads what the operator has written, and says it to people or programs. Every failure says what and why.
 
+mod check;
 mod pause;
 mod polecat;
 mod shards;
 mod storage;
 mod table;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -38,6 +41,8 @@ enum Command {
     Shards(shards::Asked),
     /// In which versions objects lie in the API server's storage, and how to migrate them
     Storage(storage::Storage),
+    /// Say of pods, and of what makes pods, whether admission would let them in; asks no cluster
+    Check(check::Check),
     /// The version of this program
     Version,
 }
@@ -72,16 +77,19 @@ enum Output {
 }
 
 /// Runs one command; what it prints is the answer.
-pub async fn run() -> anyhow::Result<()> {
+pub async fn run() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     if matches!(cli.command, Command::Version) {
         println!("kubectl-gt {}", env!("CARGO_PKG_VERSION"));
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Command::Check(asked) = &cli.command {
+        return Ok(check::run(asked));
     }
     let reader = Reader::connect(cli.context.clone()).await?;
     let namespace = cli.namespace.clone().unwrap_or_else(|| reader.namespace.clone());
     let text = match cli.command {
-        Command::Version => String::new(),
+        Command::Version | Command::Check(_) => String::new(),
         Command::Shards(asked) => {
             let namespace = cli.namespace.as_deref().unwrap_or(manifests::NAMESPACE);
             shards::run(&reader, namespace, asked).await?
@@ -112,5 +120,5 @@ pub async fn run() -> anyhow::Result<()> {
         }
     };
     print!("{text}");
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

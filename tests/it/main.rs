@@ -14,6 +14,7 @@ mod access;
 mod architecture;
 mod asking;
 mod brakes;
+mod check;
 mod clock;
 mod door;
 mod ends;

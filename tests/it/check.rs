@@ -1,0 +1,151 @@
+//! `kubectl gt check` as pipelines call it: exit codes, lines of JSON, and words for what can't be read. No cluster is there.
+
+use std::{
+    io::Write as _,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::{Value, json};
+
+fn check(folder: &Path, args: &[&str], input: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-gt"));
+    command.arg("check").args(args).current_dir(folder).env("KUBECONFIG", "/nowhere");
+    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = pipes.spawn().unwrap();
+    // Who fails on its arguments reads nothing.
+    drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+    child.wait_with_output().unwrap()
+}
+
+/// Exit code, lines of JSON, and what the standard error says.
+fn json(folder: &Path, args: &[&str], input: &str) -> (i32, Vec<Value>, String) {
+    let output = check(folder, &[args, &["-o", "json"]].concat(), input);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = text.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+    (output.status.code().unwrap(), lines, String::from_utf8(output.stderr).unwrap())
+}
+
+const GOOD: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: good}
+spec:
+  securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+  containers:
+    - name: main
+      image: i
+      securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+";
+
+/// The same as the template of another kind.
+fn template(api_version: &str, kind: &str, path: &[&str], extra: &Value) -> Value {
+    let pod: Value = serde_saphyr::from_str(GOOD).unwrap();
+    let mut inner = json!({"spec": pod["spec"]});
+    inner["spec"]["containers"][0]["securityContext"]["privileged"] = json!(true);
+    for key in path.iter().rev() {
+        inner = json!({*key: inner});
+    }
+    inner["apiVersion"] = json!(api_version);
+    inner["kind"] = json!(kind);
+    inner["metadata"] = json!({"name": "x"});
+    inner["extra"] = extra.clone();
+    inner
+}
+
+#[test]
+fn the_exit_code_says_allowed_refused_or_bad_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = GOOD.replace("runAsNonRoot: true", "runAsNonRoot: false");
+    let (at, both) = (folder.path(), format!("{GOOD}---{bad}"));
+    for (args, input, code, because) in [
+        (&["-f", "-"][..], GOOD, 0, "all allowed"),
+        (&["-f", "-"], &bad, 1, "root"),
+        (&["-f", "-"], &both, 1, "one of two"),
+        (&["-f", "-", "--policy", "baseline@v1.20"], &bad, 0, "baseline lets root in"),
+        (&["-f", "-"], "a: [", 2, "no YAML"),
+        (&["-f", "-"], "", 2, "nothing"),
+        (&["-f", "-"], "just text", 2, "no object"),
+        (&["-f", "-"], "{\"apiVersion\": \"v1\"}", 2, "no kind"),
+        (&["-f", "-"], "apiVersion: v1\nkind: Pod\nspec: {}\n", 2, "a pod without containers"),
+        (&["-f", "missing.yaml"], "", 2, "no such file"),
+        (&["-f", "-", "--policy", "restricted@v1.99"], GOOD, 2, "no such version"),
+        (&["-f", "-", "--policy", "privileged"], GOOD, 2, "no level that refuses anything"),
+        (&["-f", "-", "--rules", "none"], GOOD, 2, "no such rules"),
+        (&[], GOOD, 2, "nothing to check"),
+    ] {
+        let output = check(at, args, input);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{because}: {errors}");
+        assert_eq!(code == 2, !errors.is_empty(), "{because}: words for bad input alone: {errors}");
+    }
+}
+
+#[test]
+fn bad_input_is_told_with_where_and_how_and_hides_no_verdict() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("bad.yaml"), "kind: [\n").unwrap();
+    std::fs::write(folder.path().join("good.yaml"), GOOD).unwrap();
+    let (code, lines, errors) = json(folder.path(), &["-f", "."], "");
+    assert_eq!((code, lines.len()), (2, 1), "the good one is judged: {errors}");
+    assert_eq!(lines[0]["file"], "./good.yaml");
+    assert!(errors.contains("./bad.yaml: is no YAML: ") && errors.contains("line 1"), "{errors}");
+    let (_, _, errors) = json(folder.path(), &["-f", "-", "--policy", "restricted@v1.99"], "");
+    assert!(errors.contains("v1.99") && errors.contains("v1.0 to v1."), "{errors}");
+}
+
+#[test]
+fn there_is_one_line_for_each_object_with_every_violation() {
+    let templates = [
+        template("apps/v1", "Deployment", &["spec", "template"], &json!(1)),
+        template("apps/v1", "StatefulSet", &["spec", "template"], &json!(1)),
+        template("apps/v1", "DaemonSet", &["spec", "template"], &json!(1)),
+        template("apps/v1", "ReplicaSet", &["spec", "template"], &json!(1)),
+        template("batch/v1", "Job", &["spec", "template"], &json!(1)),
+        template("batch/v1", "CronJob", &["spec", "jobTemplate", "spec", "template"], &json!(1)),
+    ];
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": templates});
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("below")).unwrap();
+    std::fs::write(folder.path().join("below/all.json"), list.to_string()).unwrap();
+    let other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n";
+    std::fs::write(folder.path().join("other.yml"), format!("{other}---\n{GOOD}")).unwrap();
+    std::fs::write(folder.path().join("notes.txt"), "no manifest").unwrap();
+    let name = folder.path().to_str().unwrap();
+    let (code, lines, errors) = json(folder.path(), &["-f", name], "");
+    assert_eq!((code, lines.len()), (1, 8), "{errors}");
+    for (line, place) in lines.iter().zip([
+        "spec.template.",
+        "spec.template.",
+        "spec.template.",
+        "spec.template.",
+        "spec.template.",
+        "spec.jobTemplate.spec.template.",
+    ]) {
+        assert_eq!(line["file"], format!("{name}/below/all.json"));
+        let path = format!("{place}spec.containers[0].securityContext.privileged");
+        let violation = &line["violations"][0];
+        assert_eq!((&violation["check"], &violation["path"]), (&json!("privileged"), &json!(path)));
+        assert!(violation["message"].as_str().unwrap().contains("must be unset or false"));
+        assert_eq!(
+            line.as_object().unwrap().keys().collect::<Vec<_>>(),
+            ["allowed", "file", "violations"]
+        );
+    }
+    let allowed: Vec<_> = lines.iter().filter(|it| it["allowed"] == true).collect();
+    assert_eq!(allowed.len(), 2, "a ConfigMap holds no pod, and the good pod is good");
+    assert_eq!(allowed[0]["violations"], json!([]));
+}
+
+#[test]
+fn people_read_where_what_and_how_to_mend_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = GOOD.replace("drop: [ALL]", "drop: []");
+    let output = check(folder.path(), &["-f", "-"], &bad);
+    insta::assert_snapshot!(String::from_utf8(output.stdout).unwrap(), @r#"
+    -: Pod good: refused
+      spec.containers[0].securityContext.capabilities.drop: container "main" is [], must contain "ALL" (PSS restricted v1.37)
+      what one value mends, as a patch (kubectl patch --local -f FILE -o yaml -p PATCH):
+      {"spec":{"containers":[{"name":"main","securityContext":{"capabilities":{"drop":["ALL"]}}}]}}
+    "#);
+}
