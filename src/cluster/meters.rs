@@ -41,6 +41,18 @@ pub struct Task {
     pub controller: &'static str,
 }
 
+/// A shard, by its number.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Shard {
+    pub shard: String,
+}
+
+/// How a shard had lost its owner.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Gap {
+    pub cause: &'static str,
+}
+
 /// One of our resources.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Stored {
@@ -66,6 +78,9 @@ pub struct Meters {
     pub leading: Gauge,
     pub owned: Gauge,
     pub unowned: Gauge,
+    pub epochs: Family<Shard, Gauge>,
+    pub gaps: Family<Gap, Histogram, fn() -> Histogram>,
+    pub validity_left: Histogram,
     pub original_acts: Gauge,
     pub old_versions: Family<Stored, Gauge>,
 }
@@ -89,6 +104,9 @@ impl Default for Meters {
             leading: Gauge::default(),
             owned: Gauge::default(),
             unowned: Gauge::default(),
+            epochs: Family::default(),
+            gaps: Family::new_with_constructor(seconds),
+            validity_left: left(),
             original_acts: Gauge::default(),
             old_versions: Family::default(),
         }
@@ -143,12 +161,24 @@ impl Meters {
         registry.register("gastown_shards_owned", help, self.owned.clone());
         let help = "Shards that nobody owns, as this replica sees it";
         registry.register("gastown_shards_unowned", help, self.unowned.clone());
+        let help = "Epoch of each shard that this replica works in";
+        registry.register("gastown_shard_epoch", help, self.epochs.clone());
+        let help = "Seconds that nobody worked in a shard that this replica took, at most and as it saw it, by cause: \
+                    handed-over, stopped or lost";
+        registry.register("gastown_shard_gap_seconds", help, self.gaps.clone());
+        let help = "Seconds that this replica still had leave to act when it began a write";
+        registry.register("gastown_validity_left_seconds", help, self.validity_left.clone());
         let help =
             "1 while the Go original acts by its Lease, so that this replica reconciles nothing";
         registry.register("gastown_original_acts", help, self.original_acts.clone());
         let help = "1 while objects of the resource may lie in storage in another than its storage version";
         registry.register("gastown_old_versions_stored", help, self.old_versions.clone());
     }
+}
+
+/// Up to the longest validity, fine near its end.
+fn left() -> Histogram {
+    Histogram::new([0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 7.5])
 }
 
 fn seconds() -> Histogram {

@@ -28,37 +28,19 @@ impl Cluster {
         uid: &str,
         notice: &Notice,
     ) {
-        let at = if namespace.is_empty() { "default" } else { namespace };
-        let digest = names::sha256(&format!("{uid}\n{}\n{}", notice.reason, notice.message));
-        let prefix = cut(name, 220).trim_end_matches(['-', '.']);
-        let time = Time(now());
         let kind = K::Kind::kind(&()).into_owned();
-        let event = Event {
-            metadata: ObjectMeta {
-                name: Some(format!("{prefix}.{}", digest.get(..16).unwrap_or_default())),
-                namespace: Some(at.into()),
-                ..ObjectMeta::default()
-            },
-            involved_object: ObjectReference {
-                api_version: Some(K::Kind::api_version(&()).into_owned()),
-                kind: Some(kind.clone()),
-                namespace: (!namespace.is_empty()).then(|| namespace.into()),
-                name: Some(name.into()),
-                uid: Some(uid.into()),
-                ..ObjectReference::default()
-            },
-            type_: Some("Warning".into()),
-            reason: Some(notice.reason.clone()),
-            message: Some(cut(&notice.message, MAX_MESSAGE).into()),
-            source: Some(EventSource { component: Some("gastown-operator".into()), host: None }),
-            first_timestamp: Some(time.clone()),
-            last_timestamp: Some(time),
-            count: Some(1),
-            ..Event::default()
+        let about = ObjectReference {
+            api_version: Some(K::Kind::api_version(&()).into_owned()),
+            kind: Some(kind.clone()),
+            namespace: (!namespace.is_empty()).then(|| namespace.into()),
+            name: Some(name.into()),
+            uid: Some(uid.into()),
+            ..ObjectReference::default()
         };
+        let event = event(about, "Warning", notice);
+        let at = event.metadata.namespace.as_deref();
         let body = serde_json::to_vec(&event).unwrap_or_default();
-        let built =
-            Request::new(Event::url_path(&(), Some(at))).create(&PostParams::default(), body);
+        let built = Request::new(Event::url_path(&(), at)).create(&PostParams::default(), body);
         let answer = self
             .write::<Value>(
                 "events",
@@ -71,5 +53,30 @@ impl Cluster {
         {
             tracing::warn!(error = &error as &dyn std::error::Error, "Event not written");
         }
+    }
+}
+
+/// An Event about an object; what is about none in a namespace is in `default`.
+pub(super) fn event(about: ObjectReference, type_: &str, notice: &Notice) -> Event {
+    let uid = about.uid.as_deref().unwrap_or_default();
+    let digest = names::sha256(&format!("{uid}\n{}\n{}", notice.reason, notice.message));
+    let name = about.name.as_deref().unwrap_or_default();
+    let prefix = cut(name, 220).trim_end_matches(['-', '.']);
+    let time = Time(now());
+    Event {
+        metadata: ObjectMeta {
+            name: Some(format!("{prefix}.{}", digest.get(..16).unwrap_or_default())),
+            namespace: Some(about.namespace.clone().unwrap_or_else(|| "default".into())),
+            ..ObjectMeta::default()
+        },
+        involved_object: about,
+        type_: Some(type_.into()),
+        reason: Some(notice.reason.clone()),
+        message: Some(cut(&notice.message, MAX_MESSAGE).into()),
+        source: Some(EventSource { component: Some("gastown-operator".into()), host: None }),
+        first_timestamp: Some(time.clone()),
+        last_timestamp: Some(time),
+        count: Some(1),
+        ..Event::default()
     }
 }

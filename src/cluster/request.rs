@@ -46,6 +46,7 @@ impl Cluster {
                 return Err(Error::Fenced { attempt: attempt(), source });
             }
         };
+        self.meters.validity_left.observe(stamp.left.as_secs_f64());
         if matches!(resource, "polecat" | "pods" | "polecats" | "storage") {
             self.guard.burn();
         }

@@ -1,6 +1,6 @@
 //! The map of shards and who owns them, for people; and the one write that changes the map, by compare-and-swap.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail};
 use k8s_openapi::{api::coordination::v1::Lease, jiff::Timestamp};
@@ -29,6 +29,8 @@ pub struct Owned {
     pub since: Option<Timestamp>,
     /// The version of the map that its owner has acknowledged.
     pub map: i64,
+    /// How long nobody worked in it at the most before its owner took it, as far as that one saw.
+    pub gap: Option<Duration>,
 }
 
 /// Everything that is known of shards at one time.
@@ -57,13 +59,21 @@ impl Reader {
             map.map_err(|it| anyhow!("ShardMap {MAP} in {namespace} can't be followed: {it}"))?;
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), namespace);
         let ours = leases.list(&ListParams::default().labels(KIND)).await?.items;
-        let (mut sessions, mut owned) = (0, BTreeMap::new());
+        let (mut sessions, mut owned, mut gaps) = (0, BTreeMap::new(), BTreeMap::new());
         for lease in &ours {
             match wire::read(lease) {
-                Some(Ours::Session(it)) => sessions += usize::from(!it.holder().is_empty()),
+                Some(Ours::Session(it)) if it.holder().is_empty() => {}
+                Some(Ours::Session(it)) => {
+                    sessions += 1;
+                    gaps.insert(it.holder().to_owned(), wire::gaps(lease));
+                }
                 Some(Ours::Shard(id, it)) => drop(owned.insert(id, Owned::of(&it, lease))),
                 None => {}
             }
+        }
+        for (id, it) in &mut owned {
+            let of_owner = it.holder.as_ref().and_then(|it| gaps.get(it));
+            it.gap = of_owner.and_then(|it| it.get(id)).copied();
         }
         Ok(Shards { sessions, owned, object, map, now: super::now() })
     }
@@ -113,6 +123,7 @@ impl Owned {
             epoch: shard.record.transitions,
             since: acquired.map(|it| it.0),
             map: shard.map,
+            gap: None,
         }
     }
 }

@@ -129,6 +129,7 @@ impl Row {
             "shard": self.shard.0,
             "owner": owned.holder,
             "epoch": owned.epoch,
+            "gapSeconds": owned.gap.map(|it| it.as_secs_f64()),
             "since": owned.since.map(|it| it.to_string()),
             "mapVersion": owned.map,
             "buckets": self.buckets,
@@ -151,6 +152,7 @@ impl Row {
             pod.filter(|_| !retired).unwrap_or(nobody).to_owned(),
             known(lease.epoch.to_string()),
             lease.since.map_or_else(|| "-".into(), |it| age(it, now)),
+            lease.gap.map_or_else(|| "-".into(), |it| format!("{:.3}s", it.as_secs_f64())),
             known(lease.map.to_string()),
             list(&self.buckets),
             list(&self.pins),
@@ -161,7 +163,7 @@ impl Row {
 
 fn shown(shards: &Shards, rows: &[Row]) -> String {
     let lines: Vec<_> = rows.iter().map(|it| it.cells(shards.now)).collect();
-    let header = ["SHARD", "OWNER", "EPOCH", "AGE", "MAP", "BUCKETS", "PINS", "OBJECTS"];
+    let header = ["SHARD", "OWNER", "EPOCH", "AGE", "GAP", "MAP", "BUCKETS", "PINS", "OBJECTS"];
     let mut text = table::render(&header, &lines);
     let active = shards.map.active().count();
     let (version, replicas) = (shards.map.version(), shards.sessions);
@@ -201,6 +203,8 @@ fn age(since: Timestamp, now: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn owned(holder: &str, epoch: i32, map: i64) -> Owned {
@@ -210,6 +214,7 @@ mod tests {
             epoch,
             since,
             map,
+            gap: (epoch > 3).then(|| Duration::from_millis(131)),
         }
     }
 
@@ -223,13 +228,14 @@ mod tests {
         let now = Timestamp::from_second(1000 + 7199).unwrap();
         let lines: Vec<_> = rows.iter().map(|it| it.cells(now).join(" ")).collect();
         let want = [
-            "00 op-a 4 119m 3 0-255 town 5",
-            "01 <none> 2 119m 1 512-1023 - 2",
-            "02 <none> - - - 256-511 - 0",
+            "00 op-a 4 119m 0.131s 3 0-255 town 5",
+            "01 <none> 2 119m - 1 512-1023 - 2",
+            "02 <none> - - - - 256-511 - 0",
         ];
         assert_eq!(lines, want);
         let value = rows[0].value();
         assert_eq!((&value["owner"], &value["objects"]), (&json!("op-a_uid_7"), &json!(5)));
+        assert_eq!(value["gapSeconds"], json!(0.131));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
-    Router,
+    Json, Router,
     extract::State,
     http::{StatusCode, header},
     response::IntoResponse,
@@ -16,16 +16,26 @@ use prometheus_client::{
     metrics::gauge::ConstGauge,
     registry::Registry,
 };
+use serde::Serialize;
 use tokio::{net::TcpListener, sync::watch};
 
-/// Serves /livez, /healthz and /readyz until `stop`.
+use crate::cluster::shards::Report;
+
+/// What the endpoints tell of.
+#[derive(Clone, Debug)]
+pub struct States {
+    pub ready: watch::Receiver<bool>,
+    pub shards: watch::Receiver<Report>,
+}
+
+/// Serves /livez, /healthz, /readyz and /shardz until `stop`.
 pub async fn serve(
     address: SocketAddr,
-    ready: watch::Receiver<bool>,
+    states: States,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let readiness = |State(ready): State<watch::Receiver<bool>>| async move {
-        if *ready.borrow() {
+    let readiness = |State(states): State<States>| async move {
+        if *states.ready.borrow() {
             (StatusCode::OK, "ok\n")
         } else {
             (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
@@ -35,8 +45,27 @@ pub async fn serve(
         .route("/livez", get(|| async { "ok\n" }))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readiness))
-        .with_state(ready);
+        .route("/shardz", get(shard_readiness))
+        .with_state(states);
     listen(address, routes, stop).await
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    ready: bool,
+    session_valid: bool,
+    #[serde(flatten)]
+    report: Report,
+}
+
+/// Whether this replica does what is its own, and every shard has an owner: for people and alerts. It is no part of
+/// readiness, since a replica that owns nothing answers webhooks all the same.
+async fn shard_readiness(State(states): State<States>) -> impl IntoResponse {
+    let report = states.shards.borrow().clone();
+    let (ready, valid) = (report.is_ready(), report.is_valid());
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(Answer { ready, session_valid: valid, report }))
 }
 
 /// Serves /metrics until `stop`.

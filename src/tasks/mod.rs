@@ -28,7 +28,7 @@ use crate::{
         meters::Meters,
         original::Original,
         ownership::Ownership,
-        shards::{Keeper, Settings},
+        shards::{Keeper, Report, Settings},
     },
     config::{self, Config, StorageMigration},
     domain::lease::Identity,
@@ -49,20 +49,21 @@ pub async fn run(config: Config, nonce: String, stop: watch::Receiver<bool>) -> 
     meters.register(&mut registry);
     let mut servers = JoinSet::new();
     let (servers_stop, servers_stopped) = watch::channel(false);
-    let ready = watch::Sender::new(false);
+    let (ready, report) = (watch::Sender::new(false), watch::Sender::new(Report::default()));
     let webhooks = Handle::<SocketAddr>::new();
     if let Some(address) = parsed(&config.endpoints.metrics_bind_address)? {
         servers.spawn(health::metrics(address, registry, servers_stopped.clone()));
     }
     if let Some(address) = parsed(&config.endpoints.health_probe_bind_address)? {
-        servers.spawn(health::serve(address, ready.subscribe(), servers_stopped.clone()));
+        let states = health::States { ready: ready.subscribe(), shards: report.subscribe() };
+        servers.spawn(health::serve(address, states, servers_stopped.clone()));
     }
     let rigs = webhooks::Rigs::default();
     serve_webhooks(&config, &mut servers, &webhooks, rigs.clone()).await?;
     ready.send_replace(true);
 
     let (work_stop, work_stopped) = watch::channel(false);
-    let mut work = tokio::spawn(work(config.clone(), nonce, meters, rigs, work_stopped));
+    let mut work = tokio::spawn(work(config.clone(), nonce, meters, (rigs, report), work_stopped));
     let mut stop = stop;
     let outcome = tokio::select! {
         _ = stop.wait_for(|it| *it) => Ok(()),
@@ -120,7 +121,7 @@ async fn work(
     config: Config,
     nonce: String,
     meters: Meters,
-    rigs: webhooks::Rigs,
+    (rigs, report): (webhooks::Rigs, watch::Sender<Report>),
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     if let Some(flaw) = config.election.times().flaw() {
@@ -134,7 +135,7 @@ async fn work(
     rigs.ask(Cluster::new(connection.work.clone(), ownership.clone(), settings, meters.clone()));
     let (heed, heeded) = watch::channel(false);
     let (stopped, heeding) = heed_original(&config, &connection, &ownership, &meters, heeded);
-    let part = Part { config: &config, connection: &connection, me, ownership, meters };
+    let part = Part { config: &config, connection: &connection, me, ownership, meters, report };
     let outcome = while_stopped(stop, stopped, |paused| part.take(paused)).await;
     // Only now: until then work relied on it.
     heed.send_replace(true);
@@ -199,12 +200,13 @@ struct Part<'a> {
     me: Identity,
     ownership: Ownership,
     meters: Meters,
+    report: watch::Sender<Report>,
 }
 
 impl Part<'_> {
     /// Takes part until `stop`, and works in the shards that this replica owns.
     async fn take(&self, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-        let Self { config, connection, me, ownership, meters } = self;
+        let Self { config, connection, me, ownership, meters, report } = self;
         let scope = Scope {
             namespaces: config.scope(),
             concurrency: config.concurrency.into(),
@@ -230,8 +232,13 @@ impl Part<'_> {
             drain,
         };
         let (client, namespace) = (&connection.leases, config.own_namespace());
-        let (keeper, ends) =
-            Keeper::new(client, &namespace, settings, ownership.clone(), meters.clone());
+        let (keeper, ends) = Keeper::new(
+            client,
+            &namespace,
+            settings,
+            (ownership.clone(), meters.clone()),
+            report.clone(),
+        );
         let keeping = tokio::spawn(keeper.run(stop));
         let outcome = shards::follow(running.views(), ends, keeping).await;
         running.stop(drain).await;

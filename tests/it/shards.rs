@@ -3,19 +3,21 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use futures::StreamExt as _;
 use gastown::domain::original::LEASE;
-use gastown_testbed::{Operator, audit::Event, http_get};
-use k8s_openapi::api::coordination::v1::Lease;
+use gastown_testbed::{Node, Operator, Testbed, audit::Event, http_get};
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Event as Told};
 use kube::{
     Api,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    runtime::{WatchStreamExt as _, watcher},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     asking::{comes_true, scraped},
     process::pods_made,
-    world::{World, own, until},
+    world::{PATIENCE, World, make_namespaces, own, until},
 };
 
 const QUICK: [(&str, &str); 1] = [("testbed.gastown.io/run-for", "300ms")];
@@ -111,6 +113,24 @@ async fn three_replicas_share_evenly_and_a_killed_one_is_succeeded() {
         owns(it, SHARDS / 2).await;
     }
     judge(&world, &[&world.operator, &second, &third], names.len()).await;
+    told(&world, "ShardsTakenOver", &owner).await;
+    let survivor = if owner == third.name { &second } else { &third };
+    let count = format!("gastown_shard_gap_seconds_count{{cause=\"stopped\"}} {}", SHARDS / 6);
+    scraped(survivor, |it| it == count).await;
+}
+
+/// Waits, by watch, for the Event that says of whom shards were taken.
+async fn told(world: &World, reason: &str, of: &str) {
+    let events: Api<Told> = Api::namespaced(world.client.clone(), &own(&world.namespace));
+    let about = format!("involvedObject.kind=ShardMap,reason={reason}");
+    let stream = watcher(events, watcher::Config::default().fields(&about)).applied_objects();
+    let messages = stream.filter_map(|it| {
+        let message = it.ok().and_then(|it| it.message).filter(|it| it.starts_with(of));
+        std::future::ready(message)
+    });
+    let message = tokio::time::timeout(PATIENCE, std::pin::pin!(messages).next()).await;
+    let message = message.ok().flatten().unwrap_or_else(|| panic!("no Event {reason} of {of}"));
+    assert!(message.contains(" (epoch "), "{message}");
 }
 
 /// The user who writes the objects of this world: they are all in one namespace, and so in one shard.
@@ -142,6 +162,7 @@ async fn a_replica_that_is_told_to_end_hands_each_shard_over_once() {
         2,
         "it took its session along"
     );
+    told(&world, "ShardsHandedOver", &second.name).await;
 }
 
 #[tokio::test]
@@ -229,10 +250,35 @@ async fn a_quiet_town_costs_one_renewal_per_replica_and_period() {
     assert!(asked.is_empty(), "who has nothing to do asks nothing: {asked:#?}");
 }
 
+/// Another replica that has begun as well, and owns nothing yet, is no reason to wait: with these times that would last longer
+/// than the test does.
+#[tokio::test]
+async fn who_starts_first_waits_for_nobody_who_owns_nothing() {
+    let bed = Testbed::shared_with(Node::Kwok).await.unwrap();
+    let (name, namespace) = ("together", own("together"));
+    make_namespaces(bed, name, &QUICK).await;
+    let session = json!({
+        "metadata": {"name": "gastown-session-other", "labels": {"gastown.io/lease": "session"}},
+        "spec": {"holderIdentity": "other_uid_0.1", "leaseDurationSeconds": 600},
+    });
+    let api: Api<Lease> = Api::namespaced(bed.client("admin").await.unwrap(), &namespace);
+    let session = serde_json::from_value(session).unwrap();
+    api.create(&PostParams::default(), &session).await.unwrap();
+    let flags = ["--shards=12", "--lease-duration=600", "--renew-deadline=30", "--retry-period=2"];
+    let world = World::with_flags(name, &QUICK, &flags).await;
+    owns(&world.operator, SHARDS).await;
+}
+
 #[tokio::test]
 async fn metrics_say_what_is_owned_by_nobody() {
     let world = World::with_flags("nobodys", &QUICK, &FLAGS).await;
     owns(&world.operator, SHARDS).await;
     let (_, text) = http_get(&world.operator.metrics).await.unwrap();
-    assert!(text.lines().any(|it| it == "gastown_shards_unowned 0"), "{text}");
+    for line in ["gastown_shards_unowned 0", "gastown_shard_epoch{shard=\"11\"} 1"] {
+        assert!(text.lines().any(|it| it == line), "no {line}: {text}");
+    }
+    let (code, body) = http_get(&format!("{}/shardz", world.operator.health)).await.unwrap();
+    let report: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((code, &report["ready"]), (200, &json!(true)), "{report}");
+    assert_eq!(report["open"].as_array().map(Vec::len), Some(SHARDS), "{report}");
 }

@@ -228,7 +228,7 @@ async fn start(
         // Where a flag is given twice, the last one would be an error.
         flags: base
             .into_iter()
-            .filter(|it| !flags.iter().any(|own| own.split('=').next() == it.split('=').next()))
+            .filter(|it| !flags.iter().any(|own| excludes(own, it)))
             .chain(flags.iter().cloned())
             .collect(),
         environment: vec![("POD_UID".into(), format!("uid-{replica}"))],
@@ -237,6 +237,14 @@ async fn start(
     let operator = Operator::start(bed, options).await.unwrap();
     operator.wait_ready().await.unwrap();
     operator
+}
+
+/// Whether a flag goes with no other one: with the same, or as a time of the protocol with all of them.
+fn excludes(own: &str, other: &str) -> bool {
+    let name = |it: &str| it.split('=').next().map(ToOwned::to_owned);
+    let times = ["--lease-duration", "--renew-deadline", "--retry-period"];
+    let sets_time = times.iter().any(|it| own.starts_with(it));
+    name(own) == name(other) || (sets_time && other.starts_with("--failover"))
 }
 
 /// A Polecat that is to work.

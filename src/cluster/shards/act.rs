@@ -7,7 +7,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use super::{
     door::{Answer, is_claimed, put_surely},
     keeper::{Keeper, Opening, clock},
-    wire,
+    wire::{self, Writer},
 };
 use crate::domain::{
     lease::{Mark, Record},
@@ -63,6 +63,8 @@ pub enum Done {
     Founded {
         founder: bool,
     },
+    /// An Event was written, or was not.
+    Told,
 }
 
 impl Keeper {
@@ -129,7 +131,8 @@ impl Keeper {
     fn take(&mut self, shard: ShardId, epoch: i32, unclaimed: bool, map: i64) {
         let over = self.view.shards.get(&shard).map(|it| it.it.record.clone());
         let mark = self.mark(shard, epoch);
-        self.taking.insert(shard);
+        let vacancy = self.view.vacancy(shard);
+        self.taking.insert(shard, vacancy);
         let (holder, sent) = (self.own.holder.clone(), clock());
         let lease = self.session.writer.held(shard, over.as_ref(), &holder, mark, map);
         let door = self.door.clone();
@@ -155,11 +158,13 @@ impl Keeper {
         let Some(Holding { epoch, map, .. }) = self.own.held.get(&shard).cloned() else { return };
         let mark = self.mark(shard, epoch);
         self.opening.remove(&shard);
-        let lease = self.session.writer.released(shard, &over, to.as_deref(), mark, map);
+        let began = clock();
+        let mut lease = self.session.writer.released(shard, &over, to.as_deref(), mark, map);
         tracing::info!(%shard, to, "Giving the shard back");
         let (door, ownership) = (self.door.clone(), self.ownership.clone());
         self.ops.push(Box::pin(async move {
             ownership.close(shard).await;
+            Writer::drained(&mut lease, clock().saturating_sub(began));
             let answer = put_surely(&door, &lease, mark).await;
             Done::Released { shard, to, answer }
         }));
@@ -225,6 +230,7 @@ impl Keeper {
             }
             Done::Fenced { lease, .. } => self.look(lease.into()),
             Done::Swept { lease } => drop(self.fencing.remove(&lease)),
+            Done::Told => {}
             Done::Founded { founder } => {
                 self.own.founder |= founder;
             }
@@ -253,7 +259,7 @@ impl Keeper {
     }
 
     fn taken(&mut self, shard: ShardId, holder: &str, sent: Duration, answer: Answer<Lease>) {
-        self.taking.remove(&shard);
+        let vacancy = self.taking.remove(&shard).flatten();
         self.pending.remove(&shard);
         let Answer::Accepted(lease) = answer else {
             self.look(wire::shard_name(shard)); // busy until then
@@ -270,7 +276,7 @@ impl Keeper {
             self.own.lost.remove(&shard);
             self.own.held.insert(shard, Holding { epoch, version, map: it.map });
             let say_by = sent + self.settings.times.valid;
-            self.opening.insert(shard, Opening { epoch, say_by, said: false });
+            self.opening.insert(shard, Opening { epoch, say_by, said: false, vacancy });
             if let Some(map) = &self.map
                 && map
                     .active()

@@ -8,7 +8,7 @@ use super::{
     act::Done,
     door::{Answer, Door, LIMIT},
     keeper::Keeper,
-    wire::MAP,
+    wire::{self, MAP},
 };
 use crate::{
     api::v1beta1::{ShardMap, ShardMapSpec},
@@ -28,14 +28,20 @@ impl Keeper {
             return self.founds;
         }
         self.founds = now + AGAIN;
-        let alone = self.view.shards.is_empty() && self.view.sessions.len() <= 1;
+        let untouched = self.view.untouched();
         let (door, maps) = (self.door.clone(), self.maps.clone());
         let (genesis, holder) = (self.settings.lease_name.clone(), self.own.holder.clone());
         let map = self.map.as_deref().cloned();
         let map = map.unwrap_or_else(|| Map::first(self.settings.shards));
         let map = ShardMap::new(MAP, ShardMapSpec::from(&map));
         self.ops.push(Box::pin(async move {
-            let founder = alone && is_founder(&door, &genesis, &holder).await;
+            let founder = untouched
+                && match is_founder(&door, &genesis, &holder).await {
+                    Answer::Accepted(it) => it,
+                    Answer::Refused => false,
+                    // Whoever made the map now would have everybody wait, should the Lease be his after all.
+                    Answer::Unknown(_) => return Done::Founded { founder: false },
+                };
             let params = PostParams::default();
             if let Ok(Err(error)) = tokio::time::timeout(LIMIT, maps.create(&params, &map)).await {
                 tracing::info!(
@@ -49,14 +55,33 @@ impl Keeper {
     }
 }
 
-/// Whether nobody was ever here: then the Lease that the installation brought is still free, and is ours from now on.
-async fn is_founder(door: &Door, genesis: &str, holder: &str) -> bool {
-    let Answer::Accepted(Some(mut lease)) = door.get(genesis).await else { return false };
+/// Whether nobody was ever here: then the Lease that the installation brought is still free, and is ours from now on. Of several
+/// replicas that start together one gets it; the others wait for what it takes.
+async fn is_founder(door: &Door, genesis: &str, holder: &str) -> Answer<bool> {
+    let mut lease = match door.get(genesis).await {
+        Answer::Accepted(Some(it)) => it,
+        Answer::Accepted(None) | Answer::Refused => return Answer::Accepted(false),
+        Answer::Unknown(why) => return Answer::Unknown(why),
+    };
     let spec = lease.spec.get_or_insert_default();
-    if spec.holder_identity.as_deref().is_some_and(|it| !it.is_empty()) {
-        return false;
+    let by = spec.holder_identity.as_deref().unwrap_or_default();
+    let ours = *by == *holder; // by a write whose answer was lost
+    if !by.is_empty() && !ours {
+        return Answer::Accepted(false);
     }
-    spec.holder_identity = Some(holder.to_owned());
-    lease.metadata.managed_fields = None;
-    matches!(door.put(&lease).await, Answer::Accepted(_))
+    if !ours {
+        spec.holder_identity = Some(holder.to_owned());
+        lease.metadata.managed_fields = None;
+        match door.put(&lease).await {
+            Answer::Accepted(_) => {}
+            Answer::Refused => return Answer::Accepted(false),
+            Answer::Unknown(why) => return Answer::Unknown(why),
+        }
+    }
+    // The watch may be late.
+    let Answer::Accepted(sessions) = door.sessions().await else {
+        return Answer::Accepted(false);
+    };
+    let none = sessions.iter().all(|it| wire::session(it).says.holds.is_empty());
+    Answer::Accepted(none)
 }

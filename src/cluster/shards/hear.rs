@@ -247,7 +247,10 @@ impl Keeper {
                 self.founding = true;
                 return;
             }
-            MapNews::Put(it) => Map::try_from(&it.spec),
+            MapNews::Put(it) => {
+                self.told.about(&it);
+                Map::try_from(&it.spec)
+            }
         };
         match map {
             Err(why) => tracing::error!(

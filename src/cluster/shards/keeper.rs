@@ -17,6 +17,7 @@ use super::{
     door::{Door, has_pod},
     hear,
     session::{News, Request, Session},
+    told::{Report, Told},
     wire::{Writer, session_name},
 };
 use crate::{
@@ -32,7 +33,7 @@ use crate::{
             Map, ShardId,
             map::Move,
             protocol::{Decision, Facts, Own, decide, held_back},
-            seen::{Says, View},
+            seen::{Says, Vacancy, View},
         },
     },
 };
@@ -68,7 +69,7 @@ pub struct Wanted {
 }
 
 /// A shard that was taken and is not worked in yet.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Opening {
     pub epoch: i32,
     /// Who finds the Lease unchanged for a whole wait reads the sessions before he takes it. So ours has to say that we own it
@@ -76,6 +77,8 @@ pub struct Opening {
     pub say_by: Duration,
     /// It has said so.
     pub said: bool,
+    /// What was before.
+    pub vacancy: Option<Vacancy>,
 }
 
 /// This replica's part.
@@ -86,6 +89,7 @@ pub struct Keeper {
     pub(super) settings: Settings,
     pub(super) ownership: Ownership,
     pub(super) meters: Meters,
+    pub(super) told: Told,
     pub(super) view: View,
     /// The Leases were listed.
     pub(super) listed: bool,
@@ -96,7 +100,8 @@ pub struct Keeper {
     pub(super) mourning: bool,
     /// Shards that are taken, and wait for their caches and for the session to say so.
     pub(super) opening: BTreeMap<ShardId, Opening>,
-    pub(super) taking: BTreeSet<ShardId>,
+    /// Shards that are being taken, and what is before.
+    pub(super) taking: BTreeMap<ShardId, Option<Vacancy>>,
     pub(super) writes: u64,
     /// Writes of ours that are under way.
     pub(super) pending: BTreeMap<ShardId, Mark>,
@@ -129,8 +134,8 @@ impl Keeper {
         client: &kube::Client,
         namespace: &str,
         settings: Settings,
-        ownership: Ownership,
-        meters: Meters,
+        (ownership, meters): (Ownership, Meters),
+        report: watch::Sender<Report>,
     ) -> (Self, Ends) {
         let (wanted, wants) = watch::channel(Wanted::default());
         let (opened, opens) = mpsc::unbounded_channel();
@@ -141,7 +146,12 @@ impl Keeper {
             zone: settings.zone.as_str().into(),
             ..Own::default()
         };
-        let writer = Writer { me: settings.me.clone(), times: settings.times, owned: false };
+        let writer = Writer {
+            me: settings.me.clone(),
+            times: settings.times,
+            owned: false,
+            gaps: BTreeMap::new(),
+        };
         let keeper = Self {
             door: Door { api: Api::namespaced(client.clone(), namespace) },
             maps: Api::namespaced(client.clone(), namespace),
@@ -149,6 +159,7 @@ impl Keeper {
             settings,
             ownership,
             meters,
+            told: Told::new(client, namespace, report),
             view: View::default(),
             listed: false,
             map: None,
@@ -156,7 +167,7 @@ impl Keeper {
             session: Session::new(writer),
             mourning: false,
             opening: BTreeMap::new(),
-            taking: BTreeSet::new(),
+            taking: BTreeMap::new(),
             writes: 0,
             pending: BTreeMap::new(),
             renewed: None,
@@ -236,7 +247,7 @@ impl Keeper {
         }
         self.hold_back(&map);
         self.open(now);
-        self.measure(&map);
+        self.tell(&map, now);
         again
     }
 
@@ -270,7 +281,7 @@ impl Keeper {
     }
 
     fn says(&self) -> Says {
-        let mine = |it: &ShardId| self.own.held.contains_key(it) || self.taking.contains(it);
+        let mine = |it: &ShardId| self.own.held.contains_key(it) || self.taking.contains_key(it);
         let warm = self.warm.borrow().iter().copied().filter(|it| !mine(it)).collect();
         Says {
             build: self.own.build.clone(),
@@ -278,7 +289,7 @@ impl Keeper {
             draining: self.own.draining.is_some(),
             map: self.map.as_ref().map_or(0, |it| it.version()),
             warm,
-            holds: self.own.held.keys().chain(&self.taking).copied().collect(),
+            holds: self.own.held.keys().chain(self.taking.keys()).copied().collect(),
         }
     }
 
@@ -330,7 +341,7 @@ impl Keeper {
 
     /// Tells what the caches should have.
     fn want(&mut self, map: &Arc<Map>, decision: &Decision) {
-        let own = self.own.held.keys().chain(&self.taking).chain(self.opening.keys());
+        let own = self.own.held.keys().chain(self.taking.keys()).chain(self.opening.keys());
         let shards: BTreeSet<_> = own.chain(&decision.warm).copied().collect();
         let wide = shards.len() * 2 > map.active().count();
         let wanted = Wanted { map: Some(map.clone()), shards, wide };
@@ -346,12 +357,12 @@ impl Keeper {
         let warm = self.warm.borrow().clone();
         for (shard, mut it) in self.opening.clone() {
             it.said |= self.session.published.holds.contains(&shard) && now < it.say_by;
-            self.opening.insert(shard, it);
+            self.opening.insert(shard, it.clone());
             if !it.said && now >= it.say_by {
                 self.lose(shard);
             } else if it.said && warm.contains(&shard) && self.own.valid {
                 self.opening.remove(&shard);
-                tracing::info!(%shard, epoch = it.epoch, "Shard owned");
+                self.begins(shard, it.epoch, it.vacancy, now);
                 self.ownership.open(shard, it.epoch);
                 let _ = self.opened.send(shard);
             }
@@ -371,17 +382,6 @@ impl Keeper {
                 let _ = self.opened.send(it.to);
             }
         }
-    }
-
-    fn measure(&self, map: &Map) {
-        let open = self.ownership.open_shards().len();
-        self.meters.owned.set(i64::try_from(open).unwrap_or(i64::MAX));
-        let nobodys = map.active().filter(|it| {
-            let lease = self.view.shards.get(it);
-            lease.is_none_or(|it| it.it.holder().is_empty())
-        });
-        self.meters.unowned.set(i64::try_from(nobodys.count()).unwrap_or(i64::MAX));
-        self.meters.leading.set(i64::from(self.own.valid && open > 0));
     }
 }
 

@@ -7,6 +7,8 @@ mod found;
 mod hear;
 mod keeper;
 mod session;
+mod told;
 pub(super) mod wire;
 
 pub use keeper::{Ends, Keeper, Settings, Wanted};
+pub use told::Report;

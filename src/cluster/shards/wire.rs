@@ -1,6 +1,9 @@
 //! Session and shard Leases as they stand in the API server.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -39,6 +42,8 @@ const OF_SESSION: &str = "gastown.io/session";
 const HELD_BY: &str = "gastown.io/held-by";
 const RELEASED: &str = "gastown.io/released-by";
 const WANTED: &str = "gastown.io/released-for";
+const DRAINED: &str = "gastown.io/drained-ms";
+const GAPS: &str = "gastown.io/gaps-ms";
 
 /// The name of a shard's Lease.
 pub fn shard_name(shard: ShardId) -> String {
@@ -105,6 +110,8 @@ pub fn shard(lease: &Lease) -> Shard {
         map: number(note(MAP_VERSION)),
         released,
         edited: !released && note(HELD_BY) != Some(holder),
+        released_by: note(RELEASED).map(Into::into),
+        drained: Duration::from_millis(number(note(DRAINED)).try_into().unwrap_or_default()),
         wanted: note(WANTED).map(Into::into),
         record,
     }
@@ -127,6 +134,8 @@ pub struct Writer {
     /// The session's Lease goes with our pod: only where that is a pod of this cluster, or the garbage collector would take
     /// the Lease of a living session.
     pub owned: bool,
+    /// How long each shard of ours was without an owner before. Nothing waits for it to be read.
+    pub gaps: BTreeMap<ShardId, Duration>,
 }
 
 impl Writer {
@@ -139,6 +148,7 @@ impl Writer {
             (MAP_VERSION, says.map.to_string()),
             (WARM, text(&says.warm)),
             (HOLDS, text(&says.holds)),
+            (GAPS, gaps_text(&self.gaps)),
         ]);
         if says.draining {
             notes.insert(DRAINING, "true".into());
@@ -180,6 +190,12 @@ impl Writer {
             (HELD_BY, holder.to_owned()),
         ]);
         self.lease(&shard_name(id), SHARD, over, holder, mark, notes)
+    }
+
+    /// Notes in a Lease that gives a shard back how long no work had begun in it.
+    pub fn drained(lease: &mut Lease, drained: Duration) {
+        let notes = lease.metadata.annotations.get_or_insert_default();
+        notes.insert(DRAINED.into(), drained.as_millis().to_string());
     }
 
     /// The Lease of a shard that we give back.
@@ -249,13 +265,28 @@ pub fn ranges(text: &str) -> BTreeSet<ShardId> {
     text.split(',').filter_map(range).flatten().map(ShardId).collect()
 }
 
+/// Gaps in milliseconds, such as `7=130,12=98`.
+fn gaps_text(gaps: &BTreeMap<ShardId, Duration>) -> String {
+    let gap = |(shard, gap): (&ShardId, &Duration)| format!("{}={}", shard.0, gap.as_millis());
+    gaps.iter().map(gap).collect::<Vec<_>>().join(",")
+}
+
+/// How long each shard of a session was without an owner before that took it.
+pub fn gaps(session: &Lease) -> BTreeMap<ShardId, Duration> {
+    let gap = |part: &str| {
+        let (shard, gap) = part.split_once('=')?;
+        Some((ShardId(shard.parse().ok()?), Duration::from_millis(gap.parse().ok()?)))
+    };
+    note(session, GAPS).unwrap_or_default().split(',').filter_map(gap).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn writer() -> Writer {
         let me = Identity { pod: "op-0".into(), pod_uid: "1-2".into(), nonce: "n".into() };
-        Writer { me, times: Times::DEFAULT, owned: true }
+        Writer { me, times: Times::DEFAULT, owned: true, gaps: BTreeMap::new() }
     }
 
     fn ids(all: impl IntoIterator<Item = u16>) -> BTreeSet<ShardId> {

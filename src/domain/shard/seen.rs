@@ -48,6 +48,9 @@ pub struct Shard {
     pub map: i64,
     /// Its last owner gave it back by a write of his own, once all work in it had stopped; an edit by hand does not say so.
     pub released: bool,
+    /// The session that gave it back, and how long that let no work begin in it before it said so.
+    pub released_by: Option<Box<str>>,
+    pub drained: Duration,
     /// For whom it was given back.
     pub wanted: Option<Box<str>>,
     /// Its holder is not the one whom its last writer of ours had named: somebody edited it by hand.
@@ -71,6 +74,8 @@ pub struct View {
     pub clear: Duration,
     /// Sessions that were declared dead, and since when that is known.
     dead: BTreeMap<Named, Duration>,
+    /// Since when they had been silent before, as far as was seen.
+    silent: BTreeMap<Named, Duration>,
     /// Sessions whose Lease went or changed hands otherwise, and since when that is known.
     gone: BTreeMap<Named, Duration>,
     pub shards: BTreeMap<ShardId, Seen<Shard>>,
@@ -102,6 +107,26 @@ pub enum Life {
     },
 }
 
+/// A shard that nobody works in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vacancy {
+    /// The session that did, if that is known.
+    pub by: Option<Box<str>>,
+    pub how: Left,
+    pub since: Duration,
+}
+
+/// How a shard lost its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Left {
+    /// Given back when all work in it had ended.
+    HandedOver,
+    /// Its owner renewed itself no more.
+    Stopped,
+    /// Its Lease was deleted, or edited by hand.
+    Lost,
+}
+
 impl View {
     /// Takes note of a session Lease; `None`: it is gone.
     pub fn session(&mut self, lease: &str, session: Option<Session>, now: Duration) {
@@ -111,8 +136,10 @@ impl View {
         }
         let old = before.map(|it| it.it.record.holder.clone().unwrap_or_default());
         if let Some(fenced) = session.as_ref().and_then(|it| it.fenced.clone()) {
+            let since = before.filter(|it| *it.it.holder() == *fenced).map_or(now, |it| it.since);
             let fenced = (lease.into(), fenced);
             self.gone.remove(&fenced);
+            self.silent.entry(fenced.clone()).or_insert(since);
             self.dead.entry(fenced).or_insert(now);
         }
         let new = session.as_ref().and_then(|it| it.record.holder.clone()).unwrap_or_default();
@@ -207,6 +234,7 @@ impl View {
         let named: BTreeSet<(&str, &str)> =
             self.shards.values().map(|it| (&*it.it.session, it.it.holder())).collect();
         self.dead.retain(|(lease, it), _| named.contains(&(lease, it)));
+        self.silent.retain(|(lease, it), _| named.contains(&(lease, it)));
         self.gone.retain(|(lease, it), _| named.contains(&(lease, it)));
     }
 
@@ -222,6 +250,34 @@ impl View {
                 !it.it.holder().is_empty() && self.stillness(it.since, now) < limit
             })
             .map(|(lease, it)| (&**lease, &it.it))
+    }
+
+    /// Whose a shard was, and since when nobody has worked in it at the most; `None`: nobody's, as far as was seen.
+    pub fn vacancy(&self, id: ShardId) -> Option<Vacancy> {
+        let Some(seen) = self.shards.get(&id) else {
+            let since = self.missing_since(id).filter(|_| self.has_seen(id))?;
+            return Some(Vacancy { by: None, how: Left::Lost, since });
+        };
+        let by = Some(seen.it.holder()).filter(|it| !it.is_empty()).map(Into::into);
+        if !self.intact(id) {
+            return Some(Vacancy { by, how: Left::Lost, since: seen.since });
+        }
+        if seen.it.released {
+            let (by, since) =
+                (seen.it.released_by.clone(), seen.since.saturating_sub(seen.it.drained));
+            return Some(Vacancy { by, how: Left::HandedOver, since });
+        }
+        let named: Named = (seen.it.session.clone(), seen.it.holder().into());
+        let renewed = self.sessions.get(&named.0).filter(|it| *it.it.holder() == *named.1);
+        let since = self.silent.get(&named).or_else(|| self.gone.get(&named)).copied();
+        let since = since.or(renewed.map(|it| it.since)).unwrap_or(seen.since);
+        Some(Vacancy { by, how: Left::Stopped, since })
+    }
+
+    /// Whether no shard has a Lease, and no session says that it owns one.
+    pub fn untouched(&self) -> bool {
+        let claims = |it: &Seen<Session>| !it.it.says.holds.is_empty();
+        self.shards.is_empty() && !self.sessions.values().any(claims)
     }
 
     /// Whether a session that was not declared dead says that it owns the shard; `but` is not asked.
@@ -241,5 +297,60 @@ impl Shard {
     /// The owner's session; empty: none.
     pub fn holder(&self) -> &str {
         self.record.holder.as_deref().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::lease::Mark;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn record(version: &str, holder: &str) -> Record {
+        Record {
+            uid: "u".into(),
+            resource_version: version.into(),
+            holder: Some(holder.into()),
+            transitions: 1,
+            mark: Some(Mark { epoch: 1, number: 1 }),
+        }
+    }
+
+    fn session(version: &str, holder: &str, fenced: Option<&str>) -> Session {
+        let fenced = fenced.map(Into::into);
+        Session { record: record(version, holder), fenced, ..Session::default() }
+    }
+
+    #[test]
+    fn a_gap_counts_from_the_last_sign_of_life() {
+        let (id, mut view) = (ShardId(3), View::default());
+        view.without([id], SECOND);
+        assert_eq!(view.vacancy(id), None, "nobody ever worked in it");
+        let held = Shard { record: record("2", "a"), session: "la".into(), ..Shard::default() };
+        view.session("la", Some(session("1", "a", None)), SECOND);
+        view.shard(id, Some(held.clone()), SECOND * 2);
+        view.session("la", Some(session("3", "a", None)), SECOND * 3);
+        let stopped = |since| Some(Vacancy { by: Some("a".into()), how: Left::Stopped, since });
+        assert_eq!(view.vacancy(id), stopped(SECOND * 3), "its last renewal");
+        view.session("la", Some(session("4", "", Some("a"))), SECOND * 13);
+        view.tidy();
+        assert_eq!(view.vacancy(id), stopped(SECOND * 3), "still, now that it was declared dead");
+
+        let released = Shard {
+            record: record("5", ""),
+            released: true,
+            released_by: Some("a".into()),
+            drained: SECOND,
+            ..held.clone()
+        };
+        view.shard(id, Some(released), SECOND * 20);
+        let want = Vacancy { by: Some("a".into()), how: Left::HandedOver, since: SECOND * 19 };
+        assert_eq!(view.vacancy(id), Some(want), "from when no work began any more");
+        view.shard(id, Some(Shard { edited: true, ..held }), SECOND * 30);
+        assert_eq!(view.vacancy(id).map(|it| (it.how, it.since)), Some((Left::Lost, SECOND * 30)));
+        view.shard(id, None, SECOND * 40);
+        let want = Vacancy { by: None, how: Left::Lost, since: SECOND * 40 };
+        assert_eq!(view.vacancy(id), Some(want), "its Lease was deleted");
     }
 }
