@@ -7,15 +7,18 @@ mod storage;
 pub mod switched_off;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     domain::causes,
-    kinds::{FOREIGN, KINDS},
+    kinds::{FOREIGN, KINDS, Kind},
 };
 
 /// The Service in front of every replica's admission server.
 pub const WEBHOOK_SERVICE: &str = "gastown-operator-webhook-service";
+/// Names of the webhook configurations.
+pub const MUTATING: &str = "gastown-operator-mutating-webhook-configuration";
+pub const VALIDATING: &str = "gastown-operator-validating-webhook-configuration";
 /// Where the original is installed, and we are.
 pub const NAMESPACE: &str = "gastown-operator-system";
 /// Who the operator's pods are.
@@ -32,6 +35,7 @@ pub fn files() -> anyhow::Result<Vec<(String, String)>> {
         files.push((path, document(&kind.definition())?));
     }
     files.push(("webhooks/mutating.yaml".into(), document(&mutating())?));
+    files.push(("webhooks/validating.yaml".into(), document(&validating())?));
     files.push(("webhooks/service.yaml".into(), document(&service())?));
     let roles = [document(&cluster_role())?, document(&own_role())?].join("---\n");
     files.push(("deploy/rbac/role.yaml".into(), roles));
@@ -70,35 +74,72 @@ fn mutating() -> Value {
     let webhooks: Vec<Value> = KINDS
         .iter()
         .map(|kind| {
-            let mut webhook = json!({
-                "name": format!("m{}.kb.io", kind.kind.to_lowercase()),
-                "admissionReviewVersions": ["v1"],
-                "clientConfig": {"service": {
-                    "name": WEBHOOK_SERVICE, "namespace": NAMESPACE, "path": "/mutate", "port": 443,
-                }},
-                // Labels are a convenience for people and selectors; no write of a user's waits for us.
-                "failurePolicy": "Ignore",
-                "matchPolicy": "Equivalent",
-                "reinvocationPolicy": "Never",
-                "sideEffects": "None",
-                "timeoutSeconds": 5,
-                "rules": [{
-                    "apiGroups": [kind.group], "apiVersions": kind.versions(), "resources": [kind.plural],
-                    "operations": ["CREATE", "UPDATE"], "scope": "*",
-                }],
-            });
-            if kind.inner && let Some(it) = webhook.as_object_mut() {
-                it.insert("matchConditions".into(), json!([by_others()]));
+            let mut webhook = webhook(kind, "m", "/mutate");
+            // Who comes past it is told so by the other webhook.
+            webhook.insert("failurePolicy".into(), "Ignore".into());
+            webhook.insert("reinvocationPolicy".into(), "Never".into());
+            webhook.insert("timeoutSeconds".into(), 2.into());
+            if kind.inner {
+                webhook.insert("matchConditions".into(), json!([by_others()]));
             }
-            webhook
+            webhook.into()
         })
         .collect();
+    configuration("Mutating", MUTATING, &webhooks)
+}
+
+fn validating() -> Value {
+    let webhooks: Vec<Value> = KINDS
+        .iter()
+        .map(|kind| {
+            let mut webhook = webhook(kind, "v", "/validate");
+            // Of a kind that nothing is refused of, no write waits for us.
+            let refuses = kind.beta.is_some() || kind.reconciled;
+            webhook.insert("failurePolicy".into(), if refuses { "Fail" } else { "Ignore" }.into());
+            webhook.insert("timeoutSeconds".into(), 3.into());
+            let own = kind.inner.then(by_others);
+            let conditions: Vec<_> = [going()].into_iter().chain(own).collect();
+            webhook.insert("matchConditions".into(), conditions.into());
+            webhook.into()
+        })
+        .collect();
+    configuration("Validating", VALIDATING, &webhooks)
+}
+
+fn configuration(sort: &str, name: &str, webhooks: &[Value]) -> Value {
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "MutatingWebhookConfiguration",
-        "metadata": {"name": "gastown-operator-mutating-webhook-configuration"},
+        "kind": format!("{sort}WebhookConfiguration"),
+        "metadata": {"name": name},
         "webhooks": webhooks,
     })
+}
+
+/// What both webhooks of a kind have in common.
+fn webhook(kind: &Kind, prefix: &str, path: &str) -> Map<String, Value> {
+    let scope = (kind.crd)().spec.scope;
+    let webhook = json!({
+        "name": format!("{prefix}{}.kb.io", kind.kind.to_lowercase()),
+        "admissionReviewVersions": ["v1"],
+        "clientConfig": {"service": {
+            "name": WEBHOOK_SERVICE, "namespace": NAMESPACE, "path": path, "port": 443,
+        }},
+        "matchPolicy": "Equivalent",
+        "sideEffects": "None",
+        "rules": [{
+            "apiGroups": [kind.group], "apiVersions": kind.versions(), "resources": [kind.plural],
+            "operations": ["CREATE", "UPDATE"], "scope": scope,
+        }],
+    });
+    match webhook {
+        Value::Object(it) => it,
+        _ => Map::new(),
+    }
+}
+
+/// Nothing on its way out waits for us: its last updates take finalizers off.
+fn going() -> Value {
+    json!({"name": "not-going", "expression": "!has(object.metadata.deletionTimestamp)"})
 }
 
 /// The operator checks what it writes before it does, and waits for no replica of its own.

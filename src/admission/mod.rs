@@ -9,7 +9,11 @@ pub mod stored;
 
 use serde_json::{Value, json};
 
-use crate::domain::tenancy::{Rules, Tenancy};
+use crate::domain::{
+    names,
+    tenancy::{Rules, Tenancy},
+    untrusted::fit,
+};
 
 /// What the operator's settings forbid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,6 +92,36 @@ pub struct Verdict {
     pub warnings: Vec<String>,
     /// Why it may not be stored: every reason at once.
     pub refusals: Vec<Refusal>,
+}
+
+/// Annotations that say who asked.
+const REQUESTER: [&str; 3] =
+    [names::REQUESTED_BY, names::REQUESTED_BY_UID, names::REQUESTED_BY_GROUPS];
+/// Annotations that an update leaves as they were.
+const KEPT: [&str; 2] = [names::RESTORED_FROM, names::TRACEPARENT];
+
+/// What an object says of itself that only we may say, by what it would be once stamped: it came past the stamping, or
+/// somebody changed it since.
+pub fn unstamped(asked: &Asked<'_>, stamped: Option<&Value>) -> Vec<Refusal> {
+    let Some(stamped) = stamped else { return Vec::new() };
+    // The status, from which the others are made, is gone from an object that is created by the time it is judged.
+    let kept = KEPT.iter().filter(|_| asked.stored.is_some());
+    let differ = |key: &&&str| annotation(asked.sent, key) != annotation(stamped, key);
+    REQUESTER.iter().chain(kept).filter(differ).map(|key| forged(asked, key, stamped)).collect()
+}
+
+fn forged(asked: &Asked<'_>, key: &str, stamped: &Value) -> Refusal {
+    let said = |it| {
+        annotation(it, key)
+            .map_or_else(|| "missing".into(), |it| format!("{:?}", fit(it, MAX_WARNING)))
+    };
+    let message = format!(
+        "is {}, but the operator writes it, here {}: leave it as it was read; and see that the MutatingWebhookConfiguration \
+         is installed and called",
+        said(asked.sent),
+        said(stamped),
+    );
+    Refusal { field: format!("metadata.annotations[{key}]"), message }
 }
 
 /// Longest warning that the API server passes on untruncated, in characters.

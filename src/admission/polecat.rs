@@ -26,9 +26,6 @@ const OURS: [&str; 4] = [
 /// Stamps, refuses and warns. While `generateName` has not made the name yet, the label with it waits for the next update.
 pub fn admit(request: &Request<'_, PolecatSpec>) -> Verdict {
     let refusals = refusals(request);
-    if !refusals.is_empty() {
-        return Verdict { refusals, ..Verdict::default() };
-    }
     let sent = request.asked.sent;
     let mut changed = sent.clone();
     stamp_labels(request, &mut changed);

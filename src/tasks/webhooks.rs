@@ -1,6 +1,8 @@
 //! The admission server: axum around `admission`. A panic is that request's failure; a review that can't be read gets a
 //! plain answer and costs nobody else.
 
+mod answer;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, OnceLock},
@@ -11,26 +13,23 @@ use axum::{
     Router,
     body::Bytes,
     extract::{DefaultBodyLimit, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
 };
 use axum_server::{Handle, tls_rustls::RustlsConfig};
 use kube::core::{
     DynamicObject,
-    admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation},
-    response::{StatusCause, StatusDetails},
+    admission::{AdmissionRequest, AdmissionReview},
 };
-use serde_json::Value;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
 use super::{budget::Budget, convert};
 use crate::{
-    admission::{self, Asked, Policy, Refusal, User, Verdict},
+    admission::{self, Policy},
     cluster::Cluster,
     config::Faults,
     domain::tenancy,
-    kinds,
     tls::Files,
 };
 
@@ -113,6 +112,7 @@ pub fn routes(rules: Rules) -> Router {
     let conversion_faults = rules.faults.clone();
     Router::new()
         .route("/mutate", post(mutate))
+        .route("/validate", post(validate))
         .with_state(rules)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, LIMIT))
@@ -138,120 +138,74 @@ pub async fn serve(
     }
 }
 
-async fn mutate(
-    State(Rules { policy, faults, rigs }): State<Rules>,
-    headers: axum::http::HeaderMap,
-    body: Bytes,
-) -> Response {
-    let json =
-        headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
-    if !json.starts_with("application/json") {
-        return (
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "send an AdmissionReview as application/json\n",
-        )
-            .into_response();
-    }
-    let review: AdmissionReview<DynamicObject> = match serde_json::from_slice(&body) {
-        Ok(review) => review,
-        Err(_) => {
-            return (
-                StatusCode::BAD_REQUEST,
-                "the body is no AdmissionReview of admission.k8s.io/v1\n",
-            )
-                .into_response();
-        }
-    };
-    let request: AdmissionRequest<DynamicObject> = match review.try_into() {
+async fn mutate(State(rules): State<Rules>, headers: HeaderMap, body: Bytes) -> Response {
+    let request = match read(&headers, &body) {
         Ok(request) => request,
-        Err(_) => {
-            return (StatusCode::BAD_REQUEST, "the AdmissionReview has no request\n")
-                .into_response();
-        }
+        Err(why) => return why.into_response(),
     };
-    faults.strike(&request.name);
-    let rig = rigs.of(&request).await;
-    axum::Json(answer(&request, policy, rig.said()).into_review()).into_response()
+    rules.faults.strike(&request.name);
+    axum::Json(answer::stamped(&request, rules.policy).into_review()).into_response()
 }
 
-/// What admission says of one request.
-fn answer(
-    request: &AdmissionRequest<DynamicObject>,
-    policy: Policy,
-    rig: admission::Rig<'_>,
-) -> AdmissionResponse {
-    let response = AdmissionResponse::from(request);
-    let writes = matches!(request.operation, Operation::Create | Operation::Update);
-    let (Some(kind), Some(object), true) =
-        (kinds::find(&request.resource.group, &request.resource.resource), &request.object, writes)
-    else {
-        return response;
+async fn validate(State(rules): State<Rules>, headers: HeaderMap, body: Bytes) -> Response {
+    let request = match read(&headers, &body) {
+        Ok(request) => request,
+        Err(why) => return why.into_response(),
     };
-    if object.metadata.deletion_timestamp.is_some() {
-        return response;
+    rules.faults.strike(&request.name);
+    let rig = rules.rigs.of(&request).await;
+    axum::Json(answer::judged(&request, rules.policy, rig.said()).into_review()).into_response()
+}
+
+/// Why there is no request in a body. Nothing of it is repeated.
+#[derive(Clone, Copy, Debug)]
+enum NoReview {
+    OtherType,
+    Unreadable,
+    NoRequest,
+}
+
+impl IntoResponse for NoReview {
+    fn into_response(self) -> Response {
+        let (status, text) = match self {
+            Self::OtherType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "send an AdmissionReview as application/json, without a content encoding\n",
+            ),
+            Self::Unreadable => {
+                (StatusCode::BAD_REQUEST, "the body is no AdmissionReview of admission.k8s.io/v1\n")
+            }
+            Self::NoRequest => {
+                (StatusCode::BAD_REQUEST, "the AdmissionReview has no request with a uid\n")
+            }
+        };
+        (status, text).into_response()
     }
-    let Ok(before) = serde_json::to_value(object) else { return response };
-    let name = if request.name.is_empty() {
-        object.metadata.name.as_deref().unwrap_or_default()
-    } else {
-        &request.name
-    };
-    let stored = request.old_object.as_ref().and_then(|it| serde_json::to_value(it).ok());
-    let user = User {
-        name: request.user_info.username.as_deref().unwrap_or_default(),
-        uid: request.user_info.uid.as_deref().unwrap_or_default(),
-        groups: request.user_info.groups.as_deref().unwrap_or_default(),
-    };
-    let asked = Asked { name, user, policy, sent: &before, stored: stored.as_ref(), rig };
-    let Verdict { changed, warnings, refusals } = kinds::admit(kind, &asked);
-    let mut response = if refusals.is_empty() {
-        changed.map_or_else(|| response.clone(), |after| patched(response.clone(), &before, &after))
-    } else {
-        refused(response, kind.kind, name, &refusals)
-    };
-    response.warnings = (!warnings.is_empty()).then_some(warnings);
-    response
 }
 
-/// 422 with a cause for each field, as the API server answers for its own kinds.
-fn refused(
-    response: AdmissionResponse,
-    kind: &str,
-    name: &str,
-    refusals: &[Refusal],
-) -> AdmissionResponse {
-    let lines: Vec<_> = refusals.iter().map(|it| format!("{}: {}", it.field, it.message)).collect();
-    let mut response = response.deny(format!("{kind} {name:?} is invalid: {}", lines.join("; ")));
-    response.result.code = StatusCode::UNPROCESSABLE_ENTITY.as_u16();
-    response.result.reason = "Invalid".into();
-    let cause = |it: &Refusal| StatusCause {
-        reason: "FieldValueInvalid".into(),
-        message: it.message.clone(),
-        field: it.field.clone(),
-    };
-    response.result.details = Some(StatusDetails {
-        name: name.into(),
-        group: String::new(),
-        kind: kind.into(),
-        uid: String::new(),
-        causes: refusals.iter().map(cause).collect(),
-        retry_after_seconds: 0,
-    });
-    response
-}
-
-fn patched(response: AdmissionResponse, before: &Value, after: &Value) -> AdmissionResponse {
-    let patch = json_patch::diff(before, after);
-    match response.clone().with_patch(patch) {
-        Ok(patched) => patched,
-        Err(_) => response,
+/// The request of a review.
+fn read(headers: &HeaderMap, body: &[u8]) -> Result<AdmissionRequest<DynamicObject>, NoReview> {
+    let text = |name| headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
+    if !text(header::CONTENT_TYPE).starts_with("application/json")
+        || !text(header::CONTENT_ENCODING).is_empty()
+    {
+        return Err(NoReview::OtherType);
     }
+    let review: AdmissionReview<DynamicObject> =
+        serde_json::from_slice(body).map_err(|_| NoReview::Unreadable)?;
+    let types = &review.types;
+    if types.api_version != "admission.k8s.io/v1" || types.kind != "AdmissionReview" {
+        return Err(NoReview::Unreadable);
+    }
+    let request: AdmissionRequest<DynamicObject> =
+        review.try_into().map_err(|_| NoReview::NoRequest)?;
+    if request.uid.is_empty() { Err(NoReview::NoRequest) } else { Ok(request) }
 }
 
 #[cfg(test)]
 mod tests {
     use axum::{body::Body, http::Request};
-    use serde_json::json;
+    use serde_json::{Value, json};
     use tower::ServiceExt as _;
 
     use super::*;
@@ -301,13 +255,22 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_review_is_told_so() {
+        let other = review(&json!({})).replace("admission.k8s.io/v1", "admission.k8s.io/v1beta1");
+        let foreign = review(&json!({})).replace("u-1", "");
+        let lone = review(&json!({})).replace("u-1", r"\ud800");
         let table = [
+            (other.as_str(), "application/json", StatusCode::BAD_REQUEST),
+            (&foreign, "application/json", StatusCode::BAD_REQUEST),
+            (&lone, "application/json", StatusCode::BAD_REQUEST),
+            ("{\"a\":\u{0}1}", "application/json", StatusCode::BAD_REQUEST),
+            ("", "application/json", StatusCode::BAD_REQUEST),
             ("{", "application/json", StatusCode::BAD_REQUEST),
             ("{}", "application/json", StatusCode::BAD_REQUEST),
             ("{}", "text/plain", StatusCode::UNSUPPORTED_MEDIA_TYPE),
         ];
         for (body, content_type, want) in table {
-            assert_eq!(post(body, content_type).await.0, want, "{body} as {content_type}");
+            let got = post(body.to_owned(), content_type).await.0;
+            assert_eq!(got, want, "{body} as {content_type}");
         }
         let huge = "x".repeat(MAX_BODY + 1);
         assert_eq!(post(huge, "application/json").await.0, StatusCode::PAYLOAD_TOO_LARGE);

@@ -2,17 +2,18 @@
 
 use gastown_testbed::Operator;
 use http::{Method, Request};
-use k8s_openapi::api::{
-    admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Namespace,
-};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{Patch, PatchParams},
     client::Body,
 };
 use serde_json::{Value, json};
 
-use crate::{asking::comes_true, world::World};
+use crate::{
+    asking::comes_true,
+    world::{World, polecat},
+};
 
 /// What the API server said to one request.
 #[derive(Debug)]
@@ -45,11 +46,12 @@ impl Door {
         let name = world.namespace.clone();
         let configurations = register(&world, &world.operator, &name).await;
         let door = Self { world, configurations };
-        // A configuration takes effect a moment after it is stored, and nothing tells when.
-        let convoy = json!({"apiVersion": "gastown.gastown.io/v1alpha1", "kind": "Convoy", "metadata": {"name": "asks"},
-            "spec": {"description": "is anybody there", "trackedBeads": ["gt-1"]}});
-        comes_true("the webhook to be called", async || {
-            !door.dry_run(&convoy).await.warnings.is_empty()
+        // A configuration takes effect a moment after it is stored, each by itself, and nothing tells when.
+        let mut bad = polecat("asks");
+        bad["spec"]["kubernetes"]["gitBranch"] = json!("-d");
+        comes_true("both webhooks to be called", async || {
+            let told = door.dry_run(&bad).await;
+            told.code == 422 && !told.message().contains("gastown.io/requested-by")
         })
         .await;
         door
@@ -78,12 +80,17 @@ impl Door {
         send(&self.world.client, Method::POST, &path, object).await
     }
 
+    /// Takes the configuration away whose webhooks stamp.
+    pub async fn take_stamping_away(&self) {
+        let stamps = self.configurations.iter().filter(|it| it.contains("-mutating-"));
+        let stamps: Vec<_> = stamps.cloned().collect();
+        self.world.operator.unregister_webhooks(self.world.bed, &stamps).await.unwrap();
+    }
+
     /// Takes the webhook configurations away.
     pub async fn close(self) {
-        let api: Api<MutatingWebhookConfiguration> = Api::all(self.world.client.clone());
-        for name in self.configurations {
-            api.delete(&name, &DeleteParams::default()).await.unwrap();
-        }
+        let Self { world, configurations } = self;
+        world.operator.unregister_webhooks(world.bed, &configurations).await.unwrap();
     }
 }
 

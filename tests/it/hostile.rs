@@ -2,12 +2,10 @@
 //! itself makes no pod of it.
 
 use gastown::api::v1alpha1::Polecat;
-use k8s_openapi::api::{
-    admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Namespace,
-};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
@@ -67,10 +65,7 @@ async fn hostile_input_is_refused_naming_the_field_or_harmless() {
     // An update that leaves what was there alone goes through; one that brings it does not.
     world.merge("early", json!({"metadata": {"labels": {"touched": "yes"}}})).await;
     harmless(&world).await;
-    let configurations: Api<MutatingWebhookConfiguration> = Api::all(world.client.clone());
-    for name in names {
-        configurations.delete(&name, &DeleteParams::default()).await.unwrap();
-    }
+    world.operator.unregister_webhooks(world.bed, &names).await.unwrap();
 }
 
 /// Registers the webhooks, and waits until they are asked: a configuration takes effect a moment after it is stored.

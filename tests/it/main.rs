@@ -25,6 +25,7 @@ mod generated;
 mod held;
 mod hostile;
 mod hub;
+mod judged;
 mod kubectl;
 mod make;
 mod original;

@@ -2,9 +2,7 @@
 //! run. The webhook marks the latter, so these tests register it for their namespaces.
 
 use gastown_testbed::watch::await_condition;
-use k8s_openapi::api::{
-    admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Namespace,
-};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -49,10 +47,7 @@ impl Webhooks {
     }
 
     async fn remove(self) {
-        let api: Api<MutatingWebhookConfiguration> = Api::all(self.world.client.clone());
-        for name in self.names {
-            api.delete(&name, &DeleteParams::default()).await.unwrap();
-        }
+        self.world.operator.unregister_webhooks(self.world.bed, &self.names).await.unwrap();
     }
 }
 

@@ -9,12 +9,16 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::{
-    api::{coordination::v1::Lease, core::v1::Namespace},
+    api::{
+        admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
+        coordination::v1::Lease,
+        core::v1::Namespace,
+    },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
     Api, Client,
-    api::{DynamicObject, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
     core::{GroupVersionKind, TypeMeta},
     discovery,
     runtime::wait::{await_condition, conditions::is_crd_established},
@@ -137,9 +141,33 @@ fn point(config: &mut Value, webhooks: &Webhooks, authority: &str) -> Result<()>
     Ok(())
 }
 
-/// Adds a label to those that a namespace has to have.
+/// Takes configurations away that [`apply_webhooks`] applied, where they are there.
+pub async fn delete_webhooks(client: &Client, names: &[String]) -> Result<()> {
+    let mutating = Api::<MutatingWebhookConfiguration>::all(client.clone());
+    let validating = Api::<ValidatingWebhookConfiguration>::all(client.clone());
+    let params = DeleteParams::default();
+    for name in names {
+        let deleted = if name.contains("-validating-") {
+            validating.delete(name, &params).await.map(drop)
+        } else {
+            mutating.delete(name, &params).await.map(drop)
+        };
+        match deleted {
+            Err(kube::Error::Api(it)) if it.is_not_found() => {}
+            it => it.with_context(|| format!("failed to delete {name}"))?,
+        }
+    }
+    Ok(())
+}
+
+/// Adds a label to those that a namespace has to have. No selector holds for what belongs to the whole cluster, so others'
+/// writes of that must not wait for these webhooks.
 fn limit(hook: &mut Value, key: &str, value: &str) -> Result<()> {
+    let cluster_wide = hook.pointer("/rules/0/scope").is_some_and(|it| it == "Cluster");
     let hook = hook.as_object_mut().context("a webhook that is no object")?;
+    if cluster_wide {
+        hook.insert("failurePolicy".to_owned(), "Ignore".into());
+    }
     let selector = hook.entry("namespaceSelector").or_insert_with(|| json!({}));
     let selector = selector.as_object_mut().context("a namespaceSelector that is no object")?;
     let labels = selector.entry("matchLabels").or_insert_with(|| json!({}));

@@ -168,6 +168,11 @@ impl Operator {
         manifests::apply_webhooks(&client, &folder, &webhooks, &self.authority, Some(scope)).await
     }
 
+    /// Takes away what [`Self::register_webhooks`] applied.
+    pub async fn unregister_webhooks(&self, testbed: &Testbed, names: &[String]) -> Result<()> {
+        manifests::delete_webhooks(&testbed.client("admin").await?, names).await
+    }
+
     /// Kills it without warning, and waits until it is gone.
     pub async fn kill9(&self) -> Result<()> {
         self.signal(Signal::KILL);

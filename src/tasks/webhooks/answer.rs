@@ -1,0 +1,183 @@
+//! What is answered to one review: `/mutate` stamps and refuses nothing, since nobody waits for it; `/validate` sees the
+//! object last, refuses, and changes nothing.
+
+use std::{borrow::Cow, fmt::Write as _};
+
+use axum::http::StatusCode;
+use kube::core::{
+    DynamicObject,
+    admission::{AdmissionRequest, AdmissionResponse, Operation},
+    response::{StatusCause, StatusDetails},
+};
+use serde_json::Value;
+
+use crate::{
+    admission::{self, Asked, Policy, Refusal, Rig, User, Verdict},
+    domain::names,
+    kinds::{self, Kind},
+};
+
+/// Longest list of what is wrong, in characters; who reads it in a terminal reads no more.
+const MAX_MESSAGE: usize = 1500;
+
+/// A create or update of one of our kinds, as `admission` reads it.
+struct Write<'a> {
+    kind: &'static Kind,
+    request: &'a AdmissionRequest<DynamicObject>,
+    sent: Value,
+    stored: Option<Value>,
+}
+
+impl<'a> Write<'a> {
+    /// Nothing else is any business of ours, nor what is on its way out.
+    fn of(request: &'a AdmissionRequest<DynamicObject>) -> Option<Self> {
+        let kind = kinds::find(&request.resource.group, &request.resource.resource)?;
+        let writes = matches!(request.operation, Operation::Create | Operation::Update);
+        let object = request.object.as_ref().filter(|_| writes)?;
+        if object.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        let sent = serde_json::to_value(object).ok()?;
+        let stored = request.old_object.as_ref().and_then(|it| serde_json::to_value(it).ok());
+        Some(Self { kind, request, sent, stored })
+    }
+
+    fn asked<'b>(&'b self, policy: Policy, rig: Rig<'b>) -> Asked<'b> {
+        let user = &self.request.user_info;
+        let user = User {
+            name: user.username.as_deref().unwrap_or_default(),
+            uid: user.uid.as_deref().unwrap_or_default(),
+            groups: user.groups.as_deref().unwrap_or_default(),
+        };
+        let (sent, stored) = (&self.sent, self.stored.as_ref());
+        Asked { name: self.name(), user, policy, sent, stored, rig }
+    }
+
+    fn name(&self) -> &str {
+        if !self.request.name.is_empty() {
+            return &self.request.name;
+        }
+        self.sent.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
+/// What is stamped on an object. What is wrong with it is said by [`judged`].
+pub fn stamped(request: &AdmissionRequest<DynamicObject>, policy: Policy) -> AdmissionResponse {
+    let mut response = AdmissionResponse::from(request);
+    let Some(write) = Write::of(request) else { return response };
+    let Verdict { changed, warnings, .. } =
+        kinds::admit(write.kind, &write.asked(policy, Rig::Unasked));
+    if let Some(after) = changed {
+        let patch = json_patch::diff(&write.sent, &after);
+        if let Ok(patched) = response.clone().with_patch(patch) {
+            response = patched;
+        }
+    }
+    response.warnings = (!warnings.is_empty()).then_some(warnings);
+    response
+}
+
+/// Whether an object may be stored, with everything that is wrong with it.
+pub fn judged(
+    request: &AdmissionRequest<DynamicObject>,
+    policy: Policy,
+    rig: Rig<'_>,
+) -> AdmissionResponse {
+    let response = AdmissionResponse::from(request);
+    let Some(write) = Write::of(request) else { return response };
+    let asked = write.asked(policy, rig);
+    let Verdict { changed, warnings, mut refusals } = kinds::admit(write.kind, &asked);
+    refusals.extend(admission::unstamped(&asked, changed.as_ref()));
+    let mut response =
+        if refusals.is_empty() { response } else { refused(response, &write, &refusals) };
+    response.warnings = (!warnings.is_empty()).then_some(warnings);
+    record(&mut response, &write, &refusals);
+    response
+}
+
+/// 422 with a cause for each field, as the API server answers for its own kinds.
+fn refused(
+    response: AdmissionResponse,
+    write: &Write<'_>,
+    refusals: &[Refusal],
+) -> AdmissionResponse {
+    let (kind, name) = (write.kind, write.name());
+    let mut response =
+        response.deny(format!("{} {name:?} is invalid: {}", kind.kind, list(refusals)));
+    response.result.code = StatusCode::UNPROCESSABLE_ENTITY.as_u16();
+    response.result.reason = "Invalid".into();
+    let cause = |it: &Refusal| StatusCause {
+        reason: "FieldValueInvalid".into(),
+        message: it.message.clone(),
+        field: it.field.clone(),
+    };
+    response.result.details = Some(StatusDetails {
+        name: name.into(),
+        group: kind.group.into(),
+        kind: kind.kind.into(),
+        uid: String::new(),
+        causes: refusals.iter().map(cause).collect(),
+        retry_after_seconds: 0,
+    });
+    response
+}
+
+/// What is wrong, as one text; the rest is in the causes.
+fn list(refusals: &[Refusal]) -> String {
+    let mut text = String::new();
+    for (at, it) in refusals.iter().enumerate() {
+        let line = format!("{}: {}", it.field, it.message);
+        if at > 0 && text.chars().count() + line.chars().count() > MAX_MESSAGE {
+            let _ = write!(text, "; and {} more", refusals.len() - at);
+            break;
+        }
+        let _ = write!(text, "{}{line}", if at > 0 { "; " } else { "" });
+    }
+    text
+}
+
+/// Into the API server's audit log what was decided, and a line into ours where it was a refusal: which fields and whose
+/// request, never what the fields hold.
+fn record(response: &mut AdmissionResponse, write: &Write<'_>, refusals: &[Refusal]) {
+    let fields: Vec<&str> = refusals.iter().map(|it| it.field.as_str()).collect();
+    let violations = fields.join(", ");
+    let by = admission::annotation(&write.sent, names::REQUESTED_BY).map_or_else(
+        || Cow::from(write.request.user_info.username.clone().unwrap_or_default()),
+        Cow::from,
+    );
+    let notes = &mut response.audit_annotations;
+    notes.insert("policy".into(), format!("{}/{}", write.kind.group, write.kind.plural));
+    notes.insert("violations".into(), violations.clone());
+    notes.insert("requested-by".into(), by.clone().into_owned());
+    if refusals.is_empty() {
+        return;
+    }
+    tracing::warn!(
+        uid = write.request.uid,
+        kind = write.kind.kind,
+        namespace = write.request.namespace,
+        name = write.name(),
+        user = write.request.user_info.username,
+        violations,
+        "Refused a write"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_is_cut_between_two_and_says_how_many_are_left() {
+        let one = |at: usize| Refusal { field: format!("spec.f{at}"), message: "x".repeat(400) };
+        let all: Vec<_> = (0..9).map(one).collect();
+        let text = list(&all);
+        assert!(text.ends_with("; and 6 more"), "{text}");
+        assert!(text.chars().count() < MAX_MESSAGE + 20, "{}", text.len());
+        assert_eq!(
+            list(&all[..1]),
+            format!("spec.f0: {}", "x".repeat(400)),
+            "the first is always whole"
+        );
+    }
+}
