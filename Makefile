@@ -106,8 +106,13 @@ undeploy: ## Comes with issue 9 (kustomize, Helm, OLM)
 docker-build docker-push deploy undeploy:
 	@echo "make $@ comes with issue 9 of this project: four roads to install it, in two editions"; exit 1
 
+.PHONY: test-faults
+test-faults: prepare static build ## Every fault of replicas, network, clocks, API server and storage, as long as they last in the field; half an hour
+	@GASTOWN_FAULTS=1 $(CARGO) test --locked --test it -- --include-ignored --nocapture --test-threads=1 faults:: shards:: outage::
+
 .PHONY: test-full
-test-full: prepare static build release ## Every test with the waits that users have, then the conversion marathon; an hour or more
+test-full: prepare static build release ## Every test with the waits that users have, then faults and the conversion marathon; two hours or more
 	@GASTOWN_FULL=1 tests/tools/run-tests.sh $(TESTARGS)
+	@$(MAKE) --no-print-directory test-faults
 	@$(MAKE) --no-print-directory fuzz-conversion
 	@echo "Not in it yet: rotations and the fips release (issue 7), Jaeger (issue 8), OLM and images (issue 9)"

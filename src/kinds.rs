@@ -189,6 +189,9 @@ pub const FOREIGN: &[(&str, &str, &[&str], &str)] = &[
     ),
 ];
 
+/// What the webhooks read to answer somebody else's request: group and resource, one object by name each time.
+pub const DOOR_READS: &[(&str, &str)] = &[("gastown.gastown.io", "rigs")];
+
 /// Names of the definitions that have two versions, so that objects may lie in either.
 pub fn convertible() -> impl Iterator<Item = String> {
     let two = KINDS.iter().filter(|it| it.beta.is_some());

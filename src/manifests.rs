@@ -2,6 +2,7 @@
 //! program `manifests`; comparing them, that of a test.
 
 mod people;
+mod priority;
 mod reference;
 mod storage;
 pub mod switched_off;
@@ -43,6 +44,8 @@ pub fn files() -> anyhow::Result<Vec<(String, String)>> {
     files.push(("deploy/rbac/people.yaml".into(), people.join("---\n")));
     let guard = switched_off::policy().iter().map(document).collect::<Result<Vec<_>, _>>()?;
     files.push(("deploy/policies/conversion.yaml".into(), guard.join("---\n")));
+    let flows = priority::schemas().iter().map(document).collect::<Result<Vec<_>, _>>()?;
+    files.push(("deploy/priority/flowschemas.yaml".into(), flows.join("---\n")));
     files.push(("docs/api.md".into(), reference::page()?));
     files.push(("docs/failures.md".into(), causes::page()));
     Ok(files)

@@ -40,7 +40,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tracing::Instrument as _;
 
@@ -195,5 +195,11 @@ impl Cluster {
 
 /// The time of day, for status and Events only; no lease is judged by it.
 pub(crate) fn now() -> Timestamp {
-    Timestamp::now()
+    let now = Timestamp::now();
+    let ahead = clock::ahead();
+    if ahead == 0 {
+        now
+    } else {
+        now.saturating_add(SignedDuration::from_secs(ahead)).unwrap_or(now)
+    }
 }

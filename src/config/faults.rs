@@ -11,6 +11,10 @@ pub struct Faults {
     pub panic_on: Option<String>,
     /// Every watch panics so many times when it has news, and every worker when it has something to do.
     pub task_panics: u64,
+    /// Thousandths of a second that pass in a second, by the clock that validity is judged by.
+    pub clock_rate: Option<u32>,
+    /// Seconds by which the time of day is wrong.
+    pub clock_ahead: i64,
 }
 
 /// The panics of one task that are still to come.
@@ -48,8 +52,17 @@ impl std::str::FromStr for Faults {
                 Some(("kill-before-write", it)) => faults.kill_before_write = Some(number(it)?),
                 Some(("panic-on", name)) => faults.panic_on = Some(name.to_owned()),
                 Some(("task-panics", it)) => faults.task_panics = number(it)?,
+                Some(("clock-rate", it)) => {
+                    faults.clock_rate =
+                        Some(u32::try_from(number(it)?).map_err(|it| it.to_string())?);
+                }
+                Some(("clock-ahead", it)) => {
+                    let seconds = it.parse().map_err(|_| format!("{it:?} is no number"))?;
+                    faults.clock_ahead = seconds;
+                }
                 _ => {
-                    let known = "kill-before-write=N, panic-on=NAME, task-panics=N";
+                    let known = "kill-before-write=N, panic-on=NAME, task-panics=N, clock-rate=THOUSANDTHS, \
+                                 clock-ahead=SECONDS";
                     return Err(format!("{part:?} is no fault; there are {known}"));
                 }
             }

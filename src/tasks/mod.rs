@@ -23,7 +23,7 @@ use tokio::{
 use crate::{
     admission::Policy,
     cluster::{
-        Cluster,
+        Cluster, clock,
         connect::{self, Connection},
         meters::Meters,
         original::Original,
@@ -43,6 +43,10 @@ const WEBHOOK_DRAIN: Duration = Duration::from_secs(10);
 pub async fn run(config: Config, nonce: String, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     if config.test_faults != config::Faults::default() {
         tracing::warn!(faults = ?config.test_faults, "Faults were asked for: this is a test");
+        clock::go_wrong(
+            config.test_faults.clock_rate.unwrap_or(1000),
+            config.test_faults.clock_ahead,
+        );
     }
     let mut registry = Registry::default();
     let meters = Meters::default();

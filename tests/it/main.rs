@@ -19,6 +19,7 @@ mod clock;
 mod door;
 mod ends;
 mod failures;
+mod faults;
 mod fields;
 mod full_lists;
 mod generated;

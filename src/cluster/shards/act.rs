@@ -17,9 +17,12 @@ use crate::domain::{
     },
 };
 
-/// So many shards are taken at a time, and so many given back: each is without an owner for a shorter time then.
+/// So many shards are taken at a time.
 const TAKES: usize = 16;
-const RELEASES: usize = 8;
+/// So many are on their way from an owner to the next at a time: each is without one for a shorter time then.
+const RELEASES: usize = 4;
+/// Whoever is to take a shard that was given back and has not done so by then is not waited for.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// Something that was under way.
 pub enum Done {
@@ -79,7 +82,7 @@ impl Keeper {
                     }
                 }
                 Step::Release { shard, to } => {
-                    if self.own.busy.len() < RELEASES {
+                    if self.own.busy.len() + self.on_their_way() < RELEASES {
                         self.release(shard, to);
                     }
                 }
@@ -88,6 +91,13 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// Shards that were given back for somebody, who has not taken them yet.
+    fn on_their_way(&self) -> usize {
+        let now = clock();
+        let waits = self.view.shards.values().filter(|it| it.it.released && it.it.wanted.is_some());
+        waits.filter(|it| now.saturating_sub(it.since) < ON_ITS_WAY).count()
     }
 
     fn fence(&mut self, lease: Box<str>) {

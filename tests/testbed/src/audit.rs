@@ -27,6 +27,8 @@ pub struct Event {
     pub uri: String,
     /// When the request came in.
     pub time: Timestamp,
+    /// When it was answered; of a watch, when it began.
+    pub done: Timestamp,
 }
 
 impl Event {
@@ -75,6 +77,7 @@ struct Entry {
     #[serde(default)]
     response_status: Status,
     request_received_timestamp: Timestamp,
+    stage_timestamp: Timestamp,
 }
 
 #[derive(Deserialize)]
@@ -112,6 +115,7 @@ impl From<Entry> for Event {
             user_agent: entry.user_agent,
             uri: entry.request_uri,
             time: entry.request_received_timestamp,
+            done: entry.stage_timestamp,
         }
     }
 }
@@ -127,7 +131,8 @@ mod tests {
                 "{{\"auditID\":\"{id}\",\"stage\":\"{stage}\",\"verb\":\"{verb}\",\"requestURI\":\"/api/v1/pods\",\
                  \"user\":{{\"username\":\"operator-0\"}},\"userAgent\":\"x/1\",\"objectRef\":{{\"resource\":\"pods\",\
                  \"namespace\":\"n\"}},\"responseStatus\":{{\"code\":200}},\
-                 \"requestReceivedTimestamp\":\"2026-01-02T03:04:05.678901Z\"}}\n"
+                 \"requestReceivedTimestamp\":\"2026-01-02T03:04:05.678901Z\",\
+                 \"stageTimestamp\":\"2026-01-02T03:04:05.778901Z\"}}\n"
             )
         };
         let text = [

@@ -4,9 +4,10 @@ use std::{future::Future, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use futures::future::{pending, select_all};
+use rustix::process::Signal;
 use tokio::{process::Child, time::timeout};
 
-use crate::process::{Program, Roll, log_tail};
+use crate::process::{Identity, Program, Roll, log_tail};
 
 /// How long any one step may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,6 +49,15 @@ impl Fleet {
             bail!("{name} is stopped already")
         };
         child.kill().await.with_context(|| format!("failed to stop {name}"))
+    }
+
+    /// Stops one where it is, or lets it go on: it is there, and does nothing.
+    pub fn freeze(&mut self, name: &str, freeze: bool) -> Result<()> {
+        let child = self.member(name)?.child.as_ref();
+        let pid = child.and_then(Child::id).and_then(|it| i32::try_from(it).ok());
+        let it = pid.and_then(Identity::of).with_context(|| format!("{name} is stopped"))?;
+        it.signal(if freeze { Signal::STOP } else { Signal::CONT });
+        Ok(())
     }
 
     /// Starts one again that was stopped, as it was started first.

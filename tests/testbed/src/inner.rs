@@ -104,10 +104,12 @@ async fn stay(
     }
 }
 
-/// `stop PROGRAM` and `start PROGRAM`; an API server is started once it answers.
+/// `stop`, `start`, `freeze` and `thaw PROGRAM`; an API server is started once it answers.
 async fn obey(folder: &Path, fleet: &mut Fleet, order: &str) -> Result<()> {
     match order.split_once(' ') {
         Some(("stop", name)) => fleet.stop_one(name).await,
+        Some(("freeze", name)) => fleet.freeze(name, true),
+        Some(("thaw", name)) => fleet.freeze(name, false),
         Some(("start", name)) => {
             fleet.start_again(name)?;
             if name != Tool::ApiServer.name() {
@@ -116,7 +118,7 @@ async fn obey(folder: &Path, fleet: &mut Fleet, order: &str) -> Result<()> {
             let client = kubeconfig::client(&folder.join("kubeconfig/admin.kubeconfig")).await?;
             fleet.until("kube-apiserver to be ready", || is_ready(&client)).await
         }
-        _ => bail!("it is neither `stop PROGRAM` nor `start PROGRAM`"),
+        _ => bail!("it is none of `stop`, `start`, `freeze` and `thaw PROGRAM`"),
     }
 }
 

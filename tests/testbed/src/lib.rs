@@ -11,7 +11,8 @@
 //!
 //! `up` stays in the foreground. When everything is ready it writes one JSON line, a [`Ready`], to standard output.
 //! It ends with SIGINT, SIGTERM, SIGHUP, or the end of its standard input; until then a line `stop PROGRAM` there kills
-//! one of its programs (`stop kube-apiserver`) and `start PROGRAM` brings it back, each answered by a JSON line. `exec` runs a command against a fresh
+//! one of its programs (`stop kube-apiserver`), `start PROGRAM` brings it back, `freeze` and `thaw PROGRAM` stop it where it
+//! is and let it go on, each answered by a JSON line. `exec` runs a command against a fresh
 //! testbed, with `KUBECONFIG`, `PATH` (kubectl is in it) and `GASTOWN_TESTBED` (the JSON line) set, and passes its
 //! exit code on. `tools` finds or builds every program and says where each is.
 //!

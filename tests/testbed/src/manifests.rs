@@ -199,6 +199,10 @@ pub async fn install(client: &Client, project: &Path, namespace: &str) -> Result
         apply(client, &role).await?;
         apply(client, &binding(&role, namespace, whole)?).await?;
     }
+    for mut schema in documents(&project.join("deploy/priority"))? {
+        everywhere(&mut schema);
+        apply(client, &schema).await?;
+    }
     let path = project.join("deploy/lease.yaml");
     let text =
         fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
@@ -209,6 +213,20 @@ pub async fn install(client: &Client, project: &Path, namespace: &str) -> Result
     match api.create(&PostParams::default(), &lease).await {
         Err(kube::Error::Api(it)) if it.is_already_exists() => Ok(()),
         made => made.map(drop).with_context(|| format!("failed to make the Lease in {namespace}")),
+    }
+}
+
+/// Says of the operators' group, in whatever namespace, what a flow schema says of the operator's account.
+fn everywhere(schema: &mut Value) {
+    let rules = schema.pointer_mut("/spec/rules").and_then(Value::as_array_mut);
+    for rule in rules.into_iter().flatten() {
+        rule["subjects"] = json!([{ "kind": "Group", "group": { "name": launch::GROUP } }]);
+        let of = rule.pointer_mut("/resourceRules").and_then(Value::as_array_mut);
+        for it in of.into_iter().flatten().filter_map(Value::as_object_mut) {
+            if let Some(namespaces) = it.get_mut("namespaces") {
+                *namespaces = json!(["*"]);
+            }
+        }
     }
 }
 

@@ -34,6 +34,8 @@ pub struct OperatorOptions {
     pub group: String,
     /// Added to the flags that say where it listens, unless `only_these_flags`.
     pub flags: Vec<String>,
+    /// Where it believes the API server to be, `https://ADDRESS:PORT`, such as a proxy; unset: where that is.
+    pub server: Option<String>,
     /// No flags but `flags`; the handle's addresses then mean nothing.
     pub only_these_flags: bool,
     /// Added to what says which pod it is and where its kubeconfig is.
@@ -50,6 +52,7 @@ impl Default for OperatorOptions {
             namespace: NAMESPACE.to_owned(),
             group: GROUP.to_owned(),
             flags: Vec::new(),
+            server: None,
             only_these_flags: false,
             environment: Vec::new(),
             log: None,
@@ -91,7 +94,7 @@ impl Operator {
         let launch = Launch {
             kubeconfig: kubeconfig::write(
                 &folder,
-                &testbed.server()?,
+                &options.server.map_or_else(|| testbed.server(), Ok)?,
                 &authority,
                 &options.name,
                 Some(&options.group),

@@ -158,6 +158,16 @@ impl Testbed {
         self.order(format!("start {name}")).await
     }
 
+    /// Stops one where it is, as if the machine it runs on were busy with other things; [`Testbed::thaw_program`] lets it
+    /// go on.
+    pub async fn freeze_program(&self, name: &str) -> Result<()> {
+        self.order(format!("freeze {name}")).await
+    }
+
+    pub async fn thaw_program(&self, name: &str) -> Result<()> {
+        self.order(format!("thaw {name}")).await
+    }
+
     /// Gives an image of the real node another name, as if that had just been pulled.
     pub async fn name_image(&self, image: &str, name: &str) -> Result<()> {
         let named = self.images(&["tag", image, name]).await;

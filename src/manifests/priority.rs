@@ -1,0 +1,48 @@
+//! Which of the operator's requests the API server serves although others flood it.
+
+use serde_json::{Value, json};
+
+use super::{NAMESPACE, SERVICE_ACCOUNT};
+use crate::kinds::DOOR_READS;
+
+/// Its Leases share a level with those of the cluster's own controllers; what its webhooks read, so that somebody else's
+/// request can be answered, is above what tenants ask for.
+pub fn schemas() -> [Value; 2] {
+    let leases = json!({
+        "apiGroups": ["coordination.k8s.io"],
+        "resources": ["leases"],
+        "verbs": ["get", "list", "watch", "create", "update", "delete"],
+        "namespaces": [NAMESPACE],
+    });
+    let (groups, resources): (Vec<_>, Vec<_>) = DOOR_READS.iter().copied().unzip();
+    let reads = json!({
+        "apiGroups": groups,
+        "resources": resources,
+        "verbs": ["get"],
+        "clusterScope": true,
+    });
+    // Before those of service accounts (9000), behind those of the cluster itself (up to 200, and 900).
+    [
+        schema("gastown-operator-leases", "leader-election", 210, &leases),
+        schema("gastown-operator-door", "workload-high", 910, &reads),
+    ]
+}
+
+fn schema(name: &str, level: &str, precedence: u32, rule: &Value) -> Value {
+    json!({
+        "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
+        "kind": "FlowSchema",
+        "metadata": {"name": name},
+        "spec": {
+            "priorityLevelConfiguration": {"name": level},
+            "matchingPrecedence": precedence,
+            "distinguisherMethod": {"type": "ByUser"},
+            "rules": [{
+                "subjects": [{"kind": "ServiceAccount", "serviceAccount": {
+                    "name": SERVICE_ACCOUNT, "namespace": NAMESPACE,
+                }}],
+                "resourceRules": [rule],
+            }],
+        },
+    })
+}

@@ -1,0 +1,51 @@
+//! Clocks whose rates differ: one that may write and not renew itself measures how long it believes itself to be the owner.
+
+use k8s_openapi::jiff::SignedDuration;
+
+use super::{
+    judge::{Verdict, judge},
+    rate,
+    toll::{Toll, Way},
+    town::Town,
+};
+
+/// The owner's clock shows so many thousandths of a second in a second.
+async fn cut_with(name: &'static str, thousandths: u32, flags: &[&str]) -> Verdict {
+    let town = Town::new(name, &[flags, &["--original-lease=0"]].concat()).await;
+    let toll = Toll::of(town.bed, &town.user("a")).await;
+    let a = town.behind(&toll, "a", &[&format!("--test-faults=clock-rate={thousandths}")]).await;
+    let (b, c) = (town.replica("b", &[]).await, town.replica("c", &[]).await);
+    town.settled(&[&a, &b, &c]).await;
+    let load = town.load(rate());
+    load.reaches(20).await;
+    toll.set(Way::CutForLeases);
+    town.settled(&[&b, &c]).await;
+    drop(a);
+    town.all_done(load).await;
+    judge(&town).await
+}
+
+#[tokio::test]
+#[ignore = "make test-faults"]
+async fn a_clock_that_runs_a_tenth_slower_still_leaves_a_margin() {
+    let verdict = cut_with("clocks-tenth", 909, &[]).await;
+    let smallest = verdict.smallest().expect("owners changed under load");
+    println!("an owner's clock that is slow by a tenth: margin {smallest:?}");
+    assert!(smallest.is_positive(), "{verdict:?}");
+    let pods = verdict.pods.len();
+    verdict.holds("clocks-tenth", pods);
+}
+
+/// Times as far apart in proportion as those by default, so long that two owners have seconds together.
+const LONG: [&str; 3] = ["--lease-duration=20", "--renew-deadline=16", "--retry-period=4"];
+
+/// The control: that these tests would see two owners if there were any.
+#[tokio::test]
+#[ignore = "make test-faults"]
+async fn a_clock_that_runs_two_thirds_as_fast_makes_two_owners_and_the_judge_sees_it() {
+    let verdict = cut_with("clocks-half", 667, &LONG).await;
+    let smallest = verdict.smallest().expect("owners changed under load");
+    println!("an owner's clock that shows 2 s in 3: margin {smallest:?}");
+    assert!(smallest < SignedDuration::ZERO, "no overlap was seen: {verdict:?}");
+    assert!(verdict.pods.values().all(|it| *it == 1), "even so no attempt has two pods");
+}

@@ -1,0 +1,131 @@
+//! The audit log as judge: what the API server accepted, from whom, under which epoch, and when.
+
+use std::collections::BTreeMap;
+
+use gastown_testbed::audit::Event;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::town::Town;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// Pods by namespace and name, and how often each was made.
+    pub pods: BTreeMap<(String, String), usize>,
+    /// Objects that were written under an older epoch after a younger one.
+    pub undone: Vec<String>,
+    /// For each change of a shard's owner under which both wrote: from the answer to the last write of the one before to the
+    /// arrival of the first of the next. Negative: they overlap.
+    pub margins: Vec<SignedDuration>,
+    /// Writes that were refused as too late, by code.
+    pub refused: usize,
+}
+
+/// One accepted write.
+struct Write {
+    epoch: i32,
+    came: Timestamp,
+    answered: Timestamp,
+}
+
+/// Reads `; shard=NN; epoch=E` of a User-Agent.
+fn stamp(event: &Event) -> Option<(u16, i32)> {
+    let number = |name: &str| {
+        let (_, rest) = event.user_agent.split_once(&format!("; {name}="))?;
+        rest.split([';', ')']).next()?.parse::<i32>().ok()
+    };
+    Some((u16::try_from(number("shard")?).ok()?, number("epoch")?))
+}
+
+pub async fn judge(town: &Town) -> Verdict {
+    let events = town.bed.audit_events().await.unwrap();
+    let prefix = town.user("");
+    let ours = events
+        .iter()
+        .filter(|it| it.is_write() && it.user.starts_with(&prefix) && town.is_ours(&it.namespace));
+    weigh(ours)
+}
+
+fn weigh<'a>(events: impl Iterator<Item = &'a Event>) -> Verdict {
+    let mut verdict = Verdict::default();
+    let mut shards: BTreeMap<u16, Vec<Write>> = BTreeMap::new();
+    let mut last: BTreeMap<String, i32> = BTreeMap::new();
+    for event in events {
+        verdict.refused += usize::from(event.code == 409);
+        let (Some((shard, epoch)), true) = (stamp(event), event.code < 300) else { continue };
+        let object = format!("{} {}/{}", event.resource, event.namespace, event.name);
+        if event.resource == "pods" && event.verb == "create" {
+            let pod = (event.namespace.clone(), event.name.clone());
+            *verdict.pods.entry(pod).or_default() += 1;
+        }
+        let before = last.entry(object.clone()).or_insert(epoch);
+        if *before > epoch {
+            verdict.undone.push(format!("{object}: epoch {epoch} after {before}"));
+        }
+        *before = epoch;
+        let (came, answered) = (event.time, event.done);
+        shards.entry(shard).or_default().push(Write { epoch, came, answered });
+    }
+    for writes in shards.values() {
+        let mut epochs: BTreeMap<i32, (Timestamp, Timestamp)> = BTreeMap::new();
+        for it in writes {
+            let span = epochs.entry(it.epoch).or_insert((it.came, it.answered));
+            *span = (span.0.min(it.came), span.1.max(it.answered));
+        }
+        let spans: Vec<_> = epochs.values().collect();
+        verdict.margins.extend(spans.windows(2).map(|it| it[1].0.duration_since(it[0].1)));
+    }
+    verdict.margins.sort();
+    verdict
+}
+
+impl Verdict {
+    /// The smallest margin.
+    pub fn smallest(&self) -> Option<SignedDuration> {
+        self.margins.first().copied()
+    }
+
+    /// Fails unless there was never more than one; prints how close it came.
+    pub fn holds(&self, name: &str, polecats: usize) {
+        let smallest = self
+            .smallest()
+            .map_or("no owner changed".into(), |it| format!("smallest margin {it:?}"));
+        println!(
+            "{name}: {} changes of owner under load, {smallest}; {} writes refused",
+            self.margins.len(),
+            self.refused
+        );
+        let twice: Vec<_> = self.pods.iter().filter(|(_, times)| **times > 1).collect();
+        assert!(twice.is_empty(), "{name}: made twice: {twice:?}");
+        assert_eq!(self.pods.len(), polecats, "{name}: one pod for each Polecat");
+        assert!(self.undone.is_empty(), "{name}: {:#?}", self.undone);
+        assert!(
+            self.smallest().is_none_or(|it| it.is_positive()),
+            "{name}: two owners wrote in turns: {self:?}"
+        );
+    }
+}
+
+#[test]
+fn the_judge_sees_overlaps_and_second_pods() {
+    let event = |name: &str, epoch: i32, came: i64, answered: i64| Event {
+        verb: "create".into(),
+        user: "a".into(),
+        resource: "pods".into(),
+        subresource: String::new(),
+        namespace: "n".into(),
+        name: name.into(),
+        code: 201,
+        user_agent: format!("gastown/1 (a; shard=03; epoch={epoch}; map=1)"),
+        uri: String::new(),
+        time: Timestamp::from_millisecond(came).unwrap(),
+        done: Timestamp::from_millisecond(answered).unwrap(),
+    };
+    let fine = weigh([event("p", 1, 0, 10), event("q", 2, 30, 40)].iter());
+    assert_eq!(fine.smallest(), Some(SignedDuration::from_millis(20)));
+    fine.holds("fine", 2);
+    let late = weigh([event("p", 1, 0, 10), event("q", 2, 30, 40), event("r", 1, 35, 36)].iter());
+    assert_eq!(late.smallest(), Some(SignedDuration::from_millis(-6)), "the first came back");
+    let undone = weigh([event("p", 2, 0, 10), event("p", 1, 30, 40)].iter());
+    assert_eq!((undone.undone.len(), undone.pods.values().max()), (1, Some(&2)));
+}

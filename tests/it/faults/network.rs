@@ -1,0 +1,109 @@
+//! What lies between a replica and the API server fails.
+
+use k8s_openapi::jiff::SignedDuration;
+
+use super::{
+    are_long,
+    judge::judge,
+    lasts, rate,
+    toll::{Toll, Way},
+    town::{Town, owned},
+};
+use crate::asking::{answered, comes_true};
+
+/// It can write, but not renew itself: the sharpest test of when it stops.
+#[tokio::test]
+async fn cut_off_from_leases_alone_a_replica_stops_before_others_begin() {
+    let town = Town::new("cut-leases", &[]).await;
+    let toll = Toll::of(town.bed, &town.user("a")).await;
+    let a = town.behind(&toll, "a", &["--test-faults=clock-ahead=3600"]).await;
+    let b = town.replica("b", &["--test-faults=clock-ahead=-3600"]).await;
+    let c = town.replica("c", &[]).await;
+    town.settled(&[&a, &b, &c]).await;
+    let before = town.epochs().await;
+    let load = town.load(rate());
+    load.reaches(20).await;
+    assert_eq!(town.epochs().await, before, "times of day that are an hour wrong move nothing");
+    toll.set(Way::CutForLeases);
+    town.settled(&[&b, &c]).await;
+    let margin = first_margin(&town).await;
+    println!("cut-leases: they began {margin:?} after its last write was answered");
+    assert!(margin.as_millis() > 500, "1.5 s are meant to be between them: {margin:?}");
+    toll.set(Way::Open);
+    town.settled(&[&a, &b, &c]).await;
+    let count = town.all_done(load).await;
+    judge(&town).await.holds("cut-leases", count);
+}
+
+/// What it sent arrives when the way is open again.
+#[tokio::test]
+async fn a_replica_that_is_cut_off_is_succeeded_and_its_late_writes_undo_nothing() {
+    let town = Town::new("cut-off", &[]).await;
+    let toll = Toll::of(town.bed, &town.user("a")).await;
+    let a = town.behind(&toll, "a", &[]).await;
+    let (b, c) = (town.replica("b", &[]).await, town.replica("c", &[]).await);
+    town.settled(&[&a, &b, &c]).await;
+    let load = town.load(rate());
+    load.reaches(20).await;
+    toll.set(Way::Cut);
+    town.settled(&[&b, &c]).await;
+    comes_true("the one that is cut off to stop", async || {
+        owned(&a).await == 0 || !is_leading(&a).await
+    })
+    .await;
+    lasts(2, 50).await;
+    toll.set(Way::Open);
+    town.settled(&[&a, &b, &c]).await;
+    assert_eq!(a.ended(), None, "who was cut off lives");
+    let count = town.all_done(load).await;
+    judge(&town).await.holds("cut-off", count);
+}
+
+/// The smallest margin once several shards were written by both.
+async fn first_margin(town: &Town) -> SignedDuration {
+    let smallest = async || {
+        let verdict = judge(town).await;
+        verdict.smallest().filter(|_| verdict.margins.len() > 1)
+    };
+    answered("writes of the next owner", smallest).await
+}
+
+async fn is_leading(operator: &gastown_testbed::Operator) -> bool {
+    let (_, text) = gastown_testbed::http_get(&operator.metrics).await.unwrap();
+    text.lines().any(|it| it == "leader_election_master_status 1")
+}
+
+#[tokio::test]
+async fn storms_of_429_and_500_move_nothing() {
+    let town = Town::new("storms", &[]).await;
+    let names = ["a", "b", "c"];
+    let mut tolls = Vec::new();
+    for name in names {
+        tolls.push(Toll::of(town.bed, &town.user(name)).await);
+    }
+    let mut all = Vec::new();
+    for (toll, name) in tolls.iter().zip(names) {
+        all.push(town.behind(toll, name, &[]).await);
+    }
+    town.settled(&all.iter().collect::<Vec<_>>()).await;
+    let before = town.epochs().await;
+    let load = town.load(rate());
+    load.reaches(10).await;
+    let set = |way| tolls.iter().for_each(|it| it.set(way));
+    set(Way::Refused(30));
+    lasts(8, 60).await;
+    set(Way::Refused(100));
+    lasts(2, 2).await;
+    set(Way::Open);
+    assert_eq!(town.epochs().await, before, "a storm moves nothing");
+    if are_long() {
+        set(Way::Refused(100));
+        lasts(0, 15).await;
+        set(Way::Open);
+    }
+    let count = town.all_done(load).await;
+    town.settled(&all.iter().collect::<Vec<_>>()).await;
+    assert_eq!(town.epochs().await, before, "who could not be heard by anybody lost nothing");
+    assert!(all.iter().all(|it| it.ended().is_none()), "all live");
+    judge(&town).await.holds("storms", count);
+}

@@ -1,0 +1,51 @@
+//! The API server or its storage fails.
+
+use std::time::Duration;
+
+use super::{judge::judge, lasts, rate, town::Town};
+
+#[tokio::test]
+async fn an_api_server_that_begins_anew_under_load_moves_nothing() {
+    let town = Town::new("restart", &[]).await;
+    let [a, b, c] = town.three().await;
+    let before = town.epochs().await;
+    let load = town.load(rate());
+    load.reaches(20).await;
+    town.bed.stop_program("kube-apiserver").await.unwrap();
+    lasts(4, 20).await;
+    town.bed.start_program("kube-apiserver").await.unwrap();
+    let count = town.all_done(load).await;
+    town.settled(&[&a, &b, &c]).await;
+    assert_eq!(town.epochs().await, before, "nobody lost anything");
+    let verdict = judge(&town).await;
+    // Lines of the log were cut off with the API server.
+    assert_eq!(town.pods().await, count, "one pod for each Polecat");
+    let pods = verdict.pods.len();
+    verdict.holds("restart", pods);
+}
+
+#[tokio::test]
+#[ignore = "make test-faults"]
+async fn storage_that_is_slow_moves_nothing_and_one_that_stands_makes_no_second_owner() {
+    let town = Town::new("slow-etcd", &["--failover=normal"]).await;
+    let [a, b, c] = town.three().await;
+    let before = town.epochs().await;
+    let load = town.load(5);
+    load.reaches(10).await;
+    stutter(&town, Duration::from_millis(500), 30).await;
+    assert_eq!(town.epochs().await, before, "half a second for a write moves nothing");
+    stutter(&town, Duration::from_secs(2), 15).await;
+    let count = town.all_done(load).await;
+    town.settled(&[&a, &b, &c]).await;
+    judge(&town).await.holds("slow-etcd", count);
+}
+
+/// etcd stands still for so long, and goes on for a tenth of a second, again and again.
+async fn stutter(town: &Town, stands: Duration, times: u32) {
+    for _ in 0..times {
+        town.bed.freeze_program("etcd").await.unwrap();
+        tokio::time::sleep(stands).await;
+        town.bed.thaw_program("etcd").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
