@@ -87,6 +87,10 @@ fuzz-conversion: ## Hold the laws of conversion against N objects of each kind a
 bench-conversion: ## Measure conversion beside a Vec<Value> implementation: time, memory, one object
 	@$(CARGO) bench --locked --bench conversion -- $(BENCHARGS)
 
+.PHONY: bench-testbed
+bench-testbed: prepare build ## Measure how long a testbed takes to be ready, from programs that are built
+	@$(CARGO) bench --locked --bench testbed -- $(BENCHARGS)
+
 ##@ On a cluster
 
 .PHONY: install

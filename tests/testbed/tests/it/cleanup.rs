@@ -1,14 +1,19 @@
 //! Nothing is left of a testbed, whatever way it ended.
 
 use std::{
+    io::{BufRead as _, BufReader},
+    os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{Command, Stdio},
+    time::Duration,
 };
 
-use gastown_testbed::{Node, Options, Testbed};
-use rustix::process::{Pid, Signal, kill_process};
+use gastown_testbed::{Node, Options, Ready, Testbed};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::support::{allow, processes_of, real, traces, traces_of, until, with_refusers};
+use crate::support::{
+    allow, fixtures, processes_of, real, refuser, traces, traces_of, until, with_refusers,
+};
 
 fn send(testbed: &Testbed, signal: Signal) {
     let pid = i32::try_from(testbed.pid().unwrap()).unwrap();
@@ -95,6 +100,28 @@ async fn kill_9_at_any_step_of_the_start_leaves_nothing() {
 #[tokio::test]
 async fn sigterm_leaves_nothing() {
     leaves_nothing(with_refusers(1, false), Signal::TERM).await;
+}
+
+/// A terminal sends the signal to everything that was started from it.
+#[tokio::test]
+async fn ctrl_c_leaves_nothing_and_is_no_failure() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
+    command.args(["up", "--replicas=1", "--operator"]).arg(refuser());
+    command.arg("--manifests").arg(fixtures()).process_group(0);
+    let mut testbed = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(testbed.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    let ready: Ready = serde_json::from_str(&line).unwrap();
+    assert_eq!(ready.replicas.len(), 1, "{line}");
+    kill_process_group(Pid::from_child(&testbed), Signal::INT).unwrap();
+    let ended = tokio::task::spawn_blocking(move || testbed.wait().unwrap());
+    let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+    let status = ended.expect("SIGINT does not end it").unwrap();
+    assert!(status.success(), "it was asked to end, and did: {status}");
+    assert_eq!(traces_of(&ready), Vec::<String>::new(), "it ends when nothing is left");
+    let operator = format!("/proc/{}", ready.replicas[0].pid);
+    assert!(!std::path::Path::new(&operator).exists(), "its operator lives on");
 }
 
 #[tokio::test]
