@@ -76,7 +76,7 @@ pub struct Pods {
     /// Image of the agent, whatever a Polecat names.
     #[arg(long, env = "GASTOWN_CLAUDE_IMAGE", value_name = "IMAGE")]
     pub claude_image: Option<String>,
-    /// Image of telemetry, instead of the runner's.
+    /// Image of telemetry, instead of the runner's. Of the same release: the agent waits for its word.
     #[arg(long, env = "GASTOWN_TELEMETRY_IMAGE", value_name = "IMAGE")]
     pub telemetry_image: Option<String>,
     /// Seconds after the agent's deadline for handing over and pushing.
@@ -91,7 +91,8 @@ pub struct Pods {
     /// Seconds that a pod may stay unready beyond its agent's idle limit until it is deleted.
     #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=3600))]
     pub idle_grace: u64,
-    /// Seconds that a pod may be pending until its Events are read, once, to say why.
+    /// Seconds that a pod may be pending until its Events are read to say why; six times at most, in growing pauses, while they
+    /// say nothing.
     #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub pending_patience: u64,
     /// Let the cluster autoscaler remove a node under a working agent.

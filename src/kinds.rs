@@ -18,11 +18,8 @@ use crate::{
         v1alpha1::{BeadStore, Convoy, Polecat, Refinery, Rig, Witness},
         v1beta1,
     },
-    conversion::{
-        self, polecat,
-        table::{Table, Version},
-    },
-    domain::stored::Stored,
+    conversion::{self, table::Version},
+    domain::{fields, stored::Stored},
     manifests,
 };
 
@@ -50,15 +47,20 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// The definition as it is installed: every served version, the hub first, and the webhook that converts.
+    /// The definition as it is installed: every served version, the hub first, which is stored, and the webhook that
+    /// converts.
     pub fn definition(&self) -> CustomResourceDefinition {
+        self.stored_in(Version::V1beta1)
+    }
+
+    /// The same with another storage version, where there are two.
+    pub fn stored_in(&self, storage: Version) -> CustomResourceDefinition {
         let mut whole = (self.crd)();
         if let Some(beta) = self.beta {
+            whole.spec.versions.splice(0..0, beta().spec.versions);
             for version in &mut whole.spec.versions {
-                version.storage = false;
+                version.storage = version.name == storage.name();
             }
-            let hub = beta().spec.versions;
-            whole.spec.versions.splice(0..0, hub);
             whole.spec.conversion = Some(converted());
         }
         whole
@@ -99,9 +101,7 @@ pub const KINDS: &[Kind] = &[
         doc: "One disposable worker: clones a repository, lets an agent work on one task, pushes the work branch.",
         crd: || optional_spec(derived::<Polecat>()),
         beta: Some(|| optional_spec(bounded::<v1beta1::PolecatObject>())),
-        admit: |asked, hub| {
-            admit_on_hub(asked, hub, polecat_spec, admission::polecat::admit, &polecat::TABLE)
-        },
+        admit: |asked, hub| admit_on_hub(asked, hub, polecat_spec, admission::polecat::admit),
         verbs: &["get", "list", "watch", "patch", "delete"],
         reconciled: true,
         inner: false,
@@ -217,16 +217,16 @@ fn admit_on_hub<S>(
     hub: Hub<'_>,
     spec: fn(&Value) -> Option<S>,
     admit: fn(&Request<'_, S>) -> Verdict,
-    table: &Table,
 ) -> Verdict {
     let Some(new) = spec(hub.new) else { return Verdict::default() };
     let old = hub.old.and_then(spec);
     let mut verdict = admit(&Request { asked: *asked, new, old });
-    if asked.is_hub() {
-        for it in &mut verdict.refusals {
-            it.field = table.in_hub(&it.field);
-            it.message = table.words_in_hub(&it.message);
-        }
+    let said = |text: &str| fields::in_words_of(asked.is_hub(), text);
+    for it in &mut verdict.refusals {
+        (it.field, it.message) = (said(&it.field), said(&it.message));
+    }
+    for it in &mut verdict.warnings {
+        *it = admission::warning(&said(it));
     }
     verdict
 }

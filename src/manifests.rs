@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    conversion::table::Version,
     domain::causes,
     kinds::{FOREIGN, KINDS, Kind},
 };
@@ -28,12 +29,17 @@ pub const SERVICE_ACCOUNT: &str = "gastown-operator-controller-manager";
 const HEADER: &str =
     "# Generated from src/kinds.rs by `cargo run --bin manifests`; edits are overwritten.\n";
 
-/// Paths below the top folder, and contents.
+/// Paths below the top folder, and contents, of everything as it is installed.
 pub fn files() -> anyhow::Result<Vec<(String, String)>> {
+    files_storing(Version::V1beta1)
+}
+
+/// The same where objects are stored in another version; nothing but the definitions differs.
+pub fn files_storing(storage: Version) -> anyhow::Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     for kind in KINDS {
         let path = format!("crds/{}_{}.yaml", kind.group, kind.plural);
-        files.push((path, document(&kind.definition())?));
+        files.push((path, document(&kind.stored_in(storage))?));
     }
     files.push(("webhooks/mutating.yaml".into(), document(&mutating())?));
     files.push(("webhooks/validating.yaml".into(), document(&validating())?));

@@ -128,7 +128,7 @@ fn forged(asked: &Asked<'_>, key: &str, stamped: &Value) -> Refusal {
 const MAX_WARNING: usize = 256;
 
 /// Cuts a warning to what the API server passes on.
-fn warning(text: &str) -> String {
+pub fn warning(text: &str) -> String {
     if text.chars().count() <= MAX_WARNING {
         return text.to_owned();
     }

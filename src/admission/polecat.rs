@@ -8,7 +8,7 @@ use crate::{
     api::v1beta1::{DesiredState, PolecatSpec},
     domain::{
         exposure::{self, Exposure},
-        names, pod,
+        fields, names, pod,
         provenance::Provenance,
         shard::bucket,
         tenancy::{self, Wishes},
@@ -31,20 +31,19 @@ pub fn admit(request: &Request<'_, PolecatSpec>) -> Verdict {
     stamp_labels(request, &mut changed);
     let mut warnings = keep_ours(request, &mut changed);
     if begins(request) && request.new.repository.is_none() {
-        let (field, parts) = if request.asked.is_hub() {
-            ("spec.repository", "url and secretRef")
-        } else {
-            ("spec.kubernetes", "gitRepository and gitSecretRef")
-        };
-        warnings.push(warning(&format!(
-            "{field} is missing: this Polecat will be Stuck (MissingKubernetesSpec); set {parts}"
-        )));
+        warnings.push(format!(
+            "{} is missing: this Polecat will be Stuck (MissingKubernetesSpec); set {} and {}",
+            fields::REPOSITORY,
+            fields::URL,
+            fields::GIT_SECRET
+        ));
     }
     let ttl = |it: &PolecatSpec| it.limits.ttl_seconds_after_finished.filter(|it| *it < 0);
     if ttl(&request.new).is_some() && request.old.as_ref().and_then(ttl) != ttl(&request.new) {
-        warnings.push(warning(
-            "spec.ttlSecondsAfterFinished is negative and has no effect: this Polecat stays until it is deleted; set 0 to \
-             delete it as soon as it has ended, or leave it out",
+        warnings.push(format!(
+            "{} is negative and has no effect: this Polecat stays until it is deleted; set 0 to delete it as soon as it has \
+             ended, or leave it out",
+            fields::TTL
         ));
     }
     Verdict { changed: (changed != *sent).then_some(changed), warnings, refusals }
@@ -230,7 +229,7 @@ mod tests {
             let verdict = admit(&Request { asked, new: new.clone(), old: old.cloned() });
             verdict.refusals.into_iter().map(|it| it.field).collect::<Vec<_>>()
         };
-        let both = ["spec.rig", "spec.kubernetes.image"];
+        let both = ["spec.rig", fields::IMAGE];
         assert_eq!(of(Rig::There(&rules), &wants, None), both);
         assert_eq!(of(Rig::There(&rules), &wants, Some(&wants)), [""; 0], "it was so before");
         let working = PolecatSpec { desired_state: DesiredState::Working, ..wants.clone() };
@@ -383,10 +382,10 @@ mod tests {
             Some(SecretKeyRef { name: "git".into(), key: "k".into() });
         let sent = json!({"metadata": {"annotations": {names::COMMIT_AUTHOR: "nobody"}}});
         let it = created(&sent, bad.clone());
-        let fields: Vec<_> = it.refusals.iter().map(|it| it.field.as_str()).collect();
+        let named: Vec<_> = it.refusals.iter().map(|it| it.field.as_str()).collect();
         assert_eq!(
-            fields,
-            ["spec.kubernetes.apiKeySecretRef", "metadata.annotations[gastown.io/commit-author]"]
+            named,
+            [fields::ANTHROPIC_KEY, "metadata.annotations[gastown.io/commit-author]"]
         );
         let update = Request { asked: asked(&sent, Some(&sent)), new: bad.clone(), old: Some(bad) };
         assert_eq!(admit(&update).refusals, [], "what was there stays");
@@ -410,22 +409,22 @@ mod tests {
         let table: [(Edit, &str, &str); 8] = [
             (
                 |it| it.repository.as_mut().unwrap().url = "--upload-pack=touch /x".into(),
-                "spec.kubernetes.gitRepository",
+                fields::URL,
                 "an option of git",
             ),
             (
                 |it| it.repository.as_mut().unwrap().base_branch = "../main".into(),
-                "spec.kubernetes.gitBranch",
+                fields::BASE_BRANCH,
                 "upwards",
             ),
             (
                 |it| it.repository.as_mut().unwrap().base_branch = "-d".into(),
-                "spec.kubernetes.gitBranch",
+                fields::BASE_BRANCH,
                 "an option",
             ),
             (
                 |it| it.repository.as_mut().unwrap().work_branch = Some("a\nb".into()),
-                "spec.kubernetes.workBranch",
+                fields::WORK_BRANCH,
                 "a new line",
             ),
             (|it| it.bead_id = Some("b".repeat(300)), "spec.beadID", "300 characters in a branch"),
@@ -436,10 +435,10 @@ mod tests {
             ),
             (
                 |it| it.limits.active_deadline_seconds = 601,
-                "spec.kubernetes.activeDeadlineSeconds",
+                fields::DEADLINE,
                 "above --max-active-deadline",
             ),
-            (|it| it.task = Some("\0".into()), "spec.taskDescription", "a NUL"),
+            (|it| it.task = Some("\0".into()), fields::TASK, "a NUL"),
         ];
         let sent = json!({"metadata": {"name": "max"}});
         let policy = Policy { max_active_deadline: Some(600), ..Policy::default() };

@@ -1,20 +1,43 @@
 //! Writes every generated file; with `--check` compares them and fails on a difference.
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{fs, path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use gastown::{conversion::table::Version, manifests};
+
+/// Writes every generated file from src/kinds.rs.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Write nothing; fail where a file is not what it would be.
+    #[arg(long)]
+    check: bool,
+    /// The version that objects are stored in by the definitions: `v1alpha1` leads back to the Go original
+    /// (docs/upgrade.md), and belongs beside `--into`, since `crds/` stores v1beta1.
+    #[arg(long, default_value = "v1beta1", value_parser = version)]
+    storage_version: Version,
+    /// The folder below which files are written.
+    #[arg(long, value_name = "FOLDER", default_value = env!("CARGO_MANIFEST_DIR"), hide_default_value = true)]
+    into: PathBuf,
+}
+
+fn version(name: &str) -> Result<Version, String> {
+    let all = [Version::V1alpha1, Version::V1beta1];
+    let found = all.into_iter().find(|it| it.name() == name);
+    found.ok_or_else(|| "write v1alpha1 or v1beta1".to_owned())
+}
 
 fn main() -> anyhow::Result<ExitCode> {
-    let check = std::env::args().nth(1).as_deref() == Some("--check");
-    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let Options { check, storage_version, into } = Options::parse();
     let mut stale = Vec::new();
-    for (path, want) in gastown::manifests::files()? {
-        let file = top.join(&path);
+    for (path, want) in manifests::files_storing(storage_version)? {
+        let file = into.join(&path);
         if fs::read_to_string(&file).is_ok_and(|have| have == want) {
             continue;
         }
         if check {
             stale.push(path);
         } else {
-            fs::create_dir_all(file.parent().unwrap_or(top))?;
+            fs::create_dir_all(file.parent().unwrap_or(&into))?;
             fs::write(&file, want)?;
             println!("wrote {path}");
         }

@@ -27,6 +27,14 @@ impl Version {
         }
     }
 
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V1alpha1 => "v1alpha1",
+            Self::V1beta1 => "v1beta1",
+        }
+    }
+
     #[must_use]
     pub const fn other(self) -> Self {
         match self {
@@ -112,35 +120,6 @@ pub struct Table {
     pub kind: &'static str,
     pub rows: &'static [Row],
     pub defaults: &'static [Default],
-}
-
-impl Table {
-    /// A field of v1alpha1, from `spec` on, by the name that v1beta1 has for it; one without a row stays what it is.
-    pub fn in_hub(&self, field: &str) -> String {
-        let Some(path) = field.strip_prefix("spec.") else { return field.to_owned() };
-        for row in self.rows {
-            if let Some(rest) = below(row.alpha, path) {
-                return format!("spec.{}{rest}", row.beta);
-            }
-            // The object that a row's field is in.
-            let outer = below(path, row.alpha).and_then(|rest| row.beta.strip_suffix(rest));
-            if let Some(outer) = outer {
-                return format!("spec.{outer}");
-            }
-        }
-        field.to_owned()
-    }
-
-    /// The same for what a sentence says of fields.
-    pub fn words_in_hub(&self, text: &str) -> String {
-        let moved = self.rows.iter().filter(|it| it.alpha != it.beta && it.alpha.contains('.'));
-        moved.fold(text.to_owned(), |text, row| text.replace(row.alpha, row.beta))
-    }
-}
-
-/// What of a path is below another.
-fn below<'p>(outer: &str, path: &'p str) -> Option<&'p str> {
-    path.strip_prefix(outer).filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// A kind, ready to be converted both ways.

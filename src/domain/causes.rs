@@ -47,9 +47,9 @@ pub const PARTS: &[Part] = &[
 
 #[rustfmt::skip]
 const BEFORE: &[Row] = &[
-    row("MissingKubernetesSpec", Stuck, "there is no repository to work on", "set spec.kubernetes.gitRepository and spec.kubernetes.gitSecretRef"),
+    row("MissingKubernetesSpec", Stuck, "there is no repository to work on", "set spec.repository.url (v1alpha1: spec.kubernetes.gitRepository) and spec.repository.secretRef (v1alpha1: spec.kubernetes.gitSecretRef)"),
     row("PodBuildFailed", Stuck, "a field of the spec can't be used; the message names it", "mend that field; the attempt then begins by itself"),
-    row("AgentImageNotSet", Waits, "neither the Polecat nor the operator names an image for the agent", "set spec.kubernetes.image, or start the operator with --agent-image"),
+    row("AgentImageNotSet", Waits, "neither the Polecat nor the operator names an image for the agent", "set spec.agent.image (v1alpha1: spec.kubernetes.image), or start the operator with --agent-image"),
     row("RunnerImageNotSet", Waits, "the operator was started without an image for its runner", "start it with --runner-image"),
     row("WaitingForPreviousPod", Waits, "a pod of that name is still ending", "nothing: it begins when that pod is gone"),
     row("PodNameTaken", Stuck, "a pod of that name belongs to somebody else, and is left alone", "delete that pod, or give the Polecat another name"),
@@ -61,12 +61,12 @@ const BEFORE: &[Row] = &[
 
 #[rustfmt::skip]
 const REFUSED: &[Row] = &[
-    row("QuotaExceeded", Waits, "a ResourceQuota of the namespace has no room", "it is tried again when the quota has more room, and in growing pauses; raise the quota, or ask for less in spec.kubernetes.resources"),
-    row("QuotaUnmet", Stuck, "a ResourceQuota of the namespace counts an amount that the pod does not state", "set what it names in spec.kubernetes.resources, or give the namespace a LimitRange with defaults; it is tried again in growing pauses"),
-    row("LimitRangeRefused", Stuck, "a LimitRange of the namespace does not allow these resources", "fit spec.kubernetes.resources into it; it is tried again in growing pauses"),
+    row("QuotaExceeded", Waits, "a ResourceQuota of the namespace has no room", "it is tried again when the quota has more room, and in growing pauses; raise the quota, or ask for less in spec.agent.resources (v1alpha1: spec.kubernetes.resources)"),
+    row("QuotaUnmet", Stuck, "a ResourceQuota of the namespace counts an amount that the pod does not state", "set what it names in spec.agent.resources (v1alpha1: spec.kubernetes.resources), or give the namespace a LimitRange with defaults; it is tried again in growing pauses"),
+    row("LimitRangeRefused", Stuck, "a LimitRange of the namespace does not allow these resources", "fit spec.agent.resources (v1alpha1: spec.kubernetes.resources) into it; it is tried again in growing pauses"),
     row("PodSecurityRefused", Stuck, "the namespace's Pod Security level refuses the pod", "look at its pod-security.kubernetes.io labels; agent pods fit the level restricted; it is tried again in growing pauses"),
     row("SecurityContextConstraintRefused", Stuck, "no security context constraint allows the pod", "grant the namespace's default service account one that does, such as restricted-v2; it is tried again in growing pauses"),
-    row("ServiceAccountMissing", Stuck, "the service account that the spec names is not there", "create it in the Polecat's namespace, or leave spec.agent.serviceAccountName (v1beta1) out: no token of it is mounted in any case; it is tried again in growing pauses"),
+    row("ServiceAccountMissing", Stuck, "the service account that the spec names is not there", "create it in the Polecat's namespace, or leave spec.agent.serviceAccountName out, which v1beta1 alone has: no token of it is mounted in any case; it is tried again in growing pauses"),
     row("AdmissionRefused", Stuck, "an admission webhook or a policy of this cluster refuses the pod; the message has its words", "mend what it names, or ask who runs it; it is tried again in growing pauses"),
     row("AdmissionUnavailable", Waits, "an admission webhook of this cluster that must agree to the pod does not answer", "its words name it; ask who runs it; it is tried again in growing pauses"),
     row("PodInvalid", Stuck, "the API server finds a field of the pod invalid", "mend the field that it names; it is tried again in growing pauses"),
@@ -76,9 +76,9 @@ const REFUSED: &[Row] = &[
 
 #[rustfmt::skip]
 const PENDING: &[Row] = &[
-    row("Unschedulable", Waits, "no node takes the pod", "ask for less in spec.kubernetes.resources, or make room; it starts as soon as a node takes it"),
+    row("Unschedulable", Waits, "no node takes the pod", "ask for less in spec.agent.resources (v1alpha1: spec.kubernetes.resources), or make room; it starts as soon as a node takes it"),
     row("ImagePullFailed", Waits, "an image can't be pulled", "check its name, its registry and the namespace's pull secrets; the node tries again by itself"),
-    row("ImageNameInvalid", Waits, "an image has no valid name", "mend spec.kubernetes.image, then set desiredState to Idle and back to Working"),
+    row("ImageNameInvalid", Waits, "an image has no valid name", "mend spec.agent.image (v1alpha1: spec.kubernetes.image), then set desiredState to Idle and back to Working"),
     row("SecretMissing", Waits, "a Secret that the spec names is not there, or lacks the key", "create it in the Polecat's namespace; the pod starts by itself"),
     row("ConfigMapMissing", Waits, "a ConfigMap that the spec names is not there, or lacks the key", "create it in the Polecat's namespace; the pod starts by itself"),
     row("ContainerConfigMissing", Waits, "a container can't be configured", "create what is missing; the pod starts by itself"),
@@ -92,8 +92,8 @@ const CLONE: &[Row] = &[
     row("SettingInvalid", Stuck, "a variable that the operator sets is missing or malformed", "update operator and runner image together"),
     row("RepositoryInvalid", Stuck, "the repository's address is refused", "write git@host:path, ssh://git@host:port/path or https://host/path"),
     row("BranchInvalid", Stuck, "a branch name is refused", "give it a name that git takes"),
-    row("BranchNotFound", Stuck, "the repository has no such branch to start from", "mend spec.kubernetes.gitBranch, or push the branch"),
-    row("BranchConflict", Stuck, "a branch of the remote excludes the work branch's name, as a does a/b", "choose another spec.kubernetes.workBranch"),
+    row("BranchNotFound", Stuck, "the repository has no such branch to start from", "mend spec.repository.baseBranch (v1alpha1: spec.kubernetes.gitBranch), or push the branch"),
+    row("BranchConflict", Stuck, "a branch of the remote excludes the work branch's name, as a does a/b", "choose another spec.repository.workBranch (v1alpha1: spec.kubernetes.workBranch)"),
     row("RepositoryNotFound", Stuck, "the host knows no such repository, or hides it from this credential", "check the path and the credential's rights"),
     row("RepositoryRefused", Stuck, "the repository holds an object that git's own checks refuse", "mend its history; git fsck names the object"),
     row("LfsUnsupported", Stuck, "the repository keeps files in Git LFS, or the agent put some there; then its commits are kept on the branch that the message names", "use a repository without"),
@@ -102,7 +102,7 @@ const CLONE: &[Row] = &[
     row("CredentialsMalformed", Stuck, "a key of the git Secret can't be read as what it should be", "put the file there, whole and unchanged, a private key without passphrase"),
     row("CredentialsForAnotherHost", Stuck, "the git Secret's token is meant for another host", "set its key host to the repository's host"),
     row("CredentialsRefused", Stuck, "the host refuses the credential", "add the public key to the account, or renew the token"),
-    row("HostKeyUnknown", Stuck, "no key is known for the ssh host", "put its line into the ConfigMap of sshKnownHostsConfigMapRef, or under known_hosts into the git Secret"),
+    row("HostKeyUnknown", Stuck, "no key is known for the ssh host", "put its line into the ConfigMap of spec.repository.knownHostsConfigMapRef (v1alpha1: spec.kubernetes.sshKnownHostsConfigMapRef), or under known_hosts into the git Secret"),
     row("HostKeyMismatch", Stuck, "the ssh host shows another key than the known one", "if it was changed on purpose, replace the known one; else somebody is in between"),
     row("HostNotReachable", Stuck, "the host has no address, or nothing answers there", "check host and port, DNS, network policies and proxy"),
     row("CertificateUntrusted", Stuck, "the host's certificate is not trusted", "put the authority that signed it under ca.crt into the git Secret"),
@@ -121,11 +121,11 @@ const CLONE: &[Row] = &[
 #[rustfmt::skip]
 const AGENT: &[Row] = &[
     row("PodFailed", Stuck, "the agent exited with another code than 0, or its container was killed before it could", "see the log of container claude"),
-    row("OOMKilled", Stuck, "the agent needed more memory than its limit", "raise spec.kubernetes.resources.limits.memory"),
-    row("DeadlineExceeded", Stuck, "the agent ran longer than it may, or its pod, which pulls and clones on the same clock", "raise spec.kubernetes.activeDeadlineSeconds, or give it a smaller task"),
-    row("IdleTimeout", Stuck, "the agent did nothing for spec.maxIdleSeconds", "give it more time, or look in the log of container claude for what it waited for"),
-    row("StorageExceeded", Stuck, "the agent was ended at nine tenths of what /workspace (10 GiB), /tmp or its home (2 GiB each) may hold, or of its limit of ephemeral-storage for all together: at the whole, the node ends the pod at once, and nothing is pushed", "have the agent keep less there, give it a smaller task, or raise limits of ephemeral-storage in spec.kubernetes.resources"),
-    row("AgentNotFound", Stuck, "the image has no such program", "use an image with it, or set spec.agentConfig.command"),
+    row("OOMKilled", Stuck, "the agent needed more memory than its limit", "raise spec.agent.resources.limits.memory (v1alpha1: spec.kubernetes.resources.limits.memory)"),
+    row("DeadlineExceeded", Stuck, "the agent ran longer than it may, or its pod, which pulls and clones on the same clock", "raise spec.limits.activeDeadlineSeconds (v1alpha1: spec.kubernetes.activeDeadlineSeconds), or give it a smaller task"),
+    row("IdleTimeout", Stuck, "the agent did nothing for spec.limits.maxIdleSeconds (v1alpha1: spec.maxIdleSeconds)", "give it more time, or look in the log of container claude for what it waited for"),
+    row("StorageExceeded", Stuck, "the agent was ended at nine tenths of what /workspace (10 GiB), /tmp or its home (2 GiB each) may hold, or of its limit of ephemeral-storage for all together: at the whole, the node ends the pod at once, and nothing is pushed", "have the agent keep less there, give it a smaller task, or raise limits of ephemeral-storage in spec.agent.resources (v1alpha1: spec.kubernetes.resources)"),
+    row("AgentNotFound", Stuck, "the image has no such program", "use an image with it, or set spec.agent.command (v1alpha1: spec.agentConfig.command)"),
     row("AgentNotExecutable", Stuck, "the agent's program can't be run", "use a program of the node's architecture with its execute bit set"),
     row("AgentImageIncompatible", Stuck, "gt-runner can't start in the agent's image", "use an image of the node's architecture with a glibc of 2.34 or newer and its loader (ldd --version in the image), or a runner image whose gt-runner is static"),
     row("TelemetryFailed", Stuck, "the container that pushes ended before the agent did: its pod is ended at once, and what the agent had committed is lost", "its words say why; see the log of container telemetry; set desiredState to Idle and back to Working for a new attempt"),
@@ -137,7 +137,7 @@ const AGENT: &[Row] = &[
 const CUT_OFF: &[Row] = &[
     row("Preempted", Stuck, "a pod of higher priority took its place", "set desiredState to Idle and back to Working for a new attempt"),
     row("Drained", Stuck, "its node was drained", "set desiredState to Idle and back to Working for a new attempt"),
-    row("Evicted", Stuck, "its node ended it for want of memory, disk or process ids", "ask for what it needs in spec.kubernetes.resources, then set desiredState to Idle and back to Working"),
+    row("Evicted", Stuck, "its node ended it for want of memory, disk or process ids", "ask for what it needs in spec.agent.resources (v1alpha1: spec.kubernetes.resources), then set desiredState to Idle and back to Working"),
     row("NodeLost", Stuck, "its node is gone, or was tainted", "set desiredState to Idle and back to Working for a new attempt"),
     row("PodLost", Stuck, "the pod is gone and its agent may have run, so it is not run again", "commits that were not pushed are lost; set desiredState to Idle and back to Working for a new attempt"),
 ];

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::EnvVar;
 
 use crate::{
     api::v1beta1::{Agent, PolecatSpec},
-    domain::{env, untrusted},
+    domain::{env, fields, untrusted},
 };
 
 /// A field that asks for what is never given.
@@ -45,20 +45,14 @@ fn credential(agent: &Agent, secret: &str) -> Vec<Exposure> {
         service_account_name: _, // of which no token is in the pod
     } = agent;
     let named = [
-        ("spec.kubernetes.apiKeySecretRef", anthropic_key_secret_ref.as_ref().map(|it| &it.name)),
-        (
-            "spec.agentConfig.modelProvider.apiKeySecretRef",
-            api_key_secret_ref.as_ref().map(|it| &it.name),
-        ),
-        (
-            "spec.kubernetes.claudeCredsSecretRef",
-            credentials_secret_ref.as_ref().map(|it| &it.name),
-        ),
+        (fields::ANTHROPIC_KEY, anthropic_key_secret_ref.as_ref().map(|it| &it.name)),
+        (fields::API_KEY, api_key_secret_ref.as_ref().map(|it| &it.name)),
+        (fields::CREDENTIALS, credentials_secret_ref.as_ref().map(|it| &it.name)),
     ];
     let named = named.into_iter().map(|(field, name)| (field.to_owned(), name));
     let from_env = env.iter().flatten().enumerate().map(|(at, it)| {
         let from = it.value_from.as_ref().and_then(|it| it.secret_key_ref.as_ref());
-        (format!("spec.agentConfig.env[{at}].valueFrom.secretKeyRef"), from.map(|it| &it.name))
+        (fields::env(at, ".valueFrom.secretKeyRef"), from.map(|it| &it.name))
     });
     let all = named.chain(from_env).filter(|(_, name)| name.is_some_and(|it| it == secret));
     let message = format!(
@@ -69,25 +63,24 @@ fn credential(agent: &Agent, secret: &str) -> Vec<Exposure> {
 
 /// What is wrong with a variable of the agent's.
 fn variable((at, it): (usize, &EnvVar)) -> Option<Exposure> {
-    let field = format!("spec.agentConfig.env[{at}]");
     if let Some(start) = env::OURS.into_iter().find(|start| it.name.starts_with(start)) {
         let message = format!(
             "sets {}; names that start with {start} are the operator's: rename it",
             untrusted::fit(&it.name, 64)
         );
-        return Some(Exposure { field: format!("{field}.name"), message });
+        return Some(Exposure { field: fields::env(at, ".name"), message });
     }
     if it.value_from.as_ref().is_some_and(|it| it.file_key_ref.is_some()) {
         // Among the pod's volumes is the one with the git credential.
         let message = "reads a file of the pod's volumes, which are the operator's; take the value from a Secret or a \
                        ConfigMap";
         return Some(Exposure {
-            field: format!("{field}.valueFrom.fileKeyRef"),
+            field: fields::env(at, ".valueFrom.fileKeyRef"),
             message: message.into(),
         });
     }
     let message = env::misfit(it.value.as_deref().unwrap_or_default())?;
-    Some(Exposure { field: format!("{field}.value"), message })
+    Some(Exposure { field: fields::env(at, ".value"), message })
 }
 
 #[cfg(test)]
@@ -129,12 +122,12 @@ mod tests {
         let table = [
             (
                 Agent { anthropic_key_secret_ref: key("git"), ..Agent::default() },
-                Some("spec.kubernetes.apiKeySecretRef"),
+                Some(fields::ANTHROPIC_KEY.to_owned()),
                 "the Anthropic key",
             ),
             (
                 Agent { api_key_secret_ref: key("git"), ..Agent::default() },
-                Some("spec.agentConfig.modelProvider.apiKeySecretRef"),
+                Some(fields::API_KEY.to_owned()),
                 "the provider's key",
             ),
             (
@@ -142,7 +135,7 @@ mod tests {
                     credentials_secret_ref: Some(SecretRef { name: "git".into() }),
                     ..Agent::default()
                 },
-                Some("spec.kubernetes.claudeCredsSecretRef"),
+                Some(fields::CREDENTIALS.to_owned()),
                 "a mounted subscription",
             ),
             (
@@ -150,12 +143,12 @@ mod tests {
                     env: Some(vec![from_secret("other"), from_secret("git")]),
                     ..Agent::default()
                 },
-                Some("spec.agentConfig.env[1].valueFrom.secretKeyRef"),
+                Some(fields::env(1, ".valueFrom.secretKeyRef")),
                 "a variable, by its place",
             ),
             (
                 Agent { env: Some(vec![from_file("git-creds")]), ..Agent::default() },
-                Some("spec.agentConfig.env[0].valueFrom.fileKeyRef"),
+                Some(fields::env(0, ".valueFrom.fileKeyRef")),
                 "a file of the very volume",
             ),
             (
@@ -171,8 +164,8 @@ mod tests {
         ];
         for (agent, want, because) in table {
             let found = exposures(&spec(agent));
-            let fields: Vec<_> = found.iter().map(|it| it.field.as_str()).collect();
-            assert_eq!(fields, want.into_iter().collect::<Vec<_>>(), "{because}");
+            let named: Vec<_> = found.iter().map(|it| it.field.clone()).collect();
+            assert_eq!(named, want.into_iter().collect::<Vec<_>>(), "{because}");
         }
         let none = PolecatSpec { repository: None, ..spec(Agent::default()) };
         assert_eq!(exposures(&none), [], "no repository, no credential");
@@ -192,12 +185,12 @@ mod tests {
             let found = exposures(&spec(agent));
             assert_eq!(found.len(), usize::from(want.is_some()), "{name}: {found:?}");
             if let (Some(it), Some(start)) = (found.first(), want) {
-                assert_eq!(it.field, "spec.agentConfig.env[0].name");
+                assert_eq!(it.field, fields::env(0, ".name"));
                 assert!(it.message.contains(name) && it.message.contains(start), "{}", it.message);
             }
         }
         let long =
             Agent { env: Some(vec![env::value("A", &"x".repeat(200_000))]), ..Agent::default() };
-        assert_eq!(exposures(&spec(long))[0].field, "spec.agentConfig.env[0].value");
+        assert_eq!(exposures(&spec(long))[0].field, fields::env(0, ".value"));
     }
 }

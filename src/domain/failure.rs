@@ -4,6 +4,7 @@
 use crate::domain::{
     causes,
     conditions::cut,
+    fields::{DEADLINE, MAX_IDLE},
     layout,
     pod_brief::{Container, PodBrief, PodPhase, names_the_runner},
     untrusted::{Scrubber, is_deceptive},
@@ -128,7 +129,9 @@ fn cut_off(pod: &PodBrief, verdict: Option<&Verdict>) -> Option<Cause> {
     Some(match (&*pod.reason, disruption) {
         ("DeadlineExceeded", _) => because(
             "DeadlineExceeded",
-            "the pod, with pulling and cloning, took longer than spec.kubernetes.activeDeadlineSeconds and the push reserve",
+            &format!(
+                "the pod, with pulling and cloning, took longer than {DEADLINE} and the push reserve"
+            ),
         ),
         (_, "PreemptionByScheduler") => {
             because("Preempted", "a pod of higher priority took its place")
@@ -166,13 +169,12 @@ fn agent_failed(pod: &PodBrief, verdict: Option<&Verdict>) -> Cause {
         ("OOMKilled", _) => {
             Cause::known("OOMKilled", "the agent needed more memory than its limit")
         }
-        (_, Some("Deadline")) => Cause::known(
-            "DeadlineExceeded",
-            "the agent was ended at spec.kubernetes.activeDeadlineSeconds",
-        ),
+        (_, Some("Deadline")) => {
+            Cause::known("DeadlineExceeded", format!("the agent was ended at {DEADLINE}"))
+        }
         (_, Some("IdleTimeout")) => Cause::known(
             "IdleTimeout",
-            "the agent did nothing for spec.maxIdleSeconds and was ended",
+            format!("the agent did nothing for {MAX_IDLE} and was ended"),
         ),
         (_, Some("StorageExceeded")) => Cause::known(
             "StorageExceeded",

@@ -31,11 +31,13 @@ pub const START: &str = "/gastown/tools/start.json";
 pub const TRAILERS: &str = "/gastown/tools/trailers";
 /// The runner as the runner's own image has it.
 pub const RUNNER_IN_IMAGE: &str = "/usr/local/bin/gt-runner";
-/// The lock file's folder: written by `git-init`, read-only in `claude` and `telemetry`, so that an agent can
-/// neither delete nor replace the file. `flock` works on a read-only descriptor.
+/// The lock files' folder: written by `git-init`, read-only in `claude` and `telemetry`, so that an agent can
+/// neither delete nor replace them. `flock` works on a read-only descriptor.
 pub const LOCK: Mount = Mount { volume: "lock", path: "/gastown/lock" };
 /// Held exclusively by the runner in `claude` while the agent runs; released by the kernel however it dies.
 pub const LOCK_FILE: &str = "/gastown/lock/agent";
+/// Shared by `telemetry` for as long as it lives: the agent does not begin before.
+pub const TELEMETRY_LOCK: &str = "/gastown/lock/telemetry";
 /// What the agent hands over: written in `claude`, read-only in `telemetry`, not there in `git-init`. Everything in it is hostile
 /// input.
 pub const HANDOVER: Mount = Mount { volume: "handover", path: "/gastown/handover" };

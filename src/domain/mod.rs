@@ -7,6 +7,7 @@ pub mod digest;
 pub mod env;
 pub mod exposure;
 pub mod failure;
+pub mod fields;
 pub mod layout;
 pub mod lease;
 pub mod names;

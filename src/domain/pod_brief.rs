@@ -248,8 +248,12 @@ fn image(pod: &Pod) -> Option<Box<str>> {
 fn unready(status: &PodStatus) -> Option<Unready> {
     let of = |name| containers(status).find(|it| it.name == name);
     let (claude, telemetry) = (of(layout::CLAUDE)?, of(layout::TELEMETRY)?);
-    let running = claude.state.as_ref()?.running.as_ref()?;
-    let began = running.started_at.as_ref()?.0;
+    let since = |it: &ContainerStatus| {
+        let running = it.state.as_ref()?.running.as_ref()?;
+        Some(running.started_at.as_ref()?.0)
+    };
+    // An agent does not begin before `telemetry` does.
+    let began = since(claude)?.max(since(telemetry)?);
     if claude.ready || !telemetry.ready {
         return None;
     }
@@ -341,6 +345,12 @@ mod tests {
         early["status"]["conditions"][0]["lastTransitionTime"] = json!("2026-11-24T11:59:00Z");
         let unready = brief(early).unready.unwrap();
         assert_eq!(unready.since, began, "before it ran it was not idle");
+        let mut late = pod(false, true, "False");
+        late["status"]["containerStatuses"][1]["state"]["running"]["startedAt"] =
+            json!("2026-11-24T12:30:00Z");
+        let unready = brief(late).unready.unwrap();
+        let began = at("2026-11-24T12:30:00Z");
+        assert_eq!((unready.since, unready.began), (began, began), "it waited for telemetry");
         let mut over = pod(false, true, "False");
         over["status"]["containerStatuses"][0]["state"] = json!({"terminated": {"exitCode": 0}});
         assert_eq!(brief(over).unready, None, "it has ended");

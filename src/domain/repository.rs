@@ -65,7 +65,7 @@ pub enum UrlError {
     Character(char),
     #[error("must use ssh, https or http, not {0}")]
     Scheme(String),
-    #[error("must hold no user name, password or token; put them into the Secret of gitSecretRef")]
+    #[error("must hold no user name, password or token; put them into the git Secret")]
     Credential,
     #[error("must name a host of letters, digits, '.', '-' and '_'")]
     Host,

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::{
     api::v1beta1::PolecatSpec,
-    domain::{exposure::Exposure, failure::Cause},
+    domain::{exposure::Exposure, failure::Cause, fields},
 };
 
 /// Reason of `Ready` where a Rig does not let a Polecat begin.
@@ -101,7 +101,7 @@ fn unlisted(rig: &str, rules: &Rules, wishes: &Wishes) -> Vec<Exposure> {
             "is none of the allowedImages of Rig {rig}; use one of {}, or leave it out for the operator's own",
             shown(list)
         );
-        all.push(Exposure { field: "spec.kubernetes.image".into(), message });
+        all.push(Exposure { field: fields::IMAGE.into(), message });
     }
     if let (Some(list), Some(account)) = (&rules.service_accounts, &wishes.service_account)
         && !list.iter().any(|it| it == ANY || **it == **account)

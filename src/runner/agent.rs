@@ -20,6 +20,7 @@ use super::{
     lock::Lock,
     log,
     paths::Paths,
+    presence::Presence,
     problem::Problem,
     settings::Settings,
     storage::Storage,
@@ -28,7 +29,7 @@ use super::{
     tools::Start,
 };
 use crate::domain::{
-    layout,
+    fields, layout,
     verdict::{Ended, reason},
 };
 
@@ -37,6 +38,8 @@ const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
 /// Of an agent that was ended and says that all is well: 128 and SIGTERM.
 const ENDED: i32 = 143;
+/// The same where there was none yet.
+const TOLD_TO_END: u8 = 143;
 /// The agent's subscription.
 const CREDENTIALS: &str = ".credentials.json";
 const MAX_CREDENTIALS: u64 = 1024 * 1024;
@@ -59,11 +62,14 @@ async fn run(paths: &Paths, arguments: Claude) -> Result<(End, Storage), (Proble
     let failed = |it| (it, super::FAILED);
     let here = |doing: &str, it: &io::Error| failed(Problem::volume(doing, "this container", it));
     protect().map_err(failed)?;
-    let told = Told::listen().map_err(|it| here("listen for signals in", &it))?;
+    let mut told = Told::listen().map_err(|it| here("listen for signals in", &it))?;
+    last_words::begin(paths);
+    // Not before the lock is taken: what waits has not begun.
+    let presence = Presence::open(paths).map_err(failed)?;
+    presence.wait(&mut told).await.map_err(|it| (it, TOLD_TO_END))?;
     let lock = Lock::open(paths).map_err(failed)?;
     lock.hold().map_err(|it| here("take the lock of", &it))?;
     handover::mark_begun(paths);
-    last_words::begin(paths);
     let start = Start::read(paths).map_err(failed)?;
     let settings = Settings::read().map_err(failed)?;
     copy_credentials(paths).map_err(failed)?;
@@ -198,7 +204,9 @@ fn not_started(program: &OsString, error: &io::Error) -> (Problem, u8) {
     if error.kind() == io::ErrorKind::NotFound {
         let message = format!(
             "the agent's image has no program {name}, or not the interpreter that it names; use an image \
-             that has it (spec.kubernetes.image), or name another with agentConfig.command"
+             that has it, set {}, or name another program, set {}",
+            fields::IMAGE,
+            fields::COMMAND
         );
         return (Problem::new(reason::AGENT_NOT_FOUND, message), NOT_FOUND);
     }
@@ -216,12 +224,13 @@ fn say_why(paths: &Paths, end: End, storage: &Storage) {
         None => return last_words::failed(paths, end.code),
         Some(Stop::Deadline) => (
             reason::DEADLINE_EXCEEDED,
-            "the agent was ended at spec.kubernetes.activeDeadlineSeconds; what it had committed is \
+            "the agent was ended at spec.limits.activeDeadlineSeconds (v1alpha1: \
+             spec.kubernetes.activeDeadlineSeconds); what it had committed is \
              handed over; give it more time or a smaller task",
         ),
         Some(Stop::IdleTimeout) => (
             reason::IDLE_TIMEOUT,
-            "the agent did nothing for spec.maxIdleSeconds and was ended; what it had committed is handed \
+            "the agent did nothing for spec.limits.maxIdleSeconds (v1alpha1: spec.maxIdleSeconds) and was ended; what it had committed is handed \
              over; see its log for what it waited for",
         ),
         Some(Stop::StorageExceeded) => {

@@ -3,7 +3,7 @@
 
 use super::{files, paths::Paths, problem::Problem};
 use crate::domain::{
-    layout,
+    fields, layout,
     repository::{RepositoryUrl, Transport},
     untrusted::escape,
     verdict::reason,
@@ -116,8 +116,9 @@ fn token(paths: &Paths, authority: &str) -> Result<Credential, Problem> {
     if !host.trim().eq_ignore_ascii_case(authority) {
         let message = format!(
             "the git Secret's token is meant for {}, and the repository is on {authority}; write the host \
-             as in gitRepository, with its port if there is one, or use another Secret",
-            escape(host.trim())
+             as in {}, with its port if there is one, or use another Secret",
+            escape(host.trim()),
+            fields::URL
         );
         return Err(Problem::new(reason::CREDENTIALS_FOR_ANOTHER_HOST, message));
     }
@@ -151,7 +152,8 @@ fn line(name: &str, value: &str) -> Result<String, Problem> {
 
 fn missing(keys: &str, why: &str) -> Problem {
     let message = format!(
-        "the git Secret has no key {keys}, which {why} needs; add it to the Secret of gitSecretRef"
+        "the git Secret has no key {keys}, which {why} needs; add it to the Secret of {}",
+        fields::GIT_SECRET
     );
     Problem::new(reason::CREDENTIALS_MISSING, message)
 }

@@ -17,12 +17,12 @@ type Meaning = (&'static str, &'static str);
 const HOST_KEY_CHANGED: Meaning = (
     reason::HOST_KEY_MISMATCH,
     "the host shows another key than the known one; if it was changed on purpose, put the new one into the \
-     ConfigMap of sshKnownHostsConfigMapRef, or under known_hosts into the git Secret",
+     ConfigMap of spec.repository.knownHostsConfigMapRef (v1alpha1: spec.kubernetes.sshKnownHostsConfigMapRef), or under known_hosts into the git Secret",
 );
 const HOST_KEY_MISSING: Meaning = (
     reason::HOST_KEY_UNKNOWN,
     "no key is known for this host; put the output of ssh-keyscan, once compared, under known_hosts into the \
-     ConfigMap of sshKnownHostsConfigMapRef, or into the git Secret",
+     ConfigMap of spec.repository.knownHostsConfigMapRef (v1alpha1: spec.kubernetes.sshKnownHostsConfigMapRef), or into the git Secret",
 );
 const NO_USER: Meaning = (
     reason::USER_UNKNOWN,

@@ -26,6 +26,7 @@ mod log;
 mod metrics;
 mod paths;
 mod pointers;
+mod presence;
 mod problem;
 mod process;
 mod push;

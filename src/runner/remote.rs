@@ -5,7 +5,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{access::Access, diagnosis, git::Git, log, problem::Problem, process::Output};
-use crate::domain::{repository::BranchName, verdict::reason};
+use crate::domain::{
+    fields::{BASE_BRANCH, WORK_BRANCH},
+    repository::BranchName,
+    verdict::reason,
+};
 
 /// One exchange with the remote takes at most this long.
 const EXCHANGE: Duration = Duration::from_secs(600);
@@ -109,14 +113,14 @@ impl Unfit {
             Self::Missing => {
                 let message = format!(
                     "{url} has neither the work branch {work} nor the branch {branch} to start from; \
-                     create it or correct spec.kubernetes.gitBranch"
+                     create it or correct {BASE_BRANCH}"
                 );
                 Problem::new(reason::BRANCH_NOT_FOUND, message)
             }
             Self::Excluded(other) => {
                 let message = format!(
                     "the work branch {work} can't exist beside the branch {other} of {url}, because git \
-                     keeps branches like folders; choose another spec.kubernetes.workBranch"
+                     keeps branches like folders; choose another {WORK_BRANCH}"
                 );
                 Problem::new(reason::BRANCH_CONFLICT, message)
             }

@@ -5,6 +5,7 @@ use std::{env::VarError, str::FromStr};
 
 use super::{paths::Paths, problem::Problem};
 use crate::domain::{
+    fields,
     layout::env,
     repository::{BranchName, RepositoryUrl},
     untrusted,
@@ -75,22 +76,20 @@ impl Settings {
             RepositoryUrl::parse_or_folder
         };
         parse(&text).map_err(|error| {
-            let message = format!(
-                "spec.kubernetes.gitRepository {error}; it is {:?}",
-                untrusted::fit(&text, MAX_LINE)
-            );
+            let message =
+                format!("{} {error}; it is {:?}", fields::URL, untrusted::fit(&text, MAX_LINE));
             Problem::new(reason::REPOSITORY_INVALID, message)
         })
     }
 
     /// The branch to start from.
     pub fn branch(&self) -> Result<BranchName, Problem> {
-        self.parse_branch(env::GIT_BRANCH, "spec.kubernetes.gitBranch")
+        self.parse_branch(env::GIT_BRANCH, fields::BASE_BRANCH)
     }
 
     /// The branch that is pushed.
     pub fn work_branch(&self) -> Result<BranchName, Problem> {
-        self.parse_branch(env::WORK_BRANCH, "spec.kubernetes.workBranch")
+        self.parse_branch(env::WORK_BRANCH, fields::WORK_BRANCH)
     }
 
     fn parse_branch(&self, variable: &str, field: &str) -> Result<BranchName, Problem> {
@@ -159,7 +158,7 @@ mod tests {
         let said = settings.repository(&Paths::new("/")).unwrap_err();
         assert_eq!(said.reason, reason::REPOSITORY_INVALID);
         assert!(
-            said.message.starts_with("spec.kubernetes.gitRepository must not begin with '-'"),
+            said.message.starts_with(&format!("{} must not begin with '-'", fields::URL)),
             "{said}"
         );
         assert_eq!(settings.branch().unwrap_err().reason, reason::BRANCH_INVALID);

@@ -96,6 +96,14 @@ impl Told {
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
+
+    /// Waits until the container is told to end.
+    pub async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// A program on its way, with what passes its output on.

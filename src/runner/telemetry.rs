@@ -20,6 +20,7 @@ use super::{
     log,
     metrics::Metrics,
     paths::Paths,
+    presence::Presence,
     problem::Problem,
     settings::Settings,
 };
@@ -65,6 +66,10 @@ async fn run(
         Err(error) => log::say(&format!("Going on without metrics: {error}")),
     }
     let settings = settings?;
+    // From here on the agent may begin. Dropped with this process alone.
+    let presence = Presence::open(paths)?;
+    let declared = presence.declare();
+    declared.map_err(|it| Problem::volume("take the lock of", "this container", &it))?;
     let mut wait =
         Wait { paths, lock: &lock, metrics: &metrics, watch: Watch::default(), told: None };
     let handover = Duration::from_secs(arguments.handover_seconds);

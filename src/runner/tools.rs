@@ -38,12 +38,13 @@ impl Start {
     }
 }
 
-/// Lays out the runner, the lock file and the trailers.
+/// Lays out the runner, the lock files and the trailers.
 pub fn lay(paths: &Paths, settings: &Settings) -> Result<(), Problem> {
     let runner = paths.at(layout::RUNNER);
     copy_this_program(&runner).map_err(|it| Problem::volume("write", &runner, &it))?;
-    let lock = paths.at(layout::LOCK_FILE);
-    create_lock(&lock).map_err(|it| Problem::volume("create", &lock, &it))?;
+    for lock in [layout::LOCK_FILE, layout::TELEMETRY_LOCK].map(|it| paths.at(it)) {
+        create_lock(&lock).map_err(|it| Problem::volume("create", &lock, &it))?;
+    }
     let trailers = paths.at(layout::TRAILERS);
     let text = hook::trailers(settings);
     files::write(&trailers, text.as_bytes(), 0o444)

@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use gastown::conversion::table::Version;
+
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -12,6 +14,24 @@ fn generated_files_are_what_the_table_says() {
         let have = fs::read_to_string(top().join(&path)).unwrap_or_default();
         assert!(have == want, "{path} is stale: run `make manifests` and commit");
     }
+}
+
+#[test]
+fn another_storage_version_changes_that_alone() {
+    let back = gastown::manifests::files_storing(Version::V1alpha1).unwrap();
+    let mut changed = 0;
+    for ((path, want), (_, other)) in gastown::manifests::files().unwrap().iter().zip(&back) {
+        let lines = want.lines().zip(other.lines()).filter(|(one, other)| one != other);
+        let lines: Vec<_> = lines.map(|(one, other)| (one.trim(), other.trim())).collect();
+        if lines.is_empty() {
+            assert_eq!(want, other, "{path}");
+            continue;
+        }
+        let (yes, no) = ("storage: true", "storage: false");
+        assert_eq!(lines, [(yes, no), (no, yes)], "{path}: v1beta1 comes first in it");
+        changed += 1;
+    }
+    assert_eq!(changed, gastown::kinds::convertible().count(), "of every kind with two versions");
 }
 
 #[test]

@@ -61,6 +61,29 @@ async fn an_agent_whose_image_comes_late_runs_and_one_that_never_comes_is_said()
     assert!(waited.as_secs() >= 30, "telemetry waited for it: {waited:?}");
 }
 
+/// An agent that ran before would have worked for nothing, had the image never come.
+#[tokio::test]
+async fn an_agent_waits_for_telemetry_whose_image_comes_late() {
+    const LATE: &str = "localhost/gt-runner:late";
+    let test = "an_agent_waits_for_telemetry_whose_image_comes_late";
+    let flag = format!("--telemetry-image={LATE}");
+    let Some(world) = world_with(test, "real-late-telemetry", &[&flag]).await else { return };
+    let git = world.bed.git.as_ref().unwrap();
+    repository(git, "late-telemetry");
+    let task = "Append \"Good bye.\" to greeting.txt; Commit";
+    world.create("max", |it| at(it, git, "late-telemetry", task)).await;
+    let waits = world.condition("max", "Ready", "False/ImagePullFailed").await;
+    assert_eq!(phase_of(&waits), "Working", "it waits");
+    let said = message(&waits, "Ready");
+    assert!(said.contains("container telemetry") && said.contains("pull secrets"), "{said}");
+    world.logged("polecat-max", "claude", "Waiting for container telemetry").await;
+    world.bed.name_image("localhost/gt-runner:dev", LATE).await.unwrap();
+    let done = world.condition("max", "Pushed", "True/Pushed").await;
+    assert_eq!(phase_of(&done), "Done");
+    let file = in_bare(git, "late-telemetry", &["show", "feature/gt-abc12:greeting.txt"]);
+    assert_eq!(file, "Hello.\nGood bye.\n");
+}
+
 /// What the node says of an image without the runner, at both ends of a run.
 #[tokio::test]
 async fn an_image_without_the_runner_is_named_at_once_and_its_pod_goes() {

@@ -10,7 +10,10 @@ use std::{
 };
 
 use gastown::kinds::{self, Kind};
-use gastown_testbed::{Operator, OperatorOptions, Options, Testbed, audit};
+use gastown_testbed::{
+    Operator, OperatorOptions, Options, Testbed, audit,
+    manifests::{self, Webhooks},
+};
 use k8s_openapi::{
     api::authorization::v1::SubjectAccessReview,
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
@@ -206,35 +209,68 @@ async fn who_writes_beside_a_migration_loses_nothing() {
     bed.stop().await.unwrap();
 }
 
+/// Edits one object of a kind again and again, for as long as something else takes. The API server's controller waits for
+/// news of the resource that is younger than what it was asked; of a quiet one there is little. Who writes is in nobody's way.
+async fn beside_news<T>(client: &Client, something: impl Future<Output = T>) -> T {
+    let stores = api(client, TOWN, bead_store(), "v1beta1");
+    let mut news = tokio::time::interval(NEWS);
+    let mut number = 0;
+    let mut something = pin!(something);
+    loop {
+        tokio::select! {
+            it = &mut something => return it,
+            _ = news.tick() => {
+                number += 1;
+                let edit = Patch::Merge(json!({"spec": {"syncIntervalSeconds": number}}));
+                stores.patch("beads-0", &PatchParams::default(), &edit).await.unwrap();
+            }
+        }
+    }
+}
+
+/// Holds that the API server's own controller wrote all of 20 objects, and this user none.
+async fn written_by_the_api_server(bed: &Testbed, user: &str) {
+    let all = bed.audit_events().await.unwrap();
+    assert_eq!(writes(&all, user).len(), 0, "{user} writes no object itself");
+    let writer = "system:serviceaccount:kube-system:storage-version-migrator-controller";
+    let written: BTreeSet<_> = writes(&all, writer).iter().map(|it| it.name.clone()).collect();
+    assert!(written.len() >= 19, "all but the one that was written anyway: {written:?}");
+}
+
 #[tokio::test]
 async fn where_the_api_server_migrates_it_is_asked_to() {
     let options = Options { storage_migration: true, ..Options::default() };
     let (bed, client) = upgraded(options, 20).await;
-    let stores = api(&client, TOWN, bead_store(), "v1beta1");
-    // The controller waits for news of the resource that is younger than what it was asked; of a quiet one there is
-    // little. Who writes meanwhile is in nobody's way.
-    let mut news = tokio::time::interval(NEWS);
-    let mut number = 0;
-    let said = {
-        let mut asked = pin!(gt_said(&bed, &["storage", "migrate", "beadstores"]));
-        loop {
-            tokio::select! {
-                it = &mut asked => break it,
-                _ = news.tick() => {
-                    number += 1;
-                    let edit = Patch::Merge(json!({"spec": {"syncIntervalSeconds": number}}));
-                    stores.patch("beads-0", &PatchParams::default(), &edit).await.unwrap();
-                }
-            }
-        }
-    };
+    let asked = gt_said(&bed, &["storage", "migrate", "beadstores"]);
+    let said = beside_news(&client, asked).await;
     assert_eq!(said, "beadstores: migrated by the API server: all lie in v1beta1\n");
     assert_eq!(stored(&client, STORES).await, ["v1beta1"]);
+    written_by_the_api_server(&bed, "person").await;
+    all_lie_in(&bed, &client, "v1beta1", &names(20)).await;
+    bed.stop().await.unwrap();
+}
+
+/// The same by itself, with the rights that the operator is installed with.
+#[tokio::test]
+async fn an_operator_that_migrates_by_itself_asks_the_api_server_too() {
+    let options = Options { storage_migration: true, ..Options::default() };
+    let (bed, client) = upgraded(options, 20).await;
+    // Of the others nothing was ever stored, so that nothing is to be done for them.
+    let crds: Api<CustomResourceDefinition> = Api::all(bed.client("admin").await.unwrap());
+    for name in kinds::convertible().filter(|it| it != STORES) {
+        let alone = Patch::Merge(json!({"status": {"storedVersions": ["v1beta1"]}}));
+        crds.patch_status(&name, &PatchParams::default(), &alone).await.unwrap();
+    }
+    let operator = migrating(&bed, "operator-0", &[]).await;
+    beside_news(&client, settled(&client, STORES, "v1beta1")).await;
+    written_by_the_api_server(&bed, &operator.name).await;
     let all = bed.audit_events().await.unwrap();
-    assert_eq!(writes(&all, "person").len(), 0, "the plugin writes no object itself");
-    let writer = "system:serviceaccount:kube-system:storage-version-migrator-controller";
-    let written: BTreeSet<_> = writes(&all, writer).iter().map(|it| it.name.clone()).collect();
-    assert!(written.len() >= 19, "all but the one that was written anyway: {written:?}");
+    let asked = all.iter().filter(|it| {
+        let of_ours = it.user == operator.name && it.resource == "storageversionmigrations";
+        of_ours && it.verb == "create" && it.uri.contains("storagemigration.k8s.io")
+    });
+    assert!(asked.count() >= 1, "it asked the API server");
+    drop(operator);
     all_lie_in(&bed, &client, "v1beta1", &names(20)).await;
     bed.stop().await.unwrap();
 }
@@ -402,6 +438,39 @@ async fn the_way_back_ends_where_the_originals_own_definitions_apply_again() {
     .await;
     let again = read_all(&client, &objects, "v1beta1").await;
     assert_eq!(again, new, "and what only v1beta1 can say is there again");
+    bed.stop().await.unwrap();
+}
+
+/// As for who keeps the definitions in a repository, from which they are applied again and again.
+#[tokio::test]
+async fn definitions_that_are_written_to_store_v1alpha1_lead_back_as_well() {
+    let bed = Testbed::start(Options::default()).await.unwrap();
+    bed.install_crds().await.unwrap();
+    bed.make_namespace(TOWN, &[]).await.unwrap();
+    let client = bed.client("user").await.unwrap();
+    let objects = objects_of_every_kind(&client).await;
+    let old = read_all(&client, &objects, "v1alpha1").await;
+    let new = read_all(&client, &objects, "v1beta1").await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_manifests"));
+    command.arg("--storage-version=v1alpha1").arg("--into").arg(folder.path());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let converter = bed.converter().unwrap();
+    let webhooks = (&Webhooks::Url(converter.webhook.clone()), converter.authority.as_str());
+    let admin = bed.client("admin").await.unwrap();
+    let crds = folder.path().join("crds");
+    manifests::apply_crds(&admin, &crds, Some(webhooks)).await.unwrap();
+
+    let said = gt_said(&bed, &["storage", "migrate", "--rate=1000"]).await;
+    let want = "migrated: 2 objects written, all lie in v1alpha1";
+    assert_eq!(said.matches(want).count(), both().len(), "{said}");
+    for name in kinds::convertible() {
+        assert_eq!(stored(&client, &name).await, ["v1alpha1"], "{name}");
+    }
+    assert_eq!(read_all(&client, &objects, "v1alpha1").await, old);
+    assert_eq!(read_all(&client, &objects, "v1beta1").await, new);
     bed.stop().await.unwrap();
 }
 

@@ -1,9 +1,13 @@
 //! From one stored version to two: a cluster full of objects of the old version is taken over by replicas that start cold,
 //! and what works while nobody converts.
 
-use gastown::kinds::Kind;
+use std::net::SocketAddr;
+
+use gastown::{kinds::Kind, manifests::WEBHOOK_SERVICE};
 use gastown_testbed::{
-    Operator, OperatorOptions, Options, Testbed, manifests, watch::await_condition,
+    Operator, OperatorOptions, Options, Testbed,
+    manifests::{self, Webhooks},
+    watch::await_condition,
 };
 use k8s_openapi::{
     api::core::v1::Namespace,
@@ -76,9 +80,46 @@ pub async fn patiently<T>(ask: impl AsyncFn() -> kube::Result<T>) -> T {
     .await
 }
 
+/// The webhooks' Service, to which nobody belongs yet, and the new definitions that ask it for conversion.
+async fn define_ahead_of_the_replicas(bed: &Testbed) {
+    let client = bed.client("admin").await.unwrap();
+    let own = gastown::manifests::NAMESPACE;
+    bed.make_namespace(own, &[]).await.unwrap();
+    // Without a selector: who belongs to it is written by hand.
+    let service = json!({"apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": WEBHOOK_SERVICE, "namespace": own}, "spec": {"ports": [{"name": "https", "port": 443}]}});
+    manifests::apply(&client, &service).await.unwrap();
+    let authority = std::fs::read_to_string(bed.dir.join("pki/ca.crt")).unwrap();
+    let webhooks = Webhooks::Service { namespace: own.into(), name: WEBHOOK_SERVICE.into() };
+    let crds = manifests::project(None).unwrap().join("crds");
+    manifests::apply_crds(&client, &crds, Some((&webhooks, &authority))).await.unwrap();
+}
+
+/// Makes a replica one of those behind the Service, as a cluster does with a pod that is Ready.
+async fn join_the_service(client: &Client, replica: &Operator) {
+    let address: SocketAddr = replica.webhook.trim_start_matches("https://").parse().unwrap();
+    let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"name": replica.name, "namespace": gastown::manifests::NAMESPACE,
+            "labels": {"kubernetes.io/service-name": WEBHOOK_SERVICE}},
+        "addressType": "IPv4", "ports": [{"name": "https", "port": address.port(), "protocol": "TCP"}],
+        "endpoints": [{"addresses": [address.ip().to_string()], "conditions": {"ready": true}}]});
+    manifests::apply(client, &slice).await.unwrap();
+}
+
+/// Nobody converts but the replicas themselves, and none of them may wait for that.
 #[tokio::test]
-async fn five_thousand_old_objects_are_served_in_both_versions_by_a_cold_start() {
+async fn five_thousand_old_objects_are_served_in_both_versions_by_replicas_that_all_start_cold() {
+    let test =
+        "five_thousand_old_objects_are_served_in_both_versions_by_replicas_that_all_start_cold";
     let bed = Testbed::start(Options::default()).await.unwrap();
+    if !bed.enclosed {
+        crate::preconditions::skip(
+            test,
+            "namespaces",
+            "endpoints of a Service can't be on loopback",
+        );
+        return;
+    }
     as_in_the_original(&bed).await;
     bed.make_namespace(TOWN, &[]).await.unwrap();
     let client = bed.client("user").await.unwrap();
@@ -86,14 +127,29 @@ async fn five_thousand_old_objects_are_served_in_both_versions_by_a_cold_start()
     let before = list(&client, "v1alpha1").await;
     assert_eq!(before.len(), CROWD);
 
-    // The new definitions first, as every road of installing does; then the first replica, which knows nothing yet.
-    bed.install_crds().await.unwrap();
-    let options = OperatorOptions {
-        flags: vec![format!("--watch-namespaces={TOWN}")],
-        ..OperatorOptions::default()
+    // The new definitions first, as every road of installing does; then all replicas at once, which know nothing yet.
+    define_ahead_of_the_replicas(&bed).await;
+    let start = async |number: usize| {
+        let options = OperatorOptions {
+            name: format!("operator-{number}"),
+            flags: vec![format!("--watch-namespaces={TOWN}"), "--failover=fast".into()],
+            ..OperatorOptions::default()
+        };
+        Operator::start(&bed, options).await.unwrap()
     };
-    let operator = Operator::start(&bed, options).await.unwrap();
-    operator.wait_ready().await.unwrap();
+    let replicas = futures::future::join_all((0..3).map(start)).await;
+    for replica in &replicas {
+        replica.wait_ready().await.expect("readiness waits for no object of our kinds");
+    }
+    let stores = api(&client, TOWN, bead_store(), "v1beta1");
+    let nobody = stores.get("beads-0").await.unwrap_err().to_string();
+    assert!(nobody.contains("no endpoints available"), "nobody has converted yet: {nobody}");
+    let admin = bed.client("admin").await.unwrap();
+    for replica in &replicas {
+        join_the_service(&admin, replica).await;
+    }
+    comes_true("conversion", async || stores.get("beads-0").await.is_ok()).await;
+
     let new = list(&client, "v1beta1").await;
     assert_eq!(new.len(), CROWD);
     let want = json!({"rigRef": {"name": "greeter"}, "prefix": "gt-", "syncIntervalSeconds": 7});
@@ -104,7 +160,6 @@ async fn five_thousand_old_objects_are_served_in_both_versions_by_a_cold_start()
     assert_eq!(specs(&old), specs(&before), "and v1alpha1 reads as before");
 
     // The operator sees them all: the last one in its list gets its condition too.
-    let stores = api(&client, TOWN, bead_store(), "v1beta1");
     let told = |it: Option<&DynamicObject>| {
         it.is_some_and(|it| it.data.pointer("/status/conditions/0").is_some())
     };

@@ -65,6 +65,13 @@ impl World {
         Self::build(bed, name, script, &[], None).await
     }
 
+    /// Whose operator is in a group of its own, and has that group's rights.
+    pub async fn in_group(name: &str, script: &[(&str, &str)], group: &str) -> Self {
+        let bed = Testbed::shared_with(Node::Kwok).await.unwrap();
+        let options = OperatorOptions { group: group.to_owned(), ..options(name, "operator", &[]) };
+        Self::around(bed, name, script, options).await
+    }
+
     async fn start(
         name: &str,
         script: &[(&str, &str)],
@@ -82,23 +89,33 @@ impl World {
         flags: &[&str],
         program: Option<PathBuf>,
     ) -> Self {
+        let flags: Vec<String> = flags.iter().map(|it| (*it).to_owned()).collect();
+        let options = OperatorOptions { program, ..options(name, "operator", &flags) };
+        Self { flags, ..Self::around(bed, name, script, options).await }
+    }
+
+    async fn around(
+        bed: &'static Testbed,
+        name: &str,
+        script: &[(&str, &str)],
+        options: OperatorOptions,
+    ) -> Self {
         install_crds(bed).await;
         make_namespaces(bed, name, script).await;
         let client = bed.client(&format!("user-{name}")).await.unwrap();
-        let flags: Vec<String> = flags.iter().map(|it| (*it).to_owned()).collect();
-        let operator = start(bed, name, "operator", &flags, program).await;
-        Self { bed, client, namespace: name.to_owned(), operator, flags }
+        let operator = started(bed, options).await;
+        Self { bed, client, namespace: name.to_owned(), operator, flags: Vec::new() }
     }
 
     /// Starts another operator for the same namespace; `replica` tells its user apart in the audit log.
     pub async fn another(&self, replica: &str) -> Operator {
-        start(self.bed, &self.namespace, replica, &self.flags, None).await
+        started(self.bed, options(&self.namespace, replica, &self.flags)).await
     }
 
     /// The same with flags of its own.
     pub async fn another_with(&self, replica: &str, flags: &[&str]) -> Operator {
         let flags: Vec<String> = flags.iter().map(|it| (*it).to_owned()).collect();
-        start(self.bed, &self.namespace, replica, &flags, None).await
+        started(self.bed, options(&self.namespace, replica, &flags)).await
     }
 
     pub fn polecats(&self) -> Api<Polecat> {
@@ -207,13 +224,7 @@ pub fn own(name: &str) -> String {
     format!("{name}-operator")
 }
 
-async fn start(
-    bed: &Testbed,
-    name: &str,
-    replica: &str,
-    flags: &[String],
-    program: Option<PathBuf>,
-) -> Operator {
+fn options(name: &str, replica: &str, flags: &[String]) -> OperatorOptions {
     let base = [
         format!("--watch-namespaces={name}"),
         "--runner-image=localhost/gt-runner:dev".into(),
@@ -221,8 +232,7 @@ async fn start(
         "--failover=fast".into(),
         "--shards=4".into(),
     ];
-    let options = OperatorOptions {
-        program,
+    OperatorOptions {
         name: format!("{replica}-{name}"),
         namespace: own(name),
         // Where a flag is given twice, the last one would be an error.
@@ -233,7 +243,10 @@ async fn start(
             .collect(),
         environment: vec![("POD_UID".into(), format!("uid-{replica}"))],
         ..OperatorOptions::default()
-    };
+    }
+}
+
+async fn started(bed: &Testbed, options: OperatorOptions) -> Operator {
     let operator = Operator::start(bed, options).await.unwrap();
     operator.wait_ready().await.unwrap();
     operator

@@ -45,7 +45,7 @@ fn every_refusal_names_what_to_mend() {
     let (ssh, https) = ("git@h.invalid:x", "https://h.invalid/x");
     let token: Secret<'_> = &[("token", "t-secret")];
     let other: Secret<'_> = &[("token", "t-secret"), ("host", "other")];
-    let no_option = "spec.kubernetes.gitRepository must not begin with '-'";
+    let no_option = "gitRepository) must not begin with '-'";
     let table: [Row<'_>; 19] = [
         (branch, "nope", &[], reason::BRANCH_NOT_FOUND, "spec.kubernetes.gitBranch"),
         (branch, "--upload-pack=x", &[], reason::BRANCH_INVALID, "must not begin with '-'"),
@@ -69,7 +69,7 @@ fn every_refusal_names_what_to_mend() {
             "https://u:p@h/x",
             &[],
             reason::REPOSITORY_INVALID,
-            "put them into the Secret",
+            "put them into the git Secret",
         ),
         (repository, "REMOTE/nope", &[], reason::REPOSITORY_NOT_FOUND, "check the path"),
         (repository, "http://127.0.0.1:1/x", &[], reason::HOST_NOT_REACHABLE, "nothing answers"),

@@ -2,8 +2,9 @@
 //! lines can be waited for.
 
 use std::{
+    cell::{Cell, OnceCell},
     ffi::OsStr,
-    fs,
+    fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     os::unix::fs::{PermissionsExt, symlink},
@@ -96,13 +97,17 @@ fn copy(from: &Path, to: &Path) {
 pub struct Pod {
     folder: TempDir,
     pub variables: Vec<(String, String)>,
+    has_telemetry: Cell<bool>,
+    /// The lock of a `telemetry` that a test does without.
+    stand_in: OnceCell<File>,
 }
 
 impl Pod {
     /// A pod whose remote has one commit on `main`.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut it = Self { folder, variables: Vec::new() };
+        let (has_telemetry, stand_in) = (Cell::new(false), OnceCell::new());
+        let mut it = Self { folder, variables: Vec::new(), has_telemetry, stand_in };
         for name in ["seed", "remote.git"] {
             copy(&TEMPLATE.path().join(name), &it.path(name));
         }
@@ -170,12 +175,30 @@ impl Pod {
 
     /// The same by other words than the runner's path, such as those of `unshare` before it.
     pub fn command_by(&self, words: &[&str], container: &str, arguments: &[&str]) -> Command {
+        if container == layout::TELEMETRY {
+            self.telemetry_comes();
+        } else if arguments.first() == Some(&"claude") && !self.has_telemetry.get() {
+            self.stand_in_for_telemetry();
+        }
         let (program, first) = words.split_first().unwrap();
         let mut command = Command::new(program);
         command.args(first).arg("--root").arg(self.path(container)).args(arguments);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// From here on the agent waits for the test's own `telemetry`.
+    pub fn telemetry_comes(&self) {
+        self.has_telemetry.set(true);
+    }
+
+    /// What an agent waits for, for tests that have no `telemetry`, or only after the agent.
+    fn stand_in_for_telemetry(&self) {
+        if let Ok(file) = File::open(self.volume(layout::LOCK).join("telemetry")) {
+            rustix::fs::flock(&file, rustix::fs::FlockOperation::LockShared).unwrap();
+            self.stand_in.get_or_init(|| file);
+        }
     }
 
     /// A copy of the runner in the pod's own folder, where every user may run it.

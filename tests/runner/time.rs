@@ -31,6 +31,41 @@ fn an_agent_that_comes_late_is_waited_for() {
     assert!(pod.verdict().pushed);
 }
 
+/// Nobody would push what it commits.
+#[test]
+fn an_agent_does_not_begin_without_telemetry() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    pod.telemetry_comes();
+    let mut agent = pod.script(&[], &format!("echo begun >&2; {COMMIT}"));
+    agent.wait_for("Waiting for container telemetry");
+    assert!(!pod.volume(layout::HANDOVER).join("begun").exists(), "it has not begun");
+    let telemetry = pod.telemetry(&[]);
+    agent.wait_for("begun");
+    agent.end().succeeded();
+    telemetry.end().succeeded();
+    assert!(pod.verdict().pushed);
+}
+
+#[test]
+fn an_agent_that_waits_for_telemetry_ends_when_it_is_told_and_says_that_it_did_not_run() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    pod.telemetry_comes();
+    let mut agent = pod.script(&[], COMMIT);
+    agent.wait_for("Waiting for container telemetry");
+    agent.signal(Signal::TERM);
+    assert_eq!(agent.end().code(), 143);
+    let said = pod.failure(layout::CLAUDE);
+    assert_eq!(said.reason, reason::TERMINATED);
+    assert!(said.message.contains("did not run"), "{}", said.message);
+    let mut telemetry = pod.telemetry(&[]); // its image came after all, as the pod was ending
+    telemetry.wait_for("Waiting for the agent to begin");
+    telemetry.signal(Signal::TERM);
+    telemetry.end().succeeded();
+    assert_eq!(pod.verdict().reason, reason::NOT_BEGUN);
+}
+
 #[test]
 fn an_agent_that_was_over_before_anybody_looked() {
     let pod = Pod::new();

@@ -26,6 +26,7 @@ all_skips=$(cat "$log" ${OTHER_LOGS:-} | grep '^SKIP ' || true)
 skips=$(printf '%s' "$all_skips" | grep -c '')
 echo
 grep "^test result" "$log"
+echo "objects of each kind and direction through the conversion: $GASTOWN_LAWS"
 echo "skipped: $skips"
 [ -z "$all_skips" ] || printf '%s\n' "$all_skips" | sed 's/^SKIP [^:]*: //' | sort | uniq -c
 exit "$code"

@@ -11,7 +11,7 @@ use crate::{
         env,
         exposure::{self, Exposure},
         failure::Cause,
-        names,
+        fields, names,
         provenance::Provenance,
         repository::{BranchName, RepositoryUrl},
     },
@@ -40,31 +40,31 @@ pub fn flaws(spec: &PolecatSpec, name: &str, max_deadline: Option<i64>) -> Vec<E
     let mut all = Vec::new();
     if let Some(it) = &spec.repository {
         let url = it.url.parse::<RepositoryUrl>().err();
-        all.extend(url.map(|why| flaw("spec.kubernetes.gitRepository", why.to_string())));
+        all.extend(url.map(|why| flaw(fields::URL, why.to_string())));
         let base = it.base_branch.parse::<BranchName>().err();
-        all.extend(base.map(|why| flaw("spec.kubernetes.gitBranch", why.to_string())));
+        all.extend(base.map(|why| flaw(fields::BASE_BRANCH, why.to_string())));
         all.extend(work_branch(spec, it.work_branch.as_deref(), name));
     }
     let (deadline, idle) = (spec.limits.active_deadline_seconds, spec.limits.max_idle_seconds);
     if spec.repository.is_some() && deadline <= 0 {
-        all.push(flaw("spec.kubernetes.activeDeadlineSeconds", "must be positive".into()));
+        all.push(flaw(fields::DEADLINE, "must be positive".into()));
     }
     let above = deadline_above(deadline, max_deadline);
-    all.extend(above.map(|message| flaw("spec.kubernetes.activeDeadlineSeconds", message)));
+    all.extend(above.map(|message| flaw(fields::DEADLINE, message)));
     if idle.is_some_and(|it| it <= 0) {
         let message = "must be positive; leave it out for no limit".into();
-        all.push(flaw("spec.maxIdleSeconds", message));
+        all.push(flaw(fields::MAX_IDLE, message));
     }
     if spec.agent.resources.as_ref().is_some_and(has_claims) {
         let message = "must be left out: an agent pod has no resource claims".into();
-        all.push(flaw("spec.kubernetes.resources.claims", message));
+        all.push(flaw(fields::CLAIMS, message));
     }
     let texts = [
-        ("spec.taskDescription", spec.task.as_deref()),
+        (fields::TASK, spec.task.as_deref()),
         ("spec.beadID", spec.bead_id.as_deref()),
         ("spec.rig", Some(spec.rig.as_str())),
-        ("spec.agentConfig.model", spec.agent.model.as_deref()),
-        ("spec.agentConfig.modelProvider.endpoint", spec.agent.endpoint.as_deref()),
+        (fields::MODEL, spec.agent.model.as_deref()),
+        (fields::ENDPOINT, spec.agent.endpoint.as_deref()),
     ];
     let misfit = |(field, text): (&str, Option<&str>)| {
         env::misfit(text.unwrap_or_default()).map(|message| flaw(field, message))
@@ -77,7 +77,7 @@ pub fn flaws(spec: &PolecatSpec, name: &str, max_deadline: Option<i64>) -> Vec<E
 fn work_branch(spec: &PolecatSpec, asked: Option<&str>, name: &str) -> Option<Exposure> {
     let bead = spec.bead_id.as_deref().filter(|it| !it.is_empty());
     let field = match (asked.filter(|it| !it.is_empty()), bead) {
-        (Some(_), _) => "spec.kubernetes.workBranch",
+        (Some(_), _) => fields::WORK_BRANCH,
         (None, Some(_)) => "spec.beadID",
         (None, None) if name.is_empty() => return None,
         (None, None) => "metadata.name",
@@ -87,7 +87,7 @@ fn work_branch(spec: &PolecatSpec, asked: Option<&str>, name: &str) -> Option<Ex
     let message = if asked.is_some_and(|it| !it.is_empty()) {
         why.to_string()
     } else {
-        format!("names the work branch, which {why}; set spec.kubernetes.workBranch")
+        format!("names the work branch, which {why}; set {}", fields::WORK_BRANCH)
     };
     Some(Exposure { field: field.to_owned(), message })
 }
@@ -113,7 +113,10 @@ pub(super) fn images(
     let asked = polecat.spec.agent.image.clone().filter(|it| !it.is_empty());
     let agent =
         settings.agent_image_override.clone().or(asked).or_else(|| settings.agent_image.clone());
-    let text = "no image for the agent: set spec.kubernetes.image, or start the operator with --agent-image";
+    let text = format!(
+        "no image for the agent: set {}, or start the operator with --agent-image",
+        fields::IMAGE
+    );
     Ok((
         runner(&settings.git_image, "--runner-image")?,
         agent.ok_or_else(|| Cause::new("AgentImageNotSet", text))?,

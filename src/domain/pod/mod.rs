@@ -19,6 +19,7 @@ use crate::{
     domain::{
         env,
         failure::Cause,
+        fields,
         layout::{self, env as var},
         names,
         provenance::Provenance,
@@ -141,7 +142,8 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     fn new(polecat: &'a Polecat, attempt: i32, settings: &PodSettings) -> Result<Self, Cause> {
         let spec = &polecat.spec;
-        let missing = || Cause::new("MissingKubernetesSpec", "spec.kubernetes is missing");
+        let missing =
+            || Cause::new("MissingKubernetesSpec", format!("{} is missing", fields::REPOSITORY));
         let repository = spec.repository.as_ref().ok_or_else(missing)?;
         let name = polecat.metadata.name.as_deref().unwrap_or_default();
         let asked = repository.work_branch.as_deref();

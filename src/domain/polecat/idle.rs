@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     api::v1beta1::PolecatStatus,
-    domain::{failure::Cause, plan::Plan, pod_brief::PodBrief, verdict::reason},
+    domain::{failure::Cause, fields::MAX_IDLE, plan::Plan, pod_brief::PodBrief, verdict::reason},
 };
 
 impl Brief {
@@ -28,7 +28,7 @@ impl Brief {
     /// The attempt is over, and its pod goes; what its agent committed is pushed on the way.
     pub(super) fn idled(&self, seen: &Seen, pod: &PodBrief) -> Plan<PolecatStatus> {
         let text = format!(
-            "the agent did nothing for spec.maxIdleSeconds ({} s), and its runner did not end it in {} s more, so its pod \
+            "the agent did nothing for {MAX_IDLE}, {} s, and its runner did not end it in {} s more, so its pod \
              is deleted; Pushed says what becomes of its commits",
             self.max_idle.unwrap_or_default(),
             seen.settings.idle_grace.as_secs()

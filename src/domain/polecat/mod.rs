@@ -23,7 +23,7 @@ use crate::{
     domain::{
         brake::Hold,
         failure::Cause,
-        names,
+        fields, names,
         plan::{Child, Finalizer, Next, Notice, Plan, Retire},
         pod::{self, PodSettings},
         pod_brief::PodBrief,
@@ -199,8 +199,12 @@ impl Brief {
     }
 
     fn unrunnable(&self, seen: &Seen) -> Plan<PolecatStatus> {
-        let text = "spec.kubernetes is missing, so there is no repository to work on; set spec.kubernetes.gitRepository \
-                    and spec.kubernetes.gitSecretRef";
+        let text = format!(
+            "{} is missing, so there is no repository to work on; set {} and {}",
+            fields::REPOSITORY,
+            fields::URL,
+            fields::GIT_SECRET
+        );
         let cause = Cause::new("MissingKubernetesSpec", text);
         self.complain(status::unrunnable(self, seen.now, &cause), &cause)
     }
