@@ -5,6 +5,8 @@ mod brakes;
 mod election;
 mod faults;
 mod storage;
+mod tls;
+mod webhooks;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -16,6 +18,8 @@ pub use brakes::Brakes;
 pub use election::Election;
 pub use faults::Faults;
 pub use storage::{Storage, StorageMigration};
+pub use tls::Tls;
+pub use webhooks::{CertificateSource, ReferenceAccess, Webhooks};
 
 /// The namespace file of a pod's service account.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -57,6 +61,8 @@ pub struct Config {
     pub endpoints: Endpoints,
     #[command(flatten, next_help_heading = "Webhooks")]
     pub webhooks: Webhooks,
+    #[command(flatten, next_help_heading = "TLS")]
+    pub tls: Tls,
     #[command(flatten, next_help_heading = "Logs")]
     pub logs: Logs,
 }
@@ -121,29 +127,6 @@ pub struct Endpoints {
     /// Address of /livez, /readyz and /healthz.
     #[arg(long, default_value = ":8081", value_name = "ADDRESS")]
     pub health_probe_bind_address: String,
-}
-
-/// The admission server.
-#[derive(Clone, Debug, Args)]
-pub struct Webhooks {
-    /// Serve no webhooks.
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
-    pub disable_webhooks: bool,
-    /// Address of the admission server.
-    #[arg(long, default_value = ":9443", value_name = "ADDRESS")]
-    pub webhook_bind_address: String,
-    /// Folder of the server's certificate and key.
-    #[arg(long, default_value = "/tmp/k8s-webhook-server/serving-certs", value_name = "FOLDER")]
-    pub webhook_cert_path: PathBuf,
-    /// File of the certificate chain.
-    #[arg(long, default_value = "tls.crt", value_name = "FILE")]
-    pub webhook_cert_name: String,
-    /// File of the key.
-    #[arg(long, default_value = "tls.key", value_name = "FILE")]
-    pub webhook_cert_key: String,
-    /// HTTP/2 for the servers. Comes with issue 7.
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
-    pub enable_http2: bool,
 }
 
 /// What is logged, and how.
@@ -224,7 +207,7 @@ impl Config {
                 return Some(format!("{flag}: {why}"));
             }
         }
-        self.logs.flaw()
+        self.tls.flaw().or_else(|| self.logs.flaw())
     }
 
     /// The operator's own namespace.

@@ -19,7 +19,11 @@ use crate::{
         v1beta1,
     },
     conversion::{self, table::Version},
-    domain::{fields, stored::Stored},
+    domain::{
+        fields,
+        references::{self, Reference},
+        stored::Stored,
+    },
     manifests,
 };
 
@@ -182,6 +186,12 @@ pub const FOREIGN: &[(&str, &str, &[&str], &str)] = &[
     ("", "resourcequotas", &["list", "watch"], "when there is room for a pod that was refused"),
     ("", "pods", &["get", "list", "watch", "create", "delete"], "one pod per attempt of a Polecat"),
     (
+        "authorization.k8s.io",
+        "subjectaccessreviews",
+        &["create"],
+        "whether who asks for a Polecat may have the Secrets that it names",
+    ),
+    (
         "",
         "events",
         &["list", "create"],
@@ -191,6 +201,29 @@ pub const FOREIGN: &[(&str, &str, &[&str], &str)] = &[
 
 /// What the webhooks read to answer somebody else's request: group and resource, one object by name each time.
 pub const DOOR_READS: &[(&str, &str)] = &[("gastown.gastown.io", "rigs")];
+
+/// What a write names that it did not name before, and all of it where work is asked for anew: who asks takes it then.
+pub fn references(kind: &Kind, asked: &Asked<'_>) -> Vec<Reference> {
+    if kind.kind != "Polecat" {
+        return Vec::new();
+    }
+    let spec = |it: &Value| {
+        let hub = in_hub(it);
+        polecat_spec(hub.as_ref().unwrap_or(it))
+    };
+    let Some(new) = spec(asked.sent) else { return Vec::new() };
+    let old = asked.stored.and_then(spec);
+    let begins = admission::polecat::begins_after(&new, old.as_ref());
+    let before = old.filter(|_| !begins).map(|it| references::of(&it)).unwrap_or_default();
+    let known = |it: &Reference| {
+        before.iter().any(|other| (other.sort, &other.name) == (it.sort, &it.name))
+    };
+    let mut all: Vec<_> = references::of(&new).into_iter().filter(|it| !known(it)).collect();
+    for it in &mut all {
+        it.field = fields::in_words_of(asked.is_hub(), &it.field);
+    }
+    all
+}
 
 /// Names of the definitions that have two versions, so that objects may lie in either.
 pub fn convertible() -> impl Iterator<Item = String> {

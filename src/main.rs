@@ -26,8 +26,20 @@ fn start(config: Config) -> anyhow::Result<()> {
     if let Some(flaw) = config.flaw() {
         anyhow::bail!(flaw);
     }
+    let report = tls::crypto::install(&config.tls.wanted())?;
+    if config.tls.crypto_report {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+        return Ok(());
+    }
     telemetry::start(&config.logs)?;
-    tls::install_provider()?;
+    tracing::info!(
+        module = report.module,
+        version = report.version,
+        fips = report.fips_mode,
+        kernel_fips = report.kernel_fips,
+        groups = report.groups.join(","),
+        "Using cryptography"
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);

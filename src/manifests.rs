@@ -1,6 +1,7 @@
 //! Every generated file, from the table of kinds: what it is called and what it says. Writing them is the job of the
 //! program `manifests`; comparing them, that of a test.
 
+mod certificates;
 mod people;
 mod priority;
 mod reference;
@@ -21,6 +22,8 @@ pub const WEBHOOK_SERVICE: &str = "gastown-operator-webhook-service";
 /// Names of the webhook configurations.
 pub const MUTATING: &str = "gastown-operator-mutating-webhook-configuration";
 pub const VALIDATING: &str = "gastown-operator-validating-webhook-configuration";
+/// The Secret with the certificates of our own authority.
+pub const CERTIFICATES: &str = "gastown-operator-webhook-certificates";
 /// Where the original is installed, and we are.
 pub const NAMESPACE: &str = "gastown-operator-system";
 /// Who the operator's pods are.
@@ -185,7 +188,7 @@ fn cluster_role() -> Value {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
         "metadata": {"name": "gastown-operator-manager-role"},
-        "rules": ours.chain(foreign).chain(storage::rules()).chain([switched_off::rule()]).collect::<Vec<_>>(),
+        "rules": ours.chain(foreign).chain(storage::rules()).chain([switched_off::rule()]).chain(certificates::rules()).collect::<Vec<_>>(),
     })
 }
 
@@ -199,6 +202,6 @@ fn own_role() -> Value {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
         "metadata": {"name": "gastown-operator-leader-election-role", "namespace": NAMESPACE},
-        "rules": std::iter::once(leases).chain(own).collect::<Vec<_>>(),
+        "rules": std::iter::once(leases).chain(own).chain(certificates::own_rules()).collect::<Vec<_>>(),
     })
 }

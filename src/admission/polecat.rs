@@ -133,8 +133,13 @@ fn keep_ours(request: &Request<'_, PolecatSpec>, changed: &mut Value) -> Vec<Str
 
 /// Work is asked for that was not asked for before.
 fn begins(request: &Request<'_, PolecatSpec>) -> bool {
+    begins_after(&request.new, request.old.as_ref())
+}
+
+/// The same by the specs alone.
+pub fn begins_after(new: &PolecatSpec, old: Option<&PolecatSpec>) -> bool {
     let works = |it: &PolecatSpec| it.desired_state == DesiredState::Working;
-    works(&request.new) && !request.old.as_ref().is_some_and(works)
+    works(new) && !old.is_some_and(works)
 }
 
 fn requester(request: &Request<'_, PolecatSpec>) -> Vec<(String, String)> {

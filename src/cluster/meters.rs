@@ -59,6 +59,21 @@ pub struct Stored {
     pub resource: String,
 }
 
+/// What is wrong with our certificates.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Flawed {
+    pub reason: &'static str,
+}
+
+/// Which cryptography is in use.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Crypto {
+    pub module: &'static str,
+    pub version: &'static str,
+    pub fips_mode: &'static str,
+    pub kernel_fips: &'static str,
+}
+
 /// All meters of one process. Cheap to clone: every clone counts into the same registry.
 #[derive(Clone, Debug)]
 pub struct Meters {
@@ -83,6 +98,10 @@ pub struct Meters {
     pub validity_left: Histogram,
     pub original_acts: Gauge,
     pub old_versions: Family<Stored, Gauge>,
+    pub certificate_until: Gauge,
+    pub certificate_generation: Gauge,
+    pub certificate_flaws: Family<Flawed, Gauge>,
+    pub crypto: Family<Crypto, Gauge>,
 }
 
 impl Default for Meters {
@@ -109,6 +128,10 @@ impl Default for Meters {
             validity_left: left(),
             original_acts: Gauge::default(),
             old_versions: Family::default(),
+            certificate_until: Gauge::default(),
+            certificate_generation: Gauge::default(),
+            certificate_flaws: Family::default(),
+            crypto: Family::default(),
         }
     }
 }
@@ -119,6 +142,29 @@ impl Meters {
         self.register_requests(registry);
         self.register_work(registry);
         self.register_lease(registry);
+        self.register_certificates(registry);
+    }
+
+    fn register_certificates(&self, registry: &mut Registry) {
+        let help = "When the certificate of the webhooks expires, in seconds since 1970";
+        registry.register(
+            "gastown_certificate_not_after_seconds",
+            help,
+            self.certificate_until.clone(),
+        );
+        let help = "Which of our authorities signed it; 0: none of ours";
+        registry.register(
+            "gastown_certificate_authority",
+            help,
+            self.certificate_generation.clone(),
+        );
+        registry.register(
+            "gastown_crypto_module",
+            "Which cryptography is in use",
+            self.crypto.clone(),
+        );
+        let help = "1 for what is wrong with our certificates";
+        registry.register("gastown_certificate_degraded", help, self.certificate_flaws.clone());
     }
 
     fn register_requests(&self, registry: &mut Registry) {

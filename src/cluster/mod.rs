@@ -5,9 +5,11 @@
     reason = "this is where the client and the clock live"
 )]
 
+pub mod access;
 mod brakes;
 pub mod cache;
 mod carry_out;
+pub mod certificates;
 pub mod clock;
 pub mod connect;
 mod crowd;

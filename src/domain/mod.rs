@@ -2,6 +2,7 @@
 
 pub mod brake;
 pub mod causes;
+pub mod certificates;
 pub mod conditions;
 pub mod digest;
 pub mod env;
@@ -19,6 +20,7 @@ pub mod pod_brief;
 pub mod polecat;
 pub mod provenance;
 pub mod quota;
+pub mod references;
 pub mod refusal;
 pub mod repository;
 pub mod rig;

@@ -2,6 +2,7 @@
 //! the controllers, while this replica owns shards. One signal stops everything, in the reverse order.
 
 pub mod budget;
+pub mod certificates;
 pub mod controllers;
 pub mod convert;
 pub mod health;
@@ -25,14 +26,14 @@ use crate::{
     cluster::{
         Cluster, clock,
         connect::{self, Connection},
-        meters::Meters,
+        meters::{Crypto, Meters},
         original::Original,
         ownership::Ownership,
         shards::{Keeper, Report, Settings},
     },
     config::{self, Config, StorageMigration},
     domain::lease::Identity,
-    tls::Files,
+    tls,
 };
 use controllers::{Scope, storage::Upkeep};
 
@@ -51,6 +52,7 @@ pub async fn run(config: Config, nonce: String, stop: watch::Receiver<bool>) -> 
     let mut registry = Registry::default();
     let meters = Meters::default();
     meters.register(&mut registry);
+    count_crypto(&meters)?;
     let mut servers = JoinSet::new();
     let (servers_stop, servers_stopped) = watch::channel(false);
     let (ready, report) = (watch::Sender::new(false), watch::Sender::new(Report::default()));
@@ -62,13 +64,24 @@ pub async fn run(config: Config, nonce: String, stop: watch::Receiver<bool>) -> 
         let states = health::States { ready: ready.subscribe(), shards: report.subscribe() };
         servers.spawn(health::serve(address, states, servers_stopped.clone()));
     }
-    let rigs = webhooks::Rigs::default();
-    serve_webhooks(&config, &mut servers, &webhooks, rigs.clone()).await?;
+    let asking = webhooks::Asking::new(config.webhooks.reference_access);
+    let connection = connect::connect(config.kubeconfig.as_deref(), config.context.clone()).await?;
+    let mut stop = stop;
+    tokio::select! {
+        served = serve_webhooks(&config, &connection, &meters, &mut servers, (&webhooks, asking.clone()), servers_stopped) => served?,
+        _ = stop.wait_for(|it| *it) => return Ok(()),
+    }
     ready.send_replace(true);
 
     let (work_stop, work_stopped) = watch::channel(false);
-    let mut work = tokio::spawn(work(config.clone(), nonce, meters, (rigs, report), work_stopped));
-    let mut stop = stop;
+    let mut work = tokio::spawn(work(
+        config.clone(),
+        connection,
+        nonce,
+        meters,
+        (asking, report),
+        work_stopped,
+    ));
     let outcome = tokio::select! {
         _ = stop.wait_for(|it| *it) => Ok(()),
         ended = &mut work => ended.map_err(anyhow::Error::from).and_then(|it| it),
@@ -88,55 +101,78 @@ pub async fn run(config: Config, nonce: String, stop: watch::Receiver<bool>) -> 
     outcome
 }
 
-/// Starts the admission server and waits until it listens.
+fn count_crypto(meters: &Meters) -> anyhow::Result<()> {
+    let report = tls::crypto::report()?;
+    let word = |it| if it { "true" } else { "false" };
+    let crypto = Crypto {
+        module: report.module,
+        version: report.version,
+        fips_mode: word(report.fips_mode),
+        kernel_fips: word(report.kernel_fips),
+    };
+    meters.crypto.get_or_create(&crypto).set(1);
+    Ok(())
+}
+
+/// Starts the admission server and waits until it listens: with a certificate of our own, once the API server was reached.
 async fn serve_webhooks(
     config: &Config,
+    connection: &Connection,
+    meters: &Meters,
     servers: &mut JoinSet<anyhow::Result<()>>,
-    handle: &Handle<SocketAddr>,
-    rigs: webhooks::Rigs,
+    (handle, asking): (&Handle<SocketAddr>, webhooks::Asking),
+    mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let it = &config.webhooks;
     let Some(address) = parsed(&it.webhook_bind_address)?.filter(|_| !it.disable_webhooks) else {
         return Ok(());
     };
-    let files = Files {
-        certificate: it.webhook_cert_path.join(&it.webhook_cert_name),
-        key: it.webhook_cert_path.join(&it.webhook_cert_key),
-    };
-    files.load().context("webhooks need a certificate: put it into --webhook-cert-path, or start with --disable-webhooks")?;
+    let live = watch::Sender::new(None);
     let policy = Policy {
         max_active_deadline: config.brakes.max_active_deadline,
         tenancy: config.brakes.tenancy.into(),
     };
-    let rules = webhooks::Rules { policy, faults: config.test_faults.clone(), rigs };
-    let task = webhooks::serve(address, files, handle.clone(), rules);
+    let rules = webhooks::Rules { policy, faults: config.test_faults.clone(), asking };
+    let task = webhooks::serve(address, live.subscribe(), handle.clone(), rules);
     servers.spawn(task);
-    let bound = handle.listening().await;
-    anyhow::ensure!(
-        bound.is_some(),
-        "the admission server can't listen on {address}; is the port taken?"
-    );
+    let keep = certificates::keep(config, connection, meters, live)?;
+    servers.spawn(async move {
+        tokio::select! {
+            () = keep => anyhow::bail!("nobody keeps certificates any more"),
+            _ = stop.wait_for(|it| *it) => Ok(()),
+        }
+    });
+    tokio::select! {
+        bound = handle.listening() => anyhow::ensure!(
+            bound.is_some(),
+            "the admission server can't listen on {address}; is the port taken?"
+        ),
+        Some(ended) = servers.join_next() => {
+            ended??;
+            anyhow::bail!("a server ended before it was ready");
+        }
+    }
     tracing::info!(%address, "Serving webhooks");
     Ok(())
 }
 
-/// Connects, waits until the Go original has stopped, and takes part in the election for as long as it has.
+/// Waits until the Go original has stopped, and takes part in the election for as long as it has.
 async fn work(
     config: Config,
+    connection: Connection,
     nonce: String,
     meters: Meters,
-    (rigs, report): (webhooks::Rigs, watch::Sender<Report>),
+    (asking, report): (webhooks::Asking, watch::Sender<Report>),
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     if let Some(flaw) = config.election.times().flaw() {
         anyhow::bail!("unsafe times: {flaw}");
     }
-    let connection = connect::connect(config.kubeconfig.as_deref(), config.context.clone()).await?;
     tracing::info!(server = %connection.server, "Connected");
     let me = config.identity(nonce);
     let ownership = Ownership::with_fuse(&me.pod, config.test_faults.kill_before_write);
     let settings = Arc::new(config.pod_settings());
-    rigs.ask(Cluster::new(connection.work.clone(), ownership.clone(), settings, meters.clone()));
+    asking.ask(Cluster::new(connection.work.clone(), ownership.clone(), settings, meters.clone()));
     let (heed, heeded) = watch::channel(false);
     let (stopped, heeding) = heed_original(&config, &connection, &ownership, &meters, heeded);
     let part = Part { config: &config, connection: &connection, me, ownership, meters, report };

@@ -2,209 +2,128 @@
 //! plain answer and costs nobody else.
 
 mod answer;
+mod asking;
+mod intake;
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use axum::{
     Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, State},
-    http::{HeaderMap, StatusCode, header},
-    response::{IntoResponse, Response},
+    extract::{Query, Request, State, rejection::QueryRejection},
+    response::{IntoResponse as _, Response},
     routing::post,
 };
-use axum_server::{Handle, tls_rustls::RustlsConfig};
-use kube::core::{
-    DynamicObject,
-    admission::{AdmissionRequest, AdmissionReview},
+use axum_server::{
+    Handle,
+    tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
-use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
+use kube::core::admission::AdmissionResponse;
+use rustls::ServerConfig;
+use tokio::sync::watch;
+use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{budget::Budget, convert};
-use crate::{
-    admission::{self, Policy},
-    cluster::Cluster,
-    config::Faults,
-    domain::tenancy,
-    tls::Files,
-};
+use crate::{admission::Policy, config::Faults};
+pub use asking::Asking;
+use intake::{NoReview, take_in};
 
-/// Largest review: an object of 1.5 MiB, old and new, with room for escapes.
-const MAX_BODY: usize = 7 * 1024 * 1024;
-/// Longest time for one review, below the API server's ten seconds.
-const LIMIT: Duration = Duration::from_secs(8);
-/// Longest time for the one question that admission has for the API server.
-const RIG_LIMIT: Duration = Duration::from_secs(1);
+/// Longest time for a handshake, for the head of a request, and for the first one of a connection.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What every review is judged with. Faults are only ever asked for by a test.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     pub policy: Policy,
     pub faults: Faults,
-    pub rigs: Rigs,
-}
-
-/// Whom to ask what a Rig says, on every replica: admission has no caches. Nobody, until there is a connection.
-#[derive(Clone, Default)]
-pub struct Rigs(Arc<OnceLock<Cluster>>);
-
-impl std::fmt::Debug for Rigs {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Rigs").field(&self.0.get().is_some()).finish()
-    }
-}
-
-impl Rigs {
-    /// Asks through this connection from now on.
-    pub fn ask(&self, cluster: Cluster) {
-        drop(self.0.set(cluster));
-    }
-
-    /// What the Rig of a request says; where nobody can say it in time, the operator asks again before the pod.
-    async fn of(&self, request: &AdmissionRequest<DynamicObject>) -> Found {
-        let rig = request.object.as_ref().and_then(|it| it.data.pointer("/spec/rig")?.as_str());
-        let (Some(cluster), Some(rig)) = (self.0.get(), rig) else { return Found::Unasked };
-        if request.resource.resource != "polecats" || !is_dns_name(rig) {
-            return Found::Unasked;
-        }
-        match tokio::time::timeout(RIG_LIMIT, cluster.rig_rules(rig)).await {
-            Ok(Ok(Some(rules))) => Found::There(rules),
-            Ok(Ok(None)) => Found::Absent,
-            Ok(Err(error)) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "Not asking a Rig");
-                Found::Unasked
-            }
-            Err(_) => Found::Unasked,
-        }
-    }
-}
-
-/// What a Rig says, owned.
-enum Found {
-    Unasked,
-    Absent,
-    There(tenancy::Rules),
-}
-
-impl Found {
-    const fn said(&self) -> admission::Rig<'_> {
-        match self {
-            Self::Unasked => admission::Rig::Unasked,
-            Self::Absent => admission::Rig::Absent,
-            Self::There(rules) => admission::Rig::There(rules),
-        }
-    }
-}
-
-/// Whether a Rig can have this name; any other text would be another path of the API.
-fn is_dns_name(text: &str) -> bool {
-    let of_name =
-        |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || matches!(it, '-' | '.');
-    text.starts_with(|it: char| it.is_ascii_alphanumeric()) && text.chars().all(of_name)
+    pub asking: Asking,
 }
 
 /// The routes.
 pub fn routes(rules: Rules) -> Router {
     let conversion_faults = rules.faults.clone();
+    let budget = Budget::of_this_process();
     Router::new()
         .route("/mutate", post(mutate))
         .route("/validate", post(validate))
-        .with_state(rules)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, LIMIT))
-        .merge(convert::routes(Budget::of_this_process(), conversion_faults))
+        .with_state((rules, Arc::clone(&budget)))
+        .merge(convert::routes(budget, conversion_faults))
         .layer(CatchPanicLayer::new())
 }
 
-/// Binds and serves until the handle shuts it down.
+/// Binds as soon as there is a certificate, and serves until the handle shuts it down. Another certificate is for those who
+/// come after it; calls under way are not touched.
 pub async fn serve(
     address: SocketAddr,
-    files: Files,
+    mut certificate: watch::Receiver<Option<Arc<ServerConfig>>>,
     handle: Handle<SocketAddr>,
     rules: Rules,
 ) -> anyhow::Result<()> {
-    let live = RustlsConfig::from_config(std::sync::Arc::new(files.load()?));
-    let reload = files.serve(live.clone());
-    let server = axum_server::bind_rustls(address, live)
+    let first = certificate.wait_for(Option::is_some).await.map(|it| it.clone());
+    let first = first.ok().flatten().context("nobody keeps certificates any more")?;
+    let live = RustlsConfig::from_config(first);
+    let acceptor = RustlsAcceptor::new(live.clone()).handshake_timeout(PATIENCE);
+    let mut server = axum_server::bind(address)
+        .acceptor(acceptor)
         .handle(handle)
-        .serve(routes(rules).into_make_service());
+        .http1_only()
+        .first_request_timeout(PATIENCE);
+    server.http_builder().http1().header_read_timeout(PATIENCE);
+    let server = server.serve(routes(rules).into_make_service());
+    let reload = async {
+        while certificate.changed().await.is_ok() {
+            if let Some(config) = certificate.borrow_and_update().clone() {
+                live.reload_from_config(config);
+            }
+        }
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         ended = server => Ok(ended?),
         () = reload => Ok(()),
     }
 }
 
-async fn mutate(State(rules): State<Rules>, headers: HeaderMap, body: Bytes) -> Response {
-    let request = match read(&headers, &body) {
-        Ok(request) => request,
-        Err(why) => return why.into_response(),
-    };
-    rules.faults.strike(&request.name);
-    axum::Json(answer::stamped(&request, rules.policy).into_review()).into_response()
+type Shared = State<(Rules, Arc<Budget>)>;
+type Asked = Result<Query<intake::Asked>, QueryRejection>;
+
+async fn mutate(State((rules, budget)): Shared, asked: Asked, request: Request) -> Response {
+    in_time(asked, async {
+        let (request, _share) = take_in(&budget, request).await?;
+        rules.faults.strike(&request.name);
+        Ok(answer::stamped(&request, rules.policy))
+    })
+    .await
 }
 
-async fn validate(State(rules): State<Rules>, headers: HeaderMap, body: Bytes) -> Response {
-    let request = match read(&headers, &body) {
-        Ok(request) => request,
-        Err(why) => return why.into_response(),
-    };
-    rules.faults.strike(&request.name);
-    let rig = rules.rigs.of(&request).await;
-    axum::Json(answer::judged(&request, rules.policy, rig.said()).into_review()).into_response()
+async fn validate(State((rules, budget)): Shared, asked: Asked, request: Request) -> Response {
+    in_time(asked, async {
+        let (request, _share) = take_in(&budget, request).await?;
+        rules.faults.strike(&request.name);
+        let (rig, named) = tokio::join!(rules.asking.rig(&request), rules.asking.names(&request));
+        Ok(answer::judged(&request, rules.policy, rig.said(), named))
+    })
+    .await
 }
 
-/// Why there is no request in a body. Nothing of it is repeated.
-#[derive(Clone, Copy, Debug)]
-enum NoReview {
-    OtherType,
-    Unreadable,
-    NoRequest,
-}
-
-impl IntoResponse for NoReview {
-    fn into_response(self) -> Response {
-        let (status, text) = match self {
-            Self::OtherType => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "send an AdmissionReview as application/json, without a content encoding\n",
-            ),
-            Self::Unreadable => {
-                (StatusCode::BAD_REQUEST, "the body is no AdmissionReview of admission.k8s.io/v1\n")
-            }
-            Self::NoRequest => {
-                (StatusCode::BAD_REQUEST, "the AdmissionReview has no request with a uid\n")
-            }
-        };
-        (status, text).into_response()
+/// In the caller's time; who has gone by then is not worked for any more.
+async fn in_time(
+    asked: Asked,
+    answer: impl Future<Output = Result<AdmissionResponse, NoReview>>,
+) -> Response {
+    match tokio::time::timeout(intake::limit(asked), answer).await {
+        Ok(Ok(response)) => axum::Json(response.into_review()).into_response(),
+        Ok(Err(why)) => why.into_response(),
+        Err(_) => NoReview::Late.into_response(),
     }
-}
-
-/// The request of a review.
-fn read(headers: &HeaderMap, body: &[u8]) -> Result<AdmissionRequest<DynamicObject>, NoReview> {
-    let text = |name| headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
-    if !text(header::CONTENT_TYPE).starts_with("application/json")
-        || !text(header::CONTENT_ENCODING).is_empty()
-    {
-        return Err(NoReview::OtherType);
-    }
-    let review: AdmissionReview<DynamicObject> =
-        serde_json::from_slice(body).map_err(|_| NoReview::Unreadable)?;
-    let types = &review.types;
-    if types.api_version != "admission.k8s.io/v1" || types.kind != "AdmissionReview" {
-        return Err(NoReview::Unreadable);
-    }
-    let request: AdmissionRequest<DynamicObject> =
-        review.try_into().map_err(|_| NoReview::NoRequest)?;
-    if request.uid.is_empty() { Err(NoReview::NoRequest) } else { Ok(request) }
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::{body::Body, http::Request};
+    use axum::{
+        body::Body,
+        http::{Request, StatusCode},
+    };
     use serde_json::{Value, json};
     use tower::ServiceExt as _;
 
@@ -272,9 +191,78 @@ mod tests {
             let got = post(body.to_owned(), content_type).await.0;
             assert_eq!(got, want, "{body} as {content_type}");
         }
-        let huge = "x".repeat(MAX_BODY + 1);
+        let huge = "x".repeat(intake::MAX_BODY + 1);
         assert_eq!(post(huge, "application/json").await.0, StatusCode::PAYLOAD_TOO_LARGE);
         let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
         assert_eq!(post(deep, "application/json").await.0, StatusCode::BAD_REQUEST, "deep nesting");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_ends_with_the_calls_time() {
+        let stuck = Body::from_stream(futures::stream::pending::<std::io::Result<Vec<u8>>>());
+        let request = Request::post("/validate?timeout=1s")
+            .header("content-type", "application/json")
+            .body(stuck)
+            .unwrap();
+        let answer = routes(Rules::default()).oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
+    }
+
+    /// A server on a free port of this machine, with a certificate of its own.
+    async fn served() -> (SocketAddr, Arc<rustls::ClientConfig>) {
+        use crate::{domain::certificates::Book, tls};
+        let _ = tls::install_provider();
+        let mint = tls::mint::ForNames { names: vec!["127.0.0.1".into()], leaf_life: None };
+        let book = Book::new(&mint, 1, crate::cluster::certificates::seconds()).unwrap();
+        let read = tls::check::Presented::read(book.chain().as_bytes(), book.leaf.key.0.as_bytes());
+        let live = watch::Sender::new(Some(Arc::new(tls::server(read.unwrap()).unwrap())));
+        let (certificate, handle) = (live.subscribe(), Handle::new());
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        tokio::spawn(serve(address, certificate, handle.clone(), Rules::default()));
+        let mut roots = rustls::RootCertStore::empty();
+        roots
+            .add_parsable_certificates(tls::check::certificates(book.bundle().as_bytes()).unwrap());
+        let client = tls::crypto::client(roots).unwrap();
+        (handle.listening().await.unwrap(), Arc::new(client))
+    }
+
+    /// What comes back for the beginning of a request, or of none, until the connection ends.
+    fn say(address: SocketAddr, config: Option<Arc<rustls::ClientConfig>>, text: &str) -> String {
+        use std::io::{Read as _, Write as _};
+        let mut plain = std::net::TcpStream::connect(address).unwrap();
+        plain.set_read_timeout(Some(PATIENCE * 6)).unwrap();
+        let mut answer = Vec::new();
+        let ended = match config {
+            None => plain.read_to_end(&mut answer),
+            Some(config) => {
+                let name = "127.0.0.1".try_into().unwrap();
+                let client = rustls::ClientConnection::new(config, name).unwrap();
+                let mut stream = rustls::StreamOwned::new(client, plain);
+                stream.write_all(text.as_bytes()).unwrap();
+                stream.read_to_end(&mut answer)
+            }
+        };
+        let late = ended.is_err_and(|it| it.kind() == std::io::ErrorKind::WouldBlock);
+        assert!(!late, "the connection is open still");
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_does_not_go_on_is_shed_and_others_are_served() {
+        let (address, config) = served().await;
+        let mut tries = Vec::new();
+        for text in [None, Some(""), Some("POST /validate HTTP/1.1\r\nhost: x")] {
+            let config = text.map(|_| config.clone());
+            let text = text.unwrap_or_default();
+            tries.push(tokio::task::spawn_blocking(move || say(address, config, text)));
+        }
+        let whole = "GET /validate HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let answer = tokio::task::spawn_blocking(move || say(address, Some(config), whole)).await;
+        let answer = answer.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+        for it in tries {
+            let answer = it.await.unwrap();
+            assert!(!answer.contains("200"), "{answer}");
+        }
     }
 }

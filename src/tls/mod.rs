@@ -1,6 +1,10 @@
 //! Certificates of our servers: one provider, one function that makes every server configuration, reloaded when the
 //! files change. Private keys are never logged.
 
+pub mod check;
+pub mod crypto;
+pub mod mint;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -8,27 +12,17 @@ use std::{
 };
 
 use anyhow::Context as _;
-use axum_server::tls_rustls::RustlsConfig;
-use rustls::{
-    ServerConfig,
-    crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-};
+use rustls::ServerConfig;
+use tokio::sync::watch;
+
+use check::Presented;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Installs the one crypto provider; first thing in `main`.
+/// Installs the usual provider, for programs without settings for it.
 pub fn install_provider() -> anyhow::Result<()> {
-    let mut provider = aws_lc_rs::default_provider();
-    provider.kx_groups = vec![
-        aws_lc_rs::kx_group::X25519,
-        aws_lc_rs::kx_group::SECP256R1,
-        aws_lc_rs::kx_group::SECP384R1,
-    ];
-    provider
-        .install_default()
-        .map_err(|_| anyhow::anyhow!("a crypto provider was installed before"))
+    crypto::install(&crypto::Wanted::default()).map(drop)
 }
 
 /// The files of a server certificate.
@@ -41,49 +35,42 @@ pub struct Files {
 impl Files {
     /// Reads chain and key. The error says which file, and what is wrong with it.
     pub fn load(&self) -> anyhow::Result<ServerConfig> {
-        let chain = certificates(&self.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&self.key)
-            .with_context(|| format!("no private key can be read from {}", self.key.display()))?;
-        let provider =
-            CryptoProvider::get_default().context("no crypto provider is installed")?.clone();
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .with_context(|| {
-                format!(
-                    "{} and {} don't go together",
-                    self.certificate.display(),
-                    self.key.display()
-                )
-            })?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(config)
+        let (certificate, key) = (self.certificate.display(), self.key.display());
+        let read = |path: &Path| {
+            std::fs::read(path).with_context(|| format!("{} can't be read", path.display()))
+        };
+        let presented = Presented::read(&read(&self.certificate)?, &read(&self.key)?);
+        server(presented.with_context(|| format!("{certificate} and {key} can't be served"))?)
     }
 
-    /// Serves what the files hold, also after they change; a bad change is logged and the last good pair stays.
-    pub async fn serve(&self, live: RustlsConfig) {
-        let mut last = self.print();
+    /// Whether there are any.
+    pub fn are_there(&self) -> bool {
+        self.certificate.exists()
+    }
+
+    /// Serves what the files hold, also after they change; a bad change is logged and the last good pair stays. The files
+    /// are read anew, and not watched: a Secret's volume is swapped as a whole, of which a watch on a file hears nothing.
+    pub async fn serve(&self, live: watch::Sender<Option<Arc<ServerConfig>>>) {
+        let mut last = None;
         loop {
-            tokio::time::sleep(LOOK).await;
             let now = self.print();
-            if now == last {
-                continue;
-            }
-            match self.load() {
-                Ok(config) => {
-                    live.reload_from_config(Arc::new(config));
-                    last = now;
-                    tracing::info!(file = %self.certificate.display(), "Serving a new certificate");
+            if last.as_ref() != Some(&now) {
+                match self.load() {
+                    Ok(config) => {
+                        live.send_replace(Some(Arc::new(config)));
+                        tracing::info!(file = %self.certificate.display(), "Serving a certificate");
+                    }
+                    Err(error) => {
+                        let why = format!("{error:#}");
+                        tracing::warn!(
+                            why,
+                            "The new certificate can't be used; the last good one stays"
+                        );
+                    }
                 }
-                Err(error) => {
-                    let why = format!("{error:#}");
-                    tracing::warn!(
-                        why,
-                        "The new certificate can't be used; the last good one stays"
-                    );
-                }
+                last = Some(now);
             }
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -93,13 +80,11 @@ impl Files {
     }
 }
 
-fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
-        .with_context(|| format!("no certificate can be read from {}", path.display()))?
-        .collect::<Result<_, _>>()
-        .with_context(|| format!("{} holds no valid PEM certificate", path.display()))?;
-    anyhow::ensure!(!chain.is_empty(), "{} holds no certificate", path.display());
-    Ok(chain)
+/// The one function that every server's configuration comes from.
+pub fn server(presented: Presented) -> anyhow::Result<ServerConfig> {
+    let mut config = crypto::server()?.with_single_cert(presented.chain, presented.key)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
 
 /// Random hex, fresh in each process: tells two lives of one pod apart.

@@ -14,6 +14,7 @@ mod access;
 mod architecture;
 mod asking;
 mod brakes;
+mod certificates;
 mod check;
 mod clock;
 mod door;
@@ -52,6 +53,7 @@ mod storage;
 mod stored;
 mod switched_off;
 mod takeover;
+mod tenants;
 mod terminating;
 #[path = "../bench/conversion/to_hub.rs"]
 mod to_hub;

@@ -13,12 +13,19 @@ use serde_json::Value;
 
 use crate::{
     admission::{self, Asked, Policy, Refusal, Rig, User, Verdict},
-    domain::names,
+    domain::{names, references::Reference},
     kinds::{self, Kind},
 };
 
 /// Longest list of what is wrong, in characters; who reads it in a terminal reads no more.
 const MAX_MESSAGE: usize = 1500;
+
+/// What was found out about the names in an object.
+#[derive(Debug, Default)]
+pub struct Named {
+    pub warnings: Vec<String>,
+    pub refusals: Vec<Refusal>,
+}
 
 /// A create or update of one of our kinds, as `admission` reads it.
 struct Write<'a> {
@@ -77,16 +84,29 @@ pub fn stamped(request: &AdmissionRequest<DynamicObject>, policy: Policy) -> Adm
     response
 }
 
-/// Whether an object may be stored, with everything that is wrong with it.
+/// What is to be asked about who asks.
+pub fn references(request: &AdmissionRequest<DynamicObject>) -> Vec<Reference> {
+    let write = Write::of(request);
+    let references = write.map(|it| {
+        let asked = it.asked(Policy::default(), Rig::Unasked);
+        kinds::references(it.kind, &asked)
+    });
+    references.unwrap_or_default()
+}
+
+/// Whether an object may be stored, with everything that is wrong with it. `named` is what was found out about its names.
 pub fn judged(
     request: &AdmissionRequest<DynamicObject>,
     policy: Policy,
     rig: Rig<'_>,
+    named: Named,
 ) -> AdmissionResponse {
     let response = AdmissionResponse::from(request);
     let Some(write) = Write::of(request) else { return response };
     let asked = write.asked(policy, rig);
-    let Verdict { changed, warnings, mut refusals } = kinds::admit(write.kind, &asked);
+    let Verdict { changed, mut warnings, mut refusals } = kinds::admit(write.kind, &asked);
+    warnings.extend(named.warnings);
+    refusals.extend(named.refusals);
     refusals.extend(admission::unstamped(&asked, changed.as_ref()));
     let mut response =
         if refusals.is_empty() { response } else { refused(response, &write, &refusals) };

@@ -1,0 +1,277 @@
+//! The Secret with our certificates and those who are told whom to trust: watched, and written over exactly the version that
+//! was read. Any replica may write, whoever owns what: no shard is asked.
+
+use std::{fmt, time::Duration};
+
+use futures::{Stream, StreamExt as _, future, stream};
+use k8s_openapi::{
+    ByteString,
+    api::{
+        admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
+        core::v1::Secret,
+    },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams},
+    core::{ApiResource, DynamicObject, ObjectMeta},
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{self, Event},
+    },
+};
+use serde_json::{Value, json};
+
+use crate::{
+    api::v1beta1::PolecatObject,
+    cluster::{Error, connect::Connection},
+    domain::certificates::{Book, Canary},
+};
+
+/// An annotation of the Secret: each new value asks for another authority.
+pub const WISH: &str = "gastown.io/rotate-certificates";
+/// What the whole book is kept under, beside the names that others know.
+const BOOK: &str = "book.json";
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Where the certificates are kept, and who is told of them.
+#[derive(Clone)]
+pub struct Vault {
+    client: kube::Client,
+    namespace: String,
+    name: String,
+}
+
+/// The Secret as it was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// Empty where there is none.
+    pub resource_version: String,
+    pub wish: String,
+    /// Or why there is none that can be used.
+    pub book: Result<Book, Unusable>,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        let (resource_version, wish) = (String::new(), String::new());
+        Self { resource_version, wish, book: Err(Unusable::Missing) }
+    }
+}
+
+/// Why there is no book.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    Missing,
+    Unreadable,
+    /// Its parts do not say the same.
+    Foreign,
+}
+
+impl Unusable {
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Missing => "SecretMissing",
+            Self::Unreadable => "SecretUnreadable",
+            Self::Foreign => "SecretChangedByOthers",
+        }
+    }
+}
+
+/// Somebody who is told whom to trust.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sort {
+    Mutating,
+    Validating,
+    Definition,
+}
+
+/// One of them, by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Consumer {
+    pub sort: Sort,
+    pub name: String,
+}
+
+impl fmt::Display for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}", self.sort, self.name)
+    }
+}
+
+/// What a watch told.
+#[derive(Clone, Debug)]
+pub enum News {
+    Kept(Box<Kept>),
+    /// As it is now; `None` where it is not there.
+    Consumer(Consumer, Option<Value>),
+}
+
+impl Vault {
+    pub fn new(connection: &Connection, namespace: &str, name: &str) -> Self {
+        let client = connection.leases.clone();
+        Self { client, namespace: namespace.into(), name: name.into() }
+    }
+
+    fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    fn consumers(&self, sort: Sort) -> Api<DynamicObject> {
+        let resource = match sort {
+            Sort::Mutating => ApiResource::erase::<MutatingWebhookConfiguration>(&()),
+            Sort::Validating => ApiResource::erase::<ValidatingWebhookConfiguration>(&()),
+            Sort::Definition => ApiResource::erase::<CustomResourceDefinition>(&()),
+        };
+        Api::all_with(self.client.clone(), &resource)
+    }
+
+    /// What is and what changes, from now on.
+    pub fn news(
+        &self,
+        consumers: Vec<Consumer>,
+    ) -> impl Stream<Item = News> + Send + Unpin + use<> {
+        let kept = watched(self.secrets(), &self.name)
+            .map(|it| News::Kept(Box::new(it.as_ref().map_or_else(Kept::default, kept))));
+        let consumers = consumers.into_iter().map(|it| {
+            let stream = watched(self.consumers(it.sort), &it.name);
+            stream
+                .map(move |object| {
+                    let object = object.and_then(|it| serde_json::to_value(it).ok());
+                    News::Consumer(it.clone(), object)
+                })
+                .boxed()
+        });
+        stream::select_all(std::iter::once(kept.boxed()).chain(consumers))
+    }
+
+    /// Writes the book over the version that was read, or makes it where there was none; what is stored then.
+    pub async fn keep(&self, over: &Kept, book: &Book) -> Result<Kept, Error> {
+        let text = |it: &str| ByteString(it.as_bytes().to_vec());
+        let whole = serde_json::to_string(book).unwrap_or_default();
+        let data = [
+            ("tls.crt", text(&book.chain())),
+            ("tls.key", text(&book.leaf.key.0)),
+            ("ca.crt", text(&book.bundle())),
+            (BOOK, text(&whole)),
+        ];
+        let there = !over.resource_version.is_empty();
+        let wish = (!over.wish.is_empty()).then(|| [(WISH.to_owned(), over.wish.clone())].into());
+        let secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                namespace: Some(self.namespace.clone()),
+                resource_version: there.then(|| over.resource_version.clone()),
+                annotations: wish,
+                ..ObjectMeta::default()
+            },
+            data: Some(data.into_iter().map(|(key, it)| (key.to_owned(), it)).collect()),
+            ..Secret::default()
+        };
+        let (api, params) = (self.secrets(), PostParams::default());
+        let attempt = format!("write Secret {}", self.name);
+        let stored = if there {
+            within(attempt, api.replace(&self.name, &params, &secret)).await?
+        } else {
+            within(attempt, api.create(&params, &secret)).await?
+        };
+        Ok(kept(&stored))
+    }
+
+    /// Puts a consumer right, and returns it; the operations hold for one version of it alone.
+    pub async fn tell(&self, consumer: &Consumer, patch: Vec<Value>) -> Result<Value, Error> {
+        let api = self.consumers(consumer.sort);
+        let patch = serde_json::from_value(patch.into()).unwrap_or_default();
+        let patch: Patch<Value> = Patch::Json(patch);
+        let params = PatchParams::default();
+        let attempt = format!("write the bundle into {consumer}");
+        let object = within(attempt, api.patch(&consumer.name, &params, &patch)).await?;
+        Ok(serde_json::to_value(object).unwrap_or_default())
+    }
+
+    /// Asks the API server for what it has to ask us for: whether a call of it reaches our webhook.
+    pub async fn canary(&self) -> Canary {
+        let resource = ApiResource::erase::<PolecatObject>(&());
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+        let spec = json!({"spec": {"rig": "canary", "desiredState": "Idle"}});
+        let probe = DynamicObject::new("gastown-operator-canary", &resource).data(spec);
+        let params = PostParams { dry_run: true, ..PostParams::default() };
+        match within("send a canary".into(), api.create(&params, &probe)).await {
+            Ok(_) => Canary::Passed,
+            Err(error) => match error.answer() {
+                Some((_, words)) if words.contains("x509:") => Canary::Refused,
+                // Refused by us: the call came through.
+                Some((422, words)) if words.contains(" denied the request") => Canary::Passed,
+                _ => Canary::Untold,
+            },
+        }
+    }
+}
+
+/// Seconds since 1970, by which certificates are judged.
+pub fn seconds() -> i64 {
+    super::now().as_second()
+}
+
+/// One object by name: as it is, and whenever it changes.
+fn watched<K>(api: Api<K>, name: &str) -> impl Stream<Item = Option<K>> + Send + use<K>
+where
+    K: kube::Resource + Clone + fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
+{
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}")).timeout(120);
+    let events = watcher::watcher(api, config).default_backoff();
+    // A list tells of what is there, and at its end that nothing is.
+    let told = events.scan(false, |found, event| {
+        let told = match event {
+            Ok(Event::Init) => {
+                *found = false;
+                None
+            }
+            Ok(Event::InitApply(object) | Event::Apply(object)) => {
+                *found = true;
+                Some(Some(object))
+            }
+            Ok(Event::InitDone) => (!*found).then_some(None),
+            Ok(Event::Delete(_)) => Some(None),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "Watch failed; it is tried again"
+                );
+                None
+            }
+        };
+        future::ready(Some(told))
+    });
+    told.filter_map(future::ready)
+}
+
+fn kept(secret: &Secret) -> Kept {
+    let meta = &secret.metadata;
+    let wish = meta.annotations.as_ref().and_then(|it| it.get(WISH)).cloned().unwrap_or_default();
+    let resource_version = meta.resource_version.clone().unwrap_or_default();
+    Kept { resource_version, wish, book: book(secret) }
+}
+
+fn book(secret: &Secret) -> Result<Book, Unusable> {
+    let data = secret.data.as_ref().filter(|it| !it.is_empty()).ok_or(Unusable::Missing)?;
+    let part = |key: &str| data.get(key).map(|it| it.0.as_slice()).unwrap_or_default();
+    let book: Book = serde_json::from_slice(part(BOOK)).map_err(|_| Unusable::Unreadable)?;
+    let same = part("tls.crt") == book.chain().as_bytes()
+        && part("tls.key") == book.leaf.key.0.as_bytes()
+        && part("ca.crt") == book.bundle().as_bytes();
+    if same { Ok(book) } else { Err(Unusable::Foreign) }
+}
+
+async fn within<T>(
+    attempt: String,
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(LIMIT, request).await {
+        Ok(Ok(it)) => Ok(it),
+        Ok(Err(source)) => Err(Error::Api { attempt, source: Box::new(source) }),
+        Err(_) => Err(Error::Timeout { attempt, seconds: LIMIT.as_secs_f64() }),
+    }
+}

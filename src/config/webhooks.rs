@@ -1,0 +1,77 @@
+//! Settings of the admission server and of its certificate.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, ValueEnum};
+
+/// The admission server.
+#[derive(Clone, Debug, Args)]
+pub struct Webhooks {
+    /// Serve no webhooks.
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    pub disable_webhooks: bool,
+    /// Address of the admission server.
+    #[arg(long, default_value = ":9443", value_name = "ADDRESS")]
+    pub webhook_bind_address: String,
+    /// Where the server's certificate comes from: `auto` takes files where there are any, else an authority of our own.
+    #[arg(long, value_enum, default_value_t, value_name = "SOURCE")]
+    pub webhook_cert_source: CertificateSource,
+    /// Where the API server reaches this operator instead of the Service, such as `https://192.0.2.7:9443`; only with an
+    /// authority of our own, which writes it into the configurations and definitions.
+    #[arg(long, value_name = "URL", value_parser = webhook_url)]
+    pub webhook_url: Option<String>,
+    /// Folder of the server's certificate and key.
+    #[arg(long, default_value = "/tmp/k8s-webhook-server/serving-certs", value_name = "FOLDER")]
+    pub webhook_cert_path: PathBuf,
+    /// File of the certificate chain.
+    #[arg(long, default_value = "tls.crt", value_name = "FILE")]
+    pub webhook_cert_name: String,
+    /// File of the key.
+    #[arg(long, default_value = "tls.key", value_name = "FILE")]
+    pub webhook_cert_key: String,
+    /// What becomes of a Polecat that names a Secret, a ConfigMap or a service account which who asks for it may not have:
+    /// its pod would hand it over.
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    pub reference_access: ReferenceAccess,
+    /// HTTP/2 for the servers. Comes with issue 7.
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    pub enable_http2: bool,
+    /// Seconds that a certificate of our own is valid, for tests.
+    #[arg(long, hide = true, value_parser = clap::value_parser!(i64).range(1..))]
+    pub test_leaf_seconds: Option<i64>,
+    /// Seconds that an authority is trusted after it has signed last, for tests.
+    #[arg(long, hide = true, value_parser = clap::value_parser!(i64).range(1..))]
+    pub test_retire_seconds: Option<i64>,
+}
+
+/// Where the server's certificate comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum CertificateSource {
+    /// Files, where there are any; else our own authority.
+    #[default]
+    Auto,
+    /// Our own authority, kept in a Secret.
+    Own,
+    /// Files, as OLM, cert-manager and service-ca mount them.
+    Files,
+}
+
+/// `https://HOST:PORT`, without a path.
+fn webhook_url(text: &str) -> Result<String, String> {
+    let uri: http::Uri = text.parse().map_err(|_| "it is no URL".to_owned())?;
+    let fine = uri.scheme_str() == Some("https") && uri.host().is_some() && uri.path() == "/";
+    let text = text.trim_end_matches('/').to_owned();
+    if fine { Ok(text) } else { Err("write https://HOST:PORT, without a path".into()) }
+}
+
+/// What is done about names that somebody may not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ReferenceAccess {
+    /// The Polecat is refused, also where nobody could say.
+    Enforce,
+    /// It is stored, with a warning.
+    #[default]
+    Warn,
+    /// Nobody is asked.
+    Off,
+}

@@ -1,0 +1,36 @@
+//! What the operator may do about certificates: one Secret of its own, and the bundles of those who call it. Only what is made
+//! anew can't be narrowed by name.
+
+use serde_json::{Value, json};
+
+use super::{CERTIFICATES, MUTATING, VALIDATING};
+use crate::kinds::convertible;
+
+/// Of the cluster.
+pub fn rules() -> [Value; 3] {
+    let definitions: Vec<String> = convertible().collect();
+    let group = "admissionregistration.k8s.io";
+    let (mutating, validating) =
+        ("mutatingwebhookconfigurations", "validatingwebhookconfigurations");
+    let verbs = ["get", "list", "watch", "patch"];
+    [
+        json!({"apiGroups": [group], "resources": [mutating], "resourceNames": [MUTATING], "verbs": verbs}),
+        json!({"apiGroups": [group], "resources": [validating], "resourceNames": [VALIDATING], "verbs": verbs}),
+        json!({
+            "apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"],
+            "resourceNames": definitions, "verbs": ["patch"],
+        }),
+    ]
+}
+
+/// In the operator's own namespace: the Secret, and a Polecat that is never stored, to find out whether calls reach us.
+pub fn own_rules() -> [Value; 3] {
+    [
+        json!({
+            "apiGroups": [""], "resources": ["secrets"],
+            "resourceNames": [CERTIFICATES], "verbs": ["get", "list", "watch", "update"],
+        }),
+        json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}),
+        json!({"apiGroups": [crate::api::GROUP], "resources": ["polecats"], "verbs": ["create"]}),
+    ]
+}

@@ -1,0 +1,397 @@
+//! Our own certificates: keeps the Secret in order, serves what it holds, and puts right whoever is told whom to trust. Every
+//! replica does all of it; who writes first has the step, and the others see it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
+use rustls::ServerConfig;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::{
+    cluster::{
+        Class,
+        certificates::{Consumer, Kept, News, Sort, Vault, seconds},
+        connect::Connection,
+        meters::{Flawed, Meters},
+    },
+    config::{CertificateSource, Config},
+    domain::certificates::{Book, Canary, Phase, Seen, Step, consumers::Target},
+    kinds, manifests,
+    tls::{
+        self, Files,
+        check::{Flaw, Presented},
+        mint::ForNames,
+    },
+};
+
+/// How often the time is looked at, in case it was put forward.
+const LOOK: Duration = Duration::from_secs(10);
+/// How soon something that failed is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+/// Writes of the same bundle into the same consumer within [`FIGHT`] until it counts as a fight with somebody else.
+const ROUNDS: usize = 3;
+const FIGHT: Duration = Duration::from_secs(60);
+
+/// What is served, from the first certificate on.
+pub type Live = watch::Sender<Option<Arc<ServerConfig>>>;
+
+/// Sees to it, until it is dropped, that there is a certificate: from files, or from an authority of our own.
+pub fn keep(
+    config: &Config,
+    connection: &Connection,
+    meters: &Meters,
+    live: Live,
+) -> anyhow::Result<BoxFuture<'static, ()>> {
+    let it = &config.webhooks;
+    let files = Files {
+        certificate: it.webhook_cert_path.join(&it.webhook_cert_name),
+        key: it.webhook_cert_path.join(&it.webhook_cert_key),
+    };
+    let from_files = match it.webhook_cert_source {
+        CertificateSource::Files => true,
+        CertificateSource::Own => false,
+        CertificateSource::Auto => files.are_there(),
+    };
+    if from_files {
+        files.load().context(
+            "webhooks need a certificate: put it into --webhook-cert-path, take --webhook-cert-source=own, or start with \
+             --disable-webhooks",
+        )?;
+        return Ok(async move { files.serve(live).await }.boxed());
+    }
+    let target = Target {
+        namespace: config.own_namespace(),
+        service: manifests::WEBHOOK_SERVICE.into(),
+        url: it.webhook_url.clone(),
+    };
+    let keeper = Keeper {
+        vault: Vault::new(connection, &target.namespace, manifests::CERTIFICATES),
+        mint: ForNames { names: target.names(), leaf_life: it.test_leaf_seconds },
+        target,
+        live,
+        meters: meters.clone(),
+        retire_after: it.test_retire_seconds,
+    };
+    Ok(keeper.run().boxed())
+}
+
+/// Keeps certificates of our own.
+struct Keeper {
+    vault: Vault,
+    mint: ForNames,
+    target: Target,
+    live: Live,
+    meters: Meters,
+    retire_after: Option<i64>,
+}
+
+/// What is known at a time.
+#[derive(Default)]
+struct Known {
+    kept: Option<Kept>,
+    consumers: BTreeMap<Consumer, Heard>,
+    /// The last book that could be used, and what of it is served.
+    good: Option<Book>,
+    served: String,
+    canary: Canary,
+    fights: BTreeMap<Consumer, (String, VecDeque<Instant>)>,
+    /// What is wrong, as of the last look, and what was said of that.
+    problem: Option<(&'static str, String)>,
+    said: Option<&'static str>,
+}
+
+/// What is known of a consumer.
+enum Heard {
+    Nothing,
+    Gone,
+    There(Value),
+}
+
+impl Keeper {
+    /// Runs until dropped.
+    async fn run(self) {
+        let all = consumers();
+        let mut known = Known {
+            consumers: all.iter().map(|it| (it.clone(), Heard::Nothing)).collect(),
+            ..Known::default()
+        };
+        let mut news = pin!(self.vault.news(all));
+        loop {
+            let pause = self.turn(&mut known).await;
+            tokio::select! {
+                told = news.next() => match told {
+                    Some(told) => known.hear(told),
+                    None => return,
+                },
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Looks at everything once, and says what is wrong; how long until the next look, if nothing is heard before.
+    async fn turn(&self, known: &mut Known) -> Duration {
+        known.problem = None;
+        let pause = self.look(known).await;
+        let reason = known.problem.as_ref().map(|it| it.0);
+        if reason == known.said {
+            return pause;
+        }
+        self.meters.certificate_flaws.clear();
+        if let Some((reason, text)) = &known.problem {
+            tracing::warn!(reason, "Degraded: {text}");
+            self.meters.certificate_flaws.get_or_create(&Flawed { reason }).set(1);
+        } else {
+            tracing::info!("Certificates are in order");
+        }
+        known.said = reason;
+        pause
+    }
+
+    async fn look(&self, known: &mut Known) -> Duration {
+        let Some(kept) = known.kept.clone() else { return LOOK };
+        let book = match &kept.book {
+            Ok(book) => book.clone(),
+            Err(why) => {
+                known.problem(why.reason(), "The Secret with the certificates is put right");
+                return self.restore(known, &kept).await;
+            }
+        };
+        if let Err(flaw) = self.serve(known, &book) {
+            known.problem(flaw.reason(), "What the Secret holds can't be served");
+            if book.due(&self.seen(known, &kept)).is_none() {
+                return self.restore(known, &kept).await;
+            }
+        }
+        let told = self.tell(known, &book).await;
+        if book.phase == Phase::Switched && known.canary == Canary::Untold {
+            known.canary = self.vault.canary().await;
+        }
+        let seen = self.seen(known, &kept);
+        if seen.now < book.hold {
+            known.problem("SwitchTakenBack", "API servers did not accept the last new certificate");
+        }
+        match book.due(&seen) {
+            Some(step) => self.step(known, &kept, &book, step).await,
+            None => told.unwrap_or(LOOK).min(until(book.wakes() - seen.now)),
+        }
+    }
+
+    fn seen<'a>(&self, known: &Known, kept: &'a Kept) -> Seen<'a> {
+        let bundle = kept.book.as_ref().map(encoded).unwrap_or_default();
+        let right = |it: &Heard| match it {
+            Heard::Nothing => false,
+            Heard::Gone => true,
+            Heard::There(object) => self.target.patch(object, &bundle).is_empty(),
+        };
+        Seen {
+            now: seconds(),
+            published: known.consumers.values().all(right),
+            canary: known.canary,
+            wish: &kept.wish,
+            retire_after: self.retire_after,
+        }
+    }
+
+    async fn step(&self, known: &mut Known, kept: &Kept, book: &Book, step: Step) -> Duration {
+        let made = book.after(step, &self.seen(known, kept), &self.mint);
+        match made {
+            Ok(next) => {
+                tracing::info!(?step, generation = next.authority.generation, "Taking a step");
+                self.write(known, kept, &next).await
+            }
+            Err(error) => {
+                let why = format!("{error:#}");
+                tracing::error!(why, ?step, "Failed to make a certificate");
+                AGAIN
+            }
+        }
+    }
+
+    /// Writes what was last good, or begins anew.
+    async fn restore(&self, known: &mut Known, kept: &Kept) -> Duration {
+        let now = seconds();
+        let usable = known.good.clone().filter(|it| self.usable(it, now).is_ok());
+        let book = usable.map_or_else(|| Book::new(&self.mint, generation(known), now), Ok);
+        match book {
+            Ok(book) => self.write(known, kept, &book).await,
+            Err(error) => {
+                let why = format!("{error:#}");
+                tracing::error!(why, "Failed to make a certificate");
+                AGAIN
+            }
+        }
+    }
+
+    async fn write(&self, known: &mut Known, over: &Kept, book: &Book) -> Duration {
+        match self.vault.keep(over, book).await {
+            Ok(kept) => {
+                known.canary = Canary::Untold;
+                known.kept = Some(kept);
+                Duration::ZERO
+            }
+            // Somebody else was first: the watch tells.
+            Err(error)
+                if matches!(
+                    error.class(),
+                    Class::Conflict | Class::AlreadyExists | Class::NotFound
+                ) =>
+            {
+                AGAIN
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "Not keeping certificates"
+                );
+                AGAIN
+            }
+        }
+    }
+
+    /// Swaps what is served, if a caller would accept it; calls under way are not touched.
+    fn serve(&self, known: &mut Known, book: &Book) -> Result<(), Flaw> {
+        let presented = self.usable(book, seconds())?;
+        known.good = Some(book.clone());
+        let chain = book.chain();
+        if known.served != chain {
+            let config = tls::server(presented).map_err(|it| Flaw::Other(format!("{it:#}")))?;
+            self.live.send_replace(Some(Arc::new(config)));
+            let generation = book.authority.generation;
+            tracing::info!(generation, until = book.leaf.life.until, "Serving a certificate");
+            self.meters.certificate_until.set(book.leaf.life.until);
+            self.meters.certificate_generation.set(generation.try_into().unwrap_or(i64::MAX));
+            known.served = chain;
+        }
+        Ok(())
+    }
+
+    fn usable(&self, book: &Book, now: i64) -> Result<Presented, Flaw> {
+        let presented = Presented::read(book.chain().as_bytes(), book.leaf.key.0.as_bytes())?;
+        for name in &self.mint.names {
+            presented.accepted(book.bundle().as_bytes(), name, now)?;
+        }
+        Ok(presented)
+    }
+
+    /// Puts right whoever says something else; how long until the next look, if something is left.
+    async fn tell(&self, known: &mut Known, book: &Book) -> Option<Duration> {
+        let bundle = encoded(book);
+        let mut left = None;
+        let wrong: Vec<_> = known
+            .consumers
+            .iter()
+            .filter_map(|(it, heard)| {
+                let Heard::There(object) = heard else { return None };
+                let patch = self.target.patch(object, &bundle);
+                (!patch.is_empty()).then(|| (it.clone(), patch))
+            })
+            .collect();
+        for (consumer, patch) in wrong {
+            if known.fight(&consumer, &bundle) {
+                known.problem(
+                    "BundleFoughtOver",
+                    &format!("{consumer} is changed by somebody else again and again"),
+                );
+                left = Some(LOOK);
+                continue;
+            }
+            match self.vault.tell(&consumer, patch).await {
+                Ok(object) => {
+                    known.won(&consumer);
+                    tracing::info!(%consumer, "Wrote the bundle of our authority");
+                    known.consumers.insert(consumer, Heard::There(object));
+                }
+                // It changed meanwhile, or another replica was first.
+                Err(error)
+                    if matches!(
+                        error.class(),
+                        Class::Conflict | Class::NotFound | Class::Refused
+                    ) =>
+                {
+                    left = Some(AGAIN);
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "Not writing the bundle"
+                    );
+                    left = Some(AGAIN);
+                }
+            }
+        }
+        left
+    }
+}
+
+impl Known {
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Kept(kept) => {
+                // A canary tells of the book that it was sent under.
+                if self.kept.as_ref().is_none_or(|it| it.book != kept.book) {
+                    self.canary = Canary::Untold;
+                }
+                self.kept = Some(*kept);
+            }
+            News::Consumer(consumer, object) => {
+                let heard = object.map_or(Heard::Gone, Heard::There);
+                self.consumers.insert(consumer, heard);
+            }
+        }
+    }
+
+    fn problem(&mut self, reason: &'static str, text: &str) {
+        self.problem = Some((reason, text.to_owned()));
+    }
+
+    /// Whether this very bundle was written there again and again. Only what was written counts: replicas that come second
+    /// fight nobody.
+    fn fight(&mut self, consumer: &Consumer, bundle: &str) -> bool {
+        let (last, rounds) = self.fights.entry(consumer.clone()).or_default();
+        if last != bundle {
+            bundle.clone_into(last);
+            rounds.clear();
+        }
+        while rounds.front().is_some_and(|it| it.elapsed() > FIGHT) {
+            rounds.pop_front();
+        }
+        rounds.len() >= ROUNDS
+    }
+
+    fn won(&mut self, consumer: &Consumer) {
+        self.fights.entry(consumer.clone()).or_default().1.push_back(Instant::now());
+    }
+}
+
+/// A span of seconds that may be over, as one that is worth waiting for.
+fn until(seconds: i64) -> Duration {
+    Duration::from_secs(seconds.max(0).unsigned_abs()).max(AGAIN)
+}
+
+/// A generation that nothing that is known of had.
+fn generation(known: &Known) -> u64 {
+    known.good.as_ref().map_or(1, |it| it.authority.generation + 2)
+}
+
+/// A bundle as the API writes bytes.
+fn encoded(book: &Book) -> String {
+    BASE64_STANDARD.encode(book.bundle())
+}
+
+fn consumers() -> Vec<Consumer> {
+    let configurations = [
+        (Sort::Mutating, manifests::MUTATING.to_owned()),
+        (Sort::Validating, manifests::VALIDATING.to_owned()),
+    ];
+    let definitions = kinds::convertible().map(|it| (Sort::Definition, it));
+    let all = configurations.into_iter().chain(definitions);
+    all.map(|(sort, name)| Consumer { sort, name }).collect()
+}

@@ -1,0 +1,124 @@
+//! How a review comes in: in the caller's time, of a size that a review can have, as a part of the memory that all bodies
+//! share. What is none gets a plain answer that repeats nothing of it, and costs nobody else.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::{Query, Request},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use futures::StreamExt as _;
+use kube::core::{
+    DynamicObject,
+    admission::{AdmissionRequest, AdmissionReview},
+};
+use serde::Deserialize;
+
+use crate::tasks::budget::{Budget, Full, Share};
+
+/// Largest review: an object of 1.5 MiB, old and new, with room for escapes.
+pub const MAX_BODY: usize = 7 * 1024 * 1024;
+/// Longest time for one review, below the API server's ten seconds.
+pub const LIMIT: Duration = Duration::from_secs(8);
+
+/// What the API server says beside a review.
+#[derive(Debug, Default, Deserialize)]
+pub struct Asked {
+    timeout: Option<String>,
+}
+
+impl Asked {
+    /// How long the caller waits, as `3s`.
+    pub fn limit(&self) -> Duration {
+        let seconds = self.timeout.as_deref().and_then(|it| it.strip_suffix('s')?.parse().ok());
+        seconds.map_or(LIMIT, |it| Duration::from_secs(it).min(LIMIT))
+    }
+}
+
+/// Why there is no request in a body.
+#[derive(Clone, Copy, Debug)]
+pub enum NoReview {
+    OtherType,
+    Unreadable,
+    NoRequest,
+    CutShort,
+    TooLarge,
+    Busy,
+    Late,
+}
+
+impl IntoResponse for NoReview {
+    fn into_response(self) -> Response {
+        let (status, text) = match self {
+            Self::OtherType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "send an AdmissionReview as application/json, without a content encoding\n",
+            ),
+            Self::Unreadable => {
+                (StatusCode::BAD_REQUEST, "the body is no AdmissionReview of admission.k8s.io/v1\n")
+            }
+            Self::NoRequest => {
+                (StatusCode::BAD_REQUEST, "the AdmissionReview has no request with a uid\n")
+            }
+            Self::CutShort => (StatusCode::BAD_REQUEST, "the body ended early\n"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "no review is as large as this\n"),
+            Self::Busy => {
+                (StatusCode::TOO_MANY_REQUESTS, "other calls hold the memory for this one\n")
+            }
+            Self::Late => (
+                StatusCode::REQUEST_TIMEOUT,
+                "the review was not there, or not answered, within the call's time\n",
+            ),
+        };
+        (status, text).into_response()
+    }
+}
+
+/// The request of a review; its memory counts until the share is dropped.
+pub async fn take_in(
+    budget: &Arc<Budget>,
+    request: Request,
+) -> Result<(AdmissionRequest<DynamicObject>, Share), NoReview> {
+    let text = |headers: &HeaderMap, name| {
+        headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned()
+    };
+    let headers = request.headers();
+    if !text(headers, header::CONTENT_TYPE).starts_with("application/json")
+        || !text(headers, header::CONTENT_ENCODING).is_empty()
+    {
+        return Err(NoReview::OtherType);
+    }
+    let announced: usize = text(headers, header::CONTENT_LENGTH).parse().unwrap_or(0);
+    if announced > MAX_BODY {
+        return Err(NoReview::TooLarge);
+    }
+    let (mut share, mut bytes) = (budget.share(), Vec::new());
+    let mut body = request.into_body().into_data_stream();
+    while let Some(part) = body.next().await {
+        let part = part.map_err(|_| NoReview::CutShort)?;
+        if bytes.len() + part.len() > MAX_BODY {
+            return Err(NoReview::TooLarge);
+        }
+        share.take(part.len()).await.map_err(|Full| NoReview::Busy)?;
+        bytes.extend_from_slice(&part);
+    }
+    Ok((read(&bytes)?, share))
+}
+
+fn read(body: &[u8]) -> Result<AdmissionRequest<DynamicObject>, NoReview> {
+    let review: AdmissionReview<DynamicObject> =
+        serde_json::from_slice(body).map_err(|_| NoReview::Unreadable)?;
+    let types = &review.types;
+    if types.api_version != "admission.k8s.io/v1" || types.kind != "AdmissionReview" {
+        return Err(NoReview::Unreadable);
+    }
+    let request: AdmissionRequest<DynamicObject> =
+        review.try_into().map_err(|_| NoReview::NoRequest)?;
+    if request.uid.is_empty() { Err(NoReview::NoRequest) } else { Ok(request) }
+}
+
+/// The caller's time, whatever it wrote there.
+pub fn limit(query: Result<Query<Asked>, axum::extract::rejection::QueryRejection>) -> Duration {
+    query.map(|it| it.0).unwrap_or_default().limit()
+}

@@ -1,0 +1,198 @@
+//! Whether a caller would accept what a server presents, and the reason where not; asked before anything is served.
+
+use std::{sync::Arc, time::Duration};
+
+use rustls::{
+    CertificateError, Error, RootCertStore,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+    sign::CertifiedKey,
+};
+
+/// Why what is there can't be served. Its words are metric labels and reasons.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    #[error("there is no certificate")]
+    Missing,
+    #[error("the certificate is no PEM, or cut short")]
+    Unreadable,
+    #[error("the key does not belong to the certificate")]
+    KeyMismatch,
+    #[error("the certificate has expired")]
+    Expired,
+    #[error("the certificate is not valid yet")]
+    NotValidYet,
+    #[error("the certificate is not for {0}")]
+    WrongName(String),
+    #[error("the certificate does not lead to what callers trust")]
+    Untrusted,
+    #[error("the certificate can't be used: {0}")]
+    Other(String),
+}
+
+impl Flaw {
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing => "Missing",
+            Self::Unreadable => "Unreadable",
+            Self::KeyMismatch => "KeyMismatch",
+            Self::Expired => "Expired",
+            Self::NotValidYet => "NotValidYet",
+            Self::WrongName(_) => "WrongName",
+            Self::Untrusted => "Untrusted",
+            Self::Other(_) => "Unusable",
+        }
+    }
+}
+
+/// A chain with its key.
+#[derive(Debug)]
+pub struct Presented {
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key: PrivateKeyDer<'static>,
+}
+
+impl Presented {
+    /// Reads PEM.
+    pub fn read(chain: &[u8], key: &[u8]) -> Result<Self, Flaw> {
+        let chain = certificates(chain)?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| Flaw::Unreadable)?;
+        let provider = CryptoProvider::get_default().ok_or(Flaw::Unreadable)?;
+        match CertifiedKey::from_der(chain.clone(), key.clone_key(), provider) {
+            Ok(_) => Ok(Self { chain, key }),
+            Err(Error::InconsistentKeys(_)) => Err(Flaw::KeyMismatch),
+            Err(Error::InvalidCertificate(_)) => Err(Flaw::Unreadable),
+            Err(error) => Err(Flaw::Other(error.to_string())),
+        }
+    }
+
+    /// Whether who trusts this bundle would accept it under a name, at a time in seconds since 1970.
+    pub fn accepted(&self, bundle: &[u8], name: &str, now: i64) -> Result<(), Flaw> {
+        let (Some(leaf), Some(provider)) = (self.chain.first(), CryptoProvider::get_default())
+        else {
+            return Err(Flaw::Missing);
+        };
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(certificates(bundle)?);
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+                .build()
+                .map_err(|_| Flaw::Untrusted)?;
+        let server = ServerName::try_from(name.to_owned())
+            .map_err(|_| Flaw::Other(format!("{name:?} is no name")))?;
+        let time = UnixTime::since_unix_epoch(Duration::from_secs(now.max(0).unsigned_abs()));
+        let others = self.chain.get(1..).unwrap_or_default();
+        let outcome = verifier.verify_server_cert(leaf, others, &server, &[], time);
+        outcome.map(drop).map_err(|error| flaw(error, name))
+    }
+}
+
+fn flaw(error: Error, name: &str) -> Flaw {
+    use CertificateError as Bad;
+    match error {
+        Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => Flaw::Expired,
+        Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => {
+            Flaw::NotValidYet
+        }
+        Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
+            Flaw::WrongName(name.into())
+        }
+        Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => Flaw::Untrusted,
+        error => Flaw::Other(error.to_string()),
+    }
+}
+
+/// The certificates of a PEM text: at least one.
+pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Flaw> {
+    if pem.is_empty() {
+        return Err(Flaw::Missing);
+    }
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    all.ok().filter(|it| !it.is_empty()).ok_or(Flaw::Unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::certificates::{Book, Canary, Mint as _, Seen, Step},
+        tls::mint::ForNames,
+    };
+
+    const NAME: &str = "hooks.town.svc";
+    const NOW: i64 = 1_800_000_000;
+
+    fn mint(names: &[&str]) -> ForNames {
+        // Tests of one process share it.
+        let _ = crate::tls::crypto::install(&crate::tls::crypto::Wanted::default());
+        ForNames { names: names.iter().map(|it| (*it).into()).collect(), leaf_life: None }
+    }
+
+    fn presented(book: &Book) -> Presented {
+        Presented::read(book.chain().as_bytes(), book.leaf.key.0.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_a_rotation_serves_is_accepted_under_every_bundle_of_it() {
+        let mint = mint(&[NAME, "127.0.0.1"]);
+        let seen = Seen {
+            now: NOW,
+            published: true,
+            canary: Canary::Passed,
+            wish: "1",
+            retire_after: Some(5),
+        };
+        let first = Book::new(&mint, 1, NOW).unwrap();
+        let step = |book: &Book, step| book.after(step, &seen, &mint).unwrap();
+        let published = step(&step(&first, Step::Prepare), Step::Publish);
+        let switched = step(&published, Step::Switch);
+        let later = Seen { now: NOW + 9, ..seen };
+        let retired = step(&switched, Step::Confirm).after(Step::Retire, &later, &mint).unwrap();
+        for (bundle, because) in [(&first, "old"), (&published, "both"), (&retired, "new")] {
+            let bundle = bundle.bundle();
+            for name in [NAME, "127.0.0.1"] {
+                let accepted = presented(&switched).accepted(bundle.as_bytes(), name, NOW);
+                assert_eq!(accepted, Ok(()), "{because}, as {name}");
+            }
+        }
+        let alone =
+            Presented::read(switched.leaf.certificate.as_bytes(), switched.leaf.key.0.as_bytes());
+        let told = alone.unwrap().accepted(first.bundle().as_bytes(), NAME, NOW);
+        assert_eq!(told, Err(Flaw::Untrusted), "without the cross-signed certificate");
+        assert_eq!(retired.chain(), switched.leaf.certificate, "nobody needs it any more");
+    }
+
+    #[test]
+    fn every_bad_state_has_its_reason() {
+        let mint = mint(&[NAME]);
+        let (book, other) = (Book::new(&mint, 1, NOW).unwrap(), Book::new(&mint, 1, NOW).unwrap());
+        let (chain, key) = (book.chain(), book.leaf.key.0.clone());
+        let read = |chain: &str, key: &str| Presented::read(chain.as_bytes(), key.as_bytes());
+        assert_eq!(read("", &key).unwrap_err(), Flaw::Missing);
+        assert_eq!(read(&chain[..chain.len() / 2], &key).unwrap_err(), Flaw::Unreadable);
+        assert_eq!(read(&chain, "no key").unwrap_err(), Flaw::Unreadable);
+        assert_eq!(read(&chain, &other.leaf.key.0).unwrap_err(), Flaw::KeyMismatch);
+        let (it, bundle) = (presented(&book), book.bundle());
+        let ask = |name: &str, now| it.accepted(bundle.as_bytes(), name, now);
+        assert_eq!(ask(NAME, NOW), Ok(()));
+        assert_eq!(ask(NAME, NOW + 8 * 24 * 3600), Err(Flaw::Expired));
+        assert_eq!(ask(NAME, NOW - 3600), Err(Flaw::NotValidYet));
+        assert_eq!(ask("other.town.svc", NOW), Err(Flaw::WrongName("other.town.svc".into())));
+        let stranger = it.accepted(other.bundle().as_bytes(), NAME, NOW);
+        assert_eq!(stranger, Err(Flaw::Untrusted), "another authority of the same name");
+    }
+
+    #[test]
+    fn a_stolen_authority_can_be_nobody_else() {
+        let ours = mint(&[NAME]);
+        let book = Book::new(&ours, 1, NOW).unwrap();
+        for name in ["kubernetes.default.svc", "10.96.0.1"] {
+            let leaf = mint(&[name]).leaf(&book.authority, NOW).unwrap();
+            let forged =
+                Presented::read(leaf.certificate.as_bytes(), leaf.key.0.as_bytes()).unwrap();
+            let told = forged.accepted(book.bundle().as_bytes(), name, NOW);
+            assert!(told.is_err(), "{name} was accepted");
+        }
+    }
+}

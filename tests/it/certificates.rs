@@ -1,0 +1,339 @@
+//! Certificates of our own authority, with three replicas behind one Service: rotated without a failed call, and put right
+//! whatever happens to them. Callers come with a new connection each time and trust what some API server may still trust.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use gastown::{
+    cluster::certificates::WISH,
+    domain::certificates::{Book, Phase},
+    manifests,
+    tls::check::certificates,
+};
+use gastown_testbed::{Node, Options, Testbed, http_get, manifests as bed_manifests};
+use k8s_openapi::{
+    ByteString,
+    api::{admissionregistration::v1::ValidatingWebhookConfiguration, core::v1::Secret},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, pki_types::ServerName};
+use serde_json::json;
+
+use crate::{
+    asking::{answered, comes_true},
+    preconditions::skip,
+    world::polecat,
+};
+
+const TOWN: &str = "gastown-operator-system";
+const DEFINITION: &str = "polecats.gastown.gastown.io";
+
+/// Three replicas with an authority of their own; none where Services lead nowhere.
+struct Hall {
+    bed: Testbed,
+    client: Client,
+}
+
+impl Hall {
+    async fn open(test: &str, retire: u64) -> Option<Self> {
+        let own = "--webhook-cert-source=own".to_owned();
+        let options = Options {
+            node: Node::None,
+            replicas: 3,
+            operator_flags: vec![own, format!("--test-retire-seconds={retire}")],
+            ..Options::default()
+        };
+        let bed = Testbed::start(options).await.unwrap();
+        if !bed.enclosed {
+            skip(test, "root", "without namespaces of its own a Service leads nowhere");
+            return None;
+        }
+        let client = bed.client("admin").await.unwrap();
+        let hall = Self { bed, client };
+        hall.works("the first certificate to be trusted").await;
+        Some(hall)
+    }
+
+    fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), TOWN)
+    }
+
+    async fn secret(&self) -> Option<Secret> {
+        self.secrets().get_opt(manifests::CERTIFICATES).await.unwrap()
+    }
+
+    /// What the Secret holds, if it is whole.
+    async fn book(&self) -> Option<Book> {
+        let data = self.secret().await?.data?;
+        let book: Book = serde_json::from_slice(&data.get("book.json")?.0).ok()?;
+        let whole = data.get("tls.crt")?.0 == book.chain().into_bytes()
+            && data.get("tls.key")?.0 == book.leaf.key.0.clone().into_bytes();
+        whole.then_some(book)
+    }
+
+    /// Whether a write is judged: through the API server, whatever replica it asks.
+    async fn judged(&self) -> bool {
+        let mut bad = polecat("bad");
+        bad["spec"]["kubernetes"]["gitBranch"] = json!("-d");
+        let api: Api<gastown::api::v1alpha1::Polecat> = Api::namespaced(self.client.clone(), TOWN);
+        let dry = PostParams { dry_run: true, ..PostParams::default() };
+        match api.create(&dry, &serde_json::from_value(bad).unwrap()).await {
+            Err(kube::Error::Api(it)) => it.code == 422 && it.message.contains("gitBranch"),
+            _ => false,
+        }
+    }
+
+    async fn works(&self, what: &str) {
+        comes_true(what, async || self.judged().await).await;
+    }
+
+    /// The bundles that are published, of the configuration and of a definition.
+    async fn published(&self) -> [Option<Vec<u8>>; 2] {
+        let api: Api<ValidatingWebhookConfiguration> = Api::all(self.client.clone());
+        let configuration = api.get(manifests::VALIDATING).await.unwrap();
+        let hook = configuration.webhooks.unwrap_or_default().into_iter().next();
+        let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        let conversion = api.get(DEFINITION).await.unwrap().spec.conversion.unwrap();
+        let config = conversion.webhook.and_then(|it| it.client_config);
+        let of_hook = hook.and_then(|it| it.client_config.ca_bundle);
+        let of_definition = config.and_then(|it| it.ca_bundle);
+        [of_hook, of_definition].map(|it| it.map(|it| it.0))
+    }
+
+    async fn wish(&self, wish: &str) {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {WISH: wish}}}));
+        let params = PatchParams::default();
+        self.secrets().patch(manifests::CERTIFICATES, &params, &patch).await.unwrap();
+    }
+
+    async fn replace(&self, edit: impl Fn(&mut Data)) {
+        let mut secret = self.secret().await.unwrap();
+        edit(secret.data.get_or_insert_default());
+        let params = PostParams::default();
+        self.secrets().replace(manifests::CERTIFICATES, &params, &secret).await.unwrap();
+    }
+}
+
+/// A bundle, a caller that trusts it, and when it was last seen to be published.
+type Trusted = (Arc<ClientConfig>, Vec<u8>, Instant);
+
+/// Bundles that some API server may still hold.
+#[derive(Default)]
+struct Held(Mutex<Vec<Trusted>>);
+
+type Data = BTreeMap<String, ByteString>;
+type Edit = Box<dyn Fn(&mut Data)>;
+
+impl Held {
+    fn take(&self, bundle: &[u8], lag: Duration) {
+        let mut held = self.0.lock().unwrap();
+        if let Some(it) = held.iter_mut().find(|it| it.1 == bundle) {
+            it.2 = Instant::now();
+        } else {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(certificates(bundle).unwrap());
+            let config = ClientConfig::builder().with_root_certificates(roots);
+            held.push((Arc::new(config.with_no_client_auth()), bundle.to_vec(), Instant::now()));
+        }
+        held.retain(|(.., seen)| seen.elapsed() < lag);
+    }
+
+    fn pick(&self, number: u64) -> Arc<ClientConfig> {
+        let held = self.0.lock().unwrap();
+        let at = usize::try_from(number).unwrap() % held.len();
+        // Resumption would spare it the certificate.
+        let mut config = ClientConfig::clone(&held[at].0);
+        config.resumption = rustls::client::Resumption::disabled();
+        Arc::new(config)
+    }
+}
+
+/// One call over a connection of its own.
+fn call(address: &str, config: Arc<ClientConfig>) -> Result<(), String> {
+    let name = ServerName::try_from(format!("{}.{TOWN}.svc", manifests::WEBHOOK_SERVICE)).unwrap();
+    let stream = TcpStream::connect(address).map_err(|it| it.to_string())?;
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let client = ClientConnection::new(config, name).map_err(|it| it.to_string())?;
+    let mut stream = StreamOwned::new(client, stream);
+    let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "u-1", "operation": "DELETE", "name": "x", "userInfo": {},
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "resource": {"group": "", "version": "v1", "resource": "pods"},
+    }})
+    .to_string();
+    let head =
+        "POST /validate HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json";
+    let request = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(request.as_bytes()).map_err(|it| it.to_string())?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).map_err(|it| it.to_string())?;
+    let fine = &answer == b"HTTP/1.1 200";
+    if fine { Ok(()) } else { Err(String::from_utf8_lossy(&answer).into_owned()) }
+}
+
+/// Callers that never rest, until told to.
+struct Callers {
+    stop: Arc<AtomicBool>,
+    made: Arc<AtomicU64>,
+    threads: Vec<thread::JoinHandle<Vec<String>>>,
+}
+
+impl Callers {
+    fn start(addresses: &[String], held: &Arc<Held>) -> Self {
+        let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let run = |first: u64| {
+            let (stop, made, held) = (stop.clone(), made.clone(), held.clone());
+            let addresses = addresses.to_vec();
+            thread::spawn(move || {
+                let (mut failures, mut number) = (Vec::new(), first);
+                while !stop.load(Ordering::Relaxed) {
+                    number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let address =
+                        &addresses[usize::try_from(number >> 40).unwrap() % addresses.len()];
+                    if let Err(why) = call(address, held.pick(number >> 20)) {
+                        failures.push(format!("{address}: {why}"));
+                    }
+                    made.fetch_add(1, Ordering::Relaxed);
+                }
+                failures
+            })
+        };
+        let threads = (1..=4).map(run).collect();
+        Self { stop, made, threads }
+    }
+
+    fn end(self) -> (u64, Vec<String>) {
+        self.stop.store(true, Ordering::Relaxed);
+        let failures = self.threads.into_iter().flat_map(|it| it.join().unwrap()).collect();
+        (self.made.load(Ordering::Relaxed), failures)
+    }
+}
+
+/// `ROTATIONS`, `ROTATION_CALLS` and `ROTATION_LAG` make it longer: `make test-rotation`.
+fn asked(name: &str, else_: u64) -> u64 {
+    std::env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(else_)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_fails_while_certificates_are_rotated() {
+    let (rotations, calls) = (asked("ROTATIONS", 6), asked("ROTATION_CALLS", 500));
+    let lag = asked("ROTATION_LAG", 3);
+    let test = "no_call_fails_while_certificates_are_rotated";
+    let Some(hall) = Hall::open(test, lag + 30).await else { return };
+    let held = Arc::new(Held::default());
+    let lag = Duration::from_secs(lag);
+    held.take(&hall.published().await[0].clone().unwrap(), lag);
+    let addresses: Vec<_> = hall
+        .bed
+        .replicas
+        .iter()
+        .map(|it| it.webhook.trim_start_matches("https://").to_owned())
+        .collect();
+    let first = hall.book().await.unwrap().authority.generation;
+    let callers = Callers::start(&addresses, &held);
+    let mut refused = 0;
+    for rotation in 1..=rotations {
+        let wish = rotation.to_string();
+        hall.wish(&wish).await;
+        answered("the rotation to be over", async || {
+            if let Some(bundle) = hall.published().await[0].clone() {
+                held.take(&bundle, lag);
+            }
+            let book = hall.book().await?;
+            (book.granted == wish && book.phase == Phase::Steady).then_some(())
+        })
+        .await;
+        refused += u32::from(!hall.judged().await);
+    }
+    comes_true("enough calls", async || callers.made.load(Ordering::Relaxed) >= calls).await;
+    let (made, failures) = callers.end();
+    println!(
+        "{rotations} rotations, {made} calls with a new connection each: {} failed",
+        failures.len()
+    );
+    assert!(failures.is_empty(), "{} of {made} failed: {:?}", failures.len(), failures.first());
+    assert_eq!(refused, 0, "writes through the API server that were not judged");
+    let last = hall.book().await.unwrap().authority.generation;
+    assert_eq!(
+        last - first,
+        rotations,
+        "one authority for each wish, though three replicas hear of it"
+    );
+    hall.bed.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_happens_to_the_certificates_is_put_right() {
+    let test = "whatever_happens_to_the_certificates_is_put_right";
+    let Some(hall) = Hall::open(test, 3600).await else { return };
+    let empty = ByteString::default;
+    let cut = |it: &mut ByteString| it.0.truncate(it.0.len() / 2);
+    let edits: Vec<(&str, Edit)> = vec![
+        ("an empty Secret", Box::new(Data::clear)),
+        ("a truncated certificate", Box::new(move |data| cut(data.get_mut("tls.crt").unwrap()))),
+        ("a foreign key", Box::new(move |data| _ = data.insert("tls.key".into(), empty()))),
+        (
+            "a book that is none",
+            Box::new(|data| _ = data.insert("book.json".into(), ByteString(b"{}".to_vec()))),
+        ),
+    ];
+    for (what, edit) in edits {
+        hall.replace(edit).await;
+        comes_true(what, async || hall.book().await.is_some()).await;
+        assert!(hall.judged().await, "{what}: a write is judged");
+    }
+    hall.secrets().delete(manifests::CERTIFICATES, &DeleteParams::default()).await.unwrap();
+    comes_true("a deleted Secret to be there again", async || hall.book().await.is_some()).await;
+    assert!(hall.judged().await, "what was served is served still");
+
+    let bundle = hall.book().await.unwrap().bundle().into_bytes();
+    let project = bed_manifests::project(None).unwrap();
+    let wiped = Instant::now();
+    wipe(&hall).await;
+    comes_true("the bundles to be right again", async || {
+        hall.published().await.iter().all(|it| it.as_deref() == Some(&bundle[..]))
+    })
+    .await;
+    println!("wiped bundles were right again after {} ms", wiped.elapsed().as_millis());
+    hall.works("a write to be judged again").await;
+
+    // As a re-apply of what is in the repository does: by another field manager, without a bundle.
+    let definition = std::fs::read_to_string(project.join("crds/gastown.gastown.io_polecats.yaml"));
+    let definition: serde_json::Value = serde_saphyr::from_str(&definition.unwrap()).unwrap();
+    let api: Api<CustomResourceDefinition> = Api::all(hall.client.clone());
+    let mut there: CustomResourceDefinition = serde_json::from_value(definition).unwrap();
+    there.metadata.resource_version = api.get(DEFINITION).await.unwrap().metadata.resource_version;
+    api.replace(DEFINITION, &PostParams::default(), &there).await.unwrap();
+    comes_true("a definition that was applied anew", async || {
+        hall.published().await[1].as_deref() == Some(&bundle[..])
+    })
+    .await;
+    let metrics = http_get(&hall.bed.replicas[0].metrics).await.unwrap().1;
+    assert!(metrics.contains("gastown_certificate_not_after_seconds"), "{metrics}");
+    hall.bed.stop().await.unwrap();
+}
+
+async fn wipe(hall: &Hall) {
+    let api: Api<ValidatingWebhookConfiguration> = Api::all(hall.client.clone());
+    let mut configuration = api.get(manifests::VALIDATING).await.unwrap();
+    for hook in configuration.webhooks.iter_mut().flatten() {
+        hook.client_config.ca_bundle = None;
+    }
+    api.replace(manifests::VALIDATING, &PostParams::default(), &configuration).await.unwrap();
+    let patch = json!({"spec": {"conversion": {"webhook": {"clientConfig": {"caBundle": null}}}}});
+    let api: Api<CustomResourceDefinition> = Api::all(hall.client.clone());
+    api.patch(DEFINITION, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+}
