@@ -194,10 +194,12 @@ fn cluster_role() -> Value {
 
 /// What the operator does in its own namespace.
 fn own_role() -> Value {
-    let leases = json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "list", "watch", "create", "update", "delete"]});
+    let leases = json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"]});
     let own = KINDS.iter().filter(|it| it.inner);
-    let own =
-        own.map(|it| json!({"apiGroups": [it.group], "resources": [it.plural], "verbs": it.verbs}));
+    let own = own.map(|it| {
+        let all = [it.plural.to_owned(), format!("{}/status", it.plural)];
+        json!({"apiGroups": [it.group], "resources": all, "verbs": it.verbs})
+    });
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",

@@ -10,6 +10,10 @@ use crate::config::{LogFormat, Logs};
 pub fn start(logs: &Logs) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(logs.filter())
         .map_err(|error| anyhow::anyhow!("LOG_LEVEL {:?} can't be read: {error}", logs.filter()))?;
+    // It says at each try that somebody else keeps house, and nothing above that level.
+    let told = logs.filter().contains("kube_leader_election");
+    let filter =
+        if told { filter } else { filter.add_directive("kube_leader_election=warn".parse()?) };
     let layer = match logs.format() {
         LogFormat::Json => tracing_subscriber::fmt::layer()
             .json()

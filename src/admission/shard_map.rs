@@ -13,12 +13,27 @@ pub fn admit(asked: &Asked<'_>) -> Verdict {
     if old.as_ref() == Some(&spec) {
         return Verdict::default();
     }
+    if let Some(refusal) = old.as_ref().and_then(|it| unacknowledged(asked.stored, it)) {
+        return Verdict { refusals: vec![refusal], ..Verdict::default() };
+    }
     let checked = Map::try_from(&spec).and_then(|new| {
         // Whatever follows one that nobody could read is better.
         old.and_then(|it| Map::try_from(&it).ok()).map_or(Ok(()), |old| new.follows(&old))
     });
     let refusals = checked.err().map(|message| Refusal { field: "spec".into(), message });
     Verdict { refusals: refusals.into_iter().collect(), ..Verdict::default() }
+}
+
+/// Why no next version may follow yet: as far as the operator has written down, the last one has not been acknowledged.
+fn unacknowledged(stored: Option<&Value>, old: &ShardMapSpec) -> Option<Refusal> {
+    let said = stored?.pointer("/status/acknowledgedVersion")?.as_i64()?;
+    let message = format!(
+        "version {} of the map has not been acknowledged by all from whom it took something, only {said}: their namespaces are \
+         still being handed over; try again in a moment, and if it stays so, see who owns the shards by kubectl gt shards",
+        old.version
+    );
+    let waits = !old.moves.is_empty() && said < old.version;
+    waits.then(|| Refusal { field: "spec.version".into(), message })
 }
 
 fn spec(object: &Value) -> Option<ShardMapSpec> {
@@ -80,5 +95,23 @@ mod tests {
             let fine = if want.is_empty() { told.is_empty() } else { told.starts_with(want) };
             assert!(fine, "{because}: {told}");
         }
+    }
+
+    #[test]
+    fn no_version_follows_one_that_was_not_acknowledged() {
+        let map = Map::first(4).split(ShardId(2)).unwrap();
+        let spec = |map: &Map| serde_json::to_value(ShardMapSpec::from(map)).unwrap();
+        let sent = json!({"spec": spec(&map.split(ShardId(1)).unwrap())});
+        let asked = |stored: &Value| {
+            let (user, policy) = (User::default(), Policy::default());
+            let stored = Some(stored);
+            let asked =
+                Asked { name: "gastown", user, policy, sent: &sent, stored, rig: Rig::Unasked };
+            admit(&asked).refusals.into_iter().map(|it| it.message).collect::<String>()
+        };
+        let stored = |said: Option<i64>| json!({"spec": spec(&map), "status": {"acknowledgedVersion": said}});
+        assert!(asked(&stored(Some(1))).contains("version 2 of the map has not been acknowledged"));
+        assert_eq!(asked(&stored(Some(2))), "", "it was");
+        assert_eq!(asked(&stored(None)), "", "nobody has written down whether");
     }
 }

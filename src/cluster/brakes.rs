@@ -17,6 +17,7 @@ use crate::{
         failure::Cause,
         pod_brief::{PodBrief, PodPhase},
         polecat::Brief,
+        shard::wishes::ANNOTATION,
         slots::{Slots, Standing},
         tenancy,
     },
@@ -137,6 +138,11 @@ impl Compact for brake::Namespace {
         let boxed = |it: Option<String>| it.unwrap_or_default().into();
         Self {
             paused: brake::pauses(meta.annotations.as_ref()),
+            shard: meta
+                .annotations
+                .as_ref()
+                .and_then(|it| it.get(ANNOTATION))
+                .map(|it| it.as_str().into()),
             name: boxed(meta.name),
             uid: boxed(meta.uid),
             resource_version: boxed(meta.resource_version),

@@ -168,6 +168,11 @@ impl<C: Compact> Cache<C> {
         self.lock().objects.values().cloned().collect()
     }
 
+    /// Shows every object. The cache is locked for as long as that takes.
+    pub fn visit(&self, mut each: impl FnMut(&Key, &C)) {
+        self.lock().objects.iter().for_each(|(key, object)| each(key, object));
+    }
+
     /// The keys of all objects that are so.
     pub fn find(&self, is: impl Fn(&Key, &C) -> bool) -> Vec<Key> {
         let inner = self.lock();

@@ -16,6 +16,7 @@ mod crowd;
 mod departed;
 mod error;
 pub mod guard;
+pub mod housekeeper;
 mod inquiries;
 pub mod labels;
 pub mod leases;
@@ -76,6 +77,8 @@ pub struct Caches {
     pub(crate) crowd: crowd::Crowd,
     pub departed: departed::Departed,
     pub namespaces: Cache<brake::Namespace>,
+    /// A Namespace has changed, and with it perhaps in which shard it wishes to be.
+    pub wished: tokio::sync::watch::Sender<()>,
     pub quotas: Cache<quota::Quota>,
     pub definitions: Cache<Definition>,
     pub stored: observe::stored::StoredCaches,

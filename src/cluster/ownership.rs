@@ -71,6 +71,8 @@ pub(super) struct Pass {
     shard: ShardId,
     epoch: i32,
     version: i64,
+    /// It corrects the label of what may be in somebody else's shard, and says whose label that was.
+    corrects: bool,
 }
 
 /// A pass that may be under way. Dropping it ends the pass.
@@ -195,17 +197,18 @@ impl Ownership {
 
     /// Begins a pass over an object, if its shard is open. `None`: it is not for us to act on.
     pub fn enter(&self, key: &Key) -> Option<Entered> {
-        self.enter_by(key, Map::shard_of)
+        self.enter_by(key, false, Map::shard_of)
     }
 
     /// Begins a pass over an object whose label names a bucket of ours, although its namespace may be somebody else's.
     pub(super) fn enter_bucket(&self, key: &Key, bucket: u16) -> Option<Entered> {
-        self.enter_by(key, |map, _| map.shard_of_bucket(bucket))
+        self.enter_by(key, true, |map, _| map.shard_of_bucket(bucket))
     }
 
     fn enter_by(
         &self,
         key: &Key,
+        corrects: bool,
         shard: impl Fn(&Map, &str) -> Option<ShardId>,
     ) -> Option<Entered> {
         let place = key.place();
@@ -219,7 +222,7 @@ impl Ownership {
         }
         let number = state.number();
         let place = place.clone();
-        let pass = Arc::new(Pass { number, place, shard, epoch: held.epoch, version });
+        let pass = Arc::new(Pass { number, place, shard, epoch: held.epoch, version, corrects });
         state.passes.insert(number, pass.clone());
         drop(state);
         Some(Entered { ownership: self.clone(), pass })
@@ -267,7 +270,9 @@ impl Ownership {
         let version = map.version();
         drop(state);
         let Pass { shard, epoch, .. } = pass;
-        let scope = format_args!("shard={shard}; epoch={epoch}; map={version}");
+        // Whoever compares epochs compares those of one shard: this one is not that of the object's namespace.
+        let of = if pass.corrects { "label-of-shard" } else { "shard" };
+        let scope = format_args!("{of}={shard}; epoch={epoch}; map={version}");
         Ok(Stamp { user_agent: user_agent(&self.0.replica, scope), left })
     }
 

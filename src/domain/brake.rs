@@ -19,6 +19,8 @@ pub struct Namespace {
     pub uid: Box<str>,
     pub resource_version: Box<str>,
     pub paused: bool,
+    /// The shard that it wishes to be in, as it says it.
+    pub shard: Option<Box<str>>,
 }
 
 /// Why a Polecat may not begin now.

@@ -279,8 +279,13 @@ impl Part<'_> {
             (ownership.clone(), meters.clone()),
             report.clone(),
         );
+        let keeps = crate::cluster::housekeeper::Housekeeper::new(client, &namespace, &me.holder());
+        let (town, places) = (ends.town.clone(), scope.namespaces.clone());
+        let house = shards::keep_house(keeps, cluster.clone(), places, town, stop.clone());
+        let house = tokio::spawn(house);
         let keeping = tokio::spawn(keeper.run(stop));
-        let outcome = shards::follow(running.views(), ends, keeping).await;
+        let outcome = shards::follow(running.views(), cluster, ends, keeping).await;
+        house.abort(); // whatever it has under way may be done twice, or not at all
         running.stop(drain).await;
         outcome
     }

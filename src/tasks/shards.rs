@@ -1,6 +1,11 @@
 //! Does about caches and queues what the keeper of this replica's shards asks for, until it ends.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod housekeeper;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use tokio::{
@@ -8,22 +13,58 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
+pub use housekeeper::keep as keep_house;
+
 use super::controllers::views::Views;
 use crate::{
-    cluster::shards::{Ends, Wanted},
+    cluster::{
+        Cluster,
+        shards::{Ends, Wanted},
+    },
     domain::shard::ShardId,
 };
 
+/// How often the objects of each shard are counted, for the balance.
+const COUNTED: Duration = Duration::from_secs(5);
+
 /// Follows the keeper for as long as it lives.
-pub async fn follow(views: Views, ends: Ends, keeping: JoinHandle<()>) -> anyhow::Result<()> {
-    let Ends { wanted, opened, warm } = ends;
+pub async fn follow(
+    views: Views,
+    cluster: Cluster,
+    ends: Ends,
+    keeping: JoinHandle<()>,
+) -> anyhow::Result<()> {
+    let Ends { wanted, opened, warm, counts, town: _ } = ends;
     let mut parts = JoinSet::new();
     parts.spawn(arrange(views.clone(), wanted.clone()));
     parts.spawn(wake(views.clone(), opened));
+    parts.spawn(count(cluster, counts));
     parts.spawn(async move { views.report(wanted, warm).await });
     let ended = keeping.await;
     parts.shutdown().await;
     ended.context("the keeper of the shards ended")
+}
+
+/// Says how many Polecats each shard of ours has.
+async fn count(cluster: Cluster, counts: watch::Sender<BTreeMap<ShardId, u32>>) {
+    let mut period = tokio::time::interval(COUNTED);
+    loop {
+        period.tick().await;
+        counts.send_replace(counted(&cluster));
+    }
+}
+
+fn counted(cluster: &Cluster) -> BTreeMap<ShardId, u32> {
+    let open = cluster.ownership.open_shards().into_keys();
+    let mut counts: BTreeMap<_, u32> = open.map(|it| (it, 0)).collect();
+    let Some(map) = cluster.ownership.map() else { return counts };
+    cluster.caches.polecats.visit(|key, _| {
+        let shard = map.shard_of(key.place());
+        if let Some(it) = shard.and_then(|it| counts.get_mut(&it)) {
+            *it += 1;
+        }
+    });
+    counts
 }
 
 /// Objects of a shard are looked at from now on.

@@ -33,6 +33,7 @@ mod kubectl;
 mod make;
 mod original;
 mod outage;
+mod pins;
 mod poisoned;
 mod polecats;
 mod preconditions;

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures::StreamExt as _;
-use gastown::domain::original::LEASE;
+use gastown::{cluster::housekeeper::LEASE as HOUSEKEEPER, domain::original::LEASE};
 use gastown_testbed::{Node, Operator, Testbed, audit::Event, http_get};
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Event as Told};
 use kube::{
@@ -20,9 +20,9 @@ use crate::{
     world::{PATIENCE, World, make_namespaces, own, until},
 };
 
-const QUICK: [(&str, &str); 1] = [("testbed.gastown.io/run-for", "300ms")];
+pub const QUICK: [(&str, &str); 1] = [("testbed.gastown.io/run-for", "300ms")];
 /// Shards of these worlds: three replicas have four each.
-const SHARDS: usize = 12;
+pub const SHARDS: usize = 12;
 const FLAGS: [&str; 1] = ["--shards=12"];
 
 /// Three replicas that have their shares.
@@ -36,7 +36,7 @@ async fn three(name: &str) -> (World, Operator, Operator) {
 }
 
 /// Waits until a replica works in so many shards.
-async fn owns(operator: &Operator, shards: usize) {
+pub async fn owns(operator: &Operator, shards: usize) {
     let line = format!("gastown_shards_owned {shards}");
     scraped(operator, |it| it == line).await;
 }
@@ -57,41 +57,68 @@ pub async fn shards(world: &World) -> BTreeMap<String, (String, i32)> {
     all.items.into_iter().map(pair).collect()
 }
 
-/// The epoch that a write says in its User-Agent.
-fn epoch(event: &Event) -> Option<i32> {
-    let (_, rest) = event.user_agent.split_once("; epoch=")?;
-    rest.split([';', ')']).next()?.parse().ok()
+/// What a write says in its User-Agent: in which shard it was made, under which epoch and map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    pub shard: u16,
+    pub epoch: i32,
+    pub map: i64,
+}
+
+impl Stamp {
+    fn of(event: &Event) -> Option<Self> {
+        let value = |key: &str| {
+            let (_, rest) = event.user_agent.split_once(&format!("; {key}="))?;
+            rest.split([';', ')']).next()
+        };
+        Some(Self {
+            shard: value("shard")?.parse().ok()?,
+            epoch: value("epoch")?.parse().ok()?,
+            map: value("map")?.parse().ok()?,
+        })
+    }
 }
 
 /// Accepted writes of the objects of this world, by object, in the order in which they were answered.
-async fn histories(world: &World, operators: &[&Operator]) -> BTreeMap<String, Vec<i32>> {
-    let mut all: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+pub async fn stamps(world: &World, operators: &[&Operator]) -> BTreeMap<String, Vec<Stamp>> {
+    let mut all: BTreeMap<String, Vec<Stamp>> = BTreeMap::new();
     for event in world.bed.audit_events().await.unwrap() {
         let ours = operators.iter().any(|it| it.name == event.user);
         if ours && event.is_write() && event.code < 300 && event.namespace == world.namespace {
             let object = format!("{}/{}", event.resource, event.name);
-            all.entry(object).or_default().extend(epoch(&event));
+            all.entry(object).or_default().extend(Stamp::of(&event));
         }
     }
     all
 }
 
-/// No object was written under an older epoch after a younger one, and no attempt has two pods.
-async fn judge(world: &World, operators: &[&Operator], polecats: usize) {
-    for (object, epochs) in histories(world, operators).await {
-        assert!(epochs.is_sorted(), "{object}: epochs {epochs:?}");
+/// No object was written under an older epoch of a shard after a younger one, nor by an owner again after another, unless by a
+/// newer map; and no attempt has two pods.
+pub async fn judge(world: &World, operators: &[&Operator], polecats: usize) {
+    for (object, writes) in stamps(world, operators).await {
+        for (at, now) in writes.iter().enumerate() {
+            let before = writes.get(..at).unwrap_or_default();
+            let same = |it: &&Stamp| it.shard == now.shard;
+            let older = before.iter().filter(same).all(|it| it.epoch <= now.epoch);
+            assert!(older, "{object}: an epoch went back: {writes:?}");
+            let is_owner = |it: &Stamp| (it.shard, it.epoch) == (now.shard, now.epoch);
+            let first = before.iter().position(is_owner).unwrap_or(at);
+            let between = before.get(first..).unwrap_or_default();
+            let others = between.iter().filter(|it| !is_owner(it)).map(|it| it.map).max();
+            assert!(others.is_none_or(|it| it < now.map), "{object}: two owners: {writes:?}");
+        }
     }
     assert_eq!(pods_made(world, operators).await, polecats, "one pod for each Polecat");
 }
 
-async fn all_done(world: &World, names: &[String]) {
+pub async fn all_done(world: &World, names: &[String]) {
     for name in names {
         let done = world.phase(name, "Done").await;
         assert_eq!(done.status.unwrap().attempt, Some(1), "{name}");
     }
 }
 
-async fn create(world: &World, prefix: &str, count: usize) -> Vec<String> {
+pub async fn create(world: &World, prefix: &str, count: usize) -> Vec<String> {
     let names: Vec<_> = (0..count).map(|number| format!("{prefix}-{number}")).collect();
     for name in &names {
         world.create(name, |_| {}).await;
@@ -235,7 +262,7 @@ async fn a_quiet_town_costs_one_renewal_per_replica_and_period() {
             all_events.into_iter().filter(|it| it.resource == "leases" && it.is_write());
         let ours = of_leases.filter(|it| all.iter().any(|o| o.name == it.user));
         // That of the Go original is held too, whatever there are of shards.
-        ours.filter(|it| it.name != LEASE).collect::<Vec<_>>()
+        ours.filter(|it| it.name != LEASE && it.name != HOUSEKEEPER).collect::<Vec<_>>()
     };
     let before = writes().await.len();
     comes_true("thirty renewals", async || writes().await.len() >= before + 30).await;
@@ -244,10 +271,20 @@ async fn a_quiet_town_costs_one_renewal_per_replica_and_period() {
     let first = since.first().unwrap().time;
     let asked = world.bed.audit_events().await.unwrap().into_iter().filter(|it| {
         let ours = all.iter().any(|o| o.name == it.user) && it.time >= first;
-        ours && !it.is_write() && it.verb != "watch" && it.name != LEASE
+        ours && !it.is_write() && it.verb != "watch" && it.name != LEASE && it.name != HOUSEKEEPER
     });
     let asked: Vec<_> = asked.collect();
     assert!(asked.is_empty(), "who has nothing to do asks nothing: {asked:#?}");
+    let of_housekeeper: Vec<_> = (world.bed.audit_events().await.unwrap().into_iter())
+        .filter(|it| it.name == HOUSEKEEPER && it.is_write() && it.code < 300)
+        .filter(|it| all.iter().any(|o| o.name == it.user))
+        .map(|it| it.time)
+        .collect();
+    let (first, last) = (of_housekeeper[0], of_housekeeper[of_housekeeper.len() - 1]);
+    let seconds = last.duration_since(first).as_secs();
+    let most = 1 + seconds / 4 + 1; // the first, and one that was due a moment early
+    let writes = i64::try_from(of_housekeeper.len()).unwrap();
+    assert!(writes <= most, "{writes} writes in {seconds} s of the Lease of who keeps house");
 }
 
 /// Another replica that has begun as well, and owns nothing yet, is no reason to wait: with these times that would last longer

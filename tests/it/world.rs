@@ -55,6 +55,16 @@ impl World {
         Self::start(name, script, flags, Some(program)).await
     }
 
+    /// On a testbed that is this test's own, with flags; its pods play a script.
+    pub async fn apart_with(
+        bed: &'static Testbed,
+        name: &str,
+        script: &[(&str, &str)],
+        flags: &[&str],
+    ) -> Self {
+        Self::build(bed, name, script, flags, None).await
+    }
+
     /// On another testbed, such as the one with a real node.
     pub async fn on(bed: &'static Testbed, name: &str, flags: &[&str]) -> Self {
         Self::build(bed, name, &[], flags, None).await

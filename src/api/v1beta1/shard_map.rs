@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 #[kube(group = "gastown.gastown.io", version = "v1beta1", kind = "ShardMap")]
 #[kube(namespaced, plural = "shardmaps", derive = "PartialEq", category = "gastown")]
 #[kube(doc = "Which shard of the operator looks after which namespaces.")]
+#[kube(status = "ShardMapStatus")]
 #[kube(validation = Rule::new("self.metadata.name == 'gastown'").message("there is one ShardMap, and its name is gastown"))]
 #[kube(printcolumn(name = "Version", type_ = "integer", json_path = ".spec.version"))]
 #[kube(printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"))]
@@ -39,6 +40,48 @@ pub struct ShardMapSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub moves: Vec<ShardMove>,
+}
+
+/// What the operator's housekeeper has found out: advice, on which no ownership rests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ShardMapStatus {
+    /// The last version of the map that every shard has acknowledged from which something was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged_version: Option<i64>,
+    /// What the shards weigh in the balance, by their Polecats: 4 where a shard has as many as the mean, 1 at the least. Empty:
+    /// all weigh the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1024))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["shard"]))]
+    pub weights: Vec<ShardWeight>,
+    /// Namespaces whose annotation `gastown.io/shard` can't be followed, at most 50 of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["namespace"]))]
+    pub refused: Vec<RefusedPin>,
+}
+
+/// What one shard weighs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ShardWeight {
+    /// Number of the shard.
+    #[schemars(range(min = 0, max = 1023))]
+    pub shard: i32,
+    /// 1 to 255; a shard that has as many Polecats as the mean weighs 4.
+    #[schemars(range(min = 1, max = 255))]
+    pub weight: i32,
+}
+
+/// A namespace that wishes to be in a shard and is not pinned to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RefusedPin {
+    /// Name of the namespace.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+    /// Why, and how to mend it.
+    #[schemars(length(max = 1024))]
+    pub message: String,
 }
 
 /// One part of the namespaces, owned by one replica at a time.

@@ -44,6 +44,11 @@ fn a_write_says_who_made_it_in_which_shard_under_which_epoch_and_map() {
     assert!(text.ends_with("(operator-0; shard=07; epoch=3; map=1)"), "{text}");
     assert_eq!(stamp.left, Duration::from_secs(5), "a write may not outlast the session");
     assert_eq!(Guard::default().check().unwrap_err(), Lapsed, "nobody writes outside of a pass");
+    let bucket = *Map::first(SHARDS).shards()[&SHARD].first().unwrap();
+    let corrects = ownership.enter_bucket(&within(OTHER, 0), bucket).unwrap();
+    let text = corrects.guard().check_at(now).unwrap().user_agent;
+    let want = "; label-of-shard=07; epoch=3; map=1)";
+    assert!(text.to_str().unwrap().ends_with(want), "its epoch is none of the namespace's shard");
 }
 
 #[test]

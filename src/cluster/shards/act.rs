@@ -6,14 +6,19 @@ use k8s_openapi::api::coordination::v1::Lease;
 
 use super::{
     door::{Answer, is_claimed, put_surely},
-    keeper::{Keeper, Opening, clock},
+    keeper::{Keeper, clock},
+    parts::Opening,
     wire::{self, Writer},
 };
-use crate::domain::{
-    lease::{Mark, Record},
-    shard::{
-        Map, ShardId,
-        protocol::{Decision, Holding, Step},
+use crate::{
+    cluster::ownership::Shut,
+    domain::{
+        lease::{Mark, Record},
+        shard::{
+            Map, ShardId,
+            map::Move,
+            protocol::{Decision, Holding, Step},
+        },
     },
 };
 
@@ -181,16 +186,21 @@ impl Keeper {
     }
 
     fn acknowledge(&mut self, shard: ShardId, map: &Arc<Map>, version: i64) {
+        // Whoever gains what this shard gives away goes by it alone, and must not begin before those who had it once.
+        let waits = |(of, it, _): &(i64, Move, Shut)| it.to == shard && *of < version;
+        if self.held_back.iter().any(waits) {
+            return;
+        }
         let Some(over) = self.ours(shard) else { return };
         let Some(epoch) = self.own.held.get(&shard).map(|it| it.epoch) else { return };
         let mark = self.mark(shard, epoch);
         let lease = self.session.writer.held(shard, Some(&over), &self.own.holder, mark, version);
         let (door, ownership) = (self.door.clone(), self.ownership.clone());
-        let moves: Vec<_> = map.moves().iter().filter(|it| it.from == shard).cloned().collect();
+        // Not only what this version took: one before may not have been acknowledged.
+        let map = map.clone();
         self.ops.push(Box::pin(async move {
-            let _shut = ownership
-                .close_parts(shard, move |place| moves.iter().any(|it| it.takes(place)))
-                .await;
+            let _shut =
+                ownership.close_parts(shard, move |place| map.shard_of(place) != Some(shard)).await;
             Done::Acknowledged { shard, answer: put_surely(&door, &lease, mark).await }
         }));
     }

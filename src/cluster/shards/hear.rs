@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     api::v1beta1::ShardMap,
-    cluster::{cache, leases::record},
+    cluster::{cache, housekeeper::weights_of, leases::record},
     domain::{
         lease::Record,
         shard::{Map, ShardId, map::Move, seen::Shard},
@@ -245,11 +245,15 @@ impl Keeper {
         let map = match news {
             MapNews::None => {
                 self.founding = true;
+                self.object = None;
                 return;
             }
             MapNews::Put(it) => {
                 self.told.about(&it);
-                Map::try_from(&it.spec)
+                self.view.weights = it.status.as_ref().map(weights_of).unwrap_or_default();
+                let map = Map::try_from(&it.spec);
+                self.object = Some(Arc::new(*it));
+                map
             }
         };
         match map {
@@ -269,9 +273,12 @@ impl Keeper {
                 let shut = |it: &Move| {
                     let of = it.clone();
                     let part = move |place: &str| of.takes(place);
-                    (it.clone(), self.ownership.shut(it.to, part))
+                    (map.version(), it.clone(), self.ownership.shut(it.to, part))
                 };
-                self.held_back = map.moves().iter().map(shut).collect();
+                // Also what an earlier version moved that was not acknowledged.
+                let moved: Vec<_> = map.moves().iter().map(shut).collect();
+                self.held_back.extend(moved);
+                self.own.unsaid.extend(map.givers().into_iter().map(|it| (it, map.version())));
                 self.ownership.use_map(map.clone());
                 if self.listed {
                     self.note_missing();

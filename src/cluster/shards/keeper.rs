@@ -16,6 +16,7 @@ use super::{
     act::Done,
     door::{Door, has_pod},
     hear,
+    parts::{Ends, Opening, Settings, Town, Wanted},
     session::{News, Request, Session},
     told::{Report, Told},
     wire::{Writer, session_name},
@@ -28,11 +29,11 @@ use crate::{
         ownership::{Ownership, Shut},
     },
     domain::{
-        lease::{Identity, Mark, Times},
+        lease::Mark,
         shard::{
             Map, ShardId,
             map::Move,
-            protocol::{Decision, Facts, Own, decide, held_back},
+            protocol::{Decision, Facts, Own, decide, is_done},
             seen::{Says, Vacancy, View},
         },
     },
@@ -42,44 +43,6 @@ use crate::{
 const IDLE: Duration = Duration::from_secs(1);
 /// Validity that must be left for anything to be decided.
 const MARGIN: Duration = Duration::from_millis(250);
-
-/// Who takes part, and how.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub me: Identity,
-    pub times: Times,
-    pub build: String,
-    pub zone: String,
-    /// Shards of the first map.
-    pub shards: u16,
-    /// The Lease that stands free in a namespace where nobody ever was.
-    pub lease_name: String,
-    /// How long work under way may take at the end.
-    pub drain: Duration,
-}
-
-/// What the caches should have.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    pub map: Option<Arc<Map>>,
-    /// Owned, about to be, or to be warm.
-    pub shards: BTreeSet<ShardId>,
-    /// More than half of all: one watch for everything costs less.
-    pub wide: bool,
-}
-
-/// A shard that was taken and is not worked in yet.
-#[derive(Clone, Debug)]
-pub struct Opening {
-    pub epoch: i32,
-    /// Who finds the Lease unchanged for a whole wait reads the sessions before he takes it. So ours has to say that we own it
-    /// before that: whoever is later must not open it.
-    pub say_by: Duration,
-    /// It has said so.
-    pub said: bool,
-    /// What was before.
-    pub vacancy: Option<Vacancy>,
-}
 
 /// This replica's part.
 pub struct Keeper {
@@ -113,20 +76,15 @@ pub struct Keeper {
     /// When the next one is made.
     pub(super) founds: Duration,
     pub(super) ops: FuturesUnordered<BoxFuture<'static, Done>>,
-    /// What the map gave to shards, and what keeps passes from beginning there.
-    pub(super) held_back: Vec<(Move, Shut)>,
+    /// What a version of the map gave to shards, and what keeps passes from beginning there.
+    pub(super) held_back: Vec<(i64, Move, Shut)>,
     pub(super) wanted: watch::Sender<Wanted>,
     pub(super) opened: mpsc::UnboundedSender<ShardId>,
     warm: watch::Receiver<BTreeSet<ShardId>>,
-}
-
-/// The ends that `tasks` holds.
-pub struct Ends {
-    pub wanted: watch::Receiver<Wanted>,
-    /// Shards whose work may begin from now on.
-    pub opened: mpsc::UnboundedReceiver<ShardId>,
-    /// Shards whose objects are in the caches.
-    pub warm: watch::Sender<BTreeSet<ShardId>>,
+    counts: watch::Receiver<BTreeMap<ShardId, u32>>,
+    pub(super) town: watch::Sender<Town>,
+    /// The map as it was read.
+    pub(super) object: Option<Arc<ShardMap>>,
 }
 
 impl Keeper {
@@ -140,6 +98,8 @@ impl Keeper {
         let (wanted, wants) = watch::channel(Wanted::default());
         let (opened, opens) = mpsc::unbounded_channel();
         let (warmed, warm) = watch::channel(BTreeSet::new());
+        let (counted, counts) = watch::channel(BTreeMap::new());
+        let (town, townspeople) = watch::channel(Town::default());
         let own = Own {
             lease: session_name(&settings.me).into(),
             build: settings.build.as_str().into(),
@@ -151,6 +111,7 @@ impl Keeper {
             times: settings.times,
             owned: false,
             gaps: BTreeMap::new(),
+            objects: BTreeMap::new(),
         };
         let keeper = Self {
             door: Door { api: Api::namespaced(client.clone(), namespace) },
@@ -179,8 +140,13 @@ impl Keeper {
             wanted,
             opened,
             warm,
+            counts,
+            town,
+            object: None,
         };
-        (keeper, Ends { wanted: wants, opened: opens, warm: warmed })
+        let ends =
+            Ends { wanted: wants, opened: opens, warm: warmed, counts: counted, town: townspeople };
+        (keeper, ends)
     }
 
     /// Takes part until `stop`; then gives back what it owns, once all work in it has stopped.
@@ -245,7 +211,7 @@ impl Keeper {
             self.want(&map, &decision);
             self.carry_out(&map, decision);
         }
-        self.hold_back(&map);
+        self.hold_back();
         self.open(now);
         self.tell(&map, now);
         again
@@ -263,6 +229,7 @@ impl Keeper {
         if self.mourning {
             return now + IDLE;
         }
+        self.session.writer.objects.clone_from(&self.counts.borrow());
         let says = self.says();
         match self.session.next(&says, now) {
             Err(again) => return again,
@@ -370,13 +337,15 @@ impl Keeper {
     }
 
     /// What the map gave to a shard waits until who had it has acknowledged that.
-    fn hold_back(&mut self, map: &Arc<Map>) {
-        let (view, own, now, times) = (&self.view, &self.own, clock(), &self.settings.times);
-        let back = held_back(Facts { view, map, own, now, times });
-        let (waits, done): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.held_back).into_iter().partition(|(it, _)| back.contains(it));
+    fn hold_back(&mut self) {
+        let (view, own) = (&self.view, &mut self.own);
+        let all = std::mem::take(&mut own.unsaid).into_iter();
+        own.unsaid = all.filter(|(from, it)| !is_done(view, own, *from, *it)).collect();
+        let (done, waits): (Vec<_>, Vec<_>) = std::mem::take(&mut self.held_back)
+            .into_iter()
+            .partition(|(version, it, _)| is_done(view, own, it.from, *version));
         self.held_back = waits;
-        for (it, shut) in done {
+        for (_, it, shut) in done {
             drop(shut);
             if self.own.held.contains_key(&it.to) {
                 let _ = self.opened.send(it.to);

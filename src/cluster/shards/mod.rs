@@ -6,9 +6,11 @@ mod door;
 mod found;
 mod hear;
 mod keeper;
+mod parts;
 mod session;
 mod told;
 pub(super) mod wire;
 
-pub use keeper::{Ends, Keeper, Settings, Wanted};
+pub use keeper::Keeper;
+pub use parts::{Ends, Settings, Town, Wanted};
 pub use told::Report;

@@ -224,7 +224,9 @@ impl Session {
                 self.accepted(mark.map_or(0, |it| it.number));
                 self.valid()
             }
-            _ => News::Nothing,
+            // It still is as our last write made it, so that is as good as before.
+            (Some(_), Some(_)) => self.valid(),
+            (None, _) => News::Nothing,
         }
     }
 
@@ -243,5 +245,42 @@ impl Session {
     pub fn seen(&self) -> Option<Record> {
         let (record, _) = self.memory.seen.as_ref()?;
         self.memory.held.as_ref().map(|_| record.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::domain::lease::{Identity, Times};
+
+    #[test]
+    fn a_doubt_ends_with_the_reading_that_answers_it() {
+        let me = Identity { pod: "op".into(), pod_uid: "1".into(), nonce: "n".into() };
+        let (gaps, objects) = (BTreeMap::new(), BTreeMap::new());
+        let writer = Writer { me, times: Times::DEFAULT, owned: false, gaps, objects };
+        let (mut session, says) = (Session::new(writer), Says::default());
+        let (at, second) = (Duration::from_secs, Duration::from_secs(1));
+        assert!(matches!(session.next(&says, at(1)), Ok(Request::Read)));
+        assert_eq!(session.read(Answer::Accepted(None), at(1)), News::Nothing);
+        let Ok(Request::Write { lease, sent, mark }) = session.next(&says, at(2)) else {
+            panic!("it begins")
+        };
+        let mut made = *lease;
+        made.metadata.uid = Some("u".into());
+        made.metadata.resource_version = Some("7".into());
+        let until = sent + Times::DEFAULT.valid;
+        let answer = Answer::Accepted(made.clone());
+        assert_eq!(session.wrote(mark, sent, answer, at(2) + second / 2), News::Valid { until });
+        session.doubt();
+        assert!(matches!(session.next(&says, at(3)), Ok(Request::Read)), "before anything else");
+        let same = session.read(Answer::Accepted(Some(made.clone())), at(3));
+        assert_eq!(same, News::Valid { until }, "nobody wrote, so it is valid as before, at once");
+        session.doubt();
+        assert!(matches!(session.next(&says, at(4)), Ok(Request::Read)));
+        made.metadata.resource_version = Some("8".into());
+        made.spec.as_mut().unwrap().holder_identity = Some("somebody".into());
+        assert_eq!(session.read(Answer::Accepted(Some(made)), at(4)), News::Lost);
     }
 }

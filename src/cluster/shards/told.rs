@@ -8,7 +8,7 @@ use kube::{Api, Resource as _, ResourceExt as _, api::PostParams};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::{act::Done, door::LIMIT, keeper::Keeper, wire::MAP};
+use super::{act::Done, door::LIMIT, keeper::Keeper, parts::Town, wire::MAP};
 use crate::{
     api::v1beta1::ShardMap,
     cluster::{
@@ -123,6 +123,7 @@ impl Keeper {
     /// Tells what there is to tell.
     pub(super) fn tell(&mut self, map: &Map, now: Duration) {
         self.measure(map, now);
+        self.tell_town(map);
         let together = self.taking.is_empty() && self.opening.is_empty();
         if self.told.taken.is_empty() || (!together && now < self.told.since + TOGETHER) {
             return;
@@ -148,6 +149,21 @@ impl Keeper {
         let owner = |it| self.view.owner(it, now, &self.settings.times);
         let lease = self.view.shards.get(&shard);
         self.own.held.contains_key(&shard) || lease.is_some_and(|it| owner(it) == Life::Alive)
+    }
+
+    /// What the housekeeper goes by, where it is news.
+    fn tell_town(&self, map: &Map) {
+        let town = Town {
+            map: self.map.clone(),
+            object: self.object.clone().filter(|it| it.spec.version == map.version()),
+            acknowledged: self.listed && self.held_back.is_empty(),
+            objects: self.view.objects(),
+        };
+        self.town.send_if_modified(|it| {
+            let news = *it != town;
+            *it = town;
+            news
+        });
     }
 
     fn measure(&mut self, map: &Map, now: Duration) {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    str::FromStr,
     time::Duration,
 };
 
@@ -44,6 +45,7 @@ const RELEASED: &str = "gastown.io/released-by";
 const WANTED: &str = "gastown.io/released-for";
 const DRAINED: &str = "gastown.io/drained-ms";
 const GAPS: &str = "gastown.io/gaps-ms";
+const OBJECTS: &str = "gastown.io/objects";
 
 /// The name of a shard's Lease.
 pub fn shard_name(shard: ShardId) -> String {
@@ -88,6 +90,7 @@ pub fn session(lease: &Lease) -> Session {
     Session {
         record: leases::record(lease),
         fenced: note(FENCED).map(Into::into),
+        objects: numbered(note(OBJECTS)),
         began: made.map_or(0, |it| it.0.as_second()),
         says: Says {
             build: note(BUILD).unwrap_or_default().into(),
@@ -136,6 +139,8 @@ pub struct Writer {
     pub owned: bool,
     /// How long each shard of ours was without an owner before. Nothing waits for it to be read.
     pub gaps: BTreeMap<ShardId, Duration>,
+    /// Polecats in each shard of ours. As before.
+    pub objects: BTreeMap<ShardId, u32>,
 }
 
 impl Writer {
@@ -148,7 +153,8 @@ impl Writer {
             (MAP_VERSION, says.map.to_string()),
             (WARM, text(&says.warm)),
             (HOLDS, text(&says.holds)),
-            (GAPS, gaps_text(&self.gaps)),
+            (GAPS, numbers(self.gaps.iter().map(|(shard, it)| (*shard, it.as_millis())))),
+            (OBJECTS, numbers(self.objects.iter().map(|(shard, it)| (*shard, *it)))),
         ]);
         if says.draining {
             notes.insert(DRAINING, "true".into());
@@ -265,19 +271,25 @@ pub fn ranges(text: &str) -> BTreeSet<ShardId> {
     text.split(',').filter_map(range).flatten().map(ShardId).collect()
 }
 
-/// Gaps in milliseconds, such as `7=130,12=98`.
-fn gaps_text(gaps: &BTreeMap<ShardId, Duration>) -> String {
-    let gap = |(shard, gap): (&ShardId, &Duration)| format!("{}={}", shard.0, gap.as_millis());
-    gaps.iter().map(gap).collect::<Vec<_>>().join(",")
+/// A number for each shard, such as `7=130,12=98`.
+fn numbers<T: ToString>(all: impl Iterator<Item = (ShardId, T)>) -> String {
+    let one = |(shard, number): (ShardId, T)| format!("{}={}", shard.0, number.to_string());
+    all.map(one).collect::<Vec<_>>().join(",")
+}
+
+/// Reads what [`numbers`] wrote; what is none of it counts for nothing.
+fn numbered<T: FromStr>(text: Option<&str>) -> BTreeMap<ShardId, T> {
+    let one = |part: &str| {
+        let (shard, number) = part.split_once('=')?;
+        Some((ShardId(shard.parse().ok()?), number.parse().ok()?))
+    };
+    text.unwrap_or_default().split(',').filter_map(one).collect()
 }
 
 /// How long each shard of a session was without an owner before that took it.
 pub fn gaps(session: &Lease) -> BTreeMap<ShardId, Duration> {
-    let gap = |part: &str| {
-        let (shard, gap) = part.split_once('=')?;
-        Some((ShardId(shard.parse().ok()?), Duration::from_millis(gap.parse().ok()?)))
-    };
-    note(session, GAPS).unwrap_or_default().split(',').filter_map(gap).collect()
+    let all = numbered(note(session, GAPS)).into_iter();
+    all.map(|(shard, it)| (shard, Duration::from_millis(it))).collect()
 }
 
 #[cfg(test)]
@@ -286,7 +298,13 @@ mod tests {
 
     fn writer() -> Writer {
         let me = Identity { pod: "op-0".into(), pod_uid: "1-2".into(), nonce: "n".into() };
-        Writer { me, times: Times::DEFAULT, owned: true, gaps: BTreeMap::new() }
+        Writer {
+            me,
+            times: Times::DEFAULT,
+            owned: true,
+            gaps: BTreeMap::new(),
+            objects: [(ShardId(9), 5)].into(),
+        }
     }
 
     fn ids(all: impl IntoIterator<Item = u16>) -> BTreeSet<ShardId> {
@@ -323,6 +341,7 @@ mod tests {
         let Some(Ours::Session(read)) = read(&lease) else { panic!("{lease:?}") };
         assert_eq!((read.says, read.record.mark), (says, Some(mark)));
         assert_eq!(read.fenced, None);
+        assert_eq!(read.objects, [(ShardId(9), 5)].into());
     }
 
     #[test]

@@ -192,6 +192,11 @@ impl Map {
         })
     }
 
+    /// The next version, with these pins and no others.
+    pub fn with_pins(&self, pins: BTreeMap<Box<str>, ShardId>) -> Result<Self, String> {
+        self.next(|map| map.pins = pins)
+    }
+
     /// Whether this is the version after another, and its moves say all that went, and nothing else.
     pub fn follows(&self, old: &Self) -> Result<(), String> {
         if old.version.checked_add(1) != Some(self.version) {

@@ -8,6 +8,8 @@ mod model;
 pub mod plan;
 pub mod protocol;
 pub mod seen;
+pub mod weights;
+pub mod wishes;
 mod written;
 
 use std::fmt;

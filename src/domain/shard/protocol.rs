@@ -15,6 +15,7 @@ use super::{
     map::{Map, Move},
     plan::{Load, Member, plan},
     seen::{Life, Session, View},
+    weights,
 };
 use crate::domain::lease::Times;
 
@@ -45,6 +46,9 @@ pub struct Own {
     pub lost: BTreeSet<ShardId>,
     /// Earlier sessions that are known to have stopped: of this process, or of one before it in the same pod.
     pub former: BTreeSet<Box<str>>,
+    /// The version of the map that a shard has yet to acknowledge, because that or an earlier one took something from it: also
+    /// where a later version came before that.
+    pub unsaid: BTreeMap<ShardId, i64>,
     /// Shards about which a write is under way.
     pub busy: BTreeSet<ShardId>,
 }
@@ -129,13 +133,14 @@ pub fn held_back(facts: Facts<'_>) -> Vec<Move> {
     facts.map.moves().iter().filter(|it| !facts.has_acknowledged(it.from)).cloned().collect()
 }
 
+/// Whether a shard is done with what this version of the map, which may be an older one, took from it.
+pub fn is_done(view: &View, own: &Own, from: ShardId, version: i64) -> bool {
+    own.held.get(&from).map_or_else(|| view.acknowledged(from), |it| it.map) >= version
+}
+
 impl Facts<'_> {
     fn has_acknowledged(&self, from: ShardId) -> bool {
-        let version = self.map.version();
-        if let Some(held) = self.own.held.get(&from) {
-            return held.map >= version;
-        }
-        self.view.acknowledged(from) >= version
+        is_done(self.view, self.own, from, self.map.version())
     }
 
     /// Whether the map gives a shard anything; one without is given back, and taken by nobody.
@@ -146,7 +151,8 @@ impl Facts<'_> {
     /// Whether somebody must own a shard: also one that the map retired, until what it gave away is acknowledged.
     fn needed(&self, shard: ShardId) -> bool {
         let gives = || self.map.moves().iter().any(|it| it.from == shard);
-        self.active(shard) || (gives() && !self.has_acknowledged(shard))
+        let owes = || gives() || self.own.unsaid.contains_key(&shard);
+        self.active(shard) || (owes() && !self.has_acknowledged(shard))
     }
 
     fn fence_and_sweep(&self, decision: &mut Decision) {
@@ -191,9 +197,19 @@ impl Facts<'_> {
         });
         let loads: Vec<Load> = (self.map.shards().keys().copied())
             .filter(|it| self.active(*it))
-            .map(|shard| Load { shard, weight: 1, holder: self.holder(shard, &members) })
+            .map(|shard| Load {
+                shard,
+                weight: self.weight(shard),
+                holder: self.holder(shard, &members),
+            })
             .collect();
         plan(&members, &loads)
+    }
+
+    fn weight(&self, shard: ShardId) -> u32 {
+        let weights = &self.view.weights;
+        let mean = if weights.is_empty() { 1 } else { weights::MEAN };
+        weights.get(&shard).copied().unwrap_or(mean)
     }
 
     /// Whom the balance counts as the owner of a shard.
@@ -224,7 +240,8 @@ impl Facts<'_> {
         target: Option<&str>,
         decision: &mut Decision,
     ) {
-        let lost_some = self.map.moves().iter().any(|it| it.from == shard);
+        let lost_some = self.own.unsaid.contains_key(&shard)
+            || self.map.moves().iter().any(|it| it.from == shard);
         if lost_some && holding.map < self.map.version() {
             // The heirs of a shard that was split off are made by its owner; only then the others may wait for them.
             if self.heirs(shard).all(|it| self.view.shards.contains_key(&it)) {

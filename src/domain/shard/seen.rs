@@ -35,6 +35,8 @@ pub struct Session {
     /// When the Lease was made, in seconds by the API server's clock: advice for the balance, nothing else.
     pub began: i64,
     pub says: Says,
+    /// Polecats in each shard that it works in, as it counted them a while ago.
+    pub objects: BTreeMap<ShardId, u32>,
 }
 
 /// The Lease of one shard, written only when something changes.
@@ -72,6 +74,8 @@ pub struct View {
     /// Since when this replica has been in touch with the API server without a gap: silence from before says nothing about
     /// who was silent, since it may have been out of reach for all.
     pub clear: Duration,
+    /// What the shards weigh in the balance; one that is not there, or all, as much as the mean.
+    pub weights: BTreeMap<ShardId, u32>,
     /// Sessions that were declared dead, and since when that is known.
     dead: BTreeMap<Named, Duration>,
     /// Since when they had been silent before, as far as was seen.
@@ -250,6 +254,16 @@ impl View {
                 !it.it.holder().is_empty() && self.stillness(it.since, now) < limit
             })
             .map(|(lease, it)| (&**lease, &it.it))
+    }
+
+    /// Polecats in each shard, as their owners have counted them.
+    pub fn objects(&self) -> BTreeMap<ShardId, u64> {
+        let count = |(id, shard): (&ShardId, &Seen<Shard>)| {
+            let owner = self.sessions.get(&shard.it.session);
+            let owner = owner.filter(|it| it.it.holder() == shard.it.holder())?;
+            Some((*id, owner.it.objects.get(id).copied()?.into()))
+        };
+        self.shards.iter().filter_map(count).collect()
     }
 
     /// Whose a shard was, and since when nobody has worked in it at the most; `None`: nobody's, as far as was seen.

@@ -75,7 +75,7 @@ impl Running {
         self.watch(cluster, |it| &it.rigs, Selection::default(), news);
     }
 
-    /// A Namespace whose pause begins or ends wakes its Polecats; nothing else of Namespaces is of interest.
+    /// A Namespace whose pause begins or ends wakes its Polecats; whoever keeps house looks at what each wishes.
     pub(super) fn watch_namespaces(
         &mut self,
         cluster: &Cluster,
@@ -85,6 +85,7 @@ impl Running {
         let paused = Paused::default();
         let selection = Selection { name, ..Selection::default() };
         let news = move |cluster: &Cluster, _: &brake::Namespace, key: Key| {
+            cluster.caches.wished.send_replace(());
             let now = cluster.caches.namespaces.get(&key).is_some_and(|it| it.paused);
             if paused.turned(&key, now) {
                 wake(&queue, cluster.concerned(|it| *it.namespace == *key.name));

@@ -1,0 +1,237 @@
+//! The housekeeper: one replica, elected by `kube-leader-election`, that writes down what is advice (weights, refused wishes)
+//! and makes the next map where namespaces wish to be pinned. That election writes without compare-and-swap, so two may
+//! believe that they are it: each effect here is a compare-and-swap of its own, or may be there twice. No ownership rests on it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::{Event, ObjectReference};
+use kube::{Api, api::PostParams};
+use kube_leader_election::{LeaseLock, LeaseLockParams, LeaseLockResult};
+
+use crate::{
+    api::v1beta1::{RefusedPin, ShardMap, ShardMapStatus, ShardWeight},
+    cluster::{
+        cache::Cache,
+        clock::Moment,
+        report,
+        shards::{Town, wire::MAP},
+    },
+    domain::{
+        brake,
+        conditions::cut,
+        plan::Notice,
+        shard::{
+            Map, ShardId, weights,
+            wishes::{self, Answer},
+        },
+    },
+};
+
+/// Name of the Lease that the election is about.
+pub const LEASE: &str = "gastown-housekeeper";
+/// How often it is asked who is it: at most so many writes of the Lease.
+pub const PERIOD: Duration = Duration::from_secs(5);
+const TTL: Duration = Duration::from_secs(15);
+/// Longest time that one request may take.
+const LIMIT: Duration = Duration::from_secs(3);
+/// Most refused wishes that are written down, and the longest reason.
+const REFUSED: usize = 50;
+const LONGEST: usize = 1024;
+
+/// One replica's part in it.
+pub struct Housekeeper {
+    lock: LeaseLock,
+    me: String,
+    /// Until when it is us.
+    until: Option<Moment>,
+    maps: Api<ShardMap>,
+    client: kube::Client,
+    /// Refusals that were told by an Event.
+    told: BTreeSet<(Box<str>, String)>,
+}
+
+impl Housekeeper {
+    /// `client` makes no retries of its own.
+    pub fn new(client: &kube::Client, namespace: &str, me: &str) -> Self {
+        let (holder_id, lease_name) = (me.to_owned(), LEASE.to_owned());
+        let params = LeaseLockParams { holder_id, lease_name, lease_ttl: TTL };
+        Self {
+            lock: LeaseLock::new(client.clone(), namespace, params),
+            me: me.to_owned(),
+            until: None,
+            maps: Api::namespaced(client.clone(), namespace),
+            client: client.clone(),
+            told: BTreeSet::new(),
+        }
+    }
+
+    /// Asks who is it. Whatever is no clear yes is a no; a yes counts from the sending, and for less than others wait.
+    pub async fn elect(&mut self) {
+        let sent = Moment::now();
+        let answer = tokio::time::timeout(LIMIT, self.lock.try_acquire_or_renew()).await;
+        let ours = match answer {
+            Ok(Ok(LeaseLockResult::Acquired(it))) => {
+                it.spec.and_then(|it| it.holder_identity).is_some_and(|it| it == self.me)
+            }
+            Ok(Ok(LeaseLockResult::NotAcquired(_))) | Err(_) => false,
+            Ok(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::info!(error, "No housekeeper could be elected");
+                false
+            }
+        };
+        if ours && self.until.is_none() {
+            tracing::info!("Keeping house");
+        }
+        self.until = ours.then(|| sent + TTL.mul_f32(0.75));
+    }
+
+    /// Whether it is this replica, as far as it knows.
+    pub fn is_it(&self) -> bool {
+        self.until.is_some_and(|it| it > Moment::now())
+    }
+
+    /// Lets another be it at once.
+    pub async fn resign(&mut self) {
+        if self.until.take().is_some() {
+            let _ = tokio::time::timeout(LIMIT, self.lock.step_down()).await;
+        }
+    }
+
+    /// Does what there is to do. What fails is done again when something changes, or a while later.
+    pub async fn tidy_up(&mut self, town: &Town, wishing: &BTreeMap<Box<str>, Wish>) {
+        let (Some(map), Some(object)) = (&town.map, &town.object) else { return };
+        let all = wishing.iter().map(|(name, it)| (name.clone(), it.shard.clone())).collect();
+        let answer = wishes::answer(map, &all);
+        self.tell(&answer, wishing).await;
+        let old = object.status.clone().unwrap_or_default();
+        let status = status(map, town, &answer, &old);
+        if status != old {
+            self.write_status(object, &status).await;
+            return; // the answer of that comes by the watch
+        }
+        // The next version waits until this one was acknowledged.
+        if let Some(next) = answer.next.filter(|_| town.acknowledged) {
+            self.publish(object, &next).await;
+        }
+    }
+
+    async fn write_status(&self, object: &ShardMap, status: &ShardMapStatus) {
+        let new = ShardMap { status: Some(status.clone()), ..object.clone() };
+        let params = PostParams::default();
+        let write = self.maps.replace_status(MAP, &params, &new);
+        say("the status of the ShardMap", tokio::time::timeout(LIMIT, write).await);
+    }
+
+    async fn publish(&self, object: &ShardMap, next: &Map) {
+        let new = ShardMap { spec: next.into(), ..object.clone() };
+        let params = PostParams::default();
+        let write = self.maps.replace(MAP, &params, &new);
+        say("the next version of the ShardMap", tokio::time::timeout(LIMIT, write).await);
+    }
+
+    /// Tells of each refusal once, in the namespace that wished: who may look there sees it.
+    async fn tell(&mut self, answer: &Answer, wishing: &BTreeMap<Box<str>, Wish>) {
+        let refused = &answer.refused;
+        self.told.retain(|(name, why)| refused.get(name) == Some(why));
+        for (name, why) in refused {
+            let Some(wish) = wishing.get(name).filter(|_| self.told.len() < REFUSED) else {
+                continue;
+            };
+            if !self.told.insert((name.clone(), why.clone())) {
+                continue;
+            }
+            let about = ObjectReference {
+                api_version: Some("v1".into()),
+                kind: Some("Namespace".into()),
+                name: Some(name.to_string()),
+                namespace: Some(name.to_string()),
+                uid: Some(wish.uid.to_string()),
+                ..ObjectReference::default()
+            };
+            let message = format!(
+                "annotation {} of this namespace can't be followed: {why}",
+                wishes::ANNOTATION
+            );
+            let notice = Notice { reason: "ShardWishRefused".into(), message };
+            let event = report::event(about, "Warning", &notice);
+            let events: Api<Event> = Api::namespaced(self.client.clone(), name);
+            let params = PostParams::default();
+            let write = events.create(&params, &event);
+            say("an Event", tokio::time::timeout(LIMIT, write).await);
+        }
+    }
+}
+
+/// What a Namespace wishes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    pub uid: Box<str>,
+    pub shard: Box<str>,
+}
+
+/// The wishes of all namespaces in the cache that are so.
+pub fn wishing(
+    namespaces: &Cache<brake::Namespace>,
+    is: impl Fn(&str) -> bool,
+) -> BTreeMap<Box<str>, Wish> {
+    let wish = |it: Arc<brake::Namespace>| {
+        let shard = it.shard.clone().filter(|_| is(&it.name))?;
+        Some((it.name.clone(), Wish { uid: it.uid.clone(), shard }))
+    };
+    namespaces.all().into_iter().filter_map(wish).collect()
+}
+
+/// What the map's status should say.
+fn status(map: &Map, town: &Town, answer: &Answer, old: &ShardMapStatus) -> ShardMapStatus {
+    let known = weights_of(old);
+    let count = |it: ShardId| (it, town.objects.get(&it).copied().unwrap_or_default());
+    let weights = weights::news(&map.active().map(count).collect(), &known).unwrap_or(known);
+    let weights = weights.into_iter();
+    let refused = answer.refused.iter().take(REFUSED);
+    ShardMapStatus {
+        acknowledged_version: town
+            .acknowledged
+            .then_some(map.version())
+            .or(old.acknowledged_version),
+        weights: weights
+            .map(|(shard, it)| ShardWeight {
+                shard: shard.0.into(),
+                weight: i32::try_from(it).unwrap_or_default(),
+            })
+            .collect(),
+        refused: refused
+            .map(|(name, why)| RefusedPin {
+                namespace: name.to_string(),
+                message: cut(why, LONGEST).into(),
+            })
+            .collect(),
+    }
+}
+
+/// The weights that a status says.
+pub fn weights_of(status: &ShardMapStatus) -> BTreeMap<ShardId, u32> {
+    let weight =
+        |it: &ShardWeight| Some((ShardId(it.shard.try_into().ok()?), it.weight.try_into().ok()?));
+    status.weights.iter().filter_map(weight).collect()
+}
+
+fn say<T>(what: &str, answer: Result<kube::Result<T>, tokio::time::error::Elapsed>) {
+    match answer {
+        Ok(Ok(_)) => tracing::debug!(what, "The housekeeper wrote"),
+        // Somebody else was faster, or it is there already.
+        Ok(Err(kube::Error::Api(it))) if it.code == 409 => {}
+        Ok(Err(error)) => {
+            tracing::info!(
+                what,
+                error = &error as &dyn std::error::Error,
+                "Not written by the housekeeper"
+            );
+        }
+        Err(_) => tracing::info!(what, "Not written by the housekeeper in time"),
+    }
+}
