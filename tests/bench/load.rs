@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use gastown::domain::shard::bucket;
 use kube::{Client, api::PostParams, core::Request};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -21,6 +22,9 @@ use crate::{
 const TASK: &str = "Read CONTRIBUTING.md first. The parser in src/parse.rs accepts trailing commas in lists, but not in \
                     maps; make it accept them in both, add one test for each, and keep the error messages as they are. \
                     Run the whole test suite before you commit, and say in the commit message what was wrong and why.";
+
+/// Where the Polecats are that warm everything up.
+pub const WARM: &str = "bench-warm";
 
 /// `count` names, spread evenly over namespaces.
 pub fn spread(namespaces: &[String], count: usize) -> Vec<Key> {
@@ -68,7 +72,8 @@ impl Load {
         let polecat = json!({
             "apiVersion": format!("gastown.gastown.io/{version}"),
             "kind": "Polecat",
-            "metadata": { "name": name, "namespace": namespace },
+            // As it is stamped at the door.
+            "metadata": { "name": name, "namespace": namespace, "labels": { (bucket::LABEL): bucket::label(namespace) } },
             "spec": spec(name, self.version),
         });
         let body = serde_json::to_vec(&polecat).context("failed to write a Polecat")?;

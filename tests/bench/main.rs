@@ -23,6 +23,7 @@ mod table;
 #[path = "conversion/to_hub.rs"]
 mod to_hub;
 mod town;
+mod version;
 
 use std::process::ExitCode;
 

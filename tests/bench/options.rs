@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
+pub use crate::version::Version;
+
 /// Measures the operator, beside another one if there is one, on a control plane of its own.
 #[derive(Debug, Parser)]
 #[command(
@@ -35,22 +37,6 @@ pub struct Options {
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     pub bench: bool,
-}
-
-/// A version of the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Version {
-    V1alpha1,
-    V1beta1,
-}
-
-impl Version {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::V1alpha1 => "v1alpha1",
-            Self::V1beta1 => "v1beta1",
-        }
-    }
 }
 
 /// Which scenarios.

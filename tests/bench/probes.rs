@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use gastown_testbed::{Operator, Testbed, http_get};
 
-use crate::town::WARM;
+use crate::load::WARM;
 
 /// Clock ticks a second in `/proc`, the same on every Linux this runs on.
 const TICKS: f64 = 100.0;

@@ -12,10 +12,9 @@ use gastown::kinds::KINDS;
 use gastown_testbed::{NAMESPACE, Options, Testbed, manifests};
 use rustix::process::{Pid, Signal, kill_process};
 
+pub use crate::load::WARM;
 use crate::{operators::Whose, probes};
 
-/// Where the Polecats are that warm everything up.
-pub const WARM: &str = "bench-warm";
 /// Requests at a time while it is made ready.
 const IN_FLIGHT: usize = 16;
 /// How long the control plane may take to come to rest.

@@ -2,22 +2,39 @@
 //! beside a process that elects its leader by client-go, on the same API server and at the same time.
 
 #![expect(
+    clippy::disallowed_types,
     clippy::disallowed_methods,
     reason = "a bench is outside the operator's layers: it talks to the API server and reads the clock"
 )]
 
+mod cost;
 mod crashes;
 mod elector;
 mod fleet;
 mod handovers;
+#[path = "../ledger.rs"]
+#[allow(dead_code, reason = "shared with another bench")]
+mod ledger;
+#[path = "../load.rs"]
+#[allow(dead_code, reason = "shared with another bench")]
+mod load;
 mod logged;
 #[path = "../machine.rs"]
 mod machine;
 mod options;
+#[path = "../player.rs"]
+mod player;
+#[path = "../probes.rs"]
+#[allow(dead_code, reason = "shared with another bench")]
+mod probes;
 mod rolling;
+#[path = "../sight.rs"]
+mod sight;
 mod spread;
+#[path = "../version.rs"]
+mod version;
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
@@ -54,7 +71,6 @@ fn exit(said: Result<String>) -> ExitCode {
 async fn bench(options: &Options) -> Result<String> {
     spread::check()?;
     gastown::tls::install_provider()?;
-    let mut text = String::new();
     let mut machine = String::new();
     for part in options.parts() {
         let testbed =
@@ -65,12 +81,13 @@ async fn bench(options: &Options) -> Result<String> {
             Part::Crashes => crashes::measure(&testbed, options).await,
             Part::Handovers => handovers::measure(&testbed, options).await,
             Part::Rolling => rolling::measure(&testbed, options).await,
+            Part::Cost => cost::measure(&testbed, options).await,
         };
         let done = done.with_context(|| part.title())?;
-        let _ = write!(text, "\n{}\n{done}", part.title());
+        println!("\n{}\n{done}", part.title());
         machine = machine::describe(&testbed).await?;
         testbed.stop().await?;
     }
     let arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
-    Ok(format!("{text}\n{machine}\ncommand: cargo bench --bench ha -- {}", arguments.join(" ")))
+    Ok(format!("{machine}\ncommand: cargo bench --bench ha -- {}", arguments.join(" ")))
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
+pub use crate::version::Version;
+
 /// Measures crashes, hand-overs and what several replicas cost.
 #[derive(Debug, Parser)]
 #[command(name = "cargo bench --bench ha --")]
@@ -17,6 +19,9 @@ pub struct Options {
     /// Rolling updates of each kind.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub updates: u16,
+    /// Polecats that run while the cost is measured, 25 a second.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(50..=100_000))]
+    pub polecats: u32,
     /// Times of the protocol, as the operator's flag of this name says them.
     #[arg(long, default_value = "normal")]
     pub failover: String,
@@ -36,6 +41,7 @@ pub enum Part {
     Crashes,
     Handovers,
     Rolling,
+    Cost,
 }
 
 impl Options {
@@ -53,6 +59,7 @@ impl Part {
             Self::Handovers => {
                 "hand-overs: one of three replicas ends by SIGTERM, then another begins"
             }
+            Self::Cost => "what one, two and three replicas cost",
             Self::Rolling => "rolling updates of three replicas",
         }
     }

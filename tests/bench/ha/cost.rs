@@ -1,0 +1,163 @@
+//! What replicas cost: Leases while nothing happens; then processor time, memory, connections and objects of each, with the
+//! same work for one, two and three.
+
+use std::{fmt::Write as _, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use gastown::domain::shard::Map;
+use gastown_testbed::{Operator, Testbed};
+use k8s_openapi::{api::coordination::v1::Lease, jiff::Timestamp};
+use kube::{Api, api::ListParams};
+use tokio::task::JoinSet;
+
+use crate::{
+    fleet::{Fleet, SHARDS},
+    handovers,
+    ledger::Ledger,
+    load::{self, Load},
+    options::{Options, Version},
+    player, probes, sight,
+};
+
+const NAMESPACES: usize = 96;
+const A_SECOND: u32 = 25;
+/// For so long nothing happens while Lease writes are counted.
+const QUIET: Duration = Duration::from_secs(20);
+/// Without any change for so long, what is not Done is lost.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Share of the sum of several over one alone that is meant to be enough.
+const OVERHEAD: f64 = 1.10;
+
+pub async fn measure(testbed: &Testbed, options: &Options) -> Result<String> {
+    // It would write two objects for every pod that finds no node.
+    testbed.freeze_program("kube-scheduler").await?;
+    let mut text = format!(
+        "{} Polecats over {NAMESPACES} namespaces, {A_SECOND} a second; objects are Polecats and their pods, also of the runs before\n",
+        options.polecats
+    );
+    let mut alone = f64::NAN;
+    for replicas in 1..=3 {
+        let (row, cpu) = run(testbed, options, replicas).await?;
+        text += &row;
+        if replicas == 1 {
+            alone = cpu;
+        }
+        let (ratio, met) = (cpu / alone, cpu <= alone * OVERHEAD);
+        let goal = if met { "met" } else { "MISSED" };
+        let _ = writeln!(text, "   sum over one alone {ratio:.2}  <= {OVERHEAD}: {goal}");
+    }
+    Ok(text)
+}
+
+/// One row, and processor seconds per 1,000 Polecats of all replicas together.
+async fn run(testbed: &Testbed, options: &Options, replicas: usize) -> Result<(String, f64)> {
+    let names: Vec<String> = (0..NAMESPACES).map(|it| format!("n{replicas}-{it:02}")).collect();
+    for name in &names {
+        testbed.make_namespace(name, &[]).await?;
+    }
+    let fleet = Fleet::start(testbed, options, replicas).await?;
+    let writes = lease_writes(testbed, &fleet).await?;
+    let ledger = Arc::new(Ledger::new());
+    let mut watches = JoinSet::new();
+    let observer = testbed.client("observer").await?;
+    let pods = sight::version(&observer, sight::PODS).await?;
+    let place = sight::polecats(Version::V1beta1);
+    let from = sight::version(&observer, &place).await?;
+    watches.spawn(player::play(testbed.client("player").await?, ledger.clone(), pods));
+    watches.spawn(player::observe(observer, ledger.clone(), (place, from)));
+    let client = testbed.client("loadgen").await?;
+    let load = Load { client, ledger: ledger.clone(), version: Version::V1beta1 };
+    let used = || fleet.live.iter().map(|it| probes::cpu_seconds(it.pid)).sum::<Result<f64>>();
+    let before = used()?;
+    load.paced(load::spread(&names, usize::try_from(options.polecats)?), A_SECOND).await?;
+    let all = ledger.until(PATIENCE, |all| all.values().all(|it| it.done.is_some())).await?;
+    ensure!(all, "Polecats were lost");
+    let cpu = (used()? - before) / f64::from(options.polecats) * 1e3;
+    let owners = owners(testbed).await?;
+    let mut row = format!(
+        "{replicas} replicas: {cpu:.2} CPU-seconds per 1,000; {writes:.2} Lease writes a second at rest\n"
+    );
+    for it in &fleet.live {
+        let objects =
+            owners.iter().filter(|(of, _)| of.contains(&it.name)).map(|it| it.1).sum::<usize>();
+        let _ = writeln!(
+            row,
+            "   {}: RSS {:.1} MiB, {} connections to the API server, {objects} objects",
+            it.name,
+            rss_mib(it)?,
+            connections(it, testbed)?
+        );
+    }
+    for it in &fleet.live {
+        it.terminate(handovers::PATIENCE).await?;
+    }
+    Ok((row, cpu))
+}
+
+/// Writes of session and shard Leases a second, while nothing happens.
+async fn lease_writes(testbed: &Testbed, fleet: &Fleet<'_>) -> Result<f64> {
+    let from = Timestamp::now();
+    tokio::time::sleep(QUIET).await;
+    let ours = |user: &str| fleet.live.iter().any(|it| it.name == user);
+    let events = testbed.audit_events().await?;
+    let leases = events.iter().filter(|it| {
+        let of_shards = it.resource == "leases" && it.name.starts_with("gastown-s");
+        of_shards && it.is_write() && it.time >= from && ours(&it.user)
+    });
+    Ok(f64::from(u32::try_from(leases.count())?) / QUIET.as_secs_f64())
+}
+
+/// Who owns each shard, and how many objects are in it.
+async fn owners(testbed: &Testbed) -> Result<Vec<(String, usize)>> {
+    let client = testbed.client("observer").await?;
+    let map = Map::first(u16::try_from(SHARDS)?);
+    let mut objects = vec![0; SHARDS];
+    for place in [sight::polecats(Version::V1beta1), sight::PODS.to_owned()] {
+        let request = kube::core::Request::new(place).list(&ListParams::default())?;
+        let list: kube::core::ObjectList<sight::Sight> = client.request(request).await?;
+        for it in list.items {
+            let shard = map.shard_of(&it.metadata.namespace).context("a namespace in no shard")?;
+            if let Some(count) = objects.get_mut(usize::from(shard.0)) {
+                *count += 1;
+            }
+        }
+    }
+    let leases: Api<Lease> = Api::namespaced(client, gastown_testbed::NAMESPACE);
+    let all = leases.list(&ListParams::default().labels("gastown.io/lease=shard")).await?;
+    let owner = |it: Lease| {
+        let shard: usize = it.metadata.name?.strip_prefix("gastown-shard-")?.parse().ok()?;
+        Some((it.spec?.holder_identity?, *objects.get(shard)?))
+    };
+    Ok(all.items.into_iter().filter_map(owner).collect())
+}
+
+/// Resident memory now.
+fn rss_mib(operator: &Operator) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", operator.pid))?;
+    let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kib: f64 = line.split_ascii_whitespace().next().context("no number")?.parse()?;
+    Ok(kib / 1024.0)
+}
+
+/// Open connections to the API server's port.
+fn connections(operator: &Operator, testbed: &Testbed) -> Result<usize> {
+    let server = testbed.server()?;
+    let port: u16 = server.rsplit(':').next().context("no port")?.parse()?;
+    let inodes = std::fs::read_dir(format!("/proc/{}/fd", operator.pid))?.flatten();
+    let inodes: std::collections::BTreeSet<String> = inodes
+        .filter_map(|it| {
+            let link = std::fs::read_link(it.path()).ok()?;
+            Some(link.to_str()?.strip_prefix("socket:[")?.trim_end_matches(']').to_owned())
+        })
+        .collect();
+    let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", operator.pid))?;
+    let to_server = table.lines().filter(|line| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let remote = words.get(2).and_then(|it| it.rsplit(':').next());
+        let is_port = remote.and_then(|it| u16::from_str_radix(it, 16).ok()) == Some(port);
+        is_port
+            && words.get(3) == Some(&"01")
+            && words.get(9).is_some_and(|it| inodes.contains(*it))
+    });
+    Ok(to_server.count())
+}
