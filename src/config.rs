@@ -4,6 +4,7 @@
 mod brakes;
 mod election;
 mod faults;
+mod pod_rules;
 mod storage;
 mod tls;
 mod webhooks;
@@ -12,11 +13,15 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, ValueEnum};
 
-use crate::domain::{lease::Identity, pod::PodSettings};
+use crate::{
+    admission::pods::Platform,
+    domain::{lease::Identity, pod::PodSettings},
+};
 
 pub use brakes::Brakes;
 pub use election::Election;
 pub use faults::Faults;
+pub use pod_rules::PodRules;
 pub use storage::{Storage, StorageMigration};
 pub use tls::Tls;
 pub use webhooks::{CertificateSource, ReferenceAccess, Webhooks};
@@ -51,6 +56,8 @@ pub struct Config {
     pub test_faults: Faults,
     #[command(flatten, next_help_heading = "Pods")]
     pub pods: Pods,
+    #[command(flatten, next_help_heading = "Pods at the door")]
+    pub pod_rules: PodRules,
     #[command(flatten, next_help_heading = "Brakes")]
     pub brakes: Brakes,
     #[command(flatten, next_help_heading = "Election")]
@@ -246,6 +253,7 @@ impl Config {
             paused: self.brakes.paused,
             max_running_per_namespace: self.brakes.max_running_per_namespace,
             tenancy: self.brakes.tenancy.into(),
+            fixed_users: self.pod_rules.known_platform() != Some(Platform::OpenShift),
         }
     }
 

@@ -182,7 +182,12 @@ const fn stored<K: Stored>(kind: &'static str, plural: &'static str) -> Kind {
 
 /// What the operator does with objects that are not ours: group, resource, verbs, why.
 pub const FOREIGN: &[(&str, &str, &[&str], &str)] = &[
-    ("", "namespaces", &["list", "watch"], "metadata only: whether an annotation pauses one"),
+    (
+        "",
+        "namespaces",
+        &["get", "list", "watch"],
+        "whether an annotation pauses one (metadata only); OpenShift's ranges, for pods at the door",
+    ),
     ("", "resourcequotas", &["list", "watch"], "when there is room for a pod that was refused"),
     ("", "pods", &["get", "list", "watch", "create", "delete"], "one pod per attempt of a Polecat"),
     (

@@ -3,6 +3,7 @@
 
 mod certificates;
 mod people;
+pub mod pods;
 mod priority;
 mod reference;
 mod storage;
@@ -45,6 +46,8 @@ pub fn files_storing(storage: Version) -> anyhow::Result<Vec<(String, String)>> 
         files.push((path, document(&kind.stored_in(storage))?));
     }
     files.push(("webhooks/mutating.yaml".into(), document(&mutating())?));
+    files.push(("webhooks/pods-mutating.yaml".into(), document(&pods::mutating())?));
+    files.push(("webhooks/pods-validating.yaml".into(), document(&pods::validating())?));
     files.push(("webhooks/validating.yaml".into(), document(&validating())?));
     files.push(("webhooks/service.yaml".into(), document(&service())?));
     let roles = [document(&cluster_role())?, document(&own_role())?].join("---\n");
@@ -53,6 +56,8 @@ pub fn files_storing(storage: Version) -> anyhow::Result<Vec<(String, String)>> 
     files.push(("deploy/rbac/people.yaml".into(), people.join("---\n")));
     let guard = switched_off::policy().iter().map(document).collect::<Result<Vec<_>, _>>()?;
     files.push(("deploy/policies/conversion.yaml".into(), guard.join("---\n")));
+    let floor = pods::policy().iter().map(document).collect::<Result<Vec<_>, _>>()?;
+    files.push(("deploy/policies/pods.yaml".into(), floor.join("---\n")));
     let flows = priority::schemas().iter().map(document).collect::<Result<Vec<_>, _>>()?;
     files.push(("deploy/priority/flowschemas.yaml".into(), flows.join("---\n")));
     files.push(("docs/api.md".into(), reference::page()?));

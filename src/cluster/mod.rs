@@ -25,6 +25,7 @@ pub mod observe;
 pub mod original;
 pub mod ownership;
 pub mod pausing;
+mod platform;
 mod quotas;
 pub mod reading;
 mod report;

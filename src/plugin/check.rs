@@ -5,10 +5,13 @@ mod input;
 
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::PossibleValuesParser};
 use serde_json::json;
 
-use crate::admission::pods::{self, Standard, Subject, Violation, feedback};
+use crate::admission::pods::{
+    self, Judgement, Platform, Question, Standard, Subject, Tables, Violation, feedback,
+    ours::SWITCHABLE,
+};
 use input::Object;
 
 /// All allowed: 0, something refused: 1, bad input: 2.
@@ -23,6 +26,15 @@ pub struct Check {
     /// Which rules decide
     #[arg(long, value_enum, default_value_t)]
     rules: Rules,
+    /// Whose cluster the pods are for
+    #[arg(long, value_enum, default_value_t)]
+    platform: On,
+    /// File with the Namespace that they are for: OpenShift takes ranges of users, groups and levels from its annotations
+    #[arg(long, value_name = "FILE")]
+    namespace_file: Option<String>,
+    /// Rule of ours that does not hold, such as ours.hostAliases; more than once, if need be
+    #[arg(long = "except", value_name = "RULE", value_parser = PossibleValuesParser::new(SWITCHABLE))]
+    exceptions: Vec<String>,
     /// One line of JSON for each object
     #[arg(long, short, value_enum)]
     output: Option<Format>,
@@ -32,9 +44,33 @@ pub struct Check {
 enum Rules {
     /// Pod Security
     Pss,
+    /// The security context constraint that OpenShift would choose, of restricted-v2 and restricted-v3
+    Scc,
+    /// What the operator refuses beyond Pod Security
+    Ours,
     /// All that the webhook holds against a pod
     #[default]
     All,
+}
+
+impl Rules {
+    const fn tables(self) -> Tables {
+        let all = matches!(self, Self::All);
+        Tables {
+            pss: all || matches!(self, Self::Pss),
+            scc: all || matches!(self, Self::Scc),
+            ours: all || matches!(self, Self::Ours),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum On {
+    /// What a security context constraint would refuse is advice
+    #[default]
+    Kubernetes,
+    /// It decides
+    Openshift,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,14 +85,43 @@ const BAD_INPUT: u8 = 2;
 pub fn run(asked: &Check) -> ExitCode {
     let mut input = input::read(&asked.files);
     let mut refused = false;
-    for object in &input.objects {
-        match judge(asked, object) {
-            Ok(violations) => {
-                refused |= !violations.is_empty();
-                print!("{}", told(asked, object, &violations));
-            }
-            Err(why) => input.problems.push(format!("{}: {}: {why}", object.file, object.called())),
+    let namespace = asked.namespace_file.as_deref().map(input::namespace).transpose();
+    let namespace = match &namespace {
+        Ok(it) => it.as_ref(),
+        Err(why) => {
+            eprintln!("kubectl gt check: {why}");
+            return BAD_INPUT.into();
         }
+    };
+    let exceptions: Vec<&'static str> = SWITCHABLE
+        .into_iter()
+        .filter(|it| asked.exceptions.iter().any(|asked| asked == it))
+        .collect();
+    let question = Question {
+        standard: asked.policy,
+        tables: asked.rules.tables(),
+        platform: match asked.platform {
+            On::Kubernetes => Platform::Kubernetes,
+            On::Openshift => Platform::OpenShift,
+        },
+        exceptions: &exceptions,
+        namespace,
+    };
+    for object in &input.objects {
+        let subject = match object.subject() {
+            Ok(subject) => subject,
+            Err(why) => {
+                input.problems.push(format!("{}: {}: {why}", object.file, object.called()));
+                continue;
+            }
+        };
+        let judgement = subject.as_ref().map(|it| pods::judge(it, &question)).unwrap_or_default();
+        refused |= !judgement.violations.is_empty();
+        let text = match asked.output {
+            Some(Format::Json) => line(object, &judgement),
+            None => report(object, subject.as_ref(), &judgement),
+        };
+        print!("{text}");
     }
     for problem in &input.problems {
         eprintln!("kubectl gt check: {problem}");
@@ -68,35 +133,30 @@ pub fn run(asked: &Check) -> ExitCode {
     }
 }
 
-fn judge(asked: &Check, object: &Object) -> Result<Vec<Violation>, String> {
-    let Some(subject) = object.subject()? else { return Ok(Vec::new()) };
-    Ok(pods::judge::pod_security(&subject, asked.policy))
+fn line(object: &Object, judgement: &Judgement) -> String {
+    let one = |it: &Violation| json!({"check": it.check, "path": it.path, "message": it.message});
+    let all: Vec<_> = judgement.violations.iter().map(one).collect();
+    let line = json!({"file": object.file, "allowed": all.is_empty(), "violations": all});
+    format!("{line}\n")
 }
 
-fn told(asked: &Check, object: &Object, violations: &[Violation]) -> String {
-    if asked.output == Some(Format::Json) {
-        let all = violations
-            .iter()
-            .map(|it| json!({"check": it.check, "path": it.path, "message": it.message}));
-        let all: Vec<_> = all.collect();
-        let line = json!({"file": object.file, "allowed": all.is_empty(), "violations": all});
-        return format!("{line}\n");
-    }
-    let called = object.called();
-    let Ok(Some(Subject { prefix, .. })) = object.subject() else {
-        return format!("{}: {called}: allowed, it holds no pod\n", object.file);
-    };
-    if violations.is_empty() {
-        return format!("{}: {called}: allowed\n", object.file);
-    }
-    let mut lines = vec![format!("{}: {called}: refused", object.file)];
+fn report(object: &Object, subject: Option<&Subject<'_>>, judgement: &Judgement) -> String {
+    let Judgement { violations, advice, scc } = judgement;
+    let called = format!("{}: {}", object.file, object.called());
+    let Some(subject) = subject else { return format!("{called}: allowed, it holds no pod\n") };
+    let verdict = if violations.is_empty() { "allowed" } else { "refused" };
+    let by = scc
+        .filter(|_| advice.is_empty() && violations.is_empty())
+        .map(|it| format!(", by SCC {it} on OpenShift"));
+    let mut lines = vec![format!("{called}: {verdict}{}", by.unwrap_or_default())];
     lines.extend(violations.iter().map(|it| format!("  {}: {}", it.path, it.message)));
-    if let Some(patch) = feedback::patch(prefix, violations) {
+    if let Some(patch) = feedback::patch(subject.prefix, violations) {
         lines.push(
             "  what one value mends, as a patch (kubectl patch --local -f FILE -o yaml -p PATCH):"
                 .into(),
         );
         lines.push(format!("  {patch}"));
     }
+    lines.extend(advice.iter().map(|it| format!("  on OpenShift: {}: {}", it.path, it.message)));
     lines.join("\n") + "\n"
 }

@@ -6,12 +6,18 @@ pub mod certificates;
 pub mod controllers;
 pub mod convert;
 pub mod health;
+pub mod pods;
 pub mod queue;
 pub mod shards;
 pub mod supervise;
 pub mod webhooks;
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use axum_server::Handle;
@@ -33,7 +39,7 @@ use crate::{
     },
     config::{self, Config, StorageMigration},
     domain::lease::Identity,
-    tls,
+    manifests, tls,
 };
 use controllers::{Scope, storage::Upkeep};
 
@@ -132,7 +138,8 @@ async fn serve_webhooks(
         max_active_deadline: config.brakes.max_active_deadline,
         tenancy: config.brakes.tenancy.into(),
     };
-    let rules = webhooks::Rules { policy, faults: config.test_faults.clone(), asking };
+    let pods = pods_of(config, asking.clone());
+    let rules = webhooks::Rules { policy, faults: config.test_faults.clone(), asking, pods };
     let task = webhooks::serve(address, live.subscribe(), handle.clone(), rules);
     servers.spawn(task);
     let keep = certificates::keep(config, connection, meters, live)?;
@@ -156,14 +163,32 @@ async fn serve_webhooks(
     Ok(())
 }
 
+/// What pods are held to, as the settings say.
+fn pods_of(config: &Config, server: webhooks::Asking) -> pods::Pods {
+    let rules = &config.pod_rules;
+    let mut operators = rules.own_user.clone();
+    if operators.is_empty() {
+        let account = manifests::SERVICE_ACCOUNT;
+        operators.push(format!("system:serviceaccount:{}:{account}", config.own_namespace()));
+    }
+    let platform = rules.known_platform().map_or_else(OnceLock::new, OnceLock::from);
+    pods::Pods {
+        standard: rules.pod_policy,
+        exceptions: rules.exceptions(),
+        operators,
+        platform: Arc::new(platform),
+        server,
+    }
+}
+
 /// Waits until the Go original has stopped, and takes part in the election for as long as it has.
 async fn work(
-    config: Config,
+    mut config: Config,
     connection: Connection,
     nonce: String,
     meters: Meters,
     (asking, report): (webhooks::Asking, watch::Sender<Report>),
-    stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     if let Some(flaw) = config.election.times().flaw() {
         anyhow::bail!("unsafe times: {flaw}");
@@ -173,6 +198,12 @@ async fn work(
     let ownership = Ownership::with_fuse(&me.pod, config.test_faults.kill_before_write);
     let settings = Arc::new(config.pod_settings());
     asking.ask(Cluster::new(connection.work.clone(), ownership.clone(), settings, meters.clone()));
+    // Before any pod is made: users of its containers are not ours to choose everywhere.
+    let pods = pods_of(&config, asking);
+    tokio::select! {
+        found = pods.settled_platform() => config.pod_rules.found(found),
+        _ = stop.wait_for(|it| *it) => return Ok(()),
+    }
     let (heed, heeded) = watch::channel(false);
     let (stopped, heeding) = heed_original(&config, &connection, &ownership, &meters, heeded);
     let part = Part { config: &config, connection: &connection, me, ownership, meters, report };

@@ -23,7 +23,7 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{budget::Budget, convert};
+use super::{budget::Budget, convert, pods};
 use crate::{admission::Policy, config::Faults};
 pub use asking::Asking;
 use intake::{NoReview, take_in};
@@ -37,16 +37,19 @@ pub struct Rules {
     pub policy: Policy,
     pub faults: Faults,
     pub asking: Asking,
+    pub pods: pods::Pods,
 }
 
 /// The routes.
 pub fn routes(rules: Rules) -> Router {
     let conversion_faults = rules.faults.clone();
     let budget = Budget::of_this_process();
+    let pods = pods::routes(rules.pods.clone());
     Router::new()
         .route("/mutate", post(mutate))
         .route("/validate", post(validate))
         .with_state((rules, Arc::clone(&budget)))
+        .merge(pods)
         .merge(convert::routes(budget, conversion_faults))
         .layer(CatchPanicLayer::new())
 }

@@ -34,6 +34,8 @@ mod make;
 mod original;
 mod outage;
 mod pins;
+mod pod_security;
+mod pods_at_the_door;
 mod poisoned;
 mod polecats;
 mod preconditions;

@@ -255,7 +255,10 @@ fn options(name: &str, replica: &str, flags: &[String]) -> OperatorOptions {
             .filter(|it| !flags.iter().any(|own| excludes(own, it)))
             .chain(flags.iter().cloned())
             .collect(),
-        environment: vec![("POD_UID".into(), format!("uid-{replica}"))],
+        environment: vec![
+            ("POD_UID".into(), format!("uid-{replica}")),
+            ("GASTOWN_OWN_USER".into(), own_users(name)),
+        ],
         ..OperatorOptions::default()
     }
 }
@@ -272,6 +275,11 @@ fn excludes(own: &str, other: &str) -> bool {
     let times = ["--lease-duration", "--renew-deadline", "--retry-period"];
     let sets_time = times.iter().any(|it| own.starts_with(it));
     name(own) == name(other) || (sets_time && other.starts_with("--failover"))
+}
+
+/// Every replica of a world is a user of its own, and each lets the others make pods.
+fn own_users(name: &str) -> String {
+    ["operator", "second", "third"].map(|it| format!("{it}-{name}")).join(",")
 }
 
 /// A Polecat that is to work.

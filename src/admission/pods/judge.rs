@@ -45,6 +45,20 @@ pub fn pod_security(subject: &Subject<'_>, of: Standard) -> Vec<Violation> {
     judge.found
 }
 
+/// Rows of another table held against it, in the name of another standard.
+pub(super) fn table(
+    subject: &Subject<'_>,
+    standard: &str,
+    rows: &[Row],
+    but: &[&str],
+) -> Vec<Violation> {
+    let mut judge = Judge { subject, standard: standard.to_owned(), found: Vec::new() };
+    for row in rows.iter().filter(|it| !but.contains(&it.id)) {
+        judge.row(row);
+    }
+    judge.found
+}
+
 pub(super) struct Judge<'s, 'a> {
     pub subject: &'s Subject<'a>,
     /// Who says so, as messages name it.
@@ -215,15 +229,25 @@ fn fix(demand: &Demand, value: Option<&Value>) -> Option<Value> {
             all.retain(|it| it.as_str().is_some_and(|it| only.contains(&it)));
             Some(if all.is_empty() { Value::Null } else { all.into() })
         }
-        Allowed::Sources(_) | Allowed::Annotated(_) | Allowed::Named(_) => None,
+        Allowed::Sources(_)
+        | Allowed::Annotated(_)
+        | Allowed::Named(_)
+        | Allowed::NotBegun(_)
+        | Allowed::Keys(_)
+        | Allowed::OfWorkers => None,
     }
+}
+
+/// A value in a message, cut.
+pub(super) fn cut(value: &Value) -> String {
+    untrusted::fit(&value.to_string(), SHOWN)
 }
 
 /// A value as a message shows it.
 fn shown(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "is unset".into(),
-        Some(it) => format!("is {}", untrusted::fit(&it.to_string(), SHOWN)),
+        Some(it) => format!("is {}", cut(it)),
     }
 }
 

@@ -1,10 +1,14 @@
 //! What a pod may ask for: Pod Security as a versioned table of rows, judged on the JSON as it was sent, so that nothing a
 //! typed reading would drop slips through. The same rows answer the API server, `kubectl gt check`, and the floor in CEL.
 
+pub mod cel;
+pub mod door;
 pub mod feedback;
 pub mod judge;
+pub mod ours;
 pub mod pss;
 pub mod rows;
+pub mod scc;
 pub mod subject;
 #[cfg(test)]
 mod tests;
@@ -14,6 +18,82 @@ use std::fmt;
 pub use judge::Violation;
 pub use rows::Level;
 pub use subject::Subject;
+
+/// Whose cluster it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Platform {
+    #[default]
+    Kubernetes,
+    OpenShift,
+}
+
+/// Which tables decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tables {
+    pub pss: bool,
+    pub scc: bool,
+    pub ours: bool,
+}
+
+impl Tables {
+    pub const ALL: Self = Self { pss: true, scc: true, ours: true };
+}
+
+/// What a pod is held against.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'q> {
+    pub standard: Standard,
+    pub tables: Tables,
+    pub platform: Platform,
+    /// Rules of ours that do not hold here, by id.
+    pub exceptions: &'q [&'static str],
+    /// The namespace that the pod is for, from whose annotations OpenShift takes its ranges; `None`: nobody could say.
+    pub namespace: Option<&'q serde_json::Value>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Judgement {
+    /// Each of them refuses the pod.
+    pub violations: Vec<Violation>,
+    /// What would be refused on OpenShift, where this is none.
+    pub advice: Vec<Violation>,
+    /// The security context constraint that OpenShift would choose.
+    pub scc: Option<&'static str>,
+}
+
+/// Holds a pod against all that decides on a platform: Pod Security and our own rules everywhere, a security context
+/// constraint on OpenShift. Elsewhere that is advice, unless nothing else was asked.
+pub fn judge(subject: &Subject<'_>, question: &Question<'_>) -> Judgement {
+    let Question { standard, tables, platform, exceptions, namespace } = *question;
+    let mut found = Judgement::default();
+    if tables.pss {
+        found.violations = judge::pod_security(subject, standard);
+    }
+    if tables.ours {
+        let root = standard.level == Level::Restricted;
+        add_new(&mut found.violations, ours::violations(subject, exceptions, root));
+    }
+    if tables.scc {
+        let scc::Choice { name, violations } = scc::choose(subject, namespace);
+        found.scc = name;
+        let decides = platform == Platform::OpenShift
+            || tables == Tables { pss: false, ours: false, scc: true };
+        if decides {
+            found.violations.extend(violations);
+        } else {
+            add_new(&mut found.advice, violations);
+        }
+    }
+    found
+}
+
+/// What is wrong in one place is said once.
+fn add_new(all: &mut Vec<Violation>, more: Vec<Violation>) {
+    let more: Vec<_> =
+        more.into_iter().filter(|it| all.iter().all(|other| other.path != it.path)).collect();
+    all.extend(more);
+}
 
 /// The newest policy version that the table knows; what asks for a later one is held to this.
 pub const NEWEST: u32 = 37;

@@ -30,7 +30,7 @@ const USUAL: &[&str] = &[
     "SYS_CHROOT",
 ];
 /// Sources of volumes that reach nothing of the node.
-const HARMLESS: &[&str] = &[
+pub(super) const HARMLESS: &[&str] = &[
     "configMap",
     "csi",
     "downwardAPI",
@@ -42,7 +42,7 @@ const HARMLESS: &[&str] = &[
     "secret",
 ];
 /// Every sysctl that some version allows, in the order in which they came.
-const SYSCTLS: [&str; 14] = [
+pub(super) const SYSCTLS: [&str; 14] = [
     "kernel.shm_rmid_forced",
     "net.ipv4.ip_local_port_range",
     "net.ipv4.tcp_syncookies",

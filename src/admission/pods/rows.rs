@@ -97,7 +97,17 @@ pub enum Allowed {
     Sources(&'static [&'static str]),
     /// One of these texts, or one that begins with `localhost/`.
     Annotated(&'static [&'static str]),
+    /// A text that does not begin so.
+    NotBegun(&'static str),
+    /// An object without other keys than these.
+    Keys(&'static [&'static str]),
+    /// A toleration of something else than the taints of the control plane.
+    OfWorkers,
 }
+
+/// Taints of nodes that run the control plane.
+pub(super) const CONTROL_PLANE: [&str; 2] =
+    ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"];
 
 impl Allowed {
     /// Whether what is unset is a violation.
@@ -128,6 +138,17 @@ impl Allowed {
                     map.iter().filter(|(key, it)| *key != "name" && !it.is_null()).peekable();
                 sources.peek().is_some() && sources.all(|(key, _)| all.contains(&key.as_str()))
             }
+            Self::NotBegun(head) => value.as_str().is_some_and(|it| !it.starts_with(head)),
+            Self::Keys(all) => {
+                value.as_object().is_some_and(|it| it.keys().all(|key| all.contains(&key.as_str())))
+            }
+            Self::OfWorkers => match value.get("key").filter(|it| !it.is_null()) {
+                Some(key) => {
+                    key.as_str().is_some_and(|it| !it.is_empty() && !CONTROL_PLANE.contains(&it))
+                }
+                // One without a key tolerates every taint.
+                None => false,
+            },
             Self::Annotated(all) => {
                 listed(all, value) || value.as_str().is_some_and(|it| it.starts_with("localhost/"))
             }
@@ -166,6 +187,9 @@ impl Allowed {
             Self::Subset(all) => format!("contain nothing but {}", quoted(all)),
             Self::Contains(one) => format!("contain {one:?}"),
             Self::Sources(all) => format!("have one source, of {}", all.join(", ")),
+            Self::NotBegun(head) => format!("not begin with {head:?}"),
+            Self::Keys(all) => format!("have no fields but {}", all.join(", ")),
+            Self::OfWorkers => format!("name a taint that is none of {}", quoted(&CONTROL_PLANE)),
             Self::Annotated(all) => format!("be unset, {} or localhost/…", quoted(all)),
         }
     }

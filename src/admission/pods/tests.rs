@@ -1,3 +1,6 @@
+mod at_the_door;
+mod other_tables;
+
 use serde_json::{Value, json};
 
 use super::{Level, NEWEST, Standard, Subject, feedback, judge, pss, rows::Allowed, subject::Kind};

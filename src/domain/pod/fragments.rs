@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, ConfigMapVolumeSource, EmptyDirVolumeSource, EnvVar, ExecAction,
+        Capabilities, ConfigMapVolumeSource, EmptyDirVolumeSource, EnvVar, ExecAction, Pod,
         PodSecurityContext, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource,
         SecurityContext, Volume, VolumeMount,
     },
-    apimachinery::pkg::api::resource::Quantity,
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::OwnerReference},
 };
+use kube::core::ObjectMeta;
 
 use crate::{
     api::v1beta1::Polecat,
@@ -96,6 +97,19 @@ pub(super) fn locked_down() -> SecurityContext {
     }
 }
 
+/// Leaves users and groups of a pod to the platform, where they are not ours to choose.
+pub(super) fn users(fixed: bool, mut pod: Pod) -> Pod {
+    let Some(spec) = pod.spec.as_mut().filter(|_| !fixed) else { return pod };
+    if let Some(it) = spec.security_context.as_mut() {
+        (it.run_as_user, it.run_as_group, it.fs_group) = (None, None, None);
+    }
+    let containers = spec.init_containers.iter_mut().flatten().chain(&mut spec.containers);
+    for it in containers.filter_map(|it| it.security_context.as_mut()) {
+        (it.run_as_user, it.run_as_group) = (None, None);
+    }
+    pod
+}
+
 /// Ready while the agent was active lately: only reads the time stamp that the runner keeps.
 pub(super) fn idle_probe(max_idle_seconds: i32) -> Probe {
     let words = [layout::RUNNER, "probe", "--max-idle-seconds"].map(ToOwned::to_owned);
@@ -150,4 +164,16 @@ pub(super) fn ro(mount: &Mount) -> VolumeMount {
 
 pub(super) fn seconds(span: Duration) -> i64 {
     i64::try_from(span.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Whose pod it is: it goes with its Polecat.
+pub(super) fn owner(meta: &ObjectMeta) -> OwnerReference {
+    OwnerReference {
+        api_version: format!("{}/v1beta1", crate::api::GROUP),
+        kind: "Polecat".into(),
+        name: meta.name.clone().unwrap_or_default(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
 }

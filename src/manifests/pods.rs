@@ -1,0 +1,155 @@
+//! Webhooks for pods, and the policy below them. Polecat pods are told by their label, so that the entry for them is safe in
+//! any namespace; every pod of a namespace is looked at only where an administrator labelled it. Nothing in the namespaces of
+//! the cluster itself, or in ours, ever waits for us.
+
+use serde_json::{Value, json};
+
+use super::{NAMESPACE, WEBHOOK_SERVICE};
+use crate::{
+    admission::pods::{Level, NEWEST, Standard, cel, ours, pss},
+    domain::names::POLECAT_LABEL,
+};
+
+/// Label of a namespace, of any value, whose pods are all held to the rules.
+pub const NAMESPACE_LABEL: &str = "gastown.io/pod-security";
+/// Name of the policy, and of its bindings.
+pub const POLICY: &str = "gastown-operator-pods";
+
+/// Pods that are created, and ephemeral containers that are added.
+fn rules(operations: &[(&str, &str)]) -> Value {
+    let rule = |(operation, resource): &(&str, &str)| json!({"apiGroups": [""], "apiVersions": ["v1"], "resources": [resource], "operations": [operation], "scope": "Namespaced"});
+    operations.iter().map(rule).collect()
+}
+
+/// Mirror pods are the kubelet's: it runs what its node's files say, whoever refuses to show it.
+fn conditions() -> Value {
+    json!([
+        {"name": "not-being-deleted", "expression": "!has(object.metadata.deletionTimestamp)"},
+        {"name": "not-a-node", "expression": "!request.userInfo.username.startsWith('system:node:')"},
+    ])
+}
+
+fn labelled_namespaces() -> Value {
+    let spared = [NAMESPACE, "kube-system", "kube-public", "kube-node-lease"];
+    json!({"matchExpressions": [
+        {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": spared},
+        {"key": NAMESPACE_LABEL, "operator": "Exists"},
+    ]})
+}
+
+fn polecats(operator: &str) -> Value {
+    json!({"matchExpressions": [{"key": POLECAT_LABEL, "operator": operator}]})
+}
+
+fn webhook(name: &str, path: &str, rules: &Value, rest: &Value) -> Value {
+    let mut webhook = json!({
+        "name": name,
+        "admissionReviewVersions": ["v1"],
+        "clientConfig": {"service": {
+            "name": WEBHOOK_SERVICE, "namespace": NAMESPACE, "path": path, "port": 443,
+        }},
+        "matchConditions": conditions(),
+        "matchPolicy": "Equivalent",
+        "rules": rules,
+        "sideEffects": "None",
+    });
+    json_patch::merge(&mut webhook, rest);
+    webhook
+}
+
+/// What refuses pods, and advises on what makes them.
+pub fn validating() -> Value {
+    let pods =
+        rules(&[("CREATE", "pods"), ("UPDATE", "pods"), ("UPDATE", "pods/ephemeralcontainers")]);
+    let makers = json!([
+        {"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments", "replicasets", "statefulsets", "daemonsets"], "operations": ["CREATE", "UPDATE"], "scope": "Namespaced"},
+        {"apiGroups": ["batch"], "apiVersions": ["v1"], "resources": ["jobs", "cronjobs"], "operations": ["CREATE", "UPDATE"], "scope": "Namespaced"},
+    ]);
+    let strict = |selectors: Value| {
+        let mut rest = json!({"failurePolicy": "Fail", "timeoutSeconds": 3});
+        json_patch::merge(&mut rest, &selectors);
+        rest
+    };
+    let (ours, all) = (polecats("Exists"), labelled_namespaces());
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "gastown-operator-pods-validating-webhook-configuration"},
+        "webhooks": [
+            webhook("vpod.kb.io", "/validate-pods", &pods, &strict(json!({"objectSelector": ours}))),
+            webhook("vpod-of-namespace.kb.io", "/validate-pods", &pods,
+                &strict(json!({"namespaceSelector": all, "objectSelector": polecats("DoesNotExist")}))),
+            webhook("vtemplate.kb.io", "/validate-pods", &makers,
+                &json!({"failurePolicy": "Ignore", "timeoutSeconds": 3, "namespaceSelector": all})),
+        ],
+    })
+}
+
+/// What sets on pods that nobody set. Who comes past it is refused by the other one.
+pub fn mutating() -> Value {
+    let pods = rules(&[("CREATE", "pods"), ("UPDATE", "pods/ephemeralcontainers")]);
+    let lax = |selectors: Value| {
+        let mut rest = json!({"failurePolicy": "Ignore", "timeoutSeconds": 2, "reinvocationPolicy": "IfNeeded"});
+        json_patch::merge(&mut rest, &selectors);
+        rest
+    };
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": "gastown-operator-pods-mutating-webhook-configuration"},
+        "webhooks": [
+            webhook("mpod.kb.io", "/mutate-pods", &pods, &lax(json!({"objectSelector": polecats("Exists")}))),
+            webhook("mpod-of-namespace.kb.io", "/mutate-pods", &pods,
+                &lax(json!({"namespaceSelector": labelled_namespaces(), "objectSelector": polecats("DoesNotExist")}))),
+        ],
+    })
+}
+
+/// The floor: the rows of restricted Pod Security and of our own as a policy that the API server runs by itself, bound once to
+/// Polecat pods and once to labelled namespaces.
+pub fn policy() -> [Value; 3] {
+    let standard = Standard { level: Level::Restricted, minor: NEWEST };
+    let rows = pss::rows(standard).map(|it| (it, format!("PSS {standard}")));
+    let rows = rows.chain(ours::ROWS.iter().map(|it| (it, "ours".to_owned())));
+    let conditions: Vec<_> =
+        rows.filter_map(|(row, standard)| cel::condition(row, &standard)).collect();
+    policy_of(POLICY, &conditions)
+}
+
+/// A policy of these conditions, and its bindings.
+pub fn policy_of(name: &str, conditions: &[cel::Condition]) -> [Value; 3] {
+    let validations: Vec<_> = conditions
+        .iter()
+        .map(
+            |it| json!({"expression": it.expression, "message": it.message, "reason": "Forbidden"}),
+        )
+        .collect();
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {
+                "matchPolicy": "Equivalent",
+                "resourceRules": rules(&[("CREATE", "pods"), ("UPDATE", "pods/ephemeralcontainers")]),
+            },
+            "matchConditions": self::conditions(),
+            "variables": [{"name": "containers", "expression": cel::CONTAINERS}],
+            "validations": validations,
+        },
+    });
+    let binding = |suffix: &str, resources: Value| {
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": format!("{name}{suffix}")},
+            "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": resources},
+        })
+    };
+    [
+        policy,
+        binding("-of-polecats", json!({"objectSelector": polecats("Exists")})),
+        binding("-of-namespaces", json!({"namespaceSelector": labelled_namespaces()})),
+    ]
+}

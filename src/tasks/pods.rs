@@ -1,0 +1,344 @@
+//! `/validate-pods` and `/mutate-pods`: axum around `admission::pods`. The object is kept as the JSON that was sent.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tower_http::timeout::TimeoutLayer;
+
+use super::webhooks::Asking;
+use crate::{
+    admission::pods::{
+        Platform, Question, Standard, Tables,
+        door::{self, Answer, Asked},
+    },
+    domain::untrusted,
+};
+
+/// Longest time for a question to the API server.
+const LIMIT: Duration = Duration::from_secs(1);
+/// Largest review: an object of 1.5 MiB, old and new, with room for escapes.
+const MAX_BODY: usize = 7 * 1024 * 1024;
+/// Longest time for one review, the body's arrival with it.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// The group that only OpenShift serves.
+const OPENSHIFT: &str = "security.openshift.io";
+const V1: &str = "admission.k8s.io/v1";
+
+/// What pods are held to, and who may call one a Polecat's.
+#[derive(Clone, Debug, Default)]
+pub struct Pods {
+    pub standard: Standard,
+    pub exceptions: Vec<&'static str>,
+    pub operators: Vec<String>,
+    /// As the settings say; else what the API server says first.
+    pub platform: Arc<OnceLock<Platform>>,
+    pub server: Asking,
+}
+
+impl Pods {
+    async fn platform(&self) -> Platform {
+        if let Some(known) = self.platform.get() {
+            return *known;
+        }
+        let Some(cluster) = self.server.cluster() else { return Platform::default() };
+        match tokio::time::timeout(LIMIT, cluster.serves(OPENSHIFT)).await {
+            Ok(Ok(is)) => {
+                let found = if is { Platform::OpenShift } else { Platform::Kubernetes };
+                tracing::info!(platform = ?found, "Found the platform");
+                *self.platform.get_or_init(|| found)
+            }
+            // Asked again with the next pod; until then Pod Security decides, and OpenShift's own admission beside us.
+            _ => Platform::default(),
+        }
+    }
+
+    /// The platform, asked for until it is known.
+    pub async fn settled_platform(&self) -> Platform {
+        loop {
+            let found = self.platform().await;
+            if self.platform.get().is_some() {
+                return found;
+            }
+            tokio::time::sleep(LIMIT).await;
+        }
+    }
+
+    async fn namespace(&self, platform: Platform, name: &str) -> Option<Value> {
+        let cluster = self.server.cluster().filter(|_| platform == Platform::OpenShift)?;
+        tokio::time::timeout(LIMIT, cluster.namespace(name)).await.ok()?.ok()
+    }
+}
+
+/// The routes.
+pub fn routes(pods: Pods) -> Router {
+    Router::new()
+        .route("/validate-pods", post(validate))
+        .route("/mutate-pods", post(mutate))
+        .with_state(pods)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, PATIENCE))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Review {
+    api_version: String,
+    kind: String,
+    request: Request,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request {
+    uid: String,
+    kind: Kind,
+    #[serde(default)]
+    sub_resource: String,
+    operation: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    namespace: String,
+    #[serde(default)]
+    user_info: User,
+    object: Option<Value>,
+    old_object: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Kind {
+    kind: String,
+}
+
+#[derive(Default, Deserialize)]
+struct User {
+    #[serde(default)]
+    username: String,
+}
+
+impl Request {
+    /// The request of a review; what is none is answered in plain words, which repeat nothing of it.
+    fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, (StatusCode, &'static str)> {
+        let json = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok());
+        if !json.is_some_and(|it| it.starts_with("application/json")) {
+            let text = "send an AdmissionReview as application/json\n";
+            return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+        }
+        let text = "the body is no AdmissionReview of admission.k8s.io/v1 with a request\n";
+        let refusal = (StatusCode::BAD_REQUEST, text);
+        let review: Review = serde_json::from_slice(body).map_err(|_| refusal)?;
+        let fits = review.api_version == V1 && review.kind == "AdmissionReview";
+        if fits && !review.request.uid.is_empty() { Ok(review.request) } else { Err(refusal) }
+    }
+
+    /// The create or update in it.
+    fn asked(&self) -> Option<Asked<'_>> {
+        let old = self.old_object.as_ref().filter(|it| !it.is_null());
+        let object = self.object.as_ref().filter(|it| !it.is_null())?;
+        matches!(self.operation.as_str(), "CREATE" | "UPDATE").then_some(Asked {
+            kind: &self.kind.kind,
+            subresource: &self.sub_resource,
+            user: &self.user_info.username,
+            object,
+            old,
+        })
+    }
+}
+
+/// What is answered, as the API writes it.
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Reply {
+    uid: String,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    audit_annotations: BTreeMap<&'static str, String>,
+    #[serde(flatten)]
+    patch: Option<Patch>,
+}
+
+/// One without the other is an error, and so is an empty one.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Patch {
+    patch_type: &'static str,
+    patch: String,
+}
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        axum::Json(json!({"apiVersion": V1, "kind": "AdmissionReview", "response": self}))
+            .into_response()
+    }
+}
+
+async fn validate(State(pods): State<Pods>, headers: HeaderMap, body: Bytes) -> Response {
+    let request = match Request::read(&headers, &body) {
+        Ok(request) => request,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let Some(asked) = request.asked() else {
+        return Reply { uid: request.uid, allowed: true, ..Reply::default() }.into_response();
+    };
+    let platform = pods.platform().await;
+    let namespace = pods.namespace(platform, &request.namespace).await;
+    let question = Question {
+        standard: pods.standard,
+        // Without OpenShift its constraints are advice, which is for `kubectl gt check` to give.
+        tables: Tables { scc: platform == Platform::OpenShift, ..Tables::ALL },
+        platform,
+        exceptions: &pods.exceptions,
+        namespace: namespace.as_ref(),
+    };
+    let Answer { refusal, warnings, audit } = door::answer(&asked, &question, &pods.operators);
+    let audit_annotations: BTreeMap<_, _> = audit.into_iter().collect();
+    if refusal.is_some() {
+        tracing::info!(
+            kind = untrusted::fit(&request.kind.kind, 253),
+            namespace = untrusted::fit(&request.namespace, 253),
+            name = untrusted::fit(&request.name, 253),
+            user = untrusted::fit(&request.user_info.username, 253),
+            violations = audit_annotations.get("violations").map(String::as_str),
+            "Refused a pod"
+        );
+    }
+    let allowed = refusal.is_none();
+    let status = refusal.map(|it| json!({"code": 403, "reason": "Forbidden", "message": it}));
+    let uid = request.uid;
+    Reply { uid, allowed, status, warnings, audit_annotations, patch: None }.into_response()
+}
+
+async fn mutate(headers: HeaderMap, body: Bytes) -> Response {
+    let request = match Request::read(&headers, &body) {
+        Ok(request) => request,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let operations = request.asked().map(|it| door::defaults(&it)).unwrap_or_default();
+    let patch = (!operations.is_empty()).then(|| Patch {
+        patch_type: "JSONPatch",
+        patch: STANDARD.encode(Value::from(operations).to_string()),
+    });
+    Reply { uid: request.uid, allowed: true, patch, ..Reply::default() }.into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http};
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    fn review(object: &Value, operation: &str) -> Value {
+        json!({"apiVersion": V1, "kind": "AdmissionReview", "request": {
+            "uid": "u-1", "operation": operation, "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "name": "max", "namespace": "town", "userInfo": {"username": "ada"}, "object": object,
+        }})
+    }
+
+    async fn post(path: &str, body: String, kind: &str) -> (StatusCode, Value) {
+        let request =
+            http::Request::post(path).header("content-type", kind).body(Body::from(body)).unwrap();
+        let answer = routes(Pods::default()).oneshot(request).await.unwrap();
+        let status = answer.status();
+        let bytes = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    fn bare() -> Value {
+        json!({"metadata": {"name": "max"}, "spec": {"containers": [{"name": "a", "image": "i"}]}})
+    }
+
+    #[tokio::test]
+    async fn a_pod_is_refused_with_a_code_a_reason_and_words() {
+        let (_, body) =
+            post("/validate-pods", review(&bare(), "CREATE").to_string(), "application/json").await;
+        let response = &body["response"];
+        assert_eq!((&response["uid"], &response["allowed"]), (&json!("u-1"), &json!(false)));
+        assert_eq!(
+            (&response["status"]["code"], &response["status"]["reason"]),
+            (&json!(403), &json!("Forbidden"))
+        );
+        assert_eq!(response["auditAnnotations"]["policy"], "restricted v1.37");
+        let mut unknown = bare();
+        unknown["spec"]["containers"][0]["securityContext"] = json!({"invented": 1});
+        let (_, body) =
+            post("/validate-pods", review(&unknown, "CREATE").to_string(), "application/json")
+                .await;
+        let text = body["response"]["status"]["message"].as_str().unwrap();
+        assert!(text.contains("spec.containers[0].securityContext"), "{text}");
+        assert!(
+            body["response"]["auditAnnotations"]["violations"]
+                .as_str()
+                .unwrap()
+                .contains("ours.unknownFields")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_lacks_something_gets_it_and_then_nothing_more() {
+        let (_, body) =
+            post("/mutate-pods", review(&bare(), "CREATE").to_string(), "application/json").await;
+        assert_eq!(body["response"]["patchType"], "JSONPatch");
+        let (_, body) =
+            post("/mutate-pods", review(&bare(), "DELETE").to_string(), "application/json").await;
+        assert_eq!(
+            (body["response"].get("patch"), body["response"].get("patchType")),
+            (None, None)
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_no_review_is_told_so() {
+        let fine = review(&bare(), "CREATE");
+        let mut foreign = fine.clone();
+        foreign["apiVersion"] = json!("admission.k8s.io/v1beta1");
+        let mut nameless = fine.clone();
+        nameless["request"]["uid"] = json!("");
+        for path in ["/validate-pods", "/mutate-pods"] {
+            for (body, kind, want, because) in [
+                ("{".to_owned(), "application/json", StatusCode::BAD_REQUEST, "cut short"),
+                (String::new(), "application/json", StatusCode::BAD_REQUEST, "empty"),
+                ("[".repeat(10_000), "application/json", StatusCode::BAD_REQUEST, "a depth bomb"),
+                (
+                    foreign.to_string(),
+                    "application/json",
+                    StatusCode::BAD_REQUEST,
+                    "another version",
+                ),
+                (nameless.to_string(), "application/json", StatusCode::BAD_REQUEST, "no uid"),
+                (
+                    fine.to_string(),
+                    "text/plain",
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                    "another type",
+                ),
+                (fine.to_string(), "application/json", StatusCode::OK, "a review"),
+            ] {
+                assert_eq!(post(path, body, kind).await.0, want, "{path}: {because}");
+            }
+        }
+        let gone = review(&Value::Null, "DELETE").to_string();
+        assert_eq!(
+            post("/validate-pods", gone, "application/json").await.1["response"]["allowed"],
+            true
+        );
+    }
+}

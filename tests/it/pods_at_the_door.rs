@@ -1,0 +1,195 @@
+//! Pods through the webhooks and the policy as they are installed: what a person reads, who may call a pod a Polecat's, and
+//! that nothing else waits for us.
+
+use gastown::manifests::pods as generated;
+use gastown_testbed::watch::await_condition;
+use gastown_testbed::{Node, Options, Testbed, manifests, manifests::Webhooks};
+use http::Method;
+use k8s_openapi::{
+    api::core::v1::{Namespace, Pod},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+    runtime::wait::conditions::is_crd_established,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    asking::comes_true,
+    door::{Answer, Door, send},
+    kubectl::Kubectl,
+    world::{PATIENCE, World, until},
+};
+
+fn pod(name: &str, context: &Value) -> Value {
+    let main = json!({"name": "main", "image": "i", "securityContext": context});
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [main]}})
+}
+
+async fn label(world: &World, value: &str) {
+    let api: Api<Namespace> = Api::all(world.client.clone());
+    let patch = Patch::Merge(json!({"metadata": {"labels": {generated::NAMESPACE_LABEL: value}}}));
+    api.patch(&world.namespace, &PatchParams::default(), &patch).await.unwrap();
+}
+
+async fn create(door: &Door, object: &Value) -> Answer {
+    let path = format!("/api/v1/namespaces/{}/pods?dryRun=All", door.world.namespace);
+    send(&door.world.client, Method::POST, &path, object).await
+}
+
+#[tokio::test]
+async fn a_labelled_namespace_lets_in_what_can_be_mended_and_refuses_the_rest_in_words() {
+    let door = Door::open("pods-at-door", &[]).await;
+    let bad = pod("bad", &json!({"privileged": true}));
+    assert_eq!(create(&door, &bad).await.code, 201, "nobody labelled the namespace");
+    label(&door.world, "restricted").await;
+    comes_true("the label to be heeded", async || create(&door, &bad).await.code == 403).await;
+    let answer = create(&door, &bad).await;
+    let text = answer.message();
+    assert!(
+        text.contains("spec.containers[0].securityContext.privileged: container \"main\" is true"),
+        "{text}"
+    );
+    assert!(!text.contains("runAsNonRoot"), "what nobody set was set: {text}");
+    assert_eq!(answer.body["reason"], "Forbidden");
+    let bare = create(&door, &pod("bare", &json!({}))).await;
+    assert_eq!(bare.code, 201, "{:?}", bare.body);
+    let spec = &bare.body["spec"];
+    assert_eq!(
+        spec["securityContext"],
+        json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}})
+    );
+    let kubectl = Kubectl::admin(door.world.bed);
+    let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
+    std::fs::write(&file, bad.to_string()).unwrap();
+    let args = [
+        "-n",
+        &door.world.namespace,
+        "apply",
+        "--dry-run=server",
+        "-f",
+        file.path().to_str().unwrap(),
+    ];
+    let said = String::from_utf8(kubectl.run(&args).await.stderr).unwrap();
+    let said = said.replace(file.path().to_str().unwrap(), "FILE");
+    insta::assert_snapshot!(said.trim_end(), @r#"
+    Error from server (Forbidden): error when creating "FILE": admission webhook "vpod-of-namespace.kb.io" denied the request: 2 fields are not as this namespace's pods must be:
+    spec.containers[0].securityContext.privileged: container "main" is true, must be unset or false (PSS restricted v1.37)
+    spec.containers[0].securityContext.allowPrivilegeEscalation: container "main" is unset, must be false (PSS restricted v1.37)
+    What one value mends, as a patch (kubectl patch --local -f FILE -o yaml -p PATCH):
+    {"spec":{"containers":[{"name":"main","securityContext":{"allowPrivilegeEscalation":false,"privileged":null}}]}}
+    "#);
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {
+        "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": bad["spec"]},
+    }});
+    let path = format!("/apis/apps/v1/namespaces/{}/deployments?dryRun=All", door.world.namespace);
+    let advised = send(&door.world.client, Method::POST, &path, &deployment).await;
+    assert_eq!(advised.code, 201, "what makes pods is advised: {:?}", advised.body);
+    let first = advised.warnings.first().cloned().unwrap_or_default();
+    assert!(
+        first.contains("spec.template.spec.containers[0].securityContext.privileged"),
+        "{:?}",
+        advised.warnings
+    );
+    door.close().await;
+}
+
+#[tokio::test]
+async fn nobody_but_the_operator_calls_a_pod_a_polecats() {
+    let door = Door::open("pods-label", &[]).await;
+    let mut forged = pod("forged", &json!({}));
+    forged["metadata"]["labels"] = json!({"gastown.io/polecat": "max"});
+    let answer = create(&door, &forged).await;
+    assert_eq!(answer.code, 403, "{:?}", answer.body);
+    assert!(
+        answer.message().contains("metadata.labels[gastown.io/polecat]"),
+        "{}",
+        answer.message()
+    );
+    door.world.create("max", |_| {}).await;
+    until(&door.world.pods(), "polecat-max", "pod", |_: &Pod| true).await;
+    let path = format!("/api/v1/namespaces/{}/pods/polecat-max", door.world.namespace);
+    let untouched = json!({"metadata": {"annotations": {"a": "b"}}});
+    let api: Api<Pod> = door.world.pods();
+    api.patch("polecat-max", &PatchParams::default(), &Patch::Merge(&untouched)).await.unwrap();
+    let taken = json!({"metadata": {"labels": {"gastown.io/polecat": null}}});
+    let refused = api.patch("polecat-max", &PatchParams::default(), &Patch::Merge(&taken)).await;
+    assert!(refused.unwrap_err().to_string().contains("only the operator"), "{path}");
+    door.close().await;
+}
+
+/// As OLM installs them: the entry for Polecat pods with no namespaceSelector, and nobody who answers.
+#[tokio::test]
+async fn with_every_replica_gone_only_polecat_pods_wait_and_the_floor_still_refuses() {
+    let bed = Testbed::start(Options { node: Node::None, ..Options::default() }).await.unwrap();
+    let client = bed.client("admin").await.unwrap();
+    for name in ["town", "other"] {
+        bed.make_namespace(name, &[]).await.unwrap();
+    }
+    let folder = manifests::project(None).unwrap();
+    // A port that nobody listens on.
+    let nobody = Webhooks::Url("https://127.0.0.1:9".into());
+    manifests::apply_webhooks(&client, &folder.join("webhooks"), &nobody, "", None).await.unwrap();
+    Kubectl::admin(&bed).said(&["apply", "-f", "deploy/policies/pods.yaml"]).await;
+    let api: Api<Namespace> = Api::all(client.clone());
+    let labelled = json!({"metadata": {"labels": {generated::NAMESPACE_LABEL: "restricted"}}});
+    for name in ["town", "kube-system"] {
+        api.patch(name, &PatchParams::default(), &Patch::Merge(&labelled)).await.unwrap();
+    }
+    let post = async |namespace: &str, object: &Value| {
+        let path = format!("/api/v1/namespaces/{namespace}/pods?dryRun=All");
+        send(&client, Method::POST, &path, object).await
+    };
+    let (plain, mut ours) = (pod("plain", &json!({})), pod("ours", &json!({})));
+    ours["metadata"]["labels"] = json!({"gastown.io/polecat": "max"});
+    let waits = |it: &Answer| it.code == 500 && it.message().contains("failed calling webhook");
+    comes_true("the webhooks to be called", async || waits(&post("town", &ours).await)).await;
+    for namespace in ["kube-system", "other"] {
+        let answer = post(namespace, &plain).await;
+        assert_eq!(answer.code, 201, "{namespace} does not wait for us: {:?}", answer.body);
+    }
+    comes_true("the policy to be heeded", async || {
+        let answer = post("town", &plain).await;
+        answer.code == 403 && answer.message().contains("PSS restricted")
+    })
+    .await;
+    bed.stop().await.unwrap();
+}
+
+/// What tells OpenShift from other clusters is a group that it serves.
+#[tokio::test]
+async fn on_openshift_users_of_agent_pods_are_left_to_the_platform() {
+    let bed = Testbed::start(Options { node: Node::Kwok, ..Options::default() }).await.unwrap();
+    // Ends with this process; the test of a testbed's end is its own.
+    let bed: &'static Testbed = Box::leak(Box::new(bed));
+    let client = bed.client("admin").await.unwrap();
+    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "securitycontextconstraints.security.openshift.io",
+            "annotations": {"api-approved.kubernetes.io": "unapproved"}},
+        "spec": {
+            "group": "security.openshift.io", "scope": "Cluster",
+            "names": {"kind": "SecurityContextConstraints", "plural": "securitycontextconstraints"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}],
+        },
+    });
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let made = send(&client, Method::POST, path, &definition).await;
+    assert_eq!(made.code, 201, "{:?}", made.body);
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let name = "securitycontextconstraints.security.openshift.io";
+    tokio::time::timeout(PATIENCE, await_condition(api, name, is_crd_established()))
+        .await
+        .unwrap()
+        .unwrap();
+    let world = World::on(bed, "openshift", &["--platform=auto"]).await;
+    world.create("max", |_| {}).await;
+    let pod = until(&world.pods(), "polecat-max", "pod", |_: &Pod| true).await;
+    let text = serde_json::to_string(&pod.spec).unwrap();
+    assert!(!text.contains("runAsUser") && !text.contains("fsGroup"), "{text}");
+    assert!(text.contains("runAsNonRoot"), "{text}");
+}
