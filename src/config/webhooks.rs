@@ -1,8 +1,14 @@
 //! Settings of the admission server and of its certificate.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::{ArgAction, Args, ValueEnum};
+
+use crate::tls::Files;
+
+/// Where files are looked for, as by the original.
+const FOLDER: &str = "/tmp/k8s-webhook-server/serving-certs";
 
 /// The admission server.
 #[derive(Clone, Debug, Args)]
@@ -21,7 +27,7 @@ pub struct Webhooks {
     #[arg(long, value_name = "URL", value_parser = webhook_url)]
     pub webhook_url: Option<String>,
     /// Folder of the server's certificate and key.
-    #[arg(long, default_value = "/tmp/k8s-webhook-server/serving-certs", value_name = "FOLDER")]
+    #[arg(long, default_value = FOLDER, value_name = "FOLDER")]
     pub webhook_cert_path: PathBuf,
     /// File of the certificate chain.
     #[arg(long, default_value = "tls.crt", value_name = "FILE")]
@@ -42,6 +48,30 @@ pub struct Webhooks {
     /// Seconds that an authority is trusted after it has signed last, for tests.
     #[arg(long, hide = true, value_parser = clap::value_parser!(i64).range(1..))]
     pub test_retire_seconds: Option<i64>,
+}
+
+impl Webhooks {
+    /// The files of a certificate, where that is asked for or there are any; an error where they can't be served.
+    pub fn files(&self) -> anyhow::Result<Option<Files>> {
+        let files = Files {
+            certificate: self.webhook_cert_path.join(&self.webhook_cert_name),
+            key: self.webhook_cert_path.join(&self.webhook_cert_key),
+        };
+        let asked_for = self.webhook_cert_path != Path::new(FOLDER);
+        let from_files = match self.webhook_cert_source {
+            CertificateSource::Files => true,
+            CertificateSource::Own => false,
+            CertificateSource::Auto => asked_for || files.are_there(),
+        };
+        if self.disable_webhooks || !from_files {
+            return Ok(None);
+        }
+        files.load().context(
+            "webhooks need a certificate: put it into --webhook-cert-path, take --webhook-cert-source=own, or start with \
+             --disable-webhooks",
+        )?;
+        Ok(Some(files))
+    }
 }
 
 /// Where the server's certificate comes from.

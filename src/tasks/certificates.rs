@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use rustls::ServerConfig;
@@ -22,11 +21,11 @@ use crate::{
         connect::Connection,
         meters::{Flawed, Meters},
     },
-    config::{CertificateSource, Config},
+    config::Config,
     domain::certificates::{Book, Canary, Phase, Seen, Step, consumers::Target},
     kinds, manifests,
     tls::{
-        self, Files,
+        self,
         check::{Flaw, Presented},
         mint::ForNames,
     },
@@ -51,20 +50,7 @@ pub fn keep(
     live: Live,
 ) -> anyhow::Result<BoxFuture<'static, ()>> {
     let it = &config.webhooks;
-    let files = Files {
-        certificate: it.webhook_cert_path.join(&it.webhook_cert_name),
-        key: it.webhook_cert_path.join(&it.webhook_cert_key),
-    };
-    let from_files = match it.webhook_cert_source {
-        CertificateSource::Files => true,
-        CertificateSource::Own => false,
-        CertificateSource::Auto => files.are_there(),
-    };
-    if from_files {
-        files.load().context(
-            "webhooks need a certificate: put it into --webhook-cert-path, take --webhook-cert-source=own, or start with \
-             --disable-webhooks",
-        )?;
+    if let Some(files) = it.files()? {
         return Ok(async move { files.serve(live).await }.boxed());
     }
     let target = Target {
@@ -132,6 +118,10 @@ impl Keeper {
                     None => return,
                 },
                 () = tokio::time::sleep(pause) => {}
+            }
+            // Whatever else is there already, so that nothing is written by what is known to be old.
+            while let Some(Some(told)) = news.next().now_or_never() {
+                known.hear(told);
             }
         }
     }

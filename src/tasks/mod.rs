@@ -71,6 +71,7 @@ pub async fn run(config: Config, nonce: String, stop: watch::Receiver<bool>) -> 
         servers.spawn(health::serve(address, states, servers_stopped.clone()));
     }
     let asking = webhooks::Asking::new(config.webhooks.reference_access);
+    config.webhooks.files()?;
     let connection = connect::connect(config.kubeconfig.as_deref(), config.context.clone()).await?;
     let mut stop = stop;
     tokio::select! {
