@@ -49,7 +49,7 @@ pub async fn judge(town: &Town) -> Verdict {
 fn weigh<'a>(events: impl Iterator<Item = &'a Event>) -> Verdict {
     let mut verdict = Verdict::default();
     let mut shards: BTreeMap<u16, Vec<Write>> = BTreeMap::new();
-    let mut last: BTreeMap<String, i32> = BTreeMap::new();
+    let mut last: BTreeMap<(String, u16), i32> = BTreeMap::new();
     for event in events {
         verdict.refused += usize::from(event.code == 409);
         let (Some((shard, epoch)), true) = (stamp(event), event.code < 300) else { continue };
@@ -58,7 +58,7 @@ fn weigh<'a>(events: impl Iterator<Item = &'a Event>) -> Verdict {
             let pod = (event.namespace.clone(), event.name.clone());
             *verdict.pods.entry(pod).or_default() += 1;
         }
-        let before = last.entry(object.clone()).or_insert(epoch);
+        let before = last.entry((object.clone(), shard)).or_insert(epoch);
         if *before > epoch {
             verdict.undone.push(format!("{object}: epoch {epoch} after {before}"));
         }
