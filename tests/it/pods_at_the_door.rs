@@ -143,7 +143,11 @@ async fn with_every_replica_gone_only_polecat_pods_wait_and_the_floor_still_refu
         let path = format!("/api/v1/namespaces/{namespace}/pods?dryRun=All");
         send(&client, Method::POST, &path, object).await
     };
-    let (plain, mut ours) = (pod("plain", &json!({})), pod("ours", &json!({})));
+    let plain = pod("plain", &json!({}));
+    // One that the policy lets in, since it is asked before the webhooks are.
+    let fine = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
+    let mut ours = pod("ours", &fine);
     ours["metadata"]["labels"] = json!({"gastown.io/polecat": "max"});
     let waits = |it: &Answer| it.code == 500 && it.message().contains("failed calling webhook");
     comes_true("the webhooks to be called", async || waits(&post("town", &ours).await)).await;
