@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use gastown::conversion::{polecat::TABLE, table::Version};
+use gastown::conversion::{self, polecat::TABLE, table::Version};
 use proc_macro2::{TokenStream, TokenTree};
 
 /// Where nobody is told anything, or in the words of one version.
@@ -59,8 +59,17 @@ fn in_hub(alpha: &str) -> Option<String> {
 
 /// A path of v1beta1, whatever it would be in v1alpha1.
 fn is_hub(path: &str) -> bool {
-    let mut all = TABLE.rows.iter().map(|it| it.path(Version::V1beta1));
-    all.any(|it| below(path, it).is_some() || below(it, path).is_some())
+    let polecat = conversion::kinds().iter().find(|it| it.name == TABLE.kind).unwrap();
+    let mut schema = Some(&*polecat.to(Version::V1beta1).target);
+    for name in path.split('.') {
+        let name = name.split('[').next().unwrap();
+        match schema.filter(|it| it.has_parts()).map(|it| it.member(name)) {
+            None => return true, // below what has no parts of ours
+            Some(None) => return false,
+            Some(inner) => schema = inner,
+        }
+    }
+    true
 }
 
 /// The path at the end of a text, or at its beginning.
