@@ -23,6 +23,9 @@ pub const WEBHOOK_SERVICE: &str = "gastown-operator-webhook-service";
 /// Names of the webhook configurations.
 pub const MUTATING: &str = "gastown-operator-mutating-webhook-configuration";
 pub const VALIDATING: &str = "gastown-operator-validating-webhook-configuration";
+/// The same for pods.
+pub const PODS_MUTATING: &str = "gastown-operator-pods-mutating-webhook-configuration";
+pub const PODS_VALIDATING: &str = "gastown-operator-pods-validating-webhook-configuration";
 /// The Secret with the certificates of our own authority.
 pub const CERTIFICATES: &str = "gastown-operator-webhook-certificates";
 /// Where the original is installed, and we are.

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{CERTIFICATES, MUTATING, VALIDATING};
+use super::{CERTIFICATES, MUTATING, PODS_MUTATING, PODS_VALIDATING, VALIDATING};
 use crate::kinds::convertible;
 
 /// Of the cluster.
@@ -14,8 +14,8 @@ pub fn rules() -> [Value; 3] {
         ("mutatingwebhookconfigurations", "validatingwebhookconfigurations");
     let verbs = ["get", "list", "watch", "patch"];
     [
-        json!({"apiGroups": [group], "resources": [mutating], "resourceNames": [MUTATING], "verbs": verbs}),
-        json!({"apiGroups": [group], "resources": [validating], "resourceNames": [VALIDATING], "verbs": verbs}),
+        json!({"apiGroups": [group], "resources": [mutating], "resourceNames": [MUTATING, PODS_MUTATING], "verbs": verbs}),
+        json!({"apiGroups": [group], "resources": [validating], "resourceNames": [VALIDATING, PODS_VALIDATING], "verbs": verbs}),
         json!({
             "apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"],
             "resourceNames": definitions, "verbs": ["patch"],

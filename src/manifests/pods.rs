@@ -74,7 +74,7 @@ pub fn validating() -> Value {
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingWebhookConfiguration",
-        "metadata": {"name": "gastown-operator-pods-validating-webhook-configuration"},
+        "metadata": {"name": super::PODS_VALIDATING},
         "webhooks": [
             webhook("vpod.kb.io", "/validate-pods", &pods, &strict(json!({"objectSelector": ours}))),
             webhook("vpod-of-namespace.kb.io", "/validate-pods", &pods,
@@ -96,7 +96,7 @@ pub fn mutating() -> Value {
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
-        "metadata": {"name": "gastown-operator-pods-mutating-webhook-configuration"},
+        "metadata": {"name": super::PODS_MUTATING},
         "webhooks": [
             webhook("mpod.kb.io", "/mutate-pods", &pods, &lax(json!({"objectSelector": polecats("Exists")}))),
             webhook("mpod-of-namespace.kb.io", "/mutate-pods", &pods,

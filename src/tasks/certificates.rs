@@ -379,7 +379,9 @@ fn encoded(book: &Book) -> String {
 fn consumers() -> Vec<Consumer> {
     let configurations = [
         (Sort::Mutating, manifests::MUTATING.to_owned()),
+        (Sort::Mutating, manifests::PODS_MUTATING.to_owned()),
         (Sort::Validating, manifests::VALIDATING.to_owned()),
+        (Sort::Validating, manifests::PODS_VALIDATING.to_owned()),
     ];
     let definitions = kinds::convertible().map(|it| (Sort::Definition, it));
     let all = configurations.into_iter().chain(definitions);
