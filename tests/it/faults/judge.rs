@@ -85,8 +85,18 @@ impl Verdict {
         self.margins.first().copied()
     }
 
-    /// Fails unless there was never more than one; prints how close it came.
+    /// Fails unless there was never more than one; prints how close it came. A pod of which the answer came too late is logged as
+    /// refused, so pods that are there are counted elsewhere.
     pub fn holds(&self, name: &str, polecats: usize) {
+        self.undoes_nothing(name, polecats);
+        assert!(
+            self.smallest().is_none_or(|it| it.is_positive()),
+            "{name}: two owners wrote in turns: {self:?}"
+        );
+    }
+
+    /// The same where what an owner had sent may arrive long after: it counts by object.
+    pub fn undoes_nothing(&self, name: &str, polecats: usize) {
         let smallest = self
             .smallest()
             .map_or("no owner changed".into(), |it| format!("smallest margin {it:?}"));
@@ -97,12 +107,8 @@ impl Verdict {
         );
         let twice: Vec<_> = self.pods.iter().filter(|(_, times)| **times > 1).collect();
         assert!(twice.is_empty(), "{name}: made twice: {twice:?}");
-        assert_eq!(self.pods.len(), polecats, "{name}: one pod for each Polecat");
+        assert!(self.pods.len() <= polecats, "{name}: no more pods than Polecats");
         assert!(self.undone.is_empty(), "{name}: {:#?}", self.undone);
-        assert!(
-            self.smallest().is_none_or(|it| it.is_positive()),
-            "{name}: two owners wrote in turns: {self:?}"
-        );
     }
 }
 

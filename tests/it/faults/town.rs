@@ -5,13 +5,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gastown::api::{v1alpha1::Polecat, v1beta1::ShardMap};
+use gastown::{
+    api::{v1alpha1::Polecat, v1beta1::ShardMap},
+    cluster::housekeeper::LEASE,
+};
 use gastown_testbed::{Node, Operator, OperatorOptions, Options, Testbed, http_get};
-use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
+use k8s_openapi::{
+    api::{coordination::v1::Lease, core::v1::Pod},
+    jiff::Timestamp,
+};
 use kube::{
     Api, Client,
     api::{ListParams, PostParams},
 };
+use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard, OnceCell, watch};
 
 use super::toll::Toll;
@@ -67,6 +74,10 @@ impl Town {
         for it in &namespaces {
             bed.make_namespace(it, &script).await.unwrap();
         }
+        let own = format!("{name}-operator");
+        bed.make_namespace(&own, &[]).await.unwrap();
+        let leases: Api<Lease> = Api::namespaced(client.clone(), &own);
+        leases.create(&PostParams::default(), &nobodys_housekeeper()).await.unwrap();
         let flags = flags.iter().map(ToString::to_string).collect();
         Self { bed, name, client, namespaces, flags, _alone: alone }
     }
@@ -204,6 +215,7 @@ impl Town {
         let a_second = f64::from(u32::try_from(count).unwrap()) / took.as_secs_f64();
         println!("{}: {count} Polecats, {a_second:.1} a second", self.name);
         comes_true("every Polecat Done", async || self.done().await == Some(count)).await;
+        assert_eq!(self.pods().await, count, "one pod for each Polecat");
         count
     }
 
@@ -224,7 +236,7 @@ impl Town {
     }
 
     /// Pods that are there.
-    pub async fn pods(&self) -> usize {
+    async fn pods(&self) -> usize {
         let mut count = 0;
         for namespace in &self.namespaces {
             let all: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
@@ -236,6 +248,19 @@ impl Town {
     pub fn is_ours(&self, namespace: &str) -> bool {
         self.namespaces.iter().any(|it| it == namespace)
     }
+}
+
+/// Somebody else keeps house, so that nobody weighs shards: what moves here, moves for a fault.
+fn nobodys_housekeeper() -> Lease {
+    let now = Timestamp::now().to_string();
+    let lease = json!({
+        "metadata": {"name": LEASE},
+        "spec": {
+            "holderIdentity": "nobody", "leaseDurationSeconds": 86_400, "leaseTransitions": 0,
+            "acquireTime": now, "renewTime": now,
+        },
+    });
+    serde_json::from_value(lease).unwrap()
 }
 
 pub async fn owned(operator: &Operator) -> usize {
