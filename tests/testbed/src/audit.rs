@@ -32,9 +32,11 @@ pub struct Event {
 }
 
 impl Event {
-    /// Whether it asked for a change.
+    /// Whether it asked for a change. A review is created to be answered, and stored nowhere.
     pub fn is_write(&self) -> bool {
-        matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
+        let verb = self.verb.as_str();
+        matches!(verb, "create" | "update" | "patch" | "delete" | "deletecollection")
+            && !self.resource.ends_with("accessreviews")
     }
 }
 
