@@ -118,7 +118,7 @@ docker-build docker-push deploy undeploy:
 
 .PHONY: test-faults
 test-faults: prepare static build ## Every fault of replicas, network, clocks, API server and storage, as long as they last in the field; half an hour
-	@GASTOWN_FAULTS=1 $(CARGO) test --locked --test it -- --include-ignored --nocapture --test-threads=1 faults:: shards:: outage::
+	@GASTOWN_FAULTS=1 $(CARGO) test --locked --test it -- --nocapture --test-threads=1 faults:: shards:: outage::
 
 .PHONY: test-full
 test-full: prepare static build release ## Every test with the waits that users have, then faults and the conversion marathon; two hours or more

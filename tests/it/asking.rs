@@ -1,27 +1,13 @@
 //! Asking again: for what no watch tells of, such as a metric, or when a policy or a changed definition takes effect.
 
-use std::time::Duration;
-
-use gastown_testbed::{Operator, http_get};
+use gastown_testbed::{Operator, ask, http_get};
 
 use crate::world::PATIENCE;
 
-/// Time between two questions.
-const PERIOD: Duration = Duration::from_millis(25);
-
 /// Asks until there is an answer.
 pub async fn answered<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
-    let mut period = tokio::time::interval(PERIOD);
-    let asked = async {
-        loop {
-            period.tick().await;
-            if let Some(answer) = ask().await {
-                return answer;
-            }
-        }
-    };
-    let answer = tokio::time::timeout(PATIENCE, asked).await;
-    answer.unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {what}"))
+    let answer = ask::answered(PATIENCE, ask).await;
+    answer.unwrap_or_else(|| panic!("waited {PATIENCE:?} for {what}"))
 }
 
 /// Asks until something is so.

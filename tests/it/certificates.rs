@@ -7,7 +7,8 @@ use std::{
     net::TcpStream,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
+        mpsc,
     },
     thread,
     time::{Duration, Instant},
@@ -184,22 +185,28 @@ fn call(address: &str, config: Arc<ClientConfig>) -> Result<(), String> {
     if fine { Ok(()) } else { Err(String::from_utf8_lossy(&answer).into_owned()) }
 }
 
-/// Callers that never rest, until told to.
+/// Between two calls of one caller: the replicas and the API server need the processors as well.
+const REST: Duration = Duration::from_millis(3);
+
+/// Callers that go on until told to end.
 struct Callers {
-    stop: Arc<AtomicBool>,
+    /// They end when it is dropped.
+    go_on: Vec<mpsc::Sender<()>>,
     made: Arc<AtomicU64>,
     threads: Vec<thread::JoinHandle<Vec<String>>>,
 }
 
 impl Callers {
     fn start(addresses: &[String], held: &Arc<Held>) -> Self {
-        let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (mut go_on, made) = (Vec::new(), Arc::new(AtomicU64::new(0)));
         let run = |first: u64| {
-            let (stop, made, held) = (stop.clone(), made.clone(), held.clone());
+            let (until, ends) = mpsc::channel();
+            go_on.push(until);
+            let (made, held) = (made.clone(), held.clone());
             let addresses = addresses.to_vec();
             thread::spawn(move || {
                 let (mut failures, mut number) = (Vec::new(), first);
-                while !stop.load(Ordering::Relaxed) {
+                while ends.recv_timeout(REST) == Err(mpsc::RecvTimeoutError::Timeout) {
                     number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     let address =
                         &addresses[usize::try_from(number >> 40).unwrap() % addresses.len()];
@@ -207,18 +214,16 @@ impl Callers {
                         failures.push(format!("{address}: {why}"));
                     }
                     made.fetch_add(1, Ordering::Relaxed);
-                    // The replicas and the API server need the processors as well.
-                    thread::sleep(Duration::from_millis(3));
                 }
                 failures
             })
         };
         let threads = (1..=2).map(run).collect();
-        Self { stop, made, threads }
+        Self { go_on, made, threads }
     }
 
     fn end(self) -> (u64, Vec<String>) {
-        self.stop.store(true, Ordering::Relaxed);
+        drop(self.go_on);
         let failures = self.threads.into_iter().flat_map(|it| it.join().unwrap()).collect();
         (self.made.load(Ordering::Relaxed), failures)
     }

@@ -1,5 +1,6 @@
 // A process that does nothing but elect a leader, as most operators do it: client-go's leaderelection with its
-// default times. It says when it begins to lead and when it has ended, for a bench that compares.
+// default times. It says when it begins to lead, when it has ended, and whenever it sees another one lead, for a bench that
+// compares.
 package main
 
 import (
@@ -51,6 +52,11 @@ func main() {
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(ctx context.Context) { say("leads") },
 			OnStoppedLeading: func() { say("ends") },
+			OnNewLeader: func(leader string) {
+				if leader != *identity {
+					say("follows")
+				}
+			},
 		},
 	})
 }

@@ -1,14 +1,19 @@
 //! What replicas cost: Leases while nothing happens; then processor time, memory, connections and objects of each, with the
 //! same work for one, two and three.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use futures::TryStreamExt as _;
 use gastown::domain::shard::Map;
-use gastown_testbed::{Operator, Testbed};
+use gastown_testbed::{NAMESPACE, Operator, Testbed, watch};
 use k8s_openapi::{api::coordination::v1::Lease, jiff::Timestamp};
-use kube::{Api, api::ListParams};
-use tokio::task::JoinSet;
+use kube::{
+    Api, ResourceExt as _,
+    api::ListParams,
+    runtime::{WatchStreamExt as _, watcher},
+};
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     fleet::{Fleet, SHARDS},
@@ -21,8 +26,8 @@ use crate::{
 
 const NAMESPACES: usize = 96;
 const A_SECOND: u32 = 25;
-/// For so long nothing happens while Lease writes are counted.
-const QUIET: Duration = Duration::from_secs(20);
+/// While a replica renews its session so often, and nothing else happens, Lease writes are counted.
+const RENEWALS: usize = 10;
 /// Without any change for so long, what is not Done is lost.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Share of the sum of several over one alone that is meant to be enough.
@@ -96,15 +101,31 @@ async fn run(testbed: &Testbed, options: &Options, replicas: usize) -> Result<(S
 
 /// Writes of session and shard Leases a second, while nothing happens.
 async fn lease_writes(testbed: &Testbed, fleet: &Fleet<'_>) -> Result<f64> {
+    let client = testbed.client("observer").await?;
+    let leases: Api<Lease> = Api::namespaced(client, NAMESPACE);
+    let sessions = watcher::Config::default().labels("gastown.io/lease=session");
+    let mut told = watch::watcher(leases, sessions).applied_objects();
     let from = Timestamp::now();
-    tokio::time::sleep(QUIET).await;
+    let renewed = async {
+        let mut counts = BTreeMap::new();
+        while let Some(session) = told.try_next().await? {
+            let count: &mut usize = counts.entry(session.name_any()).or_default();
+            *count += 1;
+            if *count > RENEWALS {
+                return Ok(());
+            }
+        }
+        bail!("the watch of sessions ended")
+    };
+    timeout(PATIENCE, renewed).await.context("no replica renewed its session")??;
+    let took = Timestamp::now().duration_since(from).as_secs_f64();
     let ours = |user: &str| fleet.live.iter().any(|it| it.name == user);
     let events = testbed.audit_events().await?;
     let leases = events.iter().filter(|it| {
         let of_shards = it.resource == "leases" && it.name.starts_with("gastown-s");
         of_shards && it.is_write() && it.time >= from && ours(&it.user)
     });
-    Ok(f64::from(u32::try_from(leases.count())?) / QUIET.as_secs_f64())
+    Ok(f64::from(u32::try_from(leases.count())?) / took)
 }
 
 /// Who owns each shard, and how many objects are in it.

@@ -13,13 +13,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
     process::{Child, ChildStdout, Command},
-    time::timeout,
+    time::{Interval, MissedTickBehavior, interval, timeout},
 };
 
 use crate::options::Options;
 
 /// Longer than any election takes.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Time between the beginnings of rounds, or a multiple of it.
+const ROUND: Duration = Duration::from_secs(3);
 
 /// The program: the one asked for, or built now.
 pub fn program(options: &Options) -> Result<PathBuf> {
@@ -51,6 +53,8 @@ pub struct Pair<'a> {
     program: &'a Path,
     lease: &'a str,
     made: usize,
+    /// When rounds begin: it knows nothing of renewals, so that ends fall anywhere between two.
+    clock: Interval,
     leader: Process,
     waiting: Process,
 }
@@ -64,8 +68,11 @@ impl<'a> Pair<'a> {
     pub async fn start(testbed: &'a Testbed, program: &'a Path, lease: &'a str) -> Result<Self> {
         let mut leader = start(testbed, program, lease, 1)?;
         leader.says("leads").await?;
-        let waiting = start(testbed, program, lease, 2)?;
-        Ok(Self { testbed, program, lease, made: 2, leader, waiting })
+        let mut waiting = start(testbed, program, lease, 2)?;
+        waiting.says("follows").await?;
+        let mut clock = interval(ROUND);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        Ok(Self { testbed, program, lease, made: 2, clock, leader, waiting })
     }
 
     /// Ends the leader as a crash would.
@@ -84,10 +91,11 @@ impl<'a> Pair<'a> {
     pub async fn succeeded(&mut self) -> Result<Timestamp> {
         let at = self.waiting.says("leads").await?;
         self.made += 1;
-        let next = start(self.testbed, self.program, self.lease, self.made)?;
-        self.leader = std::mem::replace(&mut self.waiting, next);
+        let mut next = start(self.testbed, self.program, self.lease, self.made)?;
         // It has seen the Lease before the next round begins.
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        next.says("follows").await?;
+        self.leader = std::mem::replace(&mut self.waiting, next);
+        self.clock.tick().await;
         Ok(at)
     }
 }

@@ -1,17 +1,15 @@
 //! The replicas that are measured: started, counted, ended.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, bail};
-use gastown_testbed::{Operator, OperatorOptions, Testbed, http_get};
+use anyhow::{Context as _, Result, bail};
+use gastown_testbed::{Operator, OperatorOptions, Testbed, ask, http_get};
 
 use crate::options::Options;
 
 pub const SHARDS: usize = 64;
 /// How long shards may take to be shared out.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// How often that is looked at.
-const PERIOD: Duration = Duration::from_millis(50);
 
 pub struct Fleet<'a> {
     testbed: &'a Testbed,
@@ -73,21 +71,20 @@ impl<'a> Fleet<'a> {
 
     /// Waits until these do, and are all that do.
     pub async fn shared_by(&self, some: &[Operator]) -> Result<()> {
-        let begun = Instant::now();
-        let mut owned = Vec::new();
-        while begun.elapsed() < PATIENCE {
-            owned.clear();
+        let (least, most) = (SHARDS / some.len(), SHARDS.div_ceil(some.len()));
+        let even = ask::answered(PATIENCE, async || {
+            let mut all = 0;
             for it in some {
-                owned.push(shards_of(it).await);
+                let owned = shards_of(it).await;
+                if !(least..=most).contains(&owned) {
+                    return None;
+                }
+                all += owned;
             }
-            let (least, most) = (SHARDS / some.len(), SHARDS.div_ceil(some.len()));
-            let even = owned.iter().all(|it| (least..=most).contains(it));
-            if even && owned.iter().sum::<usize>() == SHARDS {
-                return Ok(());
-            }
-            tokio::time::sleep(PERIOD).await;
-        }
-        bail!("shards were not shared out in {} s: {owned:?}", PATIENCE.as_secs())
+            (all == SHARDS).then_some(())
+        });
+        even.await
+            .with_context(|| format!("shards were not shared out in {} s", PATIENCE.as_secs()))
     }
 }
 

@@ -6,18 +6,16 @@ use crate::asking::scraped;
 
 use super::{
     judge::{Verdict, judge},
-    rate,
-    toll::{Toll, Way},
+    rate, takes_minutes,
+    toll::Way,
     town::Town,
 };
 
 /// The owner's clock shows so many thousandths of a second in a second.
 async fn cut_with(name: &'static str, thousandths: u32, flags: &[&str]) -> Verdict {
     let town = Town::new(name, &[flags, &["--original-lease=0"]].concat()).await;
-    let toll = Toll::of(town.bed, &town.user("a")).await;
-    let a = town.behind(&toll, "a", &[&format!("--test-faults=clock-rate={thousandths}")]).await;
-    let (b, c) = (town.replica("b", &[]).await, town.replica("c", &[]).await);
-    town.settled(&[&a, &b, &c]).await;
+    let slow = format!("--test-faults=clock-rate={thousandths}");
+    let (toll, [a, b, c]) = town.three_with_toll(&[&slow]).await;
     let load = town.load(rate());
     load.reaches(20).await;
     toll.set(Way::CutForLeases);
@@ -29,8 +27,10 @@ async fn cut_with(name: &'static str, thousandths: u32, flags: &[&str]) -> Verdi
 }
 
 #[tokio::test]
-#[ignore = "make test-faults"]
 async fn a_clock_that_runs_a_tenth_slower_still_leaves_a_margin() {
+    if !takes_minutes("a_clock_that_runs_a_tenth_slower_still_leaves_a_margin") {
+        return;
+    }
     let verdict = cut_with("clocks-tenth", 909, &[]).await;
     let smallest = verdict.smallest().expect("owners changed under load");
     println!("an owner's clock that is slow by a tenth: margin {smallest:?}");
@@ -44,8 +44,11 @@ const LONG: [&str; 3] = ["--lease-duration=20", "--renew-deadline=16", "--retry-
 
 /// The control: that these tests would see two owners if there were any.
 #[tokio::test]
-#[ignore = "make test-faults"]
 async fn a_clock_that_runs_two_thirds_as_fast_makes_two_owners_and_the_judge_sees_it() {
+    if !takes_minutes("a_clock_that_runs_two_thirds_as_fast_makes_two_owners_and_the_judge_sees_it")
+    {
+        return;
+    }
     let verdict = cut_with("clocks-half", 667, &LONG).await;
     let smallest = verdict.smallest().expect("owners changed under load");
     println!("an owner's clock that shows 2 s in 3: margin {smallest:?}");

@@ -49,7 +49,7 @@ async fn a_tenant_that_floods_the_api_server_moves_nothing() {
         "what a webhook reads"
     );
     assert_eq!(level(&town, "/api/v1/pods?limit=1").await, "global-default", "and nothing else");
-    lasts(8, 60).await;
+    lasts(&[&a, &b, &c], 8, 60).await;
     flood.shutdown().await;
     println!("flooded: {} requests of the tenant were answered", answers.load(Ordering::Relaxed));
     let count = town.all_done(load).await;

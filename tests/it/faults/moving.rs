@@ -7,13 +7,13 @@ use gastown::{
     domain::shard::{Map, ShardId},
 };
 use gastown_testbed::Operator;
-use kube::{Api, api::PostParams};
+use kube::api::PostParams;
 
 use super::{
     are_long,
     judge::judge,
-    lasts, rate,
-    toll::{Toll, Way},
+    lasts, rate, takes_minutes,
+    toll::Way,
     town::{SHARDS, Town},
 };
 use crate::asking::comes_true;
@@ -68,8 +68,10 @@ async fn in_a_rolling_update_each_shard_moves_once() {
 }
 
 #[tokio::test]
-#[ignore = "make test-faults"]
 async fn replicas_that_are_killed_or_frozen_one_after_the_other_are_succeeded() {
+    if !takes_minutes("replicas_that_are_killed_or_frozen_one_after_the_other_are_succeeded") {
+        return;
+    }
     let town = Town::new("crashes", &[]).await;
     let [a, b, c] = town.three().await;
     let load = town.load(rate());
@@ -80,7 +82,7 @@ async fn replicas_that_are_killed_or_frozen_one_after_the_other_are_succeeded() 
     town.settled(&[&b, &c, &d]).await;
     b.pause();
     town.settled(&[&c, &d]).await;
-    lasts(2, 25).await;
+    lasts(&[&b, &c, &d], 2, 25).await;
     b.resume();
     town.settled(&[&b, &c, &d]).await;
     let count = town.all_done(load).await;
@@ -88,8 +90,10 @@ async fn replicas_that_are_killed_or_frozen_one_after_the_other_are_succeeded() 
 }
 
 #[tokio::test]
-#[ignore = "make test-faults"]
 async fn replicas_that_join_and_leave_all_the_time_move_no_more_than_they_must() {
+    if !takes_minutes("replicas_that_join_and_leave_all_the_time_move_no_more_than_they_must") {
+        return;
+    }
     let town = Town::new("join-leave", &[]).await;
     let [a, b, c] = town.three().await;
     let load = town.load(rate());
@@ -100,28 +104,30 @@ async fn replicas_that_join_and_leave_all_the_time_move_no_more_than_they_must()
         town.settled(&[&a, &b, &c, &one]).await;
         let moved = moves(&before, &town.epochs().await);
         assert_eq!(moved, [(0, SHARDS * 3 / 4), (1, SHARDS / 4)].into(), "{name} came");
-        lasts(2, 20).await;
+        lasts(&[&a, &b, &c, &one], 2, 20).await;
         let before = town.epochs().await;
         ends(&one).await;
         town.settled(&[&a, &b, &c]).await;
         let moved = moves(&before, &town.epochs().await);
         assert_eq!(moved, [(0, SHARDS * 3 / 4), (1, SHARDS / 4)].into(), "{name} went");
-        lasts(2, 20).await;
+        lasts(&[&a, &b, &c], 2, 20).await;
     }
     let count = town.all_done(load).await;
     judge(&town).await.holds("join-leave", count);
 }
 
 #[tokio::test]
-#[ignore = "make test-faults"]
 async fn two_builds_side_by_side_keep_what_they_have_and_the_newer_gains() {
+    if !takes_minutes("two_builds_side_by_side_keep_what_they_have_and_the_newer_gains") {
+        return;
+    }
     let town = Town::new("two-builds", &[]).await;
     let [a, b, c] = town.three().await;
     let load = town.load(rate());
     load.reaches(10).await;
     let before = town.epochs().await;
     let new = town.replica("d", &["--build=second"]).await;
-    lasts(3, 20).await;
+    lasts(&[&a, &b, &c, &new], 3, 20).await;
     assert_eq!(town.epochs().await, before, "a newer build takes nothing from who stays");
     ends(&a).await;
     comes_true("the newer build to have what one gave up", async || {
@@ -142,10 +148,10 @@ async fn publish(town: &Town, change: impl Fn(&Map) -> Result<Map, String>) {
     let map = change(&Map::try_from(&stored.spec).unwrap()).unwrap();
     let new = ShardMap { spec: ShardMapSpec::from(&map), ..stored };
     maps.replace("gastown", &PostParams::default(), &new).await.unwrap();
-    acknowledged(town, &maps, &map).await;
+    acknowledged(town, &map).await;
 }
 
-async fn acknowledged(town: &Town, _: &Api<ShardMap>, map: &Map) {
+async fn acknowledged(town: &Town, map: &Map) {
     comes_true("the map to be acknowledged", async || {
         let leases = town.leases().list(&kube::api::ListParams::default()).await.unwrap();
         map.givers().into_iter().all(|giver| {
@@ -160,13 +166,12 @@ async fn acknowledged(town: &Town, _: &Api<ShardMap>, map: &Map) {
 }
 
 #[tokio::test]
-#[ignore = "make test-faults"]
 async fn splits_and_pins_under_load_while_one_hears_nothing_move_nothing_twice() {
+    if !takes_minutes("splits_and_pins_under_load_while_one_hears_nothing_move_nothing_twice") {
+        return;
+    }
     let town = Town::new("splits", &[]).await;
-    let toll = Toll::of(town.bed, &town.user("a")).await;
-    let a = town.behind(&toll, "a", &[]).await;
-    let (b, c) = (town.replica("b", &[]).await, town.replica("c", &[]).await);
-    town.settled(&[&a, &b, &c]).await;
+    let (toll, _replicas) = town.three_with_toll(&[]).await;
     let load = town.load(rate());
     load.reaches(10).await;
     toll.set(Way::Deaf);

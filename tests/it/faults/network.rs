@@ -39,10 +39,7 @@ async fn cut_off_from_leases_alone_a_replica_stops_before_others_begin() {
 #[tokio::test]
 async fn a_replica_that_is_cut_off_is_succeeded_and_its_late_writes_undo_nothing() {
     let town = Town::new("cut-off", &[]).await;
-    let toll = Toll::of(town.bed, &town.user("a")).await;
-    let a = town.behind(&toll, "a", &[]).await;
-    let (b, c) = (town.replica("b", &[]).await, town.replica("c", &[]).await);
-    town.settled(&[&a, &b, &c]).await;
+    let (toll, [a, b, c]) = town.three_with_toll(&[]).await;
     let load = town.load(rate());
     load.reaches(20).await;
     toll.set(Way::Cut);
@@ -51,7 +48,7 @@ async fn a_replica_that_is_cut_off_is_succeeded_and_its_late_writes_undo_nothing
         owned(&a).await == 0 || !is_leading(&a).await
     })
     .await;
-    lasts(2, 50).await;
+    lasts(&[&a, &b, &c], 2, 50).await;
     let margin = first_margin(&town).await;
     println!("cut-off: they began {margin:?} after its last write was answered");
     assert!(margin.is_positive(), "before anything arrives late: {margin:?}");
@@ -93,19 +90,20 @@ async fn storms_of_429_and_500_move_nothing() {
     let load = town.load(rate());
     load.reaches(10).await;
     let set = |way| tolls.iter().for_each(|it| it.set(way));
+    let replicas: Vec<_> = all.iter().collect();
     set(Way::Refused(30));
-    lasts(8, 60).await;
+    lasts(&replicas, 8, 60).await;
     set(Way::Refused(100));
-    lasts(2, 2).await;
+    lasts(&replicas, 2, 2).await;
     set(Way::Open);
     assert_eq!(town.epochs().await, before, "a storm moves nothing");
     if are_long() {
         set(Way::Refused(100));
-        lasts(0, 15).await;
+        lasts(&replicas, 0, 15).await;
         set(Way::Open);
     }
     let count = town.all_done(load).await;
-    town.settled(&all.iter().collect::<Vec<_>>()).await;
+    town.settled(&replicas).await;
     assert_eq!(town.epochs().await, before, "who could not be heard by anybody lost nothing");
     assert!(all.iter().all(|it| it.ended().is_none()), "all live");
     judge(&town).await.holds("storms", count);

@@ -93,6 +93,15 @@ impl Town {
         all
     }
 
+    /// The same; the first is behind a proxy of its own and has these flags.
+    pub async fn three_with_toll(&self, flags: &[&str]) -> (Toll, [Operator; 3]) {
+        let toll = Toll::of(self.bed, &self.user("a")).await;
+        let a = self.behind(&toll, "a", flags).await;
+        let all = [a, self.replica("b", &[]).await, self.replica("c", &[]).await];
+        self.settled(&[&all[0], &all[1], &all[2]]).await;
+        (toll, all)
+    }
+
     pub async fn replica(&self, name: &str, flags: &[&str]) -> Operator {
         self.start(name, flags, None).await
     }
@@ -198,7 +207,7 @@ impl Town {
                     match all.create(&PostParams::default(), &object).await {
                         Ok(_) => break,
                         Err(kube::Error::Api(it)) if it.is_already_exists() => break,
-                        Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                        Err(_) => drop(clock.tick().await),
                     }
                 }
                 count += 1;

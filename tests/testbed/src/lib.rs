@@ -78,6 +78,7 @@
     reason = "a testbed reads its own few environment variables where it needs them"
 )]
 
+pub mod ask;
 pub mod audit;
 mod build;
 mod control_plane;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api,
@@ -20,6 +20,10 @@ use super::{
     show,
     stage::{NAMESPACE, Stage},
 };
+use crate::ask;
+
+/// How long the label of a namespace may take to have an effect.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 const POD: &str = "apiVersion: v1
 kind: Pod
@@ -50,18 +54,14 @@ pub async fn show(stage: &Stage) -> Result<()> {
         "Every pod of a namespace that an administrator labels gastown.io/pod-security is held to the rules of agent pods.\n\
          $ kubectl apply -f curious.yaml",
     );
-    let mut refused = try_it(stage, &file)?;
     // The label takes effect a moment after it is stored, and nothing tells when.
-    for _ in 0..20 {
-        if !refused.status.success() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(250)).await;
-        refused = try_it(stage, &file)?;
-    }
+    let refused = ask::answered(PATIENCE, async || {
+        let tried = try_it(stage, &file);
+        (!tried.as_ref().is_ok_and(|it| it.status.success())).then_some(tried)
+    });
+    let refused = refused.await.context("not as announced: the pod was let in")??;
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
     show::line(&text);
-    ensure!(!refused.status.success(), "not as announced: the pod was let in");
     let patch = text.lines().rev().find(|it| it.starts_with('{'));
     let patch = patch.context("not as announced: the refusal hands out no patch")?;
     show::line("$ kubectl patch --local -f curious.yaml -o yaml -p PATCH | kubectl apply -f -");
