@@ -12,13 +12,15 @@ use axum::{
     routing::post,
 };
 use futures::{Stream, StreamExt as _};
-use serde::Deserialize;
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
 };
 
-use super::budget::{Budget, Full, Share};
+use super::{
+    budget::{Budget, Full, Share},
+    webhooks::intake::Asked,
+};
 use crate::{
     config::Faults,
     conversion::{self, Refusal, review::Review, review::named},
@@ -44,19 +46,13 @@ pub fn routes(budget: Arc<Budget>, faults: Faults) -> Router {
     Router::new().route("/convert", post(convert)).with_state(Door { budget, faults })
 }
 
-#[derive(Deserialize)]
-struct Asked {
-    timeout: Option<String>,
-}
-
 async fn convert(
     State(door): State<Door>,
     Query(asked): Query<Asked>,
     headers: HeaderMap,
     request: Request,
 ) -> Response {
-    let until = Instant::now()
-        + asked.timeout.as_deref().and_then(seconds).map_or(LIMIT, |it| it.min(LIMIT));
+    let until = Instant::now() + asked.limit(LIMIT);
     match timeout_at(until, take_in(&door, &headers, request)).await {
         Ok(Ok((review, body))) => answer(door.faults, review, body, until),
         Ok(Err(refusal)) => refusal,
@@ -64,11 +60,6 @@ async fn convert(
             plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within the call's time")
         }
     }
-}
-
-/// `30s` as the API server writes it.
-fn seconds(text: &str) -> Option<Duration> {
-    text.strip_suffix('s')?.parse().ok().map(Duration::from_secs)
 }
 
 /// A body, and the part of the budget that it holds for as long as it is there.

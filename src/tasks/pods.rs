@@ -8,18 +8,21 @@ use std::{
 
 use axum::{
     Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::{self, Query, State, rejection::QueryRejection},
     response::{IntoResponse, Response},
     routing::post,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tower_http::timeout::TimeoutLayer;
 
-use super::webhooks::Asking;
+use super::{
+    budget::Budget,
+    webhooks::{
+        Asking,
+        intake::{self, NoReview, in_time},
+    },
+};
 use crate::{
     admission::pods::{
         Platform, Question, Standard, Tables,
@@ -30,10 +33,6 @@ use crate::{
 
 /// Longest time for a question to the API server.
 const LIMIT: Duration = Duration::from_secs(1);
-/// Largest review: an object of 1.5 MiB, old and new, with room for escapes.
-const MAX_BODY: usize = 7 * 1024 * 1024;
-/// Longest time for one review, the body's arrival with it.
-const PATIENCE: Duration = Duration::from_secs(8);
 /// The group that only OpenShift serves.
 const OPENSHIFT: &str = "security.openshift.io";
 const V1: &str = "admission.k8s.io/v1";
@@ -83,14 +82,12 @@ impl Pods {
     }
 }
 
-/// The routes.
-pub fn routes(pods: Pods) -> Router {
+/// The routes, with a part of the memory for what comes in.
+pub fn routes(pods: Pods, budget: Arc<Budget>) -> Router {
     Router::new()
         .route("/validate-pods", post(validate))
         .route("/mutate-pods", post(mutate))
-        .with_state(pods)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, PATIENCE))
+        .with_state((pods, budget))
 }
 
 #[derive(Deserialize)]
@@ -131,18 +128,13 @@ struct User {
 }
 
 impl Request {
-    /// The request of a review; what is none is answered in plain words, which repeat nothing of it.
-    fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, (StatusCode, &'static str)> {
-        let json = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok());
-        if !json.is_some_and(|it| it.starts_with("application/json")) {
-            let text = "send an AdmissionReview as application/json\n";
-            return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+    /// The request of a review.
+    fn read(body: &[u8]) -> Result<Self, NoReview> {
+        let review: Review = serde_json::from_slice(body).map_err(|_| NoReview::Unreadable)?;
+        if review.api_version != V1 || review.kind != "AdmissionReview" {
+            return Err(NoReview::Unreadable);
         }
-        let text = "the body is no AdmissionReview of admission.k8s.io/v1 with a request\n";
-        let refusal = (StatusCode::BAD_REQUEST, text);
-        let review: Review = serde_json::from_slice(body).map_err(|_| refusal)?;
-        let fits = review.api_version == V1 && review.kind == "AdmissionReview";
-        if fits && !review.request.uid.is_empty() { Ok(review.request) } else { Err(refusal) }
+        if review.request.uid.is_empty() { Err(NoReview::NoRequest) } else { Ok(review.request) }
     }
 
     /// The create or update in it.
@@ -190,13 +182,24 @@ impl IntoResponse for Reply {
     }
 }
 
-async fn validate(State(pods): State<Pods>, headers: HeaderMap, body: Bytes) -> Response {
-    let request = match Request::read(&headers, &body) {
-        Ok(request) => request,
-        Err(refusal) => return refusal.into_response(),
-    };
+type Shared = State<(Pods, Arc<Budget>)>;
+type Called = Result<Query<intake::Asked>, QueryRejection>;
+
+async fn validate(
+    State((pods, budget)): Shared,
+    called: Called,
+    request: extract::Request,
+) -> Response {
+    in_time(called, async {
+        let (body, _share) = intake::body(&budget, request).await?;
+        Ok(judged(&pods, Request::read(&body)?).await)
+    })
+    .await
+}
+
+async fn judged(pods: &Pods, request: Request) -> Reply {
     let Some(asked) = request.asked() else {
-        return Reply { uid: request.uid, allowed: true, ..Reply::default() }.into_response();
+        return Reply { uid: request.uid, allowed: true, ..Reply::default() };
     };
     let platform = pods.platform().await;
     let namespace = pods.namespace(platform, &request.namespace).await;
@@ -223,25 +226,32 @@ async fn validate(State(pods): State<Pods>, headers: HeaderMap, body: Bytes) -> 
     let allowed = refusal.is_none();
     let status = refusal.map(|it| json!({"code": 403, "reason": "Forbidden", "message": it}));
     let uid = request.uid;
-    Reply { uid, allowed, status, warnings, audit_annotations, patch: None }.into_response()
+    Reply { uid, allowed, status, warnings, audit_annotations, patch: None }
 }
 
-async fn mutate(headers: HeaderMap, body: Bytes) -> Response {
-    let request = match Request::read(&headers, &body) {
-        Ok(request) => request,
-        Err(refusal) => return refusal.into_response(),
-    };
+async fn mutate(State((_, budget)): Shared, called: Called, request: extract::Request) -> Response {
+    in_time(called, async {
+        let (body, _share) = intake::body(&budget, request).await?;
+        Ok(stamped(Request::read(&body)?))
+    })
+    .await
+}
+
+fn stamped(request: Request) -> Reply {
     let operations = request.asked().map(|it| door::defaults(&it)).unwrap_or_default();
     let patch = (!operations.is_empty()).then(|| Patch {
         patch_type: "JSONPatch",
         patch: STANDARD.encode(Value::from(operations).to_string()),
     });
-    Reply { uid: request.uid, allowed: true, patch, ..Reply::default() }.into_response()
+    Reply { uid: request.uid, allowed: true, patch, ..Reply::default() }
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::{body::Body, http};
+    use axum::{
+        body::Body,
+        http::{self, StatusCode},
+    };
     use tower::ServiceExt as _;
 
     use super::*;
@@ -256,7 +266,8 @@ mod tests {
     async fn post(path: &str, body: String, kind: &str) -> (StatusCode, Value) {
         let request =
             http::Request::post(path).header("content-type", kind).body(Body::from(body)).unwrap();
-        let answer = routes(Pods::default()).oneshot(request).await.unwrap();
+        let routes = routes(Pods::default(), Budget::of_this_process());
+        let answer = routes.oneshot(request).await.unwrap();
         let status = answer.status();
         let bytes = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
         (status, serde_json::from_slice(&bytes).unwrap_or_default())

@@ -3,22 +3,21 @@
 
 mod answer;
 mod asking;
-mod intake;
+pub(super) mod intake;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum::{
-    Router,
+    Json, Router,
     extract::{Query, Request, State, rejection::QueryRejection},
-    response::{IntoResponse as _, Response},
+    response::Response,
     routing::post,
 };
 use axum_server::{
     Handle,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
-use kube::core::admission::AdmissionResponse;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -26,7 +25,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::{budget::Budget, convert, pods};
 use crate::{admission::Policy, config::Faults};
 pub use asking::Asking;
-use intake::{NoReview, take_in};
+use intake::{in_time, take_in};
 
 /// Longest time for a handshake, for the head of a request, and for the first one of a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -44,7 +43,7 @@ pub struct Rules {
 pub fn routes(rules: Rules) -> Router {
     let conversion_faults = rules.faults.clone();
     let budget = Budget::of_this_process();
-    let pods = pods::routes(rules.pods.clone());
+    let pods = pods::routes(rules.pods.clone(), Arc::clone(&budget));
     Router::new()
         .route("/mutate", post(mutate))
         .route("/validate", post(validate))
@@ -94,7 +93,7 @@ async fn mutate(State((rules, budget)): Shared, asked: Asked, request: Request) 
     in_time(asked, async {
         let (request, _share) = take_in(&budget, request).await?;
         rules.faults.strike(&request.name);
-        Ok(answer::stamped(&request, rules.policy))
+        Ok(Json(answer::stamped(&request, rules.policy).into_review()))
     })
     .await
 }
@@ -104,21 +103,9 @@ async fn validate(State((rules, budget)): Shared, asked: Asked, request: Request
         let (request, _share) = take_in(&budget, request).await?;
         rules.faults.strike(&request.name);
         let (rig, named) = tokio::join!(rules.asking.rig(&request), rules.asking.names(&request));
-        Ok(answer::judged(&request, rules.policy, rig.said(), named))
+        Ok(Json(answer::judged(&request, rules.policy, rig.said(), named).into_review()))
     })
     .await
-}
-
-/// In the caller's time; who has gone by then is not worked for any more.
-async fn in_time(
-    asked: Asked,
-    answer: impl Future<Output = Result<AdmissionResponse, NoReview>>,
-) -> Response {
-    match tokio::time::timeout(intake::limit(asked), answer).await {
-        Ok(Ok(response)) => axum::Json(response.into_review()).into_response(),
-        Ok(Err(why)) => why.into_response(),
-        Err(_) => NoReview::Late.into_response(),
-    }
 }
 
 #[cfg(test)]

@@ -379,12 +379,17 @@ async fn read_all(client: &Client, of: &[(&'static Kind, &str)], version: &str) 
     all
 }
 
-#[tokio::test]
-async fn the_way_back_ends_where_the_originals_own_definitions_apply_again() {
+async fn town_of_its_own() -> (Testbed, Client) {
     let bed = Testbed::start(Options::default()).await.unwrap();
     bed.install_crds().await.unwrap();
     bed.make_namespace(TOWN, &[]).await.unwrap();
     let client = bed.client("user").await.unwrap();
+    (bed, client)
+}
+
+#[tokio::test]
+async fn the_way_back_ends_where_the_originals_own_definitions_apply_again() {
+    let (bed, client) = town_of_its_own().await;
     let objects = objects_of_every_kind(&client).await;
     let old = read_all(&client, &objects, "v1alpha1").await;
     let new = read_all(&client, &objects, "v1beta1").await;
@@ -445,10 +450,7 @@ async fn the_way_back_ends_where_the_originals_own_definitions_apply_again() {
 /// As for who keeps the definitions in a repository, from which they are applied again and again.
 #[tokio::test]
 async fn definitions_that_are_written_to_store_v1alpha1_lead_back_as_well() {
-    let bed = Testbed::start(Options::default()).await.unwrap();
-    bed.install_crds().await.unwrap();
-    bed.make_namespace(TOWN, &[]).await.unwrap();
-    let client = bed.client("user").await.unwrap();
+    let (bed, client) = town_of_its_own().await;
     let objects = objects_of_every_kind(&client).await;
     let old = read_all(&client, &objects, "v1alpha1").await;
     let new = read_all(&client, &objects, "v1beta1").await;

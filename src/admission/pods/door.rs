@@ -1,6 +1,8 @@
 //! Pods at the door: which of their violations refuse a request, and how that reads to the person who sent it. Everything is
 //! said in one answer, since an API server passes on the first refusal alone.
 
+use std::collections::{BTreeSet, HashSet};
+
 use serde_json::{Value, json};
 
 use super::{Judgement, Question, Subject, Violation, feedback, judge};
@@ -56,7 +58,8 @@ pub fn answer(asked: &Asked<'_>, question: &Question<'_>, operators: &[String]) 
     let Judgement { mut violations, scc, .. } = judge(&subject, question);
     if let Some(Ok(Some(before))) = asked.old.map(|it| Subject::of(asked.kind, it)) {
         let before = judge(&before, question).violations;
-        violations.retain(|it| before.iter().all(|old| old.same != it.same));
+        let before: HashSet<_> = before.iter().map(|it| it.same.as_str()).collect();
+        violations.retain(|it| !before.contains(it.same.as_str()));
     }
     if asked.kind == "Pod" {
         violations.extend(label(asked, operators));
@@ -66,7 +69,7 @@ pub fn answer(asked: &Asked<'_>, question: &Question<'_>, operators: &[String]) 
     if violations.is_empty() {
         return Answer { audit, ..Answer::default() };
     }
-    let checks: std::collections::BTreeSet<_> = violations.iter().map(|it| it.check).collect();
+    let checks: BTreeSet<_> = violations.iter().map(|it| it.check).collect();
     audit.push(("violations", checks.into_iter().collect::<Vec<_>>().join(",")));
     if asked.kind == "Pod" {
         let refusal = Some(refusal(subject.prefix, &violations));
@@ -165,11 +168,10 @@ pub fn defaults(asked: &Asked<'_>) -> Vec<Value> {
     }
     let there =
         asked.old.and_then(|it| it.pointer("/spec/ephemeralContainers")).and_then(Value::as_array);
-    let was_there = |name: &str| {
-        there.into_iter().flatten().any(|it| it.get("name").is_some_and(|it| it == name))
-    };
+    let there: HashSet<_> =
+        there.into_iter().flatten().filter_map(|it| it.get("name")?.as_str()).collect();
     for it in &subject.containers {
-        if creates || (it.list == "ephemeralContainers" && !was_there(it.name)) {
+        if creates || (it.list == "ephemeralContainers" && !there.contains(it.name)) {
             let place = format!("/spec/{}/{}", it.list, it.index);
             let set = container(&place, it.json.get("securityContext"));
             if !set.is_empty() {

@@ -1,5 +1,7 @@
 //! What a person is told of a pod that is refused: a line for each violation, then one patch that mends what one value can.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
 use super::{Violation, judge::Fix};
@@ -11,10 +13,11 @@ pub fn patch(prefix: &str, violations: &[Violation]) -> Option<Value> {
         return None;
     }
     let mut spec = json!({});
+    let mut places = HashMap::new();
     for fix in fixes {
         let target = match &fix.container {
             None => Some(&mut spec),
-            Some((list, name)) => container(&mut spec, list, name),
+            Some((list, name)) => container(&mut spec, list, name, &mut places),
         };
         if let Some(target) = target {
             set(target, &fix.path, &fix.value);
@@ -27,15 +30,18 @@ pub fn patch(prefix: &str, violations: &[Violation]) -> Option<Value> {
     Some(whole)
 }
 
-/// A container's part of the patch: lists of containers are merged by name.
-fn container<'p>(spec: &'p mut Value, list: &str, name: &str) -> Option<&'p mut Value> {
+/// A container's part of the patch: lists of containers are merged by name. `places` knows where in its list each is.
+fn container<'p, 'f>(
+    spec: &'p mut Value,
+    list: &'static str,
+    name: &'f str,
+    places: &mut HashMap<(&'static str, &'f str), usize>,
+) -> Option<&'p mut Value> {
     let all = spec.as_object_mut()?.entry(list).or_insert_with(|| json!([])).as_array_mut()?;
-    let at = all.iter().position(|it| it.get("name").is_some_and(|it| it == name)).unwrap_or_else(
-        || {
-            all.push(json!({"name": name}));
-            all.len() - 1
-        },
-    );
+    let at = *places.entry((list, name)).or_insert_with(|| {
+        all.push(json!({"name": name}));
+        all.len() - 1
+    });
     all.get_mut(at)
 }
 

@@ -13,7 +13,7 @@ pub mod subject;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 pub use judge::Violation;
 pub use rows::Level;
@@ -90,9 +90,8 @@ pub fn judge(subject: &Subject<'_>, question: &Question<'_>) -> Judgement {
 
 /// What is wrong in one place is said once.
 fn add_new(all: &mut Vec<Violation>, more: Vec<Violation>) {
-    let more: Vec<_> =
-        more.into_iter().filter(|it| all.iter().all(|other| other.path != it.path)).collect();
-    all.extend(more);
+    let said: HashSet<String> = all.iter().map(|it| it.path.clone()).collect();
+    all.extend(more.into_iter().filter(|it| !said.contains(&it.path)));
 }
 
 /// The newest policy version that the table knows; what asks for a later one is held to this.

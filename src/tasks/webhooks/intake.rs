@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    extract::{Query, Request},
+    extract::{Query, Request, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -20,7 +20,7 @@ use crate::tasks::budget::{Budget, Full, Share};
 /// Largest review: an object of 1.5 MiB, old and new, with room for escapes.
 pub const MAX_BODY: usize = 7 * 1024 * 1024;
 /// Longest time for one review, below the API server's ten seconds.
-pub const LIMIT: Duration = Duration::from_secs(8);
+const LIMIT: Duration = Duration::from_secs(8);
 
 /// What the API server says beside a review.
 #[derive(Debug, Default, Deserialize)]
@@ -29,10 +29,10 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// How long the caller waits, as `3s`.
-    pub fn limit(&self) -> Duration {
+    /// How long the caller waits, as `3s`; no longer than this.
+    pub fn limit(&self, most: Duration) -> Duration {
         let seconds = self.timeout.as_deref().and_then(|it| it.strip_suffix('s')?.parse().ok());
-        seconds.map_or(LIMIT, |it| Duration::from_secs(it).min(LIMIT))
+        seconds.map_or(most, |it| Duration::from_secs(it).min(most))
     }
 }
 
@@ -75,11 +75,30 @@ impl IntoResponse for NoReview {
     }
 }
 
+/// In the caller's time; who has gone by then is not worked for any more.
+pub async fn in_time<T: IntoResponse>(
+    asked: Result<Query<Asked>, QueryRejection>,
+    answer: impl Future<Output = Result<T, NoReview>>,
+) -> Response {
+    let limit = asked.map(|it| it.0).unwrap_or_default().limit(LIMIT);
+    match tokio::time::timeout(limit, answer).await {
+        Ok(Ok(answer)) => answer.into_response(),
+        Ok(Err(why)) => why.into_response(),
+        Err(_) => NoReview::Late.into_response(),
+    }
+}
+
 /// The request of a review; its memory counts until the share is dropped.
 pub async fn take_in(
     budget: &Arc<Budget>,
     request: Request,
 ) -> Result<(AdmissionRequest<DynamicObject>, Share), NoReview> {
+    let (bytes, share) = body(budget, request).await?;
+    Ok((read(&bytes)?, share))
+}
+
+/// The bytes of what may be a review; their memory counts until the share is dropped.
+pub async fn body(budget: &Arc<Budget>, request: Request) -> Result<(Vec<u8>, Share), NoReview> {
     let text = |headers: &HeaderMap, name| {
         headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned()
     };
@@ -103,7 +122,7 @@ pub async fn take_in(
         share.take(part.len()).await.map_err(|Full| NoReview::Busy)?;
         bytes.extend_from_slice(&part);
     }
-    Ok((read(&bytes)?, share))
+    Ok((bytes, share))
 }
 
 fn read(body: &[u8]) -> Result<AdmissionRequest<DynamicObject>, NoReview> {
@@ -116,9 +135,4 @@ fn read(body: &[u8]) -> Result<AdmissionRequest<DynamicObject>, NoReview> {
     let request: AdmissionRequest<DynamicObject> =
         review.try_into().map_err(|_| NoReview::NoRequest)?;
     if request.uid.is_empty() { Err(NoReview::NoRequest) } else { Ok(request) }
-}
-
-/// The caller's time, whatever it wrote there.
-pub fn limit(query: Result<Query<Asked>, axum::extract::rejection::QueryRejection>) -> Duration {
-    query.map(|it| it.0).unwrap_or_default().limit()
 }

@@ -8,15 +8,19 @@ use crate::admission::pods::{
 
 const OPERATOR: &str = "system:serviceaccount:town:operator";
 
-fn told(object: &Value, old: Option<&Value>, user: &str) -> Answer {
-    let kind = object["kind"].as_str().unwrap();
-    let question = Question {
+fn question() -> Question<'static> {
+    Question {
         standard: Standard::default(),
         tables: Tables::ALL,
         platform: Platform::Kubernetes,
         exceptions: &[],
         namespace: None,
-    };
+    }
+}
+
+fn told(object: &Value, old: Option<&Value>, user: &str) -> Answer {
+    let kind = object["kind"].as_str().unwrap();
+    let question = question();
     answer(&Asked { kind, subresource: "", user, object, old }, &question, &[OPERATOR.into()])
 }
 
@@ -75,13 +79,7 @@ fn a_pod_that_is_being_deleted_may_be_written() {
     set(&mut gone, "/metadata/deletionTimestamp", json!("2026-01-01T00:00:00Z"));
     assert_eq!(told(&gone, None, "ada"), Answer::default());
     let object = bad();
-    let question = Question {
-        standard: Standard::default(),
-        tables: Tables::ALL,
-        platform: Platform::Kubernetes,
-        exceptions: &[],
-        namespace: None,
-    };
+    let question = question();
     for (subresource, refused) in
         [("status", false), ("eviction", false), ("ephemeralcontainers", true), ("invented", true)]
     {
