@@ -65,6 +65,32 @@ lint: ## Formatting, clippy, generated files, dependencies
 	@$(CARGO) run --quiet --locked --bin manifests -- --check
 	@tests/tools/deny.sh
 
+.PHONY: lint-go
+lint-go: ## The Go programs of tests and benches: gofmt, and golangci-lint or go vet
+	@tests/tools/lint-go.sh
+
+.PHONY: lint-yaml
+lint-yaml: ## Every YAML file by yamllint
+	@tests/tools/lint-yaml.sh
+
+.PHONY: lint-pipeline
+lint-pipeline: ## .gitlab-ci.yml and both Dockerfiles: schema, images, what jobs run
+	@$(CARGO) test --quiet --locked --test it -- pipeline:: images:: --skip=real_
+
+.PHONY: junit
+junit: ## A JUnit report of the last `make test`, in target/junit.xml
+	@tests/tools/junit.sh target/test.log > target/junit.xml
+
+.PHONY: coverage
+coverage: ## How much of the library its unit tests run (cargo-llvm-cov), in target/cobertura.xml
+	@$(CARGO) llvm-cov --locked --lib --no-report
+	@$(CARGO) llvm-cov report --cobertura --output-path target/cobertura.xml
+	@$(CARGO) llvm-cov report --summary-only
+
+.PHONY: scan
+scan: ## Licences, bans, sources and, with ADVISORY_DB=path, advisories
+	@tests/tools/deny.sh
+
 .PHONY: doc
 doc: ## The crate's documentation, with src/ARCHITECTURE.md as its front page
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
@@ -96,6 +122,52 @@ bench-conversion: ## Measure conversion beside a Vec<Value> implementation: time
 bench-testbed: prepare build ## Measure how long a testbed takes to be ready, from programs that are built
 	@$(CARGO) bench --locked --bench testbed -- $(BENCHARGS)
 
+##@ Images, with buildah: EDITION=community|enterprise IMG=operator PLATFORMS=linux/amd64,linux/arm64 (docs/images.md)
+
+EDITION ?= community
+export EDITION IMG RUNNER_IMG AGENT_IMG PLATFORMS BINARIES TARGETS DPR_REGISTRY BUILD_ARGS BUILDAH
+export AGENT_NPM AGENT_PIP AGENT_BASE NPM_REGISTRY PIP_INDEX TOOLCHAIN_IMG DIST
+
+.PHONY: docker-build
+docker-build: ## Build operator, runner and agent base of an edition
+	@deploy/images/build.sh build
+
+.PHONY: docker-push
+docker-push: ## Push them
+	@deploy/images/build.sh push
+
+.PHONY: scan-images
+scan-images: ## What certification asks of the images of an edition, of the images themselves
+	@deploy/images/scan.sh
+
+.PHONY: release-check
+release-check: ## That every image which a release stands on is pinned to a digest
+	@deploy/mirror/mirror-ci-images.sh --digests
+
+.PHONY: mirror
+mirror: ## Copy every image of the pipeline and of builds to DPR_REGISTRY (skopeo)
+	@deploy/mirror/mirror-ci-images.sh
+
+.PHONY: agent-image
+agent-image: ## Add a pinned agent to the agent base: AGENT_NPM=package@version or AGENT_PIP=package==version
+	@deploy/images/build.sh agent
+
+.PHONY: toolchain-image
+toolchain-image: ## Build what the jobs of .gitlab-ci.yml (community) or the Enterprise builder (enterprise) run in
+	@deploy/images/build.sh toolchain
+
+.PHONY: dist
+dist: ## Build the programs of an edition for BINARIES=prebuilt, into target/dist
+	@deploy/images/dist.sh
+
+.PHONY: notices
+notices: ## Write the licences of everything that is linked in, as images carry them
+	@tests/tools/notices.sh target/dist/THIRD-PARTY-NOTICES
+
+.PHONY: sbom
+sbom: ## Write what is linked into the programs of an edition as SPDX, into target/dist
+	@tests/tools/sbom.sh $(EDITION) target/dist/sbom-$(EDITION).spdx.json
+
 ##@ On a cluster
 
 .PHONY: install
@@ -108,12 +180,10 @@ uninstall: ## Delete the CRDs, and with them every object of theirs: asks first 
 	@[ "$(CONFIRM)" = yes ] || { echo "this deletes every Polecat and Rig; say CONFIRM=yes"; exit 1; }
 	@$(KUBECTL) delete --ignore-not-found -f crds/
 
-.PHONY: docker-build docker-push deploy undeploy
-docker-build: ## Comes with issue 9 (images)
-docker-push: ## Comes with issue 9 (images)
+.PHONY: deploy undeploy
 deploy: ## Comes with issue 9 (kustomize, Helm, OLM)
 undeploy: ## Comes with issue 9 (kustomize, Helm, OLM)
-docker-build docker-push deploy undeploy:
+deploy undeploy:
 	@echo "make $@ comes with issue 9 of this project: four roads to install it, in two editions"; exit 1
 
 .PHONY: test-faults

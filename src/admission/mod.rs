@@ -22,6 +22,8 @@ pub struct Policy {
     pub max_active_deadline: Option<i64>,
     /// What holds where a Rig does not say from where it may be used.
     pub tenancy: Tenancy,
+    /// The operator has no image for agents of Polecats that name none.
+    pub no_agent_image: bool,
 }
 
 /// What the Rig that a Polecat names says of it.

@@ -38,6 +38,7 @@ pub fn admit(request: &Request<'_, PolecatSpec>) -> Verdict {
             fields::GIT_SECRET
         ));
     }
+    warnings.extend(without_image(request));
     let ttl = |it: &PolecatSpec| it.limits.ttl_seconds_after_finished.filter(|it| *it < 0);
     if ttl(&request.new).is_some() && request.old.as_ref().and_then(ttl) != ttl(&request.new) {
         warnings.push(format!(
@@ -47,6 +48,18 @@ pub fn admit(request: &Request<'_, PolecatSpec>) -> Verdict {
         ));
     }
     Verdict { changed: (changed != *sent).then_some(changed), warnings, refusals }
+}
+
+/// It will wait for an image that nobody names.
+fn without_image(request: &Request<'_, PolecatSpec>) -> Option<String> {
+    let named = request.new.agent.image.as_deref().is_some_and(|it| !it.is_empty());
+    let waits = request.asked.policy.no_agent_image && !named && request.new.repository.is_some();
+    let text = format!(
+        "this Polecat will wait (AgentImageNotSet): set {}; this operator was started without an image for agents. {} builds one",
+        fields::IMAGE,
+        pod::BUILD_AGENT
+    );
+    (waits && begins(request)).then_some(text)
 }
 
 /// What an agent is never given, and what could never become a pod. What an update leaves as it was is not refused again.
@@ -461,5 +474,28 @@ mod tests {
             assert_eq!(judged(bad.clone(), Some(fine())).len(), 1, "{because}: nor by an update");
             assert_eq!(judged(bad.clone(), Some(bad)), [], "{because}: what was there stays");
         }
+    }
+
+    #[test]
+    fn a_polecat_that_will_wait_for_an_image_is_told_how_to_get_one() {
+        let sent = json!({"metadata": {"name": "max"}});
+        let bare = Policy { no_agent_image: true, ..Policy::default() };
+        let mut new = PolecatSpec { desired_state: DesiredState::Working, ..spec() };
+        new.repository = Some(Repository::default());
+        let said = |policy: Policy, new: &PolecatSpec, old: Option<&PolecatSpec>| {
+            let asked = Asked { policy, ..asked(&sent, old.map(|_| &sent)) };
+            admit(&Request { asked, new: new.clone(), old: old.cloned() }).warnings
+        };
+        let told = said(bare, &new, None);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("AgentImageNotSet") && told[0].contains(pod::BUILD_AGENT));
+        for (it, in_words) in [(true, "spec.agent.image"), (false, "spec.kubernetes.image")] {
+            let told = fields::in_words_of(it, &told[0]);
+            assert!(told.contains(in_words) && told.chars().count() <= 256, "{told}");
+        }
+        assert_eq!(said(Policy::default(), &new, None), [""; 0], "the operator has one");
+        assert_eq!(said(bare, &new, Some(&new)), [""; 0], "it was told before");
+        new.agent.image = Some("mine:1".into());
+        assert_eq!(said(bare, &new, None), [""; 0], "it names one");
     }
 }

@@ -49,7 +49,7 @@ pub const PARTS: &[Part] = &[
 const BEFORE: &[Row] = &[
     row("MissingKubernetesSpec", Stuck, "there is no repository to work on", "set spec.repository.url (v1alpha1: spec.kubernetes.gitRepository) and spec.repository.secretRef (v1alpha1: spec.kubernetes.gitSecretRef)"),
     row("PodBuildFailed", Stuck, "a field of the spec can't be used; the message names it", "mend that field; the attempt then begins by itself"),
-    row("AgentImageNotSet", Waits, "neither the Polecat nor the operator names an image for the agent", "set spec.agent.image (v1alpha1: spec.kubernetes.image), or start the operator with --agent-image"),
+    row("AgentImageNotSet", Waits, "neither the Polecat nor the operator names an image for the agent", "set spec.agent.image (v1alpha1: spec.kubernetes.image), or start the operator with --agent-image (RELATED_IMAGE_AGENT); `make agent-image AGENT_NPM=package@version` builds one"),
     row("RunnerImageNotSet", Waits, "the operator was started without an image for its runner", "start it with --runner-image"),
     row("WaitingForPreviousPod", Waits, "a pod of that name is still ending", "nothing: it begins when that pod is gone"),
     row("PodNameTaken", Stuck, "a pod of that name belongs to somebody else, and is left alone", "delete that pod, or give the Polecat another name"),

@@ -135,9 +135,11 @@ async fn serve_webhooks(
         return Ok(());
     };
     let live = watch::Sender::new(None);
+    let pods = config.pod_settings();
     let policy = Policy {
         max_active_deadline: config.brakes.max_active_deadline,
         tenancy: config.brakes.tenancy.into(),
+        no_agent_image: pods.agent_image.or(pods.agent_image_override).is_none(),
     };
     let pods = pods_of(config, asking.clone());
     let rules = webhooks::Rules { policy, faults: config.test_faults.clone(), asking, pods };

@@ -87,7 +87,7 @@ fn no_target_pretends() {
             later += 1;
         }
     }
-    assert_eq!(later, 4, "those of images and of deploying");
+    assert_eq!(later, 2, "those of deploying");
 }
 
 /// On a cluster of its own, since every kind is deleted at the end.

@@ -4,7 +4,7 @@
 set -u
 
 declare -A package_of=(
-  [containerd]=containerd [runc]=runc [ip]=iproute2 [nft]=nftables [sshd]=openssh-server [ssh]=openssh-client
+  [buildah]=buildah [containerd]=containerd [runc]=runc [ip]=iproute2 [nft]=nftables [sshd]=openssh-server [ssh]=openssh-client
   [/usr/lib/x86_64-linux-gnu/libnss_wrapper.so]=libnss-wrapper [git]=git [busybox]=busybox-static [/usr/lib/cni/bridge]=containernetworking-plugins [gcc]=gcc [make]=make
 )
 
@@ -14,6 +14,14 @@ has() {
     *) PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 ;;
   esac
 }
+
+# What looks at the pipeline's file; in a folder of its own, and nothing is lost without it.
+if command -v python3 >/dev/null 2>&1 && ! command -v check-jsonschema >/dev/null 2>&1; then
+  python=$(dirname "$0")/../../target/python
+  [ -x "$python/bin/check-jsonschema" ] ||
+    { python3 -m venv "$python" && "$python/bin/pip" install --quiet --disable-pip-version-check check-jsonschema==0.39.0 yamllint==1.38.0; } >/dev/null 2>&1 ||
+    echo "prepare: check-jsonschema could not be installed; what it checks is skipped by name" >&2
+fi
 
 missing=()
 for program in "${!package_of[@]}"; do has "$program" || missing+=("${package_of[$program]}"); done

@@ -17,6 +17,9 @@ use crate::{
     },
 };
 
+/// What makes an image of an agent where it is used: none is shipped, since agents are other people's programs.
+pub const BUILD_AGENT: &str = "`make agent-image AGENT_NPM=package@version`";
+
 /// The first thing that is wrong with a Polecat.
 pub(super) fn check(polecat: &Polecat, max_deadline: Option<i64>) -> Result<(), Cause> {
     let name = polecat.metadata.name.as_deref().unwrap_or_default();
@@ -114,7 +117,8 @@ pub(super) fn images(
     let agent =
         settings.agent_image_override.clone().or(asked).or_else(|| settings.agent_image.clone());
     let text = format!(
-        "no image for the agent: set {}, or start the operator with --agent-image",
+        "no image for the agent: set {}, or start the operator with --agent-image (RELATED_IMAGE_AGENT); {BUILD_AGENT} builds \
+         one",
         fields::IMAGE
     );
     Ok((

@@ -24,7 +24,7 @@ use crate::{
         tenancy::Tenancy,
     },
 };
-pub use checks::flaws;
+pub use checks::{BUILD_AGENT, flaws};
 use checks::{check, images};
 use fragments::{
     AGENTS, Identity, amounts, from_config_map, from_secret, idle_probe, locked_down, owner,

@@ -163,7 +163,9 @@ fn what_cannot_become_a_pod_names_its_field() {
 fn images_come_from_the_polecat_then_from_the_operator() {
     let mut it = polecat();
     let bare = PodSettings { agent_image: None, ..settings() };
-    assert_eq!(agent_pod(&it, 1, &bare).unwrap_err().reason, "AgentImageNotSet");
+    let waits = agent_pod(&it, 1, &bare).unwrap_err();
+    assert_eq!(waits.reason, "AgentImageNotSet");
+    assert!(waits.message.contains("`make agent-image AGENT_NPM="), "{}", waits.message);
     it.spec.agent.image = Some("mine:1".into());
     let image = |settings: &PodSettings| {
         agent_pod(&it, 1, settings).unwrap().spec.unwrap().containers[0].image.clone().unwrap()

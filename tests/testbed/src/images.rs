@@ -52,11 +52,17 @@ impl Tree {
 
     /// A program of this machine, with the shared libraries that it needs where it looks for them.
     pub fn program(&mut self, path: &str, from: &Path) -> Result<()> {
-        for library in shared_libraries(from)? {
+        self.libraries(from)?;
+        self.insert(Path::new(path), Entry::Copy { from: from.to_owned(), mode: 0o755 });
+        Ok(())
+    }
+
+    /// The shared libraries of a program of this machine, without it.
+    pub fn libraries(&mut self, program: &Path) -> Result<()> {
+        for library in shared_libraries(program)? {
             let inside = library.strip_prefix("/").unwrap_or(&library).to_owned();
             self.insert(&inside, Entry::Copy { from: library, mode: 0o755 });
         }
-        self.insert(Path::new(path), Entry::Copy { from: from.to_owned(), mode: 0o755 });
         Ok(())
     }
 

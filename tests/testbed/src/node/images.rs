@@ -63,6 +63,22 @@ fn find(name: &str, package: &str) -> Result<PathBuf> {
     })
 }
 
+/// A base for images that are built elsewhere, as an archive: what they would install, a shell's tools, and the libraries that
+/// these programs need.
+pub fn write_base(programs: &[PathBuf], image: &str, path: &Path) -> Result<()> {
+    let mut tree = Tree::default();
+    base(&mut tree)?;
+    git(&mut tree)?;
+    shell(&mut tree)?;
+    tree.program("usr/bin/ssh", &find("ssh", "openssh-client")?)?;
+    for program in programs {
+        tree.libraries(program)?;
+    }
+    let defaults = Defaults { user: "0:0", entrypoint: &[], command: &["/bin/sh"], folder: "/" };
+    write_archive(&tree, image, &defaults, path)
+        .with_context(|| format!("failed to write image {image}"))
+}
+
 /// Static, because an image with nothing else in it has no loader.
 pub fn busybox() -> Result<PathBuf> {
     let path = find("busybox", "busybox-static")?;
@@ -106,6 +122,14 @@ fn agent_tree(programs: &Programs) -> Result<Tree> {
     let mut tree = Tree::default();
     base(&mut tree)?;
     git(&mut tree)?;
+    shell(&mut tree)?;
+    tree.program("usr/local/bin/demo-agent", &programs.agent)?;
+    tree.link("usr/local/bin/claude", "demo-agent");
+    Ok(tree)
+}
+
+/// A shell and its tools.
+fn shell(tree: &mut Tree) -> Result<()> {
     let busybox = busybox()?;
     tree.program("bin/busybox", &busybox)?;
     let applets = Command::new(&busybox)
@@ -115,9 +139,7 @@ fn agent_tree(programs: &Programs) -> Result<Tree> {
     for applet in String::from_utf8_lossy(&applets.stdout).lines().filter(|it| *it != "busybox") {
         tree.link(&format!("bin/{applet}"), "busybox");
     }
-    tree.program("usr/local/bin/demo-agent", &programs.agent)?;
-    tree.link("usr/local/bin/claude", "demo-agent");
-    Ok(tree)
+    Ok(())
 }
 
 /// Lets ssh run as a user that the image does not know.

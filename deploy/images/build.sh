@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# Builds or pushes the images of one edition with buildah: build.sh build | push | agent | toolchain.
+#
+#   EDITION       community (Dockerfile) or enterprise (Dockerfile.ubi9)
+#   IMG           the operator's image; the two others are named after it, or by RUNNER_IMG and AGENT_IMG
+#   PLATFORMS     such as linux/amd64,linux/arm64; each needs its programs (BINARIES), or an emulator for its builder
+#   BINARIES      built (in the image's own builder) or prebuilt (`make dist` was run: target/dist/EDITION/ARCHITECTURE)
+#   TARGETS       which of them: operator runner agent
+#   DPR_REGISTRY  where bases come from
+#   BUILD_ARGS    more arguments for buildah, such as --build-arg RUNNER_BASE=localhost/base:1
+#   AGENT_NPM     agent: package@version of npm that is added to the agent base
+#   AGENT_PIP     agent: package==version of PyPI
+#   BUILDAH       buildah, with its flags
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+fail() { echo "images: $*" >&2; exit 2; }
+
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+edition=${EDITION:-community}
+case $edition in
+  community) file=Dockerfile suffix= ;;
+  enterprise) file=Dockerfile.ubi9 suffix=-ubi9 ;;
+  *) fail "EDITION=$edition is no edition; write community or enterprise" ;;
+esac
+registry=${DPR_REGISTRY:-dprusocplvjmp01.deepsky.lab:5000}
+operator=${IMG:-gastown-operator:$version$suffix}
+platforms=${PLATFORMS:-linux/$(case $(uname -m) in x86_64) echo amd64 ;; aarch64) echo arm64 ;; *) uname -m ;; esac)}
+read -ra buildah <<<"${BUILDAH:-buildah}"
+command -v "${buildah[0]}" >/dev/null || fail "there is no program ${buildah[0]}; install it (Debian, Fedora: package buildah)"
+
+# registry/path/gastown-operator:1 becomes registry/path/gastown-runner:1, and any other name gets -runner.
+sibling() {
+  local tag=${operator##*/} path=
+  [ "$tag" = "$operator" ] || path=${operator%/*}/
+  local name=${tag%%[:@]*}
+  tag=${tag#"$name"}
+  echo "$path${name%-operator}-$1${tag%%@*}"
+}
+image_of() {
+  case $1 in
+    operator) echo "$operator" ;;
+    runner) echo "${RUNNER_IMG:-$(sibling runner)}" ;;
+    agent) echo "${AGENT_IMG:-$(sibling agent)}" ;;
+    *) fail "TARGETS: $1 is none of operator, runner, agent" ;;
+  esac
+}
+
+# A base that the lock file has a digest of is taken by that.
+pins() {
+  local argument name digest
+  while IFS=$'\t' read -r argument name; do
+    digest=$(awk -v name="$name" '$1 == name { print $3 }' deploy/mirror/ci-images.lock)
+    case $digest in
+      sha256:*) printf -- '--build-arg\n%s=%s/ci-images/%s@%s\n' "$argument" "$registry" "${name%%:*}" "$digest" ;;
+    esac
+  done < <(sed -nE 's|^ARG ([A-Z_]+)=\$\{DPR_REGISTRY\}/ci-images/(.+)$|\1\t\2|p' "$file")
+}
+
+# The last commit's time for every file, so that the same sources make the same image.
+moment() { git log -1 --format=%ct 2>/dev/null || echo 0; }
+revision() { git rev-parse HEAD 2>/dev/null || echo unknown; }
+
+bud() {
+  local target=$1 image=$2
+  shift 2
+  local all more
+  mapfile -t all < <(pins)
+  read -ra more <<<"${BUILD_ARGS:-}"
+  all+=(--build-arg "DPR_REGISTRY=$registry" --build-arg "BINARIES=${BINARIES:-built}" --build-arg "VERSION=$version"
+    --build-arg "REVISION=$(revision)" --timestamp "$(moment)" --platform "$platforms" --target "$target" --file "$file" "$@"
+    ${more[@]+"${more[@]}"})
+  echo "images: $image ($edition, $target, $platforms)"
+  case $platforms in
+    *,*)
+      "${buildah[@]}" manifest rm "$image" >/dev/null 2>&1 || true
+      "${buildah[@]}" build "${all[@]}" --manifest "$image" .
+      ;;
+    *) "${buildah[@]}" build "${all[@]}" --tag "$image" . ;;
+  esac
+}
+
+send() {
+  echo "images: pushing $1"
+  case $platforms in
+    *,*) "${buildah[@]}" manifest push --all "$1" "docker://$1" ;;
+    *) "${buildah[@]}" push "$1" "docker://$1" ;;
+  esac
+}
+
+# An agent with its version: what is built today and tomorrow is the same.
+agent() {
+  local image pin
+  [ -z "${AGENT_NPM:-}" ] || [ -z "${AGENT_PIP:-}" ] || fail "give one of AGENT_NPM and AGENT_PIP"
+  if [ -n "${AGENT_NPM:-}" ]; then
+    pin='^(@[a-z0-9._~-]+/)?[a-z0-9._~-]+@[0-9]+\.[0-9]+\.[0-9]+[0-9A-Za-z.+-]*$'
+    [[ $AGENT_NPM =~ $pin ]] || fail "AGENT_NPM=$AGENT_NPM is not pinned; write package@1.2.3"
+    image=${AGENT_IMG:-$(sibling agent)-$(tr -c 'A-Za-z0-9_.\n' - <<<"${AGENT_NPM#@}")}
+    bud agent-npm "$image" --build-arg "AGENT_NPM=$AGENT_NPM" --build-arg "NPM_REGISTRY=${NPM_REGISTRY:-}" \
+      --build-arg "AGENT_BASE=${AGENT_BASE:-$(base NODE)}"
+  elif [ -n "${AGENT_PIP:-}" ]; then
+    pin='^[A-Za-z0-9._-]+(\[[A-Za-z0-9,._-]+\])?==[0-9][0-9A-Za-z.+!-]*$'
+    [[ $AGENT_PIP =~ $pin ]] || fail "AGENT_PIP=$AGENT_PIP is not pinned; write package==1.2.3"
+    image=${AGENT_IMG:-$(sibling agent)-$(tr -c 'A-Za-z0-9_.\n' - <<<"$AGENT_PIP")}
+    bud agent-pip "$image" --build-arg "AGENT_PIP=$AGENT_PIP" --build-arg "PIP_INDEX=${PIP_INDEX:-}" \
+      --build-arg "AGENT_BASE=${AGENT_BASE:-$(base PYTHON)}"
+  else
+    fail "name the agent: AGENT_NPM=package@version or AGENT_PIP=package==version"
+  fi
+  echo "images: use it with AGENT_IMG=$image make deploy, or as spec.agent.image of a Polecat"
+}
+
+# The agent base with Node.js or Python.
+base() {
+  local name digest
+  case $1-$edition in
+    NODE-community) name=node:22-bookworm-slim ;;
+    NODE-enterprise) name=ubi9-nodejs-22-minimal:9.6 ;;
+    PYTHON-community) name=python:3.13-slim-bookworm ;;
+    PYTHON-enterprise) name=ubi9-python-312-minimal:9.6 ;;
+  esac
+  digest=$(awk -v name="$name" '$1 == name { print $3 }' deploy/mirror/ci-images.lock)
+  case $digest in
+    sha256:*) echo "$registry/ci-images/${name%%:*}@$digest" ;;
+    *) echo "$registry/ci-images/$name" ;;
+  esac
+}
+
+case ${1:-} in
+  build) for it in ${TARGETS:-operator runner agent}; do bud "$it" "$(image_of "$it")"; done ;;
+  push) for it in ${TARGETS:-operator runner agent}; do send "$(image_of "$it")"; done ;;
+  agent) agent ;;
+  toolchain) bud toolchain "${TOOLCHAIN_IMG:-$registry/ci-images/gastown-toolchain$suffix:1.95}" ;;
+  names) for it in ${TARGETS:-operator runner agent}; do image_of "$it"; done ;;
+  *) fail "say build, push, agent, toolchain or names" ;;
+esac

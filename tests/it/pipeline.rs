@@ -1,0 +1,290 @@
+//! `.gitlab-ci.yml`: every image from the own registry and in the lock file, jobs that install nothing, and the schema; and
+//! the script that copies those images.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use crate::preconditions::skip;
+
+const OWN: &str = "${DPR_REGISTRY}/ci-images/";
+/// Keys of the top level that are no jobs.
+const NO_JOBS: [&str; 5] = ["variables", "stages", "workflow", "default", "include"];
+
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn pipeline() -> Value {
+    let text = fs::read_to_string(top().join(".gitlab-ci.yml")).unwrap();
+    serde_saphyr::from_str(&text).unwrap()
+}
+
+fn lock() -> String {
+    fs::read_to_string(top().join("deploy/mirror/ci-images.lock")).unwrap()
+}
+
+fn locked() -> BTreeSet<String> {
+    let text = lock();
+    let rows = text.lines().filter(|it| !it.starts_with('#') && !it.is_empty());
+    rows.map(|it| it.split_whitespace().next().unwrap().to_owned()).collect()
+}
+
+/// What of a pipeline reaches for anything that the own registry does not serve, or does what nobody could do elsewhere.
+fn flaws(pipeline: &Value) -> Vec<String> {
+    let variables: BTreeMap<_, _> = pipeline["variables"].as_object().unwrap().iter().collect();
+    let mut flaws = Vec::new();
+    if pipeline.get("include").is_some() {
+        flaws.push("include: what it brings is not seen here".to_owned());
+    }
+    for (name, value) in &variables {
+        let value = value.as_str().unwrap_or_default();
+        if name.ends_with("_IMAGE") && !value.starts_with(OWN) {
+            flaws.push(format!("variable {name} is {value}"));
+        }
+    }
+    let expanded = |image: &str| {
+        let name = image.strip_prefix("${").and_then(|it| it.strip_suffix('}'));
+        let value = name.and_then(|it| variables.get(&it.to_owned())).and_then(|it| it.as_str());
+        value.unwrap_or(image).to_owned()
+    };
+    for (job, body) in pipeline.as_object().unwrap() {
+        let services = body["services"].as_array().cloned().unwrap_or_default();
+        for image in body.get("image").into_iter().chain(&services) {
+            let image = image.as_str().or(image["name"].as_str()).unwrap_or_default();
+            let whole = expanded(image);
+            let name = whole.strip_prefix(OWN);
+            if !name.is_some_and(|it| locked().contains(it)) {
+                flaws.push(format!("{job}: image {whole}"));
+            }
+        }
+        if !NO_JOBS.contains(&job.as_str()) {
+            flaws.extend(lines(body).into_iter().filter_map(|it| stray(job, &it)));
+        }
+        for value in body["variables"].as_object().into_iter().flat_map(|it| it.values()) {
+            let arguments = value.as_str().unwrap_or_default().split("--build-arg ").skip(1);
+            for argument in arguments.filter_map(|it| it.split_once('=')) {
+                let image = expanded(argument.1.trim());
+                if argument.0.ends_with("_IMAGE") | argument.0.ends_with("_BASE")
+                    && !image.starts_with(OWN)
+                {
+                    flaws.push(format!("{job}: build argument {} is {image}", argument.0));
+                }
+            }
+        }
+    }
+    flaws
+}
+
+/// What a job runs.
+fn lines(job: &Value) -> Vec<String> {
+    let parts = ["before_script", "script", "after_script"];
+    let lines = parts.iter().filter_map(|it| job[*it].as_array()).flatten();
+    lines.map(|it| it.as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// A line that is neither a target of make nor a script of ours.
+fn stray(job: &str, line: &str) -> Option<String> {
+    let words: Vec<_> = line.split(' ').collect();
+    let target = fs::read_to_string(top().join("Makefile")).unwrap();
+    let fine = match words.as_slice() {
+        ["make", it] => target.lines().any(|line| line.starts_with(&format!("{it}:"))),
+        [it] => Path::new(it).extension().is_some_and(|it| it == "sh") && top().join(it).is_file(),
+        _ => false,
+    };
+    (!fine).then(|| format!("{job}: runs {line:?}"))
+}
+
+#[test]
+fn every_image_is_the_own_registrys_and_jobs_run_what_anybody_can() {
+    let found = flaws(&pipeline());
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn the_rule_sees_planted_offences() {
+    type Edit = fn(&mut Value);
+    let table: [(Edit, &str); 10] = [
+        (|it| it["lint:rust"]["image"] = json!("rust:1.95"), "an image of elsewhere"),
+        (|it| it["lint:rust"]["image"] = json!({"name": "docker.io/library/rust:1"}), "by name"),
+        (
+            |it| it["lint:rust"]["image"] = json!("${DPR_REGISTRY}/ci-images/rust:1.0"),
+            "no row of the lock",
+        ),
+        (
+            |it| it["lint:rust"]["image"] = json!("${CI_REGISTRY}/ci-images/rust:1.95-bookworm"),
+            "another registry",
+        ),
+        (|it| it["default"]["image"] = json!("alpine:3"), "the default's"),
+        (|it| it["test:all"]["services"] = json!(["docker:24-dind"]), "a service"),
+        (|it| it["include"] = json!([{"template": "Security/SAST.gitlab-ci.yml"}]), "a template"),
+        (|it| it["variables"]["NODE_IMAGE"] = json!("node:22"), "a variable"),
+        (|it| it["lint:rust"]["before_script"] = json!(["apk add git"]), "an installation"),
+        (
+            |it| {
+                it["build:toolchain"]["variables"]["BUILD_ARGS"] =
+                    json!("--build-arg RUST_IMAGE=rust:1");
+            },
+            "the FROM of an image that is built",
+        ),
+    ];
+    for (edit, because) in table {
+        let mut changed = pipeline();
+        edit(&mut changed);
+        assert_eq!(flaws(&changed).len(), 1, "{because}: {:#?}", flaws(&changed));
+    }
+}
+
+#[test]
+fn the_users_variables_keep_their_names_and_are_used() {
+    let whole = pipeline();
+    let text = fs::read_to_string(top().join(".gitlab-ci.yml")).unwrap();
+    let registry = "dprusocplvjmp01.deepsky.lab:5000";
+    assert_eq!(whole["variables"]["DPR_REGISTRY"], registry);
+    for (name, image) in [
+        ("GO_IMAGE", "golang:"),
+        ("GO_LINT_IMAGE", "golangci-lint:"),
+        ("KUBECTL_IMAGE", "k8s:"),
+        ("YAMLLINT_IMAGE", "yamllint:"),
+    ] {
+        let value = whole["variables"][name].as_str().unwrap();
+        assert!(value.starts_with(&format!("{OWN}{image}")), "{name}: {value}");
+        assert!(text.contains(&format!("${{{name}}}")), "nothing uses {name}");
+    }
+    assert_eq!(whole["stages"], json!(["lint", "test", "build", "scan", "bundle", "release"]));
+    let editions = &whole["build:images"]["parallel"]["matrix"][0]["EDITION"];
+    assert_eq!(*editions, json!(["community", "enterprise"]));
+}
+
+fn python(program: &str) -> Option<PathBuf> {
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
+    folders.push(top().join("target/python/bin"));
+    folders.into_iter().map(|it| it.join(program)).find(|it| it.is_file())
+}
+
+#[test]
+fn the_pipeline_keeps_the_schema_of_gitlab() {
+    let test = "the_pipeline_keeps_the_schema_of_gitlab";
+    let Some(program) = python("check-jsonschema") else {
+        skip(test, "check-jsonschema", "no check-jsonschema; PyPI has it");
+        return;
+    };
+    let check = |file: &Path| {
+        let mut command = Command::new(&program);
+        command.args(["--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci"]);
+        command.arg(file).stdin(Stdio::null()).output().unwrap()
+    };
+    let output = check(&top().join(".gitlab-ci.yml"));
+    assert!(output.status.success(), "{}", words(&output));
+    let mut broken = pipeline();
+    broken["lint:rust"]["stage"] = json!({"no": "stage"});
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("broken.yml");
+    fs::write(&file, broken.to_string()).unwrap();
+    assert!(!check(&file).status.success(), "it can refuse");
+}
+
+fn words(output: &Output) -> String {
+    String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned()
+}
+
+/// A skopeo that notes what it is asked, and has a registry that lacks one image.
+const SKOPEO: &str = r#"#!/bin/sh
+echo "$@" >> "${0%/*}/asked"
+case "$*" in
+  *tls-verify*) exit 9 ;;
+  "inspect "*/ci-images/debian:*) exit 1 ;;
+  "inspect "*) echo "manifest of ${*##*docker://*/}" ;;
+esac
+"#;
+
+/// Runs the script on a lock file of its own; what it said, and what skopeo was asked.
+fn mirror(argument: &[&str], lock: &Path) -> (Output, String) {
+    let folder = lock.parent().unwrap();
+    let skopeo = folder.join("skopeo");
+    fs::write(&skopeo, SKOPEO).unwrap();
+    Command::new("chmod").arg("+x").arg(&skopeo).status().unwrap();
+    fs::write(folder.join("asked"), "").unwrap();
+    let mut command = Command::new(top().join("deploy/mirror/mirror-ci-images.sh"));
+    command.args(argument).env("LOCK", lock).env("SKOPEO", &skopeo).env("DPR_REGISTRY", "dpr:5000");
+    let output = command.env_remove("CERT_DIR").stdin(Stdio::null()).output().unwrap();
+    (output, fs::read_to_string(folder.join("asked")).unwrap())
+}
+
+#[test]
+fn images_are_mirrored_by_digest_where_there_is_one_and_what_is_missing_is_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lock");
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let rows = format!(
+        "# A comment\nrust:1 docker.io/library/rust:1 {digest}\ndebian:12 docker.io/library/debian:12 unresolved\n\
+         tools:1 built unresolved\n"
+    );
+    fs::write(&file, &rows).unwrap();
+    let (output, asked) = mirror(&[], &file);
+    assert!(output.status.success(), "{}", words(&output));
+    let copies: Vec<_> = asked.lines().collect();
+    let by_digest = format!(
+        "copy --all --preserve-digests docker://docker.io/library/rust@{digest} docker://dpr:5000/ci-images/rust:1"
+    );
+    let by_tag = "copy --all --preserve-digests docker://docker.io/library/debian:12 docker://dpr:5000/ci-images/debian:12";
+    assert_eq!(copies, [&*by_digest, by_tag], "what is built here comes from nowhere");
+
+    let (output, _) = mirror(&["--check"], &file);
+    let said = words(&output);
+    assert!(!output.status.success() && said.contains("missing: debian:12"), "{said}");
+    assert!(said.contains("other digest: rust:1 is sha256:"), "{said}");
+    assert!(!said.contains("tools:1"), "that one is there: {said}");
+
+    let (output, _) = mirror(&["--digests"], &file);
+    let said = words(&output);
+    assert!(!output.status.success(), "{said}");
+    assert_eq!(said, "unresolved: debian:12\nunresolved: tools:1\n");
+
+    let (output, _) = mirror(&["--resolve"], &file);
+    assert!(output.status.success(), "{}", words(&output));
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with("# A comment\nrust:1 ") && !text.contains(&digest), "{text}");
+    assert_eq!(text.matches("unresolved").count(), 0, "each of them answered: {text}");
+}
+
+#[test]
+fn a_release_stands_on_digests_alone() {
+    let unresolved = lock().lines().any(|it| it.ends_with(" unresolved") && !it.starts_with('#'));
+    let mut command = Command::new("make");
+    for variable in ["MAKEFLAGS", "MAKELEVEL", "MFLAGS"] {
+        command.env_remove(variable);
+    }
+    command.args(["--no-print-directory", "-C", env!("CARGO_MANIFEST_DIR"), "release-check"]);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.success(), !unresolved, "{}", words(&output));
+    let release = &pipeline()["release:images"]["needs"];
+    assert!(release.as_array().unwrap().contains(&json!("release:digests")), "{release}");
+}
+
+/// What CI shows of a run comes from the tests' own words.
+#[test]
+fn a_report_tells_what_passed_failed_and_was_skipped() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("test.log");
+    let said = "     Running unittests src/lib.rs (target/debug/deps/x)\ntest a::fine ... ok\n\
+                SKIP b: no <node>\ntest a::b ... ok\ntest a::bad ... FAILED\n\nfailures:\n\n---- a::bad stdout ----\n\
+                left: 1 & 2\n\nfailures:\n    a::bad\n\ntest result: FAILED. 2 passed; 1 failed\n";
+    fs::write(&log, said).unwrap();
+    let output = Command::new(top().join("tests/tools/junit.sh")).arg(&log).output().unwrap();
+    assert!(output.status.success(), "{}", words(&output));
+    let report = words(&output);
+    for part in [
+        r#"tests="3" failures="1""#,
+        r#"<testcase classname="src/lib.rs" name="a::fine"></testcase>"#,
+        r#"<skipped message="no &lt;node&gt;"/>"#,
+        "<failure>left: 1 &amp; 2\n",
+    ] {
+        assert!(report.contains(part), "{part}: {report}");
+    }
+}
