@@ -180,11 +180,13 @@ uninstall: ## Delete the CRDs, and with them every object of theirs: asks first 
 	@[ "$(CONFIRM)" = yes ] || { echo "this deletes every Polecat and Rig; say CONFIRM=yes"; exit 1; }
 	@$(KUBECTL) delete --ignore-not-found -f crds/
 
-.PHONY: deploy undeploy
-deploy: ## Comes with issue 9 (kustomize, Helm, OLM)
-undeploy: ## Comes with issue 9 (kustomize, Helm, OLM)
-deploy undeploy:
-	@echo "make $@ comes with issue 9 of this project: four roads to install it, in two editions"; exit 1
+.PHONY: deploy
+deploy: manifests ## Install or upgrade in the current kubeconfig: EDITION=community|enterprise IMG=operator AGENT_IMG=agent
+	@KUBECTL="$(KUBECTL)" EDITION="$(EDITION)" IMG="$(IMG)" RUNNER_IMG="$(RUNNER_IMG)" AGENT_IMG="$(AGENT_IMG)" deploy/deploy.sh
+
+.PHONY: undeploy
+undeploy: ## Take the operator out again; definitions and objects stay
+	@KUBECTL="$(KUBECTL)" deploy/undeploy.sh
 
 .PHONY: test-faults
 test-faults: prepare static build ## Every fault of replicas, network, clocks, API server and storage, as long as they last in the field; half an hour

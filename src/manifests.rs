@@ -2,6 +2,9 @@
 //! program `manifests`; comparing them, that of a test.
 
 mod certificates;
+mod kustomize;
+mod network;
+pub mod operator;
 mod people;
 pub mod pods;
 mod priority;
@@ -17,6 +20,7 @@ use crate::{
     domain::causes,
     kinds::{FOREIGN, KINDS, Kind},
 };
+use operator::{Edition, Shape};
 
 /// The Service in front of every replica's admission server.
 pub const WEBHOOK_SERVICE: &str = "gastown-operator-webhook-service";
@@ -32,6 +36,11 @@ pub const CERTIFICATES: &str = "gastown-operator-webhook-certificates";
 pub const NAMESPACE: &str = "gastown-operator-system";
 /// Who the operator's pods are.
 pub const SERVICE_ACCOUNT: &str = "gastown-operator-controller-manager";
+/// How important they are.
+pub const PRIORITY: &str = "gastown-operator";
+/// What they may do everywhere, and in their own namespace.
+const MANAGER_ROLE: &str = "gastown-operator-manager-role";
+const LEADER_ROLE: &str = "gastown-operator-leader-election-role";
 
 const HEADER: &str =
     "# Generated from src/kinds.rs by `cargo run --bin manifests`; edits are overwritten.\n";
@@ -43,29 +52,46 @@ pub fn files() -> anyhow::Result<Vec<(String, String)>> {
 
 /// The same where objects are stored in another version; nothing but the definitions differs.
 pub fn files_storing(storage: Version) -> anyhow::Result<Vec<(String, String)>> {
+    let parts = parts(storage)?;
     let mut files = Vec::new();
-    for kind in KINDS {
-        let path = format!("crds/{}_{}.yaml", kind.group, kind.plural);
-        files.push((path, document(&kind.stored_in(storage))?));
+    for (path, objects) in &parts {
+        files.push((path.clone(), documents(objects)?));
     }
-    files.push(("webhooks/mutating.yaml".into(), document(&mutating())?));
-    files.push(("webhooks/pods-mutating.yaml".into(), document(&pods::mutating())?));
-    files.push(("webhooks/pods-validating.yaml".into(), document(&pods::validating())?));
-    files.push(("webhooks/validating.yaml".into(), document(&validating())?));
-    files.push(("webhooks/service.yaml".into(), document(&service())?));
-    let roles = [document(&cluster_role())?, document(&own_role())?].join("---\n");
-    files.push(("deploy/rbac/role.yaml".into(), roles));
-    let people: Vec<String> = people::roles().iter().map(document).collect::<Result<_, _>>()?;
-    files.push(("deploy/rbac/people.yaml".into(), people.join("---\n")));
-    let guard = switched_off::policy().iter().map(document).collect::<Result<Vec<_>, _>>()?;
-    files.push(("deploy/policies/conversion.yaml".into(), guard.join("---\n")));
-    let floor = pods::policy().iter().map(document).collect::<Result<Vec<_>, _>>()?;
-    files.push(("deploy/policies/pods.yaml".into(), floor.join("---\n")));
-    let flows = priority::schemas().iter().map(document).collect::<Result<Vec<_>, _>>()?;
-    files.push(("deploy/priority/flowschemas.yaml".into(), flows.join("---\n")));
+    files.extend(kustomize::files(&parts)?);
+    files.push(("deploy/install.yaml".into(), documents(&kustomize::in_order(&parts))?));
     files.push(("docs/api.md".into(), reference::page()?));
     files.push(("docs/failures.md".into(), causes::page()));
     Ok(files)
+}
+
+/// What is installed, as files of objects: definitions, webhooks, roles, policies, priorities, and the operator.
+fn parts(storage: Version) -> anyhow::Result<Vec<(String, Vec<Value>)>> {
+    let mut parts = Vec::new();
+    for kind in KINDS {
+        let path = format!("crds/{}_{}.yaml", kind.group, kind.plural);
+        parts.push((path, vec![serde_json::to_value(kind.stored_in(storage))?]));
+    }
+    let mut part = |path: &str, objects: Vec<Value>| parts.push((path.to_owned(), objects));
+    part("webhooks/mutating.yaml", vec![mutating()]);
+    part("webhooks/pods-mutating.yaml", vec![pods::mutating()]);
+    part("webhooks/pods-validating.yaml", vec![pods::validating()]);
+    part("webhooks/validating.yaml", vec![validating()]);
+    part("webhooks/service.yaml", vec![service()]);
+    part("deploy/rbac/role.yaml", vec![cluster_role(), own_role()]);
+    part("deploy/rbac/people.yaml", people::roles());
+    part("deploy/policies/conversion.yaml", switched_off::policy().into());
+    part("deploy/policies/pods.yaml", pods::policy().into());
+    part("deploy/priority/flowschemas.yaml", priority::schemas().into());
+    part("deploy/priority/class.yaml", vec![priority::class()]);
+    part("deploy/base/operator.yaml", operator::objects(Shape::of(Edition::Community)));
+    part("deploy/base/network.yaml", network::policies().map(operator::labelled).into());
+    Ok(parts)
+}
+
+/// Several objects in one file.
+fn documents(objects: &[Value]) -> anyhow::Result<String> {
+    let all: Vec<String> = objects.iter().map(document).collect::<Result<_, _>>()?;
+    Ok(all.join("---\n"))
 }
 
 fn document(object: &impl Serialize) -> anyhow::Result<String> {
@@ -174,8 +200,8 @@ fn service() -> Value {
         "kind": "Service",
         "metadata": {"name": WEBHOOK_SERVICE, "namespace": NAMESPACE},
         "spec": {
-            "selector": {"control-plane": "controller-manager"},
-            "ports": [{"name": "webhooks", "port": 443, "protocol": "TCP", "targetPort": 9443}],
+            "selector": operator::selector(),
+            "ports": [{"name": "webhooks", "port": 443, "protocol": "TCP", "targetPort": operator::WEBHOOK_PORT}],
         },
     })
 }
@@ -195,7 +221,7 @@ fn cluster_role() -> Value {
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
-        "metadata": {"name": "gastown-operator-manager-role"},
+        "metadata": {"name": MANAGER_ROLE},
         "rules": ours.chain(foreign).chain(storage::rules()).chain([switched_off::rule()]).chain(certificates::rules()).collect::<Vec<_>>(),
     })
 }
@@ -211,7 +237,7 @@ fn own_role() -> Value {
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
-        "metadata": {"name": "gastown-operator-leader-election-role", "namespace": NAMESPACE},
+        "metadata": {"name": LEADER_ROLE, "namespace": NAMESPACE},
         "rules": std::iter::once(leases).chain(own).chain(certificates::own_rules()).collect::<Vec<_>>(),
     })
 }

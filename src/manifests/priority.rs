@@ -1,8 +1,8 @@
-//! Which of the operator's requests the API server serves although others flood it.
+//! Which of the operator's requests the API server serves although others flood it, and which pods make room for its own.
 
 use serde_json::{Value, json};
 
-use super::{NAMESPACE, SERVICE_ACCOUNT};
+use super::{NAMESPACE, PRIORITY, SERVICE_ACCOUNT};
 use crate::kinds::DOOR_READS;
 
 /// Its Leases share a level with those of the cluster's own controllers; what its webhooks read, so that somebody else's
@@ -26,6 +26,17 @@ pub fn schemas() -> [Value; 2] {
         schema("gastown-operator-leases", "leader-election", 210, &leases),
         schema("gastown-operator-door", "workload-high", 910, &reads),
     ]
+}
+
+/// The operator's pods come before agents', which have no class or one of their own, and after the cluster's.
+pub fn class() -> Value {
+    json!({
+        "apiVersion": "scheduling.k8s.io/v1",
+        "kind": "PriorityClass",
+        "metadata": {"name": PRIORITY},
+        "description": "The Gas Town operator: agents make room for it.",
+        "value": 1_000_000,
+    })
 }
 
 fn schema(name: &str, level: &str, precedence: u32, rule: &Value) -> Value {

@@ -28,8 +28,9 @@ fn another_storage_version_changes_that_alone() {
             continue;
         }
         let (yes, no) = ("storage: true", "storage: false");
-        assert_eq!(lines, [(yes, no), (no, yes)], "{path}: v1beta1 comes first in it");
-        changed += 1;
+        let swapped = lines.chunks(2).all(|it| it == [(yes, no), (no, yes)]);
+        assert!(swapped, "{path}: v1beta1 comes first in it: {lines:?}");
+        changed += usize::from(path.starts_with("crds/"));
     }
     assert_eq!(changed, gastown::kinds::convertible().count(), "of every kind with two versions");
 }

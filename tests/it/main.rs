@@ -43,6 +43,7 @@ mod polecats;
 mod preconditions;
 mod process;
 mod ratchet;
+mod real_deployed;
 mod real_disruption;
 mod real_images;
 mod real_node;

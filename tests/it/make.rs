@@ -7,6 +7,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use gastown::manifests::NAMESPACE;
 use gastown_testbed::{Options, Testbed};
 
 use crate::kubectl::Kubectl;
@@ -26,17 +27,19 @@ const ORIGINAL: [&str; 10] = [
 ];
 
 /// Runs make in the checkout's top folder. The one that runs these tests passes nothing on.
-fn make(arguments: &[&str]) -> Command {
+pub fn make(arguments: &[&str]) -> Command {
     let mut command = Command::new("make");
     command.args(["--no-print-directory", "-C", env!("CARGO_MANIFEST_DIR")]).args(arguments);
     command.stdin(Stdio::null());
-    for variable in ["MAKEFLAGS", "MAKELEVEL", "MFLAGS", "CONFIRM", "KUBECTL", "KUBECONFIG"] {
+    for variable in
+        ["MAKEFLAGS", "MAKELEVEL", "MFLAGS", "CONFIRM", "KUBECTL", "KUBECONFIG", "IMG", "EDITION"]
+    {
         command.env_remove(variable);
     }
     command
 }
 
-fn words(output: &Output) -> String {
+pub fn words(output: &Output) -> String {
     String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned()
 }
 
@@ -87,7 +90,7 @@ fn no_target_pretends() {
             later += 1;
         }
     }
-    assert_eq!(later, 2, "those of deploying");
+    assert_eq!(later, 0, "all of the original's targets work");
 }
 
 /// On a cluster of its own, since every kind is deleted at the end.
@@ -117,6 +120,62 @@ async fn install_installs_and_uninstall_asks_first() {
         let output = run(&["uninstall", "CONFIRM=yes"]).await;
         assert!(output.status.success(), "{time}: {}", words(&output));
         assert_eq!(installed().await, 0, "{time}");
+    }
+    bed.stop().await.unwrap();
+}
+
+/// No node runs the pods: what is applied and what is left is what is looked at.
+#[tokio::test]
+async fn deploy_applies_an_edition_and_undeploy_leaves_what_people_have() {
+    let bed = Testbed::start(Options::default()).await.unwrap();
+    let kubectl = Kubectl::admin(&bed);
+    let run = async |arguments: &[&str]| {
+        let mut command = make(arguments);
+        command.env("KUBECTL", &bed.kubectl).env("KUBECONFIG", &bed.kubeconfig);
+        command.env("TIMEOUT", "0s");
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    };
+    let deploy =
+        ["deploy", "--assume-old=manifests", "IMG=registry.example.com/a/gastown-operator:7"];
+    let output = run(&[&deploy[..], &["EDITION=other"]].concat()).await;
+    assert!(!output.status.success() && words(&output).contains("write community or enterprise"));
+    let images = "-o=jsonpath={..containers[0].image} {..containers[0].env[?(@.name=='RELATED_IMAGE_RUNNER')].value}";
+    let deployment = ["-n", NAMESPACE, "get", "deployments", images];
+    let output = run(&["deploy", "--assume-old=manifests", "EDITION=enterprise"]).await;
+    assert!(output.status.success(), "{}", words(&output));
+    let said = kubectl.said(&deployment).await;
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(said, format!("gastown-operator:{version}-ubi9 gastown-runner:{version}-ubi9"));
+    let output = run(&deploy).await;
+    assert!(output.status.success(), "over it: {}", words(&output));
+    let said = kubectl.said(&deployment).await;
+    let named = "registry.example.com/a/gastown-operator:7 registry.example.com/a/gastown-runner:7";
+    assert_eq!(said, named, "the runner's image is named after the operator's");
+
+    // Nobody serves the webhooks, so an object comes in while nothing asks them.
+    kubectl
+        .said(&["delete", "validatingwebhookconfigurations", gastown::manifests::VALIDATING])
+        .await;
+    let witness = "apiVersion: gastown.gastown.io/v1beta1\nkind: Witness\nmetadata: {name: wendy}\nspec: {rigRef: {name: a}}\n";
+    let file = bed.kubeconfig.with_extension("witness.yaml");
+    fs::write(&file, witness).unwrap();
+    kubectl.said(&["-n", NAMESPACE, "create", "-f", &file.to_string_lossy()]).await;
+    let output = run(&["undeploy"]).await;
+    assert!(output.status.success(), "{}", words(&output));
+    assert!(words(&output).contains("stays, because of what is in it"), "{}", words(&output));
+    let left = kubectl.said(&["-n", NAMESPACE, "get", "witnesses", "-o", "name"]).await;
+    assert_eq!(left.trim(), "witness.gastown.gastown.io/wendy");
+    let all = "deployments,services,poddisruptionbudgets,networkpolicies,leases,rolebindings,roles";
+    let left =
+        kubectl.said(&["-n", NAMESPACE, "get", all, "-o", "name", "--ignore-not-found"]).await;
+    assert_eq!(left, "", "nothing of the operator is left beside it");
+
+    kubectl.said(&["-n", NAMESPACE, "delete", "witnesses", "--all"]).await;
+    for time in ["now that nobody has anything there", "where nothing is left"] {
+        let output = run(&["undeploy"]).await;
+        assert!(output.status.success(), "{time}: {}", words(&output));
+        let left = kubectl.said(&["get", "namespace", NAMESPACE, "--ignore-not-found"]).await;
+        assert_eq!(left, "", "{time}");
     }
     bed.stop().await.unwrap();
 }

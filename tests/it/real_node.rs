@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 use gastown::domain::names;
 use gastown_testbed::{Git, Node, Options, Testbed, preconditions, watch::await_condition};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
-use kube::{Api, api::PostParams};
+use kube::{Api, Client, api::PostParams};
 use serde_json::{Value, json};
 
 use crate::world::{World, condition, message, phase_of};
@@ -36,11 +36,12 @@ pub async fn world_apart(test: &str, namespace: &str) -> Option<World> {
 async fn settle(bed: &'static Testbed, namespace: &str, flags: &[&str]) -> World {
     let world = World::on(bed, namespace, flags).await;
     let git = bed.git.as_ref().unwrap();
-    make_references(&world, git).await;
+    make_references(&world.client, namespace, git).await;
     world
 }
 
-async fn make_references(world: &World, git: &Git) {
+/// The Secret and the ConfigMap that Polecats of the testbed's repositories name.
+pub async fn make_references(client: &Client, namespace: &str, git: &Git) {
     let secret: Secret = serde_json::from_value(json!({
         "metadata": {"name": "git-key"}, "stringData": {"ssh-privatekey": fs::read_to_string(&git.ssh_key).unwrap()},
     }))
@@ -49,12 +50,10 @@ async fn make_references(world: &World, git: &Git) {
         "metadata": {"name": "hosts"}, "data": {"known_hosts": fs::read_to_string(&git.known_hosts).unwrap()},
     }))
     .unwrap();
-    let client = world.client.clone();
-    Api::namespaced(client.clone(), &world.namespace)
-        .create(&PostParams::default(), &secret)
-        .await
-        .unwrap();
-    Api::namespaced(client, &world.namespace).create(&PostParams::default(), &hosts).await.unwrap();
+    let secrets = Api::namespaced(client.clone(), namespace);
+    secrets.create(&PostParams::default(), &secret).await.unwrap();
+    let hosts_of = Api::namespaced(client.clone(), namespace);
+    hosts_of.create(&PostParams::default(), &hosts).await.unwrap();
 }
 
 /// A bare repository with one commit.

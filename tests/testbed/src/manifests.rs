@@ -21,11 +21,11 @@ use kube::{
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
     core::{GroupVersionKind, TypeMeta},
     discovery,
-    runtime::wait::{await_condition, conditions::is_crd_established},
+    runtime::wait::conditions::is_crd_established,
 };
 use serde_json::{Value, json};
 
-use crate::{kubeconfig::base64, launch};
+use crate::{kubeconfig::base64, launch, watch::await_condition};
 
 /// Where the API server finds webhooks.
 pub enum Webhooks {
@@ -203,11 +203,10 @@ pub async fn install(client: &Client, project: &Path, namespace: &str) -> Result
         everywhere(&mut schema);
         apply(client, &schema).await?;
     }
-    let path = project.join("deploy/lease.yaml");
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
-    let mut lease: Lease =
-        serde_saphyr::from_str(&text).with_context(|| format!("{} is no Lease", path.display()))?;
+    let mut objects = documents(&project.join("deploy/base"))?.into_iter();
+    let lease = objects.find(|it| it.get("kind").is_some_and(|it| it == "Lease"));
+    let lease = lease.context("deploy/base has no Lease")?;
+    let mut lease: Lease = serde_json::from_value(lease).context("deploy/base: the Lease")?;
     lease.metadata.namespace = Some(namespace.to_owned());
     let api = Api::<Lease>::namespaced(client.clone(), namespace);
     match api.create(&PostParams::default(), &lease).await {

@@ -176,8 +176,17 @@ impl Testbed {
 
     /// Gives the real node an image like the runner's, with another program as its runner.
     pub async fn make_runner_image(&self, runner: &Path, image: &str) -> Result<()> {
+        self.make_image(image, |path| node::images::write_runner(runner, image, path)).await
+    }
+
+    /// Gives the real node an image of the operator's program.
+    pub async fn make_operator_image(&self, program: &Path, image: &str) -> Result<()> {
+        self.make_image(image, |path| node::images::write_operator(program, image, path)).await
+    }
+
+    async fn make_image(&self, image: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let path = self.dir.join(format!("{}.tar", image.replace(['/', ':'], "-")));
-        node::images::write_runner(runner, image, &path)?;
+        write(&path)?;
         let loaded = self.images(&["import", &path.to_string_lossy()]).await;
         fs::remove_file(&path).with_context(|| format!("failed to remove {}", path.display()))?;
         loaded.with_context(|| format!("failed to load image {image}"))

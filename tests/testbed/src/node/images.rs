@@ -57,6 +57,17 @@ pub fn write_runner(runner: &Path, image: &str, path: &Path) -> Result<()> {
         .with_context(|| format!("failed to write image {image}"))
 }
 
+/// An image of the operator as an archive: its program, and what every image has.
+pub fn write_operator(program: &Path, image: &str, path: &Path) -> Result<()> {
+    let mut tree = Tree::default();
+    base(&mut tree)?;
+    tree.program("usr/local/bin/gastown-operator", program)?;
+    let entrypoint = &["/usr/local/bin/gastown-operator"];
+    let defaults = Defaults { user: NONROOT, entrypoint, command: &[], folder: "/" };
+    write_archive(&tree, image, &defaults, path)
+        .with_context(|| format!("failed to write image {image}"))
+}
+
 fn find(name: &str, package: &str) -> Result<PathBuf> {
     on_path(name).with_context(|| {
         format!("there is no program {name}: install the Debian package {package}")

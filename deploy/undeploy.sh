@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Takes the operator out of the current kubeconfig's cluster. Definitions and the objects of users stay, readable in the
+# version they are stored in, and nothing that is left asks a webhook. `make uninstall CONFIRM=yes` deletes them as well.
+#
+#   KUBECTL       kubectl, with its flags
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+kubectl=${KUBECTL:-kubectl}
+namespace=gastown-operator-system
+
+# Nobody answers from now on: first what would ask, then who answers, who hands back what he holds while he has the rights to.
+$kubectl delete --ignore-not-found -k "$here/../webhooks"
+$kubectl -n "$namespace" delete --ignore-not-found deployment/gastown-operator-controller-manager --cascade=foreground
+for definition in $($kubectl get -f "$here/../crds" --ignore-not-found -o name); do
+    $kubectl patch "$definition" --type=merge -p '{"spec":{"conversion":{"strategy":"None","webhook":null}}}'
+done
+$kubectl delete --ignore-not-found -f "$here/policies/pods.yaml"
+$kubectl delete --ignore-not-found -k "$here/rbac"
+$kubectl delete --ignore-not-found -f "$here/base/network.yaml"
+$kubectl delete --ignore-not-found -k "$here/priority"
+
+# The namespace goes with all that is in it, unless somebody has objects there.
+kinds=$($kubectl api-resources --api-group=gastown.gastown.io --namespaced -o name | sed /^shardmaps/d | paste -sd, -)
+theirs=
+[ -z "$kinds" ] || theirs=$($kubectl -n "$namespace" get "$kinds" --ignore-not-found -o name)
+if [ -z "$theirs" ]; then
+    $kubectl delete --ignore-not-found -f "$here/base/operator.yaml"
+else
+    echo "Namespace $namespace stays, because of what is in it:" $theirs
+    $kubectl -n "$namespace" delete --ignore-not-found leases,shardmaps --all
+    $kubectl -n "$namespace" delete --ignore-not-found secret/gastown-operator-webhook-certificates
+    $kubectl -n "$namespace" delete --ignore-not-found pdb,rolebinding,serviceaccount -l app.kubernetes.io/name=gastown-operator
+    $kubectl delete --ignore-not-found clusterrolebinding/gastown-operator-manager-rolebinding
+fi
+echo "Definitions and objects are kept, and so is the policy that refuses writes in an older version while nobody converts them."

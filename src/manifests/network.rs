@@ -1,0 +1,37 @@
+//! Who may reach the operator's pods, and whom they reach. Agents' pods are none of its business: they live in namespaces of
+//! others, and reach what their work needs.
+
+use serde_json::{Value, json};
+
+use super::{
+    NAMESPACE,
+    operator::{HEALTH_PORT, WEBHOOK_PORT, selector},
+};
+
+/// Where API servers listen: behind the Service, as kubeadm and kind have it, as minikube has it.
+const API_SERVERS: [u16; 3] = [443, 6443, 8443];
+/// Where names are answered; the second is OpenShift's.
+const NAMES: [u16; 2] = [53, 5353];
+
+/// One for what comes in, one for what goes out.
+pub fn policies() -> [Value; 2] {
+    let tcp = |port: u16| json!({"port": port, "protocol": "TCP"});
+    let udp = |port: u16| json!({"port": port, "protocol": "UDP"});
+    let names: Vec<Value> = NAMES.into_iter().flat_map(|port| [udp(port), tcp(port)]).collect();
+    // API servers and kubelets call from addresses of the hosts, which no selector names.
+    let comes_in = json!([{"ports": [tcp(WEBHOOK_PORT), tcp(HEALTH_PORT)]}]);
+    let goes_out = json!([{"ports": names}, {"ports": API_SERVERS.map(tcp)}]);
+    [
+        policy("gastown-operator-controller-manager-ingress", "Ingress", "ingress", &comes_in),
+        policy("gastown-operator-controller-manager-egress", "Egress", "egress", &goes_out),
+    ]
+}
+
+fn policy(name: &str, sort: &str, field: &str, rules: &Value) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {"podSelector": {"matchLabels": selector()}, "policyTypes": [sort], field: rules},
+    })
+}
