@@ -15,7 +15,7 @@ use clap::{ArgAction, Args, Parser, ValueEnum};
 
 use crate::{
     admission::pods::Platform,
-    domain::{lease::Identity, pod::PodSettings},
+    domain::{lease::Identity, pod::PodSettings, tenancy::House, tls_policy::TlsPolicy},
 };
 
 pub use brakes::Brakes;
@@ -108,9 +108,31 @@ pub struct Pods {
     /// say nothing.
     #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub pending_patience: u64,
+    /// What the TLS of every agent pod is held to, also where its Rig says `default`.
+    #[arg(long, env = "GASTOWN_TLS_POLICY", value_enum, default_value_t, value_name = "POLICY")]
+    pub tls_policy: TlsPolicyChoice,
     /// Let the cluster autoscaler remove a node under a working agent.
     #[arg(long)]
     pub safe_to_evict: bool,
+}
+
+/// What the TLS of agent pods is held to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TlsPolicyChoice {
+    /// What a Rig says; else what programs do by themselves
+    #[default]
+    Default,
+    /// Approved settings alone
+    Fips,
+}
+
+impl From<TlsPolicyChoice> for TlsPolicy {
+    fn from(it: TlsPolicyChoice) -> Self {
+        match it {
+            TlsPolicyChoice::Default => Self::Default,
+            TlsPolicyChoice::Fips => Self::Fips,
+        }
+    }
 }
 
 /// Plain HTTP endpoints.
@@ -186,9 +208,6 @@ impl Config {
         if self.election.heeded() == Some(&self.election.lease_name) {
             return Some("--original-lease must not be that of --lease-name".into());
         }
-        if self.webhooks.enable_http2 {
-            return later("--enable-http2", 7, "leave it out: the servers speak HTTP/1.1");
-        }
         if self.endpoints.metrics_secure == Some(true) {
             return later("--metrics-secure", 8, "leave it out and scrape on loopback");
         }
@@ -234,6 +253,11 @@ impl Config {
             .collect()
     }
 
+    /// What holds where a Rig does not say it.
+    pub fn house(&self) -> House {
+        House { tenancy: self.brakes.tenancy.into(), tls_policy: self.pods.tls_policy.into() }
+    }
+
     /// Settings of agent pods.
     pub fn pod_settings(&self) -> PodSettings {
         let it = self.pods.clone();
@@ -252,7 +276,7 @@ impl Config {
             max_active_deadline: self.brakes.max_active_deadline,
             paused: self.brakes.paused,
             max_running_per_namespace: self.brakes.max_running_per_namespace,
-            tenancy: self.brakes.tenancy.into(),
+            house: self.house(),
             fixed_users: self.pod_rules.known_platform() != Some(Platform::OpenShift),
         }
     }
@@ -377,9 +401,8 @@ mod tests {
 
     #[test]
     fn what_comes_later_ends_the_start_and_names_its_issue() {
-        let table: [(&[&str], &str); 5] = [
+        let table: [(&[&str], &str); 4] = [
             (&["--lease-name=9a7b81dd.gastown.io"], "--original-lease"),
-            (&["--enable-http2"], "issue 7"),
             (&["--metrics-bind-address=:8443"], "issue 8"),
             (&["--metrics-cert-path=/certs"], "issue 8"),
             (&["--webhook-bind-address=nowhere"], "no address"),

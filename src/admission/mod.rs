@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::domain::{
     names,
-    tenancy::{Rules, Tenancy},
+    tenancy::{House, Rules},
     untrusted::fit,
 };
 
@@ -20,8 +20,8 @@ use crate::domain::{
 pub struct Policy {
     /// Most seconds that a Polecat may ask for its agent.
     pub max_active_deadline: Option<i64>,
-    /// What holds where a Rig does not say from where it may be used.
-    pub tenancy: Tenancy,
+    /// What holds where a Rig does not say it.
+    pub house: House,
     /// The operator has no image for agents of Polecats that name none.
     pub no_agent_image: bool,
 }

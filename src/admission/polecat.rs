@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{Refusal, Request, Rig, Verdict, annotation, stamp, unstamp, warning};
 use crate::{
-    api::v1beta1::{DesiredState, PolecatSpec},
+    api::v1beta1::{AgentKind, DesiredState, PolecatSpec},
     domain::{
         exposure::{self, Exposure},
         fields, names, pod,
@@ -39,6 +39,7 @@ pub fn admit(request: &Request<'_, PolecatSpec>) -> Verdict {
         ));
     }
     warnings.extend(without_image(request));
+    warnings.extend(unreached(request));
     let ttl = |it: &PolecatSpec| it.limits.ttl_seconds_after_finished.filter(|it| *it < 0);
     if ttl(&request.new).is_some() && request.old.as_ref().and_then(ttl) != ttl(&request.new) {
         warnings.push(format!(
@@ -60,6 +61,22 @@ fn without_image(request: &Request<'_, PolecatSpec>) -> Option<String> {
         pod::BUILD_AGENT
     );
     (waits && begins(request)).then_some(text)
+}
+
+/// What a TLS policy does not reach, for agents that may be of that sort.
+fn unreached(request: &Request<'_, PolecatSpec>) -> Option<String> {
+    let rules = match request.asked.rig {
+        Rig::There(rules) => Some(rules),
+        Rig::Absent | Rig::Unasked => None,
+    };
+    let same = request.old.as_ref().is_some_and(|it| it.rig == request.new.rig);
+    let held = request.asked.policy.house.tls_policy(rules).is_fips() && !same;
+    let AgentKind::ClaudeCode = request.new.agent.kind;
+    held.then(|| {
+        "tlsPolicy fips does not reach agent claude-code where it is a program with TLS of its own (its native build): only its \
+         build for Node.js is, and git, curl, OpenSSL, GnuTLS and Go beside it"
+            .into()
+    })
 }
 
 /// What an agent is never given, and what could never become a pod. What an update leaves as it was is not refused again.
@@ -97,7 +114,7 @@ fn forbidden(request: &Request<'_, PolecatSpec>) -> Vec<Refusal> {
     let place = asked.sent.pointer("/metadata/namespace").and_then(Value::as_str);
     let namespace = place.unwrap_or_default();
     let found = |spec: &PolecatSpec| {
-        tenancy::forbidden(&spec.rig, rules, namespace, &Wishes::of(spec), asked.policy.tenancy)
+        tenancy::forbidden(&spec.rig, rules, namespace, &Wishes::of(spec), asked.policy.house)
     };
     let before = request.old.as_ref().filter(|_| !begins(request)).map(found).unwrap_or_default();
     let fresh = found(&request.new).into_iter().filter(|it| !before.contains(it));
@@ -208,7 +225,7 @@ mod tests {
             shared::{SecretKeyRef, SecretRef},
             v1beta1::Repository,
         },
-        domain::tenancy::{Rules, Tenancy},
+        domain::tenancy::{House, Rules, Tenancy},
     };
 
     fn spec() -> PolecatSpec {
@@ -258,7 +275,8 @@ mod tests {
             "a Rig that is not there refuses nothing"
         );
         assert_eq!(of(Rig::Unasked, &wants, None), [""; 0], "it is asked again before the pod");
-        let strict = Policy { tenancy: Tenancy::Strict, ..Policy::default() };
+        let house = House { tenancy: Tenancy::Strict, ..House::default() };
+        let strict = Policy { house, ..Policy::default() };
         let asked = Asked { rig: Rig::Absent, policy: strict, ..asked(&sent, None) };
         let told = admit(&Request { asked, new: wants, old: None }).refusals;
         assert!(told[0].message.contains("which is not there"), "{told:?}");

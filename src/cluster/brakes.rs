@@ -1,7 +1,7 @@
 //! What keeps Polecats from beginning, as this replica sees it: pauses from the caches of Namespaces and Rigs, a Rig's
 //! rules, slots from the one book of this scope. Makes no request.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::Namespace;
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use crate::{
     domain::{
         brake::{self, Hold},
         failure::Cause,
+        pod::PodSettings,
         pod_brief::{PodBrief, PodPhase},
         polecat::Brief,
         shard::wishes::ANNOTATION,
@@ -64,9 +65,21 @@ impl Cluster {
     fn forbidden(&self, brief: &Brief) -> Option<Cause> {
         let rig = self.caches.rigs.get(&Key::new("", &brief.rig));
         let rules = rig.as_deref().map(|it| &it.rules);
-        let tenancy = self.settings.tenancy;
-        let all = tenancy::forbidden(&brief.rig, rules, &brief.namespace, &brief.wishes, tenancy);
+        let house = self.settings.house;
+        let all = tenancy::forbidden(&brief.rig, rules, &brief.namespace, &brief.wishes, house);
         tenancy::cause(&all)
+    }
+
+    /// The settings of a Polecat's pod: its Rig may hold it to more than the operator does.
+    pub(super) fn settings_of(&self, brief: &Brief) -> Arc<PodSettings> {
+        let rig = self.caches.rigs.get(&Key::new("", &brief.rig));
+        let policy = self.settings.house.tls_policy(rig.as_deref().map(|it| &it.rules));
+        if policy == self.settings.house.tls_policy {
+            return Arc::clone(&self.settings);
+        }
+        let mut settings = PodSettings::clone(&self.settings);
+        settings.house.tls_policy = policy;
+        Arc::new(settings)
     }
 
     /// Enters into the book what the cache has of a Polecat. `passed`: a pass over it has ended and left nothing open.

@@ -213,7 +213,7 @@ pub fn seconds() -> i64 {
 }
 
 /// One object by name: as it is, and whenever it changes.
-fn watched<K>(api: Api<K>, name: &str) -> impl Stream<Item = Option<K>> + Send + use<K>
+pub(super) fn watched<K>(api: Api<K>, name: &str) -> impl Stream<Item = Option<K>> + Send + use<K>
 where
     K: kube::Resource + Clone + fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
 {

@@ -3,13 +3,18 @@
 
 use std::time::Duration;
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{
+    client::ConfigExt as _,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 
 /// A client, and where it leads.
 pub struct Connection {
     pub work: kube::Client,
     pub leases: kube::Client,
     pub server: http::Uri,
+    /// What rustls says of both clients' configuration.
+    pub fips: bool,
 }
 
 /// Connects as the kubeconfig says, or as the pod's service account.
@@ -30,5 +35,6 @@ pub async fn connect(
     let work = kube::Client::try_from(config.clone())?;
     config.connect_timeout = Some(Duration::from_millis(1500));
     let leases = kube::Client::try_from(config.clone())?;
-    Ok(Connection { work, leases, server: config.cluster_url })
+    let fips = config.rustls_client_config()?.fips();
+    Ok(Connection { work, leases, server: config.cluster_url, fips })
 }

@@ -59,7 +59,7 @@ pub struct Stored {
     pub resource: String,
 }
 
-/// What is wrong with our certificates.
+/// What is wrong with our certificates, or with what is asked of our TLS.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Flawed {
     pub reason: &'static str,
@@ -101,6 +101,7 @@ pub struct Meters {
     pub certificate_until: Gauge,
     pub certificate_generation: Gauge,
     pub certificate_flaws: Family<Flawed, Gauge>,
+    pub tls_profile_flaws: Family<Flawed, Gauge>,
     pub crypto: Family<Crypto, Gauge>,
 }
 
@@ -131,6 +132,7 @@ impl Default for Meters {
             certificate_until: Gauge::default(),
             certificate_generation: Gauge::default(),
             certificate_flaws: Family::default(),
+            tls_profile_flaws: Family::default(),
             crypto: Family::default(),
         }
     }
@@ -165,6 +167,8 @@ impl Meters {
         );
         let help = "1 for what is wrong with our certificates";
         registry.register("gastown_certificate_degraded", help, self.certificate_flaws.clone());
+        let help = "1 for what is wrong with the cluster's TLS profile";
+        registry.register("gastown_tls_profile_degraded", help, self.tls_profile_flaws.clone());
     }
 
     fn register_requests(&self, registry: &mut Registry) {

@@ -11,6 +11,7 @@ pub mod cache;
 mod carry_out;
 pub mod certificates;
 pub mod clock;
+pub mod cluster_tls;
 pub mod connect;
 mod crowd;
 mod departed;

@@ -7,7 +7,8 @@ use crate::tls::crypto::{Profile, Wanted};
 /// Cryptography.
 #[derive(Clone, Debug, Args)]
 pub struct Tls {
-    /// Protocol versions and suites of every TLS connection.
+    /// Protocol versions and suites of every TLS connection. On OpenShift the servers follow the cluster's own profile where
+    /// neither this nor --tls-groups says otherwise.
     #[arg(long, value_enum, default_value_t, value_name = "PROFILE")]
     pub tls_profile: Profile,
     /// Suites by IANA's names, separated by commas; only with --tls-profile=Custom.
@@ -30,6 +31,11 @@ impl Tls {
             suites: self.tls_cipher_suites.clone(),
             groups: self.tls_groups.clone(),
         }
+    }
+
+    /// Whether a cluster's own profile is followed: on OpenShift, where nothing else is asked for here.
+    pub fn follows_cluster(&self) -> bool {
+        self.tls_profile == Profile::Intermediate && self.tls_groups.is_empty()
     }
 
     /// What can't be done as asked.

@@ -1,11 +1,16 @@
 //! Settings of the admission server and of its certificate.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use clap::{ArgAction, Args, ValueEnum};
 
-use crate::tls::Files;
+use rustls::RootCertStore;
+
+use crate::tls::{Files, Manner, check, crypto::Callers};
 
 /// Where files are looked for, as by the original.
 const FOLDER: &str = "/tmp/k8s-webhook-server/serving-certs";
@@ -39,9 +44,16 @@ pub struct Webhooks {
     /// its pod would hand it over.
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     pub reference_access: ReferenceAccess,
-    /// HTTP/2 for the servers. Comes with issue 7.
+    /// Speak HTTP/2 beside HTTP/1.1, with at most 100 calls at a time on one connection. API servers speak HTTP/1.1.
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub enable_http2: bool,
+    /// File with the authorities, in PEM, of the certificates that callers are to show; unset: none is asked for. Only where
+    /// API servers are configured to show one to webhooks.
+    #[arg(long, value_name = "FILE")]
+    pub webhook_client_ca: Option<PathBuf>,
+    /// What becomes of a caller that shows no certificate; only with --webhook-client-ca.
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    pub webhook_client_certificate: ClientCertificate,
     /// Seconds that a certificate of our own is valid, for tests.
     #[arg(long, hide = true, value_parser = clap::value_parser!(i64).range(1..))]
     pub test_leaf_seconds: Option<i64>,
@@ -51,6 +63,24 @@ pub struct Webhooks {
 }
 
 impl Webhooks {
+    /// What is asked of the server beside its certificate; an error where the callers' authorities can't be read.
+    pub fn manner(&self) -> anyhow::Result<Manner> {
+        let read = |path: &PathBuf| -> anyhow::Result<Callers> {
+            let file = path.display();
+            let pem = std::fs::read(path).with_context(|| format!("{file} can't be read"))?;
+            let all = check::certificates(&pem).with_context(|| format!("{file}"))?;
+            let mut authorities = RootCertStore::empty();
+            for it in all {
+                authorities.add(it).with_context(|| format!("{file} holds no authority"))?;
+            }
+            let required = self.webhook_client_certificate == ClientCertificate::Required;
+            Ok(Callers { authorities: Arc::new(authorities), required })
+        };
+        let callers = self.webhook_client_ca.as_ref().map(read).transpose();
+        let callers = callers.context("--webhook-client-ca")?;
+        Ok(Manner { http2: self.enable_http2, callers })
+    }
+
     /// The files of a certificate, where that is asked for or there are any; an error where they can't be served.
     pub fn files(&self) -> anyhow::Result<Option<Files>> {
         let files = Files {
@@ -72,6 +102,16 @@ impl Webhooks {
         )?;
         Ok(Some(files))
     }
+}
+
+/// What becomes of a caller without a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ClientCertificate {
+    /// It is turned away.
+    #[default]
+    Required,
+    /// It is answered; who shows another's is turned away.
+    Optional,
 }
 
 /// Where the server's certificate comes from.

@@ -29,5 +29,6 @@ pub mod slots;
 pub mod storage;
 pub mod stored;
 pub mod tenancy;
+pub mod tls_policy;
 pub mod untrusted;
 pub mod verdict;

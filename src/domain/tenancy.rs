@@ -5,7 +5,12 @@ use serde::Deserialize;
 
 use crate::{
     api::v1beta1::PolecatSpec,
-    domain::{exposure::Exposure, failure::Cause, fields},
+    domain::{
+        exposure::Exposure,
+        failure::Cause,
+        fields,
+        tls_policy::{self, TlsPolicy},
+    },
 };
 
 /// Reason of `Ready` where a Rig does not let a Polecat begin.
@@ -21,6 +26,21 @@ pub enum Tenancy {
     Open,
     /// From none.
     Strict,
+}
+
+/// What the operator's settings say where a Rig does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct House {
+    pub tenancy: Tenancy,
+    pub tls_policy: TlsPolicy,
+}
+
+impl House {
+    /// What the pods of a Rig's Polecats are held to: the stricter of both. A word that is not known holds nothing.
+    pub fn tls_policy(self, rules: Option<&Rules>) -> TlsPolicy {
+        let said = TlsPolicy::of(rules.and_then(|it| it.tls_policy.as_deref()));
+        if self.tls_policy.is_fips() { self.tls_policy } else { said.unwrap_or_default() }
+    }
 }
 
 /// The part of a Rig's spec that its Polecats are held to. A list that is not there forbids nothing by itself.
@@ -39,14 +59,19 @@ pub struct Rules {
 pub struct Wishes {
     pub image: Option<Box<str>>,
     pub service_account: Option<Box<str>>,
+    /// Variables of the agent's that a TLS policy would set, one after the other.
+    pub tls_settings: Option<Box<str>>,
 }
 
 impl Wishes {
     pub fn of(spec: &PolecatSpec) -> Self {
         let named = |it: &Option<String>| it.as_deref().filter(|it| !it.is_empty()).map(Into::into);
+        let variables = spec.agent.env.iter().flatten().map(|it| it.name.as_str());
+        let set: Vec<_> = variables.filter(|it| tls_policy::sets(it)).collect();
         Self {
             image: named(&spec.agent.image),
             service_account: named(&spec.agent.service_account_name),
+            tls_settings: (!set.is_empty()).then(|| set.join(", ").into()),
         }
     }
 }
@@ -57,11 +82,11 @@ pub fn forbidden(
     rules: Option<&Rules>,
     namespace: &str,
     wishes: &Wishes,
-    tenancy: Tenancy,
+    house: House,
 ) -> Vec<Exposure> {
     let none = Rules::default();
     let said = rules.unwrap_or(&none);
-    let elsewhere = match (&said.allowed_namespaces, tenancy) {
+    let elsewhere = match (&said.allowed_namespaces, house.tenancy) {
         (Some(list), _) if list.iter().any(|it| it == ANY || it == namespace) => None,
         (Some(_), _) => Some(format!(
             "whose allowedNamespaces do not hold {namespace}; use another Rig, or ask a platform admin to add the namespace \
@@ -78,17 +103,25 @@ pub fn forbidden(
              {namespace} there"
         )),
     };
-    let policy = said.tls_policy.as_deref().filter(|it| *it != "default").map(|it| {
+    let unknown = |it: &&str| TlsPolicy::of(Some(it)).is_none();
+    let policy = said.tls_policy.as_deref().filter(unknown).map(|it| {
         format!(
             "whose tlsPolicy is {it:?}, and this release cannot hold agent pods to that; use another Rig, or ask a platform \
-             admin to set its tlsPolicy to default"
+             admin to set its tlsPolicy to default or fips"
         )
     });
     let about_rig = elsewhere
         .into_iter()
         .chain(policy)
         .map(|it| Exposure { field: "spec.rig".into(), message: format!("names Rig {rig}, {it}") });
-    about_rig.chain(unlisted(rig, said, wishes)).collect()
+    let fips = house.tls_policy(rules).is_fips();
+    let own = wishes.tls_settings.as_deref().filter(|_| fips).map(|it| Exposure {
+        field: "spec.agent.env".into(),
+        message: format!(
+            "sets {it}, which tlsPolicy fips sets for every program of the pod; leave it out, or use a Rig without that policy"
+        ),
+    });
+    about_rig.chain(own).chain(unlisted(rig, said, wishes)).collect()
 }
 
 /// What is wished for and on none of the Rig's lists.
@@ -140,13 +173,15 @@ fn shown(list: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::env;
 
     fn rules(json: &str) -> Rules {
         serde_json::from_str(json).unwrap()
     }
 
     fn told(rules: Option<&Rules>, wishes: &Wishes, tenancy: Tenancy) -> String {
-        let all = forbidden("greeter", rules, "town", wishes, tenancy);
+        let house = House { tenancy, tls_policy: TlsPolicy::Default };
+        let all = forbidden("greeter", rules, "town", wishes, house);
         let lines: Vec<_> = all.iter().map(|it| format!("{} {}", it.field, it.message)).collect();
         lines.join("\n")
     }
@@ -188,8 +223,11 @@ mod tests {
             (None, Some("root"), "serviceAccounts", "is none"),
         ];
         for (image, account, want, because) in table {
-            let wishes =
-                Wishes { image: image.map(Into::into), service_account: account.map(Into::into) };
+            let wishes = Wishes {
+                image: image.map(Into::into),
+                service_account: account.map(Into::into),
+                tls_settings: None,
+            };
             let told = told(Some(&rules(list)), &wishes, Tenancy::Open);
             let fine = if want.is_empty() { told.is_empty() } else { told.contains(want) };
             assert!(fine, "{because}: {told}");
@@ -199,10 +237,35 @@ mod tests {
 
     #[test]
     fn a_policy_that_nobody_holds_lets_nothing_begin() {
-        for (policy, held) in [("default", true), ("fips", false), ("of-another-release", false)] {
+        for (policy, held) in [("default", true), ("fips", true), ("of-another-release", false)] {
             let rules = rules(&format!(r#"{{"tlsPolicy": "{policy}"}}"#));
             let told = told(Some(&rules), &Wishes::default(), Tenancy::Open);
             assert_eq!(told.is_empty(), held, "{told}");
+        }
+    }
+
+    #[test]
+    fn nobody_sets_what_the_policy_sets() {
+        let agent = crate::api::v1beta1::Agent {
+            env: Some(vec![env::value("NODE_OPTIONS", "--tls-min-v1.0"), env::value("LANG", "C")]),
+            ..Default::default()
+        };
+        let wishes = Wishes::of(&PolecatSpec { agent, ..PolecatSpec::default() });
+        let fips = House { tls_policy: TlsPolicy::Fips, ..House::default() };
+        let rule = |it: &str| rules(&format!(r#"{{"tlsPolicy": "{it}"}}"#));
+        #[rustfmt::skip]
+        let table = [
+            (None, House::default(), false, "no Rig, no policy"),
+            (Some(rule("default")), House::default(), false, "the Rig's policy is none"),
+            (Some(rule("fips")), House::default(), true, "the Rig's"),
+            (Some(rule("default")), fips, true, "the operator's holds for every Rig"),
+            (None, fips, true, "and for one that is not there"),
+        ];
+        for (rules, house, refused, because) in table {
+            let all = forbidden("greeter", rules.as_ref(), "town", &wishes, house);
+            assert_eq!(!all.is_empty(), refused, "{because}");
+            let said = all.first().map_or("sets NODE_OPTIONS,", |it| &it.message);
+            assert!(said.starts_with("sets NODE_OPTIONS,"), "it alone: {said}");
         }
     }
 }

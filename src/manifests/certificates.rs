@@ -1,4 +1,4 @@
-//! What the operator may do about certificates: one Secret of its own, and the bundles of those who call it. Only what is made
+//! What the operator may do about certificates: one Secret of its own, and the bundles of those who call it; what a cluster asks of TLS. Only what is made
 //! anew can't be narrowed by name.
 
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::{CERTIFICATES, MUTATING, PODS_MUTATING, PODS_VALIDATING, VALIDATING};
 use crate::kinds::convertible;
 
 /// Of the cluster.
-pub fn rules() -> [Value; 3] {
+pub fn rules() -> [Value; 4] {
     let definitions: Vec<String> = convertible().collect();
     let group = "admissionregistration.k8s.io";
     let (mutating, validating) =
@@ -19,6 +19,11 @@ pub fn rules() -> [Value; 3] {
         json!({
             "apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"],
             "resourceNames": definitions, "verbs": ["patch"],
+        }),
+        // OpenShift's TLS profile.
+        json!({
+            "apiGroups": ["config.openshift.io"], "resources": ["apiservers"],
+            "resourceNames": ["cluster"], "verbs": ["get", "list", "watch"],
         }),
     ]
 }

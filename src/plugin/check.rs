@@ -105,6 +105,7 @@ pub fn run(asked: &Check) -> ExitCode {
             On::Openshift => Platform::OpenShift,
         },
         exceptions: &exceptions,
+        fips: false,
         namespace,
     };
     for object in &input.objects {

@@ -59,8 +59,8 @@ const SPARING: [&str; 5] = [
     "core.packedGitLimit=64m",
 ];
 
-/// The variables that git may inherit: where programs are, and how the cluster reaches the world.
-const INHERITED: [&str; 8] = [
+/// The variables that git may inherit: where programs are, how the cluster reaches the world, and what a TLS policy sets.
+const INHERITED: [&str; 11] = [
     "PATH",
     "HTTPS_PROXY",
     "https_proxy",
@@ -69,6 +69,9 @@ const INHERITED: [&str; 8] = [
     "no_proxy",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
+    "OPENSSL_CONF",
+    "GNUTLS_SYSTEM_PRIORITY_FILE",
+    "GIT_SSL_VERSION",
 ];
 
 /// A way to run git.

@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{files, hook, paths::Paths, problem::Problem, settings::Settings};
-use crate::domain::layout;
+use crate::domain::{layout, tls_policy};
 
 /// What `git-init` tells the runner beside the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,12 +38,17 @@ impl Start {
     }
 }
 
-/// Lays out the runner, the lock files and the trailers.
+/// Lays out the runner, the lock files, the trailers, and what a TLS policy names.
 pub fn lay(paths: &Paths, settings: &Settings) -> Result<(), Problem> {
     let runner = paths.at(layout::RUNNER);
     copy_this_program(&runner).map_err(|it| Problem::volume("write", &runner, &it))?;
     for lock in [layout::LOCK_FILE, layout::TELEMETRY_LOCK].map(|it| paths.at(it)) {
         create_lock(&lock).map_err(|it| Problem::volume("create", &lock, &it))?;
+    }
+    for (name, text) in tls_policy::FILES {
+        let path = paths.at(&format!("{}/{name}", tls_policy::MOUNT.path));
+        files::write(&path, text.as_bytes(), 0o444)
+            .map_err(|it| Problem::volume("write", &path, &it))?;
     }
     let trailers = paths.at(layout::TRAILERS);
     let text = hook::trailers(settings);

@@ -14,6 +14,7 @@ use rustls::ServerConfig;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::alerts::Alerts;
 use crate::{
     cluster::{
         Class,
@@ -47,7 +48,7 @@ pub fn keep(
     config: &Config,
     connection: &Connection,
     meters: &Meters,
-    live: Live,
+    (live, alerts): (Live, Alerts),
 ) -> anyhow::Result<BoxFuture<'static, ()>> {
     let it = &config.webhooks;
     if let Some(files) = it.files()? {
@@ -63,6 +64,7 @@ pub fn keep(
         mint: ForNames { names: target.names(), leaf_life: it.test_leaf_seconds },
         target,
         live,
+        alerts,
         meters: meters.clone(),
         retire_after: it.test_retire_seconds,
     };
@@ -75,6 +77,8 @@ struct Keeper {
     mint: ForNames,
     target: Target,
     live: Live,
+    /// Callers of this replica that did not trust what it served.
+    alerts: Alerts,
     meters: Meters,
     retire_after: Option<i64>,
 }
@@ -87,6 +91,8 @@ struct Known {
     /// The last book that could be used, and what of it is served.
     good: Option<Book>,
     served: String,
+    /// How many callers had not trusted what was served before that.
+    alerts: u64,
     canary: Canary,
     fights: BTreeMap<Consumer, (String, VecDeque<Instant>)>,
     /// What is wrong, as of the last look, and what was said of that.
@@ -110,6 +116,7 @@ impl Keeper {
             ..Known::default()
         };
         let mut news = pin!(self.vault.news(all));
+        let mut alerts = self.alerts.news();
         loop {
             let pause = self.turn(&mut known).await;
             tokio::select! {
@@ -117,6 +124,7 @@ impl Keeper {
                     Some(told) => known.hear(told),
                     None => return,
                 },
+                Ok(()) = alerts.changed() => {}
                 () = tokio::time::sleep(pause) => {}
             }
             // Whatever else is there already, so that nothing is written by what is known to be old.
@@ -163,6 +171,10 @@ impl Keeper {
         let told = self.tell(known, &book).await;
         if book.phase == Phase::Switched && known.canary == Canary::Untold {
             known.canary = self.vault.canary().await;
+        }
+        // An API server said it of this very certificate, whatever another one says of the canary.
+        if book.phase == Phase::Switched && self.alerts.count() > known.alerts {
+            known.canary = Canary::Refused;
         }
         let seen = self.seen(known, &kept);
         if seen.now < book.hold {
@@ -259,6 +271,7 @@ impl Keeper {
             self.meters.certificate_until.set(book.leaf.life.until);
             self.meters.certificate_generation.set(generation.try_into().unwrap_or(i64::MAX));
             known.served = chain;
+            known.alerts = self.alerts.count();
         }
         Ok(())
     }

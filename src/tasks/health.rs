@@ -13,19 +13,44 @@ use axum::{
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _, text::encode},
-    metrics::gauge::ConstGauge,
+    metrics::gauge::{ConstGauge, Gauge},
     registry::Registry,
 };
 use serde::Serialize;
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::cluster::shards::Report;
+use crate::cluster::{certificates::seconds, meters::Meters, shards::Report};
 
 /// What the endpoints tell of.
 #[derive(Clone, Debug)]
 pub struct States {
     pub ready: watch::Receiver<bool>,
     pub shards: watch::Receiver<Report>,
+    /// When the served certificate of our own ends, in seconds since 1970; 0: there is none.
+    pub certificate_until: Gauge,
+}
+
+impl States {
+    pub fn new(
+        ready: &watch::Sender<bool>,
+        shards: &watch::Sender<Report>,
+        meters: &Meters,
+    ) -> Self {
+        let certificate_until = meters.certificate_until.clone();
+        Self { ready: ready.subscribe(), shards: shards.subscribe(), certificate_until }
+    }
+
+    /// Why nobody should call; a caller would not accept a certificate that has ended.
+    fn unready(&self, now: i64) -> Option<&'static str> {
+        let until = self.certificate_until.get();
+        if !*self.ready.borrow() {
+            Some("not ready\n")
+        } else if until != 0 && until <= now {
+            Some("not ready: the certificate of the webhooks has expired\n")
+        } else {
+            None
+        }
+    }
 }
 
 /// Serves /livez, /healthz, /readyz and /shardz until `stop`.
@@ -35,10 +60,9 @@ pub async fn serve(
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let readiness = |State(states): State<States>| async move {
-        if *states.ready.borrow() {
-            (StatusCode::OK, "ok\n")
-        } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+        match states.unready(seconds()) {
+            None => (StatusCode::OK, "ok\n"),
+            Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
         }
     };
     let routes = Router::new()
@@ -124,5 +148,29 @@ impl Collector for Process {
             gauge.encode(metric)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_would_not_be_trusted_is_not_asked() {
+        let (ready, shards) = (watch::Sender::new(false), watch::Sender::new(Report::default()));
+        let meters = Meters::default();
+        let (states, certificate_until) =
+            (States::new(&ready, &shards, &meters), meters.certificate_until);
+        assert!(states.unready(100).is_some(), "nothing is served yet");
+        ready.send_replace(true);
+        assert_eq!(
+            states.unready(100),
+            None,
+            "a certificate of files, whose end is not known here"
+        );
+        certificate_until.set(101);
+        assert_eq!(states.unready(100), None);
+        let told = states.unready(101).unwrap_or_default();
+        assert!(told.contains("expired"), "{told}");
     }
 }

@@ -1,6 +1,7 @@
 //! Long-running tasks, and `run`, which joins them: servers first; once the Go original has stopped, the election; then
 //! the controllers, while this replica owns shards. One signal stops everything, in the reverse order.
 
+pub mod alerts;
 pub mod budget;
 pub mod certificates;
 pub mod controllers;
@@ -10,6 +11,7 @@ pub mod pods;
 pub mod queue;
 pub mod shards;
 pub mod supervise;
+pub mod tls_profile;
 pub mod webhooks;
 
 use std::{
@@ -31,6 +33,7 @@ use crate::{
     admission::Policy,
     cluster::{
         Cluster, clock,
+        cluster_tls::ClusterTls,
         connect::{self, Connection},
         meters::{Crypto, Meters},
         original::Original,
@@ -47,7 +50,11 @@ use controllers::{Scope, storage::Upkeep};
 const WEBHOOK_DRAIN: Duration = Duration::from_secs(10);
 
 /// Runs until `stop`; an error is one that no waiting mends.
-pub async fn run(config: Config, nonce: String, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+pub async fn run(
+    config: Config,
+    nonce: String,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
     if config.test_faults != config::Faults::default() {
         tracing::warn!(faults = ?config.test_faults, "Faults were asked for: this is a test");
         clock::go_wrong(
@@ -55,8 +62,7 @@ pub async fn run(config: Config, nonce: String, stop: watch::Receiver<bool>) -> 
             config.test_faults.clock_ahead,
         );
     }
-    let mut registry = Registry::default();
-    let meters = Meters::default();
+    let (mut registry, meters) = (Registry::default(), Meters::default());
     meters.register(&mut registry);
     count_crypto(&meters)?;
     let mut servers = JoinSet::new();
@@ -67,13 +73,13 @@ pub async fn run(config: Config, nonce: String, stop: watch::Receiver<bool>) -> 
         servers.spawn(health::metrics(address, registry, servers_stopped.clone()));
     }
     if let Some(address) = parsed(&config.endpoints.health_probe_bind_address)? {
-        let states = health::States { ready: ready.subscribe(), shards: report.subscribe() };
+        let states = health::States::new(&ready, &report, &meters);
         servers.spawn(health::serve(address, states, servers_stopped.clone()));
     }
     let asking = webhooks::Asking::new(config.webhooks.reference_access);
     config.webhooks.files()?;
     let connection = connect::connect(config.kubeconfig.as_deref(), config.context.clone()).await?;
-    let mut stop = stop;
+    tls::crypto::proven("the client of the API server", connection.fips)?;
     tokio::select! {
         served = serve_webhooks(&config, &connection, &meters, &mut servers, (&webhooks, asking.clone()), servers_stopped) => served?,
         _ = stop.wait_for(|it| *it) => return Ok(()),
@@ -81,14 +87,9 @@ pub async fn run(config: Config, nonce: String, stop: watch::Receiver<bool>) -> 
     ready.send_replace(true);
 
     let (work_stop, work_stopped) = watch::channel(false);
-    let mut work = tokio::spawn(work(
-        config.clone(),
-        connection,
-        nonce,
-        meters,
-        (asking, report),
-        work_stopped,
-    ));
+    let told = (asking, report);
+    let mut work =
+        tokio::spawn(work(config.clone(), connection, nonce, meters, told, work_stopped));
     let outcome = tokio::select! {
         _ = stop.wait_for(|it| *it) => Ok(()),
         ended = &mut work => ended.map_err(anyhow::Error::from).and_then(|it| it),
@@ -109,7 +110,7 @@ pub async fn run(config: Config, nonce: String, stop: watch::Receiver<bool>) -> 
 }
 
 fn count_crypto(meters: &Meters) -> anyhow::Result<()> {
-    let report = tls::crypto::report()?;
+    let report = tls::report::Report::of_this_process()?;
     let word = |it| if it { "true" } else { "false" };
     let crypto = Crypto {
         module: report.module,
@@ -135,17 +136,22 @@ async fn serve_webhooks(
         return Ok(());
     };
     let live = watch::Sender::new(None);
-    let pods = config.pod_settings();
-    let policy = Policy {
-        max_active_deadline: config.brakes.max_active_deadline,
-        tenancy: config.brakes.tenancy.into(),
-        no_agent_image: pods.agent_image.or(pods.agent_image_override).is_none(),
-    };
-    let pods = pods_of(config, asking.clone());
+    let (policy, pods) = (policy_of(config), pods_of(config, asking.clone()));
     let rules = webhooks::Rules { policy, faults: config.test_faults.clone(), asking, pods };
-    let task = webhooks::serve(address, live.subscribe(), handle.clone(), rules);
-    servers.spawn(task);
-    let keep = certificates::keep(config, connection, meters, live)?;
+    let followers = tls_profile::Followers::new(None);
+    let (manner, alerts) = (it.manner()?, alerts::Alerts::default());
+    let takes = webhooks::Takes {
+        certificate: live.subscribe(),
+        provider: followers.subscribe(),
+        manner,
+        alerts: alerts.clone(),
+    };
+    servers.spawn(webhooks::serve(address, takes, handle.clone(), rules));
+    if config.tls.follows_cluster() {
+        let asked = ClusterTls::new(connection);
+        servers.spawn(follow_cluster(asked, followers, meters.clone(), stop.clone()));
+    }
+    let keep = certificates::keep(config, connection, meters, (live, alerts))?;
     servers.spawn(async move {
         tokio::select! {
             () = keep => anyhow::bail!("nobody keeps certificates any more"),
@@ -166,6 +172,37 @@ async fn serve_webhooks(
     Ok(())
 }
 
+/// Follows the cluster's TLS profile, where it has one, until `stop`.
+async fn follow_cluster(
+    cluster: ClusterTls,
+    servers: tls_profile::Followers,
+    meters: Meters,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let follow = async {
+        if cluster.is_there().await {
+            tls_profile::follow(cluster.news(), servers, meters).await;
+        }
+    };
+    tokio::select! {
+        _ = stop.wait_for(|it| *it) => return Ok(()),
+        () = follow => {}
+    }
+    // A server that ends would end them all.
+    let _ = stop.wait_for(|it| *it).await;
+    Ok(())
+}
+
+/// What Polecats are held to, as the settings say.
+fn policy_of(config: &Config) -> Policy {
+    let pods = config.pod_settings();
+    Policy {
+        max_active_deadline: config.brakes.max_active_deadline,
+        house: config.house(),
+        no_agent_image: pods.agent_image.or(pods.agent_image_override).is_none(),
+    }
+}
+
 /// What pods are held to, as the settings say.
 fn pods_of(config: &Config, server: webhooks::Asking) -> pods::Pods {
     let rules = &config.pod_rules;
@@ -178,6 +215,7 @@ fn pods_of(config: &Config, server: webhooks::Asking) -> pods::Pods {
     pods::Pods {
         standard: rules.pod_policy,
         exceptions: rules.exceptions(),
+        fips: config.house().tls_policy.is_fips(),
         operators,
         platform: Arc::new(platform),
         server,

@@ -43,6 +43,8 @@ pub struct Pods {
     pub standard: Standard,
     pub exceptions: Vec<&'static str>,
     pub operators: Vec<String>,
+    /// Every pod of a Polecat's is held to approved TLS settings.
+    pub fips: bool,
     /// As the settings say; else what the API server says first.
     pub platform: Arc<OnceLock<Platform>>,
     pub server: Asking,
@@ -209,6 +211,7 @@ async fn judged(pods: &Pods, request: Request) -> Reply {
         tables: Tables { scc: platform == Platform::OpenShift, ..Tables::ALL },
         platform,
         exceptions: &pods.exceptions,
+        fips: pods.fips,
         namespace: namespace.as_ref(),
     };
     let Answer { refusal, warnings, audit } = door::answer(&asked, &question, &pods.operators);
@@ -229,16 +232,20 @@ async fn judged(pods: &Pods, request: Request) -> Reply {
     Reply { uid, allowed, status, warnings, audit_annotations, patch: None }
 }
 
-async fn mutate(State((_, budget)): Shared, called: Called, request: extract::Request) -> Response {
+async fn mutate(
+    State((pods, budget)): Shared,
+    called: Called,
+    request: extract::Request,
+) -> Response {
     in_time(called, async {
         let (body, _share) = intake::body(&budget, request).await?;
-        Ok(stamped(Request::read(&body)?))
+        Ok(stamped(Request::read(&body)?, pods.fips))
     })
     .await
 }
 
-fn stamped(request: Request) -> Reply {
-    let operations = request.asked().map(|it| door::defaults(&it)).unwrap_or_default();
+fn stamped(request: Request, fips: bool) -> Reply {
+    let operations = request.asked().map(|it| door::defaults(&it, fips)).unwrap_or_default();
     let patch = (!operations.is_empty()).then(|| Patch {
         patch_type: "JSONPatch",
         patch: STANDARD.encode(Value::from(operations).to_string()),

@@ -18,17 +18,27 @@ use axum_server::{
     Handle,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
-use rustls::ServerConfig;
+use rustls::{ServerConfig, crypto::CryptoProvider};
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{budget::Budget, convert, pods};
-use crate::{admission::Policy, config::Faults};
+use super::{
+    alerts::{Alerts, Counting},
+    budget::Budget,
+    convert, pods,
+};
+use crate::{admission::Policy, config::Faults, tls};
 pub use asking::Asking;
 use intake::{in_time, take_in};
 
 /// Longest time for a handshake, for the head of a request, and for the first one of a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Of one connection of HTTP/2: calls at a time, calls that were given up and wait to be looked at, and bytes of a head. Who
+/// has more than that loses the connection.
+const STREAMS: u32 = 100;
+const RESETS: usize = 20;
+const HEAD: u32 = 16 * 1024;
 
 /// What every review is judged with. Faults are only ever asked for by a test.
 #[derive(Clone, Debug, Default)]
@@ -53,30 +63,80 @@ pub fn routes(rules: Rules) -> Router {
         .layer(CatchPanicLayer::new())
 }
 
+/// What the server takes up while it runs: another certificate, and another provider than this process's.
+#[derive(Debug)]
+pub struct Takes {
+    pub certificate: watch::Receiver<Option<Arc<ServerConfig>>>,
+    pub provider: watch::Receiver<Option<Arc<CryptoProvider>>>,
+    pub manner: tls::Manner,
+    /// Counts callers that do not trust the certificate.
+    pub alerts: Alerts,
+}
+
+impl Takes {
+    /// What is to be served now; `None` until there is a certificate.
+    fn now(&mut self) -> anyhow::Result<Option<Arc<ServerConfig>>> {
+        let Some(config) = self.certificate.borrow_and_update().clone() else { return Ok(None) };
+        let provider = self.provider.borrow_and_update().clone();
+        Ok(Some(Arc::new(self.manner.apply(&config, provider)?)))
+    }
+
+    /// What is to be served after the next change of either; `None` once nobody keeps certificates any more.
+    async fn next(&mut self) -> Option<Arc<ServerConfig>> {
+        loop {
+            tokio::select! {
+                it = self.certificate.changed() => it.ok()?,
+                // Who follows no cluster is gone at once.
+                Ok(()) = self.provider.changed() => {}
+            }
+            match self.now() {
+                Ok(config) => return config,
+                Err(error) => {
+                    let why = format!("{error:#}");
+                    tracing::error!(
+                        why,
+                        "What the cluster asks for can't be served; the last good one stays"
+                    );
+                }
+            }
+        }
+    }
+}
+
 /// Binds as soon as there is a certificate, and serves until the handle shuts it down. Another certificate is for those who
 /// come after it; calls under way are not touched.
 pub async fn serve(
     address: SocketAddr,
-    mut certificate: watch::Receiver<Option<Arc<ServerConfig>>>,
+    mut takes: Takes,
     handle: Handle<SocketAddr>,
     rules: Rules,
 ) -> anyhow::Result<()> {
-    let first = certificate.wait_for(Option::is_some).await.map(|it| it.clone());
-    let first = first.ok().flatten().context("nobody keeps certificates any more")?;
-    let live = RustlsConfig::from_config(first);
-    let acceptor = RustlsAcceptor::new(live.clone()).handshake_timeout(PATIENCE);
+    const ENDED: &str = "nobody keeps certificates any more";
+    takes.certificate.wait_for(Option::is_some).await.context(ENDED)?;
+    let live = RustlsConfig::from_config(takes.now()?.context(ENDED)?);
+    let inner = RustlsAcceptor::new(live.clone()).handshake_timeout(PATIENCE);
+    let acceptor = Counting { inner, alerts: takes.alerts.clone() };
     let mut server = axum_server::bind(address)
         .acceptor(acceptor)
         .handle(handle)
-        .http1_only()
         .first_request_timeout(PATIENCE);
+    if !takes.manner.http2 {
+        server = server.http1_only();
+    }
     server.http_builder().http1().header_read_timeout(PATIENCE);
+    server
+        .http_builder()
+        .http2()
+        .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(RESETS)
+        .max_header_list_size(HEAD)
+        .keep_alive_interval(PATIENCE * 4)
+        .keep_alive_timeout(PATIENCE);
     let server = server.serve(routes(rules).into_make_service());
     let reload = async {
-        while certificate.changed().await.is_ok() {
-            if let Some(config) = certificate.borrow_and_update().clone() {
-                live.reload_from_config(config);
-            }
+        while let Some(config) = takes.next().await {
+            live.reload_from_config(config);
         }
         std::future::pending::<()>().await;
     };
@@ -199,21 +259,25 @@ mod tests {
     }
 
     /// A server on a free port of this machine, with a certificate of its own.
-    async fn served() -> (SocketAddr, Arc<rustls::ClientConfig>) {
-        use crate::{domain::certificates::Book, tls};
+    async fn served(manner: tls::Manner) -> (SocketAddr, Arc<rustls::ClientConfig>, Alerts) {
+        use crate::domain::certificates::Book;
         let _ = tls::install_provider();
         let mint = tls::mint::ForNames { names: vec!["127.0.0.1".into()], leaf_life: None };
         let book = Book::new(&mint, 1, crate::cluster::certificates::seconds()).unwrap();
         let read = tls::check::Presented::read(book.chain().as_bytes(), book.leaf.key.0.as_bytes());
         let live = watch::Sender::new(Some(Arc::new(tls::server(read.unwrap()).unwrap())));
-        let (certificate, handle) = (live.subscribe(), Handle::new());
+        let provider = watch::Sender::new(None).subscribe();
+        let handle = Handle::new();
+        let alerts = Alerts::default();
+        let takes =
+            Takes { certificate: live.subscribe(), provider, manner, alerts: alerts.clone() };
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        tokio::spawn(serve(address, certificate, handle.clone(), Rules::default()));
+        tokio::spawn(serve(address, takes, handle.clone(), Rules::default()));
         let mut roots = rustls::RootCertStore::empty();
         roots
             .add_parsable_certificates(tls::check::certificates(book.bundle().as_bytes()).unwrap());
         let client = tls::crypto::client(roots).unwrap();
-        (handle.listening().await.unwrap(), Arc::new(client))
+        (handle.listening().await.unwrap(), Arc::new(client), alerts)
     }
 
     /// What comes back for the beginning of a request, or of none, until the connection ends.
@@ -239,7 +303,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn who_does_not_go_on_is_shed_and_others_are_served() {
-        let (address, config) = served().await;
+        let (address, config, alerts) = served(tls::Manner::default()).await;
         let mut tries = Vec::new();
         for text in [None, Some(""), Some("POST /validate HTTP/1.1\r\nhost: x")] {
             let config = text.map(|_| config.clone());
@@ -250,9 +314,136 @@ mod tests {
         let answer = tokio::task::spawn_blocking(move || say(address, Some(config), whole)).await;
         let answer = answer.unwrap();
         assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+        assert_eq!(alerts.count(), 0, "who is slow or honest distrusts nothing");
         for it in tries {
             let answer = it.await.unwrap();
             assert!(!answer.contains("200"), "{answer}");
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_caller_that_does_not_trust_the_certificate_is_counted() {
+        let (address, _, alerts) = served(tls::Manner::default()).await;
+        let stranger = tls::crypto::client(rustls::RootCertStore::empty()).unwrap();
+        let called = tokio::task::spawn_blocking(move || {
+            let name = "127.0.0.1".try_into().unwrap();
+            let mut client = rustls::ClientConnection::new(Arc::new(stranger), name).unwrap();
+            let mut plain = std::net::TcpStream::connect(address).unwrap();
+            let _ = client.complete_io(&mut plain);
+            let _ = client.write_tls(&mut plain); // the alert
+            let mut rest = Vec::new();
+            let _ = std::io::Read::read_to_end(&mut plain, &mut rest);
+        });
+        let mut news = alerts.news();
+        called.await.unwrap();
+        let counted = tokio::time::timeout(PATIENCE, news.wait_for(|it| *it == 1)).await;
+        assert!(counted.is_ok(), "{} were counted", alerts.count());
+    }
+
+    const WHOLE: &str = "GET /validate HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn callers_show_a_certificate_where_one_is_asked_for() {
+        let authority = |name: &str| {
+            let mut params = rcgen::CertificateParams::default();
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            let key = rcgen::KeyPair::generate().unwrap();
+            rcgen::CertifiedIssuer::self_signed(params, key).unwrap()
+        };
+        let _ = tls::install_provider();
+        let (known, stranger) = (authority("known"), authority("stranger"));
+        let mut authorities = rustls::RootCertStore::empty();
+        authorities.add(known.der().clone()).unwrap();
+        let authorities = Arc::new(authorities);
+        for (required, shown, answered, because) in [
+            (true, None, false, "none is shown, and one is required"),
+            (true, Some(&known), true, "one of the authority's"),
+            (true, Some(&stranger), false, "another's"),
+            (false, None, true, "none is shown, and may not be"),
+            (false, Some(&known), true, "one of the authority's"),
+            (false, Some(&stranger), false, "another's is never taken"),
+        ] {
+            let callers = tls::crypto::Callers { authorities: Arc::clone(&authorities), required };
+            let manner = tls::Manner { callers: Some(callers), ..tls::Manner::default() };
+            let (address, config, _) = served(manner).await;
+            let mut config = rustls::ClientConfig::clone(&config);
+            if let Some(issuer) = shown {
+                let key = rcgen::KeyPair::generate().unwrap();
+                let params = rcgen::CertificateParams::new(vec!["api-server".to_owned()]).unwrap();
+                let leaf = params.signed_by(&key, issuer).unwrap();
+                let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+                let chain = vec![leaf.der().clone()];
+                let provider = config.crypto_provider().clone();
+                let certified = rustls::sign::CertifiedKey::from_der(chain, key, &provider);
+                let resolver = rustls::sign::SingleCertAndKey::from(certified.unwrap());
+                config.client_auth_cert_resolver = Arc::new(resolver);
+            }
+            let config = Some(Arc::new(config));
+            let said = tokio::task::spawn_blocking(move || say(address, config, WHOLE)).await;
+            let said = said.unwrap();
+            assert_eq!(said.starts_with("HTTP/1.1 405"), answered, "{because}: {said}");
+        }
+    }
+
+    /// Frames of HTTP/2 as they come until the connection ends, for frames that are sent at once.
+    fn say_in_frames(
+        address: SocketAddr,
+        config: &Arc<rustls::ClientConfig>,
+        frames: &[u8],
+    ) -> Vec<(u8, Vec<u8>)> {
+        use std::io::{Read as _, Write as _};
+        let mut config = rustls::ClientConfig::clone(config);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let name = "127.0.0.1".try_into().unwrap();
+        let client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        let plain = std::net::TcpStream::connect(address).unwrap();
+        plain.set_read_timeout(Some(PATIENCE * 6)).unwrap();
+        let mut stream = rustls::StreamOwned::new(client, plain);
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        // Who is shed may not take all of it.
+        let _ = stream.write_all(&[preface, frames].concat());
+        let mut told = Vec::new();
+        let mut head = [0; 9];
+        while stream.read_exact(&mut head).is_ok() {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut body = vec![0; usize::try_from(length).unwrap()];
+            if stream.read_exact(&mut body).is_err() {
+                break;
+            }
+            told.push((head[3], body));
+        }
+        told
+    }
+
+    /// A frame of HTTP/2: its kind, its flags, its stream.
+    fn frame(kind: u8, flags: u8, stream: u32, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+        let head = [length[1], length[2], length[3], kind, flags];
+        [&head[..], &stream.to_be_bytes(), body].concat()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_gives_up_calls_by_the_hundred_loses_the_connection() {
+        let manner = tls::Manner { http2: true, ..tls::Manner::default() };
+        let (address, config, _) = served(manner).await;
+        // GET https /validate, by the table that every connection begins with, and a name that is none.
+        let asked = [&[0x82, 0x87, 0x04, 9][..], b"/validate", &[0x41, 1], b"x"].concat();
+        let mut frames = Vec::new();
+        // So few that all of it is read: what is left unread when a connection ends takes the last words with it.
+        for stream in (1..).step_by(2).take(200) {
+            frames.extend(frame(1, 0x5, stream, &asked)); // HEADERS, whole
+            frames.extend(frame(3, 0, stream, &8_u32.to_be_bytes())); // RST_STREAM: cancelled
+        }
+        let (many, shed) = (frames.clone(), config.clone());
+        let told = tokio::task::spawn_blocking(move || say_in_frames(address, &shed, &many));
+        let told = told.await.unwrap();
+        let settings = told.iter().find(|it| it.0 == 4).map(|it| it.1.clone()).unwrap_or_default();
+        let streams = settings.chunks(6).find(|it| it[..2] == [0, 3]).map(|it| it[2..].to_vec());
+        assert_eq!(streams, Some(STREAMS.to_be_bytes().to_vec()), "how many calls at a time");
+        let away = told.iter().find(|it| it.0 == 7).map(|it| it.1[4..8].to_vec());
+        assert_eq!(away, Some(vec![0, 0, 0, 11]), "GOAWAY, ENHANCE_YOUR_CALM: {told:?}");
+        let whole = tokio::task::spawn_blocking(move || say(address, Some(config), WHOLE));
+        assert!(whole.await.unwrap().starts_with("HTTP/1.1 405"), "others are served");
     }
 }

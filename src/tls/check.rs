@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rustls::{
-    CertificateError, Error, RootCertStore,
+    CertificateError, Error, RootCertStore, SignatureAlgorithm,
     client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
@@ -27,6 +27,10 @@ pub enum Flaw {
     WrongName(String),
     #[error("the certificate does not lead to what callers trust")]
     Untrusted,
+    #[error("the key is too weak: serve one of P-256, P-384, or RSA of 2048 bits or more")]
+    WeakKey,
+    #[error("a certificate is signed by way of SHA-1 or MD5, which no caller accepts")]
+    WeakSignature,
     #[error("the certificate can't be used: {0}")]
     Other(String),
 }
@@ -41,10 +45,21 @@ impl Flaw {
             Self::NotValidYet => "NotValidYet",
             Self::WrongName(_) => "WrongName",
             Self::Untrusted => "Untrusted",
+            Self::WeakKey => "WeakKey",
+            Self::WeakSignature => "WeakSignature",
             Self::Other(_) => "Unusable",
         }
     }
 }
+
+const ED25519: SignatureAlgorithm = SignatureAlgorithm::ED25519;
+/// Algorithms as certificates name them: RSA keys; RSA with MD5 and with SHA-1, and ECDSA with SHA-1.
+const RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
+const WEAK_SIGNATURES: [&[u8]; 3] = [
+    b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x04",
+    b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05",
+    b"\x06\x07\x2a\x86\x48\xce\x3d\x04\x01",
+];
 
 /// A chain with its key.
 #[derive(Debug)]
@@ -59,8 +74,16 @@ impl Presented {
         let chain = certificates(chain)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| Flaw::Unreadable)?;
         let provider = CryptoProvider::get_default().ok_or(Flaw::Unreadable)?;
+        if chain.iter().any(|it| holds(it, &WEAK_SIGNATURES)) {
+            return Err(Flaw::WeakSignature);
+        }
         match CertifiedKey::from_der(chain.clone(), key.clone_key(), provider) {
+            Ok(it) if cfg!(feature = "fips") && it.key.algorithm() == ED25519 => Err(Flaw::WeakKey),
             Ok(_) => Ok(Self { chain, key }),
+            // A key of RSA that is not taken is one that is too short: it could be read as a key.
+            Err(Error::General(_)) if chain.first().is_some_and(|it| holds(it, &[RSA])) => {
+                Err(Flaw::WeakKey)
+            }
             Err(Error::InconsistentKeys(_)) => Err(Flaw::KeyMismatch),
             Err(Error::InvalidCertificate(_)) => Err(Flaw::Unreadable),
             Err(error) => Err(Flaw::Other(error.to_string())),
@@ -86,6 +109,11 @@ impl Presented {
         let outcome = verifier.verify_server_cert(leaf, others, &server, &[], time);
         outcome.map(drop).map_err(|error| flaw(error, name))
     }
+}
+
+/// Whether a certificate names one of these algorithms.
+fn holds(certificate: &CertificateDer<'_>, names: &[&[u8]]) -> bool {
+    names.iter().any(|it| memchr::memmem::find(certificate, it).is_some())
 }
 
 fn flaw(error: Error, name: &str) -> Flaw {

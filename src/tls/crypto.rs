@@ -1,5 +1,5 @@
-//! The one seam of cryptography: the provider that every client and server of this process takes, made from settings, and
-//! proof of what it is. TLS versions follow from its suites.
+//! The one seam of cryptography: the provider that every client and server of this process takes, made from settings. TLS
+//! versions follow from its suites.
 
 use std::sync::Arc;
 
@@ -9,9 +9,10 @@ use rustls::{
     ClientConfig, NamedGroup, RootCertStore, ServerConfig, SupportedCipherSuite,
     SupportedProtocolVersion,
     crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs},
-    server::ResolvesServerCertUsingSni,
+    server::WebPkiClientVerifier,
 };
-use serde::Serialize;
+
+use super::report::Report;
 
 /// Groups where none are asked for. The hybrid one with ML-KEM is used where it is asked for.
 const GROUPS: [NamedGroup; 3] = [NamedGroup::X25519, NamedGroup::secp256r1, NamedGroup::secp384r1];
@@ -40,138 +41,154 @@ pub struct Wanted {
     pub groups: Vec<String>,
 }
 
-/// What is in use, for people and auditors. No claim is made beyond what it says.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Report {
-    pub module: &'static str,
-    pub version: &'static str,
-    pub fips_module: Option<u32>,
-    /// The module says that it runs in FIPS mode.
-    pub fips_mode: bool,
-    /// What rustls says of the configurations that it is given.
-    pub configs: Configs,
-    /// Whether the kernel was booted in FIPS mode; the module does not ask for it.
-    pub kernel_fips: bool,
-    pub protocol_versions: Vec<String>,
-    pub cipher_suites: Vec<String>,
-    pub groups: Vec<String>,
-    pub words: &'static str,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Configs {
-    pub client: bool,
-    pub server: bool,
-}
-
 /// Installs the provider; first thing in `main`. A FIPS build that can't prove what it is does not start.
 pub fn install(wanted: &Wanted) -> anyhow::Result<Report> {
-    provider(wanted)?
+    wanted
+        .provider()?
         .install_default()
         .map_err(|_| anyhow::anyhow!("a crypto provider was installed before"))?;
-    let report = report()?;
-    let proven = report.fips_mode && report.configs.client && report.configs.server;
-    anyhow::ensure!(
-        proven || !cfg!(feature = "fips"),
-        "this build uses FIPS cryptography or none, and can't prove it: {}",
-        serde_json::to_string(&report)?
-    );
+    let report = Report::of_this_process()?;
+    if cfg!(feature = "fips")
+        && let Some(why) = report.unproven()
+    {
+        let found = serde_json::to_string(&report)?;
+        anyhow::bail!(
+            "this build uses FIPS cryptography or none, and can't prove it: {why}; found {found}"
+        );
+    }
     Ok(report)
 }
 
-/// What rustls has of what is asked for, in the order in which it is asked for.
-fn provider(wanted: &Wanted) -> anyhow::Result<CryptoProvider> {
-    let mut provider = aws_lc_rs::default_provider();
-    let is_modern = |it: &SupportedCipherSuite| it.version() == &rustls::version::TLS13;
-    match wanted.profile {
-        Profile::Intermediate => {}
-        Profile::Modern => provider.cipher_suites.retain(is_modern),
-        Profile::Custom => {
-            let known = |it: &SupportedCipherSuite| {
-                wanted.suites.iter().any(|want| want.eq_ignore_ascii_case(&suite_name(it)))
-            };
-            provider.cipher_suites.retain(known);
+impl Wanted {
+    /// What rustls has of what is asked for, in the order in which it is asked for. A name that it does not have is refused.
+    pub fn provider(&self) -> anyhow::Result<CryptoProvider> {
+        let suites = aws_lc_rs::ALL_CIPHER_SUITES.iter().map(|it| (suite_name(it), it.fips()));
+        let groups = aws_lc_rs::ALL_KX_GROUPS.iter().map(|it| (group_name(*it), it.fips()));
+        let (suites, groups): (Vec<_>, Vec<_>) = (suites.collect(), groups.collect());
+        known("--tls-cipher-suites", &self.suites, &suites)?;
+        known("--tls-groups", &self.groups, &groups)?;
+        let provider = self.intersection();
+        left("--tls-cipher-suites", provider.cipher_suites.len(), &suites)?;
+        left("--tls-groups", provider.kx_groups.len(), &groups)?;
+        Ok(provider)
+    }
+
+    /// The same, where names that rustls does not have count for nothing; what is left may be none.
+    pub fn intersection(&self) -> CryptoProvider {
+        let mut provider = aws_lc_rs::default_provider();
+        let is_modern = |it: &SupportedCipherSuite| it.version() == &rustls::version::TLS13;
+        match self.profile {
+            Profile::Intermediate => {}
+            Profile::Modern => provider.cipher_suites.retain(is_modern),
+            Profile::Custom => {
+                let asked = |it: &SupportedCipherSuite| named(&self.suites, &suite_name(it));
+                provider.cipher_suites.retain(asked);
+            }
         }
+        let find = |want: &str| {
+            let all = aws_lc_rs::ALL_KX_GROUPS.iter().copied();
+            all.into_iter().find(|it| want.eq_ignore_ascii_case(&group_name(*it)))
+        };
+        provider.kx_groups = if self.groups.is_empty() {
+            GROUPS.iter().filter_map(|want| find(&format!("{want:?}"))).collect()
+        } else {
+            self.groups.iter().filter_map(|it| find(it)).collect()
+        };
+        if cfg!(feature = "fips") {
+            provider.kx_groups.retain(|it: &&dyn SupportedKxGroup| it.fips());
+            provider.cipher_suites.retain(SupportedCipherSuite::fips);
+        }
+        provider
     }
-    let all = aws_lc_rs::ALL_KX_GROUPS;
-    let find = |want: &str| {
-        all.iter().copied().find(|it| want.eq_ignore_ascii_case(&format!("{:?}", it.name())))
-    };
-    provider.kx_groups = if wanted.groups.is_empty() {
-        GROUPS.iter().filter_map(|want| find(&format!("{want:?}"))).collect()
-    } else {
-        wanted.groups.iter().filter_map(|it| find(it)).collect()
-    };
-    if cfg!(feature = "fips") {
-        provider.kx_groups.retain(|it: &&dyn SupportedKxGroup| it.fips());
-        provider.cipher_suites.retain(SupportedCipherSuite::fips);
-    }
+}
+
+fn named(all: &[String], name: &str) -> bool {
+    all.iter().any(|it| it.eq_ignore_ascii_case(name))
+}
+
+/// A name, and whether it is approved.
+type Name = (String, bool);
+
+/// One that is misspelt would be missing in silence.
+fn known(flag: &str, asked: &[String], there: &[Name]) -> anyhow::Result<()> {
+    let is = |name: &str| there.iter().any(|it| it.0.eq_ignore_ascii_case(name));
+    let unknown: Vec<_> = asked.iter().filter(|it| !is(it)).cloned().collect();
+    let unknown = unknown.join(", ");
     anyhow::ensure!(
-        !provider.cipher_suites.is_empty(),
-        "nothing is left of --tls-cipher-suites: name some of {}",
-        aws_lc_rs::ALL_CIPHER_SUITES.iter().map(suite_name).collect::<Vec<_>>().join(", ")
+        unknown.is_empty(),
+        "{flag}: there is no {unknown}; there are {}",
+        usable(there)
     );
-    anyhow::ensure!(
-        !provider.kx_groups.is_empty(),
-        "nothing is left of --tls-groups: name some of {}",
-        all.iter().map(|it| format!("{:?}", it.name())).collect::<Vec<_>>().join(", ")
-    );
-    Ok(provider)
+    Ok(())
+}
+
+fn left(flag: &str, count: usize, there: &[Name]) -> anyhow::Result<()> {
+    anyhow::ensure!(count > 0, "nothing is left of {flag}: name some of {}", usable(there));
+    Ok(())
+}
+
+/// What this build may use.
+fn usable(there: &[Name]) -> String {
+    let fit = there.iter().filter(|it| it.1 || !cfg!(feature = "fips"));
+    fit.map(|it| it.0.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// As IANA calls it.
-fn suite_name(suite: &SupportedCipherSuite) -> String {
+pub fn suite_name(suite: &SupportedCipherSuite) -> String {
     format!("{:?}", suite.suite()).replace("TLS13_", "TLS_")
 }
 
+/// As IANA calls it.
+pub fn group_name(group: &dyn SupportedKxGroup) -> String {
+    format!("{:?}", group.name())
+}
+
 /// The beginning of every server's configuration.
-pub fn server()
--> anyhow::Result<rustls::ConfigBuilder<ServerConfig, rustls::server::WantsServerCert>> {
-    let builder = ServerConfig::builder_with_provider(installed()?);
-    Ok(builder.with_protocol_versions(&VERSIONS)?.with_no_client_auth())
+pub fn server(
+    provider: Arc<CryptoProvider>,
+    callers: Option<&Callers>,
+) -> anyhow::Result<rustls::ConfigBuilder<ServerConfig, rustls::server::WantsServerCert>> {
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = builder.with_protocol_versions(&VERSIONS)?;
+    let Some(Callers { authorities, required }) = callers else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let check = WebPkiClientVerifier::builder_with_provider(Arc::clone(authorities), provider);
+    let check = if *required { check } else { check.allow_unauthenticated() };
+    Ok(builder.with_client_cert_verifier(check.build()?))
+}
+
+/// Whose certificates callers are to show.
+#[derive(Clone, Debug)]
+pub struct Callers {
+    pub authorities: Arc<RootCertStore>,
+    /// Who shows none is turned away; else only who shows another's.
+    pub required: bool,
 }
 
 /// A client's configuration that trusts these authorities. The client of the API server takes the same provider by itself.
 pub fn client(roots: RootCertStore) -> anyhow::Result<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(installed()?);
-    Ok(builder
+    let config = builder
         .with_protocol_versions(&VERSIONS)?
         .with_root_certificates(roots)
-        .with_no_client_auth())
+        .with_no_client_auth();
+    proven("a client", config.fips())?;
+    Ok(config)
 }
 
-fn installed() -> anyhow::Result<Arc<CryptoProvider>> {
+/// Refuses a configuration that a FIPS build may not use.
+pub fn proven(what: &str, fips: bool) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        fips || !cfg!(feature = "fips"),
+        "{what} may use what is not approved, and this build uses FIPS cryptography or none"
+    );
+    Ok(())
+}
+
+/// The provider of this process.
+pub fn installed() -> anyhow::Result<Arc<CryptoProvider>> {
     CryptoProvider::get_default().cloned().context("no crypto provider is installed")
-}
-
-/// What the installed provider is.
-pub fn report() -> anyhow::Result<Report> {
-    let provider = installed()?;
-    let no_certificate = Arc::new(ResolvesServerCertUsingSni::new());
-    let server = server()?.with_cert_resolver(no_certificate);
-    let client = client(RootCertStore::empty())?;
-    let fips_mode = ::aws_lc_rs::try_fips_mode().is_ok();
-    let mut versions: Vec<String> =
-        provider.cipher_suites.iter().map(|it| format!("{:?}", it.version().version)).collect();
-    versions.dedup();
-    let kernel = std::fs::read_to_string("/proc/sys/crypto/fips_enabled").unwrap_or_default();
-    Ok(Report {
-        module: if fips_mode { "AWS-LC FIPS" } else { "AWS-LC" },
-        version: ::aws_lc_rs::awslc_version(),
-        fips_module: ::aws_lc_rs::fips_version(),
-        fips_mode,
-        configs: Configs { client: client.fips(), server: server.fips() },
-        kernel_fips: kernel.trim() == "1",
-        protocol_versions: versions,
-        cipher_suites: provider.cipher_suites.iter().map(suite_name).collect(),
-        groups: provider.kx_groups.iter().map(|it| format!("{:?}", it.name())).collect(),
-        words: if fips_mode {
-            "FIPS-capable build: links AWS-LC FIPS 4.x, which is on NIST's Modules In Process list"
-        } else {
-            "not a FIPS build"
-        },
-    })
 }
 
 #[cfg(test)]
@@ -179,8 +196,8 @@ mod tests {
     use super::*;
 
     fn names(wanted: &Wanted) -> (Vec<String>, Vec<String>) {
-        let it = provider(wanted).unwrap();
-        let groups = it.kx_groups.iter().map(|it| format!("{:?}", it.name())).collect();
+        let it = wanted.provider().unwrap();
+        let groups = it.kx_groups.iter().map(|it| group_name(*it)).collect();
         (it.cipher_suites.iter().map(suite_name).collect(), groups)
     }
 
@@ -196,34 +213,33 @@ mod tests {
         assert!(!names(&modern).0.iter().any(|it| it.contains("ECDHE")), "TLS 1.3 alone");
         let custom = Wanted {
             profile: Profile::Custom,
-            suites: vec!["TLS_AES_256_GCM_SHA384".into(), "TLS_RSA_WITH_3DES_EDE_CBC_SHA".into()],
-            groups: vec!["secp384r1".into(), "X25519MLKEM768".into(), "brainpool".into()],
+            suites: vec!["TLS_AES_256_GCM_SHA384".into()],
+            groups: vec!["secp384r1".into(), "X25519MLKEM768".into()],
         };
         let want = (
             vec!["TLS_AES_256_GCM_SHA384".to_owned()],
             vec!["secp384r1".to_owned(), "X25519MLKEM768".to_owned()],
         );
-        assert_eq!(names(&custom), want, "what is known of it, as asked");
+        assert_eq!(names(&custom), want, "as asked, in that order");
     }
 
     #[test]
-    fn an_empty_set_is_refused_and_names_what_there_is() {
+    fn what_there_is_not_is_refused_and_told_what_there_is() {
         let nothing = Wanted { profile: Profile::Custom, ..Wanted::default() };
-        let told = provider(&nothing).unwrap_err().to_string();
+        let told = nothing.provider().unwrap_err().to_string();
         assert!(told.contains("--tls-cipher-suites") && told.contains("TLS_AES_128_GCM"), "{told}");
-        let groups = Wanted { groups: vec!["sect163k1".into()], ..Wanted::default() };
-        let told = provider(&groups).unwrap_err().to_string();
-        assert!(told.contains("--tls-groups") && told.contains("secp256r1"), "{told}");
-    }
-
-    #[test]
-    fn the_report_claims_no_more_than_the_module_says() {
-        let _ = install(&Wanted::default());
-        let report = report().unwrap();
-        assert_eq!(report.fips_mode, cfg!(feature = "fips"));
-        assert_eq!(report.configs.server, cfg!(feature = "fips"));
-        let text = serde_json::to_string(&report).unwrap().to_lowercase();
-        assert!(!text.contains("validated") && !text.contains("certified"), "{text}");
-        assert!(text.contains("aws-lc") && text.contains("tlsv1_3"), "{text}");
+        let asked = || vec!["secp256r1".to_owned(), "secp257r1".into()];
+        let groups = Wanted { groups: asked(), ..Wanted::default() };
+        let told = groups.provider().unwrap_err().to_string();
+        let there = told.contains("--tls-groups") && told.contains("secp384r1");
+        assert!(there && told.contains("no secp257r1"), "one of two is misspelt: {told}");
+        let suites = vec!["TLS_RSA_WITH_3DES_EDE_CBC_SHA".into(), "TLS_AES_128_GCM_SHA256".into()];
+        let suites = Wanted { profile: Profile::Custom, suites, ..Wanted::default() };
+        let told = suites.provider().unwrap_err().to_string();
+        assert!(told.contains("no TLS_RSA_WITH_3DES_EDE_CBC_SHA;"), "{told}");
+        let left = suites.intersection().cipher_suites;
+        assert_eq!(left.iter().map(suite_name).collect::<Vec<_>>(), ["TLS_AES_128_GCM_SHA256"]);
+        let left = groups.intersection().kx_groups.len();
+        assert_eq!(left, 1, "of what a cluster asks for, what is known counts");
     }
 }

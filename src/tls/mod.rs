@@ -2,8 +2,12 @@
 //! files change. Private keys are never logged.
 
 pub mod check;
+pub mod cluster_profile;
 pub mod crypto;
 pub mod mint;
+pub mod report;
+#[cfg(test)]
+mod tests;
 
 use std::{
     path::{Path, PathBuf},
@@ -12,7 +16,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use rustls::ServerConfig;
+use rustls::{ServerConfig, crypto::CryptoProvider};
 use tokio::sync::watch;
 
 use check::Presented;
@@ -82,9 +86,44 @@ impl Files {
 
 /// The one function that every server's configuration comes from.
 pub fn server(presented: Presented) -> anyhow::Result<ServerConfig> {
-    let mut config = crypto::server()?.with_single_cert(presented.chain, presented.key)?;
+    server_by(crypto::installed()?, presented)
+}
+
+/// The same by another provider than this process's.
+pub fn server_by(
+    provider: Arc<CryptoProvider>,
+    presented: Presented,
+) -> anyhow::Result<ServerConfig> {
+    let mut config =
+        crypto::server(provider, None)?.with_single_cert(presented.chain, presented.key)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    crypto::proven("the server", config.fips())?;
     Ok(config)
+}
+
+/// What is asked of a server beside its certificate.
+#[derive(Clone, Debug, Default)]
+pub struct Manner {
+    pub http2: bool,
+    pub callers: Option<crypto::Callers>,
+}
+
+impl Manner {
+    /// A server with the same certificate in this manner, by this provider or by that of this process.
+    pub fn apply(
+        &self,
+        config: &ServerConfig,
+        provider: Option<Arc<CryptoProvider>>,
+    ) -> anyhow::Result<ServerConfig> {
+        let provider = provider.map_or_else(crypto::installed, Ok)?;
+        let resolver = Arc::clone(&config.cert_resolver);
+        let mut other =
+            crypto::server(provider, self.callers.as_ref())?.with_cert_resolver(resolver);
+        let newer = self.http2.then(|| b"h2".to_vec());
+        other.alpn_protocols = newer.into_iter().chain([b"http/1.1".to_vec()]).collect();
+        crypto::proven("the server", other.fips())?;
+        Ok(other)
+    }
 }
 
 /// Random hex, fresh in each process: tells two lives of one pod apart.

@@ -61,6 +61,7 @@ mod switched_off;
 mod takeover;
 mod tenants;
 mod terminating;
+mod tls_profile;
 #[path = "../bench/conversion/to_hub.rs"]
 mod to_hub;
 mod upgrade;

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod approved;
 mod clone;
 mod forged;
 mod hostile;

@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_json::{Value, json};
 
-use super::{Judgement, Question, Subject, Violation, feedback, judge};
-use crate::domain::{names, untrusted};
+use super::{Judgement, Question, Subject, Violation, approved, feedback, judge};
+use crate::domain::{names, tls_policy, untrusted};
 
 /// Longest message, in characters.
 const MESSAGE: usize = 1_500;
@@ -62,7 +62,7 @@ pub fn answer(asked: &Asked<'_>, question: &Question<'_>, operators: &[String]) 
         violations.retain(|it| !before.contains(it.same.as_str()));
     }
     if asked.kind == "Pod" {
-        violations.extend(label(asked, operators));
+        violations.extend(marks(asked, operators));
     }
     let mut audit = vec![("policy", question.standard.to_string())];
     audit.extend(scc.map(|it| ("scc", it.to_owned())));
@@ -78,17 +78,27 @@ pub fn answer(asked: &Asked<'_>, question: &Question<'_>, operators: &[String]) 
     Answer { refusal: None, warnings: warnings(&violations), audit }
 }
 
-/// Who is a Polecat's pod is looked at by every rule: nobody but the operator says so, or says no more.
-fn label(asked: &Asked<'_>, operators: &[String]) -> Option<Violation> {
-    let of = |it: &Value| it.pointer("/metadata/labels")?.get(names::POLECAT_LABEL).cloned();
-    let (new, old) = (of(asked.object), asked.old.and_then(of));
-    if new == old || operators.iter().any(|it| it == asked.user) {
-        return None;
+/// A Polecat's pod is looked at by every rule, and some are held to more: nobody but the operator says so, or says no more.
+fn marks(asked: &Asked<'_>, operators: &[String]) -> Vec<Violation> {
+    let ours = [
+        ("labels", names::POLECAT_LABEL, "a pod is a Polecat's"),
+        ("annotations", tls_policy::ANNOTATION, "a pod is held to a TLS policy"),
+    ];
+    if operators.iter().any(|it| it == asked.user) {
+        return Vec::new();
     }
-    let path = format!("metadata.labels[{}]", names::POLECAT_LABEL);
-    let message =
-        "only the operator says that a pod is a Polecat's, must be left as it was (ours)".into();
-    Some(Violation { check: "ours.label", path, message, same: String::new(), fix: None })
+    let changed = ours.into_iter().filter(|(list, key, _)| {
+        let of = |it: &Value| it.pointer("/metadata")?.get(list)?.get(key).cloned();
+        of(asked.object) != asked.old.and_then(of)
+    });
+    let violation = |(list, key, what): (&str, &str, &str)| Violation {
+        check: "ours.label",
+        path: format!("metadata.{list}[{key}]"),
+        message: format!("only the operator says that {what}, must be left as it was (ours)"),
+        same: String::new(),
+        fix: None,
+    };
+    changed.map(violation).collect()
 }
 
 /// The whole answer: as many lines as there is room for, then one patch.
@@ -145,13 +155,15 @@ fn warning(text: &str) -> String {
 }
 
 /// The JSON patch that sets what nobody set, on a pod that is created or on ephemeral containers that are added. Only what
-/// OpenShift's constraints would set as well; never users, groups or levels. A second run finds nothing to set.
-pub fn defaults(asked: &Asked<'_>) -> Vec<Value> {
+/// OpenShift's constraints would set as well; never users, groups or levels. With `fips`, or where the pod says so, also what
+/// puts its TLS into approved settings. A second run finds nothing to set.
+pub fn defaults(asked: &Asked<'_>, fips: bool) -> Vec<Value> {
     let Ok(Some(subject)) = Subject::of(asked.kind, asked.object) else { return Vec::new() };
     if asked.kind != "Pod" || subject.is_windows() {
         return Vec::new();
     }
     let mut patch = Vec::new();
+    let fips = approved::holds(&subject, fips);
     let creates = asked.old.is_none();
     if creates {
         let mut context = Setter::new("/spec/securityContext", subject.spec.get("securityContext"));
@@ -173,7 +185,10 @@ pub fn defaults(asked: &Asked<'_>) -> Vec<Value> {
     for it in &subject.containers {
         if creates || (it.list == "ephemeralContainers" && !there.contains(it.name)) {
             let place = format!("/spec/{}/{}", it.list, it.index);
-            let set = container(&place, it.json.get("securityContext"));
+            let mut set = container(&place, it.json.get("securityContext"));
+            if fips {
+                set.extend(approved::settings(&place, it));
+            }
             if !set.is_empty() {
                 // Fails where another one has changed the list in between, instead of setting it in the wrong container.
                 patch

@@ -1,6 +1,7 @@
 //! What a pod may ask for: Pod Security as a versioned table of rows, judged on the JSON as it was sent, so that nothing a
 //! typed reading would drop slips through. The same rows answer the API server, `kubectl gt check`, and the floor in CEL.
 
+pub mod approved;
 pub mod cel;
 pub mod door;
 pub mod feedback;
@@ -47,6 +48,8 @@ pub struct Question<'q> {
     pub platform: Platform,
     /// Rules of ours that do not hold here, by id.
     pub exceptions: &'q [&'static str],
+    /// Every pod of a Polecat's is held to approved TLS settings, also where it does not say so.
+    pub fips: bool,
     /// The namespace that the pod is for, from whose annotations OpenShift takes its ranges; `None`: nobody could say.
     pub namespace: Option<&'q serde_json::Value>,
 }
@@ -65,7 +68,7 @@ pub struct Judgement {
 /// Holds a pod against all that decides on a platform: Pod Security and our own rules everywhere, a security context
 /// constraint on OpenShift. Elsewhere that is advice, unless nothing else was asked.
 pub fn judge(subject: &Subject<'_>, question: &Question<'_>) -> Judgement {
-    let Question { standard, tables, platform, exceptions, namespace } = *question;
+    let Question { standard, tables, platform, exceptions, fips, namespace } = *question;
     let mut found = Judgement::default();
     if tables.pss {
         found.violations = judge::pod_security(subject, standard);
@@ -73,6 +76,9 @@ pub fn judge(subject: &Subject<'_>, question: &Question<'_>) -> Judgement {
     if tables.ours {
         let root = standard.level == Level::Restricted;
         add_new(&mut found.violations, ours::violations(subject, exceptions, root));
+        if approved::holds(subject, fips) {
+            found.violations.extend(approved::violations(subject));
+        }
     }
     if tables.scc {
         let scc::Choice { name, violations } = scc::choose(subject, namespace);

@@ -53,7 +53,8 @@ pub struct RigSpec {
     #[x_kube(validation = ("self.all(it, it == '*' || it.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$'))", "use names of service accounts, such as agent, or * for all"))]
     pub service_accounts: Option<Vec<String>>,
     /// What the TLS of agent pods is held to: `default`, nothing but what their programs do by themselves; `fips`,
-    /// approved settings alone. This release can't hold pods to `fips`: a Rig that asks for it has no Polecat begin.
+    /// variables and files that put git, curl, OpenSSL, `GnuTLS`, Go and Node.js into approved versions, suites and groups. What
+    /// brings cryptography of its own is not reached. The operator's `--tls-policy=fips` holds for every Rig.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_policy: Option<TlsPolicy>,
 }

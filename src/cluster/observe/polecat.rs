@@ -64,6 +64,7 @@ impl Managed for Brief {
             let same = fresh.status == self.status && fresh.desired == self.desired;
             *self = Arc::new(fresh);
             if same {
+                seen.settings = cluster.settings_of(self);
                 seen.whole = Some(Arc::new(whole));
                 return Ok(seen);
             }

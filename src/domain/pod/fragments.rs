@@ -17,6 +17,7 @@ use crate::{
     domain::{
         env,
         layout::{self, Mount},
+        tls_policy::{self, TlsPolicy},
     },
 };
 
@@ -106,6 +107,22 @@ pub(super) fn users(fixed: bool, mut pod: Pod) -> Pod {
     let containers = spec.init_containers.iter_mut().flatten().chain(&mut spec.containers);
     for it in containers.filter_map(|it| it.security_context.as_mut()) {
         (it.run_as_user, it.run_as_group) = (None, None);
+    }
+    pod
+}
+
+/// What puts the TLS of every program into approved settings, and what says that it has to be there.
+pub(super) fn approved(mut pod: Pod) -> Pod {
+    let says = (tls_policy::ANNOTATION.to_owned(), TlsPolicy::FIPS.to_owned());
+    pod.metadata.annotations.get_or_insert_default().extend([says]);
+    let Some(spec) = pod.spec.as_mut() else { return pod };
+    for it in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
+        let variables = it.env.get_or_insert_default();
+        variables.extend(tls_policy::VARIABLES.map(|(name, text)| env::value(name, text)));
+        let mounts = it.volume_mounts.get_or_insert_default();
+        if mounts.iter().all(|it| it.name != tls_policy::MOUNT.volume) {
+            mounts.push(ro(&tls_policy::MOUNT));
+        }
     }
     pod
 }

@@ -21,14 +21,14 @@ use crate::{
         names,
         provenance::Provenance,
         shard::bucket,
-        tenancy::Tenancy,
+        tenancy::House,
     },
 };
 pub use checks::{BUILD_AGENT, flaws};
 use checks::{check, images};
 use fragments::{
-    AGENTS, Identity, amounts, from_config_map, from_secret, idle_probe, locked_down, owner,
-    pod_security, ro, rw, scratch, seconds, storage_limit, storage_words, told,
+    AGENTS, Identity, amounts, approved, from_config_map, from_secret, idle_probe, locked_down,
+    owner, pod_security, ro, rw, scratch, seconds, storage_limit, storage_words, told,
 };
 
 /// What the operator's settings say about pods.
@@ -60,8 +60,8 @@ pub struct PodSettings {
     pub paused: bool,
     /// Most Polecats of one namespace that may run.
     pub max_running_per_namespace: Option<u32>,
-    /// What holds where a Rig does not say from where it may be used.
-    pub tenancy: Tenancy,
+    /// What holds where a Rig does not say it.
+    pub house: House,
     /// Containers run as users that we choose; on OpenShift the platform does.
     pub fixed_users: bool,
 }
@@ -82,7 +82,7 @@ impl Default for PodSettings {
             max_active_deadline: None,
             paused: false,
             max_running_per_namespace: None,
-            tenancy: Tenancy::Open,
+            house: House::default(),
             fixed_users: true,
         }
     }
@@ -120,6 +120,7 @@ pub fn agent_pod(polecat: &Polecat, attempt: i32, settings: &PodSettings) -> Res
         }),
         ..Pod::default()
     };
+    let pod = if settings.house.tls_policy.is_fips() { approved(pod) } else { pod };
     Ok(fragments::users(settings.fixed_users, pod))
 }
 

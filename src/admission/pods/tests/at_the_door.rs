@@ -14,6 +14,7 @@ fn question() -> Question<'static> {
         tables: Tables::ALL,
         platform: Platform::Kubernetes,
         exceptions: &[],
+        fips: false,
         namespace: None,
     }
 }
@@ -147,11 +148,15 @@ fn what_makes_pods_is_advised_and_never_refused() {
 
 fn patched(pod: &Value, old: Option<&Value>) -> Value {
     let asked = Asked { kind: "Pod", subresource: "", user: "ada", object: pod, old };
-    let patch: json_patch::Patch = serde_json::from_value(json!(defaults(&asked))).unwrap();
+    let patch: json_patch::Patch = serde_json::from_value(json!(defaults(&asked, false))).unwrap();
     let mut after = pod.clone();
     json_patch::patch(&mut after, &patch).unwrap();
     let again = Asked { object: &after, ..asked };
-    assert_eq!(defaults(&again), [] as [Value; 0], "a second run finds nothing to set: {after}");
+    assert_eq!(
+        defaults(&again, false),
+        [] as [Value; 0],
+        "a second run finds nothing to set: {after}"
+    );
     after
 }
 

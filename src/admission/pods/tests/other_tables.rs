@@ -27,7 +27,10 @@ fn usual() -> Value {
 fn asked(pod: &Value, tables: Tables, platform: Platform, namespace: Option<&Value>) -> Judgement {
     let subject = Subject::of("Pod", pod).unwrap().unwrap();
     let standard = Standard::default();
-    judge(&subject, &Question { standard, tables, platform, exceptions: &[], namespace })
+    judge(
+        &subject,
+        &Question { standard, tables, platform, exceptions: &[], fips: false, namespace },
+    )
 }
 
 fn checks(of: &Judgement) -> Vec<&'static str> {
@@ -193,8 +196,14 @@ fn root_is_refused_by_every_road() {
         let baseline = Standard { level: Level::Baseline, ..Standard::default() };
         let subject = Subject::of("Pod", &pod).unwrap().unwrap();
         let (tables, platform) = (Tables::ALL, Platform::Kubernetes);
-        let question =
-            Question { standard: baseline, tables, platform, exceptions: &[], namespace: None };
+        let question = Question {
+            standard: baseline,
+            tables,
+            platform,
+            exceptions: &[],
+            fips: false,
+            namespace: None,
+        };
         assert_eq!(judge(&subject, &question).violations, [], "baseline lets root in");
     }
 }
@@ -228,6 +237,6 @@ fn our_own_pods_are_let_in_and_nothing_is_set_on_them() {
         assert_eq!(found.violations, [], "{platform:?}");
         let created =
             door::Asked { kind: "Pod", subresource: "", user: "", object: &made, old: None };
-        assert_eq!(door::defaults(&created), [] as [Value; 0], "{platform:?}");
+        assert_eq!(door::defaults(&created, false), [] as [Value; 0], "{platform:?}");
     }
 }

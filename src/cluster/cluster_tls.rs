@@ -1,0 +1,54 @@
+//! What an OpenShift cluster says of the TLS of its components: its `APIServer`, as it is and whenever it changes.
+
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use kube::{
+    Api,
+    api::{ApiResource, GetParams},
+    core::{DynamicObject, GroupVersionKind, Request},
+};
+use serde_json::{Value, json};
+
+use super::{certificates::watched, connect::Connection};
+
+const GROUP: &str = "config.openshift.io";
+/// The one object of its kind.
+const NAME: &str = "cluster";
+/// How soon it is asked again whether there is such a thing.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// The way to it.
+pub struct ClusterTls {
+    client: kube::Client,
+}
+
+impl ClusterTls {
+    pub fn new(connection: &Connection) -> Self {
+        Self { client: connection.work.clone() }
+    }
+
+    /// Whether this cluster has such a thing; asked until the API server says it.
+    pub async fn is_there(&self) -> bool {
+        loop {
+            let asked = Request::new("/apis").get(GROUP, &GetParams::default());
+            if let Ok(asked) = asked {
+                match self.client.request::<Value>(asked).await {
+                    Ok(_) => return true,
+                    Err(kube::Error::Api(it)) if it.code == 404 => return false,
+                    Err(_) => {}
+                }
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// The object, and `None` while there is none.
+    pub fn news(&self) -> impl Stream<Item = Option<Value>> + Send + use<> {
+        let kind = GroupVersionKind::gvk(GROUP, "v1", "APIServer");
+        let resource = ApiResource::from_gvk_with_plural(&kind, "apiservers");
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let spec = |it: DynamicObject| json!({"spec": it.data.get("spec")});
+        watched(api, NAME).map(move |it| it.map(spec))
+    }
+}
