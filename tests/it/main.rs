@@ -19,6 +19,7 @@ mod check;
 mod clock;
 mod door;
 mod ends;
+mod exhaustive;
 mod failures;
 mod faults;
 mod fields;
