@@ -7,6 +7,7 @@ mod faults;
 mod pod_rules;
 mod storage;
 mod tls;
+mod tracing;
 mod webhooks;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
@@ -24,6 +25,7 @@ pub use faults::Faults;
 pub use pod_rules::PodRules;
 pub use storage::{Storage, StorageMigration};
 pub use tls::Tls;
+pub use tracing::{Protocol, Tracing};
 pub use webhooks::{CertificateSource, ReferenceAccess, Webhooks};
 
 /// The namespace file of a pod's service account.
@@ -70,6 +72,8 @@ pub struct Config {
     pub webhooks: Webhooks,
     #[command(flatten, next_help_heading = "TLS")]
     pub tls: Tls,
+    #[command(flatten, next_help_heading = "Traces")]
+    pub tracing: Tracing,
     #[command(flatten, next_help_heading = "Logs")]
     pub logs: Logs,
 }
@@ -233,7 +237,7 @@ impl Config {
                 return Some(format!("{flag}: {why}"));
             }
         }
-        self.tls.flaw().or_else(|| self.logs.flaw())
+        self.tls.flaw().or_else(|| self.tracing.flaw()).or_else(|| self.logs.flaw())
     }
 
     /// The operator's own namespace.
@@ -278,6 +282,7 @@ impl Config {
             max_running_per_namespace: self.brakes.max_running_per_namespace,
             house: self.house(),
             fixed_users: self.pod_rules.known_platform() != Some(Platform::OpenShift),
+            trace_url: self.tracing.page(),
         }
     }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::domain::{
     names,
     tenancy::{House, Rules},
+    trace::{Sampler, Seed},
     untrusted::fit,
 };
 
@@ -24,6 +25,24 @@ pub struct Policy {
     pub house: House,
     /// The operator has no image for agents of Polecats that name none.
     pub no_agent_image: bool,
+    pub tracing: Tracing,
+}
+
+/// How runs get their traces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tracing {
+    /// What a new trace is made of; none: this call stamps nothing.
+    pub seed: Option<Seed>,
+    pub sampler: Sampler,
+    /// Groups whose members may have a run continue a trace of their own; `*`: everybody may.
+    pub callers: &'static [String],
+}
+
+impl Tracing {
+    /// Whether this user's own trace is continued.
+    pub fn trusts(&self, user: &User<'_>) -> bool {
+        self.callers.iter().any(|it| it == "*" || user.groups.contains(it))
+    }
 }
 
 /// What the Rig that a Polecat names says of it.
@@ -96,11 +115,11 @@ pub struct Verdict {
     pub refusals: Vec<Refusal>,
 }
 
-/// Annotations that say who asked.
-const REQUESTER: [&str; 3] =
-    [names::REQUESTED_BY, names::REQUESTED_BY_UID, names::REQUESTED_BY_GROUPS];
+/// Annotations that say who asked, and in which trace.
+const REQUESTER: [&str; 4] =
+    [names::REQUESTED_BY, names::REQUESTED_BY_UID, names::REQUESTED_BY_GROUPS, names::TRACEPARENT];
 /// Annotations that an update leaves as they were.
-const KEPT: [&str; 2] = [names::RESTORED_FROM, names::TRACEPARENT];
+const KEPT: [&str; 1] = [names::RESTORED_FROM];
 
 /// What an object says of itself that only we may say, by what it would be once stamped: it came past the stamping, or
 /// somebody changed it since.

@@ -1,6 +1,8 @@
 //! Polecats at the door: our labels and who asks are stamped, what an agent is never given is refused, and what will not
 //! take effect is said at once.
 
+mod trace;
+
 use serde_json::Value;
 
 use super::{Refusal, Request, Rig, Verdict, annotation, stamp, unstamp, warning};
@@ -149,9 +151,7 @@ fn keep_ours(request: &Request<'_, PolecatSpec>, changed: &mut Value) -> Vec<Str
             stamp(changed, "annotations", [(key.to_owned(), kept.to_owned())]);
         }
     }
-    if let Some(trace) = asked.stored.and_then(|it| annotation(it, names::TRACEPARENT)) {
-        stamp(changed, "annotations", [(names::TRACEPARENT.to_owned(), trace.to_owned())]);
-    }
+    warnings.extend(trace::keep(request, changed));
     if asked.stored.is_none() || begins(request) {
         stamp(changed, "annotations", requester(request));
     }

@@ -55,6 +55,11 @@ impl Guard {
         ownership.check(pass, now)
     }
 
+    /// The shard that the pass acts in, and its owner's epoch.
+    pub(super) fn place(&self) -> Option<(String, i32)> {
+        self.0.as_ref().map(|(_, pass)| pass.place())
+    }
+
     /// Burns the fuse of a test by one write of an object or a pod.
     pub(super) fn burn(&self) {
         if let Some((ownership, _)) = &self.0 {

@@ -74,6 +74,12 @@ pub struct Crypto {
     pub kernel_fips: &'static str,
 }
 
+/// Why spans were lost.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Lost {
+    pub reason: &'static str,
+}
+
 /// All meters of one process. Cheap to clone: every clone counts into the same registry.
 #[derive(Clone, Debug)]
 pub struct Meters {
@@ -103,6 +109,8 @@ pub struct Meters {
     pub certificate_flaws: Family<Flawed, Gauge>,
     pub tls_profile_flaws: Family<Flawed, Gauge>,
     pub crypto: Family<Crypto, Gauge>,
+    pub spans_sent: Counter,
+    pub spans_lost: Family<Lost, Counter>,
 }
 
 impl Default for Meters {
@@ -134,6 +142,8 @@ impl Default for Meters {
             certificate_flaws: Family::default(),
             tls_profile_flaws: Family::default(),
             crypto: Family::default(),
+            spans_sent: Counter::default(),
+            spans_lost: Family::default(),
         }
     }
 }
@@ -145,6 +155,14 @@ impl Meters {
         self.register_work(registry);
         self.register_lease(registry);
         self.register_certificates(registry);
+        self.register_spans(registry);
+    }
+
+    fn register_spans(&self, registry: &mut Registry) {
+        let help = "Spans that the collector took";
+        registry.register("gastown_spans_exported", help, self.spans_sent.clone());
+        let help = "Spans that were lost, by reason: queue-full, refused, no-answer, stopped";
+        registry.register("gastown_spans_lost", help, self.spans_lost.clone());
     }
 
     fn register_certificates(&self, registry: &mut Registry) {

@@ -33,8 +33,10 @@ mod report;
 mod request;
 pub mod shard_reading;
 pub mod shards;
+pub mod spans;
 pub mod storage;
 mod strangers;
+mod telling;
 mod unreadable;
 mod watch_faults;
 pub mod watching;
@@ -44,6 +46,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
+use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -57,6 +60,7 @@ use crate::domain::{
     pod_brief::PodBrief,
     polecat, quota, rig,
     storage::Definition,
+    trace,
 };
 use cache::{Cache, Key};
 pub use carry_out::plural;
@@ -64,6 +68,7 @@ pub use error::{Class, Error};
 use guard::Guard;
 use meters::Meters;
 use ownership::Ownership;
+use spans::Pass;
 use wire::Compact;
 
 /// The caches of one scope.
@@ -96,12 +101,15 @@ pub struct Cluster {
     pub settings: Arc<PodSettings>,
     pub meters: Meters,
     slots: Arc<brakes::Book>,
+    pub spans: spans::Spans,
+    /// How long the object of a pass waited for it.
+    waited: Duration,
 }
 
 /// A kind that is reconciled.
 pub trait Managed: Compact {
     /// What is seen of the world around one object.
-    type Seen: Send;
+    type Seen: Send + Sync;
     type Status: Serialize + Clone + PartialEq + Send + Sync;
     /// The controller's name in metrics and logs.
     const CONTROLLER: &'static str;
@@ -129,6 +137,14 @@ pub trait Managed: Compact {
     fn urgent(&self) -> bool {
         false
     }
+    /// The trace of what it does.
+    fn run(&self) -> Option<trace::Run> {
+        None
+    }
+    /// What is to be told of it once it has ended; nothing before, nor where that was told.
+    fn ended(&self, _: &Self::Seen, _: &Cluster) -> Vec<trace::Span> {
+        Vec::new()
+    }
     /// Names of the pods in the cache that this object owns.
     fn pods(&self, _: &Caches) -> Vec<Arc<PodBrief>> {
         Vec::new()
@@ -151,6 +167,8 @@ impl Cluster {
             settings,
             meters,
             slots: Arc::default(),
+            spans: spans::Spans::default(),
+            waited: Duration::ZERO,
         }
     }
 
@@ -160,43 +178,68 @@ impl Cluster {
         Self { guard, ..self.clone() }
     }
 
+    /// The same, telling what it does.
+    #[must_use]
+    pub fn telling(self, spans: spans::Spans) -> Self {
+        Self { spans, ..self }
+    }
+
+    /// The same for a pass whose object waited so long.
+    #[must_use]
+    pub fn after(self, waited: Duration) -> Self {
+        Self { waited, ..self }
+    }
+
     /// Looks, decides, acts. Every kind comes through here, so all are logged, counted and retried alike.
     pub async fn reconcile<K: Managed>(&self, key: &Key) -> Result<Next, Error> {
-        let Some(mut object) = K::cache(&self.caches).get(key) else { return Ok(Next::OnChange) };
+        let Some(object) = K::cache(&self.caches).get(key) else { return Ok(Next::OnChange) };
+        let traced = object.run().and_then(|run| Some((run, self.spans.begin(&run)?)));
         let span = tracing::info_span!(
             "reconcile",
             kind = K::CONTROLLER,
             namespace = &*key.namespace,
-            name = &*key.name
+            name = &*key.name,
+            trace_id = tracing::field::Empty,
+            span_id = tracing::field::Empty,
         );
-        async {
-            if self.caches.by_label.load(Ordering::Relaxed)
-                && let Some(it) = object.relabelled(self).await?
-            {
-                object = Arc::new(it);
+        let Some((run, pass)) = traced else {
+            return self.act(key, object).instrument(span).await;
+        };
+        span.record("trace_id", tracing::field::display(pass.context.trace));
+        span.record("span_id", tracing::field::display(pass.context.span));
+        let outcome = pass.of(self.act(key, object).instrument(span)).await;
+        self.tell_of_pass::<K>(key, &run, &pass, outcome.as_ref().err());
+        outcome
+    }
+
+    async fn act<K: Managed>(&self, key: &Key, mut object: Arc<K>) -> Result<Next, Error> {
+        if self.caches.by_label.load(Ordering::Relaxed)
+            && let Some(it) = object.relabelled(self).await?
+        {
+            object = Arc::new(it);
+        }
+        let mut seen = Pass::step("look", object.observe(self)).await?;
+        let plan = Pass::step("decide", async { object.decide(&seen) }).await;
+        match Pass::step("carry out", self.carry_out(&*object, plan)).await? {
+            carry_out::Outcome::Done(next) => {
+                self.tell_of_end(key, &*object, &seen);
+                Ok(next)
             }
-            let mut seen = object.observe(self).await?;
-            let plan = object.decide(&seen);
-            match self.carry_out(&*object, plan).await? {
-                carry_out::Outcome::Done(next) => Ok(next),
-                carry_out::Outcome::Refused(cause) => {
-                    tracing::warn!(
-                        reason = cause.reason,
-                        message = cause.message,
-                        "The API server refused a child"
-                    );
-                    let object = K::cache(&self.caches).get(key).unwrap_or(object);
-                    K::refused(&mut seen, cause);
-                    let plan = object.decide(&seen);
-                    match self.carry_out(&*object, plan).await? {
-                        carry_out::Outcome::Done(next) => Ok(next),
-                        carry_out::Outcome::Refused(_) => Ok(Next::Retry),
-                    }
+            carry_out::Outcome::Refused(cause) => {
+                tracing::warn!(
+                    reason = cause.reason,
+                    message = cause.message,
+                    "The API server refused a child"
+                );
+                let object = K::cache(&self.caches).get(key).unwrap_or(object);
+                K::refused(&mut seen, cause);
+                let plan = object.decide(&seen);
+                match Pass::step("carry out", self.carry_out(&*object, plan)).await? {
+                    carry_out::Outcome::Done(next) => Ok(next),
+                    carry_out::Outcome::Refused(_) => Ok(Next::Retry),
                 }
             }
         }
-        .instrument(span)
-        .await
     }
 }
 

@@ -91,6 +91,13 @@ pub struct Shut {
     part: Part,
 }
 
+impl Pass {
+    /// The shard, and its owner's epoch.
+    pub(super) fn place(&self) -> (String, i32) {
+        (self.shard.to_string(), self.epoch)
+    }
+}
+
 impl Ownership {
     /// Owns nothing, under no map.
     pub fn new(replica: &str) -> Self {

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
     api::ListParams,
@@ -11,7 +12,7 @@ use kube::{
 use crate::{
     api::v1beta1::PolecatObject,
     cluster::{Cluster, clock::Moment, meters::Meters, ownership::Ownership},
-    domain::shard::Map,
+    domain::{pod_brief::PodBrief, shard::Map},
 };
 
 /// Objects of a page; more come page by page.
@@ -63,6 +64,12 @@ impl Reader {
     /// One Polecat.
     pub async fn polecat(&self, namespace: &str, name: &str) -> anyhow::Result<DynamicObject> {
         Ok(self.api(Some(namespace)).get(name).await?)
+    }
+
+    /// A pod, if it is there.
+    pub async fn pod(&self, namespace: &str, name: &str) -> anyhow::Result<Option<PodBrief>> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        Ok(pods.get_opt(name).await?.as_ref().map(PodBrief::from))
     }
 
     fn api(&self, namespace: Option<&str>) -> Api<DynamicObject> {

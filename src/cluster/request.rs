@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use http::header::USER_AGENT;
 use serde::de::DeserializeOwned;
 
-use crate::cluster::{Cluster, Error, meters};
+use crate::cluster::{Cluster, Error, meters, spans};
 
+/// W3C's header with the place in a trace.
+const TRACEPARENT: &str = "traceparent";
 /// Longest time that one request may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -58,10 +60,14 @@ impl Cluster {
         &self,
         resource: &'static str,
         attempt: impl FnOnce() -> String,
-        request: http::Request<Vec<u8>>,
+        mut request: http::Request<Vec<u8>>,
         limit: Duration,
     ) -> Result<T, Error> {
         let method = request.method().as_str().to_owned();
+        let traced = spans::Request::begin();
+        if let Some(header) = traced.as_ref().and_then(spans::Request::header) {
+            request.headers_mut().insert(TRACEPARENT, header);
+        }
         let begun = Instant::now();
         let answer = tokio::time::timeout(limit, self.client.request::<T>(request)).await;
         let code = match &answer {
@@ -70,6 +76,9 @@ impl Cluster {
             Ok(Err(_)) => 0,
             Err(_) => 504,
         };
+        if let Some(it) = traced {
+            it.end(&method, resource, code);
+        }
         self.meters.requests.get_or_create(&meters::Request { code, method, resource }).inc();
         match answer {
             Ok(Ok(it)) => Ok(it),

@@ -51,6 +51,8 @@ pub const ENDED: &str = "/gastown/handover/ended.json";
 pub const ACTIVITY: &str = "/gastown/handover/activity";
 /// The bare clone that is pushed from: `git-init` and `telemetry`, never `claude`.
 pub const DELIVERY: Mount = Mount { volume: "delivery", path: "/gastown/delivery" };
+/// When the clone began and ended: JSON of two numbers.
+pub const CLONED: &str = "/gastown/delivery/cloned.json";
 /// The repository inside it.
 pub const BARE: &str = "/gastown/delivery/repo.git";
 /// The git Secret: `git-init` and `telemetry`, never `claude`.
@@ -104,6 +106,8 @@ pub mod env {
     pub const REQUESTED_BY: &str = "GT_REQUESTED_BY";
     /// The trace that the run belongs to: trailer `Trace` of every commit. Read by `git-init`.
     pub const TRACE: &str = "GT_TRACE";
+    /// Where in the run's trace the agent is, as W3C writes it: for what the agent itself tells of. Read by nobody of ours.
+    pub const TRACEPARENT: &str = "TRACEPARENT";
     /// Seconds the agent may run.
     pub const DEADLINE_SECONDS: &str = "GT_DEADLINE_SECONDS";
     /// Seconds without activity after which the agent is ended; unset: never.

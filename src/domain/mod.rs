@@ -30,5 +30,6 @@ pub mod storage;
 pub mod stored;
 pub mod tenancy;
 pub mod tls_policy;
+pub mod trace;
 pub mod untrusted;
 pub mod verdict;

@@ -3,6 +3,7 @@
 
 use k8s_openapi::{
     api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus},
+    apimachinery::pkg::apis::meta::v1::Time,
     jiff::Timestamp,
 };
 
@@ -46,6 +47,16 @@ pub struct PodBrief {
     pub digests: [Option<Digest>; 3],
     /// The agent's probe fails.
     pub unready: Option<Unready>,
+    pub moments: Moments,
+}
+
+/// When things happened to a pod, in seconds since 1970 as the kubelet counts them; 0: not yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moments {
+    pub scheduled: u32,
+    /// Of `git-init`, `claude` and `telemetry`.
+    pub began: [u32; 3],
+    pub ended: [u32; 3],
 }
 
 /// What a pod's labels say of where it belongs.
@@ -229,6 +240,7 @@ impl From<&Pod> for PodBrief {
                     .and_then(|it| Digest::of_image(&it.image_id))
             }),
             unready: unready(&status),
+            moments: moments(&status),
         }
     }
 }
@@ -243,6 +255,28 @@ fn image(pod: &Pod) -> Option<Box<str>> {
         .find(|it| it.name == layout::CLAUDE)
         .and_then(|it| it.image.as_deref())
         .map(Into::into)
+}
+
+fn moments(status: &PodStatus) -> Moments {
+    let second =
+        |it: Option<&Time>| it.and_then(|it| u32::try_from(it.0.as_second()).ok()).unwrap_or(0);
+    let scheduled = status.conditions.iter().flatten();
+    let scheduled =
+        scheduled.into_iter().find(|it| it.type_ == "PodScheduled" && it.status == "True");
+    let state = |name| containers(status).find(|it| it.name == name)?.state.as_ref();
+    let began = |it: &ContainerState| match (&it.terminated, &it.running) {
+        (Some(it), _) => second(it.started_at.as_ref()),
+        (None, Some(it)) => second(it.started_at.as_ref()),
+        (None, None) => 0,
+    };
+    let ended =
+        |it: &ContainerState| second(it.terminated.as_ref().and_then(|it| it.finished_at.as_ref()));
+    let all = [layout::GIT_INIT, layout::CLAUDE, layout::TELEMETRY];
+    Moments {
+        scheduled: second(scheduled.and_then(|it| it.last_transition_time.as_ref())),
+        began: all.map(|it| state(it).map_or(0, began)),
+        ended: all.map(|it| state(it).map_or(0, ended)),
+    }
 }
 
 fn unready(status: &PodStatus) -> Option<Unready> {

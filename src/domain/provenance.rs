@@ -3,7 +3,7 @@
 
 use kube::core::ObjectMeta;
 
-use crate::domain::{names, untrusted};
+use crate::domain::{names, trace::Context, untrusted};
 
 /// Longest name and address of an author, in bytes.
 const MAX_AUTHOR: usize = 200;
@@ -35,7 +35,8 @@ impl Provenance {
         let named = |why| format!("metadata.annotations[{}]: {why}", names::COMMIT_AUTHOR);
         let author = text(names::COMMIT_AUTHOR).map(|it| Self::author(&it).map_err(named));
         let author = author.transpose()?;
-        let trace = text(names::TRACEPARENT).and_then(|it| trace_id(&it));
+        let trace = Context::of_annotations(meta.annotations.as_ref());
+        let trace = trace.map(|it| it.trace.to_string());
         let requested_by = text(names::REQUESTED_BY).map(|it| untrusted::fit(&it, MAX_AUTHOR));
         Ok(Self { author, requested_by, trace })
     }
@@ -54,17 +55,6 @@ impl Provenance {
             "must be one line such as \"Ada Lovelace <ada@example.com>\", each part of at most {MAX_AUTHOR} bytes"
         ))
     }
-}
-
-/// The trace id in a `traceparent`: `00-<trace>-<span>-<flags>`. Anything else names no trace.
-fn trace_id(text: &str) -> Option<String> {
-    let mut parts = text.split('-');
-    let (version, trace, span) = (parts.next()?, parts.next()?, parts.next()?);
-    let hex = |it: &str, digits: usize| {
-        it.len() == digits && it.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let none = trace.bytes().all(|it| it == b'0');
-    (hex(version, 2) && hex(trace, 32) && hex(span, 16) && !none).then(|| trace.to_owned())
 }
 
 #[cfg(test)]

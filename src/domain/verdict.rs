@@ -43,6 +43,24 @@ pub struct Verdict {
     /// Seconds from the agent's end to the end of the push.
     #[serde(default)]
     pub push_seconds: f64,
+    /// When the steps in the pod began and ended, by its own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<Times>,
+}
+
+/// Moments in a pod, in milliseconds since 1970; what was not reached is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Times {
+    /// The clone's begin and end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clone: Option<(u64, u64)>,
+    /// The agent's container had ended, or was waited for no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed_over: Option<u64>,
+    /// The push had come to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pushed: Option<u64>,
 }
 
 /// What the runner in `claude` says of the agent's end.
@@ -62,6 +80,9 @@ pub struct Ended {
     /// What was handed over: `Bundle`, `Nothing`, or `Failed` and `TooLarge`, where commits may be lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handover: Option<String>,
+    /// When it began and ended, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<(u64, u64)>,
 }
 
 /// What `git-init` and `claude` leave when they fail, and a success leaves out.
@@ -98,6 +119,7 @@ impl Verdict {
             agent,
             task_sha256,
             push_seconds,
+            times,
         } = self;
         let hash = |it: &Option<String>| it.as_deref().map(|it| untrusted::fit(it, MAX_HASH));
         serde_json::to_string(&Self {
@@ -112,6 +134,7 @@ impl Verdict {
             agent: agent.as_ref().map(Ended::fit),
             task_sha256: hash(task_sha256),
             push_seconds: seconds(*push_seconds),
+            times: *times,
         })
     }
 }
@@ -120,7 +143,7 @@ impl Ended {
     /// The same with every text cut and every number finite.
     #[must_use]
     pub fn fit(&self) -> Self {
-        let Self { exit_code, stopped, seconds: ran, tokens, handover } = self;
+        let Self { exit_code, stopped, seconds: ran, tokens, handover, span } = self;
         let word = |it: &Option<String>| it.as_deref().map(|it| untrusted::fit(it, MAX_WORD));
         Self {
             exit_code: *exit_code,
@@ -128,6 +151,7 @@ impl Ended {
             seconds: seconds(*ran),
             tokens: *tokens,
             handover: word(handover),
+            span: *span,
         }
     }
 }
@@ -280,6 +304,7 @@ mod tests {
                 seconds,
                 tokens,
                 handover,
+                span: Some((u64::MAX, u64::MAX)),
             },
         )
     }
@@ -316,6 +341,11 @@ mod tests {
                 agent,
                 task_sha256,
                 push_seconds,
+                times: Some(Times {
+                    clone: Some((u64::MAX, u64::MAX)),
+                    handed_over: Some(u64::MAX),
+                    pushed: Some(u64::MAX),
+                }),
             };
             let json = verdict.to_json().unwrap();
             prop_assert!(json.len() <= MAX_BYTES, "{} bytes", json.len());

@@ -6,6 +6,7 @@ mod polecat;
 mod shards;
 mod storage;
 mod table;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,8 @@ enum Command {
     Storage(storage::Storage),
     /// Say of pods, and of what makes pods, whether admission would let them in; asks no cluster
     Check(check::Check),
+    /// Show a run as a tree with durations: from the API, or from Jaeger
+    Trace(trace::Asked),
     /// The version of this program
     Version,
 }
@@ -94,6 +97,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
             let namespace = cli.namespace.as_deref().unwrap_or(manifests::NAMESPACE);
             shards::run(&reader, namespace, asked).await?
         }
+        Command::Trace(asked) => trace::run(&reader, &namespace, &asked).await?,
         Command::Storage(asked) => storage::run(&reader, &asked).await?,
         Command::Pause(target) => pause::set(&reader, &target, true).await?,
         Command::Resume(target) => pause::set(&reader, &target, false).await?,

@@ -25,7 +25,7 @@ use super::{
     settings::Settings,
     storage::Storage,
     supervise::{self, End, Limits, Stop, Told},
-    tokens,
+    times, tokens,
     tools::Start,
 };
 use crate::domain::{
@@ -140,6 +140,7 @@ fn report(end: End, last_line: Option<&str>) -> Ended {
         seconds: end.ran.as_secs_f64(),
         tokens: last_line.and_then(tokens::reported),
         handover: None,
+        span: Some(times::of(end.ran)),
     }
 }
 

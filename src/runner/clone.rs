@@ -20,6 +20,7 @@ use super::{
     process::Output,
     remote::{self, Head, Origin},
     settings::Settings,
+    times,
     tools::{self, Start},
 };
 use crate::domain::{layout, repository::BranchName, verdict::reason};
@@ -31,13 +32,15 @@ const LOCAL: Duration = Duration::from_secs(600);
 
 /// Clones, and leaves a word where that fails.
 pub async fn main(paths: &Paths, arguments: &GitInit) -> ExitCode {
-    let until = Instant::now() + Duration::from_secs(arguments.retry_seconds);
+    let begun = Instant::now();
+    let until = begun + Duration::from_secs(arguments.retry_seconds);
     let ended = tokio::select! {
         cloned = clone(paths, until) => cloned,
         told = told_to_end() => Err(told),
     };
     match ended {
         Ok(()) => {
+            times::keep_clone(paths, times::of(begun.elapsed()));
             last_words::clear(paths);
             ExitCode::SUCCESS
         }

@@ -23,10 +23,11 @@ use super::{
     presence::Presence,
     problem::Problem,
     settings::Settings,
+    times,
 };
 use crate::domain::{
     layout,
-    verdict::{Verdict, reason},
+    verdict::{Times, Verdict, reason},
 };
 
 /// How often the lock is looked at: some ten system calls.
@@ -75,6 +76,8 @@ async fn run(
     let handover = Duration::from_secs(arguments.handover_seconds);
     let late = wait.for_end(&mut terminate, handover).await?;
     let ended = Instant::now();
+    let cloned = Times { clone: times::clone(paths), ..Times::default() };
+    draft.borrow_mut().times = Some(Times { handed_over: Some(times::now()), ..cloned });
     let last = Duration::from_secs(arguments.end_seconds);
     let mut until = ended + Duration::from_secs(arguments.push_seconds);
     until = wait.told.map_or(until, |told| until.min(told + last));
@@ -92,6 +95,9 @@ async fn run(
     let took = deliver::took(ended);
     metrics.pushed(draft.borrow().pushed, took);
     draft.borrow_mut().push_seconds = took.as_secs_f64();
+    if let Some(times) = &mut draft.borrow_mut().times {
+        times.pushed = Some(times::now());
+    }
     if in_time { Ok(()) } else { Err(out_of_time(took)) }
 }
 

@@ -242,7 +242,7 @@ impl Running {
                     stumbles.stumble();
                     let entered = shown(&turn.key).then(|| cluster.ownership.enter(&turn.key));
                     if let Some(entered) = entered.flatten() {
-                        let cluster = cluster.under(entered.guard());
+                        let cluster = cluster.under(entered.guard()).after(turn.waited);
                         pass::<K>(&cluster, queue, pauses, faults, turn).await;
                     } else {
                         queue.done(&turn.key);

@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use crate::{
-    admission::Policy,
+    admission::{self, Policy},
     cluster::{
         Cluster, clock,
         cluster_tls::ClusterTls,
@@ -39,10 +39,11 @@ use crate::{
         original::Original,
         ownership::Ownership,
         shards::{Keeper, Report, Settings},
+        spans::Spans,
     },
     config::{self, Config, StorageMigration},
     domain::lease::Identity,
-    manifests, tls,
+    manifests, telemetry, tls,
 };
 use controllers::{Scope, storage::Upkeep};
 
@@ -55,16 +56,12 @@ pub async fn run(
     nonce: String,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    if config.test_faults != config::Faults::default() {
-        tracing::warn!(faults = ?config.test_faults, "Faults were asked for: this is a test");
-        clock::go_wrong(
-            config.test_faults.clock_rate.unwrap_or(1000),
-            config.test_faults.clock_ahead,
-        );
-    }
+    suffer(&config.test_faults);
     let (mut registry, meters) = (Registry::default(), Meters::default());
     meters.register(&mut registry);
     count_crypto(&meters)?;
+    let replica = config.identity(nonce.clone()).pod;
+    let (spans, exporting) = telemetry::begin(&config.tracing, (&replica, &nonce), &meters)?;
     let mut servers = JoinSet::new();
     let (servers_stop, servers_stopped) = watch::channel(false);
     let (ready, report) = (watch::Sender::new(false), watch::Sender::new(Report::default()));
@@ -81,15 +78,16 @@ pub async fn run(
     let connection = connect::connect(config.kubeconfig.as_deref(), config.context.clone()).await?;
     tls::crypto::proven("the client of the API server", connection.fips)?;
     tokio::select! {
-        served = serve_webhooks(&config, &connection, &meters, &mut servers, (&webhooks, asking.clone()), servers_stopped) => served?,
+        served = serve_webhooks(&config, &connection, (&meters, &spans), &mut servers, (&webhooks, asking.clone()), servers_stopped) => served?,
         _ = stop.wait_for(|it| *it) => return Ok(()),
     }
     ready.send_replace(true);
 
     let (work_stop, work_stopped) = watch::channel(false);
     let told = (asking, report);
+    let counted = (meters, spans);
     let mut work =
-        tokio::spawn(work(config.clone(), connection, nonce, meters, told, work_stopped));
+        tokio::spawn(work(config.clone(), connection, nonce, counted, told, work_stopped));
     let outcome = tokio::select! {
         _ = stop.wait_for(|it| *it) => Ok(()),
         ended = &mut work => ended.map_err(anyhow::Error::from).and_then(|it| it),
@@ -103,10 +101,24 @@ pub async fn run(
     }
     webhooks.graceful_shutdown(Some(WEBHOOK_DRAIN));
     servers_stop.send_replace(true);
+    let ended = ended(servers).await;
+    exporting.end().await;
+    ended.and(outcome)
+}
+
+async fn ended(mut servers: JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
     while let Some(ended) = servers.join_next().await {
         ended??;
     }
-    outcome
+    Ok(())
+}
+
+/// Only ever asked for by a test.
+fn suffer(faults: &config::Faults) {
+    if *faults != config::Faults::default() {
+        tracing::warn!(?faults, "Faults were asked for: this is a test");
+        clock::go_wrong(faults.clock_rate.unwrap_or(1000), faults.clock_ahead);
+    }
 }
 
 fn count_crypto(meters: &Meters) -> anyhow::Result<()> {
@@ -126,7 +138,7 @@ fn count_crypto(meters: &Meters) -> anyhow::Result<()> {
 async fn serve_webhooks(
     config: &Config,
     connection: &Connection,
-    meters: &Meters,
+    (meters, spans): (&Meters, &Spans),
     servers: &mut JoinSet<anyhow::Result<()>>,
     (handle, asking): (&Handle<SocketAddr>, webhooks::Asking),
     mut stop: watch::Receiver<bool>,
@@ -136,8 +148,9 @@ async fn serve_webhooks(
         return Ok(());
     };
     let live = watch::Sender::new(None);
-    let (policy, pods) = (policy_of(config), pods_of(config, asking.clone()));
-    let rules = webhooks::Rules { policy, faults: config.test_faults.clone(), asking, pods };
+    let (policy, pods) = (policy_of(config)?, pods_of(config, asking.clone()));
+    let (faults, spans) = (config.test_faults.clone(), spans.clone());
+    let rules = webhooks::Rules { policy, faults, asking, pods, spans };
     let followers = tls_profile::Followers::new(None);
     let (manner, alerts) = (it.manner()?, alerts::Alerts::default());
     let takes = webhooks::Takes {
@@ -194,13 +207,18 @@ async fn follow_cluster(
 }
 
 /// What Polecats are held to, as the settings say.
-fn policy_of(config: &Config) -> Policy {
+fn policy_of(config: &Config) -> anyhow::Result<Policy> {
     let pods = config.pod_settings();
-    Policy {
+    Ok(Policy {
         max_active_deadline: config.brakes.max_active_deadline,
         house: config.house(),
         no_agent_image: pods.agent_image.or(pods.agent_image_override).is_none(),
-    }
+        tracing: admission::Tracing {
+            seed: None,
+            sampler: config.tracing.sampler().map_err(anyhow::Error::msg)?,
+            callers: config.tracing.trace_callers.clone().leak(), // for as long as this process
+        },
+    })
 }
 
 /// What pods are held to, as the settings say.
@@ -227,7 +245,7 @@ async fn work(
     mut config: Config,
     connection: Connection,
     nonce: String,
-    meters: Meters,
+    (meters, spans): (Meters, Spans),
     (asking, report): (webhooks::Asking, watch::Sender<Report>),
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
@@ -247,7 +265,8 @@ async fn work(
     }
     let (heed, heeded) = watch::channel(false);
     let (stopped, heeding) = heed_original(&config, &connection, &ownership, &meters, heeded);
-    let part = Part { config: &config, connection: &connection, me, ownership, meters, report };
+    let part =
+        Part { config: &config, connection: &connection, me, ownership, meters, spans, report };
     let outcome = while_stopped(stop, stopped, |paused| part.take(paused)).await;
     // Only now: until then work relied on it.
     heed.send_replace(true);
@@ -312,13 +331,14 @@ struct Part<'a> {
     me: Identity,
     ownership: Ownership,
     meters: Meters,
+    spans: Spans,
     report: watch::Sender<Report>,
 }
 
 impl Part<'_> {
     /// Takes part until `stop`, and works in the shards that this replica owns.
     async fn take(&self, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-        let Self { config, connection, me, ownership, meters, report } = self;
+        let Self { config, connection, me, ownership, meters, spans, report } = self;
         let scope = Scope {
             namespaces: config.scope(),
             concurrency: config.concurrency.into(),
@@ -331,7 +351,8 @@ impl Part<'_> {
         let drain = Duration::from_secs(config.drain_seconds);
         let settings = Arc::new(config.pod_settings());
         let cluster =
-            Cluster::new(connection.work.clone(), ownership.clone(), settings, meters.clone());
+            Cluster::new(connection.work.clone(), ownership.clone(), settings, meters.clone())
+                .telling(spans.clone());
         let running = controllers::start(&cluster, &scope);
         let election = &config.election;
         let settings = Settings {

@@ -4,6 +4,7 @@
 mod answer;
 mod asking;
 pub(super) mod intake;
+mod telling;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -27,7 +28,12 @@ use super::{
     budget::Budget,
     convert, pods,
 };
-use crate::{admission::Policy, config::Faults, tls};
+use crate::{
+    admission::Policy,
+    cluster::spans::{self, Spans},
+    config::Faults,
+    tls,
+};
 pub use asking::Asking;
 use intake::{in_time, take_in};
 
@@ -47,6 +53,7 @@ pub struct Rules {
     pub faults: Faults,
     pub asking: Asking,
     pub pods: pods::Pods,
+    pub spans: Spans,
 }
 
 /// The routes.
@@ -151,19 +158,29 @@ type Asked = Result<Query<intake::Asked>, QueryRejection>;
 
 async fn mutate(State((rules, budget)): Shared, asked: Asked, request: Request) -> Response {
     in_time(asked, async {
+        let (begun, caller) = (spans::now(), telling::caller(request.headers()));
         let (request, _share) = take_in(&budget, request).await?;
         rules.faults.strike(&request.name);
-        Ok(Json(answer::stamped(&request, rules.policy).into_review()))
+        let mut policy = rules.policy;
+        policy.tracing.seed = telling::seed();
+        let (response, run) = answer::stamped(&request, policy);
+        let call = telling::Call { name: "admission mutate", begun, caller };
+        call.tell(&rules.spans, &request, run, &response);
+        Ok(Json(response.into_review()))
     })
     .await
 }
 
 async fn validate(State((rules, budget)): Shared, asked: Asked, request: Request) -> Response {
     in_time(asked, async {
+        let (begun, caller) = (spans::now(), telling::caller(request.headers()));
         let (request, _share) = take_in(&budget, request).await?;
         rules.faults.strike(&request.name);
         let (rig, named) = tokio::join!(rules.asking.rig(&request), rules.asking.names(&request));
-        Ok(Json(answer::judged(&request, rules.policy, rig.said(), named).into_review()))
+        let response = answer::judged(&request, rules.policy, rig.said(), named);
+        let call = telling::Call { name: "admission validate", begun, caller };
+        call.tell(&rules.spans, &request, answer::run(&request), &response);
+        Ok(Json(response.into_review()))
     })
     .await
 }

@@ -126,6 +126,12 @@ impl Manner {
     }
 }
 
+/// A few random bytes; none where there are none to be had.
+pub fn chance() -> Option<[u8; 4]> {
+    let mut bytes = [0; 4];
+    ::aws_lc_rs::rand::fill(&mut bytes).ok().map(|()| bytes)
+}
+
 /// Random hex, fresh in each process: tells two lives of one pod apart.
 pub fn nonce() -> anyhow::Result<String> {
     use std::fmt::Write as _;

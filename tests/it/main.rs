@@ -65,6 +65,7 @@ mod terminating;
 mod tls_profile;
 #[path = "../bench/conversion/to_hub.rs"]
 mod to_hub;
+mod tracing;
 mod upgrade;
 mod versions;
 mod views;

@@ -115,10 +115,27 @@ pub struct PolecatStatus {
     /// The remote has that commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pushed: Option<bool>,
+    /// The trace of the current attempt; written before its pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
     /// Observations; at most one of each type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
+}
+
+/// Where the trace of one attempt is found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Trace {
+    /// Id of the trace, 32 hex digits.
+    #[serde(rename = "traceID")]
+    #[schemars(length(max = 32))]
+    pub trace_id: String,
+    /// Its page, where the operator was told how such pages are addressed (`--trace-url-template`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub url: Option<String>,
 }
 
 /// Digests of the images of one attempt, such as `sha256:9f86d0…`; one that the node did not tell is left out.

@@ -33,6 +33,12 @@ use crate::api::shared::{Resources, SecretKeyRef, SecretRef};
     json_path = ".status.agentModel",
     priority = 1
 ))]
+#[kube(printcolumn(
+    name = "Trace",
+    type_ = "string",
+    json_path = ".status.trace.url",
+    priority = 1
+))]
 #[kube(printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"))]
 #[serde(rename_all = "camelCase")]
 pub struct PolecatSpec {

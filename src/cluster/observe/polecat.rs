@@ -26,6 +26,7 @@ use crate::{
         plan::Plan,
         pod_brief::PodBrief,
         polecat::{Brief, Past, Reports, Seen, Stage},
+        trace::{Run, Span},
     },
 };
 
@@ -98,6 +99,14 @@ impl Managed for Brief {
 
     fn urgent(&self) -> bool {
         self.begins()
+    }
+
+    fn run(&self) -> Option<Run> {
+        Some(self.current_run())
+    }
+
+    fn ended(&self, seen: &Seen, cluster: &Cluster) -> Vec<Span> {
+        cluster.run_told(self, seen)
     }
 
     fn pods(&self, caches: &Caches) -> Vec<Arc<PodBrief>> {

@@ -16,8 +16,12 @@ use crate::{
     api::v1beta1::Polecat,
     domain::{
         env,
+        failure::Cause,
         layout::{self, Mount},
+        polecat::AGENT_STAGE,
+        provenance::Provenance,
         tls_policy::{self, TlsPolicy},
+        trace::{Run, SpanId},
     },
 };
 
@@ -193,4 +197,15 @@ pub(super) fn owner(meta: &ObjectMeta) -> OwnerReference {
         controller: Some(true),
         block_owner_deletion: Some(true),
     }
+}
+
+/// For whom the run is, and where in its trace the agent is.
+pub(super) fn provenance(polecat: &Polecat, attempt: i32) -> Result<(Provenance, String), Cause> {
+    let run = Run::of_whole(polecat, attempt);
+    let uid = polecat.metadata.uid.as_deref().unwrap_or_default();
+    let agent = SpanId::of_stage(run.trace, uid, attempt, AGENT_STAGE);
+    let found = Provenance::of(&polecat.metadata);
+    let found = found.map_err(|why| Cause::new("PodBuildFailed", why))?;
+    let trace = Some(run.trace.to_string());
+    Ok((Provenance { trace, ..found }, run.at(agent).to_string()))
 }

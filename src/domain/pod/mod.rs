@@ -28,7 +28,7 @@ pub use checks::{BUILD_AGENT, flaws};
 use checks::{check, images};
 use fragments::{
     AGENTS, Identity, amounts, approved, from_config_map, from_secret, idle_probe, locked_down,
-    owner, pod_security, ro, rw, scratch, seconds, storage_limit, storage_words, told,
+    owner, pod_security, provenance, ro, rw, scratch, seconds, storage_limit, storage_words, told,
 };
 
 /// What the operator's settings say about pods.
@@ -64,6 +64,8 @@ pub struct PodSettings {
     pub house: House,
     /// Containers run as users that we choose; on OpenShift the platform does.
     pub fixed_users: bool,
+    /// The address of a trace's page, with [`crate::domain::trace::PLACE`] for its id.
+    pub trace_url: Option<String>,
 }
 
 impl Default for PodSettings {
@@ -84,6 +86,7 @@ impl Default for PodSettings {
             max_running_per_namespace: None,
             house: House::default(),
             fixed_users: true,
+            trace_url: None,
         }
     }
 }
@@ -131,6 +134,8 @@ struct Parts<'a> {
     attempt: String,
     agent_env: Vec<EnvVar>,
     provenance: Provenance,
+    /// Where in the trace the agent is.
+    traceparent: String,
     work_branch: String,
     deadline: i64,
     /// What `telemetry` may take: the reserve, less ten seconds for the verdict to be written and read.
@@ -151,13 +156,14 @@ impl<'a> Parts<'a> {
         let work_branch = names::work_branch(asked, spec.bead_id.as_deref(), name);
         check(polecat, settings.max_active_deadline)?;
         let (git_image, agent_image, telemetry_image) = images(polecat, settings)?;
+        let (provenance, traceparent) = provenance(polecat, attempt)?;
         Ok(Self {
             polecat,
             repository,
             attempt: attempt.to_string(),
             agent_env: env::agent(&spec.agent),
-            provenance: Provenance::of(&polecat.metadata)
-                .map_err(|why| Cause::new("PodBuildFailed", why))?,
+            provenance,
+            traceparent,
             work_branch,
             deadline: spec.limits.active_deadline_seconds,
             push_seconds: settings.push_reserve.as_secs().saturating_sub(10).to_string(),
@@ -215,6 +221,10 @@ impl<'a> Parts<'a> {
         if agent.config_map_ref.is_some() {
             mounts.push(ro(&layout::AGENT_CONFIG));
             variables.push(env::value(var::AGENT_CONFIG, layout::AGENT_CONFIG.path));
+        }
+        // Its own instrumentation hangs on the run's trace, unless its settings say otherwise.
+        if !self.agent_env.iter().any(|it| it.name == var::TRACEPARENT) {
+            variables.push(env::value(var::TRACEPARENT, &self.traceparent));
         }
         variables.extend(self.agent_env.iter().cloned());
         Container {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     api::v1beta1::{self, Completion, DesiredState, PolecatStatus},
-    domain::{names, shard::bucket, tenancy::Wishes},
+    domain::{names, shard::bucket, tenancy::Wishes, trace},
 };
 
 /// What is kept of a Polecat: enough to decide, without its task, its pod settings and its managed fields.
@@ -36,6 +36,8 @@ pub struct Brief {
     pub completion: Completion,
     pub drift: Drift,
     pub origin: Origin,
+    /// The trace that admission stamped for its run.
+    pub context: Option<trace::Context>,
     pub status: PolecatStatus,
 }
 
@@ -66,6 +68,7 @@ impl From<&v1beta1::Polecat> for Brief {
             completion: polecat.spec.completion,
             drift: spec_changed::drift(polecat),
             origin: Origin::of(meta),
+            context: trace::Context::of_annotations(meta.annotations.as_ref()),
             status: polecat.status.clone(),
         }
     }

@@ -12,6 +12,7 @@ mod over;
 mod pending;
 mod restored;
 mod spec_changed;
+mod stages;
 mod status;
 
 use std::{sync::Arc, time::Duration};
@@ -35,6 +36,7 @@ use over::left;
 pub use pending::Reports;
 pub use restored::Origin;
 pub use spec_changed::Drift;
+pub use stages::{AGENT_STAGE, RUN, STAGES};
 
 /// How far the current attempt has come, by the status alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,7 +225,7 @@ impl Brief {
         let Some(whole) = &seen.whole else { return Plan::only(self.status.clone()) };
         match pod::agent_pod(whole, attempt, &seen.settings) {
             Ok(pod) => {
-                let intent = status::intent(self, seen.now, whole, attempt);
+                let intent = status::intent(self, seen.now, whole, attempt, &seen.settings);
                 with_pod(self.release(intent, seen.now), pod)
             }
             Err(cause) => self.complain(status::unbuildable(self, seen.now, &cause), &cause),
@@ -265,7 +267,7 @@ impl Brief {
                 spec_changed::note(&mut status, whole);
                 status
             }
-            None => status::intent(self, seen.now, whole, attempt),
+            None => status::intent(self, seen.now, whole, attempt, &seen.settings),
         };
         match pod::agent_pod(whole, attempt, &seen.settings) {
             Ok(pod) => with_pod(status, pod),

@@ -9,12 +9,14 @@ use super::{
     spec_changed,
 };
 use crate::{
-    api::v1beta1::{self, ImageDigests, Phase, PolecatStatus, Usage},
+    api::v1beta1::{self, ImageDigests, Phase, PolecatStatus, Trace, Usage},
     domain::{
         conditions::{AVAILABLE, Conditions, DEGRADED, Is, PROGRESSING, PUSHED, READY, WORKING},
         failure::{Cause, is_word, not_started, quote},
         layout, names,
+        pod::PodSettings,
         pod_brief::PodBrief,
+        trace,
         verdict::{Ended, Verdict, reason},
     },
 };
@@ -99,6 +101,7 @@ pub fn intent(
     now: Timestamp,
     whole: &v1beta1::Polecat,
     attempt: i32,
+    settings: &PodSettings,
 ) -> PolecatStatus {
     let spec = &whole.spec;
     let mut status = brief.status.clone();
@@ -115,10 +118,17 @@ pub fn intent(
     (status.exit_code, status.commit, status.pushed) = (None, None, None);
     (status.base_commit, status.task_sha256) = (None, None);
     (status.image_digests, status.usage) = (None, None);
+    status.trace = Some(traced(brief, settings, attempt));
     spec_changed::note(&mut status, whole);
     conditions(&mut status, brief, now).remove(PUSHED);
     pending_rows(&mut status, brief, now);
     status
+}
+
+fn traced(brief: &Brief, settings: &PodSettings, attempt: i32) -> Trace {
+    let id = brief.run(attempt).trace;
+    let url = settings.trace_url.as_deref().map(|it| trace::page(it, id));
+    Trace { trace_id: id.to_string(), url }
 }
 
 /// The pod waits as pods do.

@@ -5,6 +5,7 @@ mod idle;
 mod laws;
 mod original;
 mod returned;
+mod stages;
 mod unstartable;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

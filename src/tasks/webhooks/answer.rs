@@ -13,7 +13,11 @@ use serde_json::Value;
 
 use crate::{
     admission::{self, Asked, Policy, Refusal, Rig, User, Verdict},
-    domain::{names, references::Reference},
+    domain::{
+        names,
+        references::Reference,
+        trace::{Context, Run, Said},
+    },
     kinds::{self, Kind},
 };
 
@@ -60,6 +64,23 @@ impl<'a> Write<'a> {
         Asked { name: self.name(), user, policy, sent, stored, rig }
     }
 
+    /// The trace of the run, once stamped.
+    fn run(&self, after: Option<&Value>) -> Option<Run> {
+        if self.kind.kind != "Polecat" || self.request.dry_run {
+            return None;
+        }
+        let text = admission::annotation(after.unwrap_or(&self.sent), names::TRACEPARENT)?;
+        let place = self.sent.pointer("/metadata/namespace").and_then(Value::as_str);
+        let said = Said {
+            namespace: place.unwrap_or_default(),
+            name: self.name(),
+            uid: "",
+            context: Context::parse(text),
+            recorded: (None, None),
+        };
+        said.context.map(|_| Run::of(&said, 1))
+    }
+
     fn name(&self) -> &str {
         if !self.request.name.is_empty() {
             return &self.request.name;
@@ -69,11 +90,15 @@ impl<'a> Write<'a> {
 }
 
 /// What is stamped on an object. What is wrong with it is said by [`judged`].
-pub fn stamped(request: &AdmissionRequest<DynamicObject>, policy: Policy) -> AdmissionResponse {
+pub fn stamped(
+    request: &AdmissionRequest<DynamicObject>,
+    policy: Policy,
+) -> (AdmissionResponse, Option<Run>) {
     let mut response = AdmissionResponse::from(request);
-    let Some(write) = Write::of(request) else { return response };
+    let Some(write) = Write::of(request) else { return (response, None) };
     let Verdict { changed, warnings, .. } =
         kinds::admit(write.kind, &write.asked(policy, Rig::Unasked));
+    let run = write.run(changed.as_ref());
     if let Some(after) = changed {
         let patch = json_patch::diff(&write.sent, &after);
         if let Ok(patched) = response.clone().with_patch(patch) {
@@ -81,7 +106,12 @@ pub fn stamped(request: &AdmissionRequest<DynamicObject>, policy: Policy) -> Adm
         }
     }
     response.warnings = (!warnings.is_empty()).then_some(warnings);
-    response
+    (response, run)
+}
+
+/// The trace of the run that a request is about.
+pub fn run(request: &AdmissionRequest<DynamicObject>) -> Option<Run> {
+    Write::of(request)?.run(None)
 }
 
 /// What is to be asked about who asks.

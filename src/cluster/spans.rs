@@ -1,0 +1,354 @@
+//! What a pass or a call did, as spans: kept by itself until it has ended, then put into a queue of a bounded length that
+//! nobody waits for. Off, nothing is kept.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use http::HeaderValue;
+use tokio::sync::mpsc;
+
+use crate::{
+    cluster::meters::{Lost, Meters},
+    domain::trace::{
+        Context, Event, Kind, Run, Sampler, Source, Span, SpanId, Value, attributes as name,
+    },
+};
+
+/// An ended run is told of again by whoever takes it over for this long: its former owner may have died before it had sent.
+pub const TOLD_AGAIN: Duration = Duration::from_secs(15 * 60);
+
+tokio::task_local! {
+    static PASS: Arc<Pass>;
+}
+
+/// Where spans go. Cheap to clone; the default is off.
+#[derive(Clone, Debug, Default)]
+pub struct Spans(Option<Arc<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    queue: mpsc::Sender<Span>,
+    meters: Meters,
+    sampler: Sampler,
+    replica: Box<str>,
+    /// Tells this process's spans from those of every other.
+    nonce: Box<[u8]>,
+    number: AtomicU64,
+    /// Runs that were told of: the number of the attempt, and when.
+    told: Mutex<HashMap<Box<str>, (i32, Instant)>>,
+}
+
+/// A pass under way, or a call.
+#[derive(Debug)]
+pub struct Pass {
+    pub context: Context,
+    began: u64,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    spans: Vec<Span>,
+    events: Vec<Event>,
+    requests: u64,
+    writes: i64,
+}
+
+/// The time of day, in nanoseconds since 1970.
+pub fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Spans {
+    /// A queue of this length, and its other end.
+    pub fn new(
+        length: usize,
+        sampler: Sampler,
+        (replica, nonce): (&str, &str),
+        meters: Meters,
+    ) -> (Self, mpsc::Receiver<Span>) {
+        let (queue, other) = mpsc::channel(length.max(1));
+        let inner = Inner {
+            queue,
+            meters,
+            sampler,
+            replica: replica.into(),
+            nonce: nonce.as_bytes().into(),
+            number: AtomicU64::new(0),
+            told: Mutex::default(),
+        };
+        (Self(Some(Arc::new(inner))), other)
+    }
+
+    /// Which traces are recorded; none is, where nothing is.
+    pub fn sampler(&self) -> Option<Sampler> {
+        self.0.as_ref().map(|it| it.sampler)
+    }
+
+    /// Whether a run is recorded.
+    pub fn samples(&self, run: &Run) -> bool {
+        self.0.as_ref().is_some_and(|it| it.sampler.samples(run.trace, run.sampled))
+    }
+
+    /// Puts spans into the queue; one for which there is no room is lost, and counted.
+    pub fn tell(&self, spans: impl IntoIterator<Item = Span>) {
+        let Some(inner) = &self.0 else { return };
+        for span in spans {
+            if let Err(error) = inner.queue.try_send(span) {
+                let reason = match error {
+                    mpsc::error::TrySendError::Full(_) => "queue-full",
+                    mpsc::error::TrySendError::Closed(_) => "stopped",
+                };
+                inner.meters.spans_lost.get_or_create(&Lost { reason }).inc();
+            }
+        }
+    }
+
+    /// Whether this attempt is still to be told of by this process; it is held for told from now on.
+    pub fn is_news(&self, uid: &str, attempt: i32) -> bool {
+        let Some(inner) = &self.0 else { return false };
+        let mut told = inner.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.get(uid).is_some_and(|(last, _)| *last >= attempt) {
+            return false;
+        }
+        if told.len() >= 1024 {
+            told.retain(|_, (_, at)| at.elapsed() < TOLD_AGAIN + Duration::from_secs(60));
+        }
+        told.insert(uid.into(), (attempt, Instant::now()));
+        true
+    }
+
+    /// A pass in a run, if that is recorded.
+    pub fn begin(&self, run: &Run) -> Option<Arc<Pass>> {
+        self.begin_at(run, now())
+    }
+
+    /// The same of one that began at that time.
+    pub fn begin_at(&self, run: &Run, began: u64) -> Option<Arc<Pass>> {
+        let inner = self.0.as_ref().filter(|_| self.samples(run))?;
+        let number = inner.number.fetch_add(1, Ordering::Relaxed);
+        let span = SpanId::numbered(&inner.nonce, number);
+        let context = Context { trace: run.trace, span, sampled: true };
+        Some(Arc::new(Pass { context, began, kept: Mutex::default() }))
+    }
+
+    /// The name of this replica.
+    pub fn replica(&self) -> &str {
+        self.0.as_ref().map_or("", |it| &it.replica)
+    }
+}
+
+/// How a pass ended, and what it was about.
+pub struct Ending {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub parent: Option<SpanId>,
+    pub attributes: Vec<(&'static str, Value)>,
+    pub links: Vec<Context>,
+    pub failed: Option<&'static str>,
+}
+
+impl Pass {
+    /// Runs something as this pass: requests that it makes are its own.
+    pub async fn of<T>(self: &Arc<Self>, what: impl Future<Output = T>) -> T {
+        PASS.scope(self.clone(), what).await
+    }
+
+    /// Runs a step of it.
+    pub async fn step<T>(name: &'static str, what: impl Future<Output = T>) -> T {
+        let from = PASS.try_with(|_| now());
+        let out = what.await;
+        if let Ok(from) = from {
+            let _ = PASS.try_with(|it| it.keep(it.span(name, Kind::Internal, from)));
+        }
+        out
+    }
+
+    /// The pass that is under way here.
+    pub fn current() -> Option<Arc<Self>> {
+        PASS.try_with(Arc::clone).ok()
+    }
+
+    /// Something that happened in it just now.
+    pub fn note(&self, name: &'static str, attributes: Vec<(&'static str, Value)>) {
+        self.lock().events.push(Event { name, at: now(), attributes });
+    }
+
+    /// Ends it; what it did is told. None where it did nothing that anybody would look for: it made no request, and
+    /// did not fail.
+    pub fn end(&self, ending: Ending) -> Vec<Span> {
+        let Ending { name, kind, parent, mut attributes, links, failed } = ending;
+        let Kept { mut spans, events, requests, writes } = std::mem::take(&mut *self.lock());
+        if requests == 0 && failed.is_none() && kind == Kind::Internal {
+            return Vec::new();
+        }
+        if kind == Kind::Internal {
+            attributes.push((name::WRITES, writes.into()));
+        }
+        spans.push(Span {
+            id: self.context.span,
+            parent,
+            attributes,
+            events,
+            links,
+            failed,
+            ..self.span(name, kind, self.began)
+        });
+        spans
+    }
+
+    /// When it began.
+    pub fn began(&self) -> u64 {
+        self.began
+    }
+
+    /// One beneath it, from then until now.
+    fn span(&self, name: impl Into<std::borrow::Cow<'static, str>>, kind: Kind, from: u64) -> Span {
+        let name = name.into();
+        Span {
+            trace: self.context.trace,
+            id: SpanId::numbered(&[&self.context.span.0[..], name.as_bytes()].concat(), from),
+            parent: Some(self.context.span),
+            name,
+            kind,
+            source: Source::Operator,
+            from,
+            to: now().max(from),
+            attributes: Vec::new(),
+            events: Vec::new(),
+            links: Vec::new(),
+            failed: None,
+        }
+    }
+
+    fn keep(&self, span: Span) {
+        self.lock().spans.push(span);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that the pass under way makes.
+pub struct Request {
+    pass: Arc<Pass>,
+    id: SpanId,
+    from: u64,
+}
+
+impl Request {
+    /// Begins it; none where nothing is recorded.
+    pub fn begin() -> Option<Self> {
+        let pass = Pass::current()?;
+        let number = {
+            let mut kept = pass.lock();
+            kept.requests += 1;
+            kept.requests
+        };
+        let id = SpanId::numbered(&pass.context.span.0, number);
+        Some(Self { pass, id, from: now() })
+    }
+
+    /// What the API server is told of it.
+    pub fn header(&self) -> Option<HeaderValue> {
+        let context = Context { span: self.id, ..self.pass.context };
+        HeaderValue::from_str(&context.to_string()).ok()
+    }
+
+    /// Ends it with the code of its answer; 0: there was none.
+    pub fn end(self, method: &str, resource: &'static str, code: u16) {
+        let mut span = self.pass.span(format!("{method} {resource}"), Kind::Client, self.from);
+        span.id = self.id;
+        span.attributes =
+            vec![(name::METHOD, method.to_owned().into()), (name::RESOURCE, resource.into())];
+        if code > 0 {
+            span.attributes.push((name::STATUS, i64::from(code).into()));
+        }
+        if code == 0 || code >= 400 {
+            span.attributes.push((name::ERROR, code.to_string().into()));
+            span.failed = Some("the API server refused it, or did not answer");
+        }
+        if method != "GET" {
+            self.pass.lock().writes += 1;
+        }
+        self.pass.keep(span);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::trace::TraceId;
+
+    fn run() -> Run {
+        let trace = TraceId([7; 16]);
+        let root = SpanId([1; 8]);
+        Run { trace, root, parent: None, sampled: None, second: None }
+    }
+
+    fn spans(length: usize) -> (Spans, mpsc::Receiver<Span>, Meters) {
+        let meters = Meters::default();
+        let of = ("operator-0", "nonce");
+        let (spans, queue) = Spans::new(length, Sampler::default(), of, meters.clone());
+        (spans, queue, meters)
+    }
+
+    fn ending(failed: Option<&'static str>) -> Ending {
+        let (attributes, links) = (Vec::new(), Vec::new());
+        let parent = Some(run().root);
+        Ending { name: "reconcile", kind: Kind::Internal, parent, attributes, links, failed }
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_loses_and_counts_and_nobody_waits() {
+        let (spans, mut queue, meters) = spans(2);
+        let pass = spans.begin(&run()).unwrap();
+        let five = vec![pass.end(ending(Some("x"))).remove(0); 5];
+        spans.tell(five);
+        let lost = |reason| meters.spans_lost.get_or_create(&Lost { reason }).get();
+        assert_eq!(lost("queue-full"), 3);
+        assert!(queue.try_recv().is_ok() && queue.try_recv().is_ok() && queue.try_recv().is_err());
+        drop(queue);
+        spans.tell(pass.end(ending(Some("x"))));
+        assert_eq!(lost("stopped"), 1);
+    }
+
+    #[tokio::test]
+    async fn a_pass_keeps_its_requests_and_one_without_any_is_not_told() {
+        let (spans, _queue, _) = spans(9);
+        let quiet = spans.begin(&run()).unwrap();
+        quiet.of(Pass::step("look", async {})).await;
+        assert_eq!(quiet.end(ending(None)), [], "it changed nothing");
+        let pass = spans.begin(&run()).unwrap();
+        let asked = pass.of(async {
+            let request = Request::begin().unwrap();
+            let header = request.header().unwrap();
+            request.end("PATCH", "polecat", 409);
+            header
+        });
+        let header = asked.await;
+        let told = pass.end(ending(None));
+        let [request, whole] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((request.parent, whole.parent), (Some(whole.id), Some(run().root)));
+        assert_eq!(&*request.name, "PATCH polecat");
+        assert!(request.failed.is_some() && whole.attributes.contains(&(name::WRITES, 1.into())));
+        let heard = Context::parse(header.to_str().unwrap()).unwrap();
+        assert_eq!((heard.trace, heard.span), (run().trace, request.id), "what the server is told");
+        assert!(Request::begin().is_none(), "outside of a pass nothing is kept");
+    }
+
+    #[test]
+    fn an_attempt_is_told_once_by_one_process() {
+        let (spans, _queue, _) = spans(9);
+        assert!(spans.is_news("u", 1) && !spans.is_news("u", 1) && spans.is_news("u", 2));
+        assert!(!Spans::default().is_news("u", 1), "off");
+    }
+}

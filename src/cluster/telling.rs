@@ -1,0 +1,98 @@
+//! What is told of a pass and of a run's end.
+
+use std::sync::Arc;
+
+use crate::{
+    cluster::{
+        Class, Cluster, Error, Managed,
+        cache::Key,
+        now,
+        spans::{self, Ending, Pass},
+    },
+    domain::{
+        polecat::{Brief, Seen},
+        trace::{Kind, Run, Source, Span, SpanId, attributes as name},
+    },
+};
+
+/// What was waited for before a pass.
+const QUEUE: &str = "wait in queue";
+/// The pass.
+const RECONCILE: &str = "reconcile";
+
+impl Cluster {
+    /// Tells what a pass did, if it did anything, and how long its object had waited for it.
+    pub(super) fn tell_of_pass<K: Managed>(
+        &self,
+        key: &Key,
+        run: &Run,
+        pass: &Arc<Pass>,
+        error: Option<&Error>,
+    ) {
+        let waited = u64::try_from(self.waited.as_nanos()).unwrap_or(u64::MAX);
+        let mut attributes = vec![
+            (name::KIND, K::CONTROLLER.into()),
+            (name::NAMESPACE, key.namespace.to_string().into()),
+            (name::NAME, key.name.to_string().into()),
+            (name::REPLICA, self.spans.replica().to_owned().into()),
+            (name::WAITED, i64::try_from(self.waited.as_millis()).unwrap_or(i64::MAX).into()),
+        ];
+        attributes.extend(
+            self.guard.place().into_iter().flat_map(|(shard, epoch)| {
+                [(name::SHARD, shard.into()), (name::EPOCH, epoch.into())]
+            }),
+        );
+        attributes.extend(error.map(|it| (name::ERROR, it.kind().into())));
+        // One that another's write overtook is repeated, and no failure.
+        let harmless = |it: &Error| {
+            matches!(it.class(), Class::Conflict | Class::Fenced | Class::AlreadyExists)
+        };
+        let failed = error.filter(|it| !harmless(it)).map(|_| "the pass failed; see error.type");
+        let (parent, links) = (Some(run.root), Vec::new());
+        let ending =
+            Ending { name: RECONCILE, kind: Kind::Internal, parent, attributes, links, failed };
+        let told = pass.end(ending);
+        let Some(whole) = told.last() else { return };
+        let (from, to) = (pass.began().saturating_sub(waited), pass.began());
+        let wait = Span {
+            id: SpanId::numbered(&whole.id.0, u64::MAX),
+            name: QUEUE.into(),
+            source: Source::Operator,
+            from,
+            to,
+            attributes: Vec::new(),
+            events: Vec::new(),
+            failed: None,
+            ..whole.clone()
+        };
+        self.spans.tell(std::iter::once(wait).chain(told));
+    }
+
+    /// Tells of a run once it is over.
+    pub(super) fn tell_of_end<K: Managed>(&self, key: &Key, object: &K, seen: &K::Seen) {
+        if self.spans.sampler().is_none() {
+            return;
+        }
+        // With what was written of it a moment ago.
+        let spans = match K::cache(&self.caches).get(key).filter(|it| it.uid() == object.uid()) {
+            Some(it) => it.ended(seen, self),
+            None => object.ended(seen, self),
+        };
+        self.spans.tell(spans);
+    }
+
+    /// The spans of a Polecat's run that has ended lately, once for each process: who takes it over tells of it again, the
+    /// very same, since its former owner may have died before it had sent.
+    pub(super) fn run_told(&self, brief: &Brief, seen: &Seen) -> Vec<Span> {
+        let there = seen.pod.as_ref().filter(|it| brief.owns(it));
+        let pod = there.or(seen.departed.as_ref().filter(|it| brief.owns(it)));
+        let Some(done) = brief.told_whole(there) else { return Vec::new() };
+        let lately = now().duration_since(done).as_secs_f64() < spans::TOLD_AGAIN.as_secs_f64();
+        let attempt = brief.status.attempt.unwrap_or(1);
+        let sampled = self.spans.samples(&brief.run(attempt));
+        if !lately || !sampled || !self.spans.is_news(&brief.uid, attempt) {
+            return Vec::new();
+        }
+        brief.spans(pod)
+    }
+}

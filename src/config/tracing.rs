@@ -1,0 +1,138 @@
+//! Where traces go, by OpenTelemetry's own variables.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use crate::domain::trace::{PLACE, Sampler};
+
+/// What is told to a collector. Off without an endpoint.
+#[derive(Clone, Debug, Args)]
+pub struct Tracing {
+    /// Collector that takes traces by OTLP, such as `http://jaeger-collector.observability:4318`. Unset: nothing is recorded. Its
+    /// headers come from `OTEL_EXPORTER_OTLP_HEADERS` alone, since they may hold a secret.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    /// The same for traces alone: over http/protobuf the whole address, with its path.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", value_name = "URL")]
+    pub otlp_traces_endpoint: Option<String>,
+    /// How it is spoken to. http/json is not offered.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_PROTOCOL", value_enum, default_value_t)]
+    pub otlp_protocol: Protocol,
+    /// File with the authority of the collector's certificate, in PEM; unset: those of the system.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_CERTIFICATE", value_name = "FILE")]
+    pub otlp_certificate: Option<PathBuf>,
+    /// File with a bearer token for the collector, read anew for every batch.
+    #[arg(long, value_name = "FILE")]
+    pub otlp_token_file: Option<PathBuf>,
+    /// Milliseconds that one batch may take, retries included.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_TIMEOUT", default_value_t = 10_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=120_000))]
+    pub otlp_timeout: u64,
+    /// Name of this service in traces.
+    #[arg(
+        long,
+        env = "OTEL_SERVICE_NAME",
+        default_value = "gastown-operator",
+        value_name = "NAME"
+    )]
+    pub otlp_service_name: String,
+    /// What else is said of this process, as `key=value,key=value`.
+    #[arg(long, env = "OTEL_RESOURCE_ATTRIBUTES", default_value = "", value_name = "PAIRS")]
+    pub otlp_resource_attributes: String,
+    /// Which traces are recorded: `always_on`, `always_off` or `traceidratio`, or one of these after `parentbased_`.
+    #[arg(
+        long,
+        env = "OTEL_TRACES_SAMPLER",
+        default_value = "parentbased_always_on",
+        value_name = "NAME"
+    )]
+    pub otlp_sampler: String,
+    /// The share of traceidratio, 0.0 to 1.0.
+    #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", value_name = "SHARE")]
+    pub otlp_sampler_arg: Option<String>,
+    /// Spans that may wait to be sent; more are lost, and counted in `gastown_spans_lost_total`.
+    #[arg(long, env = "OTEL_BSP_MAX_QUEUE_SIZE", default_value_t = 8192, value_name = "SPANS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub otlp_queue: u32,
+    /// Milliseconds after which spans are sent also where a batch of 512 is not full.
+    #[arg(long, env = "OTEL_BSP_SCHEDULE_DELAY", default_value_t = 1000, value_name = "MS", value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    pub otlp_delay: u64,
+    /// Switches it off, whatever else is set.
+    #[arg(
+        long,
+        env = "OTEL_SDK_DISABLED",
+        default_value = "false",
+        value_name = "BOOL",
+        num_args = 1
+    )]
+    pub otlp_disabled: bool,
+    /// Groups whose members may have a run continue a trace of their own, by annotation gastown.io/traceparent; `*`: everybody.
+    #[arg(long, value_delimiter = ',', default_value = "system:masters", value_name = "GROUP")]
+    pub trace_callers: Vec<String>,
+    /// Address of a trace's page, with {traceId} for its id: fills status.trace.url.
+    #[arg(long, env = "GASTOWN_TRACE_URL_TEMPLATE", value_name = "URL")]
+    pub trace_url_template: Option<String>,
+}
+
+/// How the collector is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    #[default]
+    #[value(name = "http/protobuf")]
+    Http,
+    #[value(name = "grpc")]
+    Grpc,
+}
+
+impl Tracing {
+    /// Whether traces go anywhere, and where: over http with the path, over gRPC without.
+    pub fn endpoint(&self) -> Option<String> {
+        let given = |it: &Option<String>| it.clone().filter(|it| !it.is_empty());
+        if self.otlp_disabled {
+            return None;
+        }
+        if let Some(whole) = given(&self.otlp_traces_endpoint) {
+            return Some(whole);
+        }
+        let base = given(&self.otlp_endpoint)?;
+        Some(match self.otlp_protocol {
+            Protocol::Http => format!("{}/v1/traces", base.trim_end_matches('/')),
+            Protocol::Grpc => base,
+        })
+    }
+
+    /// Which traces are recorded.
+    pub fn sampler(&self) -> Result<Sampler, String> {
+        Sampler::named(&self.otlp_sampler, self.otlp_sampler_arg.as_deref())
+    }
+
+    /// How long one batch may take.
+    pub const fn timeout(&self) -> Duration {
+        Duration::from_millis(self.otlp_timeout)
+    }
+
+    /// The template of a trace's page.
+    pub fn page(&self) -> Option<String> {
+        self.trace_url_template.clone().filter(|it| !it.is_empty())
+    }
+
+    /// What can't be done as asked.
+    pub fn flaw(&self) -> Option<String> {
+        let web = |it: &str| it.starts_with("http://") || it.starts_with("https://");
+        if let Some(template) = self.page()
+            && (!template.contains(PLACE) || !web(&template) || template.len() > 1024)
+        {
+            return Some(format!(
+                "--trace-url-template: {template:?} is no address of a trace's page; write one such as \
+                 https://jaeger.example.com/trace/{PLACE}"
+            ));
+        }
+        let endpoint = self.endpoint()?;
+        if !web(&endpoint) || endpoint.parse::<http::Uri>().is_err() {
+            return Some(format!(
+                "OTEL_EXPORTER_OTLP_ENDPOINT (--otlp-endpoint): {endpoint:?} is no address; write one such as \
+                 http://collector:4318"
+            ));
+        }
+        self.sampler().err()
+    }
+}

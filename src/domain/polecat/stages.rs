@@ -1,0 +1,254 @@
+//! A run as spans, once it is over: a root, and stages beneath it that tile it from the moment in which work was asked for to
+//! the writing of its end. All of it follows from the Polecat and its pod, so that whoever tells of it tells the same.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::{
+    Brief,
+    judge::{self, Words},
+};
+use crate::{
+    api::v1beta1::{Phase, PolecatStatus},
+    domain::{
+        conditions::{PROGRESSING, READY},
+        failure::is_word,
+        layout,
+        pod_brief::PodBrief,
+        trace::{Kind, Run, Said, Source, Span, SpanId, Value, attributes as name, recorded},
+        verdict::{Times, Verdict},
+    },
+};
+
+/// The root's name.
+pub const RUN: &str = "polecat run";
+/// The stage in which the agent works; its own spans hang on it.
+pub const AGENT_STAGE: &str = "agent";
+const CLONE: &str = "clone";
+const HAND_OVER: &str = "hand over";
+const PUSH: &str = "push";
+/// The stages, in their order. The last ends with the run.
+pub const STAGES: [&str; 9] = [
+    "queue",
+    "schedule pod",
+    "start pod",
+    CLONE,
+    "start agent",
+    AGENT_STAGE,
+    HAND_OVER,
+    PUSH,
+    "conclude",
+];
+
+const SECOND: u64 = 1_000_000_000;
+const MILLISECOND: u64 = 1_000_000;
+
+impl Brief {
+    /// The trace of an attempt.
+    pub fn run(&self, attempt: i32) -> Run {
+        let said = Said {
+            namespace: &self.namespace,
+            name: &self.name,
+            uid: &self.uid,
+            context: self.context,
+            recorded: recorded(&self.status),
+        };
+        Run::of(&said, attempt)
+    }
+
+    /// The attempt that is under way or was the last, or else comes next.
+    pub fn current_run(&self) -> Run {
+        self.run(self.attempt_now())
+    }
+
+    fn attempt_now(&self) -> i32 {
+        match self.stage() {
+            super::Stage::Fresh { attempt } if self.begins() => attempt,
+            super::Stage::Begun { attempt, .. } => attempt,
+            _ => self.status.attempt.unwrap_or(1),
+        }
+    }
+
+    /// When the last attempt's end was written, if it has ended and its pod will say no more.
+    pub fn told_whole(&self, pod: Option<&PodBrief>) -> Option<Timestamp> {
+        let status = &self.status;
+        let stopped = matches!(status.phase, Phase::Idle | Phase::Terminated);
+        let ended = status.finished_at.is_some() || stopped;
+        let silent =
+            |it: &PodBrief| it.over() || it.futile() || (it.claude.ended() && it.telemetry.ended());
+        let whole = ended && status.attempt.is_some() && pod.is_none_or(silent);
+        whole.then(|| done(status)).flatten()
+    }
+
+    /// The spans of the last attempt, which is told whole. Without its pod, the root alone.
+    pub fn spans(&self, pod: Option<&PodBrief>) -> Vec<Span> {
+        let Some(done) = done(&self.status) else { return Vec::new() };
+        let attempt = self.status.attempt.unwrap_or(1);
+        let run = self.run(attempt);
+        // Of the moment in which the end was written only the second is known.
+        let to = nanoseconds(done) / SECOND * SECOND + (SECOND - 1);
+        let from = self.asked_at(&run, attempt).unwrap_or(to).min(to);
+        let root = self.root(&run, attempt, (from, to));
+        let Some(pod) = pod else { return vec![root] };
+        let mut all = self.stages(&run, attempt, pod, (from, to));
+        all.insert(0, root);
+        all
+    }
+
+    /// When work was asked for, in nanoseconds since 1970.
+    fn asked_at(&self, run: &Run, attempt: i32) -> Option<u64> {
+        let created = self.created_at.map(nanoseconds);
+        let asked = run.second.map(|it| u64::from(it) * SECOND);
+        // Idle until then, it was waited for by nobody.
+        let first = created.filter(|_| attempt == 1);
+        let started = || self.status.started_at.as_ref().map(|it| nanoseconds(it.0));
+        first.max(asked.max(created.filter(|_| asked.is_some()))).or_else(started)
+    }
+
+    fn root(&self, run: &Run, attempt: i32, (from, to): (u64, u64)) -> Span {
+        let status = &self.status;
+        let mut attributes = self.identity(attempt);
+        attributes.push((name::RIG, self.rig.to_string().into()));
+        attributes.push((name::PHASE, status.phase.as_str().into()));
+        attributes.extend(status.exit_code.map(|it| (name::EXIT, it.into())));
+        attributes.extend(status.pushed.map(|it| (name::PUSHED, it.into())));
+        attributes.extend(status.commit.clone().map(|it| (name::COMMIT, it.into())));
+        let ready = status.conditions.iter().find(|it| it.type_ == READY);
+        let reason = ready.map(|it| it.reason.clone()).filter(|it| is_word(it));
+        let failed = status.phase == Phase::Stuck;
+        attributes.extend(reason.filter(|_| failed).map(|it| (name::ERROR, it.into())));
+        Span {
+            trace: run.trace,
+            id: run.root,
+            parent: run.parent,
+            name: RUN.into(),
+            kind: Kind::Internal,
+            source: Source::Operator,
+            from,
+            to,
+            attributes,
+            events: Vec::new(),
+            links: Vec::new(),
+            failed: failed.then_some("the run did not reach its end; see error.type"),
+        }
+    }
+
+    fn identity(&self, attempt: i32) -> Vec<(&'static str, Value)> {
+        vec![
+            (name::KIND, "Polecat".into()),
+            (name::NAMESPACE, self.namespace.to_string().into()),
+            (name::NAME, self.name.to_string().into()),
+            (name::UID, self.uid.to_string().into()),
+            (name::ATTEMPT, attempt.into()),
+        ]
+    }
+
+    fn stages(&self, run: &Run, attempt: i32, pod: &PodBrief, (from, to): (u64, u64)) -> Vec<Span> {
+        let verdict = match judge::words_of(pod) {
+            Words::Verdict(it) => Some(*it),
+            _ => None,
+        };
+        let ends = ends(pod, verdict.as_ref());
+        let last = ends.iter().rposition(Option::is_some).map_or(0, |it| it + 1);
+        let (mut all, mut at) = (Vec::new(), from);
+        for (index, (stage, end)) in STAGES.iter().zip(ends.into_iter().chain([None])).enumerate() {
+            // What was under way when the run ended lasted until then.
+            let end = if index == last { Some(to) } else { end };
+            let Some(end) = end else { continue };
+            let end = end.max(at);
+            all.push(Span {
+                trace: run.trace,
+                id: SpanId::of_stage(run.trace, &self.uid, attempt, stage),
+                parent: Some(run.root),
+                name: (*stage).into(),
+                kind: Kind::Internal,
+                source: if container(stage).is_some() { Source::Runner } else { Source::Operator },
+                from: at,
+                to: end,
+                attributes: self.about(stage, attempt, pod, verdict.as_ref()),
+                events: Vec::new(),
+                links: Vec::new(),
+                failed: None,
+            });
+            at = end;
+            if index == last {
+                break;
+            }
+        }
+        all
+    }
+
+    fn about(
+        &self,
+        stage: &str,
+        attempt: i32,
+        pod: &PodBrief,
+        verdict: Option<&Verdict>,
+    ) -> Vec<(&'static str, Value)> {
+        let mut all = self.identity(attempt);
+        all.push((name::POD, pod.name.to_string().into()));
+        all.push((name::POD_UID, pod.uid.to_string().into()));
+        all.extend(container(stage).map(|it| (name::CONTAINER, it.into())));
+        if stage == AGENT_STAGE {
+            all.push((name::OPERATION, "invoke_agent".into()));
+            all.extend(self.status.agent_model.clone().map(|it| (name::MODEL, it.into())));
+            let ended = verdict.and_then(|it| it.agent.as_ref());
+            let tokens = ended.and_then(|it| i64::try_from(it.tokens?).ok());
+            all.extend(tokens.map(|it| (name::TOKENS, it.into())));
+            all.extend(pod.claude.exit_code().map(|it| (name::EXIT, it.into())));
+        }
+        if stage == PUSH {
+            let pushed = verdict.map(|it| (name::PUSHED, it.pushed.into()));
+            all.extend(pushed);
+        }
+        all
+    }
+}
+
+/// The container that a stage runs in.
+fn container(stage: &str) -> Option<&'static str> {
+    match stage {
+        CLONE => Some(layout::GIT_INIT),
+        AGENT_STAGE | HAND_OVER => Some(layout::CLAUDE),
+        PUSH => Some(layout::TELEMETRY),
+        _ => None,
+    }
+}
+
+/// When each stage but the last ended. The kubelet knows whole seconds; the containers' own word is finer, and is taken where
+/// it lies within what the kubelet says of the container.
+fn ends(pod: &PodBrief, verdict: Option<&Verdict>) -> [Option<u64>; 8] {
+    let of = |second: u32| (second > 0).then_some(u64::from(second) * SECOND);
+    let (began, ended) = (pod.moments.began.map(of), pod.moments.ended.map(of));
+    let [git_init, claude, telemetry] = began;
+    let [git_init_end, claude_end, telemetry_end] = ended;
+    let fine = |said: Option<u64>, from: Option<u64>, to: Option<u64>| {
+        let said = said.map(|it| it.saturating_mul(MILLISECOND));
+        said.filter(|it| from.is_some_and(|from| *it >= from))
+            .filter(|it| to.is_some_and(|to| *it < to + SECOND))
+    };
+    let Times { clone, handed_over, pushed } = verdict.and_then(|it| it.times).unwrap_or_default();
+    let agent = verdict.and_then(|it| it.agent.as_ref()).and_then(|it| it.span);
+    let agent_end = fine(agent.map(|it| it.1), claude, claude_end);
+    [
+        pod.created_at.map(nanoseconds),
+        of(pod.moments.scheduled),
+        fine(clone.map(|it| it.0), git_init, git_init_end).or(git_init),
+        fine(clone.map(|it| it.1), git_init, git_init_end).or(git_init_end),
+        fine(agent.map(|it| it.0), claude, claude_end).or(claude),
+        agent_end.or(claude_end),
+        // Both clocks are the node's.
+        fine(handed_over, claude, telemetry_end).or(claude_end.filter(|_| agent_end.is_some())),
+        fine(pushed, telemetry, telemetry_end).or(telemetry_end),
+    ]
+}
+
+/// When the end of an attempt was written.
+fn done(status: &PolecatStatus) -> Option<Timestamp> {
+    let over = status.conditions.iter().find(|it| it.type_ == PROGRESSING && it.status == "False");
+    let written = over.map(|it| it.last_transition_time.0);
+    written.max(status.finished_at.as_ref().map(|it| it.0))
+}
+
+fn nanoseconds(at: Timestamp) -> u64 {
+    u64::try_from(at.as_nanosecond()).unwrap_or(0)
+}

@@ -1,0 +1,123 @@
+//! A run that is over, as spans.
+
+use super::*;
+use crate::domain::{
+    pod_brief::Moments,
+    polecat::stages::{RUN, STAGES},
+    trace::{Span, attributes},
+    verdict::{Ended, Times, Verdict},
+};
+
+const BEGIN: u32 = 1_800_000_000;
+
+fn moments() -> Moments {
+    let of = |it: [u32; 3]| it.map(|it| BEGIN + it);
+    Moments { scheduled: BEGIN + 3, began: of([10, 20, 20]), ended: of([15, 40, 45]) }
+}
+
+/// Milliseconds after the begin.
+fn ms(after: u64) -> u64 {
+    u64::from(BEGIN) * 1000 + after
+}
+
+fn verdict(times: Option<Times>, agent: Option<(u64, u64)>) -> String {
+    let agent = Some(Ended { span: agent, tokens: Some(7), ..Ended::default() });
+    let (reason, message) = ("Pushed".to_owned(), "a secret that somebody said".to_owned());
+    Verdict { v: 1, pushed: true, reason, message, agent, times, ..Verdict::default() }
+        .to_json()
+        .unwrap()
+}
+
+fn pod_that_said(message: &str) -> PodBrief {
+    let (claude, telemetry) = (over(0, ""), over(0, message));
+    let (created_at, moments) = (Some(at(2)), moments());
+    PodBrief { created_at, claude, telemetry, moments, ..pod(PodPhase::Succeeded) }
+}
+
+/// The Polecat whose run ended with this pod.
+fn ended(pod: &PodBrief) -> Brief {
+    let mut it = running();
+    it.created_at = Some(at(0));
+    let plan = it.decide(&Seen { now: at(62), pod: Some(pod.clone()), ..seen() });
+    it.status = plan.status;
+    it
+}
+
+fn seconds(spans: &[Span]) -> Vec<(&str, f64, f64)> {
+    let begin = u64::from(BEGIN) * 1_000_000_000;
+    #[expect(clippy::cast_precision_loss, reason = "a few seconds")]
+    let since = |it: u64| (it - begin) as f64 / 1e9;
+    spans.iter().map(|it| (&*it.name, since(it.from), since(it.to))).collect()
+}
+
+#[test]
+fn stages_follow_each_other_by_the_finest_clock_that_can_be_believed() {
+    let times = Times {
+        clone: Some((ms(10_250), ms(15_500))),
+        handed_over: Some(ms(41_000)),
+        pushed: Some(ms(45_100)),
+    };
+    let pod = pod_that_said(&verdict(Some(times), Some((ms(21_000), ms(40_750)))));
+    let spans = ended(&pod).spans(Some(&pod));
+    let want = [
+        (RUN, 0.0, 62.999_999_999),
+        ("queue", 0.0, 2.0),
+        ("schedule pod", 2.0, 3.0),
+        ("start pod", 3.0, 10.25),
+        ("clone", 10.25, 15.5),
+        ("start agent", 15.5, 21.0),
+        ("agent", 21.0, 40.75),
+        ("hand over", 40.75, 41.0),
+        ("push", 41.0, 45.1),
+        ("conclude", 45.1, 62.999_999_999),
+    ];
+    let found = seconds(&spans);
+    assert_eq!(found.len(), want.len(), "{found:?}");
+    for (found, want) in found.iter().zip(want) {
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-6;
+        assert!(found.0 == want.0 && near(found.1, want.1) && near(found.2, want.2), "{found:?}");
+    }
+    assert!(spans.iter().skip(1).all(|it| it.parent == Some(spans[0].id)));
+}
+
+#[test]
+fn what_an_agent_says_of_its_time_counts_only_within_the_nodes_word() {
+    let lies = Some((ms(1), ms(900_000_000)));
+    let pod = pod_that_said(&verdict(None, lies));
+    let spans = ended(&pod).spans(Some(&pod));
+    let found = seconds(&spans);
+    assert!(found.contains(&("agent", 20.0, 40.0)), "{found:?}");
+    let text = format!("{spans:?}");
+    assert!(!text.contains("secret"), "nothing that was said is in it: {text}");
+    assert!(text.contains(attributes::TOKENS), "but what was counted");
+}
+
+#[test]
+fn what_did_not_come_is_no_stage_and_the_last_one_lasts_to_the_end() {
+    let unscheduled =
+        PodBrief { created_at: Some(at(2)), moments: Moments::default(), ..pod(PodPhase::Failed) };
+    let names = |spans: &[Span]| spans.iter().map(|it| it.name.to_string()).collect::<Vec<_>>();
+    let found = ended(&unscheduled).spans(Some(&unscheduled));
+    assert_eq!(names(&found), [RUN, "queue", "schedule pod"]);
+    assert_eq!(found[2].to, found[0].to);
+    let all = ended(&pod_that_said("")).spans(None);
+    assert_eq!(names(&all), [RUN], "of a pod that nobody has seen nothing is told");
+}
+
+#[test]
+fn a_run_is_told_once_its_pod_is_silent_and_always_the_same() {
+    let pod = pod_that_said(&verdict(None, None));
+    let brief = ended(&pod);
+    assert_eq!(brief.told_whole(Some(&pod)), Some(at(62)));
+    let pushes =
+        PodBrief { telemetry: Container::Running, phase: PodPhase::Running, ..pod.clone() };
+    assert_eq!(brief.told_whole(Some(&pushes)), None, "its last words are still to come");
+    assert_eq!(running().told_whole(None), None, "it runs");
+    assert_eq!(brief.spans(Some(&pod)), brief.clone().spans(Some(&pod)));
+    let ids: std::collections::HashSet<_> =
+        brief.spans(Some(&pod)).iter().map(|it| it.id).collect();
+    assert_eq!(ids.len(), STAGES.len() + 1 - 1, "no hand-over was told, and no id is there twice");
+    let mut again = brief.clone();
+    again.status.attempt = Some(2);
+    assert!(again.spans(Some(&pod)).iter().skip(1).all(|it| !ids.contains(&it.id)));
+}

@@ -1,0 +1,165 @@
+//! From the queue to the collector: one task takes spans in batches and sends them. It alone waits for the collector; a
+//! batch that is not taken is lost, and counted.
+
+use std::{pin::pin, time::Duration};
+
+use opentelemetry_sdk::{error::OTelSdkResult, trace::SpanData};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::otlp::{self, Collector};
+use crate::{
+    cluster::{
+        meters::{Lost, Meters},
+        spans::Spans,
+    },
+    config::Tracing,
+    domain::trace::{Source, Span},
+};
+
+/// Spans sent at once.
+const BATCH: usize = 512;
+/// How long what is queued may take to be sent once this process ends.
+const LAST: Duration = Duration::from_secs(5);
+/// The same refusal is said once in so long.
+const SAID: Duration = Duration::from_secs(60);
+
+/// The task that sends; spans that it has not sent by the end are lost.
+#[derive(Debug, Default)]
+pub struct Exporting(Option<(oneshot::Sender<()>, JoinHandle<()>)>);
+
+/// Begins to send, where there is an endpoint.
+pub fn begin(
+    settings: &Tracing,
+    who: (&str, &str),
+    meters: &Meters,
+) -> anyhow::Result<(Spans, Exporting)> {
+    let Some(endpoint) = settings.endpoint() else {
+        return Ok((Spans::default(), Exporting::default()));
+    };
+    let sampler = settings.sampler().map_err(anyhow::Error::msg)?;
+    let collector = otlp::connect(settings, &endpoint, who.0)?;
+    let length = usize::try_from(settings.otlp_queue).unwrap_or(usize::MAX);
+    let (spans, queue) = Spans::new(length, sampler, who, meters.clone());
+    let (stop, stopped) = oneshot::channel();
+    let delay = Duration::from_millis(settings.otlp_delay);
+    // Retries of its own end with its time; this is for what heeds none.
+    let limit = settings.timeout() + Duration::from_secs(1);
+    let pump = Pump { collector, meters: meters.clone(), delay, limit, said: None };
+    tracing::info!(endpoint, protocol = ?settings.otlp_protocol, "Sending traces");
+    Ok((spans, Exporting(Some((stop, tokio::spawn(pump.run(queue, stopped)))))))
+}
+
+impl Exporting {
+    /// Sends what is queued, in a bounded time, and ends.
+    pub async fn end(self) {
+        let Some((stop, task)) = self.0 else { return };
+        let _ = stop.send(());
+        let abort = task.abort_handle();
+        if timeout(LAST + Duration::from_secs(1), task).await.is_err() {
+            abort.abort();
+        }
+    }
+}
+
+struct Pump {
+    collector: Collector,
+    meters: Meters,
+    delay: Duration,
+    limit: Duration,
+    /// When a failure was said last.
+    said: Option<Instant>,
+}
+
+impl Pump {
+    async fn run(mut self, mut queue: mpsc::Receiver<Span>, stopped: oneshot::Receiver<()>) {
+        let mut stopped = pin!(stopped);
+        let mut batch = Vec::new();
+        loop {
+            // A batch is sent when it is full, or a while after its first span.
+            let taken = async {
+                let first = queue.recv_many(&mut batch, BATCH).await;
+                let until = Instant::now() + self.delay;
+                while first > 0 && batch.len() < BATCH {
+                    let room = BATCH - batch.len();
+                    let more = timeout_at(until, queue.recv_many(&mut batch, room)).await;
+                    if more.is_err() || more == Ok(0) {
+                        break;
+                    }
+                }
+                first > 0
+            };
+            tokio::select! {
+                biased;
+                _ = &mut stopped => break,
+                more = taken => if !more { break },
+            }
+            let under_way = std::mem::take(&mut batch);
+            let count = under_way.len();
+            let limit = self.limit;
+            let sent = timeout(limit, self.collector.send(under_way));
+            tokio::select! {
+                biased;
+                outcome = sent => self.note(count, outcome.ok()),
+                _ = &mut stopped => {
+                    self.lose(count, "stopped");
+                    break;
+                }
+            }
+        }
+        queue.close();
+        while let Ok(span) = queue.try_recv() {
+            batch.push(span);
+        }
+        self.last(batch).await;
+    }
+
+    async fn last(&mut self, mut batch: Vec<Span>) {
+        let until = Instant::now() + LAST;
+        while !batch.is_empty() {
+            let rest = batch.split_off(batch.len().min(BATCH));
+            let count = batch.len();
+            match timeout_at(until, self.collector.send(batch)).await {
+                Ok(outcome) => self.note(count, Some(outcome)),
+                Err(_) => self.lose(count, "stopped"),
+            }
+            batch = rest;
+        }
+    }
+
+    fn note(&mut self, count: usize, outcome: Option<OTelSdkResult>) {
+        let (reason, why) = match outcome {
+            Some(Ok(())) => {
+                self.meters.spans_sent.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+                return;
+            }
+            Some(Err(error)) => ("refused", error.to_string()),
+            None => ("no-answer", "it did not answer in time".to_owned()),
+        };
+        self.lose(count, reason);
+        if self.said.is_none_or(|it| it.elapsed() > SAID) {
+            self.said = Some(Instant::now());
+            tracing::warn!(reason, why, spans = count, "The collector did not take traces");
+        }
+    }
+
+    fn lose(&self, count: usize, reason: &'static str) {
+        let lost = self
+            .meters
+            .spans_lost
+            .get_or_create(&Lost { reason })
+            .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+        let _ = lost;
+    }
+}
+
+/// The batch in the exporter's shape, by whose work it was.
+pub(super) fn by_source(batch: Vec<Span>) -> [(Source, Vec<SpanData>); 2] {
+    let (operator, runner): (Vec<_>, Vec<_>) =
+        batch.into_iter().partition(|it| it.source == Source::Operator);
+    let data = |it: Vec<Span>| it.into_iter().map(otlp::data).collect();
+    [(Source::Operator, data(operator)), (Source::Runner, data(runner))]
+}
