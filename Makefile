@@ -200,10 +200,16 @@ undeploy: ## Take the operator out again; definitions and objects stay
 test-faults: prepare static build ## Every fault of replicas, network, clocks, API server and storage, as long as they last in the field; half an hour
 	@GASTOWN_FAULTS=1 $(CARGO) test --locked --test it -- --nocapture --test-threads=1 faults:: shards:: outage::
 
+.PHONY: demo-trace
+demo-trace: prepare static build ## Runs as traces in a real Jaeger, the owner of one killed in the middle; builds Jaeger once, in ten minutes
+	@GASTOWN_JAEGER=$$(tests/tools/jaeger.sh) $(CARGO) test --locked --test it -- --nocapture tracing::jaeger
+	@echo "The waterfall of the last one: target/trace.html"
+
 .PHONY: test-full
 test-full: prepare static build release ## Every test with the waits that users have, then faults, the conversion marathon and the FIPS edition; two hours or more
 	@GASTOWN_FULL=1 tests/tools/run-tests.sh $(TESTARGS)
 	@$(MAKE) --no-print-directory test-faults
 	@$(MAKE) --no-print-directory fuzz-conversion
 	@$(MAKE) --no-print-directory test-fips
-	@echo "Not in it yet: rotations (make test-rotation), Jaeger (issue 8), OLM and images (issue 9)"
+	@$(MAKE) --no-print-directory demo-trace
+	@echo "Not in it yet: rotations (make test-rotation), OLM and images (issue 9)"

@@ -220,7 +220,7 @@ impl Pass {
             kind,
             source: Source::Operator,
             from,
-            to: now().max(from),
+            to: now().max(from + 1),
             attributes: Vec::new(),
             events: Vec::new(),
             links: Vec::new(),

@@ -1,6 +1,7 @@
 //! A run as one trace, read back from a collector: from the write that asked for it to its end, whoever told of it.
 
 mod collector;
+mod jaeger;
 mod troubled;
 
 use std::{collections::BTreeMap, fs, time::Duration};

@@ -1,0 +1,156 @@
+//! A real Jaeger: three replicas, the owner killed in the middle, and the traces read back.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use gastown::domain::trace::attributes;
+use gastown_testbed::http_get;
+use serde_json::{Value, json};
+use tokio::process::Child;
+
+use super::{ALL_BUT_HAND_OVER, END, Span, is_tiled, is_whole};
+use crate::{asking::comes_true, preconditions::skip, world::World};
+
+const QUERY: &str = "http://127.0.0.1:16686";
+const NAMES: [&str; 3] = ["max", "nux", "furiosa"];
+
+/// A Jaeger with everything in memory; it listens on its own ports.
+async fn started(program: &str) -> Child {
+    let child = tokio::process::Command::new(program)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    comes_true("Jaeger to be up", async || {
+        http_get(&format!("{QUERY}/api/v3/services")).await.is_ok_and(|(code, _)| code == 200)
+    })
+    .await;
+    child
+}
+
+/// What Jaeger has of a trace, each span once; two that are called the same must be the same.
+async fn trace(id: &str) -> BTreeMap<String, Span> {
+    let (code, text) = http_get(&format!("{QUERY}/api/v3/traces/{id}")).await.unwrap();
+    let mut found = BTreeMap::new();
+    if code != 200 {
+        return found;
+    }
+    for part in serde_json::Deserializer::from_str(&text).into_iter::<Value>() {
+        for of in part.unwrap()["result"]["resourceSpans"].as_array().unwrap() {
+            let service = pairs(&of["resource"]["attributes"])["service.name"].clone();
+            for scope in of["scopeSpans"].as_array().unwrap() {
+                for it in scope["spans"].as_array().unwrap() {
+                    let span = read(it, &service);
+                    if let Some(other) = found.insert(span.id.clone(), span.clone()) {
+                        assert_eq!(other, span, "told twice, it is the same");
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+fn read(it: &Value, service: &str) -> Span {
+    let text = |key: &str| it[key].as_str().unwrap_or_default().to_owned();
+    Span {
+        service: service.to_owned(),
+        trace: text("traceId"),
+        id: text("spanId"),
+        parent: text("parentSpanId"),
+        name: text("name"),
+        from: text("startTimeUnixNano").parse().unwrap(),
+        to: text("endTimeUnixNano").parse().unwrap(),
+        attributes: pairs(&it["attributes"]),
+        events: Vec::new(),
+        failed: it["status"]["code"] == json!(2),
+    }
+}
+
+fn pairs(all: &Value) -> BTreeMap<String, String> {
+    let text = |it: &Value| {
+        let value = it["value"].as_object().and_then(|it| it.values().next()).cloned();
+        value.map(|it| it.as_str().map_or_else(|| it.to_string(), ToOwned::to_owned))
+    };
+    let pair = |it: &Value| Some((it["key"].as_str()?.to_owned(), text(it)?));
+    all.as_array().into_iter().flatten().filter_map(pair).collect()
+}
+
+/// What the plugin says of a run, and the page that it writes.
+fn shown(world: &World, name: &str, page: &Path) -> String {
+    let kubeconfig = world.bed.kubeconfig_for("kubectl", Some("system:masters")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_kubectl-gt"))
+        .args(["trace", &format!("polecat/{name}"), "-n", &world.namespace, "--jaeger", QUERY])
+        .args(["--html".as_ref(), page.as_os_str()])
+        .env_clear()
+        .env("KUBECONFIG", kubeconfig)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn jaeger_has_each_run_as_one_trace_also_of_a_killed_owner() {
+    let name = "jaeger_has_each_run_as_one_trace_also_of_a_killed_owner";
+    let Ok(program) = std::env::var("GASTOWN_JAEGER") else {
+        return skip(name, "jaeger", "is built in ten minutes: `make demo-trace` runs it");
+    };
+    let _jaeger = started(&program).await;
+    let script = [("testbed.gastown.io/run-for", "never")];
+    let flags = ["--otlp-endpoint=http://127.0.0.1:4318", "--otlp-delay=50"];
+    let world = World::with_flags("jaeger", &script, &flags).await;
+    for name in NAMES {
+        world.create(name, |_| {}).await;
+        world.condition(name, "Ready", "True/PodRunning").await;
+    }
+    let first = world.operator.name.clone();
+    let id =
+        |it: &gastown::api::v1alpha1::Polecat| it.status.clone().unwrap().trace.unwrap().trace_id;
+    for name in NAMES {
+        let id = id(&world.polecats().get(name).await.unwrap());
+        let told =
+            async || trace(&id).await.values().any(|it| it.says(attributes::REPLICA) == first);
+        comes_true("Jaeger to have a pass of the first", told).await;
+    }
+    let others = [world.another("second").await, world.another("third").await];
+    world.operator.kill9().await.unwrap();
+    let over = json!({"metadata": {"annotations": {"testbed.gastown.io/run-for": "0s"}}});
+    for name in NAMES {
+        let patch = kube::api::Patch::Merge(over.clone());
+        let params = kube::api::PatchParams::default();
+        world.pods().patch(&format!("polecat-{name}"), &params, &patch).await.unwrap();
+    }
+    let mut done = Vec::new();
+    for name in NAMES {
+        done.push(id(&world.phase(name, "Done").await));
+    }
+    for id in &done {
+        let root = async || trace(id).await.values().any(|it| it.name == super::RUN);
+        comes_true("Jaeger to have the root", root).await;
+    }
+    for other in &others {
+        assert_eq!(other.terminate(END).await.unwrap(), 0);
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/trace.html");
+    for (name, id) in NAMES.iter().zip(&done) {
+        let trace = trace(id).await;
+        is_whole(&trace);
+        is_tiled(&trace, &ALL_BUT_HAND_OVER);
+        let worked = |who: &str| trace.values().any(|it| it.says(attributes::REPLICA) == who);
+        assert!(worked(&first), "{name}: the killed owner worked on it");
+        assert!(others.iter().any(|it| worked(&it.name)), "{name}: another went on");
+        let text = shown(&world, name, &page);
+        for want in ["polecat run", "  agent", "reconcile", "PATCH polecat", "gastown-runner"] {
+            assert!(text.contains(want), "{want}: {text}");
+        }
+        println!("{text}");
+    }
+    assert!(std::fs::read_to_string(page).unwrap().contains("polecat run"));
+}
