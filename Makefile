@@ -134,7 +134,7 @@ bench-testbed: prepare build ## Measure how long a testbed takes to be ready, fr
 
 EDITION ?= community
 export EDITION IMG RUNNER_IMG AGENT_IMG PLATFORMS BINARIES TARGETS DPR_REGISTRY BUILD_ARGS BUILDAH
-export AGENT_NPM AGENT_PIP AGENT_BASE NPM_REGISTRY PIP_INDEX TOOLCHAIN_IMG DIST
+export AGENT_NPM AGENT_PIP AGENT_BASE NPM_REGISTRY PIP_INDEX TOOLCHAIN_IMG DIST BUNDLE_IMG
 
 .PHONY: docker-build
 docker-build: ## Build operator, runner and agent base of an edition
@@ -163,6 +163,19 @@ agent-image: ## Add a pinned agent to the agent base: AGENT_NPM=package@version 
 .PHONY: toolchain-image
 toolchain-image: ## Build what the jobs of .gitlab-ci.yml (community) or the Enterprise builder (enterprise) run in
 	@deploy/images/build.sh toolchain
+
+.PHONY: bundle
+bundle: ## The OLM bundle of an edition with IMG and RUNNER_IMG, by digest for a release, and its image BUNDLE_IMG
+	@deploy/images/bundle.sh build
+
+.PHONY: bundle-push
+bundle-push: ## Push that image
+	@deploy/images/bundle.sh push
+
+.PHONY: bundle-check
+bundle-check: ## Every rule for OLM bundles: our own tests, and operator-sdk, operator-verify and opm where they are
+	@$(CARGO) test --quiet --locked --test it -- bundle::
+	@tests/tools/bundle-check.sh
 
 .PHONY: dist
 dist: ## Build the programs of an edition for BINARIES=prebuilt, into target/dist

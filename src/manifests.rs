@@ -2,8 +2,11 @@
 //! program `manifests`; comparing them, that of a test.
 
 mod certificates;
+pub mod images;
 mod kustomize;
+pub mod mirror;
 mod network;
+pub mod olm;
 pub mod operator;
 mod people;
 pub mod pods;
@@ -59,6 +62,8 @@ pub fn files_storing(storage: Version) -> anyhow::Result<Vec<(String, String)>> 
     }
     files.extend(kustomize::files(&parts)?);
     files.push(("deploy/install.yaml".into(), documents(&kustomize::in_order(&parts))?));
+    files.extend(olm::files()?);
+    files.extend(mirror::files()?);
     files.push(("docs/api.md".into(), reference::page()?));
     files.push(("docs/failures.md".into(), causes::page()));
     Ok(files)
@@ -222,7 +227,7 @@ fn cluster_role() -> Value {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
         "metadata": {"name": MANAGER_ROLE},
-        "rules": ours.chain(foreign).chain(storage::rules()).chain([switched_off::rule()]).chain(certificates::rules()).collect::<Vec<_>>(),
+        "rules": ours.chain(foreign).chain(storage::rules()).chain([switched_off::rule()]).chain(certificates::rules()).chain([certificates::profile()]).collect::<Vec<_>>(),
     })
 }
 

@@ -3,7 +3,14 @@
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use gastown::{conversion::table::Version, manifests};
+use gastown::{
+    conversion::table::Version,
+    manifests::{
+        self,
+        images::Images,
+        operator::{EDITIONS, Edition},
+    },
+};
 
 /// Writes every generated file from src/kinds.rs.
 #[derive(Debug, Parser)]
@@ -18,6 +25,42 @@ struct Options {
     /// The folder below which files are written.
     #[arg(long, value_name = "FOLDER", default_value = env!("CARGO_MANIFEST_DIR"), hide_default_value = true)]
     into: PathBuf,
+    /// Write the OLM bundle of this edition alone, and the lists for mirrors, with the images that are named; belongs beside
+    /// `--into`.
+    #[arg(long, value_parser = edition)]
+    bundle: Option<Edition>,
+    /// The operator's image in that bundle; a release names it by digest.
+    #[arg(long, value_name = "IMAGE", requires = "bundle")]
+    operator_image: Option<String>,
+    /// The runner's.
+    #[arg(long, value_name = "IMAGE", requires = "bundle")]
+    runner_image: Option<String>,
+    /// That of agents, where one is mirrored with the operator.
+    #[arg(long, value_name = "IMAGE", requires = "bundle")]
+    agent_image: Option<String>,
+}
+
+impl Options {
+    fn files(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let Some(edition) = self.bundle else {
+            return manifests::files_storing(self.storage_version);
+        };
+        let set = |it: &Option<String>| it.clone().filter(|it| !it.is_empty());
+        let usual = Images::of(edition);
+        let images = Images {
+            operator: set(&self.operator_image).unwrap_or(usual.operator),
+            runner: set(&self.runner_image).unwrap_or(usual.runner),
+            agent: set(&self.agent_image),
+        };
+        let mut files = manifests::olm::bundle(edition, &images)?;
+        files.extend(manifests::mirror::of(edition, &images)?);
+        Ok(files)
+    }
+}
+
+fn edition(name: &str) -> Result<Edition, String> {
+    let found = EDITIONS.into_iter().find(|it| it.name() == name);
+    found.ok_or_else(|| "write community or enterprise".to_owned())
 }
 
 fn version(name: &str) -> Result<Version, String> {
@@ -27,17 +70,18 @@ fn version(name: &str) -> Result<Version, String> {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    let Options { check, storage_version, into } = Options::parse();
+    let options = Options::parse();
+    let Options { check, into, .. } = &options;
     let mut stale = Vec::new();
-    for (path, want) in manifests::files_storing(storage_version)? {
+    for (path, want) in options.files()? {
         let file = into.join(&path);
         if fs::read_to_string(&file).is_ok_and(|have| have == want) {
             continue;
         }
-        if check {
+        if *check {
             stale.push(path);
         } else {
-            fs::create_dir_all(file.parent().unwrap_or(&into))?;
+            fs::create_dir_all(file.parent().unwrap_or(into))?;
             fs::write(&file, want)?;
             println!("wrote {path}");
         }

@@ -1,13 +1,13 @@
-//! What the operator may do about certificates: one Secret of its own, and the bundles of those who call it; what a cluster asks of TLS. Only what is made
-//! anew can't be narrowed by name.
+//! What the operator may do about certificates: one Secret of its own, and the bundles of those who call it; and what a
+//! cluster asks of TLS. Only what is made anew can't be narrowed by name.
 
 use serde_json::{Value, json};
 
 use super::{CERTIFICATES, MUTATING, PODS_MUTATING, PODS_VALIDATING, VALIDATING};
 use crate::kinds::convertible;
 
-/// Of the cluster.
-pub fn rules() -> [Value; 4] {
+/// Of the cluster, for an authority of our own.
+pub fn rules() -> [Value; 3] {
     let definitions: Vec<String> = convertible().collect();
     let group = "admissionregistration.k8s.io";
     let (mutating, validating) =
@@ -20,12 +20,15 @@ pub fn rules() -> [Value; 4] {
             "apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"],
             "resourceNames": definitions, "verbs": ["patch"],
         }),
-        // OpenShift's TLS profile.
-        json!({
-            "apiGroups": ["config.openshift.io"], "resources": ["apiservers"],
-            "resourceNames": ["cluster"], "verbs": ["get", "list", "watch"],
-        }),
     ]
+}
+
+/// OpenShift's TLS profile.
+pub fn profile() -> Value {
+    json!({
+        "apiGroups": ["config.openshift.io"], "resources": ["apiservers"],
+        "resourceNames": ["cluster"], "verbs": ["get", "list", "watch"],
+    })
 }
 
 /// In the operator's own namespace: the Secret, and a Polecat that is never stored, to find out whether calls reach us.

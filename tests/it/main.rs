@@ -14,6 +14,7 @@ mod access;
 mod architecture;
 mod asking;
 mod brakes;
+mod bundle;
 mod certificates;
 mod check;
 mod clock;

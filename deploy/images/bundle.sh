@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Makes the OLM bundle of one edition with the images that are asked for, and its image: bundle.sh build | push.
+#
+#   EDITION     community or enterprise
+#   IMG, RUNNER_IMG, AGENT_IMG   the images in it, for a release by digest (as build.sh names them)
+#   BUNDLE_IMG  the bundle's own image (gastown-operator-bundle:vVERSION-EDITION)
+#   BUILDAH     buildah, with its flags; "none" makes the folder alone
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+edition=${EDITION:-community}
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+image=${BUNDLE_IMG:-gastown-operator-bundle:v$version-$edition}
+read -ra buildah <<<"${BUILDAH:-buildah}"
+into=target/dist
+name() { TARGETS=$1 deploy/images/build.sh names; }
+case ${1:-} in
+  build)
+    rm -rf "${into:?}/bundle/$edition"
+    arguments=(--into "$into" --bundle "$edition" --operator-image "$(BUILDAH=true name operator)" --runner-image "$(BUILDAH=true name runner)")
+    [ -z "${AGENT_IMG:-}" ] || arguments+=(--agent-image "$AGENT_IMG")
+    ${CARGO:-cargo} run --quiet --locked --bin manifests -- "${arguments[@]}"
+    [ "${buildah[0]}" != none ] || exit 0
+    container=$("${buildah[@]}" from scratch)
+    for part in manifests metadata tests; do
+      "${buildah[@]}" copy --quiet "$container" "$into/bundle/$edition/$part" "/$part" >/dev/null
+    done
+    # The annotations once more, as labels, which is where catalogs look first.
+    while IFS=: read -r key value; do
+      value=${value# }
+      "${buildah[@]}" config --label "${key// /}=${value//\"/}" "$container"
+    done < <(grep -E '^  (com\.redhat|operators\.operatorframework)' "$into/bundle/$edition/metadata/annotations.yaml")
+    "${buildah[@]}" commit --quiet --timestamp "$(git log -1 --format=%ct 2>/dev/null || echo 0)" "$container" "$image"
+    "${buildah[@]}" rm "$container" >/dev/null
+    echo "bundle: $image"
+    ;;
+  push) "${buildah[@]}" push "$image" "docker://$image" ;;
+  *) echo "bundle: say build or push" >&2; exit 2 ;;
+esac

@@ -1,0 +1,84 @@
+//! What the Operator Lifecycle Manager installs: one bundle an edition, of the very Deployment, roles and webhooks that the
+//! other roads install, and the templates of catalogs. It brings certificates, Services and webhook configurations by
+//! itself, in whatever namespace, so what we have of that stays out.
+
+mod csv;
+mod descriptors;
+mod examples;
+mod metadata;
+mod webhooks;
+
+use serde_json::Value;
+
+use super::{
+    document,
+    images::Images,
+    operator::{self, EDITIONS, Edition},
+    people, priority,
+};
+use crate::kinds::KINDS;
+
+/// The package, in every catalog.
+pub const PACKAGE: &str = "gastown-operator";
+
+/// The one channel, as long as APIs may change.
+pub const CHANNEL: &str = "alpha";
+
+/// The image of an edition's bundle.
+pub fn bundle_image(edition: Edition) -> String {
+    format!("{PACKAGE}-bundle:v{}-{}", env!("CARGO_PKG_VERSION"), edition.name())
+}
+
+/// The image of the catalog with it.
+pub fn catalog_image(edition: Edition) -> String {
+    format!("{PACKAGE}-catalog:v{}-{}", env!("CARGO_PKG_VERSION"), edition.name())
+}
+
+/// The name of this version's CSV.
+pub fn name() -> String {
+    format!("{PACKAGE}.v{}", env!("CARGO_PKG_VERSION"))
+}
+
+/// The bundles of both editions, and the templates of their catalogs.
+pub fn files() -> anyhow::Result<Vec<(String, String)>> {
+    let mut files = Vec::new();
+    for edition in EDITIONS {
+        files.extend(bundle(edition, &Images::of(edition))?);
+        files.push(metadata::catalog(edition)?);
+    }
+    Ok(files)
+}
+
+/// One bundle with these images.
+pub fn bundle(edition: Edition, images: &Images) -> anyhow::Result<Vec<(String, String)>> {
+    let folder = format!("bundle/{}", edition.name());
+    let manifests = format!("{folder}/manifests");
+    let csv = csv::csv(edition, images)?;
+    let mut files =
+        vec![(format!("{manifests}/{PACKAGE}.clusterserviceversion.yaml"), document(&csv)?)];
+    for kind in KINDS {
+        let path = format!("{manifests}/{}_{}.yaml", kind.group, kind.plural);
+        files.push((path, document(&kind.definition())?));
+    }
+    for role in people::roles() {
+        let name = role.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        files.push((format!("{manifests}/{name}.clusterrole.yaml"), document(&role)?));
+    }
+    for (name, object) in [
+        ("poddisruptionbudget", operator::labelled(operator::budget())),
+        ("priorityclass", operator::labelled(priority::class())),
+    ] {
+        files.push((format!("{manifests}/{PACKAGE}.{name}.yaml"), document(&anywhere(object))?));
+    }
+    files.push((format!("{folder}/metadata/annotations.yaml"), metadata::annotations()?));
+    files.push((format!("{folder}/tests/scorecard/config.yaml"), metadata::scorecard()?));
+    Ok(files)
+}
+
+/// An object without the namespace, which OLM chooses.
+fn anywhere(mut object: Value) -> Value {
+    if let Some(it) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        it.remove("namespace");
+    }
+    object
+}

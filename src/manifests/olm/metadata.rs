@@ -1,0 +1,61 @@
+//! What stands beside a CSV: annotations, tests, and the template of a catalog.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::json;
+
+use super::{CHANNEL, PACKAGE, bundle_image, csv, name};
+use crate::manifests::{document, operator::Edition};
+
+/// `metadata/annotations.yaml`.
+pub fn annotations() -> anyhow::Result<String> {
+    document(&json!({"annotations": {
+        "com.redhat.openshift.versions": csv::OPENSHIFT,
+        "operators.operatorframework.io.bundle.channel.default.v1": CHANNEL,
+        "operators.operatorframework.io.bundle.channels.v1": CHANNEL,
+        "operators.operatorframework.io.bundle.manifests.v1": "manifests/",
+        "operators.operatorframework.io.bundle.mediatype.v1": "registry+v1",
+        "operators.operatorframework.io.bundle.metadata.v1": "metadata/",
+        "operators.operatorframework.io.bundle.package.v1": PACKAGE,
+        "operators.operatorframework.io.test.config.v1": "tests/scorecard/",
+        "operators.operatorframework.io.test.mediatype.v1": "scorecard+v1",
+    }}))
+}
+
+/// `tests/scorecard/config.yaml`: what `operator-sdk scorecard` runs on a cluster.
+pub fn scorecard() -> anyhow::Result<String> {
+    let image = "quay.io/operator-framework/scorecard-test:v1.42.3";
+    let test = |name: &str, suite: &str| json!({"entrypoint": ["scorecard-test", name], "image": image, "labels": {"suite": suite, "test": format!("{name}-test")}});
+    let olm = [
+        "olm-bundle-validation",
+        "olm-crds-have-validation",
+        "olm-crds-have-resources",
+        "olm-spec-descriptors",
+        "olm-status-descriptors",
+    ];
+    let tests: Vec<_> = [test("basic-check-spec", "basic")]
+        .into_iter()
+        .chain(olm.map(|it| test(it, "olm")))
+        .collect();
+    document(&json!({
+        "apiVersion": "scorecard.operatorframework.io/v1alpha3",
+        "kind": "Configuration",
+        "metadata": {"name": "config"},
+        "stages": [{"parallel": true, "tests": tests}],
+    }))
+}
+
+/// The template of a catalog, for `opm alpha render-template basic`, with the bundle's image to be named in it.
+pub fn catalog(edition: Edition) -> anyhow::Result<(String, String)> {
+    let template = json!({
+        "schema": "olm.template.basic",
+        "entries": [
+            {
+                "schema": "olm.package", "name": PACKAGE, "defaultChannel": CHANNEL,
+                "icon": {"base64data": BASE64_STANDARD.encode(csv::ICON), "mediatype": "image/svg+xml"},
+            },
+            {"schema": "olm.channel", "package": PACKAGE, "name": CHANNEL, "entries": [{"name": name()}]},
+            {"schema": "olm.bundle", "image": bundle_image(edition)},
+        ],
+    });
+    Ok((format!("deploy/catalog/{}.yaml", edition.name()), document(&template)?))
+}
