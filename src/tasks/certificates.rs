@@ -1,24 +1,21 @@
 //! Our own certificates: keeps the Secret in order, serves what it holds, and puts right whoever is told whom to trust. Every
 //! replica does all of it; who writes first has the step, and the others see it.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    pin::pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod known;
+
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use rustls::ServerConfig;
-use serde_json::Value;
 use tokio::sync::watch;
 
+use self::known::{Heard, Known};
 use super::alerts::Alerts;
 use crate::{
     cluster::{
         Class,
-        certificates::{Consumer, Kept, News, Sort, Vault, seconds},
+        certificates::{Consumer, Kept, Sort, Vault, seconds},
         connect::Connection,
         meters::{Flawed, Meters},
     },
@@ -36,10 +33,6 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(10);
 /// How soon something that failed is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
-/// Writes of the same bundle into the same consumer within [`FIGHT`] until it counts as a fight with somebody else.
-const ROUNDS: usize = 3;
-const FIGHT: Duration = Duration::from_secs(60);
-
 /// What is served, from the first certificate on.
 pub type Live = watch::Sender<Option<Arc<ServerConfig>>>;
 
@@ -83,38 +76,11 @@ struct Keeper {
     retire_after: Option<i64>,
 }
 
-/// What is known at a time.
-#[derive(Default)]
-struct Known {
-    kept: Option<Kept>,
-    consumers: BTreeMap<Consumer, Heard>,
-    /// The last book that could be used, and what of it is served.
-    good: Option<Book>,
-    served: String,
-    /// How many callers had not trusted what was served before that.
-    alerts: u64,
-    canary: Canary,
-    fights: BTreeMap<Consumer, (String, VecDeque<Instant>)>,
-    /// What is wrong, as of the last look, and what was said of that.
-    problem: Option<(&'static str, String)>,
-    said: Option<&'static str>,
-}
-
-/// What is known of a consumer.
-enum Heard {
-    Nothing,
-    Gone,
-    There(Value),
-}
-
 impl Keeper {
     /// Runs until dropped.
     async fn run(self) {
         let all = consumers();
-        let mut known = Known {
-            consumers: all.iter().map(|it| (it.clone(), Heard::Nothing)).collect(),
-            ..Known::default()
-        };
+        let mut known = Known::nothing(&all);
         let mut news = pin!(self.vault.news(all));
         let mut alerts = self.alerts.news();
         loop {
@@ -331,46 +297,6 @@ impl Keeper {
             }
         }
         left
-    }
-}
-
-impl Known {
-    fn hear(&mut self, news: News) {
-        match news {
-            News::Kept(kept) => {
-                // A canary tells of the book that it was sent under.
-                if self.kept.as_ref().is_none_or(|it| it.book != kept.book) {
-                    self.canary = Canary::Untold;
-                }
-                self.kept = Some(*kept);
-            }
-            News::Consumer(consumer, object) => {
-                let heard = object.map_or(Heard::Gone, Heard::There);
-                self.consumers.insert(consumer, heard);
-            }
-        }
-    }
-
-    fn problem(&mut self, reason: &'static str, text: &str) {
-        self.problem = Some((reason, text.to_owned()));
-    }
-
-    /// Whether this very bundle was written there again and again. Only what was written counts: replicas that come second
-    /// fight nobody.
-    fn fight(&mut self, consumer: &Consumer, bundle: &str) -> bool {
-        let (last, rounds) = self.fights.entry(consumer.clone()).or_default();
-        if last != bundle {
-            bundle.clone_into(last);
-            rounds.clear();
-        }
-        while rounds.front().is_some_and(|it| it.elapsed() > FIGHT) {
-            rounds.pop_front();
-        }
-        rounds.len() >= ROUNDS
-    }
-
-    fn won(&mut self, consumer: &Consumer) {
-        self.fights.entry(consumer.clone()).or_default().1.push_back(Instant::now());
     }
 }
 
