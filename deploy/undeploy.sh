@@ -12,11 +12,12 @@ namespace=gastown-operator-system
 # Nobody answers from now on: first what would ask, then who answers, who hands back what he holds while he has the rights to.
 $kubectl delete --ignore-not-found -k "$here/../webhooks"
 $kubectl -n "$namespace" delete --ignore-not-found deployment/gastown-operator-controller-manager --cascade=foreground
+# Without the rights to convert, which go first, the policy refuses what would be stored cut from here on.
+$kubectl delete --ignore-not-found -k "$here/rbac"
 for definition in $($kubectl get -f "$here/../crds" --ignore-not-found -o name); do
     $kubectl patch "$definition" --type=merge -p '{"spec":{"conversion":{"strategy":"None","webhook":null}}}'
 done
 $kubectl delete --ignore-not-found -f "$here/policies/pods.yaml"
-$kubectl delete --ignore-not-found -k "$here/rbac"
 $kubectl delete --ignore-not-found -f "$here/base/network.yaml"
 $kubectl delete --ignore-not-found -k "$here/priority"
 

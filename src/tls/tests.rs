@@ -197,7 +197,10 @@ fn openssl(arguments: &[&str], input: &str, configuration: &str) -> Option<Strin
     let mut child = match piped.spawn() {
         Ok(child) => child,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!("SKIP handshakes by openssl: there is no openssl");
+            // Past the harness, which keeps what a passing test prints.
+            let required = std::env::var("GASTOWN_REQUIRE").unwrap_or_default();
+            assert!(!required.split(',').any(|it| it == "openssl"), "there is no openssl");
+            let _ = writeln!(std::io::stderr(), "SKIP handshakes by openssl: there is no openssl");
             return None;
         }
         Err(error) => panic!("{error}"),

@@ -166,7 +166,7 @@ fn run(args: &[&str]) -> Output {
 #[test]
 fn what_comes_later_or_cannot_be_ends_the_start_with_a_word() {
     let table: [(&[&str], &str); 6] = [
-        (&["--enable-http2"], "comes with issue 7"),
+        (&["--metrics-secure"], "comes with issue 8"),
         (&["--metrics-bind-address=:8443"], "comes with issue 8"),
         (&["--health-probe-bind-address=here"], "--health-probe-bind-address"),
         (&["--webhook-cert-path=/nowhere", "--health-probe-bind-address=0"], "--webhook-cert-path"),

@@ -5,7 +5,7 @@ set -u
 
 declare -A package_of=(
   [buildah]=buildah [containerd]=containerd [runc]=runc [ip]=iproute2 [nft]=nftables [sshd]=openssh-server [ssh]=openssh-client
-  [/usr/lib/x86_64-linux-gnu/libnss_wrapper.so]=libnss-wrapper [git]=git [busybox]=busybox-static [/usr/lib/cni/bridge]=containernetworking-plugins [gcc]=gcc [make]=make
+  ["/usr/lib/$(uname -m)-linux-gnu/libnss_wrapper.so"]=libnss-wrapper [git]=git [openssl]=openssl [busybox]=busybox-static [/usr/lib/cni/bridge]=containernetworking-plugins [gcc]=gcc [make]=make
 )
 
 has() {

@@ -129,7 +129,7 @@ pub struct PolecatStatus {
 #[serde(rename_all = "camelCase")]
 pub struct Trace {
     /// Id of the trace, 32 hex digits.
-    #[serde(rename = "traceID")]
+    #[serde(default, rename = "traceID")]
     #[schemars(length(max = 32))]
     pub trace_id: String,
     /// Its page, where the operator was told how such pages are addressed (`--trace-url-template`).
