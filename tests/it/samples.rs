@@ -119,7 +119,9 @@ fn in_pages() -> Vec<(String, Value)> {
         // Between fences: every second part, which begins with the name of its language.
         for block in text.split("```").skip(1).step_by(2) {
             let body = block.split_once('\n').map_or("", |(_, it)| it);
-            let objects = body.split("\n---\n").filter(|it| it.contains("apiVersion:"));
+            // What a console shows is not applied: the commands in it are.
+            let yaml = !body.starts_with("$ ");
+            let objects = body.split("\n---\n").filter(|it| yaml && it.contains("apiVersion:"));
             let name = page.file_name().unwrap().to_string_lossy().into_owned();
             found.extend(objects.map(|it| (name.clone(), serde_saphyr::from_str(it).unwrap())));
         }
