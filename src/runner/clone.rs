@@ -166,7 +166,7 @@ impl Workspace<'_> {
         git.must("make the agent's clone", &["init", "--quiet", "--template=", &format]).await?;
         self.configure(&git).await?;
         tools::lay_hook(self.paths, &git_dir)?;
-        // Copied, not fetched: git runs the other side of a local fetch through a shell, and our image has none.
+        // Copied, not fetched: git runs the other side of a local fetch through a shell, and none is ever started here.
         files::copy_tree(&format!("{bare}/objects"), &format!("{git_dir}/objects"))
             .and_then(|()| {
                 files::copy_if_there(&format!("{bare}/shallow"), &format!("{git_dir}/shallow"))
