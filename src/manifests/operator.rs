@@ -17,7 +17,10 @@ pub const WEBHOOK_PORT: u16 = 9443;
 pub const HEALTH_PORT: u16 = 8081;
 /// Seconds that work under way gets after SIGTERM, and those that the node adds: a replica hands its shards over first.
 pub const DRAIN: u64 = 20;
-pub const GRACE: u64 = DRAIN + 10;
+pub const GRACE: u64 = HEARD + DRAIN + 10;
+/// Seconds until every node has taken a pod that goes out of the webhooks' Service. An API server that reached a closed port would
+/// skip the stamping, which fails open, and refuse what was not stamped.
+pub const HEARD: u64 = 5;
 
 /// What is built for whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,6 +234,8 @@ fn container(shape: Shape) -> Value {
         "startupProbe": probe("/livez", 1, 60),
         "livenessProbe": probe("/livez", 10, 3),
         "readinessProbe": probe("/readyz", 2, 2),
+        // A pod that goes is asked until every node has heard of it: it serves and works on meanwhile.
+        "lifecycle": {"preStop": {"sleep": {"seconds": HEARD}}},
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]},
