@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 KUBECTL ?= kubectl
+HELM ?= helm
 STATIC := target/static
 export RUST_BACKTRACE ?= 0
 
@@ -204,6 +205,12 @@ uninstall: ## Delete the CRDs, and with them every object of theirs: asks first 
 .PHONY: deploy
 deploy: manifests ## Install or upgrade in the current kubeconfig: EDITION=community|enterprise IMG=operator AGENT_IMG=agent
 	@KUBECTL="$(KUBECTL)" EDITION="$(EDITION)" IMG="$(IMG)" RUNNER_IMG="$(RUNNER_IMG)" AGENT_IMG="$(AGENT_IMG)" deploy/deploy.sh
+
+.PHONY: chart
+chart: manifests ## Package the Helm chart into target/dist; with OCI=oci://registry.example.com/charts, push it there
+	@mkdir -p target/dist
+	@$(HELM) package charts/gastown-operator --destination target/dist
+	@$(if $(OCI),$(HELM) push "$$(ls -t target/dist/gastown-operator-*.tgz | head -1)" "$(OCI)")
 
 .PHONY: undeploy
 undeploy: ## Take the operator out again; definitions and objects stay

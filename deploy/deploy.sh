@@ -60,5 +60,9 @@ container="name: manager"
 # Definitions first: their kinds have to be served before an object of theirs is applied.
 $kubectl apply --server-side --force-conflicts -k "$here/../crds"
 $kubectl wait --for=condition=Established --timeout=60s -f "$here/../crds" >/dev/null
+# The original's budget says minAvailable, which can't be merged with ours.
+budget=poddisruptionbudget/gastown-operator-controller-manager-pdb
+[ -z "$($kubectl -n "$namespace" get "$budget" --ignore-not-found -o 'jsonpath={.spec.minAvailable}')" ] ||
+    $kubectl -n "$namespace" delete "$budget"
 $kubectl apply --server-side --force-conflicts -k "$overlay"
 [ "${TIMEOUT:-180s}" = 0s ] || $kubectl -n "$namespace" rollout status "deployment/$deployment" --timeout="${TIMEOUT:-180s}"

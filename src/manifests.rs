@@ -2,6 +2,7 @@
 //! program `manifests`; comparing them, that of a test.
 
 mod certificates;
+pub mod chart;
 pub mod images;
 mod kustomize;
 pub mod mirror;
@@ -42,8 +43,8 @@ pub const SERVICE_ACCOUNT: &str = "gastown-operator-controller-manager";
 /// How important they are.
 pub const PRIORITY: &str = "gastown-operator";
 /// What they may do everywhere, and in their own namespace.
-const MANAGER_ROLE: &str = "gastown-operator-manager-role";
-const LEADER_ROLE: &str = "gastown-operator-leader-election-role";
+pub const MANAGER_ROLE: &str = "gastown-operator-manager-role";
+pub const LEADER_ROLE: &str = "gastown-operator-leader-election-role";
 
 const HEADER: &str =
     "# Generated from src/kinds.rs by `cargo run --bin manifests`; edits are overwritten.\n";
@@ -61,12 +62,18 @@ pub fn files_storing(storage: Version) -> anyhow::Result<Vec<(String, String)>> 
         files.push((path.clone(), documents(objects)?));
     }
     files.extend(kustomize::files(&parts)?);
+    files.extend(chart::files(&parts)?);
     files.push(("deploy/install.yaml".into(), documents(&kustomize::in_order(&parts))?));
     files.extend(olm::files()?);
     files.extend(mirror::files()?);
     files.push(("docs/api.md".into(), reference::page()?));
     files.push(("docs/failures.md".into(), causes::page()));
     Ok(files)
+}
+
+/// All that is installed of the Community edition, in the order in which it can be applied.
+pub fn objects() -> anyhow::Result<Vec<Value>> {
+    Ok(kustomize::in_order(&parts(Version::V1beta1)?))
 }
 
 /// What is installed, as files of objects: definitions, webhooks, roles, policies, priorities, and the operator.
@@ -89,8 +96,11 @@ fn parts(storage: Version) -> anyhow::Result<Vec<(String, Vec<Value>)>> {
     part("deploy/priority/flowschemas.yaml", priority::schemas().into());
     part("deploy/priority/class.yaml", vec![priority::class()]);
     part("deploy/base/operator.yaml", operator::objects(Shape::of(Edition::Community)));
-    part("deploy/base/network.yaml", network::policies().map(operator::labelled).into());
-    Ok(parts)
+    part("deploy/base/network.yaml", network::policies().into());
+    let told = |(path, objects): (String, Vec<Value>)| {
+        (path, objects.into_iter().map(operator::labelled).collect())
+    };
+    Ok(parts.into_iter().map(told).collect())
 }
 
 /// Several objects in one file.

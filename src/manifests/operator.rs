@@ -100,11 +100,11 @@ pub fn labels() -> Map<String, Value> {
 pub fn objects(shape: Shape) -> Vec<Value> {
     let mut all = vec![namespace(), service_account(), cluster_binding(), binding(), lease()];
     all.extend([budget(), deployment(shape)]);
-    all.into_iter().map(labelled).collect()
+    all
 }
 
 /// An object that is told by its labels, beside those that it has.
-pub fn labelled(mut object: Value) -> Value {
+pub(super) fn labelled(mut object: Value) -> Value {
     let mut all = labels();
     if let Some(own) = object.pointer("/metadata/labels").and_then(Value::as_object) {
         all.extend(own.clone());

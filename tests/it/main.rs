@@ -53,6 +53,7 @@ mod real_pending;
 mod real_secrets;
 mod real_trust;
 mod restored;
+mod roads;
 mod samples;
 mod scenarios;
 mod shard_map;

@@ -1,4 +1,4 @@
-//! Builds the pinned Go programs in the cache: one module for Kubernetes and etcd, one for kwok. Never
+//! Builds the pinned Go programs in the cache: one module for Kubernetes and etcd, one for kwok, one for Helm. Never
 //! changes the pins, except in the copy for another Kubernetes version that was asked for.
 
 use std::{
@@ -22,6 +22,9 @@ const KUBERNETES_GO: &str = include_str!("../../tools/tools.go");
 const KWOK_MOD: &str = include_str!("../../tools/kwok/go.mod");
 const KWOK_SUM: &str = include_str!("../../tools/kwok/go.sum");
 const KWOK_GO: &str = include_str!("../../tools/kwok/tools.go");
+const HELM_MOD: &str = include_str!("../../tools/helm/go.mod");
+const HELM_SUM: &str = include_str!("../../tools/helm/go.sum");
+const HELM_GO: &str = include_str!("../../tools/helm/tools.go");
 
 /// A Go module that pins programs, and where it is built.
 pub struct Module {
@@ -64,6 +67,19 @@ pub fn kwok() -> Result<Module> {
         go_mod: KWOK_MOD,
         go_sum: KWOK_SUM,
         tools_go: KWOK_GO,
+    })
+}
+
+/// Helm as pinned.
+pub fn helm() -> Result<Module> {
+    let version = pinned_version(HELM_MOD, "helm.sh/helm/v4")?.to_owned();
+    Ok(Module {
+        name: "helm",
+        version,
+        rewritten: false,
+        go_mod: HELM_MOD,
+        go_sum: HELM_SUM,
+        tools_go: HELM_GO,
     })
 }
 
@@ -129,7 +145,10 @@ impl Module {
         let etcd = pinned_version(self.go_mod, "go.etcd.io/etcd/server/v3")?;
         write(&folder.join("go.mod"), &module_text(&theirs, &self.version, etcd)?)?;
         // Not `go mod tidy`: that would fetch what the tests of every dependency need, too.
-        let packages = Tool::ALL.iter().filter(|it| **it != Tool::Kwok).map(|it| it.package());
+        let packages = Tool::ALL
+            .iter()
+            .filter(|it| !matches!(it, Tool::Kwok | Tool::Helm))
+            .map(|it| it.package());
         let mut arguments = ["list", "-mod=mod", "-deps"].map(str::to_owned).to_vec();
         arguments.extend(packages);
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
@@ -187,6 +206,7 @@ pub fn build(module: &Module, tool: Tool) -> Result<()> {
 fn linker_flags(module: &Module, tool: Tool) -> String {
     let version = &module.version;
     match tool {
+        Tool::Helm => format!("-s -w -X helm.sh/helm/v4/internal/version.version=v{version}"),
         Tool::Etcd | Tool::Kwok => "-s -w".to_owned(), // these carry their version in their source
         _ => {
             let at = "-X k8s.io/component-base/version";

@@ -25,11 +25,13 @@ pub enum Tool {
     Kubelet,
     KubeProxy,
     Kwok,
+    /// Installs charts; no testbed runs it.
+    Helm,
 }
 
 impl Tool {
     /// All there are, in the order in which they are built: the slowest first.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ApiServer,
         Self::ControllerManager,
         Self::Scheduler,
@@ -38,6 +40,7 @@ impl Tool {
         Self::Kubelet,
         Self::KubeProxy,
         Self::Kwok,
+        Self::Helm,
     ];
 
     /// What a control plane is made of.
@@ -55,6 +58,7 @@ impl Tool {
             Self::Kubelet => "kubelet",
             Self::KubeProxy => "kube-proxy",
             Self::Kwok => "kwok",
+            Self::Helm => "helm",
         }
     }
 
@@ -63,6 +67,7 @@ impl Tool {
         match self {
             Self::Etcd => "go.etcd.io/etcd/server/v3".to_owned(),
             Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok".to_owned(),
+            Self::Helm => "helm.sh/helm/v4/cmd/helm".to_owned(),
             other => format!("k8s.io/kubernetes/cmd/{}", other.name()),
         }
     }
@@ -71,6 +76,7 @@ impl Tool {
     fn version_arguments(self) -> &'static [&'static str] {
         match self {
             Self::Kubectl => &["version", "--client"],
+            Self::Helm => &["version", "--short"],
             _ => &["--version"],
         }
     }
@@ -102,12 +108,11 @@ impl Tools {
     /// Finds these, building what is missing; says so on standard error. Blocks; spawns from the calling
     /// thread.
     pub fn find(wanted: &[Tool]) -> Result<Self> {
-        let kubernetes = build::kubernetes()?;
-        let kwok = build::kwok()?;
+        let modules = Modules::read()?;
         let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
         let mut paths = BTreeMap::new();
         for &tool in wanted {
-            let module = if tool == Tool::Kwok { &kwok } else { &kubernetes };
+            let module = modules.of(tool);
             let given = match assets.as_deref().map(|it| asset(it, tool, module)) {
                 Some(Asset::Fits(path)) => Some(path),
                 Some(Asset::Unfit(why)) => {
@@ -124,10 +129,9 @@ impl Tools {
 
     /// Which of these would have to be built first.
     pub fn missing(mut wanted: Vec<Tool>) -> Result<Vec<Tool>> {
-        let kubernetes = build::kubernetes()?;
-        let kwok = build::kwok()?;
+        let modules = Modules::read()?;
         let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
-        let module = |tool| if tool == Tool::Kwok { &kwok } else { &kubernetes };
+        let module = |tool| modules.of(tool);
         let there = |tool: Tool| {
             assets
                 .as_deref()
@@ -136,6 +140,28 @@ impl Tools {
         };
         wanted.retain(|it| !there(*it));
         Ok(wanted)
+    }
+}
+
+/// The Go modules that pin the tools.
+struct Modules {
+    kubernetes: Module,
+    kwok: Module,
+    helm: Module,
+}
+
+impl Modules {
+    fn read() -> Result<Self> {
+        let (kubernetes, kwok, helm) = (build::kubernetes()?, build::kwok()?, build::helm()?);
+        Ok(Self { kubernetes, kwok, helm })
+    }
+
+    const fn of(&self, tool: Tool) -> &Module {
+        match tool {
+            Tool::Kwok => &self.kwok,
+            Tool::Helm => &self.helm,
+            _ => &self.kubernetes,
+        }
     }
 }
 

@@ -1,0 +1,88 @@
+{{/* The chart and its version, as a label. */}}
+{{- define "gastown-operator.chart" -}}
+{{- printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* Labels by which Deployment, Service and budget find the pods: those of the original's chart, since a selector can't be changed. */}}
+{{- define "gastown-operator.selectorLabels" -}}
+app.kubernetes.io/name: gastown-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+control-plane: controller-manager
+{{- end }}
+
+{{- define "gastown-operator.labels" -}}
+helm.sh/chart: {{ include "gastown-operator.chart" . }}
+{{ include "gastown-operator.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "gastown-operator.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default "gastown-operator-controller-manager" }}
+{{- end }}
+
+{{/* An image: registry, repository, and the digest before the tag. */}}
+{{- define "gastown-operator.image" -}}
+{{- $tag := .image.tag | default (printf "%s%s" .root.Chart.AppVersion (ternary "-ubi9" "" (eq .root.Values.edition "enterprise"))) -}}
+{{- with .root.Values.global.imageRegistry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{ .image.repository }}
+{{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ $tag }}{{ end }}
+{{- end }}
+
+{{- define "gastown-operator.injected" -}}
+{{- if eq .Values.certificates.source "cert-manager" -}}
+cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/gastown-operator-webhook
+{{- end }}
+{{- end }}
+
+{{- define "gastown-operator.annotations.webhooks" -}}
+{{ include "gastown-operator.injected" . }}
+{{- end }}
+
+{{- define "gastown-operator.annotations.kept" -}}
+helm.sh/resource-policy: keep
+{{- end }}
+
+{{- define "gastown-operator.annotations.definition" -}}
+{{- if .Values.crds.keep -}}
+helm.sh/resource-policy: keep
+{{ end }}
+{{- include "gastown-operator.injected" . }}
+{{- end }}
+
+{{/* Values that mean what this operator does not do, each with what to say instead. */}}
+{{- define "gastown-operator.refuse" -}}
+{{- $own := list "" "gastown-operator" }}
+{{- if or (not (has .Values.nameOverride $own)) (not (has .Values.fullnameOverride $own)) }}
+{{- fail "nameOverride, fullnameOverride: leave them empty; names are fixed, since there is one operator in a cluster and it finds its own objects by name" }}
+{{- end }}
+{{- if or .Values.volumes.enabled (ne .Values.volumes.hostPath "/home/core/gt") }}
+{{- fail "volumes: take them out; the operator mounts nothing of a node" }}
+{{- end }}
+{{- if or (ne .Values.gtConfig.townRoot "/gt") (ne .Values.gtConfig.gtBinary "/usr/local/bin/gt") }}
+{{- fail "gtConfig: take it out; the operator runs no gt and reads no town" }}
+{{- end }}
+{{- if .Values.polecatImages }}
+{{- fail "polecatImages: polecatImages.git is runnerImage.repository and runnerImage.tag now, an image with gt-runner in it; polecatImages.claude is agentImage" }}
+{{- end }}
+{{- if not .Values.leaderElection.enabled }}
+{{- fail "leaderElection.enabled: take it out; the election always takes place, also for one replica" }}
+{{- end }}
+{{- if and .Values.metrics.enabled .Values.metrics.secure }}
+{{- fail "metrics.secure: metrics over HTTPS are not in this release; set metrics.secure=false for metrics on loopback, or metrics.enabled=false" }}
+{{- end }}
+{{- $container := .Values.securityContext }}
+{{- if or (eq (toString $container.runAsUser) "0") (eq (toString $container.runAsNonRoot) "false") (eq (toString .Values.podSecurityContext.runAsUser) "0") (eq (toString .Values.podSecurityContext.runAsNonRoot) "false") }}
+{{- fail "securityContext, podSecurityContext: take runAsUser and runAsNonRoot out; the operator never runs as root" }}
+{{- end }}
+{{- if and (eq .Values.certificates.source "secret") (not .Values.certificates.caBundle) }}
+{{- fail "certificates.caBundle: with certificates.source=secret say who signed: base64 -w0 ca.crt" }}
+{{- end }}
+{{- if and (ne .Values.certificates.source "secret") .Values.certificates.caBundle }}
+{{- fail "certificates.caBundle: it goes with certificates.source=secret; the other sources write their own" }}
+{{- end }}
+{{- range list "GT_TOWN_ROOT" "GT_PATH" }}
+{{- $name := . }}
+{{- range $.Values.extraEnv }}{{- if eq (toString .name) $name }}{{- fail (printf "extraEnv: take %s out; the operator does not read it" $name) }}{{- end }}{{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,95 @@
+//! The Helm chart, as far as it is generated: what it is called, its values with their schema, and the templates of everything
+//! that is the same on every road. Only what values shape in many ways (the Deployment above all) is written by hand, and
+//! `tests/it/roads.rs` holds it against the other roads.
+
+mod template;
+pub mod values;
+mod written;
+
+use serde_json::{Value, json};
+
+use super::{HEADER, document, operator};
+use crate::{api, kinds::KINDS};
+
+/// The chart's folder.
+pub const FOLDER: &str = "charts/gastown-operator";
+
+/// Its generated files, of what is installed.
+pub fn files(parts: &[(String, Vec<Value>)]) -> anyhow::Result<Vec<(String, String)>> {
+    let mut files = vec![
+        ("Chart.yaml".to_owned(), document(&about()?)?),
+        ("values.yaml".to_owned(), written::values()?),
+        ("values.schema.json".to_owned(), written::schema()?),
+    ];
+    for (name, condition, folders) in TEMPLATES {
+        let of = |path: &str| folders.iter().any(|it| path.starts_with(it));
+        let objects: Vec<Value> = parts
+            .iter()
+            .filter(|(path, _)| of(path))
+            .flat_map(|(_, it)| it.clone())
+            .filter(|it| !BY_HAND.iter().any(|kind| it.get("kind").is_some_and(|it| it == kind)))
+            .collect();
+        let text = template::write(&objects, condition)?;
+        files.push((format!("templates/{name}.yaml"), text));
+    }
+    Ok(files.into_iter().map(|(path, text)| (format!("{FOLDER}/{path}"), text)).collect())
+}
+
+/// Generated templates: their name, the value that they wait for, and of which files they are made.
+const TEMPLATES: &[(&str, &str, &[&str])] = &[
+    ("definitions", ".Values.crds.enabled", &["crds/"]),
+    ("roles", ".Values.rbac.create", &["deploy/rbac/role.yaml", "deploy/base/operator.yaml"]),
+    ("people", ".Values.rbac.people", &["deploy/rbac/people.yaml"]),
+    ("flowschemas", ".Values.flowSchemas.enabled", &["deploy/priority/flowschemas.yaml"]),
+    ("priority", ".Values.priorityClass.create", &["deploy/priority/class.yaml"]),
+    ("network", ".Values.networkPolicy.enabled", &["deploy/base/network.yaml"]),
+    ("pods-policy", ".Values.policies.pods", &["deploy/policies/pods.yaml"]),
+    ("conversion-policy", ".Values.policies.conversion", &["deploy/policies/conversion.yaml"]),
+    ("webhooks", "", &["webhooks/"]),
+];
+/// Kinds of `deploy/base/operator.yaml` that templates written by hand bring.
+const BY_HAND: [&str; 5] =
+    ["Namespace", "ServiceAccount", "Lease", "PodDisruptionBudget", "Deployment"];
+
+/// Chart.yaml.
+fn about() -> anyhow::Result<Value> {
+    let version = env!("CARGO_PKG_VERSION");
+    let definitions: Vec<Value> = KINDS
+        .iter()
+        .map(|kind| {
+            let (name, newest) = (format!("{}.{}", kind.plural, kind.group), kind.versions());
+            json!({"kind": kind.kind, "name": name, "version": newest.first(), "displayName": kind.kind, "description": kind.doc})
+        })
+        .collect();
+    Ok(json!({
+        "apiVersion": "v2",
+        "name": "gastown-operator",
+        "type": "application",
+        "version": version,
+        "appVersion": version,
+        "kubeVersion": ">=1.30.0-0",
+        "description": "Runs AI coding agents as disposable workers, and proves what they did",
+        "keywords": ["gastown", "operator", "agents", api::GROUP],
+        "maintainers": [{"name": "Gas Town"}],
+        "annotations": {
+            "artifacthub.io/operator": "true",
+            "artifacthub.io/license": "Apache-2.0",
+            "artifacthub.io/crds": serde_saphyr::to_string(&definitions)?,
+            "artifacthub.io/images": serde_saphyr::to_string(&json!([
+                {"name": "operator", "image": operator::Edition::Community.operator_image()},
+                {"name": "runner", "image": operator::Edition::Community.runner_image()},
+            ]))?,
+        },
+    }))
+}
+
+/// A part of the pods that the other roads make.
+fn pod(at: &str) -> Value {
+    let whole = operator::deployment(operator::Shape::of(operator::Edition::Community));
+    whole.pointer(&format!("/spec/template/spec{at}")).cloned().unwrap_or_default()
+}
+
+/// A generated text with a head of its own.
+fn headed(text: &str) -> String {
+    format!("{HEADER}{text}")
+}

@@ -1,0 +1,108 @@
+//! Objects as templates: what a release decides (namespace, service account, labels, certificates) is put where the objects
+//! have our own names, in their text. YAML is written line by line, so lines are what is replaced.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value};
+
+use super::headed;
+use crate::manifests::{NAMESPACE, SERVICE_ACCOUNT};
+
+/// Stands where lines of the chart's own come; no object has it.
+const MARK: &str = "gastown.io/chart-mark";
+
+/// A template of these objects, which a condition may leave out.
+pub fn write(objects: &[Value], condition: &str) -> anyhow::Result<String> {
+    let mut text = String::new();
+    if !condition.is_empty() {
+        writeln!(text, "{{{{- if {condition} }}}}")?;
+    }
+    for object in objects {
+        let yaml = serde_saphyr::to_string(&marked(object.clone()))?;
+        text.push_str("---\n");
+        for line in yaml.lines() {
+            for line in templated(line) {
+                writeln!(text, "{line}")?;
+            }
+        }
+    }
+    if !condition.is_empty() {
+        writeln!(text, "{{{{- end }}}}")?;
+    }
+    Ok(headed(&text))
+}
+
+/// With a place for the annotations that a release adds, where it adds any.
+fn marked(mut object: Value) -> Value {
+    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let takes = kind.ends_with("WebhookConfiguration")
+        || matches!(
+            &*kind,
+            "CustomResourceDefinition"
+                | "ValidatingAdmissionPolicy"
+                | "ValidatingAdmissionPolicyBinding"
+        );
+    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let kept = match &*kind {
+        "CustomResourceDefinition" => "definition",
+        _ if kind.ends_with("WebhookConfiguration") => "webhooks",
+        // What keeps objects whole while nobody converts must outlast the release.
+        _ if name.starts_with(crate::manifests::switched_off::NAME) => "kept",
+        _ => return object,
+    };
+    if takes && let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        let mut annotations = Map::new();
+        annotations.insert(MARK.into(), kept.into());
+        metadata.insert("annotations".into(), annotations.into());
+    }
+    object
+}
+
+/// One line as the lines that it becomes.
+fn templated(line: &str) -> Vec<String> {
+    let said = line.trim_start();
+    let indent = line.strip_suffix(said).unwrap_or_default();
+    if let Some(kept) = said.strip_prefix(MARK) {
+        let which = kept.trim_start_matches(':').trim();
+        return vec![format!(
+            "{indent}{{{{- include \"gastown-operator.annotations.{which}\" . | nindent {} }}}}",
+            indent.len()
+        )];
+    }
+    let instance = format!("{indent}app.kubernetes.io/instance: {{{{ .Release.Name }}}}");
+    match said {
+        "control-plane: controller-manager" => vec![line.to_owned(), instance],
+        _ if said.starts_with("app.kubernetes.io/version:") => vec![
+            format!("{indent}app.kubernetes.io/version: {{{{ .Chart.AppVersion | quote }}}}"),
+            format!("{indent}app.kubernetes.io/managed-by: {{{{ .Release.Service }}}}"),
+            format!("{indent}helm.sh/chart: {{{{ include \"gastown-operator.chart\" . }}}}"),
+        ],
+        "- port: 8081" => vec![format!("{indent}- port: {{{{ .Values.probes.healthPort }}}}")],
+        "clientConfig:" => vec![
+            line.to_owned(),
+            format!("{indent}  {{{{- with .Values.certificates.caBundle }}}}"),
+            format!("{indent}  caBundle: {{{{ . }}}}"),
+            format!("{indent}  {{{{- end }}}}"),
+        ],
+        _ => {
+            let line = line.replace("{{", "{{ \"{{\" }}");
+            vec![with_account(&line.replace(NAMESPACE, "{{ .Release.Namespace }}"))]
+        }
+    }
+}
+
+/// With the release's service account for ours; a longer name that begins with it is another's.
+fn with_account(line: &str) -> String {
+    let mut parts = line.split(SERVICE_ACCOUNT);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let longer = part.starts_with('-');
+        text.push_str(if longer {
+            SERVICE_ACCOUNT
+        } else {
+            "{{ include \"gastown-operator.serviceAccountName\" . }}"
+        });
+        text.push_str(part);
+    }
+    text
+}

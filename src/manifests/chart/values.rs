@@ -1,0 +1,381 @@
+//! What a release may set. The comments are those of `values.yaml`, and the types its schema: what is not here is refused.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+/// Anything that the field of that name in the Kubernetes API takes.
+type Raw = Map<String, Value>;
+
+/// Values of the chart gastown-operator.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Values {
+    /// Replicas. Any number works at the same time: namespaces are shared out among them.
+    #[schemars(range(min = 1))]
+    pub replica_count: u16,
+    /// community, or enterprise: images on UBI 9 with the FIPS build of the cryptography.
+    pub edition: Edition,
+    /// Whose cluster it is; auto looks for OpenShift's API.
+    pub platform: Platform,
+    /// What subcharts share.
+    pub global: Global,
+    /// The operator's image.
+    pub image: Image,
+    /// The image of git-init and telemetry in every agent pod: gt-runner, git and ssh.
+    pub runner_image: Named,
+    /// The image of agents whose Polecat names none, such as registry.example.com/claude:1. Without it such a Polecat waits, and
+    /// says so.
+    pub agent_image: String,
+    /// Secrets to pull the operator's image with: a list of `name: SECRET`.
+    pub image_pull_secrets: Vec<Raw>,
+    /// The chart's objects have fixed names, since there is one operator in a cluster and it finds its own by name. Only empty,
+    /// or gastown-operator, is taken.
+    pub name_override: String,
+    /// As `nameOverride`.
+    pub fullname_override: String,
+    /// Who the operator's pods are.
+    pub service_account: ServiceAccount,
+    /// Roles.
+    pub rbac: Rbac,
+    /// Annotations of the operator's pods.
+    pub pod_annotations: Raw,
+    /// Labels of the operator's pods, beside the chart's own.
+    pub pod_labels: Raw,
+    /// Security context of the operator's pods; the default meets restricted Pod Security, and OpenShift chooses the user.
+    pub pod_security_context: Raw,
+    /// Security context of its container.
+    pub security_context: Raw,
+    /// What a replica may use.
+    pub resources: Raw,
+    /// Labels that a node of the operator's pods must have.
+    pub node_selector: Raw,
+    /// Taints of nodes that the operator's pods bear.
+    pub tolerations: Vec<Raw>,
+    /// Where the operator's pods should run, beside that.
+    pub affinity: Raw,
+    /// How replicas are spread; empty: over zones and nodes, where that can be.
+    pub topology_spread_constraints: Vec<Raw>,
+    /// How important the operator's pods are.
+    pub priority_class: PriorityClass,
+    /// At most one replica is evicted at a time.
+    pub pod_disruption_budget: Switch,
+    /// Who may reach the operator, and whom it reaches: webhooks and health in; names and the API server out.
+    pub network_policy: Switch,
+    /// The operator's own requests go before others' (API Priority and Fairness).
+    pub flow_schemas: Switch,
+    /// Policies that the API server runs by itself.
+    pub policies: Policies,
+    /// The definitions of our kinds. They are upgraded with the release, and stay when it goes.
+    pub crds: Crds,
+    /// The certificate that the API server is served with.
+    pub certificates: Certificates,
+    /// Flags of the operator that are often set; others by `extraArgs`.
+    pub operator: Operator,
+    /// More arguments, such as --push-reserve=300 (gastown-operator --help lists all).
+    pub extra_args: Vec<String>,
+    /// More variables, as a container has them.
+    pub extra_env: Vec<Raw>,
+    /// Where the operator says that it is alive and ready.
+    pub probes: Probes,
+    /// The election among replicas; it always takes place, and this is here since the original had it.
+    pub leader_election: Switch,
+    /// Prometheus metrics, on loopback of each replica: for a container beside it, or a forwarded port.
+    pub metrics: Metrics,
+    /// More objects of the release; templates in them are evaluated.
+    pub extra_objects: Vec<Raw>,
+    /// Of the original, which read neither: only its defaults are taken.
+    pub gt_config: GtConfig,
+    /// Of the original, for whose operator a folder of the node was mounted: only its defaults are taken.
+    pub volumes: Volumes,
+    /// Of the original's values-fips.yaml: `runnerImage` and `agentImage` are their names now, and nothing else is taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub polecat_images: Option<Raw>,
+}
+
+/// What is built for whom.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Edition {
+    Community,
+    Enterprise,
+}
+
+/// Whose cluster it is.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Platform {
+    Auto,
+    Kubernetes,
+    Openshift,
+}
+
+/// Values that subcharts share.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Global {
+    /// Registry that goes before every repository, such as registry.example.com/mirror.
+    pub image_registry: String,
+}
+
+/// An image.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Image {
+    pub repository: String,
+    /// Empty: the chart's version, with -ubi9 in the enterprise edition.
+    pub tag: String,
+    /// sha256:…; goes before the tag.
+    #[schemars(regex(pattern = r"^(sha256:[0-9a-f]{64})?$"))]
+    pub digest: String,
+    /// When it is pulled.
+    pub pull_policy: PullPolicy,
+}
+
+/// An image that others pull.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Named {
+    pub repository: String,
+    /// Empty: the chart's version, with -ubi9 in the enterprise edition.
+    pub tag: String,
+    /// sha256:…; goes before the tag.
+    #[schemars(regex(pattern = r"^(sha256:[0-9a-f]{64})?$"))]
+    pub digest: String,
+}
+
+/// When an image is pulled.
+#[derive(Debug, Serialize, JsonSchema)]
+pub enum PullPolicy {
+    Always,
+    IfNotPresent,
+    Never,
+}
+
+/// A service account.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceAccount {
+    /// Make it; else it is there already.
+    pub create: bool,
+    pub annotations: Raw,
+    /// Empty: gastown-operator-controller-manager.
+    pub name: String,
+}
+
+/// Roles.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rbac {
+    /// The operator's own, bound to its service account.
+    pub create: bool,
+    /// Those of people: our kinds become part of view, edit and admin.
+    pub people: bool,
+}
+
+/// A priority class.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PriorityClass {
+    /// Make the class gastown-operator.
+    pub create: bool,
+    /// Its name, or that of another one; empty: none.
+    pub name: String,
+}
+
+/// Something that may be left out.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Switch {
+    pub enabled: bool,
+}
+
+/// Policies that the API server runs by itself.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Policies {
+    /// Polecat pods, and pods of labelled namespaces, are held to restricted Pod Security below the webhook.
+    pub pods: bool,
+    /// While no operator converts, objects are not written in another version. It stays when the release goes.
+    pub conversion: bool,
+}
+
+/// The definitions of our kinds.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Crds {
+    /// Install and upgrade them with the release.
+    pub enabled: bool,
+    /// Keep them, and with them all objects, when the release goes.
+    pub keep: bool,
+}
+
+/// The certificate that the API server is served with.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Certificates {
+    /// own: an authority of the operator's, rotated by itself. cert-manager: a Certificate, whose bundle it injects. secret: a
+    /// Secret that is there, whose bundle is `caBundle`.
+    pub source: Source,
+    /// Name of the Secret with tls.crt and tls.key; not with own.
+    pub secret_name: String,
+    /// With secret: the authority, as base64 of PEM, written to webhooks and definitions.
+    pub ca_bundle: String,
+    /// With cert-manager: who signs; empty: a self-signed Issuer that the chart makes.
+    pub issuer_ref: Raw,
+}
+
+/// Where certificates come from.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    Own,
+    CertManager,
+    Secret,
+}
+
+/// Flags of the operator that are often set. Empty, and 0: its own default.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Operator {
+    /// Level of logs, or directives such as info,gastown=debug.
+    pub log_level: String,
+    /// json or text.
+    #[schemars(extend("enum" = ["", "json", "text"]))]
+    pub log_format: String,
+    /// Namespaces to look after; none: all.
+    pub watch_namespaces: Vec<String>,
+    /// Make no new pods, whatever is asked for.
+    pub paused: bool,
+    /// open or strict: who may use a Rig that does not say it.
+    #[schemars(extend("enum" = ["", "open", "strict"]))]
+    pub tenancy: String,
+    /// Most Polecats of one namespace that may run.
+    pub max_running_per_namespace: u32,
+    /// Most seconds that a Polecat may ask for its agent.
+    pub max_active_deadline: u32,
+    /// normal or fast: how soon a crash is noticed.
+    #[schemars(extend("enum" = ["", "normal", "fast"]))]
+    pub failover: String,
+    /// enforce, warn or off: what becomes of a Polecat that names a Secret which who asks for it may not have.
+    #[schemars(extend("enum" = ["", "enforce", "warn", "off"]))]
+    pub reference_access: String,
+    /// Manual or Auto: who writes objects anew that lie in storage in an older version.
+    #[schemars(extend("enum" = ["", "Manual", "Auto"]))]
+    pub storage_migration: String,
+    /// Protocol versions and suites of every connection, such as Intermediate.
+    pub tls_profile: String,
+}
+
+/// Health.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Probes {
+    #[schemars(range(min = 1024))]
+    pub health_port: u16,
+}
+
+/// Metrics.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Metrics {
+    pub enabled: bool,
+    #[schemars(range(min = 1024))]
+    pub port: u16,
+    /// HTTPS with authorization, beyond loopback: not in this release, so only false is taken where metrics are enabled.
+    pub secure: bool,
+}
+
+/// Of the original.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GtConfig {
+    pub town_root: String,
+    pub gt_binary: String,
+}
+
+/// Of the original.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Volumes {
+    pub enabled: bool,
+    pub host_path: String,
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        let on = || Switch { enabled: true };
+        Self {
+            replica_count: 3,
+            edition: Edition::Community,
+            platform: Platform::Auto,
+            global: Global { image_registry: String::new() },
+            image: Image::of("gastown-operator"),
+            runner_image: Named {
+                repository: "gastown-runner".into(),
+                tag: String::new(),
+                digest: String::new(),
+            },
+            agent_image: String::new(),
+            image_pull_secrets: Vec::new(),
+            name_override: String::new(),
+            fullname_override: String::new(),
+            service_account: ServiceAccount {
+                create: true,
+                annotations: Raw::new(),
+                name: String::new(),
+            },
+            rbac: Rbac { create: true, people: true },
+            pod_annotations: Raw::new(),
+            pod_labels: Raw::new(),
+            pod_security_context: raw(super::pod("/securityContext")),
+            security_context: raw(super::pod("/containers/0/securityContext")),
+            resources: raw(super::pod("/containers/0/resources")),
+            node_selector: Raw::new(),
+            tolerations: Vec::new(),
+            affinity: Raw::new(),
+            topology_spread_constraints: Vec::new(),
+            priority_class: PriorityClass { create: true, name: crate::manifests::PRIORITY.into() },
+            pod_disruption_budget: on(),
+            network_policy: on(),
+            flow_schemas: on(),
+            policies: Policies { pods: true, conversion: true },
+            crds: Crds { enabled: true, keep: true },
+            certificates: Certificates {
+                source: Source::Own,
+                secret_name: "gastown-operator-webhook-server-cert".into(),
+                ca_bundle: String::new(),
+                issuer_ref: Raw::new(),
+            },
+            operator: Operator::default(),
+            extra_args: Vec::new(),
+            extra_env: Vec::new(),
+            probes: Probes { health_port: crate::manifests::operator::HEALTH_PORT },
+            leader_election: on(),
+            metrics: Metrics { enabled: false, port: 8443, secure: false },
+            extra_objects: Vec::new(),
+            gt_config: GtConfig { town_root: "/gt".into(), gt_binary: "/usr/local/bin/gt".into() },
+            volumes: Volumes { enabled: false, host_path: "/home/core/gt".into() },
+            polecat_images: None,
+        }
+    }
+}
+
+impl Image {
+    fn of(repository: &str) -> Self {
+        Self {
+            repository: repository.into(),
+            tag: String::new(),
+            digest: String::new(),
+            pull_policy: PullPolicy::IfNotPresent,
+        }
+    }
+}
+
+/// An object as it stands.
+fn raw(value: Value) -> Raw {
+    match value {
+        Value::Object(it) => it,
+        other => Raw::from_iter([("value".to_owned(), json!(other))]),
+    }
+}

@@ -1,0 +1,202 @@
+//! The chart's values: each does what its comment says, wrong ones are refused with words, and those of the original are taken or
+//! refused with what to say instead.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use gastown::manifests::chart::FOLDER;
+use gastown_testbed::tools::Tool;
+use serde_json::Value;
+
+use super::{objects, run, said, tool, top};
+
+/// Renders a release in a namespace of its own with these values.
+fn render(helm: &Path, values: &[&str]) -> std::process::Output {
+    let mut arguments = vec!["template", "gt", FOLDER, "--namespace", "town"];
+    for value in values {
+        arguments.extend([
+            if value.starts_with("file=") { "-f" } else { "--set" },
+            value.trim_start_matches("file="),
+        ]);
+    }
+    run(helm, &arguments)
+}
+
+/// Settings, and what stands in what is rendered with all of them that does not without.
+const ALL: &[(&str, &str)] = &[
+    ("replicaCount=5", "replicas: 5"),
+    ("edition=enterprise", "-ubi9"),
+    ("platform=openshift", "--platform=openshift"),
+    ("global.imageRegistry=reg.example.com", "reg.example.com/a/operator@sha256:"),
+    ("image.repository=a/operator", "a/operator@"),
+    (
+        "image.digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "@sha256:aaaa",
+    ),
+    ("image.pullPolicy=Always", "imagePullPolicy: Always"),
+    ("runnerImage.repository=a/runner", "reg.example.com/a/runner:"),
+    ("runnerImage.digest=", ""),
+    ("agentImage=claude:9", "claude:9"),
+    ("imagePullSecrets[0].name=pull", "- name: pull"),
+    ("serviceAccount.annotations.team=one", "team: one"),
+    ("serviceAccount.name=somebody", "system:serviceaccount:town:somebody"),
+    ("podAnnotations.note=two", "note: two"),
+    ("podLabels.tier=three", "tier: three"),
+    ("podSecurityContext.fsGroup=3000", "fsGroup: 3000"),
+    ("securityContext.privileged=false", "privileged: false"),
+    ("resources.limits.memory=1Gi", "memory: 1Gi"),
+    ("nodeSelector.disk=ssd", "disk: ssd"),
+    ("tolerations[0].key=spot", "key: spot"),
+    ("affinity.nodeAffinity.x=here", "x: here"),
+    ("topologySpreadConstraints[0].topologyKey=rack", "topologyKey: rack"),
+    ("priorityClass.name=high", "priorityClassName: high"),
+    ("crds.keep=false", ""),
+    ("certificates.source=cert-manager", "--webhook-cert-source=files"),
+    ("certificates.secretName=tls", "secretName: tls"),
+    ("certificates.issuerRef.name=corporate", "name: corporate"),
+    ("operator.logLevel=debug", "--log-level=debug"),
+    ("operator.logFormat=text", "--log-format=text"),
+    ("operator.watchNamespaces={a,b}", "--watch-namespaces=a,b"),
+    ("operator.paused=true", "--paused"),
+    ("operator.tenancy=strict", "- --tenancy=strict"),
+    ("operator.maxRunningPerNamespace=3", "--max-running-per-namespace=3"),
+    ("operator.maxActiveDeadline=7200", "--max-active-deadline=7200"),
+    ("operator.failover=fast", "--failover=fast"),
+    ("operator.referenceAccess=enforce", "--reference-access=enforce"),
+    ("operator.storageMigration=Auto", "--storage-migration=Auto"),
+    ("operator.tlsProfile=Modern", "--tls-profile=Modern"),
+    ("extraArgs={--push-reserve=300}", "--push-reserve=300"),
+    ("extraEnv[0].name=MY_PROXY", "name: MY_PROXY"),
+    ("probes.healthPort=8082", "--health-probe-bind-address=:8082"),
+    ("metrics.enabled=true", "--metrics-bind-address=127.0.0.1:9090"),
+    ("metrics.port=9090", ":9090"),
+    ("extraObjects[0].kind=Extra", "kind: Extra"),
+];
+/// What can be left out, and a kind or name that is not there then.
+const OFF: &[(&str, &str)] = &[
+    ("serviceAccount.create=false", "kind: ServiceAccount\nmetadata"),
+    ("rbac.create=false", "name: gastown-operator-manager-role"),
+    ("rbac.people=false", "aggregate-to-view"),
+    ("priorityClass.create=false", "kind: PriorityClass"),
+    ("podDisruptionBudget.enabled=false", "kind: PodDisruptionBudget"),
+    ("networkPolicy.enabled=false", "kind: NetworkPolicy"),
+    ("flowSchemas.enabled=false", "kind: FlowSchema"),
+    ("policies.pods=false", "name: gastown-operator-pods\n"),
+    ("policies.conversion=false", "name: gastown-operator-conversion\n"),
+    ("crds.enabled=false", "kind: CustomResourceDefinition"),
+];
+/// What is refused, and a word of why. The last rows are values of the original.
+const REFUSED: &[(&[&str], &str)] = &[
+    (&["replicaCount=0"], "replicaCount"),
+    (&["replicas=2"], "replicas"),
+    (&["edition=ultimate"], "edition"),
+    (&["image.digest=latest"], "digest"),
+    (&["operator.tenancy=loose"], "tenancy"),
+    (&["certificates.source=secret"], "base64 -w0 ca.crt"),
+    (&["certificates.caBundle=QQ=="], "certificates.source=secret"),
+    (&["metrics.enabled=true", "metrics.secure=true"], "metrics.secure=false"),
+    (&["nameOverride=mine"], "leave them empty"),
+    (&["fullnameOverride=mine"], "leave them empty"),
+    (&["volumes.enabled=true"], "mounts nothing of a node"),
+    (&["gtConfig.townRoot=/town"], "take it out"),
+    (&["gtConfig.gtBinary=/bin/gt"], "take it out"),
+    (&["volumes.hostPath=/x"], "take them out"),
+    (&["leaderElection.enabled=false"], "always takes place"),
+    (&["securityContext.runAsUser=0"], "never runs as root"),
+    (&["podSecurityContext.runAsNonRoot=false"], "never runs as root"),
+    (&["polecatImages.git=x"], "runnerImage"),
+    (&["extraEnv[0].name=GT_PATH", "extraEnv[0].value=x"], "does not read it"),
+];
+
+#[test]
+fn every_value_does_something() {
+    let Some(helm) = tool("every_value_does_something", Tool::Helm) else { return };
+    let plain = said(&render(&helm, &[]));
+    let text = said(&render(&helm, &ALL.iter().map(|it| it.0).collect::<Vec<_>>()));
+    for (value, there) in ALL {
+        if !there.is_empty() {
+            assert!(text.contains(there), "{value}: {there:?} is not there");
+            assert!(!plain.contains(there), "{value}: {there:?} is there without it");
+        }
+    }
+    assert!(plain.matches("resource-policy: keep").count() > 8, "and every definition");
+    assert_eq!(
+        text.matches("resource-policy: keep").count(),
+        2,
+        "the policy and its binding alone"
+    );
+    let off = said(&render(&helm, &OFF.iter().map(|it| it.0).collect::<Vec<_>>()));
+    for (value, gone) in OFF {
+        assert!(plain.contains(gone), "{gone:?} is there without {value}");
+        assert!(!off.contains(gone), "{value}: {gone:?} is there");
+    }
+    let tags = said(&render(&helm, &["image.tag=v7", "runnerImage.tag=v8"]));
+    assert!(tags.contains("gastown-operator:v7") && tags.contains("gastown-runner:v8"));
+    let digest = format!("sha256:{}", "b".repeat(64));
+    let digested = said(&render(&helm, &[&format!("runnerImage.digest={digest}")]));
+    assert!(digested.contains(&format!("gastown-runner@{digest}")));
+    let given = ["certificates.source=secret", "certificates.caBundle=QUJD"];
+    let secret = said(&render(&helm, &given));
+    assert!(
+        secret.matches("caBundle: QUJD").count() > 15,
+        "webhooks and definitions are told whom to trust"
+    );
+    assert!(secret.contains("--webhook-cert-source=files") && !secret.contains("cert-manager.io"));
+    let enterprise = said(&render(&helm, &[&format!("file={FOLDER}/values-enterprise.yaml")]));
+    assert!(enterprise.contains("-ubi9") && enterprise.contains("--platform=openshift"));
+}
+
+/// The schema's leaves, as a release names them.
+fn leaves(schema: &Value, at: &str, found: &mut BTreeSet<String>) {
+    let Some(fields) = schema.get("properties").and_then(Value::as_object) else {
+        found.insert(at.to_owned());
+        return;
+    };
+    for (name, field) in fields {
+        assert!(field.get("description").is_some() || !at.is_empty(), "{name} has no comment");
+        leaves(field, &format!("{at}{}{name}", if at.is_empty() { "" } else { "." }), found);
+    }
+}
+
+#[test]
+fn no_value_goes_untested() {
+    let schema = fs::read_to_string(top().join(FOLDER).join("values.schema.json")).unwrap();
+    let mut all = BTreeSet::new();
+    leaves(&serde_json::from_str(&schema).unwrap(), "", &mut all);
+    let rows = ALL
+        .iter()
+        .chain(OFF)
+        .map(|it| it.0)
+        .chain(REFUSED.iter().flat_map(|it| it.0.iter().copied()));
+    let named: Vec<&str> = rows.map(|it| it.split(['=', '[']).next().unwrap()).collect();
+    let covers =
+        |leaf: &str| named.iter().any(|it| *it == leaf || it.starts_with(&format!("{leaf}.")));
+    // The tags are asked for by themselves.
+    all.retain(|it| !covers(it) && !it.ends_with("mage.tag"));
+    assert!(all.is_empty(), "values without a row: {all:?}");
+    assert!(named.len() > 50);
+}
+
+#[test]
+fn wrong_values_are_refused_with_words() {
+    let Some(helm) = tool("wrong_values_are_refused_with_words", Tool::Helm) else { return };
+    for (values, why) in REFUSED {
+        let output = render(&helm, values);
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && words.contains(why), "{values:?}: {words}");
+    }
+}
+
+#[test]
+fn the_chart_is_linted_and_knows_its_namespace() {
+    let Some(helm) = tool("the_chart_is_linted_and_knows_its_namespace", Tool::Helm) else {
+        return;
+    };
+    let output = run(&helm, &["lint", "--strict", FOLDER]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let text = said(&render(&helm, &[]));
+    assert!(!text.contains("gastown-operator-system"), "another namespace than the release's");
+    for (key, object) in objects(&text) {
+        let namespace = object.pointer("/metadata/namespace");
+        assert!(namespace.is_none_or(|it| it == "town"), "{key}: {namespace:?}");
+    }
+}

@@ -1,0 +1,198 @@
+//! From the Go original's installation to ours by the documented commands, on a real API server: its Deployment has our name, and a
+//! selector can't be changed. No node runs the pods; what ours does beside the original is what `upgrade` is about.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use gastown::manifests::{NAMESPACE, chart::FOLDER};
+use gastown_testbed::{Options, Testbed, tools::Tool};
+
+use super::{tool, top};
+use crate::{
+    kubectl::Kubectl,
+    make::{make, words},
+};
+
+/// What the original's kustomize and chart make of its Deployment, as far as it matters: names, selectors, and what ours lacks.
+fn originals(instance: &str) -> String {
+    let labels = format!(
+        "{{control-plane: controller-manager, app.kubernetes.io/name: gastown-operator{instance}}}"
+    );
+    format!(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: gastown-operator-controller-manager, namespace: {NAMESPACE}, labels: {labels}}}
+spec:
+  replicas: 1
+  selector: {{matchLabels: {labels}}}
+  template:
+    metadata: {{labels: {labels}}}
+    spec:
+      containers:
+      - name: manager
+        image: controller:latest
+        command: [/manager]
+        args: [--leader-elect, --health-probe-bind-address=:8081]
+        env: [{{name: GT_PATH, value: /usr/local/bin/gt}}]
+        securityContext: {{runAsUser: 0, readOnlyRootFilesystem: false}}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {{name: gastown-operator-controller-manager-pdb, namespace: {NAMESPACE}}}
+spec: {{minAvailable: 1, selector: {{matchLabels: {{control-plane: controller-manager}}}}}}
+"
+    )
+}
+
+/// A definition as the original brings it: its version alone.
+fn definition() -> String {
+    "apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: rigs.gastown.gastown.io}
+spec:
+  group: gastown.gastown.io
+  scope: Cluster
+  names: {kind: Rig, listKind: RigList, plural: rigs, singular: rig}
+  versions:
+  - name: v1alpha1
+    served: true
+    storage: true
+    subresources: {status: {}}
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+"
+    .into()
+}
+
+/// Nothing of the original is left in the Deployment, and nothing of it was made anew.
+async fn is_ours(kubectl: &Kubectl, uid: &str) {
+    let get =
+        ["-n", NAMESPACE, "get", "deployment", "gastown-operator-controller-manager", "-o", "json"];
+    let it: serde_json::Value = serde_json::from_str(&kubectl.said(&get).await).unwrap();
+    assert_eq!(it["metadata"]["uid"], uid, "changed in place");
+    assert_eq!(it["spec"]["replicas"], 3);
+    let container = &it["spec"]["template"]["spec"]["containers"][0];
+    assert!(container.get("command").is_none(), "the original's program: {container:#}");
+    assert!(container["image"].as_str().unwrap().contains("gastown-operator:"), "{container:#}");
+    assert!(!container["env"].to_string().contains("GT_PATH"), "{container:#}");
+    assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+    assert!(container["securityContext"].get("runAsUser").is_none(), "{container:#}");
+    let versions = "-o=jsonpath={.spec.versions[*].name}";
+    assert_eq!(
+        kubectl.said(&["get", "crd", "rigs.gastown.gastown.io", versions]).await,
+        "v1beta1 v1alpha1"
+    );
+    let budget = "-o=jsonpath={.items[*].spec.minAvailable}/{.items[*].spec.maxUnavailable}";
+    assert_eq!(kubectl.said(&["-n", NAMESPACE, "get", "pdb", budget]).await, "/1");
+}
+
+async fn uid(kubectl: &Kubectl) -> String {
+    kubectl
+        .said(&[
+            "-n",
+            NAMESPACE,
+            "get",
+            "deployment",
+            "gastown-operator-controller-manager",
+            "-o=jsonpath={.metadata.uid}",
+        ])
+        .await
+}
+
+#[tokio::test]
+async fn make_deploy_takes_the_place_of_what_the_original_applied() {
+    let bed = Testbed::start(Options::default()).await.unwrap();
+    let kubectl = Kubectl::admin(&bed);
+    kubectl.said(&["create", "namespace", NAMESPACE]).await;
+    for way in [&["apply"][..], &["apply", "--server-side"]] {
+        let file = bed.kubeconfig.with_extension("original.yaml");
+        fs::write(&file, format!("{}---\n{}", originals(""), definition())).unwrap();
+        kubectl.said(&[way, &["-f", &file.to_string_lossy()]].concat()).await;
+        let before = uid(&kubectl).await;
+        let mut deploy = make(&["deploy", "--assume-old=manifests"]);
+        deploy.env("KUBECTL", &bed.kubectl).env("KUBECONFIG", &bed.kubeconfig).env("TIMEOUT", "0s");
+        let output = tokio::task::spawn_blocking(move || deploy.output().unwrap()).await.unwrap();
+        assert!(output.status.success(), "over {way:?}: {}", words(&output));
+        is_ours(&kubectl, &before).await;
+        kubectl.said(&["-n", NAMESPACE, "delete", "deployments,pdb", "--all"]).await;
+        kubectl.said(&["delete", "crd", "rigs.gastown.gastown.io"]).await;
+    }
+    bed.stop().await.unwrap();
+}
+
+struct Helm {
+    program: PathBuf,
+    kubeconfig: PathBuf,
+}
+
+impl Helm {
+    async fn said(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).args(["--namespace", NAMESPACE]).current_dir(top());
+        command
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("HOME", self.kubeconfig.with_extension("home"));
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        assert!(output.status.success(), "helm {}: {}", arguments.join(" "), words(&output));
+        words(&output)
+    }
+}
+
+#[tokio::test]
+async fn helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when_it_goes() {
+    let test = "helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when_it_goes";
+    let Some(program) = tool(test, Tool::Helm) else { return };
+    let bed = Testbed::start(Options::default()).await.unwrap();
+    let kubectl = Kubectl::admin(&bed);
+    let kubeconfig = bed.kubeconfig_for("helm", Some("system:masters")).unwrap();
+    let helm = Helm { program, kubeconfig };
+    // A chart with the original's names: definitions in crds/, which Helm never upgrades.
+    let chart = bed.kubeconfig.with_extension("chart");
+    for folder in ["templates", "crds"] {
+        fs::create_dir_all(chart.join(folder)).unwrap();
+    }
+    fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: gastown-operator\nversion: 0.4.2\n")
+        .unwrap();
+    let instance = ", app.kubernetes.io/instance: '{{ .Release.Name }}'";
+    fs::write(chart.join("templates/all.yaml"), originals(instance)).unwrap();
+    fs::write(chart.join("crds/rigs.yaml"), definition()).unwrap();
+    helm.said(&["install", "gastown-operator", &chart.to_string_lossy(), "--create-namespace"])
+        .await;
+    let before = uid(&kubectl).await;
+
+    let upgrade = [
+        "upgrade",
+        "gastown-operator",
+        FOLDER,
+        "--reset-values",
+        "--take-ownership",
+        "--force-conflicts",
+    ];
+    let said = helm.said(&upgrade).await;
+    assert!(
+        said.contains("rollout status deployment/gastown-operator-controller-manager"),
+        "the next command: {said}"
+    );
+    is_ours(&kubectl, &before).await;
+    // Again, as any later release: nothing more than the command itself.
+    helm.said(&["upgrade", "gastown-operator", FOLDER, "--set", "replicaCount=3"]).await;
+    is_ours(&kubectl, &before).await;
+
+    helm.said(&["uninstall", "gastown-operator"]).await;
+    let left = kubectl.said(&["get", "crds,validatingadmissionpolicies", "-o", "name"]).await;
+    assert_eq!(
+        left.matches("gastown.gastown.io").count() + left.matches("gptme.ai").count(),
+        gastown::kinds::KINDS.len(),
+        "{left}"
+    );
+    assert!(
+        left.contains(
+            "validatingadmissionpolicy.admissionregistration.k8s.io/gastown-operator-conversion"
+        ),
+        "{left}"
+    );
+    let asks = "mutatingwebhookconfigurations,validatingwebhookconfigurations,deployments.apps,clusterrolebindings";
+    let left = kubectl.said(&["-n", NAMESPACE, "get", asks, "-o", "name"]).await;
+    assert!(!left.contains("gastown"), "{left}");
+    // Nothing of it is needed to install it again, over what stayed.
+    helm.said(&["install", "gastown-operator", FOLDER]).await;
+    bed.stop().await.unwrap();
+}
