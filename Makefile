@@ -232,4 +232,4 @@ test-full: prepare static build release ## Every test with the waits that users 
 	@$(MAKE) --no-print-directory fuzz-conversion
 	@$(MAKE) --no-print-directory test-fips
 	@$(MAKE) --no-print-directory demo-trace
-	@echo "Not in it yet: rotations (make test-rotation), OLM and images (issue 9)"
+	@echo "Not in it yet: rotations (make test-rotation), OLM itself and images on their own bases (issue 9)"
