@@ -88,7 +88,7 @@ ARG NPM_REGISTRY
 USER 0
 RUN test -n "$AGENT_NPM" \
  && npm install --global --no-fund --no-audit ${NPM_REGISTRY:+--registry="$NPM_REGISTRY"} "$AGENT_NPM" \
- && rm -rf /root/.npm
+ && rm -rf "$HOME/.npm"
 LABEL io.gastown.agent="npm:${AGENT_NPM}"
 USER 65532:65532
 
