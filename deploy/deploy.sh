@@ -30,16 +30,7 @@ quoted() {
     printf '"%s"' "${text//\"/\\\"}"
 }
 
-# registry/path/gastown-operator:1 becomes registry/path/gastown-runner:1.
-runner_of() {
-    local tag=${1##*/} path=
-    [ "$tag" = "$1" ] || path=${1%/*}/
-    local name=${tag%%[:@]*}
-    tag=${tag#"$name"}
-    echo "$path${name%-operator}-runner${tag%%@*}"
-}
-
-[ -n "${RUNNER_IMG:-}" ] || [ -z "${IMG:-}" ] || RUNNER_IMG=$(runner_of "$IMG")
+[ -n "${RUNNER_IMG:-}" ] || [ -z "${IMG:-}" ] || RUNNER_IMG=$(TARGETS=runner EDITION=$edition IMG=$IMG "$here/images/build.sh" names)
 env=()
 [ -z "${RUNNER_IMG:-}" ] || env+=("{name: RELATED_IMAGE_RUNNER, value: $(quoted "$RUNNER_IMG")}")
 [ -z "${AGENT_IMG:-}" ] || env+=("{name: RELATED_IMAGE_AGENT, value: $(quoted "$AGENT_IMG")}")

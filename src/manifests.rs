@@ -71,11 +71,6 @@ pub fn files_storing(storage: Version) -> anyhow::Result<Vec<(String, String)>> 
     Ok(files)
 }
 
-/// All that is installed of the Community edition, in the order in which it can be applied.
-pub fn objects() -> anyhow::Result<Vec<Value>> {
-    Ok(kustomize::in_order(&parts(Version::V1beta1)?))
-}
-
 /// What is installed, as files of objects: definitions, webhooks, roles, policies, priorities, and the operator.
 fn parts(storage: Version) -> anyhow::Result<Vec<(String, Vec<Value>)>> {
     let mut parts = Vec::new();

@@ -27,7 +27,9 @@ registry=${DPR_REGISTRY:-dprusocplvjmp01.deepsky.lab:5000}
 operator=${IMG:-gastown-operator:$version$suffix}
 platforms=${PLATFORMS:-linux/$(case $(uname -m) in x86_64) echo amd64 ;; aarch64) echo arm64 ;; *) uname -m ;; esac)}
 read -ra buildah <<<"${BUILDAH:-buildah}"
-command -v "${buildah[0]}" >/dev/null || fail "there is no program ${buildah[0]}; install it (Debian, Fedora: package buildah)"
+# To say what images are called takes no program.
+[ "${1:-}" = names ] || command -v "${buildah[0]}" >/dev/null ||
+  fail "there is no program ${buildah[0]}; install it (Debian, Fedora: package buildah)"
 
 # registry/path/gastown-operator:1 becomes registry/path/gastown-runner:1, and any other name gets -runner.
 sibling() {
@@ -46,14 +48,19 @@ image_of() {
   esac
 }
 
-# A base that the lock file has a digest of is taken by that.
+# A base is taken by the digest that the lock file has of it, or else by its tag.
+pinned() {
+  local digest
+  digest=$(awk -v name="$1" '$1 == name { print $3 }' deploy/mirror/ci-images.lock)
+  case $digest in
+    sha256:*) echo "$registry/ci-images/${1%%:*}@$digest" ;;
+    *) echo "$registry/ci-images/$1" ;;
+  esac
+}
 pins() {
-  local argument name digest
+  local argument name
   while IFS=$'\t' read -r argument name; do
-    digest=$(awk -v name="$name" '$1 == name { print $3 }' deploy/mirror/ci-images.lock)
-    case $digest in
-      sha256:*) printf -- '--build-arg\n%s=%s/ci-images/%s@%s\n' "$argument" "$registry" "${name%%:*}" "$digest" ;;
-    esac
+    printf -- '--build-arg\n%s=%s\n' "$argument" "$(pinned "$name")"
   done < <(sed -nE 's|^ARG ([A-Z_]+)=\$\{DPR_REGISTRY\}/ci-images/(.+)$|\1\t\2|p' "$file")
 }
 
@@ -112,17 +119,11 @@ agent() {
 
 # The agent base with Node.js or Python.
 base() {
-  local name digest
   case $1-$edition in
-    NODE-community) name=node:22-bookworm-slim ;;
-    NODE-enterprise) name=ubi9-nodejs-22-minimal:9.6 ;;
-    PYTHON-community) name=python:3.13-slim-bookworm ;;
-    PYTHON-enterprise) name=ubi9-python-312-minimal:9.6 ;;
-  esac
-  digest=$(awk -v name="$name" '$1 == name { print $3 }' deploy/mirror/ci-images.lock)
-  case $digest in
-    sha256:*) echo "$registry/ci-images/${name%%:*}@$digest" ;;
-    *) echo "$registry/ci-images/$name" ;;
+    NODE-community) pinned node:22-bookworm-slim ;;
+    NODE-enterprise) pinned ubi9-nodejs-22-minimal:9.6 ;;
+    PYTHON-community) pinned python:3.13-slim-bookworm ;;
+    PYTHON-enterprise) pinned ubi9-python-312-minimal:9.6 ;;
   esac
 }
 

@@ -193,7 +193,9 @@ impl Cluster {
     /// Looks, decides, acts. Every kind comes through here, so all are logged, counted and retried alike.
     pub async fn reconcile<K: Managed>(&self, key: &Key) -> Result<Next, Error> {
         let Some(object) = K::cache(&self.caches).get(key) else { return Ok(Next::OnChange) };
-        let traced = object.run().and_then(|run| Some((run, self.spans.begin(&run)?)));
+        // The ids of a run are digests: they are made only where somebody is told of them.
+        let run = self.spans.sampler().and_then(|_| object.run());
+        let traced = run.and_then(|run| Some((run, self.spans.begin(&run)?)));
         let span = tracing::info_span!(
             "reconcile",
             kind = K::CONTROLLER,

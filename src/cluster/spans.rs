@@ -15,13 +15,13 @@ use tokio::sync::mpsc;
 
 use crate::{
     cluster::meters::{Lost, Meters},
-    domain::trace::{
-        Context, Event, Kind, Run, Sampler, Source, Span, SpanId, Value, attributes as name,
-    },
+    domain::trace::{Context, Kind, Run, Sampler, Source, Span, SpanId, Value, attributes as name},
 };
 
 /// An ended run is told of again by whoever takes it over for this long: its former owner may have died before it had sent.
 pub const TOLD_AGAIN: Duration = Duration::from_secs(15 * 60);
+/// So many of those are kept without a look at how old they are.
+const FEW: usize = 1024;
 
 tokio::task_local! {
     static PASS: Arc<Pass>;
@@ -40,8 +40,21 @@ struct Inner {
     /// Tells this process's spans from those of every other.
     nonce: Box<[u8]>,
     number: AtomicU64,
-    /// Runs that were told of: the number of the attempt, and when.
-    told: Mutex<HashMap<Box<str>, (i32, Instant)>>,
+    told: Mutex<Told>,
+}
+
+/// Runs that were told of: the number of the attempt, and when.
+#[derive(Debug)]
+struct Told {
+    runs: HashMap<Box<str>, (i32, Instant)>,
+    /// Old ones are swept when there are so many, then when twice as many are left: a sweep looks at each.
+    sweep_at: usize,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self { runs: HashMap::new(), sweep_at: FEW }
+    }
 }
 
 /// A pass under way, or a call.
@@ -55,7 +68,6 @@ pub struct Pass {
 #[derive(Debug, Default)]
 struct Kept {
     spans: Vec<Span>,
-    events: Vec<Event>,
     requests: u64,
     writes: i64,
 }
@@ -115,13 +127,14 @@ impl Spans {
     pub fn is_news(&self, uid: &str, attempt: i32) -> bool {
         let Some(inner) = &self.0 else { return false };
         let mut told = inner.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.get(uid).is_some_and(|(last, _)| *last >= attempt) {
+        if told.runs.get(uid).is_some_and(|(last, _)| *last >= attempt) {
             return false;
         }
-        if told.len() >= 1024 {
-            told.retain(|_, (_, at)| at.elapsed() < TOLD_AGAIN + Duration::from_secs(60));
+        if told.runs.len() >= told.sweep_at {
+            told.runs.retain(|_, (_, at)| at.elapsed() < TOLD_AGAIN + Duration::from_secs(60));
+            told.sweep_at = FEW.max(2 * told.runs.len());
         }
-        told.insert(uid.into(), (attempt, Instant::now()));
+        told.runs.insert(uid.into(), (attempt, Instant::now()));
         true
     }
 
@@ -176,16 +189,11 @@ impl Pass {
         PASS.try_with(Arc::clone).ok()
     }
 
-    /// Something that happened in it just now.
-    pub fn note(&self, name: &'static str, attributes: Vec<(&'static str, Value)>) {
-        self.lock().events.push(Event { name, at: now(), attributes });
-    }
-
     /// Ends it; what it did is told. None where it did nothing that anybody would look for: it made no request, and
     /// did not fail.
     pub fn end(&self, ending: Ending) -> Vec<Span> {
         let Ending { name, kind, parent, mut attributes, links, failed } = ending;
-        let Kept { mut spans, events, requests, writes } = std::mem::take(&mut *self.lock());
+        let Kept { mut spans, requests, writes } = std::mem::take(&mut *self.lock());
         if requests == 0 && failed.is_none() && kind == Kind::Internal {
             return Vec::new();
         }
@@ -196,7 +204,6 @@ impl Pass {
             id: self.context.span,
             parent,
             attributes,
-            events,
             links,
             failed,
             ..self.span(name, kind, self.began)
@@ -222,7 +229,6 @@ impl Pass {
             from,
             to: now().max(from + 1),
             attributes: Vec::new(),
-            events: Vec::new(),
             links: Vec::new(),
             failed: None,
         }

@@ -61,7 +61,6 @@ impl Cluster {
             from,
             to,
             attributes: Vec::new(),
-            events: Vec::new(),
             failed: None,
             ..whole.clone()
         };

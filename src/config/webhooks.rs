@@ -8,8 +8,6 @@ use std::{
 use anyhow::Context as _;
 use clap::{ArgAction, Args, ValueEnum};
 
-use rustls::RootCertStore;
-
 use crate::tls::{Files, Manner, check, crypto::Callers};
 
 /// Where files are looked for, as by the original.
@@ -66,15 +64,9 @@ impl Webhooks {
     /// What is asked of the server beside its certificate; an error where the callers' authorities can't be read.
     pub fn manner(&self) -> anyhow::Result<Manner> {
         let read = |path: &PathBuf| -> anyhow::Result<Callers> {
-            let file = path.display();
-            let pem = std::fs::read(path).with_context(|| format!("{file} can't be read"))?;
-            let all = check::certificates(&pem).with_context(|| format!("{file}"))?;
-            let mut authorities = RootCertStore::empty();
-            for it in all {
-                authorities.add(it).with_context(|| format!("{file} holds no authority"))?;
-            }
+            let authorities = Arc::new(check::authorities(path)?);
             let required = self.webhook_client_certificate == ClientCertificate::Required;
-            Ok(Callers { authorities: Arc::new(authorities), required })
+            Ok(Callers { authorities, required })
         };
         let callers = self.webhook_client_ca.as_ref().map(read).transpose();
         let callers = callers.context("--webhook-client-ca")?;

@@ -177,9 +177,9 @@ async fn validate(State((rules, budget)): Shared, asked: Asked, request: Request
         let (request, _share) = take_in(&budget, request).await?;
         rules.faults.strike(&request.name);
         let (rig, named) = tokio::join!(rules.asking.rig(&request), rules.asking.names(&request));
-        let response = answer::judged(&request, rules.policy, rig.said(), named);
+        let (response, run) = answer::judged(&request, rules.policy, rig.said(), named);
         let call = telling::Call { name: "admission validate", begun, caller };
-        call.tell(&rules.spans, &request, answer::run(&request), &response);
+        call.tell(&rules.spans, &request, run, &response);
         Ok(Json(response.into_review()))
     })
     .await

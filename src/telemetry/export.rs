@@ -3,7 +3,7 @@
 
 use std::{pin::pin, time::Duration};
 
-use opentelemetry_sdk::{error::OTelSdkResult, trace::SpanData};
+use opentelemetry_sdk::error::OTelSdkResult;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -17,7 +17,7 @@ use crate::{
         spans::Spans,
     },
     config::Tracing,
-    domain::trace::{Source, Span},
+    domain::trace::Span,
 };
 
 /// Spans sent at once.
@@ -147,19 +147,7 @@ impl Pump {
     }
 
     fn lose(&self, count: usize, reason: &'static str) {
-        let lost = self
-            .meters
-            .spans_lost
-            .get_or_create(&Lost { reason })
-            .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
-        let _ = lost;
+        let lost = self.meters.spans_lost.get_or_create(&Lost { reason });
+        lost.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
-}
-
-/// The batch in the exporter's shape, by whose work it was.
-pub(super) fn by_source(batch: Vec<Span>) -> [(Source, Vec<SpanData>); 2] {
-    let (operator, runner): (Vec<_>, Vec<_>) =
-        batch.into_iter().partition(|it| it.source == Source::Operator);
-    let data = |it: Vec<Span>| it.into_iter().map(otlp::data).collect();
-    [(Source::Operator, data(operator)), (Source::Runner, data(runner))]
 }

@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -74,17 +73,11 @@ pub(super) fn tcp() -> HttpConnector {
 
 /// Trusts the authority in this file, or else those of the system.
 pub(super) fn trusting(authority: Option<&Path>) -> anyhow::Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
     if let Some(path) = authority {
-        let shown = path.display();
-        let pem = std::fs::read(path).with_context(|| format!("{shown} can't be read"))?;
-        let found = tls::check::certificates(&pem);
-        roots.add_parsable_certificates(
-            found.with_context(|| format!("{shown} holds no certificate"))?,
-        );
-    } else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return tls::crypto::client(tls::check::authorities(path)?);
     }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     tls::crypto::client(roots)
 }
 

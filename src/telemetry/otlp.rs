@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hyper_rustls::HttpsConnectorBuilder;
 use opentelemetry::{
     InstrumentationScope, KeyValue,
-    trace::{Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState},
+    trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState},
 };
 use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{
@@ -21,10 +21,7 @@ use opentelemetry_sdk::{
 };
 use tonic::transport::Endpoint;
 
-use super::{
-    export::by_source,
-    http::{Http, bearer, tcp, trusting},
-};
+use super::http::{Http, bearer, tcp, trusting};
 use crate::{
     config::{Protocol, Tracing},
     domain::trace::{Kind, Source, Span, Value},
@@ -44,13 +41,13 @@ pub struct Collector {
 impl Collector {
     /// Sends a batch.
     pub async fn send(&self, batch: Vec<Span>) -> OTelSdkResult {
+        let (operator, runner): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|it| it.source == Source::Operator);
         let mut outcome = Ok(());
-        for (source, data) in by_source(batch) {
-            if data.is_empty() {
-                continue;
+        for (to, spans) in [(&self.operator, operator), (&self.runner, runner)] {
+            if !spans.is_empty() {
+                outcome = outcome.and(to.export(spans.into_iter().map(data).collect()).await);
             }
-            let to = if source == Source::Operator { &self.operator } else { &self.runner };
-            outcome = outcome.and(to.export(data).await);
         }
         outcome
     }
@@ -132,18 +129,12 @@ impl HttpClient for Sender {
 }
 
 /// A span in the exporter's shape.
-pub fn data(span: Span) -> SpanData {
+fn data(span: Span) -> SpanData {
     let flags = TraceFlags::SAMPLED;
     let context = |trace: [u8; 16], id: [u8; 8], remote| {
         let (trace, id) = (TraceId::from_bytes(trace), SpanId::from_bytes(id));
         SpanContext::new(trace, id, flags, remote, TraceState::default())
     };
-    let mut events = SpanEvents::default();
-    events.events = span
-        .events
-        .into_iter()
-        .map(|it| Event::new(it.name, time(it.at), pairs(it.attributes), 0))
-        .collect();
     let mut links = SpanLinks::default();
     links.links = span
         .links
@@ -164,7 +155,7 @@ pub fn data(span: Span) -> SpanData {
         end_time: time(span.to),
         attributes: pairs(span.attributes),
         dropped_attributes_count: 0,
-        events,
+        events: SpanEvents::default(),
         links,
         status: span.failed.map_or(Status::Unset, Status::error),
         instrumentation_scope: InstrumentationScope::builder("gastown")

@@ -1,7 +1,8 @@
 //! Whether a caller would accept what a server presents, and the reason where not; asked before anything is served.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use rustls::{
     CertificateError, Error, RootCertStore, SignatureAlgorithm,
     client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
@@ -138,6 +139,17 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Flaw> {
     }
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     all.ok().filter(|it| !it.is_empty()).ok_or(Flaw::Unreadable)
+}
+
+/// The authorities of a PEM file: at least one, and each of them one that can be used.
+pub fn authorities(path: &Path) -> anyhow::Result<RootCertStore> {
+    let file = path.display();
+    let pem = std::fs::read(path).with_context(|| format!("{file} can't be read"))?;
+    let mut authorities = RootCertStore::empty();
+    for it in certificates(&pem).with_context(|| format!("{file}"))? {
+        authorities.add(it).with_context(|| format!("{file} holds no authority"))?;
+    }
+    Ok(authorities)
 }
 
 #[cfg(test)]

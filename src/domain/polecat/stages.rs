@@ -126,7 +126,6 @@ impl Brief {
             from,
             to,
             attributes,
-            events: Vec::new(),
             links: Vec::new(),
             failed: failed.then_some("the run did not reach its end; see error.type"),
         }
@@ -166,7 +165,6 @@ impl Brief {
                 from: at,
                 to: end,
                 attributes: self.about(stage, attempt, pod, verdict.as_ref()),
-                events: Vec::new(),
                 links: Vec::new(),
                 failed: None,
             });

@@ -35,12 +35,10 @@ table! {
     REPLICA = "gastown.replica", "Replica of the operator";
     SHARD = "gastown.shard", "Shard that the pass acted in";
     EPOCH = "gastown.epoch", "Epoch of its owner";
-    FORMER = "gastown.former_replica", "Replica that owned the shard before";
     WAITED = "gastown.queue.wait_ms", "Milliseconds that the object waited in the queue";
     WRITES = "gastown.writes", "Writes that the pass made";
     RESOURCE = "gastown.resource", "Resource of a request to the API server";
     ADMITTED = "gastown.admission.allowed", "Whether admission let the write pass";
     DOING = "gastown.admission.operation", "CREATE or UPDATE";
     FLAWS = "gastown.admission.violations", "How many things were wrong with it";
-    DRY = "gastown.admission.dry_run", "Nothing was to be stored";
 }

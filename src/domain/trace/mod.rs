@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub use sampler::Sampler;
-pub use span::{Event, Kind, Source, Span, Value};
+pub use span::{Kind, Source, Span, Value};
 
 /// The version of W3C's `traceparent` that is read and written.
 const VERSION: &str = "00";
@@ -203,12 +203,10 @@ impl Run {
     /// The same of a whole object.
     pub fn of_whole(polecat: &Polecat, attempt: i32) -> Self {
         let meta = &polecat.metadata;
-        let text = |it: &Option<String>| it.as_deref().unwrap_or_default().to_owned();
-        let (namespace, name, uid) = (text(&meta.namespace), text(&meta.name), text(&meta.uid));
         let said = Said {
-            namespace: &namespace,
-            name: &name,
-            uid: &uid,
+            namespace: meta.namespace.as_deref().unwrap_or_default(),
+            name: meta.name.as_deref().unwrap_or_default(),
+            uid: meta.uid.as_deref().unwrap_or_default(),
             context: Context::of_annotations(meta.annotations.as_ref()),
             recorded: recorded(&polecat.status),
         };

@@ -6,7 +6,7 @@ use super::TraceId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sampler {
     /// What the caller decided stands.
-    pub follows: bool,
+    follows: bool,
     /// Of 2^63 traces so many are recorded, by their ids.
     threshold: u64,
 }

@@ -18,19 +18,10 @@ pub struct Span {
     pub from: u64,
     pub to: u64,
     pub attributes: Vec<(&'static str, Value)>,
-    pub events: Vec<Event>,
     /// Traces that have to do with it.
     pub links: Vec<Context>,
     /// What kind of failure it was, and a sentence without anything that an agent or a tenant wrote.
     pub failed: Option<&'static str>,
-}
-
-/// A moment in a span.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Event {
-    pub name: &'static str,
-    pub at: u64,
-    pub attributes: Vec<(&'static str, Value)>,
 }
 
 /// Which side of a call it is.

@@ -3,10 +3,10 @@
 
 use std::fmt::Write as _;
 
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
 use super::headed;
-use crate::manifests::{NAMESPACE, SERVICE_ACCOUNT};
+use crate::manifests::{NAMESPACE, SERVICE_ACCOUNT, operator::HEALTH_PORT};
 
 /// Stands where lines of the chart's own come; no object has it.
 const MARK: &str = "gastown.io/chart-mark";
@@ -35,13 +35,6 @@ pub fn write(objects: &[Value], condition: &str) -> anyhow::Result<String> {
 /// With a place for the annotations that a release adds, where it adds any.
 fn marked(mut object: Value) -> Value {
     let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let takes = kind.ends_with("WebhookConfiguration")
-        || matches!(
-            &*kind,
-            "CustomResourceDefinition"
-                | "ValidatingAdmissionPolicy"
-                | "ValidatingAdmissionPolicyBinding"
-        );
     let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let kept = match &*kind {
         "CustomResourceDefinition" => "definition",
@@ -50,10 +43,8 @@ fn marked(mut object: Value) -> Value {
         _ if name.starts_with(crate::manifests::switched_off::NAME) => "kept",
         _ => return object,
     };
-    if takes && let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        let mut annotations = Map::new();
-        annotations.insert(MARK.into(), kept.into());
-        metadata.insert("annotations".into(), annotations.into());
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("annotations".into(), json!({ MARK: kept }));
     }
     object
 }
@@ -77,7 +68,9 @@ fn templated(line: &str) -> Vec<String> {
             format!("{indent}app.kubernetes.io/managed-by: {{{{ .Release.Service }}}}"),
             format!("{indent}helm.sh/chart: {{{{ include \"gastown-operator.chart\" . }}}}"),
         ],
-        "- port: 8081" => vec![format!("{indent}- port: {{{{ .Values.probes.healthPort }}}}")],
+        _ if said == format!("- port: {HEALTH_PORT}") => {
+            vec![format!("{indent}- port: {{{{ .Values.probes.healthPort }}}}")]
+        }
         "clientConfig:" => vec![
             line.to_owned(),
             format!("{indent}  {{{{- with .Values.certificates.caBundle }}}}"),

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// Anything that the field of that name in the Kubernetes API takes.
 type Raw = Map<String, Value>;
@@ -328,9 +328,9 @@ impl Default for Values {
             rbac: Rbac { create: true, people: true },
             pod_annotations: Raw::new(),
             pod_labels: Raw::new(),
-            pod_security_context: raw(super::pod("/securityContext")),
-            security_context: raw(super::pod("/containers/0/securityContext")),
-            resources: raw(super::pod("/containers/0/resources")),
+            pod_security_context: raw(&super::pod("/securityContext")),
+            security_context: raw(&super::pod("/containers/0/securityContext")),
+            resources: raw(&super::pod("/containers/0/resources")),
             node_selector: Raw::new(),
             tolerations: Vec::new(),
             affinity: Raw::new(),
@@ -373,9 +373,6 @@ impl Image {
 }
 
 /// An object as it stands.
-fn raw(value: Value) -> Raw {
-    match value {
-        Value::Object(it) => it,
-        other => Raw::from_iter([("value".to_owned(), json!(other))]),
-    }
+fn raw(value: &Value) -> Raw {
+    value.as_object().cloned().unwrap_or_default()
 }

@@ -3,7 +3,10 @@
 mod jaeger;
 mod page;
 
-use std::path::PathBuf;
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+};
 
 use clap::Args;
 use kube::core::DynamicObject;
@@ -62,7 +65,7 @@ pub struct Shown {
 /// Runs it; the answer is what it prints.
 pub async fn run(reader: &Reader, namespace: &str, asked: &Asked) -> anyhow::Result<String> {
     let object = find(reader, namespace, asked).await?;
-    let object: PolecatObject = serde_json::from_value(serde_json::to_value(object)?)?;
+    let object: PolecatObject = object.try_parse()?;
     let status = object.status.unwrap_or_default();
     let PolecatObject { metadata, spec, .. } = object;
     let polecat = v1beta1::Polecat { metadata, spec, status };
@@ -149,21 +152,21 @@ fn order(spans: &mut Vec<Shown>) {
     spans.sort_by(|a, b| {
         (a.from, std::cmp::Reverse(a.to), &a.id).cmp(&(b.from, std::cmp::Reverse(b.to), &b.id))
     });
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     spans.retain(|it| seen.insert(it.id.clone()));
-    let mut left = std::mem::take(spans);
     let (mut tops, rest): (Vec<_>, Vec<_>) =
-        left.drain(..).partition(|it| !seen.contains(&it.parent));
+        std::mem::take(spans).into_iter().partition(|it| !seen.contains(&it.parent));
     tops.sort_by_key(|it| it.name != RUN);
+    let mut children = HashMap::<_, Vec<_>>::new();
+    for it in rest {
+        children.entry(it.parent.clone()).or_default().push(it);
+    }
+    // Each is taken out once, so a circle of parents, which nothing leads into, ends nobody's turn.
     let mut stack: Vec<_> = tops.into_iter().rev().collect();
     while let Some(next) = stack.pop() {
-        let children = rest.iter().rev().filter(|it| it.parent == next.id);
-        stack.extend(children.map(|it| Shown { depth: next.depth + 1, ..it.clone() }));
+        let beneath = children.remove(&next.id).unwrap_or_default();
+        stack.extend(beneath.into_iter().rev().map(|it| Shown { depth: next.depth + 1, ..it }));
         spans.push(next);
-        // A circle of parents can't be reached from the top, but two may name each other's ids.
-        if spans.len() > rest.len() * 2 + 1000 {
-            break;
-        }
     }
 }
 

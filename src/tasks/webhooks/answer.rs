@@ -89,7 +89,7 @@ impl<'a> Write<'a> {
     }
 }
 
-/// What is stamped on an object. What is wrong with it is said by [`judged`].
+/// What is stamped on an object, and the trace of its run. What is wrong with it is said by [`judged`].
 pub fn stamped(
     request: &AdmissionRequest<DynamicObject>,
     policy: Policy,
@@ -109,11 +109,6 @@ pub fn stamped(
     (response, run)
 }
 
-/// The trace of the run that a request is about.
-pub fn run(request: &AdmissionRequest<DynamicObject>) -> Option<Run> {
-    Write::of(request)?.run(None)
-}
-
 /// What is to be asked about who asks.
 pub fn references(request: &AdmissionRequest<DynamicObject>) -> Vec<Reference> {
     let write = Write::of(request);
@@ -124,15 +119,15 @@ pub fn references(request: &AdmissionRequest<DynamicObject>) -> Vec<Reference> {
     references.unwrap_or_default()
 }
 
-/// Whether an object may be stored, with everything that is wrong with it. `named` is what was found out about its names.
+/// Whether an object may be stored, with everything that is wrong with it, and the trace of its run. `named` is what was found out about its names.
 pub fn judged(
     request: &AdmissionRequest<DynamicObject>,
     policy: Policy,
     rig: Rig<'_>,
     named: Named,
-) -> AdmissionResponse {
+) -> (AdmissionResponse, Option<Run>) {
     let response = AdmissionResponse::from(request);
-    let Some(write) = Write::of(request) else { return response };
+    let Some(write) = Write::of(request) else { return (response, None) };
     let asked = write.asked(policy, rig);
     let Verdict { changed, mut warnings, mut refusals } = kinds::admit(write.kind, &asked);
     warnings.extend(named.warnings);
@@ -142,7 +137,8 @@ pub fn judged(
         if refusals.is_empty() { response } else { refused(response, &write, &refusals) };
     response.warnings = (!warnings.is_empty()).then_some(warnings);
     record(&mut response, &write, &refusals);
-    response
+    let run = write.run(None);
+    (response, run)
 }
 
 /// 422 with a cause for each field, as the API server answers for its own kinds.
