@@ -163,11 +163,6 @@ fn follow_pods(world: &World) -> Arc<Mutex<(BTreeSet<String>, usize)>> {
     seen
 }
 
-async fn end(world: &World, pod: &str) {
-    let patch = json!({"metadata": {"annotations": {"testbed.gastown.io/run-for": "0s"}}});
-    world.pods().patch(pod, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-}
-
 #[tokio::test]
 async fn no_more_of_a_namespace_run_than_may_and_the_oldest_is_next() {
     let flags = ["--max-running-per-namespace=2"];
@@ -199,12 +194,12 @@ async fn no_more_of_a_namespace_run_than_may_and_the_oldest_is_next() {
     }
     assert_eq!((running.len(), waiting.len()), (2, 4), "{running:?} {waiting:?}");
 
-    end(&world, &format!("polecat-{}", running[0])).await;
+    world.end(&format!("polecat-{}", running[0])).await;
     world.condition(&waiting[0], "Ready", "True/PodRunning").await;
     // The same after a restart, when all that is known is what the API server has.
     world.operator.kill9().await.unwrap();
     let next = world.another("operator").await;
-    end(&world, &format!("polecat-{}", running[1])).await;
+    world.end(&format!("polecat-{}", running[1])).await;
     world.condition(&waiting[1], "Ready", "True/PodRunning").await;
     // One that waits and is set to Idle frees nothing, and stands in nobody's way.
     world.merge(&waiting[2], json!({"spec": {"desiredState": "Idle"}})).await;

@@ -36,7 +36,7 @@ use serde_json::json;
 use crate::{
     asking::{answered, comes_true},
     preconditions::skip,
-    world::polecat,
+    world::{PATIENCE, polecat},
 };
 
 const TOWN: &str = "gastown-operator-system";
@@ -131,16 +131,22 @@ impl Hall {
 /// A bundle, a caller that trusts it, and when it was last seen to be published.
 type Trusted = (Arc<ClientConfig>, Vec<u8>, Instant);
 
-/// Bundles that some API server may still hold.
-#[derive(Default)]
-struct Held(Mutex<Vec<Trusted>>);
+/// Bundles that an API server may still hold that lags no more than this.
+struct Held {
+    lag: Duration,
+    all: Mutex<Vec<Trusted>>,
+}
 
 type Data = BTreeMap<String, ByteString>;
 type Edit = Box<dyn Fn(&mut Data)>;
 
 impl Held {
-    fn take(&self, bundle: &[u8], lag: Duration) {
-        let mut held = self.0.lock().unwrap();
+    fn new(lag: Duration) -> Self {
+        Self { lag, all: Mutex::default() }
+    }
+
+    fn take(&self, bundle: &[u8]) {
+        let mut held = self.all.lock().unwrap();
         if let Some(it) = held.iter_mut().find(|it| it.1 == bundle) {
             it.2 = Instant::now();
         } else {
@@ -149,13 +155,12 @@ impl Held {
             let config = ClientConfig::builder().with_root_certificates(roots);
             held.push((Arc::new(config.with_no_client_auth()), bundle.to_vec(), Instant::now()));
         }
-        held.retain(|(.., seen)| seen.elapsed() < lag);
     }
 
-    /// One that an API server may hold that lags no more than this; `None` while nobody has looked for longer.
-    fn pick(&self, number: u64, lag: Duration) -> Option<Arc<ClientConfig>> {
-        let held = self.0.lock().unwrap();
-        let fresh: Vec<_> = held.iter().filter(|it| it.2.elapsed() < lag).collect();
+    /// One of them; `None` while nobody has looked for longer.
+    fn pick(&self, number: u64) -> Option<Arc<ClientConfig>> {
+        let held = self.all.lock().unwrap();
+        let fresh: Vec<_> = held.iter().filter(|it| it.2.elapsed() < self.lag).collect();
         let at = usize::try_from(number).unwrap().checked_rem(fresh.len())?;
         // Resumption would spare it the certificate.
         let mut config = ClientConfig::clone(&fresh[at].0);
@@ -199,7 +204,7 @@ struct Callers {
 }
 
 impl Callers {
-    fn start(addresses: &[String], held: &Arc<Held>, lag: Duration) -> Self {
+    fn start(addresses: &[String], held: &Arc<Held>) -> Self {
         let (mut go_on, made) = (Vec::new(), Arc::new(AtomicU64::new(0)));
         let run = |first: u64| {
             let (until, ends) = mpsc::channel();
@@ -212,7 +217,7 @@ impl Callers {
                     number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     let address =
                         &addresses[usize::try_from(number >> 40).unwrap() % addresses.len()];
-                    let Some(trusts) = held.pick(number >> 20, lag) else { continue };
+                    let Some(trusts) = held.pick(number >> 20) else { continue };
                     if let Err(why) = call(address, trusts) {
                         failures.push(format!("{address}: {why}"));
                     }
@@ -243,9 +248,8 @@ async fn no_call_fails_while_certificates_are_rotated() {
     let lag = asked("ROTATION_LAG", 3);
     let test = "no_call_fails_while_certificates_are_rotated";
     let Some(hall) = Hall::open(test, lag + 20).await else { return };
-    let held = Arc::new(Held::default());
-    let lag = Duration::from_secs(lag);
-    held.take(&hall.published().await[0].clone().unwrap(), lag);
+    let held = Arc::new(Held::new(Duration::from_secs(lag)));
+    held.take(&hall.published().await[0].clone().unwrap());
     let addresses: Vec<_> = hall
         .bed
         .replicas
@@ -253,14 +257,14 @@ async fn no_call_fails_while_certificates_are_rotated() {
         .map(|it| it.webhook.trim_start_matches("https://").to_owned())
         .collect();
     let first = hall.book().await.unwrap().authority.generation;
-    let callers = Callers::start(&addresses, &held, lag);
+    let callers = Callers::start(&addresses, &held);
     let mut refused = 0;
     for rotation in 1..=rotations {
         let wish = rotation.to_string();
         hall.wish(&wish).await;
         answered("the rotation to be over", async || {
             if let Some(bundle) = hall.published().await[0].clone() {
-                held.take(&bundle, lag);
+                held.take(&bundle);
             }
             let book = hall.book().await?;
             (book.granted == wish && book.phase == Phase::Steady).then_some(())
@@ -269,13 +273,17 @@ async fn no_call_fails_while_certificates_are_rotated() {
         refused += u32::from(!hall.judged().await);
     }
     // As long as they call, API servers hear of what is published.
-    let mut news = tokio::time::interval(REST * 100);
-    while callers.made.load(Ordering::Relaxed) < calls {
-        news.tick().await;
-        if let Some(bundle) = hall.published().await[0].clone() {
-            held.take(&bundle, lag);
+    let enough = async {
+        let mut news = tokio::time::interval(REST * 100);
+        while callers.made.load(Ordering::Relaxed) < calls {
+            news.tick().await;
+            if let Some(bundle) = hall.published().await[0].clone() {
+                held.take(&bundle);
+            }
         }
-    }
+    };
+    let patience = PATIENCE + u32::try_from(calls).unwrap() * Duration::from_millis(50);
+    tokio::time::timeout(patience, enough).await.expect("the callers go on calling");
     let (made, failures) = callers.end();
     println!(
         "{rotations} rotations, {made} calls with a new connection each: {} failed",

@@ -19,10 +19,6 @@ const UNDISTURBED: Budget = Budget { losses: 0, releases: 0, sessions: 0 };
 /// Clocks that are wrong by a tenth, one each way.
 const APART: [u8; 2] = [9, 11];
 
-fn protocol(rates: [u8; 2], planted: Planted, budget: Budget) -> Protocol {
-    Protocol { rates, valid: 10, wait: 20, planted, budget }
-}
-
 /// Looks at every state there is; returns the way to one with two owners.
 fn two_owners<M>(model: M, reached: &'static str) -> Option<String>
 where
@@ -45,7 +41,7 @@ where
 }
 
 fn of_sessions(rates: [u8; 2], planted: Planted, budget: Budget) -> Option<String> {
-    two_owners(protocol(rates, planted, budget), "taken over after a fence")
+    two_owners(Protocol { rates, planted, budget }, "taken over after a fence")
 }
 
 #[test]

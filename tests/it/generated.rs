@@ -4,7 +4,8 @@ use std::{fs, path::Path};
 
 use gastown::conversion::table::Version;
 
-fn top() -> &'static Path {
+/// The checkout.
+pub fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 

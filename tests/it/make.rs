@@ -31,12 +31,45 @@ pub fn make(arguments: &[&str]) -> Command {
     let mut command = Command::new("make");
     command.args(["--no-print-directory", "-C", env!("CARGO_MANIFEST_DIR")]).args(arguments);
     command.stdin(Stdio::null());
-    for variable in
-        ["MAKEFLAGS", "MAKELEVEL", "MFLAGS", "CONFIRM", "KUBECTL", "KUBECONFIG", "IMG", "EDITION"]
-    {
+    for variable in NOT_PASSED_ON {
         command.env_remove(variable);
     }
     command
+}
+
+/// Variables by which people tell our Makefile, and it its scripts, what to do.
+const NOT_PASSED_ON: [&str; 24] = [
+    "AGENT_BASE",
+    "AGENT_IMG",
+    "AGENT_NPM",
+    "AGENT_PIP",
+    "BINARIES",
+    "BUILDAH",
+    "BUILD_ARGS",
+    "BUNDLE_IMG",
+    "CONFIRM",
+    "DIST",
+    "DPR_REGISTRY",
+    "EDITION",
+    "IMG",
+    "KUBECONFIG",
+    "KUBECTL",
+    "MAKEFLAGS",
+    "MAKELEVEL",
+    "MFLAGS",
+    "NPM_REGISTRY",
+    "PIP_INDEX",
+    "PLATFORMS",
+    "RUNNER_IMG",
+    "TARGETS",
+    "TIMEOUT",
+];
+
+/// Runs a target against a testbed.
+pub async fn make_on(bed: &Testbed, arguments: &[&str]) -> Output {
+    let mut command = make(arguments);
+    command.env("KUBECTL", &bed.kubectl).env("KUBECONFIG", &bed.kubeconfig);
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
 pub fn words(output: &Output) -> String {
@@ -98,11 +131,7 @@ fn no_target_pretends() {
 async fn install_installs_and_uninstall_asks_first() {
     let bed = Testbed::start(Options::default()).await.unwrap();
     let kubectl = Kubectl::admin(&bed);
-    let run = async |arguments: &[&str]| {
-        let mut command = make(arguments);
-        command.env("KUBECTL", &bed.kubectl).env("KUBECONFIG", &bed.kubeconfig);
-        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
-    };
+    let run = async |arguments: &[&str]| make_on(&bed, arguments).await;
     let kinds = gastown::kinds::KINDS.len();
     let installed = async || {
         let said = kubectl.said(&["get", "crds", "--no-headers", "--ignore-not-found"]).await;
@@ -129,12 +158,8 @@ async fn install_installs_and_uninstall_asks_first() {
 async fn deploy_applies_an_edition_and_undeploy_leaves_what_people_have() {
     let bed = Testbed::start(Options::default()).await.unwrap();
     let kubectl = Kubectl::admin(&bed);
-    let run = async |arguments: &[&str]| {
-        let mut command = make(arguments);
-        command.env("KUBECTL", &bed.kubectl).env("KUBECONFIG", &bed.kubeconfig);
-        command.env("TIMEOUT", "0s");
-        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
-    };
+    let run =
+        async |arguments: &[&str]| make_on(&bed, &[arguments, &["TIMEOUT=0s"]].concat()).await;
     let deploy =
         ["deploy", "--assume-old=manifests", "IMG=registry.example.com/a/gastown-operator:7"];
     let output = run(&[&deploy[..], &["EDITION=other"]].concat()).await;

@@ -13,7 +13,7 @@ use kube::{
 
 use crate::{
     kubectl::Kubectl,
-    make::{make, words},
+    make::{make_on, words},
     preconditions::release_binary,
     real_node::{at, in_bare, make_references, repository},
     world::{condition, polecat, until},
@@ -33,11 +33,9 @@ async fn epochs(client: &Client) -> BTreeMap<String, i32> {
     shards.map(epoch).collect()
 }
 
-/// Runs a target against a testbed.
+/// Runs a target against a testbed; what it says.
 async fn makes(bed: &Testbed, arguments: &[&str]) -> String {
-    let mut command = make(arguments);
-    command.env("KUBECTL", &bed.kubectl).env("KUBECONFIG", &bed.kubeconfig);
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let output = make_on(bed, arguments).await;
     assert!(output.status.success(), "make {}: {}", arguments.join(" "), words(&output));
     words(&output)
 }

@@ -9,14 +9,13 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::{Mutex, PoisonError},
 };
 
 use gastown::manifests::NAMESPACE;
 use gastown_testbed::tools::{Tool, Tools, on_path};
 use serde_json::Value;
 
-use crate::preconditions::skip;
+use crate::{generated::top, preconditions::skip};
 
 /// What the chart may have beside the other roads, or lack, by JSON pointer below an object; a `*` stands for any one part.
 const ALLOWED: &[(&str, &str, &str)] = &[
@@ -55,13 +54,6 @@ const ABSENT: &[(&str, &str)] = &[(
 
 type Objects = BTreeMap<String, Value>;
 
-fn top() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// One at a time is built.
-static ONE: Mutex<()> = Mutex::new(());
-
 /// A program of the testbed, built where it is missing; none, with a skip, where it can't be built.
 fn tool(test: &str, wanted: Tool) -> Option<PathBuf> {
     let missing = Tools::missing(vec![wanted]).unwrap();
@@ -69,7 +61,6 @@ fn tool(test: &str, wanted: Tool) -> Option<PathBuf> {
         skip(test, wanted.name(), &format!("the program {}, or Go to build it", wanted.name()));
         return None;
     }
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     Some(Tools::find(&[wanted]).unwrap().path(wanted).unwrap().to_owned())
 }
 

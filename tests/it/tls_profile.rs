@@ -4,6 +4,7 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     sync::Arc,
+    time::Duration,
 };
 
 use gastown::tls::check::certificates;
@@ -11,7 +12,7 @@ use gastown_testbed::{Operator, OperatorOptions, Options, Testbed};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client,
-    api::{ApiResource, Patch, PatchParams, PostParams},
+    api::{ApiResource, Patch, PatchParams},
     core::{DynamicObject, GroupVersionKind},
 };
 use rustls::{
@@ -20,10 +21,13 @@ use rustls::{
 };
 use serde_json::{Value, json};
 
-use crate::asking::{comes_true, scraped};
+use crate::{
+    asking::{comes_true, scraped},
+    upgrade,
+};
 
 /// OpenShift's kind, as far as anybody here reads it.
-async fn install_kind(client: &Client) {
+async fn install_kind(bed: &Testbed) {
     let definition = json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {
@@ -40,12 +44,7 @@ async fn install_kind(client: &Client) {
         },
     });
     let definition: CustomResourceDefinition = serde_json::from_value(definition).unwrap();
-    let api = Api::all(client.clone());
-    api.create(&PostParams::default(), &definition).await.unwrap();
-    comes_true("OpenShift's kind to be served", async || {
-        objects(client).list(&kube::api::ListParams::default()).await.is_ok()
-    })
-    .await;
+    upgrade::apply(bed, &definition).await;
 }
 
 fn objects(client: &Client) -> Api<DynamicObject> {
@@ -72,7 +71,9 @@ fn is_answered(operator: &Operator, version: &'static SupportedProtocolVersion) 
     let address = operator.webhook.trim_start_matches("https://");
     let host = address.rsplit_once(':').unwrap().0.to_owned();
     let client = ClientConnection::new(config, host.try_into().unwrap()).unwrap();
-    let mut stream = StreamOwned::new(client, TcpStream::connect(address).unwrap());
+    let plain = TcpStream::connect(address).unwrap();
+    plain.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut stream = StreamOwned::new(client, plain);
     let asked = stream.write_all(b"GET /validate HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     let mut answer = String::new();
     asked.is_ok()
@@ -85,7 +86,7 @@ async fn the_clusters_tls_profile_is_followed_while_calls_go_on() {
     let bed = Testbed::start(Options::default()).await.unwrap();
     let client = bed.client("admin").await.unwrap();
     bed.install_crds().await.unwrap();
-    install_kind(&client).await;
+    install_kind(&bed).await;
     let options = OperatorOptions { name: "follower".into(), ..OperatorOptions::default() };
     let operator = Operator::start(&bed, options).await.unwrap();
     operator.wait_ready().await.unwrap();

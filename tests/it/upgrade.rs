@@ -35,7 +35,8 @@ const CROWD: usize = 5000;
 /// Writes at a time.
 const AT_ONCE: usize = 16;
 
-async fn apply(bed: &Testbed, definition: &CustomResourceDefinition) {
+/// Applies a definition, and waits until it is served.
+pub async fn apply(bed: &Testbed, definition: &CustomResourceDefinition) {
     let client = bed.client("admin").await.unwrap();
     manifests::apply(&client, &serde_json::to_value(definition).unwrap()).await.unwrap();
     let api = Api::<CustomResourceDefinition>::all(client);

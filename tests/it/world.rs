@@ -136,6 +136,12 @@ impl World {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// Ends the agent of a pod that plays its script.
+    pub async fn end(&self, pod: &str) {
+        let over = json!({"metadata": {"annotations": {"testbed.gastown.io/run-for": "0s"}}});
+        self.pods().patch(pod, &PatchParams::default(), &Patch::Merge(over)).await.unwrap();
+    }
+
     /// Creates a Polecat that is to work, edited as told.
     pub async fn create(&self, name: &str, edit: impl FnOnce(&mut Value)) -> Polecat {
         let mut object = polecat(name);

@@ -7,6 +7,10 @@ mod world;
 
 use stateright::{Model, Property};
 
+/// For how long a session allows its replica to act, and for how long it must have stood still to be fenced.
+const VALID: u8 = 10;
+const WAIT: u8 = 20;
+
 /// What is planted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Planted {
@@ -22,9 +26,6 @@ pub enum Planted {
 pub struct Protocol {
     /// How far each clock moves in a tick, which is 10 of true time.
     pub rates: [u8; 2],
-    /// For how long a session allows its replica to act, and for how long it must have stood still to be fenced.
-    pub valid: u8,
-    pub wait: u8,
     pub planted: Planted,
     pub budget: Budget,
 }
@@ -133,16 +134,16 @@ pub enum Event {
     Anew(usize),
 }
 
-impl Protocol {
-    /// A replica that believes that it may write.
-    fn acts(&self, it: &Replica) -> bool {
-        (it.holds || it.busy) && it.age < self.valid
-    }
+/// Whether a replica believes that it may write.
+fn acts(it: &Replica) -> bool {
+    (it.holds || it.busy) && it.age < VALID
+}
 
+impl Protocol {
     fn may_send(&self, world: &World, i: usize, what: What) -> bool {
         let it = &world.replicas[i];
         let dead =
-            it.other_fenced || (self.planted == Planted::TakeWithoutFence && it.still >= self.wait);
+            it.other_fenced || (self.planted == Planted::TakeWithoutFence && it.still >= WAIT);
         let so = match what {
             What::Take => match it.owner {
                 _ if it.holds => false,
@@ -154,9 +155,9 @@ impl Protocol {
                     && world.left.releases > 0
                     && (!it.busy || self.planted == Planted::ReleaseBeforeDrain)
             }
-            What::Fence => !it.other_fenced && it.still >= self.wait,
+            What::Fence => !it.other_fenced && it.still >= WAIT,
         };
-        so && it.write == Write::None && it.age < self.valid
+        so && it.write == Write::None && it.age < VALID
     }
 
     fn may(&self, world: &World, event: Event) -> bool {
@@ -180,7 +181,7 @@ impl Protocol {
             }
             Event::GiveUp(i) => matches!(of(i).write, Write::Sent { .. }) && world.left.losses > 0,
             Event::StoreLate(i) => of(i).late != Write::None,
-            Event::Begin(i) => of(i).holds && !of(i).busy && of(i).age < self.valid,
+            Event::Begin(i) => of(i).holds && !of(i).busy && of(i).age < VALID,
             Event::End(i) => of(i).busy,
             Event::Anew(i) => {
                 of(i).renewal == Renewal::Refused
@@ -192,10 +193,10 @@ impl Protocol {
 
     fn tick(&self, world: &mut World) {
         for (it, rate) in world.replicas.iter_mut().zip(self.rates) {
-            it.age = (it.age + rate).min(self.valid);
-            it.still = (it.still + rate).min(self.wait);
+            it.age = (it.age + rate).min(VALID);
+            it.still = (it.still + rate).min(WAIT);
             if let Renewal::Sent(age) | Renewal::Accepted(age) = &mut it.renewal {
-                *age = (*age + rate).min(self.valid);
+                *age = (*age + rate).min(VALID);
             }
         }
     }
@@ -305,11 +306,11 @@ impl Model for Protocol {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("never two", |protocol: &Self, world: &World| {
-                !world.replicas.iter().all(|it| protocol.acts(it))
+            Property::always("never two", |_: &Self, world: &World| {
+                !world.replicas.iter().all(acts)
             }),
-            Property::sometimes("taken over after a fence", |protocol: &Self, world: &World| {
-                protocol.acts(&world.replicas[1]) && world.fenced[0]
+            Property::sometimes("taken over after a fence", |_: &Self, world: &World| {
+                acts(&world.replicas[1]) && world.fenced[0]
             }),
         ]
     }

@@ -7,7 +7,8 @@ use gastown::manifests::chart::FOLDER;
 use gastown_testbed::tools::Tool;
 use serde_json::Value;
 
-use super::{objects, run, said, tool, top};
+use super::{objects, run, said, tool};
+use crate::generated::top;
 
 /// Renders a release in a namespace of its own with these values.
 fn render(helm: &Path, values: &[&str]) -> std::process::Output {

@@ -6,10 +6,11 @@ use std::{fs, path::PathBuf, process::Command};
 use gastown::manifests::{NAMESPACE, chart::FOLDER};
 use gastown_testbed::{Options, Testbed, tools::Tool};
 
-use super::{tool, top};
+use super::tool;
 use crate::{
+    generated::top,
     kubectl::Kubectl,
-    make::{make, words},
+    make::{make_on, words},
 };
 
 /// What the original's kustomize and chart make of its Deployment, as far as it matters: names, selectors, and what ours lacks.
@@ -107,9 +108,7 @@ async fn make_deploy_takes_the_place_of_what_the_original_applied() {
         fs::write(&file, format!("{}---\n{}", originals(""), definition())).unwrap();
         kubectl.said(&[way, &["-f", &file.to_string_lossy()]].concat()).await;
         let before = uid(&kubectl).await;
-        let mut deploy = make(&["deploy", "--assume-old=manifests"]);
-        deploy.env("KUBECTL", &bed.kubectl).env("KUBECONFIG", &bed.kubeconfig).env("TIMEOUT", "0s");
-        let output = tokio::task::spawn_blocking(move || deploy.output().unwrap()).await.unwrap();
+        let output = make_on(&bed, &["deploy", "--assume-old=manifests", "TIMEOUT=0s"]).await;
         assert!(output.status.success(), "over {way:?}: {}", words(&output));
         is_ours(&kubectl, &before).await;
         kubectl.said(&["-n", NAMESPACE, "delete", "deployments,pdb", "--all"]).await;
@@ -126,7 +125,7 @@ struct Helm {
 impl Helm {
     async fn said(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(&self.program);
-        command.args(arguments).args(["--namespace", NAMESPACE]).current_dir(top());
+        command.args(arguments).args(["--namespace", NAMESPACE]).current_dir(top()).env_clear();
         command
             .env("KUBECONFIG", &self.kubeconfig)
             .env("HOME", self.kubeconfig.with_extension("home"));

@@ -11,7 +11,7 @@ use gastown_testbed::http_get;
 use serde_json::{Value, json};
 use tokio::process::Child;
 
-use super::{ALL_BUT_HAND_OVER, END, Span, is_tiled, is_whole};
+use super::{ALL_BUT_HAND_OVER, END, Span, is_tiled, is_whole, keep, trace_id};
 use crate::{asking::comes_true, preconditions::skip, world::World};
 
 const QUERY: &str = "http://127.0.0.1:16686";
@@ -19,7 +19,7 @@ const NAMES: [&str; 3] = ["max", "nux", "furiosa"];
 
 /// A Jaeger with everything in memory; it listens on its own ports.
 async fn started(program: &str) -> Child {
-    let child = tokio::process::Command::new(program)
+    let mut child = tokio::process::Command::new(program)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -30,6 +30,7 @@ async fn started(program: &str) -> Child {
         http_get(&format!("{QUERY}/api/v3/services")).await.is_ok_and(|(code, _)| code == 200)
     })
     .await;
+    assert_eq!(child.try_wait().unwrap(), None, "it is ours that answers, and no other");
     child
 }
 
@@ -45,10 +46,7 @@ async fn trace(id: &str) -> BTreeMap<String, Span> {
             let service = pairs(&of["resource"]["attributes"])["service.name"].clone();
             for scope in of["scopeSpans"].as_array().unwrap() {
                 for it in scope["spans"].as_array().unwrap() {
-                    let span = read(it, &service);
-                    if let Some(other) = found.insert(span.id.clone(), span.clone()) {
-                        assert_eq!(other, span, "told twice, it is the same");
-                    }
+                    keep(&mut found, read(it, &service));
                 }
             }
         }
@@ -111,25 +109,20 @@ async fn jaeger_has_each_run_as_one_trace_also_of_a_killed_owner() {
         world.condition(name, "Ready", "True/PodRunning").await;
     }
     let first = world.operator.name.clone();
-    let id =
-        |it: &gastown::api::v1alpha1::Polecat| it.status.clone().unwrap().trace.unwrap().trace_id;
     for name in NAMES {
-        let id = id(&world.polecats().get(name).await.unwrap());
+        let id = trace_id(&world.polecats().get(name).await.unwrap());
         let told =
             async || trace(&id).await.values().any(|it| it.says(attributes::REPLICA) == first);
         comes_true("Jaeger to have a pass of the first", told).await;
     }
     let others = [world.another("second").await, world.another("third").await];
     world.operator.kill9().await.unwrap();
-    let over = json!({"metadata": {"annotations": {"testbed.gastown.io/run-for": "0s"}}});
     for name in NAMES {
-        let patch = kube::api::Patch::Merge(over.clone());
-        let params = kube::api::PatchParams::default();
-        world.pods().patch(&format!("polecat-{name}"), &params, &patch).await.unwrap();
+        world.end(&format!("polecat-{name}")).await;
     }
     let mut done = Vec::new();
     for name in NAMES {
-        done.push(id(&world.phase(name, "Done").await));
+        done.push(trace_id(&world.phase(name, "Done").await));
     }
     for id in &done {
         let root = async || trace(id).await.values().any(|it| it.name == super::RUN);

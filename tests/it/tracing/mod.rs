@@ -25,7 +25,7 @@ use collector::{Collector, Span};
 const QUICK: [(&str, &str); 1] = [("testbed.gastown.io/run-for", "300ms")];
 const SECOND: u64 = 1_000_000_000;
 
-/// What can't be told apart from a pass that found nothing to do is waited for no longer.
+/// How long a clean end may take.
 const END: Duration = Duration::from_secs(30);
 
 fn flags(collector: &Collector) -> Vec<String> {
@@ -55,13 +55,24 @@ fn trace_of(collector: &Collector, done: &Polecat) -> BTreeMap<String, Span> {
         if span.says(attributes::NAME) == name {
             assert_eq!(span.trace, trace.trace_id, "it is in the run's trace: {span:?}");
         }
-        if span.trace == trace.trace_id
-            && let Some(other) = found.insert(span.id.clone(), span.clone())
-        {
-            assert_eq!(other, span, "told twice, it is the same");
+        if span.trace == trace.trace_id {
+            keep(&mut found, span);
         }
     }
     found
+}
+
+/// Keeps a span of a trace; one that is told twice must be the same.
+fn keep(found: &mut BTreeMap<String, Span>, span: Span) {
+    if let Some(other) = found.get(&span.id) {
+        assert_eq!(*other, span, "told twice, it is the same");
+    }
+    found.insert(span.id.clone(), span);
+}
+
+/// The trace that the status names.
+fn trace_id(polecat: &Polecat) -> String {
+    polecat.status.clone().unwrap().trace.unwrap().trace_id
 }
 
 /// One root, and everything hangs on it.
@@ -96,7 +107,7 @@ const ALL_BUT_HAND_OVER: [&str; 8] =
     ["queue", "schedule pod", "start pod", "clone", "start agent", "agent", "push", "conclude"];
 
 async fn root_came(collector: &Collector, done: &Polecat) {
-    let id = done.status.clone().unwrap().trace.unwrap().trace_id;
+    let id = trace_id(done);
     let root = |it: &Span| it.trace == id && it.name == RUN;
     collector.until("root", |all| all.iter().any(root)).await;
 }
@@ -170,9 +181,7 @@ async fn a_killed_owners_run_is_continued_in_its_trace() {
     collector.until("pass of the first", |all| all.iter().any(|it| replica(it, &first))).await;
     let second = world.another("second").await;
     world.operator.kill9().await.unwrap();
-    let script = json!({"metadata": {"annotations": {"testbed.gastown.io/run-for": "0s"}}});
-    let patch = kube::api::Patch::Merge(script);
-    world.pods().patch("polecat-max", &kube::api::PatchParams::default(), &patch).await.unwrap();
+    world.end("polecat-max").await;
     let done = world.phase("max", "Done").await;
     root_came(&collector, &done).await;
     ended(&second).await;

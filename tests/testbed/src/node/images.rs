@@ -29,8 +29,7 @@ const PASSWD: &str = "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532
 pub fn write_all(programs: &Programs, folder: &Path) -> Result<Vec<PathBuf>> {
     let write = |name: &str, image: &str, tree: &Tree, defaults: &Defaults<'_>| {
         let path = folder.join(format!("{name}.tar"));
-        write_archive(tree, image, defaults, &path)
-            .with_context(|| format!("failed to write image {image}"))?;
+        write_archive(tree, image, defaults, &path)?;
         Ok::<_, anyhow::Error>(path)
     };
     let entrypoint = &["/bin/busybox", "sleep", "infinity"];
@@ -54,7 +53,6 @@ const RUNNERS: Defaults<'_> = Defaults {
 /// The runner's image with another program as its runner, as an archive.
 pub fn write_runner(runner: &Path, image: &str, path: &Path) -> Result<()> {
     write_archive(&runner_tree(runner)?, image, &RUNNERS, path)
-        .with_context(|| format!("failed to write image {image}"))
 }
 
 /// An image of the operator as an archive: its program, and what every image has.
@@ -65,7 +63,6 @@ pub fn write_operator(program: &Path, image: &str, path: &Path) -> Result<()> {
     let entrypoint = &["/usr/local/bin/gastown-operator"];
     let defaults = Defaults { user: NONROOT, entrypoint, command: &[], folder: "/" };
     write_archive(&tree, image, &defaults, path)
-        .with_context(|| format!("failed to write image {image}"))
 }
 
 fn find(name: &str, package: &str) -> Result<PathBuf> {
@@ -87,7 +84,6 @@ pub fn write_base(programs: &[PathBuf], image: &str, path: &Path) -> Result<()> 
     }
     let defaults = Defaults { user: "0:0", entrypoint: &[], command: &["/bin/sh"], folder: "/" };
     write_archive(&tree, image, &defaults, path)
-        .with_context(|| format!("failed to write image {image}"))
 }
 
 /// Static, because an image with nothing else in it has no loader.
