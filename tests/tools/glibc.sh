@@ -15,7 +15,7 @@ versions=$(readelf --version-info --wide "$program" | grep -oE 'GLIBC_[0-9]+(\.[
 newest=$(tail -1 <<<"$versions")
 [ -n "$newest" ] || { echo "glibc: $program names no version of glibc" >&2; exit 1; }
 echo "glibc: $program needs ${newest/_/ } at the least"
-above=$(printf 'GLIBC_%s\n%s\n' "$most" "$versions" | sort -uV | sed "1,/^GLIBC_${most//./\\.}\$/d")
+above=$(printf 'GLIBC_%s\n%s\n' "$most" "$versions" | sort -uV | sed "0,/^GLIBC_${most//./\\.}\$/d")
 [ -z "$above" ] || {
   echo "glibc: newer than $most in $program:" >&2
   readelf --dyn-syms --wide "$program" | grep -F "${above%%$'\n'*}" | awk '{print "  " $8}' | sort -u | head -20 >&2

@@ -95,9 +95,9 @@ fn two_that_ask_at_once_build_once() {
     let [one, other] = [workshop.tools().spawn().unwrap(), workshop.tools().spawn().unwrap()];
     let (one, other) = (found(one), found(other));
     assert_eq!(one, other);
-    assert_eq!(one.len(), 8);
+    assert!(one.iter().any(|(name, _)| name == "kube-apiserver"), "{one:?}");
     let log = workshop.log();
-    assert_eq!(log.len(), 16, "each program is built once: {log:#?}");
+    assert_eq!(log.len(), 2 * one.len(), "each program is built once: {log:#?}");
     for pair in log.chunks(2) {
         assert_eq!(
             pair[0].strip_prefix("begin "),
