@@ -110,6 +110,22 @@ fn every_target_that_the_pages_name_is_there() {
     }
 }
 
+/// A bench lies where a release does, and the testbed does not.
+#[test]
+fn every_bench_that_builds_a_testbed_is_told_where_it_is() {
+    let benches: Vec<_> = listed().into_iter().filter(|it| it.starts_with("bench")).collect();
+    let mut told = 0;
+    for target in &benches {
+        let planned = words(&make(&["--dry-run", target]).output().unwrap());
+        if planned.contains("build --locked --workspace --bins") {
+            let here = format!("TESTBED_BIN={}/target/debug/testbed", env!("CARGO_MANIFEST_DIR"));
+            assert!(planned.contains(&here), "{target}: {planned}");
+            told += 1;
+        }
+    }
+    assert!(told >= 3, "of {benches:?}");
+}
+
 #[test]
 fn no_target_pretends() {
     let mut later = 0;

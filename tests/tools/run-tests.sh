@@ -22,7 +22,8 @@ if [ -n "$alone" ]; then
   last=${PIPESTATUS[0]}
   [ "$code" != 0 ] || code=$last
 fi
-all_skips=$(cat "$log" ${OTHER_LOGS:-} | grep '^SKIP ' || true)
+# With one test at a time its name comes first, on the same line.
+all_skips=$(cat "$log" ${OTHER_LOGS:-} | grep -oE '(^|^test [^ ]+ \.\.\. )SKIP [^ ]+: .*' | sed 's/^test [^ ]* \.\.\. //' || true)
 skips=$(printf '%s' "$all_skips" | grep -c '')
 echo
 grep "^test result" "$log"
