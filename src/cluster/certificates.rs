@@ -134,13 +134,21 @@ impl Vault {
     ) -> impl Stream<Item = News> + Send + Unpin + use<> {
         let kept = watched(self.secrets(), &self.name)
             .map(|it| News::Kept(Box::new(it.as_ref().map_or_else(Kept::default, kept))));
+        stream::select(kept.boxed(), self.told(consumers))
+    }
+
+    /// The same of consumers alone.
+    pub fn told(
+        &self,
+        consumers: Vec<Consumer>,
+    ) -> impl Stream<Item = News> + Send + Unpin + use<> {
         let consumers = consumers.into_iter().map(|it| {
             let stream = watched(self.consumers(it.sort), &it.name);
             stream
                 .map(move |object| News::Consumer(it.clone(), object.as_ref().map(pointed)))
                 .boxed()
         });
-        stream::select_all(std::iter::once(kept.boxed()).chain(consumers))
+        stream::select_all(consumers)
     }
 
     /// Writes the book over the version that was read, or makes it where there was none; what is stored then.
@@ -245,12 +253,15 @@ where
     told.filter_map(future::ready)
 }
 
-/// What says where calls go, and the version that says so; a definition's schemas are a hundred times as much.
+/// What says where calls go, between which versions, and the version that says so; a definition's schemas are a hundred
+/// times as much.
 fn pointed(object: &DynamicObject) -> Value {
     let part = |at: &str| object.data.pointer(at).cloned().unwrap_or_default();
+    let versions = object.data.pointer("/spec/versions").and_then(Value::as_array);
+    let names = versions.map(|it| it.iter().map(|it| json!({"name": it.get("name")})).collect());
     json!({
         "metadata": {"resourceVersion": object.metadata.resource_version},
-        "spec": {"conversion": part("/spec/conversion")},
+        "spec": {"conversion": part("/spec/conversion"), "versions": names.unwrap_or(Value::Null)},
         "webhooks": part("/webhooks"),
     })
 }

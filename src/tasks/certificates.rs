@@ -3,7 +3,11 @@
 
 mod known;
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
@@ -11,11 +15,11 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use self::known::{Heard, Known};
-use super::alerts::Alerts;
+use super::{alerts::Alerts, definitions::Unconverted};
 use crate::{
     cluster::{
         Class,
-        certificates::{Consumer, Kept, Sort, Vault, seconds},
+        certificates::{Consumer, Kept, News, Sort, Vault, seconds},
         connect::Connection,
         meters::{Flawed, Meters},
     },
@@ -36,16 +40,24 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// What is served, from the first certificate on.
 pub type Live = watch::Sender<Option<Arc<ServerConfig>>>;
 
-/// Sees to it, until it is dropped, that there is a certificate: from files, or from an authority of our own.
+/// Sees to it, until it is dropped, that there is a certificate: from files, or from an authority of our own. With files,
+/// who laid them sees to the bundles and to the definitions' conversion; of the latter we only hear.
 pub fn keep(
     config: &Config,
     connection: &Connection,
     meters: &Meters,
-    (live, alerts): (Live, Alerts),
+    (live, alerts, unconverted): (Live, Alerts, Unconverted),
 ) -> anyhow::Result<BoxFuture<'static, ()>> {
     let it = &config.webhooks;
+    let vault = Vault::new(connection, &config.own_namespace(), manifests::CERTIFICATES);
     if let Some(files) = it.files()? {
-        return Ok(async move { files.serve(live).await }.boxed());
+        let mut news = vault.told(definitions().collect());
+        let hear = async move {
+            while let Some(told) = news.next().await {
+                hear(&unconverted, &told);
+            }
+        };
+        return Ok(async move { _ = tokio::join!(files.serve(live), hear) }.boxed());
     }
     let target = Target {
         namespace: config.own_namespace(),
@@ -53,11 +65,12 @@ pub fn keep(
         url: it.webhook_url.clone(),
     };
     let keeper = Keeper {
-        vault: Vault::new(connection, &target.namespace, manifests::CERTIFICATES),
+        vault,
         mint: ForNames { names: target.names(), leaf_life: it.test_leaf_seconds },
         target,
         live,
         alerts,
+        unconverted,
         meters: meters.clone(),
         retire_after: it.test_retire_seconds,
     };
@@ -72,6 +85,8 @@ struct Keeper {
     live: Live,
     /// Callers of this replica that did not trust what it served.
     alerts: Alerts,
+    /// Definitions whose writes are to wait.
+    unconverted: Unconverted,
     meters: Meters,
     retire_after: Option<i64>,
 }
@@ -87,7 +102,10 @@ impl Keeper {
             let pause = self.turn(&mut known).await;
             tokio::select! {
                 told = news.next() => match told {
-                    Some(told) => known.hear(told),
+                    Some(told) => {
+                        hear(&self.unconverted, &told);
+                        known.hear(told);
+                    }
                     None => return,
                 },
                 Ok(()) = alerts.changed() => {}
@@ -95,6 +113,7 @@ impl Keeper {
             }
             // Whatever else is there already, so that nothing is written by what is known to be old.
             while let Some(Some(told)) = news.next().now_or_never() {
+                hear(&self.unconverted, &told);
                 known.hear(told);
             }
         }
@@ -275,6 +294,7 @@ impl Keeper {
             match self.vault.tell(&consumer, patch).await {
                 Ok(object) => {
                     known.won(&consumer);
+                    self.unconverted.hear(&consumer.name, Some(&object), Instant::now());
                     tracing::info!(%consumer, "Wrote the bundle of our authority");
                     known.consumers.insert(consumer, Heard::There(object));
                 }
@@ -300,6 +320,13 @@ impl Keeper {
     }
 }
 
+/// Takes in what is told of a definition.
+fn hear(unconverted: &Unconverted, told: &News) {
+    if let News::Consumer(Consumer { sort: Sort::Definition, name }, object) = told {
+        unconverted.hear(name, object.as_ref(), Instant::now());
+    }
+}
+
 /// A span of seconds that may be over, as one that is worth waiting for.
 fn until(seconds: i64) -> Duration {
     Duration::from_secs(seconds.max(0).unsigned_abs()).max(AGAIN)
@@ -322,7 +349,10 @@ fn consumers() -> Vec<Consumer> {
         (Sort::Validating, manifests::VALIDATING.to_owned()),
         (Sort::Validating, manifests::PODS_VALIDATING.to_owned()),
     ];
-    let definitions = kinds::convertible().map(|it| (Sort::Definition, it));
-    let all = configurations.into_iter().chain(definitions);
-    all.map(|(sort, name)| Consumer { sort, name }).collect()
+    let configurations = configurations.into_iter().map(|(sort, name)| Consumer { sort, name });
+    configurations.chain(definitions()).collect()
+}
+
+fn definitions() -> impl Iterator<Item = Consumer> {
+    kinds::convertible().map(|name| Consumer { sort: Sort::Definition, name })
 }

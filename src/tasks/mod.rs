@@ -6,6 +6,7 @@ pub mod budget;
 pub mod certificates;
 pub mod controllers;
 pub mod convert;
+pub mod definitions;
 pub mod health;
 pub mod pods;
 pub mod queue;
@@ -150,7 +151,9 @@ async fn serve_webhooks(
     let live = watch::Sender::new(None);
     let (policy, pods) = (policy_of(config)?, pods_of(config, asking.clone()));
     let (faults, spans) = (config.test_faults.clone(), spans.clone());
-    let rules = webhooks::Rules { policy, faults, asking, pods, spans };
+    let unconverted = definitions::Unconverted::default();
+    let rules =
+        webhooks::Rules { policy, faults, asking, pods, spans, unconverted: unconverted.clone() };
     let followers = tls_profile::Followers::new(None);
     let (manner, alerts) = (it.manner()?, alerts::Alerts::default());
     let takes = webhooks::Takes {
@@ -164,7 +167,7 @@ async fn serve_webhooks(
         let asked = ClusterTls::new(connection);
         servers.spawn(follow_cluster(asked, followers, meters.clone(), stop.clone()));
     }
-    let keep = certificates::keep(config, connection, meters, (live, alerts))?;
+    let keep = certificates::keep(config, connection, meters, (live, alerts, unconverted))?;
     servers.spawn(async move {
         tokio::select! {
             () = keep => anyhow::bail!("nobody keeps certificates any more"),

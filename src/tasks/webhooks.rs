@@ -6,7 +6,11 @@ mod asking;
 pub(super) mod intake;
 mod telling;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use axum::{
@@ -26,7 +30,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::{
     alerts::{Alerts, Counting},
     budget::Budget,
-    convert, pods,
+    convert,
+    definitions::Unconverted,
+    pods,
 };
 use crate::{
     admission::Policy,
@@ -54,6 +60,7 @@ pub struct Rules {
     pub asking: Asking,
     pub pods: pods::Pods,
     pub spans: Spans,
+    pub unconverted: Unconverted,
 }
 
 /// The routes.
@@ -176,7 +183,9 @@ async fn validate(State((rules, budget)): Shared, asked: Asked, request: Request
         let (begun, caller) = (spans::now(), telling::caller(request.headers()));
         let (request, _share) = take_in(&budget, request).await?;
         rules.faults.strike(&request.name);
-        let (rig, named) = tokio::join!(rules.asking.rig(&request), rules.asking.names(&request));
+        let (rig, mut named) =
+            tokio::join!(rules.asking.rig(&request), rules.asking.names(&request));
+        named.refusals.extend(rules.unconverted.refusal(&request, Instant::now()));
         let (response, run) = answer::judged(&request, rules.policy, rig.said(), named);
         let call = telling::Call { name: "admission validate", begun, caller };
         call.tell(&rules.spans, &request, run, &response);

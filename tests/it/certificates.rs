@@ -15,6 +15,7 @@ use std::{
 };
 
 use gastown::{
+    api::v1alpha1::Polecat,
     cluster::certificates::WISH,
     domain::certificates::{Book, Phase},
     manifests,
@@ -41,6 +42,7 @@ use crate::{
 
 const TOWN: &str = "gastown-operator-system";
 const DEFINITION: &str = "polecats.gastown.gastown.io";
+const PLURAL: &str = "polecats";
 
 /// Three replicas with an authority of their own; none where Services lead nowhere.
 struct Hall {
@@ -89,7 +91,7 @@ impl Hall {
     async fn judged(&self) -> bool {
         let mut bad = polecat("bad");
         bad["spec"]["kubernetes"]["gitBranch"] = json!("-d");
-        let api: Api<gastown::api::v1alpha1::Polecat> = Api::namespaced(self.client.clone(), TOWN);
+        let api: Api<Polecat> = Api::namespaced(self.client.clone(), TOWN);
         let dry = PostParams { dry_run: true, ..PostParams::default() };
         match api.create(&dry, &serde_json::from_value(bad).unwrap()).await {
             Err(kube::Error::Api(it)) => it.code == 422 && it.message.contains("gitBranch"),
@@ -348,6 +350,64 @@ async fn whatever_happens_to_the_certificates_is_put_right() {
     .await;
     let metrics = http_get(&hall.bed.replicas[0].metrics).await.unwrap().1;
     assert!(metrics.contains("gastown_certificate_not_after_seconds"), "{metrics}");
+    hall.bed.stop().await.unwrap();
+}
+
+/// The definition as it is in the repository, but without its conversion: as somebody applies it who makes it otherwise.
+async fn apply_without_conversion(hall: &Hall) {
+    let path = format!("crds/gastown.gastown.io_{PLURAL}.yaml");
+    let text = std::fs::read_to_string(bed_manifests::project(None).unwrap().join(path)).unwrap();
+    let mut definition: CustomResourceDefinition = serde_saphyr::from_str(&text).unwrap();
+    definition.spec.conversion = None;
+    let api: Api<CustomResourceDefinition> = Api::all(hall.client.clone());
+    definition.metadata.resource_version =
+        api.get(DEFINITION).await.unwrap().metadata.resource_version;
+    api.replace(DEFINITION, &PostParams::default(), &definition).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_applied_without_its_conversion_gets_it_back_and_no_object_is_cut() {
+    let test = "a_definition_applied_without_its_conversion_gets_it_back_and_no_object_is_cut";
+    let Some(hall) = Hall::open(test, 3600).await else { return };
+    let api: Api<CustomResourceDefinition> = Api::all(hall.client.clone());
+    let polecats: Api<Polecat> = Api::namespaced(hall.client.clone(), TOWN);
+    let create = async |name: &str| {
+        let mut object = polecat(name);
+        object["spec"]["desiredState"] = json!("Idle");
+        let object = serde_json::from_value(object).unwrap();
+        polecats.create(&PostParams::default(), &object).await
+    };
+    let before = create("before").await.unwrap().spec;
+    let stanza = api.get(DEFINITION).await.unwrap().spec.conversion;
+
+    apply_without_conversion(&hall).await;
+    let lost = Instant::now();
+    let mut written = Vec::new();
+    let mut refused = 0;
+    let mut back = None;
+    while written.is_empty() || back.is_none() {
+        assert!(lost.elapsed() < PATIENCE, "{refused} writes were refused, {written:?} were not");
+        let name = format!("n{}", lost.elapsed().as_millis());
+        match create(&name).await {
+            Ok(_) => written.push(name),
+            Err(kube::Error::Api(it)) => {
+                let late = it.message.contains("failed calling webhook");
+                assert!(late || it.message.contains("conversion webhook"), "{}", it.message);
+                refused += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+        if back.is_none() && api.get(DEFINITION).await.unwrap().spec.conversion == stanza {
+            back = Some(lost.elapsed());
+        }
+    }
+    let back = back.unwrap();
+    println!("the conversion was back after {} ms; {refused} writes refused", back.as_millis());
+    assert!(refused > 0, "a write came through while an API server may have had no conversion");
+    for name in written.iter().map(String::as_str).chain(["before"]) {
+        let spec = polecats.get(name).await.unwrap().spec;
+        assert_eq!(spec, before, "{name} is whole");
+    }
     hall.bed.stop().await.unwrap();
 }
 

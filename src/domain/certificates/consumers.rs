@@ -1,6 +1,11 @@
-//! Who is told whom to trust: webhook configurations and converted definitions, and what is to be written into them.
+//! Who is told whom to trust: webhook configurations and converted definitions, and what is to be written into them. A
+//! definition that says of several versions that nobody converts them (it was applied anew without its conversion, say) is
+//! told the whole of it: until then the API server relabels objects, and what it stores is cut.
 
 use serde_json::{Value, json};
+
+/// Where definitions send what is to be converted.
+const CONVERT: &str = "/convert";
 
 /// Where the API server finds our webhooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,19 +28,53 @@ impl Target {
     /// JSON patch operations that put an object right, for exactly the version that was read; none where it is right.
     /// `authority` is base64, as the API writes bytes.
     pub fn patch(&self, object: &Value, authority: &str) -> Vec<Value> {
-        let wrong: Vec<Value> = configs(object)
-            .into_iter()
-            .filter_map(|(path, config)| {
+        let wrong: Vec<Value> = if self.is_lost(object) {
+            let whole = self.conversion(authority);
+            vec![json!({"op": "add", "path": "/spec/conversion", "value": whole})]
+        } else {
+            let configs = configs(object).into_iter();
+            let wrong = configs.filter_map(|(path, config)| {
                 let want = self.wanted(config, authority)?;
                 (want != *config).then(|| json!({"op": "replace", "path": path, "value": want}))
-            })
-            .collect();
+            });
+            wrong.collect()
+        };
         if wrong.is_empty() {
             return wrong;
         }
         let version = object.pointer("/metadata/resourceVersion").cloned().unwrap_or_default();
         let test = json!({"op": "test", "path": "/metadata/resourceVersion", "value": version});
         std::iter::once(test).chain(wrong).collect()
+    }
+
+    /// Whether a definition's conversion is gone, or leads to us with calls that we do not answer. One that leads to somebody
+    /// else is theirs.
+    fn is_lost(&self, object: &Value) -> bool {
+        if is_unconverted(object) {
+            return true;
+        }
+        let Some(webhook) = object.pointer("/spec/conversion/webhook") else { return false };
+        let path = webhook.get("clientConfig").and_then(|it| self.path(it));
+        let versions = webhook.get("conversionReviewVersions").and_then(Value::as_array);
+        let asks_as_we_answer = versions.is_some_and(|it| it.iter().any(|it| it == "v1"));
+        path.is_some_and(|it| it != CONVERT || !asks_as_we_answer)
+    }
+
+    /// What a definition is to say of its conversion.
+    fn conversion(&self, authority: &str) -> Value {
+        let config = self.url.as_ref().map_or_else(
+            || {
+                let (name, namespace) = (&self.service, &self.namespace);
+                let service =
+                    json!({"name": name, "namespace": namespace, "path": CONVERT, "port": 443});
+                json!({"service": service, "caBundle": authority})
+            },
+            |url| json!({"url": format!("{url}{CONVERT}"), "caBundle": authority}),
+        );
+        json!({
+            "strategy": "Webhook",
+            "webhook": {"clientConfig": config, "conversionReviewVersions": ["v1"]},
+        })
     }
 
     /// What a `clientConfig` is to say; none where it leads to somebody else.
@@ -59,6 +98,13 @@ impl Target {
         let url = config.get("url").and_then(Value::as_str)?;
         url.strip_prefix(self.url.as_deref()?).map(Into::into)
     }
+}
+
+/// Whether a definition has several versions and nobody who converts between them, so that a write may be stored cut.
+pub fn is_unconverted(object: &Value) -> bool {
+    let versions = object.pointer("/spec/versions").and_then(Value::as_array).map_or(0, Vec::len);
+    let strategy = object.pointer("/spec/conversion/strategy").and_then(Value::as_str);
+    versions > 1 && strategy != Some("Webhook")
 }
 
 /// Every `clientConfig` of an object, with its JSON pointer.
@@ -106,7 +152,10 @@ mod tests {
                 {"clientConfig": at("elsewhere", None)}, {"clientConfig": {"url": "https://a/b"}},
                 {"clientConfig": at("town", Some("Qg=="))},
             ],
-            "spec": {"conversion": {"webhook": {"clientConfig": at("town", Some("Qg=="))}}},
+            "spec": {"conversion": {"webhook": {
+                "conversionReviewVersions": ["v1"],
+                "clientConfig": {"caBundle": "Qg==", "service": {"name": "hooks", "namespace": "town", "path": "/convert"}},
+            }}},
         });
         let patch = target(None).patch(&object, "QQ==");
         let paths: Vec<_> = patch.iter().map(|it| it["path"].as_str().unwrap()).collect();
@@ -121,6 +170,43 @@ mod tests {
         let patch: json_patch::Patch = serde_json::from_value(patch.into()).unwrap();
         json_patch::patch(&mut after, &patch).unwrap();
         assert_eq!(target(None).patch(&after, "QQ=="), Vec::<Value>::new(), "it is right now");
+    }
+
+    #[test]
+    fn a_conversion_that_is_gone_is_written_whole() {
+        let two = json!([{"name": "v1beta1"}, {"name": "v1alpha1"}]);
+        let ours = target(None).conversion("QQ==");
+        let changed = |at: &str, to: Value| {
+            let mut it = ours.clone();
+            *it.pointer_mut(at).unwrap() = to;
+            it
+        };
+        let (service, path) =
+            ("/webhook/clientConfig/service/name", "/webhook/clientConfig/service/path");
+        let asked = "/webhook/conversionReviewVersions";
+        let table = [
+            (two.clone(), Value::Null, true, "it was applied anew without"),
+            (two.clone(), json!({"strategy": "None"}), true, "as the API server fills that in"),
+            (json!([{"name": "v1alpha1"}]), json!({"strategy": "None"}), false, "one version"),
+            (Value::Null, Value::Null, false, "no definition at all"),
+            (two.clone(), ours.clone(), false, "it is as we write it"),
+            (two.clone(), changed(asked, json!(["v1beta1"])), true, "we do not answer those"),
+            (two.clone(), changed(path, json!("/")), true, "nobody converts there"),
+            (two, changed(service, json!("theirs")), false, "somebody else converts"),
+        ];
+        for (versions, conversion, want, because) in table {
+            let object = json!({
+                "metadata": {"resourceVersion": "7"},
+                "spec": {"versions": versions, "conversion": conversion},
+            });
+            let patch = target(None).patch(&object, "QQ==");
+            let whole = patch.get(1).map(|it| (&it["path"], &it["value"]));
+            let wanted = (&json!("/spec/conversion"), &ours);
+            assert_eq!(whole, want.then_some(wanted), "{because}");
+        }
+        let there = target(Some("https://192.0.2.7:9443")).conversion("QQ==");
+        let url = there.pointer("/webhook/clientConfig/url");
+        assert_eq!(url, Some(&json!("https://192.0.2.7:9443/convert")));
     }
 
     #[test]

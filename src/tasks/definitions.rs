@@ -1,0 +1,112 @@
+//! Definitions that nobody converts at present, though they have several versions: applied anew without their conversion,
+//! say, or switched off on purpose. What is written meanwhile could be stored without some of its fields, so the door
+//! refuses it until the conversion is back.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kube::core::{DynamicObject, admission::AdmissionRequest};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::{admission::Refusal, domain::certificates::consumers::is_unconverted};
+
+/// How long writes still wait once somebody converts again: an API server may hear of it later than we do, and goes on with
+/// what it has begun as it began.
+const AFTER: Duration = Duration::from_secs(2);
+
+/// Their names, as of what was last heard, and since when they are converted again; none where nobody listens.
+#[derive(Clone, Debug)]
+pub struct Unconverted(Arc<watch::Sender<BTreeMap<String, Option<Instant>>>>);
+
+impl Default for Unconverted {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(BTreeMap::new())))
+    }
+}
+
+impl Unconverted {
+    /// Takes in a definition as it is now; `None` where it is not there.
+    pub fn hear(&self, name: &str, definition: Option<&Value>, now: Instant) {
+        let lost = definition.is_some_and(is_unconverted);
+        self.0.send_modify(|all| {
+            if lost {
+                if all.insert(name.to_owned(), None) != Some(None) {
+                    tracing::warn!(definition = name, "Nobody converts, so writes are refused");
+                }
+            } else if let Some(back @ None) = all.get_mut(name) {
+                *back = Some(now);
+                tracing::info!(definition = name, "Somebody converts again");
+            }
+        });
+    }
+
+    /// Why a write can't be stored whole at present.
+    pub fn refusal(
+        &self,
+        request: &AdmissionRequest<DynamicObject>,
+        now: Instant,
+    ) -> Option<Refusal> {
+        let name = format!("{}.{}", request.resource.resource, request.resource.group);
+        let back = *self.0.borrow().get(&name)?;
+        let safe = back.is_some_and(|it| now.duration_since(it) >= AFTER);
+        (!safe).then(|| Refusal {
+            field: "apiVersion".into(),
+            message: format!(
+                "CustomResourceDefinition {name} was without its conversion webhook, so this could be stored without some \
+                 of its fields: try again in a few seconds; if that does not help, apply the definition of the \
+                 operator's release"
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::admission::AdmissionReview;
+    use serde_json::json;
+
+    use super::*;
+
+    fn write(resource: &str) -> AdmissionRequest<DynamicObject> {
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "u", "operation": "CREATE", "name": "max", "userInfo": {},
+                "kind": {"group": "gastown.gastown.io", "version": "v1alpha1", "kind": "It"},
+                "resource": {"group": "gastown.gastown.io", "version": "v1alpha1", "resource": resource},
+            },
+        });
+        let review: AdmissionReview<DynamicObject> = serde_json::from_value(review).unwrap();
+        review.try_into().unwrap()
+    }
+
+    #[test]
+    fn writes_of_that_kind_are_refused_while_nobody_converts() {
+        let (name, all) = ("rigs.gastown.gastown.io", Unconverted::default());
+        let versions = json!([{"name": "v1beta1"}, {"name": "v1alpha1"}]);
+        let said = |strategy| json!({"spec": {"versions": versions, "conversion": {"strategy": strategy}}});
+        let (lost, right) = (said("None"), said("Webhook"));
+        let begin = Instant::now();
+        let table = [
+            (0, Some(&right), false, "it is converted"),
+            (10, Some(&lost), true, "it is not"),
+            (20, Some(&lost), true, "nor later"),
+            (21, Some(&right), true, "it is again, but an API server may not know yet"),
+            (22, Some(&right), true, "hearing so twice makes it no later"),
+            (23, Some(&right), false, "by now all know"),
+            (30, Some(&lost), true, "and not again"),
+            (33, None, true, "the definition itself is gone"),
+            (35, None, false, "and stays away"),
+        ];
+        for (at, heard, refused, because) in table {
+            let now = begin + Duration::from_secs(at);
+            all.hear(name, heard, now);
+            assert_eq!(all.refusal(&write("rigs"), now).is_some(), refused, "{because}");
+            assert!(all.refusal(&write("polecats"), now).is_none(), "{because}: other kinds");
+        }
+    }
+}
