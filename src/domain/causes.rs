@@ -62,7 +62,7 @@ const BEFORE: &[Row] = &[
 #[rustfmt::skip]
 const REFUSED: &[Row] = &[
     row("QuotaExceeded", Waits, "a ResourceQuota of the namespace has no room", "it is tried again when the quota has more room, and in growing pauses; raise the quota, or ask for less in spec.agent.resources (v1alpha1: spec.kubernetes.resources)"),
-    row("QuotaUnmet", Stuck, "a ResourceQuota of the namespace counts an amount that the pod does not state", "set what it names in spec.agent.resources (v1alpha1: spec.kubernetes.resources), or give the namespace a LimitRange with defaults; it is tried again in growing pauses"),
+    row("QuotaUnmet", Waits, "a ResourceQuota of the namespace counts an amount that the pod does not state", "set what it names in spec.agent.resources (v1alpha1: spec.kubernetes.resources), or give the namespace a LimitRange with defaults; it is tried again in growing pauses"),
     row("LimitRangeRefused", Stuck, "a LimitRange of the namespace does not allow these resources", "fit spec.agent.resources (v1alpha1: spec.kubernetes.resources) into it; it is tried again in growing pauses"),
     row("PodSecurityRefused", Stuck, "the namespace's Pod Security level refuses the pod", "look at its pod-security.kubernetes.io labels; agent pods fit the level restricted; it is tried again in growing pauses"),
     row("SecurityContextConstraintRefused", Stuck, "no security context constraint allows the pod", "grant the namespace's default service account one that does, such as restricted-v2; it is tried again in growing pauses"),

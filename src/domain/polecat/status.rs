@@ -169,7 +169,7 @@ pub fn refused(brief: &Brief, now: Timestamp, cause: &Cause) -> PolecatStatus {
     let mut status = brief.status.clone();
     let waits = matches!(
         cause.reason.as_str(),
-        "QuotaExceeded" | "WaitingForPreviousPod" | "AdmissionUnavailable"
+        "QuotaExceeded" | "QuotaUnmet" | "WaitingForPreviousPod" | "AdmissionUnavailable"
     );
     status.phase = if waits { Phase::Working } else { Phase::Stuck };
     // The attempt stays the one that was begun, also where the original began it, which numbers none.

@@ -320,6 +320,7 @@ fn a_pod_of_somebody_else_is_left_alone() {
 fn a_refused_pod_waits_or_is_stuck_and_is_tried_again() {
     let table = [
         (403, "exceeded quota: pods", Phase::Working, "False/QuotaExceeded"),
+        (403, "failed quota: q: must specify cpu", Phase::Working, "False/QuotaUnmet"),
         (
             403,
             "violates PodSecurity \"restricted:latest\"",
