@@ -176,12 +176,12 @@ mod tests {
     fn a_conversion_that_is_gone_is_written_whole() {
         let two = json!([{"name": "v1beta1"}, {"name": "v1alpha1"}]);
         let ours = target(None).conversion("QQ==");
-        let changed = |at: &str, to: Value| {
+        let changed = |field: &str, to: Value| {
             let mut it = ours.clone();
-            *it.pointer_mut(at).unwrap() = to;
+            *it.pointer_mut(field).unwrap() = to;
             it
         };
-        let (service, path) =
+        let (service, at) =
             ("/webhook/clientConfig/service/name", "/webhook/clientConfig/service/path");
         let asked = "/webhook/conversionReviewVersions";
         let table = [
@@ -191,7 +191,7 @@ mod tests {
             (Value::Null, Value::Null, false, "no definition at all"),
             (two.clone(), ours.clone(), false, "it is as we write it"),
             (two.clone(), changed(asked, json!(["v1beta1"])), true, "we do not answer those"),
-            (two.clone(), changed(path, json!("/")), true, "nobody converts there"),
+            (two.clone(), changed(at, json!("/")), true, "nobody converts there"),
             (two, changed(service, json!("theirs")), false, "somebody else converts"),
         ];
         for (versions, conversion, want, because) in table {
