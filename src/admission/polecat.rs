@@ -42,6 +42,13 @@ pub fn admit(request: &Request<'_, PolecatSpec>) -> Verdict {
     }
     warnings.extend(without_image(request));
     warnings.extend(unreached(request));
+    let idle = |it: &PolecatSpec| it.limits.max_idle_seconds.filter(|it| *it <= 0);
+    if idle(&request.new).is_some() && request.old.as_ref().and_then(idle) != idle(&request.new) {
+        warnings.push(format!(
+            "{} is not positive and sets no limit: a silent agent runs until its deadline; leave it out to say so",
+            fields::MAX_IDLE
+        ));
+    }
     let ttl = |it: &PolecatSpec| it.limits.ttl_seconds_after_finished.filter(|it| *it < 0);
     if ttl(&request.new).is_some() && request.old.as_ref().and_then(ttl) != ttl(&request.new) {
         warnings.push(format!(
@@ -332,6 +339,18 @@ mod tests {
             let warnings = admit(&Request { asked, new: with(ttl), old }).warnings;
             let said = warnings.iter().filter(|it| it.contains("ttlSecondsAfterFinished")).count();
             assert_eq!(said, want, "{because}");
+        }
+    }
+
+    #[test]
+    fn an_idle_limit_that_is_none_is_taken_and_warned_about() {
+        let sent = json!({"metadata": {"name": "max"}});
+        for (limit, want) in [(None, 0), (Some(60), 0), (Some(0), 1), (Some(-1), 1)] {
+            let mut new = spec();
+            new.limits.max_idle_seconds = limit;
+            let it = created(&sent, new);
+            let said = it.warnings.iter().filter(|it| it.contains("maxIdleSeconds")).count();
+            assert_eq!((said, it.refusals.len()), (want, 0), "{limit:?}");
         }
     }
 

@@ -72,7 +72,7 @@ pub struct PolecatSpec {
     /// Seconds after its end until this Polecat is deleted; unset: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds_after_finished: Option<i32>,
-    /// Seconds without output or file changes after which the agent is ended; unset: never.
+    /// Seconds without output or file changes after which the agent is ended; unset, 0 or less: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_idle_seconds: Option<i32>,
     /// The repository, its credentials and the pod. Without it there is nothing to run: phase Stuck.

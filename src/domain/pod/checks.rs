@@ -48,16 +48,12 @@ pub fn flaws(spec: &PolecatSpec, name: &str, max_deadline: Option<i64>) -> Vec<E
         all.extend(base.map(|why| flaw(fields::BASE_BRANCH, why.to_string())));
         all.extend(work_branch(spec, it.work_branch.as_deref(), name));
     }
-    let (deadline, idle) = (spec.limits.active_deadline_seconds, spec.limits.max_idle_seconds);
+    let deadline = spec.limits.active_deadline_seconds;
     if spec.repository.is_some() && deadline <= 0 {
         all.push(flaw(fields::DEADLINE, "must be positive".into()));
     }
     let above = deadline_above(deadline, max_deadline);
     all.extend(above.map(|message| flaw(fields::DEADLINE, message)));
-    if idle.is_some_and(|it| it <= 0) {
-        let message = "must be positive; leave it out for no limit".into();
-        all.push(flaw(fields::MAX_IDLE, message));
-    }
     if spec.agent.resources.as_ref().is_some_and(has_claims) {
         let message = "must be left out: an agent pod has no resource claims".into();
         all.push(flaw(fields::CLAIMS, message));

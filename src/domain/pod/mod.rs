@@ -243,9 +243,14 @@ impl<'a> Parts<'a> {
                 },
             )),
             security_context: Some(locked_down()),
-            readiness_probe: self.polecat.spec.limits.max_idle_seconds.map(idle_probe),
+            readiness_probe: self.idle_limit().map(idle_probe),
             ..Container::default()
         }
+    }
+
+    /// v1alpha1 has no bound for it, and what is none is no limit, as in the Go original.
+    fn idle_limit(&self) -> Option<i32> {
+        self.polecat.spec.limits.max_idle_seconds.filter(|it| *it > 0)
     }
 
     /// The runner, and behind it the agent.
@@ -253,7 +258,7 @@ impl<'a> Parts<'a> {
         let agent = &self.polecat.spec.agent;
         let mut command = vec![layout::RUNNER.into(), "claude".into()];
         command.extend(["--deadline-seconds".into(), self.deadline.to_string()]);
-        if let Some(idle) = self.polecat.spec.limits.max_idle_seconds {
+        if let Some(idle) = self.idle_limit() {
             command.extend(["--max-idle-seconds".into(), idle.to_string()]);
         }
         command.extend(storage_words());
