@@ -11,6 +11,7 @@ pub mod olm;
 pub mod operator;
 mod people;
 pub mod pods;
+pub mod policies;
 mod priority;
 mod reference;
 mod storage;
@@ -86,8 +87,8 @@ fn parts(storage: Version) -> anyhow::Result<Vec<(String, Vec<Value>)>> {
     part("webhooks/service.yaml", vec![service()]);
     part("deploy/rbac/role.yaml", vec![cluster_role(), own_role()]);
     part("deploy/rbac/people.yaml", people::roles());
-    part("deploy/policies/conversion.yaml", switched_off::policy().into());
-    part("deploy/policies/pods.yaml", pods::policy().into());
+    part("deploy/policies/conversion.yaml", switched_off::policy(NAMESPACE).into());
+    part("deploy/policies/pods.yaml", pods::policy(NAMESPACE).into());
     part("deploy/priority/flowschemas.yaml", priority::schemas().into());
     part("deploy/priority/class.yaml", vec![priority::class()]);
     part("deploy/base/operator.yaml", operator::objects(Shape::of(Edition::Community)));

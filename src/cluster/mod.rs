@@ -27,6 +27,7 @@ pub mod original;
 pub mod ownership;
 pub mod pausing;
 mod platform;
+pub mod policies;
 mod quotas;
 pub mod reading;
 mod report;

@@ -52,6 +52,10 @@ pub struct Webhooks {
     /// What becomes of a caller that shows no certificate; only with --webhook-client-ca.
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     pub webhook_client_certificate: ClientCertificate,
+    /// Apply the admission policies at the start, and again when one is gone: for installations that bring none, as OLM's.
+    /// Needs the rights that the bundles ask for.
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    pub apply_policies: bool,
     /// Seconds that a certificate of our own is valid, for tests.
     #[arg(long, hide = true, value_parser = clap::value_parser!(i64).range(1..))]
     pub test_leaf_seconds: Option<i64>,

@@ -29,8 +29,9 @@ fn conditions() -> Value {
     ])
 }
 
-fn labelled_namespaces() -> Value {
-    let spared = [NAMESPACE, "kube-system", "kube-public", "kube-node-lease"];
+/// The operator's own is spared, wherever that is.
+fn labelled_namespaces(own: &str) -> Value {
+    let spared = [own, "kube-system", "kube-public", "kube-node-lease"];
     json!({"matchExpressions": [
         {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": spared},
         {"key": NAMESPACE_LABEL, "operator": "Exists"},
@@ -70,7 +71,7 @@ pub fn validating() -> Value {
         json_patch::merge(&mut rest, &selectors);
         rest
     };
-    let (ours, all) = (polecats("Exists"), labelled_namespaces());
+    let (ours, all) = (polecats("Exists"), labelled_namespaces(NAMESPACE));
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingWebhookConfiguration",
@@ -100,24 +101,24 @@ pub fn mutating() -> Value {
         "webhooks": [
             webhook("mpod.kb.io", "/mutate-pods", &pods, &lax(json!({"objectSelector": polecats("Exists")}))),
             webhook("mpod-of-namespace.kb.io", "/mutate-pods", &pods,
-                &lax(json!({"namespaceSelector": labelled_namespaces(), "objectSelector": polecats("DoesNotExist")}))),
+                &lax(json!({"namespaceSelector": labelled_namespaces(NAMESPACE), "objectSelector": polecats("DoesNotExist")}))),
         ],
     })
 }
 
 /// The floor: the rows of restricted Pod Security and of our own as a policy that the API server runs by itself, bound once to
 /// Polecat pods and once to labelled namespaces.
-pub fn policy() -> [Value; 3] {
+pub fn policy(namespace: &str) -> [Value; 3] {
     let standard = Standard { level: Level::Restricted, minor: NEWEST };
     let rows = pss::rows(standard).map(|it| (it, format!("PSS {standard}")));
     let rows = rows.chain(ours::ROWS.iter().map(|it| (it, "ours".to_owned())));
     let conditions: Vec<_> =
         rows.filter_map(|(row, standard)| cel::condition(row, &standard)).collect();
-    policy_of(POLICY, &conditions)
+    policy_of(POLICY, namespace, &conditions)
 }
 
 /// A policy of these conditions, and its bindings.
-pub fn policy_of(name: &str, conditions: &[cel::Condition]) -> [Value; 3] {
+pub fn policy_of(name: &str, namespace: &str, conditions: &[cel::Condition]) -> [Value; 3] {
     let validations: Vec<_> = conditions
         .iter()
         .map(
@@ -150,6 +151,6 @@ pub fn policy_of(name: &str, conditions: &[cel::Condition]) -> [Value; 3] {
     [
         policy,
         binding("-of-polecats", json!({"objectSelector": polecats("Exists")})),
-        binding("-of-namespaces", json!({"namespaceSelector": labelled_namespaces()})),
+        binding("-of-namespaces", json!({"namespaceSelector": labelled_namespaces(namespace)})),
     ]
 }

@@ -7,7 +7,7 @@
 
 use serde_json::{Value, json};
 
-use super::{NAMESPACE, SERVICE_ACCOUNT};
+use super::SERVICE_ACCOUNT;
 use crate::{api::GROUP, kinds::KINDS};
 
 /// Name of the policy, and of its binding.
@@ -21,8 +21,8 @@ pub fn rule() -> Value {
     json!({"apiGroups": [GROUP], "resources": [RESOURCE], "verbs": [VERB]})
 }
 
-/// The policy and its binding.
-pub fn policy() -> [Value; 2] {
+/// The policy and its binding, for an operator that is in this namespace.
+pub fn policy(namespace: &str) -> [Value; 2] {
     let plurals: Vec<&str> = KINDS
         .iter()
         .filter(|it| it.group == GROUP && it.beta.is_some())
@@ -31,10 +31,10 @@ pub fn policy() -> [Value; 2] {
     let resources: Vec<String> =
         plurals.iter().flat_map(|it| [(*it).to_owned(), format!("{it}/status")]).collect();
     let asked = format!(
-        "authorizer.serviceAccount('{NAMESPACE}', '{SERVICE_ACCOUNT}').group('{GROUP}').resource('{RESOURCE}').check('{VERB}').allowed()"
+        "authorizer.serviceAccount('{namespace}', '{SERVICE_ACCOUNT}').group('{GROUP}').resource('{RESOURCE}').check('{VERB}').allowed()"
     );
     let message = format!(
-        "nobody converts {GROUP} objects between versions at present, because ServiceAccount {NAMESPACE}/{SERVICE_ACCOUNT} \
+        "nobody converts {GROUP} objects between versions at present, because ServiceAccount {namespace}/{SERVICE_ACCOUNT} \
          lacks the operator's role: what is written now could be stored without some of its fields. Install the operator \
          again; or, if no object of it is to be kept, `kubectl delete validatingadmissionpolicy {NAME}`"
     );

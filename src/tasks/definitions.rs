@@ -1,6 +1,6 @@
 //! Definitions that nobody converts at present, though they have several versions: applied anew without their conversion,
 //! say, or switched off on purpose. What is written meanwhile could be stored without some of its fields, so the door
-//! refuses it until the conversion is back.
+//! refuses it until the conversion is back. And the policies below the door, where nobody else brings them.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,12 @@ use kube::core::{DynamicObject, admission::AdmissionRequest};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::{admission::Refusal, domain::certificates::consumers::is_unconverted};
+use crate::{
+    admission::Refusal,
+    cluster::{connect::Connection, policies},
+    domain::certificates::consumers::is_unconverted,
+    manifests,
+};
 
 /// How long writes still wait once somebody converts again: an API server may hear of it later than we do, and goes on with
 /// what it has begun as it began.
@@ -61,6 +66,21 @@ impl Unconverted {
                  operator's release"
             ),
         })
+    }
+}
+
+/// Keeps the policies there that stand below the door, for an operator in this namespace, until `stop`.
+pub fn keep_policies(
+    connection: &Connection,
+    namespace: &str,
+    mut stop: watch::Receiver<bool>,
+) -> impl Future<Output = anyhow::Result<()>> + use<> {
+    let keep = policies::keep(connection, manifests::policies::of(namespace));
+    async move {
+        tokio::select! {
+            () = keep => anyhow::bail!("nobody keeps policies any more"),
+            _ = stop.wait_for(|it| *it) => Ok(()),
+        }
     }
 }
 

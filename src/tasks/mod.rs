@@ -167,6 +167,10 @@ async fn serve_webhooks(
         let asked = ClusterTls::new(connection);
         servers.spawn(follow_cluster(asked, followers, meters.clone(), stop.clone()));
     }
+    if it.apply_policies {
+        let namespace = config.own_namespace();
+        servers.spawn(definitions::keep_policies(connection, &namespace, stop.clone()));
+    }
     let keep = certificates::keep(config, connection, meters, (live, alerts, unconverted))?;
     servers.spawn(async move {
         tokio::select! {

@@ -392,7 +392,7 @@ fn rules(part: &Value) -> Vec<&Value> {
 }
 
 #[test]
-fn rights_are_no_wider_than_the_roles_and_hold_no_definition() {
+fn rights_are_no_wider_than_the_roles_and_the_policies_and_hold_no_definition() {
     let role = |kind: &str| {
         let file = fs::read_to_string(top().join("deploy/rbac/role.yaml")).unwrap();
         let all: Vec<Value> =
@@ -402,7 +402,14 @@ fn rights_are_no_wider_than_the_roles_and_hold_no_definition() {
     for it in Bundle::all() {
         let spec = &it.csv["spec"]["install"]["spec"];
         for (part, kind) in [("clusterPermissions", "ClusterRole"), ("permissions", "Role")] {
-            let allowed = role(kind);
+            let mut allowed = role(kind);
+            if kind == "ClusterRole" {
+                // Which OLM installs nowhere.
+                allowed.extend(gastown::manifests::policies::rules());
+                let args =
+                    &it.deployments()[0]["spec"]["template"]["spec"]["containers"][0]["args"];
+                assert!(texts(args).contains(&"--apply-policies"), "the rights are for that");
+            }
             let asked = rules(&spec[part]);
             assert!(!asked.is_empty());
             for rule in &asked {
@@ -495,6 +502,7 @@ fn the_deployment_is_that_of_the_other_roads() {
         let arguments = other.pointer_mut(at).unwrap().as_array_mut().unwrap();
         let source = arguments.iter_mut().find(|it| **it == own).unwrap();
         *source = "--webhook-cert-source=files".into(); // which OLM brings
+        arguments.push("--apply-policies".into()); // which it does not
         for spec in [&mut mine, &mut other] {
             let container = spec.pointer_mut("/template/spec/containers/0").unwrap();
             container["image"].take();

@@ -110,7 +110,7 @@ async fn the_floor_says_the_same(bed: &Testbed, client: &Client, minor: u32, cas
             send(client, Method::POST, "/api/v1/namespaces/floor/pods", &cells::kept(base)).await;
         assert_eq!(code, 201, "{body}");
     }
-    for object in generated::policy_of("floor", &conditions) {
+    for object in generated::policy_of("floor", gastown::manifests::NAMESPACE, &conditions) {
         let plural = format!("{}s", object["kind"].as_str().unwrap().to_lowercase());
         let plural = plural.replace("policys", "policies");
         let path = format!("/apis/admissionregistration.k8s.io/v1/{plural}");

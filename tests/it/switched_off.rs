@@ -2,17 +2,22 @@
 //! way of a deletion, and all goes on when the operator is back.
 
 use gastown::{api::v1alpha1::Polecat, manifests::switched_off::NAME};
-use gastown_testbed::{Options, Testbed, watch::await_condition};
-use k8s_openapi::api::{core::v1::Namespace, rbac::v1::ClusterRoleBinding};
+use gastown_testbed::{Operator, OperatorOptions, Options, Testbed, watch::await_condition};
+use k8s_openapi::api::{
+    admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+    core::v1::Namespace,
+    rbac::v1::{ClusterRole, ClusterRoleBinding},
+};
 use kube::{
     Api, Client,
-    api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, PropagationPolicy},
+    core::ObjectMeta,
     runtime::wait::conditions,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    asking::answered,
+    asking::{answered, comes_true},
     kubectl::Kubectl,
     world::{PATIENCE, polecat},
 };
@@ -105,5 +110,69 @@ async fn without_the_operator_nothing_is_written_and_everything_can_be_deleted()
     namespaces.delete(TOWN, &DeleteParams::default()).await.unwrap();
     let gone = await_condition(namespaces, TOWN, conditions::is_deleted(&uid));
     tokio::time::timeout(PATIENCE, gone).await.expect("a namespace does not go").unwrap();
+    bed.stop().await.unwrap();
+}
+
+/// Where nobody else brings the policies, as under OLM: for the namespace that the operator is in, whatever that is called.
+#[tokio::test]
+async fn an_operator_that_is_asked_to_applies_the_policies_itself_and_again_when_one_is_gone() {
+    let bed = Testbed::start(Options::default()).await.unwrap();
+    bed.install_crds().await.unwrap();
+    bed.make_namespace("elsewhere", &[]).await.unwrap();
+    let client = bed.client("admin").await.unwrap();
+    let options = OperatorOptions {
+        namespace: "elsewhere".into(),
+        group: "system:masters".into(),
+        flags: vec!["--apply-policies".into()],
+        ..OperatorOptions::default()
+    };
+    let operator = Operator::start(&bed, options).await.unwrap();
+    operator.wait_ready().await.unwrap();
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
+    let all_there = async || {
+        let policies = policies.list(&ListParams::default()).await.unwrap().items.len();
+        (policies, bindings.list(&ListParams::default()).await.unwrap().items.len()) == (2, 3)
+    };
+    comes_true("the policies and their bindings", all_there).await;
+    let text = serde_json::to_string(&policies.get(NAME).await.unwrap()).unwrap();
+    assert!(text.contains("authorizer.serviceAccount('elsewhere',"), "{text}");
+    policies.delete(NAME, &DeleteParams::default()).await.unwrap();
+    comes_true("the deleted policy to be there again", all_there).await;
+    operator.terminate(PATIENCE).await.unwrap();
+    bed.stop().await.unwrap();
+}
+
+/// By the rights that the bundles ask for: enough to make each of the policies, and no other.
+#[tokio::test]
+async fn the_rights_to_apply_policies_are_for_these_alone() {
+    let bed = Testbed::start(Options::default()).await.unwrap();
+    let client = bed.client("admin").await.unwrap();
+    let role =
+        json!({"metadata": {"name": "policies"}, "rules": gastown::manifests::policies::rules()});
+    let roles: Api<ClusterRole> = Api::all(client.clone());
+    roles.create(&PostParams::default(), &serde_json::from_value(role).unwrap()).await.unwrap();
+    let binding = json!({
+        "metadata": {"name": "policies"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "policies"},
+        "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "ada"}],
+    });
+    let api: Api<ClusterRoleBinding> = Api::all(client.clone());
+    api.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
+    let kubectl = Kubectl::admin(&bed);
+    for file in ["deploy/policies/conversion.yaml", "deploy/policies/pods.yaml"] {
+        let apply = ["--as=ada", "apply", "--server-side", "-f", file];
+        comes_true(file, async || kubectl.run(&apply).await.status.success()).await;
+    }
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(client);
+    let mut other = policies.get(NAME).await.unwrap();
+    other.metadata = ObjectMeta { name: Some("other".into()), ..ObjectMeta::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.json");
+    std::fs::write(&path, serde_json::to_string(&other).unwrap()).unwrap();
+    let apply = ["--as=ada", "apply", "--server-side", "-f", path.to_str().unwrap()];
+    let refused = kubectl.run(&apply).await;
+    let refused = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.contains("forbidden"), "{refused}");
     bed.stop().await.unwrap();
 }

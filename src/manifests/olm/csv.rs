@@ -10,7 +10,7 @@ use crate::{
         SERVICE_ACCOUNT, certificates, cluster_role,
         images::Images,
         operator::{self, DEPLOYMENT, Edition, Shape},
-        own_role,
+        own_role, policies,
     },
 };
 
@@ -116,21 +116,25 @@ fn features(images: &Images) -> Map<String, Value> {
 }
 
 /// Deployment and rights as by the other roads; certificates are OLM's to bring, so the rights that an authority of our own
-/// needs are left out.
+/// needs are left out. Policies are nobody's: the operator applies them itself.
 fn install(edition: Edition, images: &Images) -> Value {
     let mut deployment = operator::deployment(Shape { edition, certificates: "files" });
     let mut spec = deployment.get_mut("spec").map(Value::take).unwrap_or_default();
     if let Some(container) = spec.pointer_mut("/template/spec/containers/0") {
         images.put_into(container);
+        if let Some(args) = container.get_mut("args").and_then(Value::as_array_mut) {
+            args.push("--apply-policies".into());
+        }
     }
-    let without = |role: Value, left_out: &[Value]| -> Value {
+    let without = |role: Value, left_out: &[Value], more: &[Value]| -> Value {
         let rules = role.get("rules").and_then(Value::as_array).cloned().unwrap_or_default();
-        let rules: Value = rules.into_iter().filter(|it| !left_out.contains(it)).collect();
+        let rules = rules.into_iter().filter(|it| !left_out.contains(it));
+        let rules: Value = rules.chain(more.iter().cloned()).collect();
         json!([{"serviceAccountName": SERVICE_ACCOUNT, "rules": rules}])
     };
     json!({
-        "clusterPermissions": without(cluster_role(), &certificates::rules()),
-        "permissions": without(own_role(), &certificates::own_rules()),
+        "clusterPermissions": without(cluster_role(), &certificates::rules(), &policies::rules()),
+        "permissions": without(own_role(), &certificates::own_rules(), &[]),
         "deployments": [{"name": DEPLOYMENT, "label": operator::labels(), "spec": spec}],
     })
 }
