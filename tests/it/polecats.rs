@@ -39,6 +39,7 @@ async fn a_polecat_runs_to_done_with_four_writes_in_the_safe_order() {
     let done = world.phase("max", "Done").await;
     let status = done.status.clone().unwrap();
     assert_eq!((status.attempt, status.pod_name.as_deref()), (Some(1), Some("polecat-max")));
+    assert_eq!(status.observed_generation, Some(1), "and no write for that alone");
     assert_eq!(
         (status.commit.as_deref(), status.pushed, status.exit_code),
         (Some("bbbb"), Some(true), Some(0))

@@ -65,9 +65,11 @@ pub struct ConvoyStatus {
     pub progress: Option<String>,
     /// Beads whose work is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub completed_beads: Option<Vec<String>>,
     /// Beads whose work is not done yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub pending_beads: Option<Vec<String>>,
     /// When the batch was first looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]

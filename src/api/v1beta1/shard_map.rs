@@ -38,7 +38,7 @@ pub struct ShardMapSpec {
     /// What this version took from one shard and gave to another: who owns the second begins when the owner of the first has
     /// acknowledged this version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub moves: Vec<ShardMove>,
 }
 

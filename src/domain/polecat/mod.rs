@@ -181,7 +181,16 @@ impl Brief {
             },
         };
         let plan = self.with_commit_news(self.with_spec_change(seen.now, plan));
-        Self::unpaused(seen, plan)
+        self.observed(Self::unpaused(seen, plan))
+    }
+
+    /// Which spec the status speaks of: along with whatever else is written, and from then on whenever the spec changes. So
+    /// nothing is written for it alone into statuses that others, or an older release, have written.
+    fn observed(&self, mut plan: Plan<PolecatStatus>) -> Plan<PolecatStatus> {
+        if plan.status != self.status || self.status.observed_generation.is_some() {
+            plan.status.observed_generation = self.generation;
+        }
+        plan
     }
 
     /// Children are owned, so the garbage collector removes them; only the original's finalizer stands in the way.

@@ -317,6 +317,29 @@ fn a_pod_of_somebody_else_is_left_alone() {
 }
 
 #[test]
+fn the_status_says_of_which_spec_it_speaks_and_nothing_is_written_for_that_alone() {
+    let table = [
+        (None, true, Some(2), "along with what is written anyway"),
+        (None, false, None, "a status of an older release, with nothing new to say"),
+        (Some(1), false, Some(2), "the spec was edited since"),
+        (Some(2), false, Some(2), "and is the same"),
+    ];
+    for (before, news, want, because) in table {
+        let mut it = polecat(DesiredState::Idle);
+        if !news {
+            it.status = it.decide(&seen()).status;
+        }
+        (it.generation, it.status.observed_generation) = (Some(2), before);
+        // Conditions speak of a generation as well, and are written before by this one.
+        for condition in &mut it.status.conditions {
+            condition.observed_generation = Some(2);
+        }
+        let told = it.decide(&seen()).status;
+        assert_eq!(told.observed_generation, want, "{because}");
+    }
+}
+
+#[test]
 fn a_refused_pod_waits_or_is_stuck_and_is_tried_again() {
     let table = [
         (403, "exceeded quota: pods", Phase::Working, "False/QuotaExceeded"),
