@@ -5,7 +5,9 @@ mod export;
 pub mod http;
 mod logs;
 mod otlp;
+mod process;
 
 pub use crate::domain::trace::attributes;
 pub use export::{Exporting, begin};
 pub use logs::start;
+pub use process::called;

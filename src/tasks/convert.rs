@@ -16,6 +16,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
 };
+use tracing::Instrument as _;
 
 use super::{
     budget::{Budget, Full, Share},
@@ -24,6 +25,7 @@ use super::{
 use crate::{
     config::Faults,
     conversion::{self, Refusal, review::Review, review::named},
+    telemetry::{self, attributes},
 };
 
 /// Largest review, if the budget has room for it: 30,000 objects of 8 kB.
@@ -53,13 +55,21 @@ async fn convert(
     request: Request,
 ) -> Response {
     let until = Instant::now() + asked.limit(LIMIT);
-    match timeout_at(until, take_in(&door, &headers, request)).await {
-        Ok(Ok((review, body))) => answer(door.faults, review, body, until),
+    let span = telemetry::called("convert", "/convert", &headers);
+    let taken = timeout_at(until, take_in(&door, &headers, request)).instrument(span.clone());
+    let response = match taken.await {
+        Ok(Ok((review, body))) => span.in_scope(|| answer(door.faults, review, body, until)),
         Ok(Err(refusal)) => refusal,
         Err(_) => {
             plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within the call's time")
         }
+    };
+    let status = response.status();
+    span.record(attributes::STATUS, status.as_u16());
+    if status.is_client_error() || status.is_server_error() {
+        span.record("otel.status_code", "ERROR").record(attributes::ERROR, status.as_str());
     }
+    response
 }
 
 /// A body, and the part of the budget that it holds for as long as it is there.
@@ -129,7 +139,8 @@ fn answer(faults: Faults, mut review: Review, body: Held, until: Instant) -> Res
         return (json, first).into_response();
     }
     let (pieces, taken) = mpsc::channel(2);
-    tokio::spawn(async move {
+    // The span lives until the last piece is taken.
+    let send = async move {
         let mut next = Some(first);
         while let Some(piece) = next {
             let last = review.is_complete();
@@ -143,7 +154,8 @@ fn answer(faults: Faults, mut review: Review, body: Held, until: Instant) -> Res
             next = review.next_piece(&convert, &body.bytes);
         }
         report(&review);
-    });
+    };
+    tokio::spawn(send.in_current_span());
     (json, Body::from_stream(stream(taken))).into_response()
 }
 
@@ -159,6 +171,11 @@ fn stream(pieces: mpsc::Receiver<(Vec<u8>, bool)>) -> impl Stream<Item = io::Res
 }
 
 fn report(review: &Review) {
+    let span = tracing::Span::current();
+    span.record(attributes::OBJECTS, review.converted());
+    if review.failure().is_some() {
+        span.record("otel.status_code", "ERROR").record(attributes::ERROR, "conversion");
+    }
     match review.failure() {
         None => tracing::debug!(objects = review.converted(), "Converted"),
         Some(why) => tracing::warn!(objects = review.converted(), why, "A conversion failed"),

@@ -10,14 +10,16 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::otlp::{self, Collector};
+use super::{
+    otlp::{self, Collector},
+    process,
+};
 use crate::{
     cluster::{
         meters::{Lost, Meters},
-        spans::Spans,
+        spans::{Ended, Spans},
     },
     config::Tracing,
-    domain::trace::Span,
 };
 
 /// Spans sent at once.
@@ -44,6 +46,7 @@ pub fn begin(
     let collector = otlp::connect(settings, &endpoint, who.0)?;
     let length = usize::try_from(settings.otlp_queue).unwrap_or(usize::MAX);
     let (spans, queue) = Spans::new(length, sampler, who, meters.clone());
+    process::go_to(&spans);
     let (stop, stopped) = oneshot::channel();
     let delay = Duration::from_millis(settings.otlp_delay);
     // Retries of its own end with its time; this is for what heeds none.
@@ -75,7 +78,7 @@ struct Pump {
 }
 
 impl Pump {
-    async fn run(mut self, mut queue: mpsc::Receiver<Span>, stopped: oneshot::Receiver<()>) {
+    async fn run(mut self, mut queue: mpsc::Receiver<Ended>, stopped: oneshot::Receiver<()>) {
         let mut stopped = pin!(stopped);
         let mut batch = Vec::new();
         loop {
@@ -117,7 +120,7 @@ impl Pump {
         self.last(batch).await;
     }
 
-    async fn last(&mut self, mut batch: Vec<Span>) {
+    async fn last(&mut self, mut batch: Vec<Ended>) {
         let until = Instant::now() + LAST;
         while !batch.is_empty() {
             let rest = batch.split_off(batch.len().min(BATCH));

@@ -1,13 +1,15 @@
-//! Logs of one process: lines of JSON, or text. Secrets, prompts and keys are never logged.
+//! Logs of one process: lines of JSON, or text; beside them what is traced of it. Secrets, prompts and keys are never
+//! logged.
 
 use tracing_subscriber::{
     EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-use crate::config::{LogFormat, Logs};
+use super::process;
+use crate::config::{LogFormat, Logs, Tracing};
 
-/// Starts logging. What a directive names wrongly is an error, not a guess.
-pub fn start(logs: &Logs) -> anyhow::Result<()> {
+/// Starts logging, and tracing where there is an endpoint. What a directive names wrongly is an error, not a guess.
+pub fn start(logs: &Logs, tracing: &Tracing) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(logs.filter())
         .map_err(|error| anyhow::anyhow!("LOG_LEVEL {:?} can't be read: {error}", logs.filter()))?;
     // It says at each try that somebody else keeps house, and nothing above that level.
@@ -22,6 +24,7 @@ pub fn start(logs: &Logs) -> anyhow::Result<()> {
             .boxed(),
         LogFormat::Text => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).boxed(),
     };
-    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
+    let traces = process::layer(tracing)?;
+    tracing_subscriber::registry().with(traces).with(layer.with_filter(filter)).try_init()?;
     Ok(())
 }

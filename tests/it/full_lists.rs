@@ -97,7 +97,7 @@ async fn start_within(bed: &Testbed, group: &Group, program: &Path) -> Operator 
 }
 
 /// Speaks to it as the API server does.
-fn caller(operator: &Operator) -> Client {
+pub fn caller(operator: &Operator) -> Client {
     let mut config = Config::new(operator.webhook.parse().unwrap());
     let lines = operator.authority.lines().filter(|it| !it.starts_with('-'));
     config.root_cert = Some(vec![STANDARD.decode(lines.collect::<String>()).unwrap()]);

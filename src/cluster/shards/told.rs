@@ -22,6 +22,7 @@ use crate::{
             Map, ShardId,
             seen::{Left, Life, Vacancy},
         },
+        trace::PROCESS,
     },
 };
 
@@ -108,9 +109,9 @@ impl Keeper {
         vacancy: Option<Vacancy>,
         now: Duration,
     ) {
-        tracing::info!(%shard, epoch, "Shard owned");
-        let Some(vacancy) = vacancy else { return };
-        let gap = now.saturating_sub(vacancy.since);
+        let gap = vacancy.as_ref().map(|it| now.saturating_sub(it.since));
+        self.owned(shard, epoch, vacancy.as_ref(), gap);
+        let (Some(vacancy), Some(gap)) = (vacancy, gap) else { return };
         let label = meters::Gap { cause: cause(vacancy.how) };
         self.meters.gaps.get_or_create(&label).observe(gap.as_secs_f64());
         self.session.writer.gaps.insert(shard, gap);
@@ -118,6 +119,23 @@ impl Keeper {
             self.told.since = now;
         }
         self.told.taken.push(Taken { shard, epoch, gap, vacancy });
+    }
+
+    /// Says it in the log, and as a span: of each change of owner there is a trace with the old one and the new one.
+    fn owned(&self, shard: ShardId, epoch: i32, was: Option<&Vacancy>, gap: Option<Duration>) {
+        let session = was.and_then(|it| it.by.as_deref());
+        let old_owner = session.and_then(|it| it.split('_').next());
+        let span = tracing::info_span!(
+            target: PROCESS,
+            "shard.owned",
+            gastown.shard = shard.0,
+            gastown.epoch = epoch,
+            gastown.shard.old_owner = old_owner,
+            gastown.shard.new_owner = &*self.settings.me.pod,
+            gastown.shard.cause = was.map(|it| cause(it.how)),
+            gastown.shard.gap_ms = gap.and_then(|it| u64::try_from(it.as_millis()).ok()),
+        );
+        span.in_scope(|| tracing::info!(target: PROCESS, %shard, epoch, old_owner, "Shard owned"));
     }
 
     /// Tells what there is to tell.

@@ -40,5 +40,12 @@ table! {
     RESOURCE = "gastown.resource", "Resource of a request to the API server";
     ADMITTED = "gastown.admission.allowed", "Whether admission let the write pass";
     DOING = "gastown.admission.operation", "CREATE or UPDATE";
+    PATH = "url.path", "Path of a call that came in";
+    OBJECTS = "gastown.conversion.objects", "How many objects a call converted";
+    OLD_OWNER = "gastown.shard.old_owner", "Replica that had the shard before";
+    NEW_OWNER = "gastown.shard.new_owner", "Replica that has it from then on";
+    CAUSE = "gastown.shard.cause", "How the old owner lost it: `handed-over`, `stopped` or `lost`";
+    GAP = "gastown.shard.gap_ms", "Milliseconds in which nobody worked in it";
+    TRACE = "trace_id", "The trace itself, as lines of the log name it";
     FLAWS = "gastown.admission.violations", "How many things were wrong with it";
 }

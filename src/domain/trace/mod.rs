@@ -17,6 +17,9 @@ use crate::{
 pub use sampler::Sampler;
 pub use span::{Kind, Source, Span, Value};
 
+/// The target of `tracing`'s spans, and of events in them, that tell what this process does beside the runs.
+pub const PROCESS: &str = "gastown::process";
+
 /// The version of W3C's `traceparent` that is read and written.
 const VERSION: &str = "00";
 /// The flag of a trace that is recorded.

@@ -2,6 +2,7 @@
 
 mod collector;
 mod jaeger;
+mod process;
 mod troubled;
 
 use std::{collections::BTreeMap, fs, time::Duration};
