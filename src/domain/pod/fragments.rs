@@ -131,6 +131,11 @@ pub(super) fn approved(mut pod: Pod) -> Pod {
     pod
 }
 
+/// v1alpha1 has no bound for it, and what is none is no limit, as in the Go original.
+pub(super) fn idle_limit(polecat: &Polecat) -> Option<i32> {
+    polecat.spec.limits.max_idle_seconds.filter(|it| *it > 0)
+}
+
 /// Ready while the agent was active lately: only reads the time stamp that the runner keeps.
 pub(super) fn idle_probe(max_idle_seconds: i32) -> Probe {
     let words = [layout::RUNNER, "probe", "--max-idle-seconds"].map(ToOwned::to_owned);

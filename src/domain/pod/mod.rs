@@ -27,8 +27,9 @@ use crate::{
 pub use checks::{BUILD_AGENT, flaws};
 use checks::{check, images};
 use fragments::{
-    AGENTS, Identity, amounts, approved, from_config_map, from_secret, idle_probe, locked_down,
-    owner, pod_security, provenance, ro, rw, scratch, seconds, storage_limit, storage_words, told,
+    AGENTS, Identity, amounts, approved, from_config_map, from_secret, idle_limit, idle_probe,
+    locked_down, owner, pod_security, provenance, ro, rw, scratch, seconds, storage_limit,
+    storage_words, told,
 };
 
 /// What the operator's settings say about pods.
@@ -243,14 +244,9 @@ impl<'a> Parts<'a> {
                 },
             )),
             security_context: Some(locked_down()),
-            readiness_probe: self.idle_limit().map(idle_probe),
+            readiness_probe: idle_limit(self.polecat).map(idle_probe),
             ..Container::default()
         }
-    }
-
-    /// v1alpha1 has no bound for it, and what is none is no limit, as in the Go original.
-    fn idle_limit(&self) -> Option<i32> {
-        self.polecat.spec.limits.max_idle_seconds.filter(|it| *it > 0)
     }
 
     /// The runner, and behind it the agent.
@@ -258,7 +254,7 @@ impl<'a> Parts<'a> {
         let agent = &self.polecat.spec.agent;
         let mut command = vec![layout::RUNNER.into(), "claude".into()];
         command.extend(["--deadline-seconds".into(), self.deadline.to_string()]);
-        if let Some(idle) = self.idle_limit() {
+        if let Some(idle) = idle_limit(self.polecat) {
             command.extend(["--max-idle-seconds".into(), idle.to_string()]);
         }
         command.extend(storage_words());
