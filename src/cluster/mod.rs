@@ -21,6 +21,7 @@ pub mod housekeeper;
 mod inquiries;
 pub mod labels;
 pub mod leases;
+pub mod live;
 pub mod meters;
 pub mod observe;
 pub mod original;

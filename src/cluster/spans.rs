@@ -11,7 +11,6 @@ use std::{
 };
 
 use http::HeaderValue;
-use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::mpsc;
 
 use crate::{
@@ -34,7 +33,7 @@ pub struct Spans(Option<Arc<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
-    queue: mpsc::Sender<Ended>,
+    queue: mpsc::Sender<Span>,
     meters: Meters,
     sampler: Sampler,
     replica: Box<str>,
@@ -42,15 +41,6 @@ struct Inner {
     nonce: Box<[u8]>,
     number: AtomicU64,
     told: Mutex<Told>,
-}
-
-/// What waits to be sent.
-#[derive(Debug)]
-pub enum Ended {
-    /// Of a run: its ids are derived.
-    Run(Span),
-    /// Of what this process did beside the runs.
-    Process(Box<SpanData>),
 }
 
 /// Runs that were told of: the number of the attempt, and when.
@@ -95,7 +85,7 @@ impl Spans {
         sampler: Sampler,
         (replica, nonce): (&str, &str),
         meters: Meters,
-    ) -> (Self, mpsc::Receiver<Ended>) {
+    ) -> (Self, mpsc::Receiver<Span>) {
         let (queue, other) = mpsc::channel(length.max(1));
         let inner = Inner {
             queue,
@@ -121,15 +111,6 @@ impl Spans {
 
     /// Puts spans into the queue; one for which there is no room is lost, and counted.
     pub fn tell(&self, spans: impl IntoIterator<Item = Span>) {
-        self.put(spans.into_iter().map(Ended::Run));
-    }
-
-    /// The same for one of this process's own.
-    pub fn tell_of_process(&self, span: SpanData) {
-        self.put([Ended::Process(Box::new(span))]);
-    }
-
-    fn put(&self, spans: impl IntoIterator<Item = Ended>) {
         let Some(inner) = &self.0 else { return };
         for span in spans {
             if let Err(error) = inner.queue.try_send(span) {
@@ -319,7 +300,7 @@ mod tests {
         Run { trace, root, parent: None, sampled: None, second: None }
     }
 
-    fn spans(length: usize) -> (Spans, mpsc::Receiver<Ended>, Meters) {
+    fn spans(length: usize) -> (Spans, mpsc::Receiver<Span>, Meters) {
         let meters = Meters::default();
         let of = ("operator-0", "nonce");
         let (spans, queue) = Spans::new(length, Sampler::default(), of, meters.clone());

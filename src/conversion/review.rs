@@ -114,6 +114,19 @@ impl Review {
         })
     }
 
+    /// Where its object is in the body, if there is one alone; before any was converted.
+    pub fn only(&self) -> Option<Range<usize>> {
+        match self.objects.as_slice() {
+            [it] => Some(it.clone()),
+            _ => None,
+        }
+    }
+
+    /// The version that is asked for.
+    pub fn desired(&self) -> &str {
+        &self.desired
+    }
+
     /// Nothing of the answer is left.
     pub fn is_complete(&self) -> bool {
         self.stage == Stage::End

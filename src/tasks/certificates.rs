@@ -13,6 +13,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use rustls::ServerConfig;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use self::known::{Heard, Known};
 use super::{alerts::Alerts, definitions::Unconverted};
@@ -21,6 +22,7 @@ use crate::{
         Class,
         certificates::{Consumer, Kept, News, Sort, Vault, seconds},
         connect::Connection,
+        live,
         meters::{Flawed, Meters},
     },
     config::Config,
@@ -189,13 +191,21 @@ impl Keeper {
 
     async fn step(&self, known: &mut Known, kept: &Kept, book: &Book, step: Step) -> Duration {
         let made = book.after(step, &self.seen(known, kept), &self.mint);
+        let span = live::live_span!(
+            "step of certificates",
+            gastown.certificates.step = ?step,
+            gastown.certificates.generation = tracing::field::Empty,
+        );
+        let span = live::begun(span, None);
         match made {
             Ok(next) => {
+                span.record("gastown.certificates.generation", next.authority.generation);
                 tracing::info!(?step, generation = next.authority.generation, "Taking a step");
-                self.write(known, kept, &next).await
+                self.write(known, kept, &next).instrument(span).await
             }
             Err(error) => {
                 let why = format!("{error:#}");
+                live::failed(&span, "CertificateNotMade");
                 tracing::error!(why, ?step, "Failed to make a certificate");
                 AGAIN
             }

@@ -1,6 +1,8 @@
 //! `/convert`: axum around `conversion`. The body is taken in under a budget and within the caller's time; the answer
 //! goes out in pieces while it is made, and stops when nobody takes them.
 
+mod telling;
+
 use std::{io, sync::Arc, time::Duration};
 
 use axum::{
@@ -16,16 +18,18 @@ use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
 };
-use tracing::Instrument as _;
+
+use telling::Call;
+use tracing::{Instrument as _, Span};
 
 use super::{
     budget::{Budget, Full, Share},
     webhooks::intake::Asked,
 };
 use crate::{
+    cluster::spans::Spans,
     config::Faults,
     conversion::{self, Refusal, review::Review, review::named},
-    telemetry::{self, attributes},
 };
 
 /// Largest review, if the budget has room for it: 30,000 objects of 8 kB.
@@ -41,11 +45,12 @@ const LARGE: usize = 1 << 20;
 struct Door {
     budget: Arc<Budget>,
     faults: Faults,
+    spans: Spans,
 }
 
 /// The route, with so much memory for what comes in.
-pub fn routes(budget: Arc<Budget>, faults: Faults) -> Router {
-    Router::new().route("/convert", post(convert)).with_state(Door { budget, faults })
+pub fn routes(budget: Arc<Budget>, faults: Faults, spans: Spans) -> Router {
+    Router::new().route("/convert", post(convert)).with_state(Door { budget, faults, spans })
 }
 
 async fn convert(
@@ -54,22 +59,20 @@ async fn convert(
     headers: HeaderMap,
     request: Request,
 ) -> Response {
+    let call = Call::begin(&door.spans, &headers);
     let until = Instant::now() + asked.limit(LIMIT);
-    let span = telemetry::called("convert", "/convert", &headers);
-    let taken = timeout_at(until, take_in(&door, &headers, request)).instrument(span.clone());
-    let response = match taken.await {
-        Ok(Ok((review, body))) => span.in_scope(|| answer(door.faults, review, body, until)),
+    let taken = timeout_at(until, take_in(&door, &headers, request)).await;
+    let run = taken.as_ref().ok().and_then(|it| it.as_ref().ok());
+    let span = call.within(run.map(|(review, body)| (review, body.bytes.as_slice())));
+    let answer = span.in_scope(|| match taken {
+        Ok(Ok((review, body))) => answer(door.faults, review, body, until),
         Ok(Err(refusal)) => refusal,
         Err(_) => {
             plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within the call's time")
         }
-    };
-    let status = response.status();
-    span.record(attributes::STATUS, status.as_u16());
-    if status.is_client_error() || status.is_server_error() {
-        span.record("otel.status_code", "ERROR").record(attributes::ERROR, status.as_str());
-    }
-    response
+    });
+    telling::answered(&span, answer.status());
+    answer
 }
 
 /// A body, and the part of the budget that it holds for as long as it is there.
@@ -139,8 +142,7 @@ fn answer(faults: Faults, mut review: Review, body: Held, until: Instant) -> Res
         return (json, first).into_response();
     }
     let (pieces, taken) = mpsc::channel(2);
-    // The span lives until the last piece is taken.
-    let send = async move {
+    let told = async move {
         let mut next = Some(first);
         while let Some(piece) = next {
             let last = review.is_complete();
@@ -155,7 +157,7 @@ fn answer(faults: Faults, mut review: Review, body: Held, until: Instant) -> Res
         }
         report(&review);
     };
-    tokio::spawn(send.in_current_span());
+    tokio::spawn(told.instrument(Span::current()));
     (json, Body::from_stream(stream(taken))).into_response()
 }
 
@@ -171,11 +173,7 @@ fn stream(pieces: mpsc::Receiver<(Vec<u8>, bool)>) -> impl Stream<Item = io::Res
 }
 
 fn report(review: &Review) {
-    let span = tracing::Span::current();
-    span.record(attributes::OBJECTS, review.converted());
-    if review.failure().is_some() {
-        span.record("otel.status_code", "ERROR").record(attributes::ERROR, "conversion");
-    }
+    telling::converted(&Span::current(), review);
     match review.failure() {
         None => tracing::debug!(objects = review.converted(), "Converted"),
         Some(why) => tracing::warn!(objects = review.converted(), why, "A conversion failed"),
@@ -245,7 +243,7 @@ mod tests {
 
     fn door(limit: usize) -> (Router, Arc<Budget>) {
         let budget = Budget::new(limit);
-        (routes(Arc::clone(&budget), "panic-on=boom".parse().unwrap()), budget)
+        (routes(Arc::clone(&budget), "panic-on=boom".parse().unwrap(), Spans::default()), budget)
     }
 
     #[tokio::test]

@@ -36,6 +36,7 @@ use crate::{
         Cluster, clock,
         cluster_tls::ClusterTls,
         connect::{self, Connection},
+        live,
         meters::{Crypto, Meters},
         original::Original,
         ownership::Ownership,
@@ -63,6 +64,7 @@ pub async fn run(
     count_crypto(&meters)?;
     let replica = config.identity(nonce.clone()).pod;
     let (spans, exporting) = telemetry::begin(&config.tracing, (&replica, &nonce), &meters)?;
+    let start = live::begun(live::live_span!("start", gastown.replica = replica), None);
     let mut servers = JoinSet::new();
     let (servers_stop, servers_stopped) = watch::channel(false);
     let (ready, report) = (watch::Sender::new(false), watch::Sender::new(Report::default()));
@@ -79,7 +81,7 @@ pub async fn run(
     let connection = connect::connect(config.kubeconfig.as_deref(), config.context.clone()).await?;
     tls::crypto::proven("the client of the API server", connection.fips)?;
     tokio::select! {
-        served = serve_webhooks(&config, &connection, (&meters, &spans), &mut servers, (&webhooks, asking.clone()), servers_stopped) => served?,
+        served = tracing::Instrument::instrument(serve_webhooks(&config, &connection, (&meters, &spans), &mut servers, (&webhooks, asking.clone()), servers_stopped), start) => served?,
         _ = stop.wait_for(|it| *it) => return Ok(()),
     }
     ready.send_replace(true);

@@ -42,6 +42,7 @@ use crate::{
 };
 pub use asking::Asking;
 use intake::{in_time, take_in};
+pub(super) use telling::caller;
 
 /// Longest time for a handshake, for the head of a request, and for the first one of a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -68,12 +69,13 @@ pub fn routes(rules: Rules) -> Router {
     let conversion_faults = rules.faults.clone();
     let budget = Budget::of_this_process();
     let pods = pods::routes(rules.pods.clone(), Arc::clone(&budget));
+    let conversion = convert::routes(Arc::clone(&budget), conversion_faults, rules.spans.clone());
     Router::new()
         .route("/mutate", post(mutate))
         .route("/validate", post(validate))
-        .with_state((rules, Arc::clone(&budget)))
+        .with_state((rules, budget))
         .merge(pods)
-        .merge(convert::routes(budget, conversion_faults))
+        .merge(conversion)
         .layer(CatchPanicLayer::new())
 }
 

@@ -11,15 +11,16 @@ use tokio::{
 };
 
 use super::{
+    bridge,
     otlp::{self, Collector},
-    process,
 };
 use crate::{
     cluster::{
         meters::{Lost, Meters},
-        spans::{Ended, Spans},
+        spans::Spans,
     },
     config::Tracing,
+    domain::trace::Span,
 };
 
 /// Spans sent at once.
@@ -46,7 +47,7 @@ pub fn begin(
     let collector = otlp::connect(settings, &endpoint, who.0)?;
     let length = usize::try_from(settings.otlp_queue).unwrap_or(usize::MAX);
     let (spans, queue) = Spans::new(length, sampler, who, meters.clone());
-    process::go_to(&spans);
+    bridge::into(&spans);
     let (stop, stopped) = oneshot::channel();
     let delay = Duration::from_millis(settings.otlp_delay);
     // Retries of its own end with its time; this is for what heeds none.
@@ -78,7 +79,7 @@ struct Pump {
 }
 
 impl Pump {
-    async fn run(mut self, mut queue: mpsc::Receiver<Ended>, stopped: oneshot::Receiver<()>) {
+    async fn run(mut self, mut queue: mpsc::Receiver<Span>, stopped: oneshot::Receiver<()>) {
         let mut stopped = pin!(stopped);
         let mut batch = Vec::new();
         loop {
@@ -120,7 +121,7 @@ impl Pump {
         self.last(batch).await;
     }
 
-    async fn last(&mut self, mut batch: Vec<Ended>) {
+    async fn last(&mut self, mut batch: Vec<Span>) {
         let until = Instant::now() + LAST;
         while !batch.is_empty() {
             let rest = batch.split_off(batch.len().min(BATCH));

@@ -23,7 +23,6 @@ use tonic::transport::Endpoint;
 
 use super::http::{Http, bearer, tcp, trusting};
 use crate::{
-    cluster::spans::Ended,
     config::{Protocol, Tracing},
     domain::trace::{Kind, Source, Span, Value},
 };
@@ -41,19 +40,13 @@ pub struct Collector {
 
 impl Collector {
     /// Sends a batch.
-    pub async fn send(&self, batch: Vec<Ended>) -> OTelSdkResult {
-        let (mut operator, mut runner) = (Vec::new(), Vec::new());
-        for it in batch {
-            match it {
-                Ended::Process(it) => operator.push(*it),
-                Ended::Run(it) if it.source == Source::Operator => operator.push(data(it)),
-                Ended::Run(it) => runner.push(data(it)),
-            }
-        }
+    pub async fn send(&self, batch: Vec<Span>) -> OTelSdkResult {
+        let (operator, runner): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|it| it.source == Source::Operator);
         let mut outcome = Ok(());
         for (to, spans) in [(&self.operator, operator), (&self.runner, runner)] {
             if !spans.is_empty() {
-                outcome = outcome.and(to.export(spans).await);
+                outcome = outcome.and(to.export(spans.into_iter().map(data).collect()).await);
             }
         }
         outcome

@@ -13,6 +13,7 @@ use crate::{
     api::v1beta1::ShardMap,
     cluster::{
         clock::Moment,
+        live,
         meters::{self, Meters},
         report,
     },
@@ -22,7 +23,6 @@ use crate::{
             Map, ShardId,
             seen::{Left, Life, Vacancy},
         },
-        trace::PROCESS,
     },
 };
 
@@ -110,7 +110,12 @@ impl Keeper {
         now: Duration,
     ) {
         let gap = vacancy.as_ref().map(|it| now.saturating_sub(it.since));
-        self.owned(shard, epoch, vacancy.as_ref(), gap);
+        {
+            let span =
+                live::begun(handed_over(&self.own.holder, shard, vacancy.as_ref(), gap), None);
+            let _within = span.entered();
+            tracing::info!(%shard, epoch, "Shard owned");
+        }
         let (Some(vacancy), Some(gap)) = (vacancy, gap) else { return };
         let label = meters::Gap { cause: cause(vacancy.how) };
         self.meters.gaps.get_or_create(&label).observe(gap.as_secs_f64());
@@ -119,23 +124,6 @@ impl Keeper {
             self.told.since = now;
         }
         self.told.taken.push(Taken { shard, epoch, gap, vacancy });
-    }
-
-    /// Says it in the log, and as a span: of each change of owner there is a trace with the old one and the new one.
-    fn owned(&self, shard: ShardId, epoch: i32, was: Option<&Vacancy>, gap: Option<Duration>) {
-        let session = was.and_then(|it| it.by.as_deref());
-        let old_owner = session.and_then(|it| it.split('_').next());
-        let span = tracing::info_span!(
-            target: PROCESS,
-            "shard.owned",
-            gastown.shard = shard.0,
-            gastown.epoch = epoch,
-            gastown.shard.old_owner = old_owner,
-            gastown.shard.new_owner = &*self.settings.me.pod,
-            gastown.shard.cause = was.map(|it| cause(it.how)),
-            gastown.shard.gap_ms = gap.and_then(|it| u64::try_from(it.as_millis()).ok()),
-        );
-        span.in_scope(|| tracing::info!(target: PROCESS, %shard, epoch, old_owner, "Shard owned"));
     }
 
     /// Tells what there is to tell.
@@ -217,6 +205,25 @@ fn show_epochs(meters: &Meters, shown: &mut BTreeMap<ShardId, i32>, open: BTreeM
         meters.epochs.get_or_create(&label(shard)).set((*epoch).into());
     }
     *shown = open;
+}
+
+/// A shard that changed hands, as a moment: from whom, to whom.
+fn handed_over(
+    me: &str,
+    shard: ShardId,
+    vacancy: Option<&Vacancy>,
+    gap: Option<Duration>,
+) -> tracing::Span {
+    let pod = |session: &str| session.split('_').next().unwrap_or_default().to_owned();
+    let (from, to) = (vacancy.and_then(|it| it.by.as_deref()).map(pod), pod(me));
+    live::live_span!(
+        "hand over shard",
+        gastown.shard = %shard,
+        gastown.shard.from = from,
+        gastown.shard.to = to,
+        gastown.shard.left = vacancy.map(|it| cause(it.how)),
+        gastown.shard.gap_ms = gap.map(|it| i64::try_from(it.as_millis()).unwrap_or(i64::MAX)),
+    )
 }
 
 const fn cause(how: Left) -> &'static str {

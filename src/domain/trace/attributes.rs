@@ -17,8 +17,9 @@ table! {
     POD = "k8s.pod.name", "Pod of the attempt";
     POD_UID = "k8s.pod.uid", "Uid of that pod";
     CONTAINER = "k8s.container.name", "Container of the pod in which a stage ran";
-    METHOD = "http.request.method", "Method of a request to the API server";
+    METHOD = "http.request.method", "Method of a request";
     STATUS = "http.response.status_code", "Code of its answer; missing where there was none";
+    ROUTE = "http.route", "Path of a call to the operator";
     ERROR = "error.type", "Why it failed: a reason of docs/failures.md, or a class of errors";
     OPERATION = "gen_ai.operation.name", "Of the stage `agent`: `invoke_agent`";
     MODEL = "gen_ai.request.model", "Model that the agent was told to use";
@@ -40,12 +41,14 @@ table! {
     RESOURCE = "gastown.resource", "Resource of a request to the API server";
     ADMITTED = "gastown.admission.allowed", "Whether admission let the write pass";
     DOING = "gastown.admission.operation", "CREATE or UPDATE";
-    PATH = "url.path", "Path of a call that came in";
-    OBJECTS = "gastown.conversion.objects", "How many objects a call converted";
-    OLD_OWNER = "gastown.shard.old_owner", "Replica that had the shard before";
-    NEW_OWNER = "gastown.shard.new_owner", "Replica that has it from then on";
-    CAUSE = "gastown.shard.cause", "How the old owner lost it: `handed-over`, `stopped` or `lost`";
-    GAP = "gastown.shard.gap_ms", "Milliseconds in which nobody worked in it";
-    TRACE = "trace_id", "The trace itself, as lines of the log name it";
+    FROM = "gastown.shard.from", "Replica that a shard was taken over from; missing where that is not known";
+    TO = "gastown.shard.to", "Replica that it has now";
+    LEFT = "gastown.shard.left", "How the shard lost its owner: handed-over, stopped or lost";
+    GAP = "gastown.shard.gap_ms", "Milliseconds that nobody worked in it";
+    OBJECTS = "gastown.conversion.objects", "Objects of a call that were converted";
+    DESIRED = "gastown.conversion.version", "Version that they were converted to";
+    STEP = "gastown.certificates.step", "Step that was taken about certificates";
+    GENERATION = "gastown.certificates.generation", "Generation of the authority after it";
+    STORAGE = "gastown.storage.version", "Version that a kind's objects are written anew in";
     FLAWS = "gastown.admission.violations", "How many things were wrong with it";
 }

@@ -17,9 +17,6 @@ use crate::{
 pub use sampler::Sampler;
 pub use span::{Kind, Source, Span, Value};
 
-/// The target of `tracing`'s spans, and of events in them, that tell what this process does beside the runs.
-pub const PROCESS: &str = "gastown::process";
-
 /// The version of W3C's `traceparent` that is read and written.
 const VERSION: &str = "00";
 /// The flag of a trace that is recorded.
@@ -142,6 +139,11 @@ impl Context {
     /// What an object's annotations say.
     pub fn of_annotations(all: Option<&BTreeMap<String, String>>) -> Option<Self> {
         Self::parse(all?.get(names::TRACEPARENT)?)
+    }
+
+    /// Whether it names the root of a trace that was stamped for this run, whoever shows it.
+    pub fn is_stamped_for(&self, whose: &Whose<'_>) -> bool {
+        self.is_own() && self.trace.is_of(whose)
     }
 
     /// A trace that begins with the run.

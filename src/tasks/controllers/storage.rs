@@ -6,11 +6,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use tracing::Instrument as _;
+
 use super::{Pauses, Running, UnderWay, views::Waker};
 use crate::{
     cluster::{
         Class, Cluster,
         cache::Key,
+        live,
         meters::{Stored, Task},
         storage::{self, Ending, Migration, Step},
         watching::Selection,
@@ -132,7 +135,16 @@ impl Look {
             rate: self.upkeep.rate,
             tell: &tell,
         };
-        let ended = migration.run().await;
+        let span = live::live_span!(
+            "migrate storage",
+            gastown.resource = resource,
+            gastown.storage.version = found.storage,
+        );
+        let span = live::begun(span, None);
+        let ended = migration.run().instrument(span.clone()).await;
+        if ended.is_err() {
+            live::failed(&span, "MigrationFailed");
+        }
         match ended {
             Ok(Ending::Migrated { storage, written }) => {
                 self.pauses.forget(key);

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use axum::body::{Body, Bytes};
 use futures::StreamExt as _;
 use gastown::{
+    cluster::spans::Spans,
     conversion::{self, review::Review},
     tasks::{budget::Budget, convert},
 };
@@ -117,7 +118,11 @@ fn route(file: &Path) -> Result<Figures> {
     let length = fs::metadata(file)?.len();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let routes = convert::routes(Budget::new(512 << 20), "".parse().unwrap_or_default());
+        let routes = convert::routes(
+            Budget::new(512 << 20),
+            "".parse().unwrap_or_default(),
+            Spans::default(),
+        );
         let memory = Memory::now()?;
         let began = processor(ClockId::ProcessCPUTime);
         let file = tokio::fs::File::open(file).await?;

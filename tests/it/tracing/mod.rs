@@ -2,7 +2,7 @@
 
 mod collector;
 mod jaeger;
-mod process;
+mod live;
 mod troubled;
 
 use std::{collections::BTreeMap, fs, time::Duration};
