@@ -1,9 +1,10 @@
-//! Every flag and environment variable, parsed once. The Go original's flags keep their names and meaning; one whose
-//! work comes later ends the start and names what brings it.
+//! Every flag and environment variable, parsed once. The Go original's flags keep their names and meaning; one that
+//! can't be done as asked ends the start with a word.
 
 mod brakes;
 mod election;
 mod faults;
+mod metrics;
 mod pod_rules;
 mod storage;
 mod tls;
@@ -22,6 +23,7 @@ use crate::{
 pub use brakes::Brakes;
 pub use election::Election;
 pub use faults::Faults;
+pub use metrics::{Metrics, Serving};
 pub use pod_rules::PodRules;
 pub use storage::{Storage, StorageMigration};
 pub use tls::Tls;
@@ -68,6 +70,8 @@ pub struct Config {
     pub storage: Storage,
     #[command(flatten, next_help_heading = "Endpoints")]
     pub endpoints: Endpoints,
+    #[command(flatten, next_help_heading = "Metrics")]
+    pub metrics: Metrics,
     #[command(flatten, next_help_heading = "Webhooks")]
     pub webhooks: Webhooks,
     #[command(flatten, next_help_heading = "TLS")]
@@ -142,21 +146,6 @@ impl From<TlsPolicyChoice> for TlsPolicy {
 /// Plain HTTP endpoints.
 #[derive(Clone, Debug, Args)]
 pub struct Endpoints {
-    /// Address of /metrics, on loopback; 0: off.
-    #[arg(long, default_value = "0", value_name = "ADDRESS")]
-    pub metrics_bind_address: String,
-    /// Metrics over HTTPS with authentication. Comes with issue 8; until then metrics stay on loopback.
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub metrics_secure: Option<bool>,
-    /// Comes with issue 8.
-    #[arg(long, default_value = "", hide = true)]
-    pub metrics_cert_path: String,
-    /// Comes with issue 8.
-    #[arg(long, default_value = "tls.crt", hide = true)]
-    pub metrics_cert_name: String,
-    /// Comes with issue 8.
-    #[arg(long, default_value = "tls.key", hide = true)]
-    pub metrics_cert_key: String,
     /// Address of /livez, /readyz and /healthz.
     #[arg(long, default_value = ":8081", value_name = "ADDRESS")]
     pub health_probe_bind_address: String,
@@ -206,28 +195,11 @@ impl Config {
 
     /// What can't be done as asked, in words; checked before anything is opened.
     pub fn flaw(&self) -> Option<String> {
-        let later = |flag: &str, issue: u8, instead: &str| {
-            Some(format!("{flag} comes with issue {issue} of this project; {instead}"))
-        };
         if self.election.heeded() == Some(&self.election.lease_name) {
             return Some("--original-lease must not be that of --lease-name".into());
         }
-        if self.endpoints.metrics_secure == Some(true) {
-            return later("--metrics-secure", 8, "leave it out and scrape on loopback");
-        }
-        if !self.endpoints.metrics_cert_path.is_empty() {
-            return later("--metrics-cert-path", 8, "leave it out and scrape on loopback");
-        }
-        match address(&self.endpoints.metrics_bind_address) {
-            Err(why) => return Some(format!("--metrics-bind-address: {why}")),
-            Ok(Some(it)) if !it.ip().is_loopback() => {
-                return later(
-                    "metrics beyond loopback",
-                    8,
-                    "bind --metrics-bind-address to 127.0.0.1:PORT, or 0 for none",
-                );
-            }
-            Ok(_) => {}
+        if let Err(why) = self.metrics.serving() {
+            return Some(why);
         }
         for (flag, text) in [
             ("--health-probe-bind-address", &self.endpoints.health_probe_bind_address),
@@ -238,6 +210,12 @@ impl Config {
             }
         }
         self.tls.flaw().or_else(|| self.tracing.flaw()).or_else(|| self.logs.flaw())
+    }
+
+    /// Whether reviews are served, and with them a certificate kept.
+    pub fn serves_webhooks(&self) -> bool {
+        let it = &self.webhooks;
+        !it.disable_webhooks && address(&it.webhook_bind_address).is_ok_and(|it| it.is_some())
     }
 
     /// The operator's own namespace.
@@ -405,11 +383,11 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_later_ends_the_start_and_names_its_issue() {
+    fn what_cannot_be_done_ends_the_start_with_a_word() {
         let table: [(&[&str], &str); 4] = [
             (&["--lease-name=9a7b81dd.gastown.io"], "--original-lease"),
-            (&["--metrics-bind-address=:8443"], "issue 8"),
-            (&["--metrics-cert-path=/certs"], "issue 8"),
+            (&["--metrics-bind-address=:8443", "--metrics-secure=false"], "127.0.0.1:PORT"),
+            (&["--metrics-cert-key=tls.key"], "--metrics-cert-path"),
             (&["--webhook-bind-address=nowhere"], "no address"),
         ];
         for (args, want) in table {

@@ -194,8 +194,9 @@ pub const FOREIGN: &[(&str, &str, &[&str], &str)] = &[
         "authorization.k8s.io",
         "subjectaccessreviews",
         &["create"],
-        "whether who asks for a Polecat may have the Secrets that it names",
+        "whether who asks for a Polecat may have the Secrets that it names, and who reads the metrics may",
     ),
+    ("authentication.k8s.io", "tokenreviews", &["create"], "who reads the metrics"),
     (
         "",
         "events",

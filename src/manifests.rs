@@ -29,6 +29,9 @@ use operator::{Edition, Shape};
 
 /// The Service in front of every replica's admission server.
 pub const WEBHOOK_SERVICE: &str = "gastown-operator-webhook-service";
+/// The original's name for the Service in front of every replica's metrics, and for the role of those who read them.
+pub const METRICS_SERVICE: &str = "gastown-operator-controller-manager-metrics-service";
+pub const METRICS_READER: &str = "gastown-operator-metrics-reader";
 /// Names of the webhook configurations.
 pub const MUTATING: &str = "gastown-operator-mutating-webhook-configuration";
 pub const VALIDATING: &str = "gastown-operator-validating-webhook-configuration";

@@ -1,13 +1,13 @@
-//! Asks the API server what somebody may do: nothing is decided here, and nothing is read.
+//! Asks the API server who somebody is and what he may do: nothing is decided here, and nothing is read.
 
 use std::collections::BTreeMap;
 
 use kube::core::request::Error as BuildError;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    cluster::{Cluster, Error},
+    cluster::{Cluster, Error, request::Built},
     domain::references::Reference,
 };
 
@@ -21,13 +21,30 @@ pub struct Who {
 }
 
 #[derive(Deserialize)]
-struct Answered {
-    status: Option<Status>,
+struct Answered<S> {
+    status: Option<S>,
 }
 
 #[derive(Deserialize)]
-struct Status {
+struct Allowed {
     allowed: bool,
+}
+
+#[derive(Deserialize)]
+struct Known {
+    #[serde(default)]
+    authenticated: bool,
+    #[serde(default)]
+    user: User,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct User {
+    username: String,
+    uid: String,
+    groups: Vec<String>,
+    extra: BTreeMap<String, Vec<String>>,
 }
 
 impl Cluster {
@@ -38,23 +55,57 @@ impl Cluster {
         namespace: &str,
         reference: &Reference,
     ) -> Result<bool, Error> {
-        let review = json!({
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SubjectAccessReview",
-            "spec": {
-                "user": who.name, "uid": who.uid, "groups": who.groups, "extra": who.extra,
-                "resourceAttributes": {
-                    "namespace": namespace, "verb": reference.sort.verb(), "group": "",
-                    "resource": reference.sort.resource(), "name": reference.name,
-                },
-            },
-        });
-        let built = http::Request::post("/apis/authorization.k8s.io/v1/subjectaccessreviews")
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .body(review.to_string().into_bytes())
-            .map_err(BuildError::BuildRequest);
+        let asked = json!({"resourceAttributes": {
+            "namespace": namespace, "verb": reference.sort.verb(), "group": "",
+            "resource": reference.sort.resource(), "name": reference.name,
+        }});
         let attempt = || format!("ask about {} {}", reference.sort.resource(), reference.name);
-        let answer: Answered = self.read("subjectaccessreviews", attempt, built).await?;
+        self.allowed(who, asked, attempt).await
+    }
+
+    /// Whether somebody may read what a server has under this path.
+    pub async fn may_get(&self, who: &Who, path: &str) -> Result<bool, Error> {
+        let asked = json!({"nonResourceAttributes": {"path": path, "verb": "get"}});
+        self.allowed(who, asked, || format!("ask about {path}")).await
+    }
+
+    async fn allowed(
+        &self,
+        who: &Who,
+        mut asked: Value,
+        attempt: impl FnOnce() -> String,
+    ) -> Result<bool, Error> {
+        let user =
+            json!({"user": who.name, "uid": who.uid, "groups": who.groups, "extra": who.extra});
+        json_patch::merge(&mut asked, &user);
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": asked,
+        });
+        let built = posted("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review);
+        let answer: Answered<Allowed> = self.read("subjectaccessreviews", attempt, built).await?;
         Ok(answer.status.is_some_and(|it| it.allowed))
     }
+
+    /// Whose token it is; nobody's, if the API server does not know it.
+    pub async fn owner(&self, token: &str) -> Result<Option<Who>, Error> {
+        let review = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token},
+        });
+        let built = posted("/apis/authentication.k8s.io/v1/tokenreviews", &review);
+        let attempt = || "ask whose token it is".to_owned();
+        let answer: Answered<Known> = self.read("tokenreviews", attempt, built).await?;
+        Ok(answer.status.filter(|it| it.authenticated).map(|Known { user, .. }| Who {
+            name: user.username,
+            uid: user.uid,
+            groups: user.groups,
+            extra: user.extra,
+        }))
+    }
+}
+
+fn posted(path: &str, review: &Value) -> Built {
+    http::Request::post(path)
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(review.to_string().into_bytes())
+        .map_err(BuildError::BuildRequest)
 }

@@ -22,6 +22,8 @@ pub fn roles() -> Vec<Value> {
         // For `kubectl gt shards`, through a RoleBinding in the operator's namespace.
         role("shard-view", None, &shards(&[READ])),
         role("shard-admin", None, &shards(&[READ, &["create", "update", "patch", "delete"]])),
+        // For who scrapes the metrics, through a ClusterRoleBinding.
+        role("metrics-reader", None, &[json!({"nonResourceURLs": ["/metrics"], "verbs": ["get"]})]),
     ]
 }
 

@@ -1,21 +1,10 @@
-//! Plain endpoints: is the process alive, may it be asked, what has it counted. Readiness never depends on a cache or
+//! Plain endpoints: is the process alive, may it be asked. Readiness never depends on a cache or
 //! a Lease: a replica without work still answers webhooks.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
-use axum::{
-    Json, Router,
-    extract::State,
-    http::{StatusCode, header},
-    response::IntoResponse,
-    routing::get,
-};
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric as _, text::encode},
-    metrics::gauge::{ConstGauge, Gauge},
-    registry::Registry,
-};
+use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
+use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
 use tokio::{net::TcpListener, sync::watch};
 
@@ -92,29 +81,8 @@ async fn shard_readiness(State(states): State<States>) -> impl IntoResponse {
     (code, Json(Answer { ready, session_valid: valid, report }))
 }
 
-/// Serves /metrics until `stop`.
-pub async fn metrics(
-    address: SocketAddr,
-    mut registry: Registry,
-    stop: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
-    registry.register_collector(Box::new(Process));
-    let scrape = |State(registry): State<Arc<Registry>>| async move {
-        let mut text = String::new();
-        match encode(&mut text, &registry) {
-            Ok(()) => {
-                let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-                ([(header::CONTENT_TYPE, kind)], text).into_response()
-            }
-            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        }
-    };
-    let routes = Router::new().route("/metrics", get(scrape)).with_state(Arc::new(registry));
-    tracing::info!(%address, "Serving metrics server");
-    listen(address, routes, stop).await
-}
-
-async fn listen(
+/// Serves over plain HTTP until `stop`.
+pub(super) async fn listen(
     address: SocketAddr,
     routes: Router,
     mut stop: watch::Receiver<bool>,
@@ -124,31 +92,6 @@ async fn listen(
     })?;
     let stopped = async move { drop(stop.wait_for(|it| *it).await) };
     Ok(axum::serve(listener, routes).with_graceful_shutdown(stopped).await?)
-}
-
-/// What the kernel says of this process.
-#[derive(Debug)]
-struct Process;
-
-impl Collector for Process {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let kib = std::fs::read_to_string("/proc/self/status").ok().and_then(|text| {
-            let line = text.lines().find_map(|it| it.strip_prefix("VmRSS:"))?;
-            line.split_whitespace().next()?.parse::<i64>().ok()
-        });
-        if let Some(kib) = kib {
-            let gauge = ConstGauge::new(kib * 1024);
-            let help = "Resident memory";
-            let metric = encoder.encode_descriptor(
-                "process_resident_memory_bytes",
-                help,
-                None,
-                gauge.metric_type(),
-            )?;
-            gauge.encode(metric)?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

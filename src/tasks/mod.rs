@@ -8,6 +8,7 @@ pub mod controllers;
 pub mod convert;
 pub mod definitions;
 pub mod health;
+pub mod metrics;
 pub mod pods;
 pub mod queue;
 pub mod shards;
@@ -69,19 +70,19 @@ pub async fn run(
     let (servers_stop, servers_stopped) = watch::channel(false);
     let (ready, report) = (watch::Sender::new(false), watch::Sender::new(Report::default()));
     let webhooks = Handle::<SocketAddr>::new();
-    if let Some(address) = parsed(&config.endpoints.metrics_bind_address)? {
-        servers.spawn(health::metrics(address, registry, servers_stopped.clone()));
-    }
     if let Some(address) = parsed(&config.endpoints.health_probe_bind_address)? {
         let states = health::States::new(&ready, &report, &meters);
         servers.spawn(health::serve(address, states, servers_stopped.clone()));
     }
     let asking = webhooks::Asking::new(config.webhooks.reference_access);
+    let faces = metrics::Faces::default();
+    let ends = servers_stopped.clone();
+    metrics::start(&config, registry, (&faces, asking.clone()), &mut servers, ends)?;
     config.webhooks.files()?;
     let connection = connect::connect(config.kubeconfig.as_deref(), config.context.clone()).await?;
     tls::crypto::proven("the client of the API server", connection.fips)?;
     tokio::select! {
-        served = tracing::Instrument::instrument(serve_webhooks(&config, &connection, (&meters, &spans), &mut servers, (&webhooks, asking.clone()), servers_stopped), start) => served?,
+        served = tracing::Instrument::instrument(serve_webhooks(&config, &connection, (&meters, &spans), &mut servers, (&webhooks, asking.clone(), &faces), servers_stopped), start) => served?,
         _ = stop.wait_for(|it| *it) => return Ok(()),
     }
     ready.send_replace(true);
@@ -138,37 +139,39 @@ fn count_crypto(meters: &Meters) -> anyhow::Result<()> {
 }
 
 /// Starts the admission server and waits until it listens: with a certificate of our own, once the API server was reached.
+/// All servers follow the cluster's TLS profile.
 async fn serve_webhooks(
     config: &Config,
     connection: &Connection,
     (meters, spans): (&Meters, &Spans),
     servers: &mut JoinSet<anyhow::Result<()>>,
-    (handle, asking): (&Handle<SocketAddr>, webhooks::Asking),
+    (handle, asking, faces): (&Handle<SocketAddr>, webhooks::Asking, &metrics::Faces),
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
+    if config.tls.follows_cluster() {
+        let asked = ClusterTls::new(connection);
+        let followers = faces.followers.clone();
+        servers.spawn(follow_cluster(asked, followers, meters.clone(), stop.clone()));
+    }
     let it = &config.webhooks;
-    let Some(address) = parsed(&it.webhook_bind_address)?.filter(|_| !it.disable_webhooks) else {
+    let Some(address) = parsed(&it.webhook_bind_address)?.filter(|_| config.serves_webhooks())
+    else {
         return Ok(());
     };
-    let live = watch::Sender::new(None);
+    let live = faces.live.clone();
     let (policy, pods) = (policy_of(config)?, pods_of(config, asking.clone()));
     let (faults, spans) = (config.test_faults.clone(), spans.clone());
     let unconverted = definitions::Unconverted::default();
     let rules =
         webhooks::Rules { policy, faults, asking, pods, spans, unconverted: unconverted.clone() };
-    let followers = tls_profile::Followers::new(None);
     let (manner, alerts) = (it.manner()?, alerts::Alerts::default());
     let takes = webhooks::Takes {
         certificate: live.subscribe(),
-        provider: followers.subscribe(),
+        provider: faces.followers.subscribe(),
         manner,
         alerts: alerts.clone(),
     };
     servers.spawn(webhooks::serve(address, takes, handle.clone(), rules));
-    if config.tls.follows_cluster() {
-        let asked = ClusterTls::new(connection);
-        servers.spawn(follow_cluster(asked, followers, meters.clone(), stop.clone()));
-    }
     if it.apply_policies {
         let namespace = config.own_namespace();
         servers.spawn(definitions::keep_policies(connection, &namespace, stop.clone()));

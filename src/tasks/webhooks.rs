@@ -119,13 +119,23 @@ impl Takes {
     }
 }
 
+/// Serves reviews until the handle shuts it down.
+pub async fn serve(
+    address: SocketAddr,
+    takes: Takes,
+    handle: Handle<SocketAddr>,
+    rules: Rules,
+) -> anyhow::Result<()> {
+    listen(address, takes, handle, routes(rules)).await
+}
+
 /// Binds as soon as there is a certificate, and serves until the handle shuts it down. Another certificate is for those who
 /// come after it; calls under way are not touched.
-pub async fn serve(
+pub(super) async fn listen(
     address: SocketAddr,
     mut takes: Takes,
     handle: Handle<SocketAddr>,
-    rules: Rules,
+    routes: Router,
 ) -> anyhow::Result<()> {
     const ENDED: &str = "nobody keeps certificates any more";
     takes.certificate.wait_for(Option::is_some).await.context(ENDED)?;
@@ -149,7 +159,7 @@ pub async fn serve(
         .max_header_list_size(HEAD)
         .keep_alive_interval(PATIENCE * 4)
         .keep_alive_timeout(PATIENCE);
-    let server = server.serve(routes(rules).into_make_service());
+    let server = server.serve(routes.into_make_service());
     let reload = async {
         while let Some(config) = takes.next().await {
             live.reload_from_config(config);

@@ -34,6 +34,7 @@ mod images;
 mod judged;
 mod kubectl;
 mod make;
+mod metrics_door;
 mod original;
 mod outage;
 mod pins;

@@ -166,8 +166,8 @@ fn run(args: &[&str]) -> Output {
 #[test]
 fn what_comes_later_or_cannot_be_ends_the_start_with_a_word() {
     let table: [(&[&str], &str); 6] = [
-        (&["--metrics-secure"], "comes with issue 8"),
-        (&["--metrics-bind-address=:8443"], "comes with issue 8"),
+        (&["--metrics-cert-name=a.crt"], "--metrics-cert-path"),
+        (&["--metrics-bind-address=:8443", "--metrics-secure=false"], "everybody who reaches"),
         (&["--health-probe-bind-address=here"], "--health-probe-bind-address"),
         (&["--webhook-cert-path=/nowhere", "--health-probe-bind-address=0"], "--webhook-cert-path"),
         (&["--no-such-flag"], "--no-such-flag"),

@@ -69,7 +69,7 @@ helm.sh/resource-policy: keep
 {{- fail "leaderElection.enabled: take it out; the election always takes place, also for one replica" }}
 {{- end }}
 {{- if and .Values.metrics.enabled .Values.metrics.secure }}
-{{- fail "metrics.secure: metrics over HTTPS are not in this release; set metrics.secure=false for metrics on loopback, or metrics.enabled=false" }}
+{{- fail "metrics.secure: this chart opens no port for metrics over HTTPS yet; set metrics.secure=false for metrics on loopback, or metrics.enabled=false" }}
 {{- end }}
 {{- $container := .Values.securityContext }}
 {{- if or (eq (toString $container.runAsUser) "0") (eq (toString $container.runAsNonRoot) "false") (eq (toString .Values.podSecurityContext.runAsUser) "0") (eq (toString .Values.podSecurityContext.runAsNonRoot) "false") }}

@@ -1,0 +1,226 @@
+//! /metrics: plain on loopback; else over HTTPS, for those whom the API server knows by their token and lets read it.
+
+mod gate;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    middleware,
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use axum_server::Handle;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric as _, text::encode},
+    metrics::gauge::ConstGauge,
+    registry::Registry,
+};
+use tokio::{
+    sync::watch,
+    task::{AbortHandle, JoinSet},
+};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use self::gate::Gate;
+use super::{
+    alerts::Alerts,
+    certificates::Live,
+    health,
+    tls_profile::Followers,
+    webhooks::{self, Asking, Takes},
+};
+use crate::{
+    cluster::certificates::seconds,
+    config::{Config, Serving},
+    domain::certificates::Book,
+    manifests,
+    tls::{self, check::Presented, mint::ForNames},
+};
+
+/// Where it is.
+pub const PATH: &str = "/metrics";
+/// Requests under way may take this long after the stop.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What our servers present, and by which provider: the webhooks', which others may present as well.
+#[derive(Debug)]
+pub struct Faces {
+    pub live: Live,
+    pub followers: Followers,
+}
+
+impl Default for Faces {
+    fn default() -> Self {
+        Self { live: Live::new(None), followers: Followers::new(None) }
+    }
+}
+
+/// Serves until `stop`, as the settings say.
+pub fn start(
+    config: &Config,
+    registry: Registry,
+    (faces, asking): (&Faces, Asking),
+    servers: &mut JoinSet<anyhow::Result<()>>,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<Option<AbortHandle>> {
+    let routes = routes(registry);
+    let started = match config.metrics.serving().map_err(anyhow::Error::msg)? {
+        Serving::Not => return Ok(None),
+        Serving::Plain(address) => {
+            tracing::info!(%address, "Serving metrics server");
+            servers.spawn(health::listen(address, routes, stop))
+        }
+        Serving::Secure(address, files) => {
+            let own = Live::new(None);
+            let certificate = if let Some(files) = files {
+                files.load().context("--metrics-cert-path")?;
+                let live = own.clone();
+                servers.spawn(until(stop.clone(), async move { files.serve(live).await }));
+                own.subscribe()
+            } else if config.serves_webhooks() {
+                faces.live.subscribe()
+            } else {
+                servers.spawn(until(
+                    stop.clone(),
+                    of_this_process(config.own_namespace(), own.clone()),
+                ));
+                own.subscribe()
+            };
+            let manner = tls::Manner { http2: config.webhooks.enable_http2, callers: None };
+            let provider = faces.followers.subscribe();
+            let takes = Takes { certificate, provider, manner, alerts: Alerts::default() };
+            let gate = Arc::new(Gate::new(asking));
+            let routes = routes
+                .layer(middleware::from_fn_with_state(gate, gate::pass))
+                .layer(CatchPanicLayer::new());
+            servers.spawn(serve(address, takes, routes, stop))
+        }
+    };
+    Ok(Some(started))
+}
+
+/// Something that goes on until the stop.
+async fn until(
+    mut stop: watch::Receiver<bool>,
+    task: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        () = task => anyhow::bail!("nobody keeps the certificate of the metrics any more"),
+        _ = stop.wait_for(|it| *it) => Ok(()),
+    }
+}
+
+async fn serve(
+    address: SocketAddr,
+    takes: Takes,
+    routes: Router,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let handle = Handle::new();
+    let mut serving = std::pin::pin!(webhooks::listen(address, takes, handle.clone(), routes));
+    let bound = handle.clone();
+    let told = async move {
+        if bound.listening().await.is_some() {
+            tracing::info!(%address, "Serving metrics server");
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        biased;
+        _ = stop.wait_for(|it| *it) => {}
+        ended = &mut serving => return ended.with_context(|| format!("metrics on {address}")),
+        () = told => {}
+    }
+    handle.graceful_shutdown(Some(DRAIN));
+    // It may never have had a certificate, and then it does not listen to the handle.
+    let _ = tokio::time::timeout(DRAIN * 2, serving).await;
+    Ok(())
+}
+
+/// A certificate that nobody but this process signed, for one that serves no webhooks and so keeps no authority.
+async fn of_this_process(namespace: String, live: Live) {
+    let service = format!("{}.{namespace}.svc", manifests::METRICS_SERVICE);
+    let mint = ForNames { names: vec![service], leaf_life: None };
+    loop {
+        let now = seconds();
+        let made = Book::new(&mint, 1, now).and_then(|book| {
+            let read = Presented::read(book.chain().as_bytes(), book.leaf.key.0.as_bytes())?;
+            Ok((tls::server(read)?, book.leaf.life.renewal() - now))
+        });
+        let pause = match made {
+            Ok((config, left)) => {
+                live.send_replace(Some(Arc::new(config)));
+                left.max(1).unsigned_abs()
+            }
+            Err(error) => {
+                let why = format!("{error:#}");
+                tracing::error!(why, "Failed to make a certificate for the metrics");
+                60
+            }
+        };
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+    }
+}
+
+/// The one route.
+fn routes(mut registry: Registry) -> Router {
+    registry.register_collector(Box::new(Process));
+    Router::new().route(PATH, get(scrape)).with_state(Arc::new(registry))
+}
+
+async fn scrape(State(registry): State<Arc<Registry>>) -> Response {
+    let mut text = String::new();
+    match encode(&mut text, &registry) {
+        Ok(()) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// What the kernel says of this process.
+#[derive(Debug)]
+struct Process;
+
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let kib = std::fs::read_to_string("/proc/self/status").ok().and_then(|text| {
+            let line = text.lines().find_map(|it| it.strip_prefix("VmRSS:"))?;
+            line.split_whitespace().next()?.parse::<i64>().ok()
+        });
+        if let Some(kib) = kib {
+            let gauge = ConstGauge::new(kib * 1024);
+            let help = "Resident memory";
+            let metric = encoder.encode_descriptor(
+                "process_resident_memory_bytes",
+                help,
+                None,
+                gauge.metric_type(),
+            )?;
+            gauge.encode(metric)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_without_webhooks_has_a_certificate_of_its_own() {
+        let _ = tls::install_provider();
+        let live = Live::new(None);
+        let task = tokio::spawn(of_this_process("town".into(), live.clone()));
+        let mut told = live.subscribe();
+        let made = tokio::time::timeout(Duration::from_secs(30), told.wait_for(Option::is_some));
+        assert!(made.await.is_ok_and(|it| it.is_ok()), "nothing is served");
+        task.abort();
+    }
+}
