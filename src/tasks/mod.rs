@@ -69,13 +69,12 @@ pub async fn run(
     let mut servers = JoinSet::new();
     let (servers_stop, servers_stopped) = watch::channel(false);
     let (ready, report) = (watch::Sender::new(false), watch::Sender::new(Report::default()));
-    let webhooks = Handle::<SocketAddr>::new();
+    let (webhooks, faces) = (Handle::<SocketAddr>::new(), metrics::Faces::default());
     if let Some(address) = parsed(&config.endpoints.health_probe_bind_address)? {
         let states = health::States::new(&ready, &report, &meters);
         servers.spawn(health::serve(address, states, servers_stopped.clone()));
     }
     let asking = webhooks::Asking::new(config.webhooks.reference_access);
-    let faces = metrics::Faces::default();
     let ends = servers_stopped.clone();
     metrics::start(&config, registry, (&faces, asking.clone()), &mut servers, ends)?;
     config.webhooks.files()?;
@@ -139,7 +138,6 @@ fn count_crypto(meters: &Meters) -> anyhow::Result<()> {
 }
 
 /// Starts the admission server and waits until it listens: with a certificate of our own, once the API server was reached.
-/// All servers follow the cluster's TLS profile.
 async fn serve_webhooks(
     config: &Config,
     connection: &Connection,
@@ -149,8 +147,7 @@ async fn serve_webhooks(
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     if config.tls.follows_cluster() {
-        let asked = ClusterTls::new(connection);
-        let followers = faces.followers.clone();
+        let (asked, followers) = (ClusterTls::new(connection), faces.followers.clone());
         servers.spawn(follow_cluster(asked, followers, meters.clone(), stop.clone()));
     }
     let it = &config.webhooks;
