@@ -7,11 +7,20 @@ use gastown::kinds::KINDS;
 use serde_json::{Value, json};
 
 /// Served by the original, and otherwise by ours, which means the same or accepts more.
-const OTHERWISE: [(&str, &str); 2] = [
+const OTHERWISE: [(&str, &str); 4] = [
     // The API server fills a default in before it asks for what is required.
     (
         r#"Polecat spec.desiredState string required default="Idle" enum=["Idle","Working","Terminated"]"#,
         r#"Polecat spec.desiredState string default="Idle" enum=["Idle","Working","Terminated"]"#,
+    ),
+    // What a list is that says nothing, ours says.
+    (
+        "Convoy status.completedBeads array",
+        r#"Convoy status.completedBeads array x-kubernetes-list-type="atomic""#,
+    ),
+    (
+        "Convoy status.pendingBeads array",
+        r#"Convoy status.pendingBeads array x-kubernetes-list-type="atomic""#,
     ),
     // Ours takes ports, `~` and `ssh://` as well.
     (
