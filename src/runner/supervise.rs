@@ -86,6 +86,7 @@ pub struct Told {
     child: Signals,
     terminate: Signals,
     interrupt: Signals,
+    others: Others,
 }
 
 impl Told {
@@ -94,6 +95,7 @@ impl Told {
             child: signal(SignalKind::child())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            others: Others::listen()?,
         })
     }
 
@@ -102,6 +104,30 @@ impl Told {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Signals that mean nothing to us, and may mean something to the program.
+struct Others([(Signal, Signals); 4]);
+
+impl Others {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self([
+            (Signal::HUP, signal(SignalKind::hangup())?),
+            (Signal::QUIT, signal(SignalKind::quit())?),
+            (Signal::USR1, signal(SignalKind::user_defined1())?),
+            (Signal::USR2, signal(SignalKind::user_defined2())?),
+        ]))
+    }
+
+    async fn next(&mut self) -> Signal {
+        let [hangup, quit, first, second] = &mut self.0;
+        tokio::select! {
+            _ = hangup.1.recv() => hangup.0,
+            _ = quit.1.recv() => quit.0,
+            _ = first.1.recv() => first.0,
+            _ = second.1.recv() => second.0,
         }
     }
 }
@@ -154,6 +180,10 @@ impl Running {
                 _ = told.child.recv() => None,
                 _ = told.terminate.recv() => Some(Stop::Terminated),
                 _ = told.interrupt.recv() => Some(Stop::Terminated),
+                other = told.others.next() => {
+                    self.tell(other);
+                    None
+                }
                 () = sleep_until(self.since + limits.deadline), if stopped.is_none() => Some(Stop::Deadline),
                 _ = tick.tick(), if stopped.is_none() => {
                     now_and_then().or_else(|| idle().then_some(Stop::IdleTimeout))
@@ -170,7 +200,8 @@ impl Running {
             };
             if let (Some(stop), None) = (due, stopped) {
                 log::say(&format!("Ending the agent: {}", stop.word()));
-                self.terminate();
+                // Once, since many programs take a second one for "at once".
+                self.tell(Signal::TERM);
                 stopped = Some(stop);
                 kill_at = Some(Instant::now() + limits.grace_after(stop));
             }
@@ -184,12 +215,11 @@ impl Running {
         ends.flatten().last().and_then(LastLine::into_text)
     }
 
-    /// Asks the program to end, and its group; once, since many programs take a second signal for "at once".
-    fn terminate(&self) {
-        // What is gone has ended, which is what we are after.
-        let _gone = kill_process_group(self.pid, Signal::TERM);
+    /// Sends a signal to the program and its group. What is gone needs none.
+    fn tell(&self, signal: Signal) {
+        let _gone = kill_process_group(self.pid, signal);
         if getpgid(Some(self.pid)) != Ok(self.pid) {
-            let _gone = kill_process(self.pid, Signal::TERM);
+            let _gone = kill_process(self.pid, signal);
         }
     }
 

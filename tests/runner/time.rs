@@ -160,6 +160,33 @@ fn an_agent_is_told_to_end_once() {
 }
 
 #[test]
+fn an_agent_hears_signals_that_do_not_end_it_and_goes_on() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let telemetry = pod.telemetry(&[]);
+    let heeds = format!(
+        "ulimit -c 0; for it in HUP QUIT USR1 USR2; do trap \"echo heard $it >&2\" $it; done; \
+         trap 'echo heard USR2 >&2; last=yes' USR2; echo listening >&2; \
+         while [ -z \"$last\" ]; do sleep 0.05; done; {COMMIT}"
+    );
+    let mut agent = pod.script(&[], &heeds);
+    agent.wait_for("listening");
+    let all = [
+        (Signal::HUP, "heard HUP"),
+        (Signal::QUIT, "heard QUIT"),
+        (Signal::USR1, "heard USR1"),
+        (Signal::USR2, "heard USR2"),
+    ];
+    for (signal, said) in all {
+        agent.signal(signal);
+        agent.wait_for(said);
+    }
+    agent.end().succeeded();
+    telemetry.end().succeeded();
+    assert!(pod.verdict().pushed);
+}
+
+#[test]
 fn an_agent_that_is_ended_and_says_that_all_is_well_has_not_succeeded() {
     let pod = Pod::new();
     pod.git_init().succeeded();
