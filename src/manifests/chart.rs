@@ -8,7 +8,7 @@ mod written;
 
 use serde_json::{Value, json};
 
-use super::{HEADER, document, operator};
+use super::{HEADER, document, olm, operator};
 use crate::{api, kinds::KINDS};
 
 /// The chart's folder.
@@ -67,7 +67,7 @@ fn about() -> anyhow::Result<Value> {
         "type": "application",
         "version": version,
         "appVersion": version,
-        "kubeVersion": ">=1.30.0-0",
+        "kubeVersion": format!(">={}-0", olm::MIN_KUBERNETES),
         "description": "Runs AI coding agents as disposable workers, and proves what they did",
         "keywords": ["gastown", "operator", "agents", api::GROUP],
         "maintainers": [{"name": "Gas Town"}],

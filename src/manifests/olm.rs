@@ -8,6 +8,7 @@ mod examples;
 mod metadata;
 mod webhooks;
 
+pub use csv::MIN_KUBERNETES;
 use serde_json::Value;
 
 use super::{

@@ -317,6 +317,17 @@ fn versions_of_kubernetes_and_openshift_agree() {
         let lowest = range.split('-').next().unwrap();
         let (_, minor) = known.iter().find(|it| it.0 == lowest).unwrap();
         assert!(parts[1] <= *minor, "{kubernetes} is above the Kubernetes of OpenShift {lowest}");
+        // Other roads ask for the same.
+        let chart = fs::read_to_string("charts/gastown-operator/Chart.yaml").unwrap();
+        assert!(chart.contains(&format!(">={kubernetes}-0")), "{chart}");
+        let said = format!(
+            "Kubernetes {}.{} or later (or OpenShift {})",
+            parts[0],
+            parts[1],
+            lowest.trim_start_matches('v')
+        );
+        let page = fs::read_to_string("docs/install.md").unwrap();
+        assert!(page.contains(&said), "{said}");
     }
 }
 
