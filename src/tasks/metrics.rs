@@ -20,10 +20,7 @@ use prometheus_client::{
     metrics::gauge::ConstGauge,
     registry::Registry,
 };
-use tokio::{
-    sync::watch,
-    task::{AbortHandle, JoinSet},
-};
+use tokio::{sync::watch, task::JoinSet};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::gate::Gate;
@@ -67,13 +64,13 @@ pub fn start(
     (faces, asking): (&Faces, Asking),
     servers: &mut JoinSet<anyhow::Result<()>>,
     stop: watch::Receiver<bool>,
-) -> anyhow::Result<Option<AbortHandle>> {
+) -> anyhow::Result<()> {
     let routes = routes(registry);
-    let started = match config.metrics.serving().map_err(anyhow::Error::msg)? {
-        Serving::Not => return Ok(None),
+    match config.metrics.serving().map_err(anyhow::Error::msg)? {
+        Serving::Not => {}
         Serving::Plain(address) => {
             tracing::info!(%address, "Serving metrics server");
-            servers.spawn(health::listen(address, routes, stop))
+            servers.spawn(health::listen(address, routes, stop));
         }
         Serving::Secure(address, files) => {
             let own = Live::new(None);
@@ -98,10 +95,10 @@ pub fn start(
             let routes = routes
                 .layer(middleware::from_fn_with_state(gate, gate::pass))
                 .layer(CatchPanicLayer::new());
-            servers.spawn(serve(address, takes, routes, stop))
+            servers.spawn(serve(address, takes, routes, stop));
         }
-    };
-    Ok(Some(started))
+    }
+    Ok(())
 }
 
 /// Something that goes on until the stop.

@@ -126,14 +126,6 @@ impl Manner {
     }
 }
 
-/// A digest that nobody finds the text of.
-pub fn sha256(text: &[u8]) -> [u8; 32] {
-    let digest = ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, text);
-    let mut bytes = [0; 32];
-    bytes.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
-    bytes
-}
-
 /// A few random bytes; none where there are none to be had.
 pub fn chance() -> Option<[u8; 4]> {
     let mut bytes = [0; 4];

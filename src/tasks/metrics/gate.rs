@@ -18,9 +18,11 @@ use tokio::sync::Semaphore;
 use super::PATH;
 use crate::{
     cluster::{Cluster, Error, clock::Moment},
-    domain::untrusted::{escape, fit},
+    domain::{
+        names,
+        untrusted::{escape, fit},
+    },
     tasks::webhooks::Asking,
-    tls,
 };
 
 /// How long somebody who may stays let in, and how long somebody who may not is turned away without being asked about.
@@ -34,7 +36,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Longest token, in bytes; the API server's own are a tenth of it.
 const LONGEST: usize = 16 * 1024;
 
-type Key = [u8; 32];
+type Key = String;
 
 /// The door, and whom it knows.
 #[derive(Debug)]
@@ -105,7 +107,7 @@ impl Gate {
 
     async fn judge(&self, token: Option<&str>) -> Result<(), Refusal> {
         let token = token.ok_or(Refusal::NoToken)?;
-        let key = tls::sha256(token.as_bytes());
+        let key = names::sha256(token);
         if let Some(known) = self.known().about(&key, Moment::now()) {
             return known;
         }
@@ -150,7 +152,7 @@ async fn ask(cluster: &Cluster, token: &str) -> Result<Result<(), Refusal>, Erro
 struct Known(HashMap<Key, (Moment, Result<(), Refusal>)>);
 
 impl Known {
-    fn about(&self, key: &Key, now: Moment) -> Option<Result<(), Refusal>> {
+    fn about(&self, key: &str, now: Moment) -> Option<Result<(), Refusal>> {
         let (until, verdict) = self.0.get(key)?;
         (*until > now).then(|| verdict.clone())
     }
@@ -161,7 +163,8 @@ impl Known {
             self.0.retain(|_, (until, _)| *until > now);
         }
         if self.0.len() >= MOST
-            && let Some(first) = self.0.iter().min_by_key(|(_, (until, _))| *until).map(|it| *it.0)
+            && let Some(first) =
+                self.0.iter().min_by_key(|(_, (until, _))| *until).map(|it| it.0.clone())
         {
             self.0.remove(&first);
         }
@@ -175,7 +178,7 @@ mod tests {
     use super::*;
 
     fn key(number: u16) -> Key {
-        tls::sha256(&number.to_be_bytes())
+        names::sha256(&number.to_string())
     }
 
     const BEGUN: Moment = Moment::after_start(Duration::from_secs(1000));
