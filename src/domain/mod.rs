@@ -20,6 +20,7 @@ pub mod pod_brief;
 pub mod polecat;
 pub mod provenance;
 pub mod quota;
+pub mod redaction;
 pub mod references;
 pub mod refusal;
 pub mod repository;

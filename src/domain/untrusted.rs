@@ -1,11 +1,13 @@
 //! Text that somebody else wrote, made fit for a log line, a status or a termination message: credentials
 //! taken out, control characters escaped, cut by bytes. Never decides anything by such text.
 
+use aho_corasick::{AhoCorasick, MatchKind};
+
 /// What stands where a credential stood.
 pub const REMOVED: &str = "[removed]";
 
 /// How the tokens of well-known services begin.
-const TOKEN_PREFIXES: [&str; 16] = [
+const TOKEN_PREFIXES: [&str; 26] = [
     "ghp_",
     "gho_",
     "ghu_",
@@ -15,10 +17,20 @@ const TOKEN_PREFIXES: [&str; 16] = [
     "glpat-",
     "gldt-",
     "glrt-",
+    "glptt-",
+    "glcbt-",
+    "pypi-",
+    "dckr_pat_",
+    "AIza",
+    "ya29.",
+    "SG.",
+    "sk_live_",
     "sk-",
     "xoxb-",
     "xoxp-",
+    "xoxa-",
     "AKIA",
+    "ASIA",
     "ATBB",
     "ATCTT",
     "eyJ",
@@ -78,32 +90,38 @@ pub fn fit(text: &str, max: usize) -> String {
 /// Takes credentials out of text: those it was told of, and what looks like one.
 #[derive(Clone, Debug, Default)]
 pub struct Scrubber {
-    secrets: Vec<String>,
+    /// None: it was told of nothing.
+    known: Option<AhoCorasick>,
 }
 
 impl Scrubber {
     /// `secrets` may span lines, as a private key does: every line of it is taken out.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut lines: Vec<String> = secrets
+        let mut lines: Vec<&str> = secrets
             .into_iter()
             .flat_map(|it| std::iter::once(it).chain(it.lines()))
             .map(str::trim)
             .filter(|it| it.len() >= MIN_SECRET && !it.starts_with("-----"))
-            .map(str::to_owned)
             .collect();
-        // The longest first, so that no rest of one stays.
-        lines.sort_by_key(|it| std::cmp::Reverse(it.len()));
+        lines.sort_unstable();
         lines.dedup();
-        Self { secrets: lines }
+        // The longest, so that no rest of one stays. It fails beyond some gigabytes of secrets alone.
+        let mut search = AhoCorasick::builder();
+        let built = search.match_kind(MatchKind::LeftmostLongest).build(&lines);
+        Self { known: built.ok().filter(|_| !lines.is_empty()) }
     }
 
     /// The text without credentials.
     pub fn scrub(&self, text: &str) -> String {
-        let known = self
-            .secrets
-            .iter()
-            .fold(text.to_owned(), |text, it| text.replace(it.as_str(), REMOVED));
-        without_tokens(&without_userinfo(&without_keys(&known)))
+        let mut kept = String::with_capacity(text.len());
+        match &self.known {
+            None => kept.push_str(text),
+            Some(known) => known.replace_all_with(text, &mut kept, |_, _, to| {
+                to.push_str(REMOVED);
+                true
+            }),
+        }
+        without_tokens(&without_userinfo(&without_keys(&kept)))
     }
 }
 
@@ -155,12 +173,13 @@ fn without_tokens(text: &str) -> String {
     let mut after_scheme = false;
     while !rest.is_empty() {
         let (word, tail) = rest.split_at(rest.find(|it| !of_word(it)).unwrap_or(rest.len()));
-        let token = word.len() >= MIN_TOKEN && TOKEN_PREFIXES.iter().any(|it| word.starts_with(it));
-        kept.push_str(if token || (after_scheme && word.len() >= MIN_SECRET) {
-            REMOVED
+        let (before, token) = word.split_at(token_at(word).unwrap_or(word.len()));
+        if after_scheme && word.len() >= MIN_SECRET {
+            kept.push_str(REMOVED);
         } else {
-            word
-        });
+            kept.push_str(before);
+            kept.push_str(if token.is_empty() { "" } else { REMOVED });
+        }
         if !word.is_empty() {
             after_scheme =
                 word.eq_ignore_ascii_case("bearer") || word.eq_ignore_ascii_case("basic");
@@ -171,6 +190,17 @@ fn without_tokens(text: &str) -> String {
         rest = next;
     }
     kept
+}
+
+/// Where a word is a token from: at its beginning, or after what separates a name from a value.
+fn token_at(word: &str) -> Option<usize> {
+    let starts = std::iter::once(0)
+        .chain(word.match_indices(['=', '/', '+']).map(|(at, separator)| at + separator.len()));
+    let is_token = |at: &usize| {
+        let rest = word.get(*at..).unwrap_or_default();
+        rest.len() >= MIN_TOKEN && TOKEN_PREFIXES.iter().any(|it| rest.starts_with(it))
+    };
+    starts.into_iter().find(is_token)
 }
 
 #[cfg(test)]
@@ -205,6 +235,11 @@ mod tests {
             ),
             ("ssh://git@example.com/x", "ssh://git@example.com/x", "a plain user is no secret"),
             ("'ghp_0123456789abcdefABCDEF'", "'[removed]'", "a token's prefix"),
+            (
+                "GITHUB_TOKEN=ghp_0123456789abcdef now",
+                "GITHUB_TOKEN=[removed] now",
+                "a token behind its name",
+            ),
             ("Authorization: Bearer abcdef123", "Authorization: Bearer [removed]", "a header"),
             ("sk-short", "sk-short", "too short for a token"),
         ];

@@ -3,6 +3,7 @@
 mod check;
 mod pause;
 mod polecat;
+mod report;
 mod shards;
 mod storage;
 mod table;
@@ -46,6 +47,8 @@ enum Command {
     Check(check::Check),
     /// Show a run as a tree with durations: from the API, or from Jaeger
     Trace(trace::Asked),
+    /// Pack what somebody who helps needs to see, without secrets: objects, Events, shards, logs
+    Report(report::Asked),
     /// The version of this program
     Version,
 }
@@ -97,6 +100,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
             let namespace = cli.namespace.as_deref().unwrap_or(manifests::NAMESPACE);
             shards::run(&reader, namespace, asked).await?
         }
+        Command::Report(asked) => report::run(&reader, &namespace, &asked).await?,
         Command::Trace(asked) => trace::run(&reader, &namespace, &asked).await?,
         Command::Storage(asked) => storage::run(&reader, &asked).await?,
         Command::Pause(target) => pause::set(&reader, &target, true).await?,

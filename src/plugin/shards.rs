@@ -29,6 +29,13 @@ pub struct Asked {
     output: Output,
 }
 
+impl Asked {
+    /// All of them, without counting.
+    pub const fn of(output: Output) -> Self {
+        Self { change: None, objects: false, output }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum Change {
     /// Give half the buckets of a shard to another that is free

@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use aws_lc_rs::digest::{SHA256, digest};
 use rustls::{
     CertificateError, Error, RootCertStore, SignatureAlgorithm,
     client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
@@ -139,6 +140,16 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Flaw> {
     }
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     all.ok().filter(|it| !it.is_empty()).ok_or(Flaw::Unreadable)
+}
+
+/// SHA-256 of a certificate, as lower-case hex.
+pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
+    use std::fmt::Write as _;
+    let digest = digest(&SHA256, certificate);
+    digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// The authorities of a PEM file: at least one, and each of them one that can be used.

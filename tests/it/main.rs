@@ -53,6 +53,7 @@ mod real_node;
 mod real_pending;
 mod real_secrets;
 mod real_trust;
+mod report;
 mod restored;
 mod roads;
 mod samples;

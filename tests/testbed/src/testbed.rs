@@ -237,6 +237,12 @@ impl Testbed {
         kubeconfig::write(&folder, &self.server()?, &self.authority()?, name, group)
     }
 
+    /// A certificate and its key, PEM, for a server on the host that the API server calls as it calls a kubelet.
+    pub fn kubelet_certificate(&self) -> Result<(String, String)> {
+        let pair = self.authority()?.server("kubelet", None, &[self.host_address.to_string()])?;
+        Ok((pair.certificate, pair.key))
+    }
+
     /// The API server, as `https://ADDRESS:PORT`.
     pub fn server(&self) -> Result<String> {
         kubeconfig::server(&self.kubeconfig)
