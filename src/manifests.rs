@@ -50,6 +50,11 @@ pub const PRIORITY: &str = "gastown-operator";
 pub const MANAGER_ROLE: &str = "gastown-operator-manager-role";
 pub const LEADER_ROLE: &str = "gastown-operator-leader-election-role";
 
+/// Who the operator is to the API server, where it is in this namespace.
+pub fn own_user(namespace: &str) -> String {
+    format!("system:serviceaccount:{namespace}:{SERVICE_ACCOUNT}")
+}
+
 const HEADER: &str =
     "# Generated from src/kinds.rs by `cargo run --bin manifests`; edits are overwritten.\n";
 
@@ -91,7 +96,8 @@ fn parts(storage: Version) -> anyhow::Result<Vec<(String, Vec<Value>)>> {
     part("deploy/rbac/role.yaml", vec![cluster_role(), own_role()]);
     part("deploy/rbac/people.yaml", people::roles());
     part("deploy/policies/conversion.yaml", switched_off::policy(NAMESPACE).into());
-    part("deploy/policies/pods.yaml", pods::policy(NAMESPACE).into());
+    let owned = pods::owned(&own_user(NAMESPACE));
+    part("deploy/policies/pods.yaml", pods::policy(NAMESPACE).into_iter().chain(owned).collect());
     part("deploy/priority/flowschemas.yaml", priority::schemas().into());
     part("deploy/priority/class.yaml", vec![priority::class()]);
     part("deploy/base/operator.yaml", operator::objects(Shape::of(Edition::Community)));

@@ -104,7 +104,7 @@ impl Cluster {
         let mut slots = self.slots.open();
         let brief = self.caches.pods.get(pod);
         let owner = brief.as_deref().filter(|it| lives(it)).and_then(|it| it.owner.as_ref());
-        let owner = owner.filter(|it| &*it.kind == "Polecat").map(|it| &*it.name);
+        let owner = owner.filter(|it| it.is_polecat()).map(|it| &*it.name);
         let next = slots.note_pod(&pod.namespace, &pod.name, owner, limit);
         next.iter().map(|name| Key::new(&pod.namespace, name)).collect()
     }

@@ -36,7 +36,7 @@ impl Labelled for PodBrief {
         &caches.pods
     }
     fn missing(&self) -> Map<String, Value> {
-        let Some(owner) = self.owner.as_ref().filter(|it| &*it.kind == "Polecat") else {
+        let Some(owner) = self.owner.as_ref().filter(|it| it.is_polecat()) else {
             return Map::new(); // somebody else's, with our label
         };
         let mut labels = right_bucket(self);

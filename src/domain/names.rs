@@ -97,6 +97,16 @@ pub fn truths(polecat: &str, rig: &str, bead: Option<&str>) -> BTreeMap<String, 
         .collect()
 }
 
+/// Whether an object can have this name; any other text is another path of the API, or none.
+pub fn is_name(text: &str) -> bool {
+    let edge = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit();
+    let inner = |it: char| edge(it) || matches!(it, '-' | '.');
+    text.len() <= MAX_NAME
+        && text.starts_with(edge)
+        && text.ends_with(edge)
+        && text.chars().all(inner)
+}
+
 /// Whether Kubernetes takes this text as a label value.
 fn is_label_value(text: &str) -> bool {
     let edge = |it: Option<char>| it.is_none_or(|it| it.is_ascii_alphanumeric());
@@ -151,6 +161,16 @@ mod tests {
         assert_eq!(work_branch(Some("mine"), Some("gt-1"), "max"), "mine");
         assert_eq!(work_branch(None, Some("gt-1"), "max"), "feature/gt-1");
         assert_eq!(work_branch(None, None, "max"), "polecat/max");
+    }
+
+    #[test]
+    fn names_lead_nowhere_else() {
+        for name in ["a", "git-key", "a.b-c.1", &"a".repeat(MAX_NAME)] {
+            assert!(is_name(name), "{name}");
+        }
+        for other in ["", "A", "a/b", "..", ".a", "a-", "a b", "a%2fb", &"a".repeat(MAX_NAME + 1)] {
+            assert!(!is_name(other), "{other}");
+        }
     }
 
     proptest! {

@@ -3,11 +3,17 @@
 
 use k8s_openapi::{
     api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus},
-    apimachinery::pkg::apis::meta::v1::Time,
+    apimachinery::pkg::apis::meta::v1::{OwnerReference, Time},
     jiff::Timestamp,
 };
 
-use crate::domain::{conditions::cut, digest::Digest, layout, names, shard::bucket};
+use crate::{
+    api::GROUP,
+    domain::{conditions::cut, digest::Digest, layout, names, shard::bucket},
+};
+
+/// Our kind, as an owner.
+const POLECAT: &str = "Polecat";
 
 /// Longest text that is kept of a message, in bytes; a verdict is at most 3,072.
 const MAX_TEXT: usize = 4096;
@@ -80,9 +86,27 @@ pub struct Unready {
 /// A pod's controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
+    /// With its group where another one has a kind that is called like ours.
     pub kind: Box<str>,
     pub name: Box<str>,
     pub uid: Box<str>,
+}
+
+impl Owner {
+    /// Whether it is one of ours. Under another kind anybody may name our uid.
+    pub fn is_polecat(&self) -> bool {
+        *self.kind == *POLECAT
+    }
+}
+
+impl From<&OwnerReference> for Owner {
+    fn from(it: &OwnerReference) -> Self {
+        let group = it.api_version.split_once('/').map_or("", |(group, _)| group);
+        let foreign = it.kind == POLECAT && group != GROUP;
+        let kind =
+            if foreign { format!("{} of {}", it.kind, it.api_version) } else { it.kind.clone() };
+        Self { kind: kind.into(), name: it.name.as_str().into(), uid: it.uid.as_str().into() }
+    }
 }
 
 /// The pod's phase.
@@ -210,17 +234,14 @@ impl From<&Pod> for PodBrief {
             name: boxed(meta.name.as_deref()),
             uid: boxed(meta.uid.as_deref()),
             resource_version: boxed(meta.resource_version.as_deref()),
-            owner: owner.map(|it| Owner {
-                kind: it.kind.as_str().into(),
-                name: it.name.as_str().into(),
-                uid: it.uid.as_str().into(),
-            }),
+            owner: owner.map(Owner::from),
             attempt: attempt(pod).unwrap_or(1),
             labels: Labels {
                 bucket: bucket::of_labels(meta.labels.as_ref()),
                 polecat: meta.labels.iter().flatten().any(|(key, _)| key == names::POLECAT_LABEL),
             },
-            by_original: owner.is_some_and(|it| it.kind == "Polecat") && attempt(pod).is_none(),
+            by_original: owner.is_some_and(|it| Owner::from(it).is_polecat())
+                && attempt(pod).is_none(),
             deleting: meta.deletion_timestamp.is_some(),
             phase: phase(&status),
             reason: boxed(status.reason.as_deref()),
@@ -401,6 +422,7 @@ mod tests {
         };
         assert!(owned(json!({})).by_original);
         assert!(!owned(json!({"gastown.io/attempt": "1"})).by_original);
+        assert!(owned(json!({})).owner.unwrap().is_polecat());
         assert!(!brief(pod(true, true, "True")).by_original, "it is nobody's");
     }
 
@@ -409,5 +431,21 @@ mod tests {
         let image = Digest::of_image(IMAGE);
         assert!(image.is_some());
         assert_eq!(brief(pod(true, true, "True")).digests, [None, image, image]);
+    }
+
+    #[test]
+    fn an_owner_of_another_kind_is_no_polecat_whatever_its_name() {
+        for (version, kind, told) in [
+            ("gastown.gastown.io/v1beta1", "Rig", "Rig"),
+            ("evil.example.com/v1", "Polecat", "Polecat of evil.example.com/v1"),
+            ("v1", "Polecat", "Polecat of v1"),
+            ("v1", "ConfigMap", "ConfigMap"),
+        ] {
+            let pod = brief(json!({"metadata": {"name": "polecat-max", "ownerReferences": [{
+                "apiVersion": version, "kind": kind, "name": "max", "uid": "1", "controller": true}]}}));
+            assert!(!pod.by_original, "{told}");
+            let owner = pod.owner.unwrap();
+            assert_eq!((owner.is_polecat(), &*owner.kind), (false, told));
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! What a Polecat takes from its namespace by name. The operator reads none of it for anybody: it asks whether who wants the
 //! Polecat may have it, since a pod would hand it over without asking.
 
-use crate::{api::v1beta1::PolecatSpec, domain::fields};
+use crate::{
+    api::v1beta1::PolecatSpec,
+    domain::{exposure::Exposure, fields, names, untrusted},
+};
 
 /// What is named, and what one has to be allowed to do with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +20,15 @@ impl Sort {
             Self::Secret => "secrets",
             Self::ConfigMap => "configmaps",
             Self::ServiceAccount => "serviceaccounts",
+        }
+    }
+
+    /// What people call one.
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+            Self::ServiceAccount => "service account",
         }
     }
 
@@ -49,6 +61,21 @@ pub fn of(spec: &PolecatSpec) -> Vec<Reference> {
         new
     });
     all
+}
+
+/// Those that name nothing: a name is of this namespace, and no name leads out of it.
+pub fn misnamed(spec: &PolecatSpec) -> Vec<Exposure> {
+    let wrong = of(spec).into_iter().filter(|it| !names::is_name(&it.name));
+    let flaw = |it: Reference| {
+        let message = format!(
+            "names {:?}, and no {} can be called so; write the name of one in this namespace: lower-case letters, digits, dashes \
+             and dots",
+            untrusted::fit(&it.name, 64),
+            it.sort.noun()
+        );
+        Exposure { field: it.field, message }
+    };
+    wrong.map(flaw).collect()
 }
 
 fn named(spec: &PolecatSpec) -> Vec<Reference> {
@@ -144,5 +171,19 @@ mod tests {
             ("secrets", "other"),
         ];
         assert_eq!(names, want.map(|(sort, name)| (sort, name.to_owned())));
+        assert_eq!(misnamed(&spec), []);
+    }
+
+    #[test]
+    fn a_name_that_nothing_can_have_is_told_by_its_field() {
+        let agent = Agent {
+            service_account_name: Some("other:builder".into()),
+            credentials_secret_ref: Some(SecretRef { name: "town/creds".into() }),
+            ..Agent::default()
+        };
+        let found = misnamed(&PolecatSpec { agent, ..PolecatSpec::default() });
+        let fields: Vec<_> = found.iter().map(|it| it.field.as_str()).collect();
+        assert_eq!(fields, [fields::CREDENTIALS, "spec.agent.serviceAccountName"]);
+        assert!(found[0].message.contains("\"town/creds\", and no Secret"), "{found:?}");
     }
 }

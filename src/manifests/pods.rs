@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{NAMESPACE, WEBHOOK_SERVICE};
 use crate::{
     admission::pods::{Level, NEWEST, Standard, cel, ours, pss},
+    api::GROUP,
     domain::names::POLECAT_LABEL,
 };
 
@@ -14,6 +15,8 @@ use crate::{
 pub const NAMESPACE_LABEL: &str = "gastown.io/pod-security";
 /// Name of the policy, and of its bindings.
 pub const POLICY: &str = "gastown-operator-pods";
+/// Name of the policy about who makes a Polecat's pods, and of its binding.
+pub const OWNED: &str = "gastown-operator-polecat-pods";
 
 /// Pods that are created, and ephemeral containers that are added.
 fn rules(operations: &[(&str, &str)]) -> Value {
@@ -21,10 +24,14 @@ fn rules(operations: &[(&str, &str)]) -> Value {
     operations.iter().map(rule).collect()
 }
 
+fn not_being_deleted() -> Value {
+    json!({"name": "not-being-deleted", "expression": "!has(object.metadata.deletionTimestamp)"})
+}
+
 /// Mirror pods are the kubelet's: it runs what its node's files say, whoever refuses to show it.
 fn conditions() -> Value {
     json!([
-        {"name": "not-being-deleted", "expression": "!has(object.metadata.deletionTimestamp)"},
+        not_being_deleted(),
         {"name": "not-a-node", "expression": "!request.userInfo.username.startsWith('system:node:')"},
     ])
 }
@@ -153,4 +160,43 @@ pub fn policy_of(name: &str, namespace: &str, conditions: &[cel::Condition]) -> 
         binding("-of-polecats", json!({"objectSelector": polecats("Exists")})),
         binding("-of-namespaces", json!({"namespaceSelector": labelled_namespaces(namespace)})),
     ]
+}
+
+/// Nobody but this user makes a pod that names a Polecat as its owner: such a pod would be followed as a run, and what it says
+/// of its end would be told as the run's. No label tells such pods beforehand, so no webhook is asked about them; the API server
+/// judges by itself. Of an update only an owner that comes new is refused.
+pub fn owned(user: &str) -> [Value; 2] {
+    let polecats = format!("r.kind == 'Polecat' && r.apiVersion.startsWith('{GROUP}/')");
+    let all = |object: &str| format!("{object}.metadata.?ownerReferences.orValue([])");
+    let known =
+        format!("request.operation == 'UPDATE' && {}.exists(o, o.uid == r.uid)", all("oldObject"));
+    let expression = format!(
+        "request.userInfo.username == '{user}' || {}.all(r, !({polecats}) || ({known}))",
+        all("object")
+    );
+    let message = "metadata.ownerReferences names a Polecat, whose pods are made by the operator alone: take that owner out";
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": OWNED},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {
+                "matchPolicy": "Equivalent",
+                "resourceRules": rules(&[("CREATE", "pods"), ("UPDATE", "pods")]),
+            },
+            "matchConditions": [
+                not_being_deleted(),
+                {"name": "names-a-polecat", "expression": format!("{}.exists(r, {polecats})", all("object"))},
+            ],
+            "validations": [{"expression": expression, "message": message, "reason": "Forbidden"}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": OWNED},
+        "spec": {"policyName": OWNED, "validationActions": ["Deny"]},
+    });
+    [policy, binding]
 }

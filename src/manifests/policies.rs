@@ -8,7 +8,7 @@ use super::{operator::labelled, pods, switched_off};
 /// All of them and their bindings, for an operator that is in this namespace.
 pub fn of(namespace: &str) -> Vec<Value> {
     let all = switched_off::policy(namespace).into_iter().chain(pods::policy(namespace));
-    all.map(labelled).collect()
+    all.chain(pods::owned(&super::own_user(namespace))).map(labelled).collect()
 }
 
 /// What applying them takes.

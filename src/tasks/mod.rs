@@ -235,8 +235,7 @@ fn pods_of(config: &Config, server: webhooks::Asking) -> pods::Pods {
     let rules = &config.pod_rules;
     let mut operators = rules.own_user.clone();
     if operators.is_empty() {
-        let account = manifests::SERVICE_ACCOUNT;
-        operators.push(format!("system:serviceaccount:{}:{account}", config.own_namespace()));
+        operators.push(manifests::own_user(&config.own_namespace()));
     }
     let platform = rules.known_platform().map_or_else(OnceLock::new, OnceLock::from);
     pods::Pods {

@@ -1,5 +1,7 @@
-//! Two tenants who try to reach each other, or what they were not given, through what the operator does for them: each try is
-//! refused by name, or has no effect.
+//! Who tries to reach, through what the operator does for him, what he was not given: each try is refused by name, or has no
+//! effect. Two tenants with the cluster's own `edit` are in `tenants/crossings`.
+
+mod crossings;
 
 use http::Method;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -11,7 +13,7 @@ use crate::{
     world::{World, polecat},
 };
 
-const HERE: &str = "tenants";
+const HERE: &str = "references";
 const POLECATS: &str = "/apis/gastown.gastown.io/v1alpha1/namespaces";
 
 /// Someone who may write Polecats in one namespace, and nothing else.
@@ -71,38 +73,5 @@ async fn a_polecat_is_no_way_to_what_one_was_not_given() {
     assert!(told.message().contains("impersonate serviceaccounts/builder"), "{}", told.message());
     hub["spec"]["agent"] = json!({});
     assert_eq!(send(&ada, Method::POST, &path, &hub).await.code, 201, "without it");
-    forged(&ada).await;
     door.close().await;
-}
-
-/// What a tenant writes where only the operator writes has no effect, or is refused.
-async fn forged(ada: &Client) {
-    let mut forged = polecat("forged");
-    forged["metadata"]["labels"] = json!({"gastown.io/rig": "another", "gastown.io/bucket": "7"});
-    forged["metadata"]["annotations"] =
-        json!({"gastown.io/requested-by": "root", "gastown.io/restored-from": "Done 1"});
-    forged["metadata"]["ownerReferences"] =
-        json!([{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u"}]);
-    let made = create(ada, HERE, &forged).await;
-    assert_eq!(made.code, 201, "{}", made.body);
-    let meta = &made.body["metadata"];
-    assert_eq!(meta["labels"]["gastown.io/rig"], "greeter", "a label of ours");
-    assert_ne!(meta["labels"]["gastown.io/bucket"], "7", "whose shard it is");
-    assert_eq!(meta["annotations"]["gastown.io/requested-by"], "tenant-ada", "who asked");
-    assert_eq!(meta["annotations"].get("gastown.io/restored-from"), None, "where it came from");
-
-    let status = format!("{POLECATS}/{HERE}/polecats/forged/status");
-    let told = send(ada, Method::PUT, &status, &forged).await;
-    assert_eq!(told.code, 403, "its status: {}", told.body);
-    let event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "reason": "Done",
-        "involvedObject": {"kind": "Polecat", "name": "forged", "namespace": HERE}});
-    let told = send(ada, Method::POST, &format!("/api/v1/namespaces/{HERE}/events"), &event).await;
-    assert_eq!(told.code, 403, "an Event: {}", told.body);
-    let mut delta = polecat("delta");
-    delta["metadata"]["annotations"] = json!({
-        gastown::conversion::table::Version::V1beta1.annotation():
-            json!({"add": {"/spec/agent/serviceAccountName": "builder"}}).to_string(),
-    });
-    let told = create(ada, HERE, &delta).await;
-    assert!(told.message().contains("serviceaccounts/builder"), "by the annotation: {}", told.body);
 }

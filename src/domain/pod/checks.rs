@@ -13,6 +13,7 @@ use crate::{
         failure::Cause,
         fields, names,
         provenance::Provenance,
+        references,
         repository::{BranchName, RepositoryUrl},
     },
 };
@@ -65,6 +66,7 @@ pub fn flaws(spec: &PolecatSpec, name: &str, max_deadline: Option<i64>) -> Vec<E
         (fields::MODEL, spec.agent.model.as_deref()),
         (fields::ENDPOINT, spec.agent.endpoint.as_deref()),
     ];
+    all.extend(references::misnamed(spec));
     let misfit = |(field, text): (&str, Option<&str>)| {
         env::misfit(text.unwrap_or_default()).map(|message| flaw(field, message))
     };

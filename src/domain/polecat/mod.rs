@@ -109,9 +109,9 @@ impl Brief {
             && matches!(self.stage(), Stage::Fresh { .. })
     }
 
-    /// Whether this pod is this Polecat's.
+    /// Whether this pod is this Polecat's, by an owner as the operator alone may write it.
     pub fn owns(&self, pod: &PodBrief) -> bool {
-        pod.owner.as_ref().is_some_and(|it| it.uid == self.uid)
+        pod.owner.as_ref().is_some_and(|it| it.is_polecat() && it.uid == self.uid)
     }
 }
 

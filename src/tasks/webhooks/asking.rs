@@ -13,7 +13,7 @@ use crate::{
     admission::{self, Refusal},
     cluster::{Cluster, access::Who},
     config::ReferenceAccess,
-    domain::{references::Reference, tenancy, untrusted::fit},
+    domain::{names, references::Reference, tenancy, untrusted::fit},
 };
 
 /// Longest time for one question.
@@ -53,7 +53,7 @@ impl Asking {
     pub async fn rig(&self, request: &AdmissionRequest<DynamicObject>) -> Found {
         let rig = request.object.as_ref().and_then(|it| it.data.pointer("/spec/rig")?.as_str());
         let (Some(cluster), Some(rig)) = (self.cluster.get(), rig) else { return Found::Unasked };
-        if request.resource.resource != "polecats" || !is_dns_name(rig) {
+        if request.resource.resource != "polecats" || !names::is_name(rig) {
             return Found::Unasked;
         }
         match tokio::time::timeout(LIMIT, cluster.rig_rules(rig)).await {
@@ -160,11 +160,4 @@ impl Found {
             Self::There(rules) => admission::Rig::There(rules),
         }
     }
-}
-
-/// Whether a Rig can have this name; any other text would be another path of the API.
-fn is_dns_name(text: &str) -> bool {
-    let of_name =
-        |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || matches!(it, '-' | '.');
-    text.starts_with(|it: char| it.is_ascii_alphanumeric()) && text.chars().all(of_name)
 }
