@@ -17,7 +17,7 @@ use clap::{ArgAction, Args, Parser, ValueEnum};
 
 use crate::{
     admission::pods::Platform,
-    domain::{lease::Identity, pod::PodSettings, tenancy::House, tls_policy::TlsPolicy},
+    domain::{lease::Identity, log_level, pod::PodSettings, tenancy::House, tls_policy::TlsPolicy},
 };
 
 pub use brakes::Brakes;
@@ -154,7 +154,7 @@ pub struct Endpoints {
 /// What is logged, and how.
 #[derive(Clone, Debug, Args)]
 pub struct Logs {
-    /// Level, or directives such as `info,gastown=debug`.
+    /// Level, or directives such as `info,gastown=debug`; may be changed while it runs by kubectl gt log-level.
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
     pub log_level: String,
     /// Lines of JSON, or text.
@@ -302,11 +302,8 @@ impl Logs {
     }
 
     fn flaw(&self) -> Option<String> {
-        if let Some(part) = unknown_level(&self.filter()) {
-            return Some(format!(
-                "LOG_LEVEL (--log-level): {part:?} is no level; write error, warn, info, debug, trace or off, or \
-                 directives such as info,gastown=debug"
-            ));
+        if let Some(flaw) = log_level::flaw(&self.filter()) {
+            return Some(format!("LOG_LEVEL (--log-level): {flaw}"));
         }
         if self.zap_encoder.as_deref().is_some_and(|it| !matches!(it, "json" | "console")) {
             return Some("--zap-encoder: must be json or console".into());
@@ -319,13 +316,6 @@ impl Logs {
             _ => None,
         }
     }
-}
-
-/// What of a filter names no level. The filter itself would take a bare word for the name of a module, and log nothing.
-fn unknown_level(filter: &str) -> Option<String> {
-    let known = ["off", "error", "warn", "info", "debug", "trace"];
-    let level = |part: &str| part.rsplit_once('=').map_or(part, |(_, it)| it).trim().to_lowercase();
-    filter.split(',').find(|it| !known.contains(&level(it).as_str())).map(|it| it.trim().to_owned())
 }
 
 /// An address to listen on: `IP:PORT`, `:PORT` for every interface, `0` for none.

@@ -9,4 +9,4 @@ mod otlp;
 
 pub use crate::domain::trace::attributes;
 pub use export::{Exporting, begin};
-pub use logs::start;
+pub use logs::{follow, start};

@@ -3,11 +3,30 @@
 
 use serde_json::Value;
 
-use super::{Asked, Refusal, Verdict};
-use crate::{api::v1beta1::ShardMapSpec, domain::shard::Map};
+use super::{Asked, Refusal, Verdict, annotation};
+use crate::{
+    api::v1beta1::ShardMapSpec,
+    domain::{log_level, names::LOG_LEVEL, shard::Map},
+};
 
-/// Whether the map can be followed. One that the schema refuses is left to it.
+/// Whether the map, and what it asks of the logs, can be followed. One that the schema refuses is left to it.
 pub fn admit(asked: &Asked<'_>) -> Verdict {
+    let mut verdict = map(asked);
+    verdict.refusals.extend(unreadable_level(asked));
+    verdict
+}
+
+/// What is there already is left alone.
+fn unreadable_level(asked: &Asked<'_>) -> Option<Refusal> {
+    let wish = annotation(asked.sent, LOG_LEVEL)?;
+    if asked.stored.and_then(|it| annotation(it, LOG_LEVEL)) == Some(wish) {
+        return None;
+    }
+    let message = log_level::flaw(wish)?;
+    Some(Refusal { field: format!("metadata.annotations[{LOG_LEVEL}]"), message })
+}
+
+fn map(asked: &Asked<'_>) -> Verdict {
     let Some(spec) = spec(asked.sent) else { return Verdict::default() };
     let old = asked.stored.and_then(self::spec);
     if old.as_ref() == Some(&spec) {
@@ -95,6 +114,21 @@ mod tests {
             let fine = if want.is_empty() { told.is_empty() } else { told.starts_with(want) };
             assert!(fine, "{because}: {told}");
         }
+    }
+
+    #[test]
+    fn a_log_level_that_nobody_could_follow_is_refused_when_it_is_new() {
+        let map = serde_json::to_value(ShardMapSpec::from(&Map::first(4))).unwrap();
+        let with = |level: &str| json!({"metadata": {"annotations": {"gastown.io/log-level": level}}, "spec": map});
+        let told = |stored: &Value, sent: &Value| {
+            let (user, policy) = (User::default(), Policy::default());
+            let stored = Some(stored);
+            let asked = Asked { name: "gastown", user, policy, sent, stored, rig: Rig::Unasked };
+            admit(&asked).refusals.into_iter().map(|it| it.message).collect::<String>()
+        };
+        assert_eq!(told(&with("info"), &with("info,gastown::tasks=debug")), "");
+        assert!(told(&with("info"), &with("loud")).contains("is no level"));
+        assert_eq!(told(&with("loud"), &with("loud")), "", "it was there before");
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod inquiries;
 pub mod labels;
 pub mod leases;
 pub mod live;
+pub mod log_level;
 pub mod meters;
 pub mod observe;
 pub mod original;

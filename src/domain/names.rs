@@ -14,6 +14,8 @@ pub const BEAD_LABEL: &str = "gastown.io/bead";
 pub const ATTEMPT_ANNOTATION: &str = "gastown.io/attempt";
 /// Annotation of a Namespace or a Rig: `"true"` keeps its Polecats from beginning.
 pub const PAUSED: &str = "gastown.io/paused";
+/// Annotation of the `ShardMap`: what all replicas log, such as `info,gastown::tasks=debug`.
+pub const LOG_LEVEL: &str = "gastown.io/log-level";
 /// Finalizer that the Go original puts on Polecats; ours needs none and releases it.
 pub const ORIGINAL_FINALIZER: &str = "gastown.io/polecat-cleanup";
 /// Annotation that tells the cluster autoscaler to leave a node with a working agent alone.

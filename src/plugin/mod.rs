@@ -1,6 +1,7 @@
 //! `kubectl gt`: reads what the operator has written, and says it to people or programs. Every failure says what and why.
 
 mod check;
+mod log_level;
 mod pause;
 mod polecat;
 mod report;
@@ -9,7 +10,7 @@ mod storage;
 mod table;
 mod trace;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -49,6 +50,8 @@ enum Command {
     Trace(trace::Asked),
     /// Pack what somebody who helps needs to see, without secrets: objects, Events, shards, logs
     Report(report::Asked),
+    /// What every replica of the operator logs: shows it, or changes it without a restart
+    LogLevel(log_level::Asked),
     /// The version of this program
     Version,
 }
@@ -82,9 +85,26 @@ enum Output {
     Yaml,
 }
 
+/// Called by this name, as the runner's image has it, it answers `oc adm must-gather`.
+const GATHER: &str = "gather";
+/// Where that looks for what was gathered.
+const GATHERED: &str = "/must-gather";
+
+/// As they were given; as `gather` those of a report, of everything unless others are given.
+fn arguments(given: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut all: Vec<_> = given.into_iter().collect();
+    if all.first().and_then(|it| Path::new(it).file_name()).is_some_and(|it| it == GATHER) {
+        let usual = ["--all", "--output", GATHERED].map(OsString::from);
+        let more = if all.len() > 1 { &[][..] } else { &usual[..] };
+        let report = std::iter::once("report".into()).chain(more.iter().cloned());
+        all.splice(1..1, report);
+    }
+    all
+}
+
 /// Runs one command; what it prints is the answer.
 pub async fn run() -> anyhow::Result<ExitCode> {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(arguments(std::env::args_os()));
     if matches!(cli.command, Command::Version) {
         println!("kubectl-gt {}", env!("CARGO_PKG_VERSION"));
         return Ok(ExitCode::SUCCESS);
@@ -101,6 +121,10 @@ pub async fn run() -> anyhow::Result<ExitCode> {
             shards::run(&reader, namespace, asked).await?
         }
         Command::Report(asked) => report::run(&reader, &namespace, &asked).await?,
+        Command::LogLevel(asked) => {
+            let namespace = cli.namespace.as_deref().unwrap_or(manifests::NAMESPACE);
+            log_level::run(&reader, namespace, &asked).await?
+        }
         Command::Trace(asked) => trace::run(&reader, &namespace, &asked).await?,
         Command::Storage(asked) => storage::run(&reader, &asked).await?,
         Command::Pause(target) => pause::set(&reader, &target, true).await?,
@@ -129,4 +153,23 @@ pub async fn run() -> anyhow::Result<ExitCode> {
     };
     print!("{text}");
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn must_gather_is_a_report_of_everything() {
+        let of = |line: &str| {
+            let all = arguments(line.split(' ').map(Into::into));
+            let cli = Cli::try_parse_from(&all).map(|it| format!("{:?}", it.command));
+            (all.len(), cli.unwrap_or_default())
+        };
+        let (_, command) = of("/usr/bin/gather");
+        assert!(command.contains("all: true") && command.contains("/must-gather"), "{command}");
+        let (_, command) = of("/usr/bin/gather -o x.tgz");
+        assert!(command.contains("all: false") && command.contains("x.tgz"), "{command}");
+        assert_eq!(of("kubectl-gt version"), (2, "Version".into()));
+    }
 }

@@ -18,10 +18,11 @@ pub use housekeeper::keep as keep_house;
 use super::controllers::views::Views;
 use crate::{
     cluster::{
-        Cluster,
-        shards::{Ends, Wanted},
+        Cluster, log_level,
+        shards::{Ends, Town, Wanted},
     },
     domain::shard::ShardId,
+    telemetry,
 };
 
 /// How often the objects of each shard are counted, for the balance.
@@ -34,15 +35,28 @@ pub async fn follow(
     ends: Ends,
     keeping: JoinHandle<()>,
 ) -> anyhow::Result<()> {
-    let Ends { wanted, opened, warm, counts, town: _ } = ends;
+    let Ends { wanted, opened, warm, counts, town } = ends;
     let mut parts = JoinSet::new();
     parts.spawn(arrange(views.clone(), wanted.clone()));
     parts.spawn(wake(views.clone(), opened));
     parts.spawn(count(cluster, counts));
+    parts.spawn(heed(town));
     parts.spawn(async move { views.report(wanted, warm).await });
     let ended = keeping.await;
     parts.shutdown().await;
     ended.context("the keeper of the shards ended")
+}
+
+/// Logs what the map asks for. Of a map that is not there, or can't be followed, nothing is known.
+async fn heed(mut town: watch::Receiver<Town>) {
+    loop {
+        if let Some(map) = &town.borrow_and_update().object {
+            telemetry::follow(log_level::wish(map));
+        }
+        if town.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Says how many Polecats each shard of ours has.

@@ -33,6 +33,7 @@ mod hub;
 mod images;
 mod judged;
 mod kubectl;
+mod log_level;
 mod make;
 mod metrics_door;
 mod original;
