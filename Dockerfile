@@ -55,6 +55,8 @@ RUN sh -ec "$INSTALL" install ca-certificates git libnss-wrapper openssh-client 
  && mkdir -p /home/nonroot && chown 65532:0 /home/nonroot && chmod 0775 /home/nonroot
 COPY --from=programs /out/licenses/ /licenses/
 COPY --from=programs /out/gt-runner /usr/local/bin/gt-runner
+# What `oc adm must-gather --image` runs: a report, with the tools of this image to fetch it by.
+COPY --from=programs /out/kubectl-gt /usr/bin/gather
 ENV HOME=/home/nonroot
 WORKDIR /home/nonroot
 USER 65532:65532

@@ -16,16 +16,16 @@ home=${CARGO_HOME:-$HOME/.cargo}
 # A folder of its own: other flags make other builds.
 export CARGO_TARGET_DIR=target/dist/build-$edition
 export RUSTFLAGS="--remap-path-prefix=$PWD=/src --remap-path-prefix=$home=/cargo ${RUSTFLAGS:-}"
-$cargo build --locked --release --bin gastown-operator ${features[@]+"${features[@]}"}
+$cargo build --locked --release --bin gastown-operator --bin kubectl-gt ${features[@]+"${features[@]}"}
 if [ "$edition" = community ]; then
   # It runs in any agent's image.
   $cargo rustc --locked --release --bin gt-runner -- -C target-feature=+crt-static
 else
   $cargo build --locked --release --bin gt-runner ${features[@]+"${features[@]}"}
-  for it in gastown-operator gt-runner; do tests/tools/glibc.sh "$CARGO_TARGET_DIR/release/$it" 2.34; done
+  for it in gastown-operator gt-runner kubectl-gt; do tests/tools/glibc.sh "$CARGO_TARGET_DIR/release/$it" 2.34; done
 fi
 mkdir -p "$into/licenses"
-cp "$CARGO_TARGET_DIR/release/gastown-operator" "$CARGO_TARGET_DIR/release/gt-runner" "$into/"
+cp "$CARGO_TARGET_DIR"/release/{gastown-operator,gt-runner,kubectl-gt} "$into/"
 cp LICENSE "$into/licenses/"
 tests/tools/notices.sh "$into/licenses/THIRD-PARTY-NOTICES"
 echo "dist: $into"

@@ -30,7 +30,7 @@ for target in operator runner agent; do
   container=$("${buildah[@]}" from --pull-never "$image")
   root=$("${buildah[@]}" mount "$container")
   [ -n "$(find "$root/licenses" -type f -size +0 2>/dev/null)" ] || flaw "$image: nothing in /licenses"
-  for program in "$root"/usr/local/bin/{gastown-operator,gt-runner}; do
+  for program in "$root"/usr/local/bin/{gastown-operator,gt-runner} "$root/usr/bin/gather"; do
     [ -e "$program" ] && [ "$edition" = enterprise ] || continue
     tests/tools/glibc.sh "$program" 2.34 || flaw "$image: ${program#"$root"} asks for a newer glibc than UBI 9 has"
   done

@@ -360,6 +360,7 @@ fn dist(folder: &Path, operator: &Path) -> String {
     fs::create_dir_all(into.join("licenses")).unwrap();
     fs::copy(operator, into.join("gastown-operator")).unwrap();
     fs::copy(env!("CARGO_BIN_EXE_gt-runner"), into.join("gt-runner")).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_kubectl-gt"), into.join("kubectl-gt")).unwrap();
     fs::copy(top().join("LICENSE"), into.join("licenses/LICENSE")).unwrap();
     let mut notices = Command::new(top().join("tests/tools/notices.sh"));
     let output = notices.arg(into.join("licenses/THIRD-PARTY-NOTICES")).output().unwrap();
@@ -407,9 +408,13 @@ fn both_editions_are_built_and_are_what_their_files_say() {
         }
         let said = store.said(&image("operator"), "gastown-operator --version");
         assert!(said.contains(env!("CARGO_PKG_VERSION")), "{edition}: {said}");
-        let said = store.said(&image("runner"), "gt-runner --version; git --version; cat /asked");
+        let said = store.said(
+            &image("runner"),
+            "gt-runner --version; git --version; gather --help; cat /asked",
+        );
         let client = if edition == "enterprise" { "openssh-clients" } else { "openssh-client" };
         assert!(said.contains("git version") && said.contains(client), "{edition}: {said}");
+        assert!(said.contains("--operator-namespace"), "{edition}: must-gather: {said}");
         let look = "touch ~/x; echo $HOME; cat /asked; find / -xdev -type f -perm -1 || true";
         let said = store.said(&image("agent"), look);
         assert!(said.contains("/home/nonroot"), "any user of group 0 has a home: {said}");

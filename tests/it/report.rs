@@ -250,6 +250,22 @@ async fn report(bed: &Testbed, group: Option<&str>, args: &[&str], to: &Path) ->
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
+/// The same as must-gather asks for it: by the program's other name, into a folder.
+async fn gathered(bed: &Testbed, folder: &Path) {
+    let (program, into) = (folder.join("gather"), folder.join("must-gather"));
+    fs::copy(env!("CARGO_BIN_EXE_kubectl-gt"), &program).unwrap();
+    fs::create_dir(&into).unwrap();
+    let mut command = Command::new(program);
+    command.args(["-n", HOME, "--operator-namespace", &own(HOME), "-o"]).arg(&into);
+    let kubeconfig = bed.kubeconfig_for("gatherer", Some("system:masters")).unwrap();
+    command.env_clear().env("KUBECONFIG", kubeconfig);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let all = files(&into.join("gastown-report"));
+    has_no_secret(&all);
+    has_what_helps(&all);
+}
+
 /// All files below a folder, by path, in one text each.
 fn files(top: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
@@ -343,6 +359,7 @@ async fn a_report_has_what_helps_and_no_secret() {
     let one = unpacked(&one);
     has_no_secret(&one);
     assert!(one.contains_key(POLECAT) && one.contains_key(&format!("{POD}/claude.log")));
+    gathered(bed, folder.path()).await;
     let nobody = folder.path().join("nobody.tgz");
     assert!(report(bed, None, &[], &nobody).await.status.success(), "it does what it can");
     let nobody = unpacked(&nobody);
