@@ -18,7 +18,13 @@ for definition in $($kubectl get -f "$here/../crds" --ignore-not-found -o name);
     $kubectl patch "$definition" --type=merge -p '{"spec":{"conversion":{"strategy":"None","webhook":null}}}'
 done
 $kubectl delete --ignore-not-found -f "$here/policies/pods.yaml"
-$kubectl delete --ignore-not-found -f "$here/base/network.yaml"
+$kubectl delete --ignore-not-found -f "$here/base/network.yaml" -f "$here/base/metrics.yaml" -f "$here/base/metrics-network.yaml"
+# What was made for a Prometheus, if anything: its own kinds are there only where its operator is.
+if [ -n "$($kubectl api-resources --api-group=monitoring.coreos.com -o name)" ]; then
+    $kubectl delete --ignore-not-found -k "$here/monitoring"
+else
+    $kubectl delete --ignore-not-found -f "$here/monitoring/access.yaml"
+fi
 $kubectl delete --ignore-not-found -k "$here/priority"
 
 # The namespace goes with all that is in it, unless somebody has objects there.

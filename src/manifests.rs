@@ -6,6 +6,7 @@ pub mod chart;
 pub mod images;
 mod kustomize;
 pub mod mirror;
+mod monitoring;
 mod network;
 pub mod olm;
 pub mod operator;
@@ -21,6 +22,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    cluster::meters::table,
     conversion::table::Version,
     domain::causes,
     kinds::{FOREIGN, KINDS, Kind},
@@ -77,6 +79,7 @@ pub fn files_storing(storage: Version) -> anyhow::Result<Vec<(String, String)>> 
     files.extend(mirror::files()?);
     files.push(("docs/api.md".into(), reference::page()?));
     files.push(("docs/failures.md".into(), causes::page()));
+    files.push(("docs/metrics.md".into(), table::page()));
     Ok(files)
 }
 
@@ -102,6 +105,10 @@ fn parts(storage: Version) -> anyhow::Result<Vec<(String, Vec<Value>)>> {
     part("deploy/priority/class.yaml", vec![priority::class()]);
     part("deploy/base/operator.yaml", operator::objects(Shape::of(Edition::Community)));
     part("deploy/base/network.yaml", network::policies().into());
+    part("deploy/base/metrics.yaml", vec![monitoring::service()]);
+    part("deploy/base/metrics-network.yaml", vec![network::metrics()]);
+    part("deploy/monitoring/access.yaml", monitoring::access().into());
+    part("deploy/monitoring/monitor.yaml", vec![monitoring::monitor()]);
     let told = |(path, objects): (String, Vec<Value>)| {
         (path, objects.into_iter().map(operator::labelled).collect())
     };

@@ -1,10 +1,14 @@
 //! What is counted, under the names of the Go original and of controller-runtime, so that dashboards carry over.
 
+pub mod table;
+
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
-    registry::Registry,
+    registry::{Metric, Registry},
 };
+
+use table::Sort;
 
 /// Requests to the API server.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -149,98 +153,68 @@ impl Default for Meters {
 }
 
 impl Meters {
-    /// Names them for the scrape.
+    /// Names them for the scrape, as the table has them.
     pub fn register(&self, registry: &mut Registry) {
-        self.register_requests(registry);
-        self.register_work(registry);
-        self.register_lease(registry);
-        self.register_certificates(registry);
-        self.register_spans(registry);
+        let mut to = Naming(registry);
+        self.register_requests(&mut to);
+        self.register_work(&mut to);
+        self.register_lease(&mut to);
+        self.register_certificates(&mut to);
+        to.add("gastown_spans_exported_total", &self.spans_sent);
+        to.add("gastown_spans_lost_total", &self.spans_lost);
     }
 
-    fn register_spans(&self, registry: &mut Registry) {
-        let help = "Spans that the collector took";
-        registry.register("gastown_spans_exported", help, self.spans_sent.clone());
-        let help = "Spans that were lost, by reason: queue-full, refused, no-answer, stopped";
-        registry.register("gastown_spans_lost", help, self.spans_lost.clone());
+    fn register_certificates(&self, to: &mut Naming<'_>) {
+        to.add("gastown_certificate_not_after_seconds", &self.certificate_until);
+        to.add("gastown_certificate_authority", &self.certificate_generation);
+        to.add("gastown_crypto_module", &self.crypto);
+        to.add("gastown_certificate_degraded", &self.certificate_flaws);
+        to.add("gastown_tls_profile_degraded", &self.tls_profile_flaws);
     }
 
-    fn register_certificates(&self, registry: &mut Registry) {
-        let help = "When the certificate of the webhooks expires, in seconds since 1970";
-        registry.register(
-            "gastown_certificate_not_after_seconds",
-            help,
-            self.certificate_until.clone(),
-        );
-        let help = "Which of our authorities signed it; 0: none of ours";
-        registry.register(
-            "gastown_certificate_authority",
-            help,
-            self.certificate_generation.clone(),
-        );
-        registry.register(
-            "gastown_crypto_module",
-            "Which cryptography is in use",
-            self.crypto.clone(),
-        );
-        let help = "1 for what is wrong with our certificates";
-        registry.register("gastown_certificate_degraded", help, self.certificate_flaws.clone());
-        let help = "1 for what is wrong with the cluster's TLS profile";
-        registry.register("gastown_tls_profile_degraded", help, self.tls_profile_flaws.clone());
+    fn register_requests(&self, to: &mut Naming<'_>) {
+        to.add("rest_client_requests_total", &self.requests);
+        to.add("gastown_undecodable_objects_total", &self.undecodable);
+        to.add("gastown_watch_errors_total", &self.watch_faults);
+        to.add("gastown_cached_objects", &self.objects);
     }
 
-    fn register_requests(&self, registry: &mut Registry) {
-        registry.register(
-            "rest_client_requests",
-            "Requests to the API server",
-            self.requests.clone(),
-        );
-        let help = "Objects that were skipped as unreadable";
-        registry.register("gastown_undecodable_objects", help, self.undecodable.clone());
-        let help = "Watches that failed and were begun anew";
-        registry.register("gastown_watch_errors", help, self.watch_faults.clone());
-        registry.register("gastown_cached_objects", "Objects in the cache", self.objects.clone());
+    fn register_work(&self, to: &mut Naming<'_>) {
+        to.add("gastown_reconcile_total", &self.passes);
+        to.add("gastown_reconcile_errors_total", &self.faults);
+        to.add("gastown_task_restarts_total", &self.restarts);
+        to.add("controller_runtime_reconcile_panics_total", &self.panics);
+        to.add("gastown_reconcile_duration_seconds", &self.duration);
+        to.add("workqueue_queue_duration_seconds", &self.queue_wait);
+        to.add("gastown_queue_turn_seconds", &self.behind_others);
+        to.add("workqueue_depth", &self.queue_depth);
     }
 
-    fn register_work(&self, registry: &mut Registry) {
-        let help = "Passes by controller and result";
-        registry.register("gastown_reconcile", help, self.passes.clone());
-        let help = "Failed passes by controller and kind of error";
-        registry.register("gastown_reconcile_errors", help, self.faults.clone());
-        let help = "Watches and workers that panicked or ended, and were begun anew";
-        registry.register("gastown_task_restarts", help, self.restarts.clone());
-        let help = "Passes that panicked";
-        registry.register("controller_runtime_reconcile_panics", help, self.panics.clone());
-        let help = "Seconds a pass takes";
-        registry.register("gastown_reconcile_duration_seconds", help, self.duration.clone());
-        let help = "Seconds an object waits in the queue";
-        registry.register("workqueue_queue_duration_seconds", help, self.queue_wait.clone());
-        let help = "Seconds the first object of a namespace that has not its share of the workers waits behind other namespaces";
-        registry.register("gastown_queue_turn_seconds", help, self.behind_others.clone());
-        registry.register("workqueue_depth", "Objects in the queue", self.queue_depth.clone());
+    fn register_lease(&self, to: &mut Naming<'_>) {
+        to.add("gastown_fenced_writes_total", &self.fenced);
+        to.add("leader_election_master_status", &self.leading);
+        to.add("gastown_shards_owned", &self.owned);
+        to.add("gastown_shards_unowned", &self.unowned);
+        to.add("gastown_shard_epoch", &self.epochs);
+        to.add("gastown_shard_gap_seconds", &self.gaps);
+        to.add("gastown_validity_left_seconds", &self.validity_left);
+        to.add("gastown_original_acts", &self.original_acts);
+        to.add("gastown_old_versions_stored", &self.old_versions);
     }
+}
 
-    fn register_lease(&self, registry: &mut Registry) {
-        let help = "Writes not made because the lease had lapsed";
-        registry.register("gastown_fenced_writes", help, self.fenced.clone());
-        let help = "1 while this replica may write";
-        registry.register("leader_election_master_status", help, self.leading.clone());
-        let help = "Shards that this replica works in";
-        registry.register("gastown_shards_owned", help, self.owned.clone());
-        let help = "Shards that nobody owns, as this replica sees it";
-        registry.register("gastown_shards_unowned", help, self.unowned.clone());
-        let help = "Epoch of each shard that this replica works in";
-        registry.register("gastown_shard_epoch", help, self.epochs.clone());
-        let help = "Seconds that nobody worked in a shard that this replica took, at most and as it saw it, by cause: \
-                    handed-over, stopped or lost";
-        registry.register("gastown_shard_gap_seconds", help, self.gaps.clone());
-        let help = "Seconds that this replica still had leave to act when it began a write";
-        registry.register("gastown_validity_left_seconds", help, self.validity_left.clone());
-        let help =
-            "1 while the Go original acts by its Lease, so that this replica reconciles nothing";
-        registry.register("gastown_original_acts", help, self.original_acts.clone());
-        let help = "1 while objects of the resource may lie in storage in another than its storage version";
-        registry.register("gastown_old_versions_stored", help, self.old_versions.clone());
+/// Registers under the table's names, with its words.
+struct Naming<'a>(&'a mut Registry);
+
+impl Naming<'_> {
+    fn add<M: Metric + Clone>(&mut self, name: &str, metric: &M) {
+        let row = table::row(name);
+        // The encoder appends this ending to counters by itself.
+        let name = match row.map(|it| it.sort) {
+            Some(Sort::Counter) => name.trim_end_matches("_total"),
+            _ => name,
+        };
+        self.0.register(name, row.map_or("", |it| it.help), metric.clone());
     }
 }
 
@@ -253,4 +227,68 @@ fn seconds() -> Histogram {
     Histogram::new([
         0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prometheus_client::encoding::text::encode;
+
+    use super::{table::TABLE, *};
+
+    /// Counts once whatever is counted; no `..`, so that a new meter comes here as well.
+    #[rustfmt::skip]
+    fn touched() -> Meters {
+        let meters = Meters::default();
+        let Meters {
+            requests, passes, faults, panics, duration, queue_wait, behind_others, queue_depth, undecodable, watch_faults,
+            restarts, objects, fenced: _, leading: _, owned: _, unowned: _, epochs, gaps, validity_left: _, original_acts: _,
+            old_versions, certificate_until: _, certificate_generation: _, certificate_flaws, tls_profile_flaws, crypto,
+            spans_sent: _, spans_lost,
+        } = &meters;
+        let controller = Controller { controller: "polecat" };
+        drop(requests.get_or_create(&Request { code: 200, method: "GET".into(), resource: "pods" }));
+        drop(passes.get_or_create(&Pass { controller: "polecat", result: "success" }));
+        drop(faults.get_or_create(&Fault { controller: "polecat", error_type: "conflict" }));
+        for it in [panics, undecodable, watch_faults] {
+            drop(it.get_or_create(&controller));
+        }
+        for it in [duration, queue_wait, behind_others] {
+            drop(it.get_or_create(&controller));
+        }
+        for it in [queue_depth, objects] {
+            drop(it.get_or_create(&controller));
+        }
+        drop(restarts.get_or_create(&Task { task: "watch", controller: "polecat" }));
+        drop(epochs.get_or_create(&Shard { shard: "1".into() }));
+        drop(gaps.get_or_create(&Gap { cause: "lost" }));
+        drop(old_versions.get_or_create(&Stored { resource: "polecats".into() }));
+        for it in [certificate_flaws, tls_profile_flaws] {
+            drop(it.get_or_create(&Flawed { reason: "ReadFailed" }));
+        }
+        drop(crypto.get_or_create(&Crypto { module: "a", version: "b", fips_mode: "false", kernel_fips: "false" }));
+        drop(spans_lost.get_or_create(&Lost { reason: "refused" }));
+        meters
+    }
+
+    #[test]
+    fn what_is_registered_is_what_the_table_says() {
+        let mut registry = Registry::default();
+        touched().register(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let exposed = table::families(&text);
+        let strays: Vec<_> = table::strays(&exposed).collect();
+        assert!(strays.is_empty(), "{strays:?}");
+        let told: BTreeSet<&str> = exposed.keys().map(String::as_str).collect();
+        let of_process = |it: &str| it.starts_with("process_");
+        let silent: Vec<_> = TABLE
+            .iter()
+            .map(|it| it.name)
+            .filter(|it| !told.contains(it) && !of_process(it))
+            .collect();
+        assert!(silent.is_empty(), "in the table alone: {silent:?}");
+        assert!(!text.contains("# HELP gastown_spans_lost .\n"), "each has words");
+    }
 }

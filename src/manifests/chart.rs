@@ -23,11 +23,15 @@ pub fn files(parts: &[(String, Vec<Value>)]) -> anyhow::Result<Vec<(String, Stri
     ];
     for (name, condition, folders) in TEMPLATES {
         let of = |path: &str| folders.iter().any(|it| path.starts_with(it));
+        let by_hand = |path: &str, it: &Value| {
+            path == OPERATOR
+                && BY_HAND.iter().any(|kind| it.get("kind").is_some_and(|it| it == kind))
+        };
         let objects: Vec<Value> = parts
             .iter()
             .filter(|(path, _)| of(path))
-            .flat_map(|(_, it)| it.clone())
-            .filter(|it| !BY_HAND.iter().any(|kind| it.get("kind").is_some_and(|it| it == kind)))
+            .flat_map(|(path, it)| it.iter().filter(|it| !by_hand(path, it)))
+            .cloned()
             .collect();
         let text = template::write(&objects, condition)?;
         files.push((format!("templates/{name}.yaml"), text));
@@ -35,19 +39,34 @@ pub fn files(parts: &[(String, Vec<Value>)]) -> anyhow::Result<Vec<(String, Stri
     Ok(files.into_iter().map(|(path, text)| (format!("{FOLDER}/{path}"), text)).collect())
 }
 
+/// Whose objects templates written by hand bring, as far as values shape them.
+const OPERATOR: &str = "deploy/base/operator.yaml";
+/// While others than this machine may ask for metrics.
+const SECURE: &str = "and .Values.metrics.enabled .Values.metrics.secure";
 /// Generated templates: their name, the value that they wait for, and of which files they are made.
 const TEMPLATES: &[(&str, &str, &[&str])] = &[
     ("definitions", ".Values.crds.enabled", &["crds/"]),
-    ("roles", ".Values.rbac.create", &["deploy/rbac/role.yaml", "deploy/base/operator.yaml"]),
+    ("roles", ".Values.rbac.create", &["deploy/rbac/role.yaml", OPERATOR]),
     ("people", ".Values.rbac.people", &["deploy/rbac/people.yaml"]),
     ("flowschemas", ".Values.flowSchemas.enabled", &["deploy/priority/flowschemas.yaml"]),
     ("priority", ".Values.priorityClass.create", &["deploy/priority/class.yaml"]),
     ("network", ".Values.networkPolicy.enabled", &["deploy/base/network.yaml"]),
+    ("metrics", SECURE, &["deploy/base/metrics.yaml"]),
+    (
+        "metrics-network",
+        "and .Values.networkPolicy.enabled .Values.metrics.enabled .Values.metrics.secure",
+        &["deploy/base/metrics-network.yaml"],
+    ),
+    (
+        "monitor",
+        ".Values.metrics.serviceMonitor.enabled",
+        &["deploy/monitoring/access.yaml", "deploy/monitoring/monitor.yaml"],
+    ),
     ("pods-policy", ".Values.policies.pods", &["deploy/policies/pods.yaml"]),
     ("conversion-policy", ".Values.policies.conversion", &["deploy/policies/conversion.yaml"]),
     ("webhooks", "", &["webhooks/"]),
 ];
-/// Kinds of `deploy/base/operator.yaml` that templates written by hand bring.
+/// Their kinds.
 const BY_HAND: [&str; 5] =
     ["Namespace", "ServiceAccount", "Lease", "PodDisruptionBudget", "Deployment"];
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     NAMESPACE,
-    operator::{HEALTH_PORT, WEBHOOK_PORT, selector},
+    operator::{HEALTH_PORT, METRICS, WEBHOOK_PORT, selector},
 };
 
 /// Where API servers listen: behind the Service, as kubeadm and kind have it, as minikube has it.
@@ -25,6 +25,19 @@ pub fn policies() -> [Value; 2] {
         policy("gastown-operator-controller-manager-ingress", "Ingress", "ingress", &comes_in),
         policy("gastown-operator-controller-manager-egress", "Egress", "egress", &goes_out),
     ]
+}
+
+/// Who may ask for metrics: namespaces with the original's label, and those of OpenShift's monitoring, which nobody labels.
+pub fn metrics() -> Value {
+    let theirs = ["openshift-monitoring", "openshift-user-workload-monitoring"];
+    let from = json!([
+        {"namespaceSelector": {"matchLabels": {"metrics": "enabled"}}},
+        {"namespaceSelector": {"matchExpressions": [
+            {"key": "kubernetes.io/metadata.name", "operator": "In", "values": theirs},
+        ]}},
+    ]);
+    let comes_in = json!([{"from": from, "ports": [{"port": METRICS, "protocol": "TCP"}]}]);
+    policy("gastown-operator-controller-manager-metrics", "Ingress", "ingress", &comes_in)
 }
 
 fn policy(name: &str, sort: &str, field: &str, rules: &Value) -> Value {

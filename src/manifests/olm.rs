@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::{
     document,
     images::Images,
+    monitoring,
     operator::{self, EDITIONS, Edition},
     people, priority,
 };
@@ -68,6 +69,7 @@ pub fn bundle(edition: Edition, images: &Images) -> anyhow::Result<Vec<(String, 
     for (name, object) in [
         ("poddisruptionbudget", operator::labelled(operator::budget())),
         ("priorityclass", operator::labelled(priority::class())),
+        ("metrics.service", operator::labelled(monitoring::service())),
     ] {
         files.push((format!("{manifests}/{PACKAGE}.{name}.yaml"), document(&anywhere(object))?));
     }

@@ -15,6 +15,9 @@ const BUDGET: &str = "gastown-operator-controller-manager-pdb";
 /// Where the admission server and the health endpoints listen.
 pub const WEBHOOK_PORT: u16 = 9443;
 pub const HEALTH_PORT: u16 = 8081;
+/// Where metrics are served over HTTPS, as in the original; Service and policy call it by its name.
+pub const METRICS_PORT: u16 = 8443;
+pub const METRICS: &str = "metrics";
 /// Seconds that work under way gets after SIGTERM, and those that the node adds: a replica hands its shards over first.
 pub const DRAIN: u64 = 20;
 pub const GRACE: u64 = HEARD + DRAIN + 10;
@@ -225,11 +228,13 @@ fn container(shape: Shape) -> Value {
         "args": [
             format!("--drain-seconds={DRAIN}"),
             format!("--webhook-cert-source={}", shape.certificates),
+            format!("--metrics-bind-address=:{METRICS_PORT}"),
         ],
         "env": environment(shape.edition),
         "ports": [
             {"name": "webhooks", "containerPort": WEBHOOK_PORT, "protocol": "TCP"},
             {"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"},
+            {"name": METRICS, "containerPort": METRICS_PORT, "protocol": "TCP"},
         ],
         "startupProbe": probe("/livez", 1, 60),
         "livenessProbe": probe("/livez", 10, 3),

@@ -32,7 +32,7 @@ use super::{
     webhooks::{self, Asking, Takes},
 };
 use crate::{
-    cluster::certificates::seconds,
+    cluster::{certificates::seconds, meters::table},
     config::{Config, Serving},
     domain::certificates::Book,
     manifests,
@@ -193,13 +193,9 @@ impl Collector for Process {
         });
         if let Some(kib) = kib {
             let gauge = ConstGauge::new(kib * 1024);
-            let help = "Resident memory";
-            let metric = encoder.encode_descriptor(
-                "process_resident_memory_bytes",
-                help,
-                None,
-                gauge.metric_type(),
-            )?;
+            let name = "process_resident_memory_bytes";
+            let help = table::row(name).map_or("", |it| it.help);
+            let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
             gauge.encode(metric)?;
         }
         Ok(())

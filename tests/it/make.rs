@@ -201,6 +201,7 @@ async fn deploy_applies_an_edition_and_undeploy_leaves_what_people_have() {
     let file = bed.kubeconfig.with_extension("witness.yaml");
     fs::write(&file, witness).unwrap();
     kubectl.said(&["-n", NAMESPACE, "create", "-f", &file.to_string_lossy()]).await;
+    kubectl.said(&["apply", "-f", "deploy/monitoring/access.yaml"]).await;
     let output = run(&["undeploy"]).await;
     assert!(output.status.success(), "{}", words(&output));
     assert!(words(&output).contains("stays, because of what is in it"), "{}", words(&output));
@@ -210,6 +211,18 @@ async fn deploy_applies_an_edition_and_undeploy_leaves_what_people_have() {
     let left =
         kubectl.said(&["-n", NAMESPACE, "get", all, "-o", "name", "--ignore-not-found"]).await;
     assert_eq!(left, "", "nothing of the operator is left beside it");
+    let scraper = "serviceaccounts,clusterrolebindings";
+    let ours = [
+        "-n",
+        NAMESPACE,
+        "get",
+        scraper,
+        "-l",
+        "app.kubernetes.io/name=gastown-operator",
+        "-o",
+        "name",
+    ];
+    assert_eq!(kubectl.said(&ours).await, "", "and nobody who reads its metrics");
 
     kubectl.said(&["-n", NAMESPACE, "delete", "witnesses", "--all"]).await;
     for time in ["now that nobody has anything there", "where nothing is left"] {

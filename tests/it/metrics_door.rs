@@ -1,7 +1,7 @@
 //! Metrics over HTTPS: read by who has a token and the right to, and by nobody else. The tokens are real ones of service
 //! accounts, and the API server says whose they are and what they may.
 
-use gastown::manifests::METRICS_READER;
+use gastown::{cluster::meters::table, manifests::METRICS_READER};
 use gastown_testbed::http_get;
 use http::{Request, StatusCode, header};
 use k8s_openapi::api::{
@@ -103,6 +103,12 @@ async fn metrics_are_read_by_who_may_and_by_nobody_else() {
     }
     let after = reviews(&scrape(&client, Some(&reader)).await.1);
     assert!(after <= before + 1, "the API server is not asked for every scrape: {before}, {after}");
+    let exposed = table::families(&scrape(&client, Some(&reader)).await.1);
+    let strays: Vec<_> = table::strays(&exposed).collect();
+    assert!(strays.is_empty(), "docs/metrics.md does not tell of them: {strays:?}");
+    let always = table::TABLE.iter().filter(|it| it.labels.is_empty());
+    let silent: Vec<_> = always.filter(|it| !exposed.contains_key(it.name)).collect();
+    assert!(silent.is_empty(), "docs/metrics.md tells of them: {silent:?}");
     let plain = http_get(&world.operator.metrics).await;
     assert!(plain.is_err() || plain.is_ok_and(|it| it.0 != 200), "plain HTTP is not spoken");
     let log = std::fs::read_to_string(&world.operator.log).unwrap();

@@ -260,6 +260,24 @@ fn the_chart_makes_what_kustomize_makes() {
     assert!(idle.is_empty(), "allowed, but no difference: {idle:?}");
 }
 
+#[test]
+fn the_chart_monitors_as_kustomize_does() {
+    const TEST: &str = "the_chart_monitors_as_kustomize_does";
+    let (Some(kubectl), Some(helm)) = (tool(TEST, Tool::Kubectl), tool(TEST, Tool::Helm)) else {
+        return;
+    };
+    let road = objects(&said(&run(&kubectl, &["kustomize", "deploy/monitoring"])));
+    let folder = gastown::manifests::chart::FOLDER;
+    let plain = ["template", "gastown-operator", folder, "-n", NAMESPACE];
+    let without = objects(&said(&run(&helm, &plain)));
+    let on = [&plain[..], &["--set", "metrics.serviceMonitor.enabled=true"]].concat();
+    let mut chart = objects(&said(&run(&helm, &on)));
+    chart.retain(|key, _| !without.contains_key(key));
+    let (strays, _) = drift(&road, &chart);
+    assert!(strays.is_empty(), "{}", strays.join("\n"));
+    assert!(road.len() > 3, "an account, its token and right, and the monitor");
+}
+
 /// Environment variables in the order of their names: a kustomize patch changes their order.
 fn by_name(mut all: Objects) -> Objects {
     for object in all.values_mut() {

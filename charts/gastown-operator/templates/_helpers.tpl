@@ -50,6 +50,16 @@ helm.sh/resource-policy: keep
 {{- include "gastown-operator.injected" . }}
 {{- end }}
 
+{{/* Labels by which a Prometheus finds its monitors and rules. */}}
+{{- define "gastown-operator.labels.monitor" -}}
+{{- with .Values.metrics.serviceMonitor.labels }}{{ toYaml . }}{{ end }}
+{{- end }}
+
+{{/* The Secret with what is served, and who signed it. */}}
+{{- define "gastown-operator.certificates" -}}
+{{- ternary "gastown-operator-webhook-certificates" .Values.certificates.secretName (eq .Values.certificates.source "own") }}
+{{- end }}
+
 {{/* Values that mean what this operator does not do, each with what to say instead. */}}
 {{- define "gastown-operator.refuse" -}}
 {{- $own := list "" "gastown-operator" }}
@@ -68,8 +78,8 @@ helm.sh/resource-policy: keep
 {{- if not .Values.leaderElection.enabled }}
 {{- fail "leaderElection.enabled: take it out; the election always takes place, also for one replica" }}
 {{- end }}
-{{- if and .Values.metrics.enabled .Values.metrics.secure }}
-{{- fail "metrics.secure: this chart opens no port for metrics over HTTPS yet; set metrics.secure=false for metrics on loopback, or metrics.enabled=false" }}
+{{- if and .Values.metrics.serviceMonitor.enabled (not (and .Values.metrics.enabled .Values.metrics.secure)) }}
+{{- fail "metrics.serviceMonitor.enabled: nobody beyond a pod reads its metrics; set metrics.enabled=true and metrics.secure=true, or leave the monitor out" }}
 {{- end }}
 {{- $container := .Values.securityContext }}
 {{- if or (eq (toString $container.runAsUser) "0") (eq (toString $container.runAsNonRoot) "false") (eq (toString .Values.podSecurityContext.runAsUser) "0") (eq (toString .Values.podSecurityContext.runAsNonRoot) "false") }}

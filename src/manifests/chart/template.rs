@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::headed;
-use crate::manifests::{NAMESPACE, SERVICE_ACCOUNT, operator::HEALTH_PORT};
+use crate::manifests::{CERTIFICATES, NAMESPACE, SERVICE_ACCOUNT, operator::HEALTH_PORT};
 
 /// Stands where lines of the chart's own come; no object has it.
 const MARK: &str = "gastown.io/chart-mark";
@@ -33,18 +33,27 @@ pub fn write(objects: &[Value], condition: &str) -> anyhow::Result<String> {
 }
 
 /// With a place for the annotations that a release adds, where it adds any.
-fn marked(mut object: Value) -> Value {
+fn marked(object: Value) -> Value {
     let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
     let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let kept = match &*kind {
-        "CustomResourceDefinition" => "definition",
-        _ if kind.ends_with("WebhookConfiguration") => "webhooks",
+        "CustomResourceDefinition" => "annotations.definition",
+        _ if kind.ends_with("WebhookConfiguration") => "annotations.webhooks",
         // What keeps objects whole while nobody converts must outlast the release.
-        _ if name.starts_with(crate::manifests::switched_off::NAME) => "kept",
+        "ServiceMonitor" => return with_mark(object, "labels", "labels.monitor"),
+        _ if name.starts_with(crate::manifests::switched_off::NAME) => "annotations.kept",
         _ => return object,
     };
+    with_mark(object, "annotations", kept)
+}
+
+/// With a mark among its labels or annotations, at whose place the chart's lines of that name come.
+fn with_mark(mut object: Value, among: &str, which: &str) -> Value {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.insert("annotations".into(), json!({ MARK: kept }));
+        let all = metadata.entry(among).or_insert_with(|| json!({}));
+        if let Some(all) = all.as_object_mut() {
+            all.insert(MARK.into(), which.into());
+        }
     }
     object
 }
@@ -56,7 +65,7 @@ fn templated(line: &str) -> Vec<String> {
     if let Some(kept) = said.strip_prefix(MARK) {
         let which = kept.trim_start_matches(':').trim();
         return vec![format!(
-            "{indent}{{{{- include \"gastown-operator.annotations.{which}\" . | nindent {} }}}}",
+            "{indent}{{{{- include \"gastown-operator.{which}\" . | nindent {} }}}}",
             indent.len()
         )];
     }
@@ -70,6 +79,9 @@ fn templated(line: &str) -> Vec<String> {
         ],
         _ if said == format!("- port: {HEALTH_PORT}") => {
             vec![format!("{indent}- port: {{{{ .Values.probes.healthPort }}}}")]
+        }
+        _ if said == format!("name: {CERTIFICATES}") => {
+            vec![format!("{indent}name: {{{{ include \"gastown-operator.certificates\" . }}}}")]
         }
         "clientConfig:" => vec![
             line.to_owned(),

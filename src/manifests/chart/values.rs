@@ -1,8 +1,12 @@
 //! What a release may set. The comments are those of `values.yaml`, and the types its schema: what is not here is refused.
 
+mod metrics;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+use metrics::Metrics;
 
 /// Anything that the field of that name in the Kubernetes API takes.
 type Raw = Map<String, Value>;
@@ -275,17 +279,6 @@ pub struct Probes {
     pub health_port: u16,
 }
 
-/// Metrics.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Metrics {
-    pub enabled: bool,
-    #[schemars(range(min = 1024))]
-    pub port: u16,
-    /// HTTPS with authorization, beyond loopback: not in this release, so only false is taken where metrics are enabled.
-    pub secure: bool,
-}
-
 /// Of the original.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -352,7 +345,7 @@ impl Default for Values {
             extra_env: Vec::new(),
             probes: Probes { health_port: crate::manifests::operator::HEALTH_PORT },
             leader_election: on(),
-            metrics: Metrics { enabled: false, port: 8443, secure: false },
+            metrics: Metrics::default(),
             extra_objects: Vec::new(),
             gt_config: GtConfig { town_root: "/gt".into(), gt_binary: "/usr/local/bin/gt".into() },
             volumes: Volumes { enabled: false, host_path: "/home/core/gt".into() },

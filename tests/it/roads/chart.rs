@@ -68,8 +68,9 @@ const ALL: &[(&str, &str)] = &[
     ("extraArgs={--push-reserve=300}", "--push-reserve=300"),
     ("extraEnv[0].name=MY_PROXY", "name: MY_PROXY"),
     ("probes.healthPort=8082", "--health-probe-bind-address=:8082"),
-    ("metrics.enabled=true", "--metrics-bind-address=127.0.0.1:9090"),
-    ("metrics.port=9090", ":9090"),
+    ("metrics.port=9090", "--metrics-bind-address=:9090"),
+    ("metrics.serviceMonitor.enabled=true", "kind: ServiceMonitor"),
+    ("metrics.serviceMonitor.labels.release=prometheus", "release: prometheus"),
     ("extraObjects[0].kind=Extra", "kind: Extra"),
 ];
 /// What can be left out, and a kind or name that is not there then.
@@ -80,6 +81,7 @@ const OFF: &[(&str, &str)] = &[
     ("priorityClass.create=false", "kind: PriorityClass"),
     ("podDisruptionBudget.enabled=false", "kind: PodDisruptionBudget"),
     ("networkPolicy.enabled=false", "kind: NetworkPolicy"),
+    ("metrics.enabled=false", "--metrics-bind-address"),
     ("flowSchemas.enabled=false", "kind: FlowSchema"),
     ("policies.pods=false", "name: gastown-operator-pods\n"),
     ("policies.conversion=false", "name: gastown-operator-conversion\n"),
@@ -94,7 +96,8 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["operator.tenancy=loose"], "tenancy"),
     (&["certificates.source=secret"], "base64 -w0 ca.crt"),
     (&["certificates.caBundle=QQ=="], "certificates.source=secret"),
-    (&["metrics.enabled=true", "metrics.secure=true"], "metrics.secure=false"),
+    (&["metrics.secure=false", "metrics.serviceMonitor.enabled=true"], "metrics.secure=true"),
+    (&["metrics.enabled=false", "metrics.serviceMonitor.enabled=true"], "metrics.enabled=true"),
     (&["nameOverride=mine"], "leave them empty"),
     (&["fullnameOverride=mine"], "leave them empty"),
     (&["volumes.enabled=true"], "mounts nothing of a node"),
@@ -144,6 +147,49 @@ fn every_value_does_something() {
     assert!(secret.contains("--webhook-cert-source=files") && !secret.contains("cert-manager.io"));
     let enterprise = said(&render(&helm, &[&format!("file={FOLDER}/values-enterprise.yaml")]));
     assert!(enterprise.contains("-ubi9") && enterprise.contains("--platform=openshift"));
+}
+
+#[test]
+fn metrics_leave_a_pod_over_https_or_not_at_all() {
+    const TEST: &str = "metrics_leave_a_pod_over_https_or_not_at_all";
+    let Some(helm) = tool(TEST, Tool::Helm) else { return };
+    for (values, address, reached, because) in [
+        (&[][..], "--metrics-bind-address=:8443\n", true, "the original's defaults"),
+        (&["metrics.secure=false"], "--metrics-bind-address=127.0.0.1:8443\n", false, "plain HTTP"),
+        (&["metrics.enabled=false"], "", false, "there are none"),
+    ] {
+        let text = said(&render(&helm, values));
+        assert!(text.contains(address), "{because}");
+        assert_eq!(
+            text.matches("--metrics-bind-address").count(),
+            usize::from(!address.is_empty())
+        );
+        let all = objects(&text);
+        for there in [
+            "Service/gastown-operator-controller-manager-metrics-service",
+            "NetworkPolicy/gastown-operator-controller-manager-metrics",
+        ] {
+            assert_eq!(all.contains_key(there), reached, "{because}: {there}");
+        }
+        assert_eq!(text.contains("- name: metrics\n"), reached, "{because}: the port");
+    }
+}
+
+#[test]
+fn a_monitor_trusts_who_signed_what_is_served() {
+    let Some(helm) = tool("a_monitor_trusts_who_signed_what_is_served", Tool::Helm) else { return };
+    for (values, want) in [
+        (&[][..], "gastown-operator-webhook-certificates"),
+        (&["certificates.source=cert-manager", "certificates.secretName=theirs"], "theirs"),
+    ] {
+        let on = [&["metrics.serviceMonitor.enabled=true"], values].concat();
+        let all = objects(&said(&render(&helm, &on)));
+        let monitor = &all["ServiceMonitor/gastown-operator-controller-manager-metrics-service"];
+        let tls = &monitor["spec"]["endpoints"][0]["tlsConfig"];
+        assert_eq!(tls["ca"]["secret"]["name"], want);
+        assert_eq!(tls["serverName"], "gastown-operator-webhook-service.town.svc");
+        assert!(!monitor.to_string().contains("File\""), "user-workload monitoring refuses files");
+    }
 }
 
 /// The schema's leaves, as a release names them.

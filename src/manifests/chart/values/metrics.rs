@@ -1,0 +1,41 @@
+//! Values about metrics, and about who reads them.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Raw;
+use crate::manifests::operator;
+
+/// Metrics.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Metrics {
+    pub enabled: bool,
+    #[schemars(range(min = 1024))]
+    pub port: u16,
+    /// true: over HTTPS, with a Service, for who has a token and the right to read them. false: plain, within each pod alone.
+    pub secure: bool,
+    /// For the Prometheus operator.
+    pub service_monitor: ServiceMonitor,
+}
+
+/// What has the Prometheus operator scrape.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceMonitor {
+    /// Make a `ServiceMonitor`, and an account that may read metrics. With certificates.source=secret that Secret has ca.crt, too.
+    pub enabled: bool,
+    /// By which your Prometheus finds it, such as release: prometheus.
+    pub labels: Raw,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            port: operator::METRICS_PORT,
+            secure: true,
+            service_monitor: ServiceMonitor { enabled: false, labels: Raw::new() },
+        }
+    }
+}
