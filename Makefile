@@ -117,6 +117,10 @@ bench: prepare build release ## Measure beside another operator: GO_ORIGINAL=pro
 bench-ha: prepare build release ## Measure crashes, hand-overs and what several replicas cost, beside client-go's leader election
 	@$(BENCH) --bench ha -- $(BENCHARGS)
 
+.PHONY: bench-telemetry
+bench-telemetry: prepare build release ## Measure what traces cost: no endpoint, one run in a hundred, all of them; a quarter of an hour
+	@$(BENCH) --bench polecats -- --telemetry $(BENCHARGS)
+
 N ?= 1000000
 .PHONY: fuzz-conversion
 fuzz-conversion: ## Hold the laws of conversion against N objects of each kind and direction

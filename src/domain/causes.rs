@@ -20,10 +20,17 @@ pub struct Row {
     pub fate: Fate,
     pub what: &'static str,
     pub advice: &'static str,
+    /// Whether an Event of type `Warning` says it too, once.
+    pub announced: bool,
 }
 
 const fn row(reason: &'static str, fate: Fate, what: &'static str, advice: &'static str) -> Row {
-    Row { reason, fate, what, advice }
+    Row { reason, fate, what, advice, announced: true }
+}
+
+/// One that nobody has to mend, or that whoever caused it knows: no Event.
+const fn quiet(reason: &'static str, fate: Fate, what: &'static str, advice: &'static str) -> Row {
+    Row { announced: false, ..row(reason, fate, what, advice) }
 }
 
 /// A part of the table, with the sentence that stands above it.
@@ -55,8 +62,8 @@ const BEFORE: &[Row] = &[
     row("PodNameTaken", Stuck, "a pod of that name belongs to somebody else, and is left alone", "delete that pod, or give the Polecat another name"),
     row("NotAllowedByRig", Stuck, "its Rig does not let it begin: from this namespace, with this image or service account, or under its tlsPolicy", "use what the message names, or ask a platform admin to change the Rig; it then begins by itself"),
     row("Restored", Waits, "it came back without the status of its earlier run", "annotate it with gastown.io/resume=true, or set desiredState to Idle and back to Working"),
-    row("Paused", Waits, "its Namespace, its Rig or the operator is paused", "kubectl gt resume, or start the operator without --paused"),
-    row("NamespaceLimit", Waits, "its namespace has as many running as --max-running-per-namespace allows", "nothing: the oldest that waits begins when one ends"),
+    quiet("Paused", Waits, "its Namespace, its Rig or the operator is paused", "kubectl gt resume, or start the operator without --paused"),
+    quiet("NamespaceLimit", Waits, "its namespace has as many running as --max-running-per-namespace allows", "nothing: the oldest that waits begins when one ends"),
 ];
 
 #[rustfmt::skip]
@@ -149,14 +156,14 @@ const COMMITS: &[Row] = &[
     row("VerdictMissing", Stuck, "the run needs its commits, and telemetry left no verdict", "see the log of container telemetry"),
     row("VerdictUnreadable", Commits, "the verdict of container telemetry is cut or damaged, and never taken for pushed", "look at the work branch on the remote, and at the log of container telemetry"),
     row("NoVerdict", Commits, "container telemetry has said nothing, or nothing yet; an Event where nothing more can come", "look at the work branch on the remote; commits that are not there may be lost"),
-    row("MadeByOriginal", Commits, "the Go original made the pod, whose agent pushes by itself and reports nothing", "look at the work branch on the remote"),
-    row("NothingToPush", Commits, "the agent committed nothing, or did not run", "see the condition Ready, and the log of container claude"),
+    quiet("MadeByOriginal", Commits, "the Go original made the pod, whose agent pushes by itself and reports nothing", "look at the work branch on the remote"),
+    quiet("NothingToPush", Commits, "the agent committed nothing, or did not run", "see the condition Ready, and the log of container claude"),
     row("PushRejected", Commits, "the remote did not take the work branch", "the commits are kept on the branch that the message names; merge it, or mend the remote's rules"),
     row("PushFailed", Commits, "the push failed for another reason", "git's words say why; see the log of container telemetry"),
     row("PushTimedOut", Commits, "the push took longer than its reserve", "raise --push-reserve"),
     row("SigningFailed", Commits, "the commits could not be signed", "check the signing key in the git Secret"),
     row("HistoryRewritten", Commits, "the commits do not continue the one that the agent began with", "tell the agent to add commits and to rewrite none"),
-    row("NotBegun", Commits, "there was no sign that the agent's container began", "Ready says why"),
+    quiet("NotBegun", Commits, "there was no sign that the agent's container began", "Ready says why"),
     row("HandoverMissing", Commits, "the agent's container ended without handing over", "Ready says why it ended; commits may be lost"),
     row("HandoverFailed", Commits, "no bundle could be made of the agent's repository", "see the log of container claude; commits may be lost"),
     row("HandoverLate", Commits, "the pod was ended, and nothing was handed over in time, nor at a checkpoint before", "commits may be lost"),
@@ -178,16 +185,17 @@ pub fn page() -> String {
          `kubectl gt polecat status NAME` and `kubectl describe polecat NAME` show a reason and a sentence: the reason of the \
          condition `Ready` is in one of the tables below, that of `Pushed` in the last. *Waits*: it goes on by itself once \
          the cause is gone. *Stuck*: the attempt is over, or can't begin as it is asked for. *Commits*: it is about the \
-         commits alone, whatever the phase. Where something went wrong there is an Event with the same reason and words. A \
+         commits alone, whatever the phase. Where *Event* says `Warning`, an Event of the Polecat has the same reason and words. A \
          finished attempt is never run again by itself: set `desiredState` to `Idle` and back to `Working`.\n",
     );
     for Part { title, rows } in PARTS {
         let _ = write!(
             page,
-            "\n## {title}\n\n| reason | phase | what happened | what to do |\n|---|---|---|---|\n"
+            "\n## {title}\n\n| reason | phase | Event | what happened | what to do |\n|---|---|---|---|---|\n"
         );
-        for Row { reason, fate, what, advice } in *rows {
-            let _ = writeln!(page, "| `{reason}` | {fate:?} | {what} | {advice} |");
+        for Row { reason, fate, what, advice, announced } in *rows {
+            let event = if *announced { "`Warning`" } else { "none" };
+            let _ = writeln!(page, "| `{reason}` | {fate:?} | {event} | {what} | {advice} |");
         }
     }
     page

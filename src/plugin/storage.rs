@@ -106,6 +106,10 @@ async fn status(cluster: &Cluster, output: Output) -> anyhow::Result<String> {
 /// In words. No request tells in which version an object lies, so it is how many there may be.
 fn state(of: &Definition, objects: u64) -> String {
     match (of.standing(), of.said()) {
+        (Standing::Settled, _) if !of.converted && of.versions.len() > 1 => format!(
+            "all in {}; writes are refused while nobody converts: is the operator there?",
+            of.storage
+        ),
         (Standing::Settled, _) => format!("all in {}", of.storage),
         (Standing::Unconverted(old), _) => {
             format!(
@@ -291,8 +295,11 @@ mod tests {
         assert_eq!(state(&behind, 5), "up to 5 in v1alpha1: kubectl gt storage migrate");
         let settled = Definition { stored: words(&["v1beta1"]), ..behind.clone() };
         assert_eq!(state(&settled, 5), "all in v1beta1");
-        let cut = Definition { converted: false, ..behind };
+        let cut = Definition { converted: false, ..behind.clone() };
         assert!(state(&cut, 5).contains("switched off"));
+        let versions = words(&["v1beta1", "v1alpha1"]);
+        let settled = Definition { versions, stored: words(&["v1beta1"]), ..cut };
+        assert!(state(&settled, 5).contains("nobody converts"), "nothing is cut yet");
     }
 
     #[test]

@@ -123,6 +123,6 @@ pub fn quantile(sorted: &[f64], part: f64) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts here stay far below 2^52")]
-fn count(number: usize) -> f64 {
+pub fn count(number: usize) -> f64 {
     number as f64
 }

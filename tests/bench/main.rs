@@ -20,6 +20,7 @@ mod probes;
 mod run;
 mod sight;
 mod table;
+mod telemetry;
 #[path = "conversion/to_hub.rs"]
 mod to_hub;
 mod town;
@@ -70,6 +71,9 @@ fn exit(lost: Result<usize>) -> ExitCode {
 async fn bench(options: &Options) -> Result<usize> {
     checks::all()?;
     gastown::tls::install_provider()?;
+    if options.telemetry {
+        return telemetry::bench(options).await;
+    }
     let mut lost = 0;
     let mut machine = String::new();
     let mut tables = String::new();

@@ -64,6 +64,7 @@ impl Whose {
                 Self::Original => "system:masters".to_owned(),
             },
             only_these_flags: self == Self::Original,
+            environment: town.environment.clone(),
             ..OperatorOptions::default()
         };
         Operator::start(&town.testbed, options).await

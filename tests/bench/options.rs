@@ -22,6 +22,9 @@ pub struct Options {
     /// A tenth of the load in one round: shows that the bench works, measures nothing.
     #[arg(long)]
     pub quick: bool,
+    /// What it costs to be traced, beside the same program without an endpoint, instead of all else.
+    #[arg(long)]
+    pub telemetry: bool,
     /// Our operator; unset: the one that was built with this bench.
     #[arg(long, default_value = env!("CARGO_BIN_EXE_gastown-operator"), hide_default_value = true)]
     pub operator: PathBuf,
@@ -63,6 +66,11 @@ impl Options {
     pub fn rounds(&self, scenario: Scenario) -> usize {
         let once = self.quick || matches!(scenario, Scenario::Fairness { .. });
         if once { 1 } else { self.rounds.into() }
+    }
+
+    /// Rounds of what is compared closely: five, unless more were asked for.
+    pub fn close_rounds(&self) -> u8 {
+        if self.quick { 1 } else { self.rounds.max(5) }
     }
 
     pub fn scenarios(&self) -> Vec<Scenario> {

@@ -26,6 +26,8 @@ const AT_REST: f64 = 0.15;
 pub struct Town {
     pub testbed: Testbed,
     pub namespaces: Vec<String>,
+    /// Added to the operator's environment.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Town {
@@ -46,7 +48,7 @@ impl Town {
         let all = names.iter().map(String::as_str).chain([WARM]);
         let making = stream::iter(all).map(|name| testbed.make_namespace(name, &[]));
         making.buffer_unordered(IN_FLIGHT).try_collect::<()>().await?;
-        let town = Self { testbed, namespaces: names };
+        let town = Self { testbed, namespaces: names, environment: Vec::new() };
         town.silence_scheduler()?;
         town.rest().await?;
         Ok(town)

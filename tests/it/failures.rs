@@ -8,21 +8,19 @@ use gastown::{
     domain::causes::{self, Fate},
 };
 use gastown_testbed::watch::await_condition;
-use k8s_openapi::api::{
-    admissionregistration::v1::ValidatingWebhookConfiguration,
-    core::v1::{LimitRange, Pod, ResourceQuota, ServiceAccount},
-};
+use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
-    core::DynamicObject,
-    discovery::ApiResource,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
-use crate::asking::{answered, comes_true};
-use crate::waits::shortened;
-use crate::world::{PATIENCE, World, condition, message, phase_of, until};
+use crate::{
+    waits::shortened,
+    world::{PATIENCE, World, condition, message, phase_of, until},
+};
+
+mod refused;
 
 const NO_RUNNER: &str =
     "exec: \"/usr/local/bin/gt-runner\": stat /usr/local/bin/gt-runner: no such file or directory";
@@ -185,7 +183,7 @@ fn other_words(known: &BTreeSet<&str>) -> Vec<Row> {
 /// Rows that another test makes, and where.
 const ELSEWHERE: [(&str, &str); 23] = [
     ("NamespaceTerminating", include_str!("terminating.rs")),
-    ("ServiceAccountMissing", THIS),
+    ("ServiceAccountMissing", REFUSED),
     ("MissingKubernetesSpec", include_str!("polecats.rs")),
     ("PodBuildFailed", include_str!("hostile.rs")),
     ("WaitingForPreviousPod", include_str!("polecats.rs")),
@@ -195,21 +193,20 @@ const ELSEWHERE: [(&str, &str); 23] = [
     ("NamespaceLimit", include_str!("brakes.rs")),
     ("NotAllowedByRig", include_str!("brakes.rs")),
     ("MadeByOriginal", include_str!("takeover/left.rs")),
-    ("QuotaExceeded", THIS),
-    ("QuotaUnmet", THIS),
-    ("LimitRangeRefused", THIS),
-    ("PodSecurityRefused", THIS),
-    ("SecurityContextConstraintRefused", THIS),
-    ("AdmissionRefused", THIS),
-    ("AdmissionUnavailable", THIS),
-    ("PodInvalid", THIS),
-    ("PodLost", THIS),
+    ("QuotaExceeded", REFUSED),
+    ("QuotaUnmet", REFUSED),
+    ("LimitRangeRefused", REFUSED),
+    ("PodSecurityRefused", REFUSED),
+    ("SecurityContextConstraintRefused", REFUSED),
+    ("AdmissionRefused", REFUSED),
+    ("AdmissionUnavailable", REFUSED),
+    ("PodInvalid", REFUSED),
+    ("PodLost", include_str!("ends.rs")),
     ("PodCreateFailed", include_str!("forbidden.rs")),
-    // An operator without images is started nowhere here; unit tests say what it says.
-    ("AgentImageNotSet", include_str!("../../src/domain/pod/tests.rs")),
-    ("RunnerImageNotSet", include_str!("../../src/domain/pod/tests.rs")),
+    ("AgentImageNotSet", REFUSED),
+    ("RunnerImageNotSet", REFUSED),
 ];
-const THIS: &str = include_str!("failures.rs");
+const REFUSED: &str = include_str!("failures/refused.rs");
 
 #[test]
 fn no_row_of_the_table_is_left_out() {
@@ -232,8 +229,7 @@ async fn play(world: &World, row: &Row) {
     if let Some((reason, text)) = row.event {
         let event = json!({"metadata": {"name": format!("{name}.1")}, "type": "Warning", "reason": reason, "message": text,
             "involvedObject": {"kind": "Pod", "name": name, "namespace": world.namespace, "uid": pod.uid()}});
-        let api: Api<k8s_openapi::api::core::v1::Event> =
-            Api::namespaced(world.client.clone(), &world.namespace);
+        let api: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
         api.create(&PostParams::default(), &serde_json::from_value(event).unwrap()).await.unwrap();
     }
     let patch = json!({"status": row.status});
@@ -319,10 +315,15 @@ async fn every_end_of_a_pod_reads_as_the_table_says() {
     }
     for row in &rows {
         reads(&world, row).await;
-        // What nobody has to mend is not announced, nor what another Event says.
-        if !matches!(row.want.1, "NothingToPush" | "NotBegun") && row.name != "cut-off" {
+        // Of what another Event says, nothing more is said.
+        if causes::of(row.want.1).unwrap().announced && row.name != "cut-off" {
             world.event(row.name, row.want.1).await;
         }
+    }
+    let told: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
+    for it in told.list(&ListParams::default()).await.unwrap() {
+        let reason = it.reason.unwrap_or_default();
+        assert!(causes::of(&reason).is_none_or(|it| it.announced), "{reason}: {:?}", it.message);
     }
     // What can come to nothing any more does not stay until the pod's deadline.
     let futile = ["no-exec-waits", "no-telemetry", "node-fails", "deserted", "no-loader-waits"];
@@ -373,206 +374,4 @@ async fn a_lost_pod_is_stuck_and_said() {
     world.pods().delete("polecat-max", &DeleteParams::default().grace_period(0)).await.unwrap();
     let want = ("Ready", "PodLost", "desiredState to Idle and back to Working");
     reads(&world, &row("max", Value::Null, want)).await;
-}
-
-/// Writes of the status of one Polecat so far.
-async fn status_writes(world: &World, name: &str) -> usize {
-    let all = world.requests_of(&world.operator.name).await;
-    all.iter().filter(|it| it.is_write() && it.resource == "polecats" && it.name == name).count()
-}
-
-async fn creates(world: &World, pod: &str) -> usize {
-    let all = world.requests_of(&world.operator.name).await;
-    // A create that is refused has no name in the audit log's reference: its namespace tells.
-    let of = |it: &&gastown_testbed::audit::Event| it.name == pod || it.name.is_empty();
-    all.iter().filter(|it| it.verb == "create" && it.resource == "pods").filter(of).count()
-}
-
-#[tokio::test]
-async fn a_full_quota_is_waited_for_without_a_word_too_many_and_room_is_taken_at_once() {
-    let world = World::new("quota-room", &[("testbed.gastown.io/run-for", "never")]).await;
-    let quota = json!({"metadata": {"name": "one"}, "spec": {"hard": {"pods": "1"}}});
-    let api: Api<ResourceQuota> = Api::namespaced(world.client.clone(), &world.namespace);
-    api.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
-    let counted = |it: &ResourceQuota| {
-        it.status.as_ref().and_then(|it| it.used.as_ref()).is_some_and(|it| it.contains_key("pods"))
-    };
-    until(&api, "one", "count", counted).await;
-    world.create("max", |_| {}).await;
-    world.condition("max", "Ready", "True/PodRunning").await;
-    world.create("nux", |_| {}).await;
-    let want =
-        ("Ready", "QuotaExceeded", "exceeded quota: one, requested: pods=1, limited: pods=1");
-    reads(&world, &row("nux", Value::Null, want)).await;
-    let (tries, writes) =
-        (creates(&world, "polecat-nux").await, status_writes(&world, "nux").await);
-    // Tried again, in growing pauses, and nothing new to say.
-    comes_true("more tries", async || creates(&world, "polecat-nux").await >= tries + 4).await;
-    assert_eq!(status_writes(&world, "nux").await, writes, "the same words are not written again");
-    // Room is taken at once, and not when the pause, by now 16 s, is over.
-    let more = Patch::Merge(json!({"spec": {"hard": {"pods": "2"}}}));
-    let raised = tokio::time::Instant::now();
-    api.patch("one", &PatchParams::default(), &more).await.unwrap();
-    world.condition("nux", "Ready", "True/PodRunning").await;
-    let took = raised.elapsed();
-    assert!(took < std::time::Duration::from_secs(12), "the change of the quota woke it: {took:?}");
-    world.create("slit", |_| {}).await;
-    world.condition("slit", "Ready", "False/QuotaExceeded").await;
-    let end = json!({"metadata": {"annotations": {"testbed.gastown.io/run-for": "0s"}}});
-    world.pods().patch("polecat-max", &PatchParams::default(), &Patch::Merge(end)).await.unwrap();
-    world.condition("slit", "Ready", "True/PodRunning").await;
-}
-
-async fn namespace_label(world: &World, key: &str, value: Option<&str>) {
-    let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(world.client.clone());
-    let patch = Patch::Merge(json!({"metadata": {"labels": {key: value}}}));
-    api.patch(&world.namespace, &PatchParams::default(), &patch).await.unwrap();
-}
-
-#[tokio::test]
-async fn what_a_limit_range_or_pod_security_or_a_policy_refuses_is_said_in_their_words() {
-    let world = World::new("refusals", &[("testbed.gastown.io/run-for", "never")]).await;
-    let range = json!({"metadata": {"name": "small"}, "spec": {"limits": [{"type": "Container", "max": {"cpu": "1"}}]}});
-    let ranges: Api<LimitRange> = Api::namespaced(world.client.clone(), &world.namespace);
-    ranges.create(&PostParams::default(), &serde_json::from_value(range).unwrap()).await.unwrap();
-    world.create("range", |_| {}).await;
-    let want =
-        ("Ready", "LimitRangeRefused", "maximum cpu usage per Container is 1, but limit is 2");
-    reads(&world, &row("range", Value::Null, want)).await;
-    world.event("range", "LimitRangeRefused").await;
-    ranges.delete("small", &DeleteParams::default()).await.unwrap();
-    world.condition("range", "Ready", "True/PodRunning").await; // by itself, in growing pauses
-
-    let backwards = json!({"requests": {"cpu": "2"}, "limits": {"cpu": "1"}});
-    world.create("invalid", |it| it["spec"]["kubernetes"]["resources"] = backwards).await;
-    let want = ("Ready", "PodInvalid", "must be less than or equal to cpu limit");
-    reads(&world, &row("invalid", Value::Null, want)).await;
-    world.event("invalid", "PodInvalid").await;
-
-    quota_wants_more(&world).await;
-    service_account_is_missing(&world).await;
-    // Agent pods fit the strictest level, so the words are those for another pod.
-    namespace_label(&world, "pod-security.kubernetes.io/enforce", Some("restricted")).await;
-    let words = until_refused(&world, "privileged", "violates PodSecurity").await;
-    let cause = gastown::domain::refusal::refused(403, &words);
-    assert_eq!(cause.reason, "PodSecurityRefused", "{words}");
-    world.create("fits", |_| {}).await;
-    world.condition("fits", "Ready", "True/PodRunning").await;
-    namespace_label(&world, "pod-security.kubernetes.io/enforce", None).await;
-
-    policy_refuses(&world).await;
-    webhook_is_silent(&world).await;
-}
-
-/// A quota on an amount that this Polecat does not state.
-async fn quota_wants_more(world: &World) {
-    let quota =
-        json!({"metadata": {"name": "memory"}, "spec": {"hard": {"requests.memory": "50Gi"}}});
-    let api: Api<ResourceQuota> = Api::namespaced(world.client.clone(), &world.namespace);
-    api.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
-    until_refused(world, "probe", "failed quota").await;
-    let only_cpu = json!({"requests": {"cpu": "100m"}});
-    world.create("unmet", |it| it["spec"]["kubernetes"]["resources"] = only_cpu).await;
-    let want = ("Ready", "QuotaUnmet", "must specify requests.memory for: claude");
-    reads(world, &row("unmet", Value::Null, want)).await;
-    api.delete("memory", &DeleteParams::default()).await.unwrap();
-    world.condition("unmet", "Ready", "True/PodRunning").await;
-}
-
-/// Only v1beta1 can name one.
-async fn service_account_is_missing(world: &World) {
-    let api: Api<PolecatObject> = Api::namespaced(world.client.clone(), &world.namespace);
-    let object = json!({"apiVersion": "gastown.gastown.io/v1beta1", "kind": "Polecat", "metadata": {"name": "nobody"},
-        "spec": {"rig": "greeter", "desiredState": "Working", "agent": {"serviceAccountName": "ada"}, "repository": {
-            "url": "git@git.example.com:town/greeter.git", "secretRef": {"name": "git-key"}}}});
-    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
-    let want = ("Ready", "ServiceAccountMissing", "serviceaccount \"ada\" not found");
-    reads(world, &row("nobody", Value::Null, want)).await;
-    world.event("nobody", "ServiceAccountMissing").await;
-    let api: Api<ServiceAccount> = Api::namespaced(world.client.clone(), &world.namespace);
-    let ada = serde_json::from_value(json!({"metadata": {"name": "ada"}})).unwrap();
-    api.create(&PostParams::default(), &ada).await.unwrap();
-    world.condition("nobody", "Ready", "True/PodRunning").await;
-}
-
-/// A policy of the cluster: its words are shown, harmless, and what it refused begins once it is gone.
-async fn policy_refuses(world: &World) {
-    let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": "refusals-policy"}, "spec": {"failurePolicy": "Fail",
-            "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
-                "operations": ["CREATE"], "resources": ["pods"]}],
-                "namespaceSelector": {"matchLabels": {"refusals": "on"}}},
-            "validations": [{"expression": "object.metadata.name != 'polecat-policy'", "message": "not\u{7} on a Friday"},
-                // As OpenShift's own admission says it.
-                {"expression": "object.metadata.name != 'polecat-scc'", "message": "unable to validate against any security context constraint: [provider restricted-v2: .spec.volumes[0]: Invalid value: not allowed]"}]}});
-    let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": {"name": "refusals-policy"},
-        "spec": {"policyName": "refusals-policy", "validationActions": ["Deny"]}});
-    namespace_label(world, "refusals", Some("on")).await;
-    let made: Vec<(Api<DynamicObject>, String)> = [policy, binding]
-        .into_iter()
-        .map(|it| {
-            let it: DynamicObject = serde_json::from_value(it).unwrap();
-            let types = it.types.clone().unwrap();
-            let kind = kube::core::GroupVersionKind::try_from(&types).unwrap();
-            let mut resource = ApiResource::from_gvk(&kind);
-            if kind.kind.ends_with("Policy") {
-                resource.plural = "validatingadmissionpolicies".into();
-            }
-            (Api::all_with(world.client.clone(), &resource), serde_json::to_string(&it).unwrap())
-        })
-        .collect();
-    for (api, text) in &made {
-        api.create(&PostParams::default(), &serde_json::from_str(text).unwrap()).await.unwrap();
-    }
-    until_refused(world, "polecat-policy", "not").await;
-    world.create("scc", |_| {}).await;
-    let want =
-        ("Ready", "SecurityContextConstraintRefused", "provider restricted-v2: .spec.volumes[0]");
-    reads(world, &row("scc", Value::Null, want)).await;
-    world.event("scc", "SecurityContextConstraintRefused").await;
-    world.create("policy", |_| {}).await;
-    let want = ("Ready", "AdmissionRefused", "ValidatingAdmissionPolicy 'refusals-policy'");
-    let stuck = reads(world, &row("policy", Value::Null, want)).await;
-    let said = message(&stuck, "Ready");
-    assert!(said.contains("on a Friday") && !said.contains(char::is_control), "{said}");
-    for (api, _) in &made {
-        api.delete("refusals-policy", &DeleteParams::default()).await.unwrap();
-    }
-    for name in ["policy", "scc"] {
-        world.condition(name, "Ready", "True/PodRunning").await;
-    }
-}
-
-/// Nobody listens where this webhook should be, and without it no pod is taken.
-async fn webhook_is_silent(world: &World) {
-    let webhook = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
-        "metadata": {"name": "refusals-silent"}, "webhooks": [{"name": "silent.example.com", "sideEffects": "None",
-            "admissionReviewVersions": ["v1"], "failurePolicy": "Fail", "timeoutSeconds": 2,
-            "clientConfig": {"url": "https://127.0.0.1:1/"},
-            "namespaceSelector": {"matchLabels": {"refusals": "on"}},
-            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]}]});
-    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(world.client.clone());
-    let webhook = serde_json::from_value(webhook).unwrap();
-    webhooks.create(&PostParams::default(), &webhook).await.unwrap();
-    until_refused(world, "probe", "failed calling webhook").await;
-    world.create("unheard", |_| {}).await;
-    let want = ("Ready", "AdmissionUnavailable", "failed calling webhook \"silent.example.com\"");
-    reads(world, &row("unheard", Value::Null, want)).await;
-    world.event("unheard", "AdmissionUnavailable").await;
-    webhooks.delete("refusals-silent", &DeleteParams::default()).await.unwrap();
-    world.condition("unheard", "Ready", "True/PodRunning").await;
-}
-
-/// Waits until a dry run of a pod of this name is refused: a policy takes effect a moment after it is stored.
-async fn until_refused(world: &World, name: &str, words: &str) -> String {
-    let pod: Pod = serde_json::from_value(json!({"metadata": {"name": name},
-        "spec": {"containers": [{"name": "a", "image": "a"}]}}))
-    .unwrap();
-    let dry = PostParams { dry_run: true, ..PostParams::default() };
-    answered(words, async || match world.pods().create(&dry, &pod).await {
-        Err(kube::Error::Api(it)) if it.message.contains(words) => Some(it.message),
-        _ => None,
-    })
-    .await
 }

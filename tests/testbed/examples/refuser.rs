@@ -1,5 +1,5 @@
-//! A stand-in for an operator: serves health, metrics and one webhook that refuses everything in its own
-//! name.
+//! A stand-in for an operator, or for somebody else's webhooks: serves health, metrics, a webhook that refuses everything
+//! in its own name, and one that loosens a pod's first container.
 
 use std::net::SocketAddr;
 
@@ -33,7 +33,7 @@ async fn main() -> Result<()> {
     let folder = flag("webhook-cert-path").context("--webhook-cert-path is missing")?;
     let tls = RustlsConfig::from_pem_file(format!("{folder}/tls.crt"), format!("{folder}/tls.key"))
         .await?;
-    let webhooks = Router::new().route("/refuse", post(refuse));
+    let webhooks = Router::new().route("/refuse", post(refuse)).route("/loosen", post(loosen));
     let webhooks = axum_server::bind_rustls(address("webhook-bind-address")?, tls)
         .serve(webhooks.into_make_service());
     let health = Router::new()
@@ -48,18 +48,28 @@ async fn main() -> Result<()> {
 }
 
 async fn refuse(body: String) -> impl IntoResponse {
-    let review: Value = serde_json::from_str(&body).unwrap_or_default();
     let name = std::env::var_os("POD_NAME").unwrap_or_default();
     let name = name.to_string_lossy();
+    let status = json!({ "code": 403, "message": format!("refused by {name}") });
+    answer(&body, json!({ "allowed": false, "status": status }))
+}
+
+/// What no pod that keeps to the Pod Security level `restricted` may have.
+async fn loosen(body: String) -> impl IntoResponse {
+    let path = "/spec/containers/0/securityContext/allowPrivilegeEscalation";
+    let patch = json!([{ "op": "add", "path": path, "value": true }]).to_string();
+    let patch = k8s_openapi::ByteString(patch.into_bytes());
+    answer(&body, json!({ "allowed": true, "patchType": "JSONPatch", "patch": patch }))
+}
+
+fn answer(body: &str, mut response: Value) -> impl IntoResponse + use<> {
+    let review: Value = serde_json::from_str(body).unwrap_or_default();
     let of = |pointer: &str| review.pointer(pointer).cloned().unwrap_or_default();
+    response["uid"] = of("/request/uid");
     let answer = json!({
         "apiVersion": of("/apiVersion"),
         "kind": of("/kind"),
-        "response": {
-            "uid": of("/request/uid"),
-            "allowed": false,
-            "status": { "code": 403, "message": format!("refused by {name}") },
-        },
+        "response": response,
     });
     ([(CONTENT_TYPE, "application/json")], answer.to_string())
 }
