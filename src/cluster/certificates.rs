@@ -25,7 +25,11 @@ use serde_json::{Value, json};
 
 use crate::{
     api::v1beta1::PolecatObject,
-    cluster::{Error, connect::Connection},
+    cluster::{
+        Error,
+        connect::Connection,
+        watch_clients::{Seat, Watches},
+    },
     domain::certificates::{Book, Canary},
 };
 
@@ -39,6 +43,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Vault {
     client: kube::Client,
+    watches: Watches,
     namespace: String,
     name: String,
 }
@@ -111,20 +116,21 @@ pub enum News {
 impl Vault {
     pub fn new(connection: &Connection, namespace: &str, name: &str) -> Self {
         let client = connection.leases.clone();
-        Self { client, namespace: namespace.into(), name: name.into() }
+        let watches = connection.watches.clone();
+        Self { client, watches, namespace: namespace.into(), name: name.into() }
     }
 
-    fn secrets(&self) -> Api<Secret> {
-        Api::namespaced(self.client.clone(), &self.namespace)
+    fn secrets(&self, client: kube::Client) -> Api<Secret> {
+        Api::namespaced(client, &self.namespace)
     }
 
-    fn consumers(&self, sort: Sort) -> Api<DynamicObject> {
+    fn consumers(sort: Sort, client: kube::Client) -> Api<DynamicObject> {
         let resource = match sort {
             Sort::Mutating => ApiResource::erase::<MutatingWebhookConfiguration>(&()),
             Sort::Validating => ApiResource::erase::<ValidatingWebhookConfiguration>(&()),
             Sort::Definition => ApiResource::erase::<CustomResourceDefinition>(&()),
         };
-        Api::all_with(self.client.clone(), &resource)
+        Api::all_with(client, &resource)
     }
 
     /// What is and what changes, from now on.
@@ -132,7 +138,9 @@ impl Vault {
         &self,
         consumers: Vec<Consumer>,
     ) -> impl Stream<Item = News> + Send + Unpin + use<> {
-        let kept = watched(self.secrets(), &self.name)
+        let seat = self.watches.seat();
+        let secrets = self.secrets(seat.client.clone());
+        let kept = watched(seat, secrets, &self.name)
             .map(|it| News::Kept(Box::new(it.as_ref().map_or_else(Kept::default, kept))));
         stream::select(kept.boxed(), self.told(consumers))
     }
@@ -143,7 +151,9 @@ impl Vault {
         consumers: Vec<Consumer>,
     ) -> impl Stream<Item = News> + Send + Unpin + use<> {
         let consumers = consumers.into_iter().map(|it| {
-            let stream = watched(self.consumers(it.sort), &it.name);
+            let seat = self.watches.seat();
+            let api = Self::consumers(it.sort, seat.client.clone());
+            let stream = watched(seat, api, &it.name);
             stream
                 .map(move |object| News::Consumer(it.clone(), object.as_ref().map(pointed)))
                 .boxed()
@@ -174,7 +184,7 @@ impl Vault {
             data: Some(data.into_iter().map(|(key, it)| (key.to_owned(), it)).collect()),
             ..Secret::default()
         };
-        let (api, params) = (self.secrets(), PostParams::default());
+        let (api, params) = (self.secrets(self.client.clone()), PostParams::default());
         let attempt = format!("write Secret {}", self.name);
         let stored = if there {
             within(attempt, api.replace(&self.name, &params, &secret)).await?
@@ -186,7 +196,7 @@ impl Vault {
 
     /// Puts a consumer right, and returns it; the operations hold for one version of it alone.
     pub async fn tell(&self, consumer: &Consumer, patch: Vec<Value>) -> Result<Value, Error> {
-        let api = self.consumers(consumer.sort);
+        let api = Self::consumers(consumer.sort, self.client.clone());
         let patch = serde_json::from_value(patch.into()).unwrap_or_default();
         let patch: Patch<Value> = Patch::Json(patch);
         let params = PatchParams::default();
@@ -220,8 +230,12 @@ pub fn seconds() -> i64 {
     super::now().as_second()
 }
 
-/// One object by name: as it is, and whenever it changes.
-pub(super) fn watched<K>(api: Api<K>, name: &str) -> impl Stream<Item = Option<K>> + Send + use<K>
+/// One object by name: as it is, and whenever it changes. The place is taken for as long as this is asked.
+pub(super) fn watched<K>(
+    seat: Seat,
+    api: Api<K>,
+    name: &str,
+) -> impl Stream<Item = Option<K>> + Send + use<K>
 where
     K: kube::Resource + Clone + fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
 {
@@ -250,7 +264,10 @@ where
         };
         future::ready(Some(told))
     });
-    told.filter_map(future::ready)
+    told.filter_map(move |it| {
+        let _ = &seat;
+        future::ready(it)
+    })
 }
 
 /// What says where calls go, between which versions, and the version that says so; a definition's schemas are a hundred

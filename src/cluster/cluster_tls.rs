@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{certificates::watched, connect::Connection};
+use super::{certificates::watched, connect::Connection, watch_clients::Watches};
 
 const GROUP: &str = "config.openshift.io";
 /// The one object of its kind.
@@ -21,11 +21,12 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// The way to it.
 pub struct ClusterTls {
     client: kube::Client,
+    watches: Watches,
 }
 
 impl ClusterTls {
     pub fn new(connection: &Connection) -> Self {
-        Self { client: connection.work.clone() }
+        Self { client: connection.work.clone(), watches: connection.watches.clone() }
     }
 
     /// Whether this cluster has such a thing; asked until the API server says it.
@@ -47,8 +48,9 @@ impl ClusterTls {
     pub fn news(&self) -> impl Stream<Item = Option<Value>> + Send + use<> {
         let kind = GroupVersionKind::gvk(GROUP, "v1", "APIServer");
         let resource = ApiResource::from_gvk_with_plural(&kind, "apiservers");
-        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let seat = self.watches.seat();
+        let api: Api<DynamicObject> = Api::all_with(seat.client.clone(), &resource);
         let spec = |it: DynamicObject| json!({"spec": it.data.get("spec")});
-        watched(api, NAME).map(move |it| it.map(spec))
+        watched(seat, api, NAME).map(move |it| it.map(spec))
     }
 }

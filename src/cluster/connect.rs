@@ -1,5 +1,5 @@
 //! The way to the API server: one client for work, one for Leases, neither with retries of its own, so that a Lease
-//! request never waits behind work and no write is repeated behind our back.
+//! request never waits behind work and no write is repeated behind our back; and some for watches.
 
 use std::time::Duration;
 
@@ -8,13 +8,35 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
-/// A client, and where it leads.
+use super::watch_clients::Watches;
+
+/// Clients, and where they lead.
 pub struct Connection {
     pub work: kube::Client,
     pub leases: kube::Client,
+    pub watches: Watches,
     pub server: http::Uri,
-    /// What rustls says of both clients' configuration.
+    /// What rustls says of every client's configuration.
     pub fips: bool,
+}
+
+/// What a [`super::Cluster`] asks with.
+#[derive(Clone)]
+pub struct Clients {
+    pub work: kube::Client,
+    pub watches: Watches,
+}
+
+impl From<kube::Client> for Clients {
+    fn from(work: kube::Client) -> Self {
+        Self { watches: Watches::all_by(work.clone()), work }
+    }
+}
+
+impl From<&Connection> for Clients {
+    fn from(it: &Connection) -> Self {
+        Self { work: it.work.clone(), watches: it.watches.clone() }
+    }
 }
 
 /// Connects as the kubeconfig says, or as the pod's service account.
@@ -33,8 +55,9 @@ pub async fn connect(
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
     let work = kube::Client::try_from(config.clone())?;
+    let watches = Watches::new(config.clone())?;
     config.connect_timeout = Some(Duration::from_millis(1500));
     let leases = kube::Client::try_from(config.clone())?;
     let fips = config.rustls_client_config()?.fips();
-    Ok(Connection { work, leases, server: config.cluster_url, fips })
+    Ok(Connection { work, leases, watches, server: config.cluster_url, fips })
 }

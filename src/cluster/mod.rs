@@ -42,6 +42,7 @@ pub mod storage;
 mod strangers;
 mod telling;
 mod unreadable;
+pub mod watch_clients;
 mod watch_faults;
 pub mod watching;
 pub mod wire;
@@ -68,11 +69,13 @@ use crate::domain::{
 };
 use cache::{Cache, Key};
 pub use carry_out::plural;
+use connect::Clients;
 pub use error::{Class, Error};
 use guard::Guard;
 use meters::Meters;
 use ownership::Ownership;
 use spans::Pass;
+use watch_clients::Watches;
 use wire::Compact;
 
 /// The caches of one scope.
@@ -99,6 +102,7 @@ pub struct Caches {
 #[derive(Clone)]
 pub struct Cluster {
     client: kube::Client,
+    watches: Watches,
     pub ownership: Ownership,
     guard: Guard,
     pub caches: Arc<Caches>,
@@ -158,13 +162,15 @@ pub trait Managed: Compact {
 impl Cluster {
     /// Reads; writes only [`Self::under`] the guard of a pass.
     pub fn new(
-        client: kube::Client,
+        clients: impl Into<Clients>,
         ownership: Ownership,
         settings: Arc<PodSettings>,
         meters: Meters,
     ) -> Self {
+        let Clients { work: client, watches } = clients.into();
         Self {
             client,
+            watches,
             ownership,
             guard: Guard::default(),
             caches: Arc::default(),

@@ -15,7 +15,7 @@ use kube::{
 };
 use serde_json::Value;
 
-use crate::cluster::{certificates::watched, connect::Connection};
+use crate::cluster::{certificates::watched, connect::Connection, watch_clients::Seat};
 
 /// Who applied, in managed fields.
 const FIELD_MANAGER: &str = "gastown-operator";
@@ -24,13 +24,14 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// Keeps these policies and bindings there, until it is dropped.
 pub fn keep(connection: &Connection, objects: Vec<Value>) -> impl Future<Output = ()> + use<> {
-    let client = connection.leases.clone();
+    let (client, watches) = (connection.leases.clone(), connection.watches.clone());
     async move {
-        join_all(objects.into_iter().map(|it| keep_one(client.clone(), it))).await;
+        let each = objects.into_iter().map(|it| keep_one(client.clone(), watches.seat(), it));
+        join_all(each).await;
     }
 }
 
-async fn keep_one(client: kube::Client, object: Value) {
+async fn keep_one(client: kube::Client, seat: Seat, object: Value) {
     let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
     let resource = match kind {
         "ValidatingAdmissionPolicy" => ApiResource::erase::<ValidatingAdmissionPolicy>(&()),
@@ -39,7 +40,8 @@ async fn keep_one(client: kube::Client, object: Value) {
     let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let api: Api<DynamicObject> = Api::all_with(client, &resource);
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    let mut news = pin!(watched(api.clone(), name));
+    let watching: Api<DynamicObject> = Api::all_with(seat.client.clone(), &resource);
+    let mut news = pin!(watched(seat, watching, name));
     let mut applied = false;
     while let Some(there) = news.next().await {
         while !applied || there.is_none() {

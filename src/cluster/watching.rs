@@ -116,9 +116,10 @@ impl Cluster {
         announcer: &Announcer,
         news: &(impl Fn(&C, Key) + Send + Sync),
     ) {
+        let seat = self.watches.seat();
         let api: Api<Watched<C>> = match &selection.namespace {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
+            Some(namespace) => Api::namespaced(seat.client.clone(), namespace),
+            None => Api::all(seat.client.clone()),
         };
         let controller = meters::Controller { controller: super::carry_out::plural::<C>() };
         let mut stream = pin!(watcher::watcher(api, selection.config()).default_backoff());

@@ -264,7 +264,7 @@ async fn work(
     let me = config.identity(nonce);
     let ownership = Ownership::with_fuse(&me.pod, config.test_faults.kill_before_write);
     let settings = Arc::new(config.pod_settings());
-    asking.ask(Cluster::new(connection.work.clone(), ownership.clone(), settings, meters.clone()));
+    asking.ask(Cluster::new(&connection, ownership.clone(), settings, meters.clone()));
     // Before any pod is made: users of its containers are not ours to choose everywhere.
     let pods = pods_of(&config, asking);
     tokio::select! {
@@ -358,9 +358,8 @@ impl Part<'_> {
         };
         let drain = Duration::from_secs(config.drain_seconds);
         let settings = Arc::new(config.pod_settings());
-        let cluster =
-            Cluster::new(connection.work.clone(), ownership.clone(), settings, meters.clone())
-                .telling(spans.clone());
+        let cluster = Cluster::new(*connection, ownership.clone(), settings, meters.clone())
+            .telling(spans.clone());
         let running = controllers::start(&cluster, &scope);
         let election = &config.election;
         let settings = Settings {

@@ -173,6 +173,7 @@ fn other_words(known: &BTreeSet<&str>) -> Vec<Row> {
         row(name(it.reason), status, ("Ready", it.reason, "said by git-init"))
     });
     let commits = part("What became of the commits").iter().filter(|it| it.fate == Fate::Commits);
+    let commits = commits.filter(|it| it.reason != "MadeByOriginal"); // whose pods have no telemetry
     let commits = commits.map(|it| {
         let status = over(&fine, &verdict(it.reason, false, None));
         row(name(it.reason), status, ("Pushed", it.reason, "said by telemetry"))
@@ -245,7 +246,9 @@ async fn reads(world: &World, row: &Row) -> Polecat {
     assert!(text.contains(part), "{}: {text}", row.name);
     let fate = causes::of(reason).unwrap_or_else(|| panic!("{reason} stands in no row")).fate;
     let phase = phase_of(&it);
+    let no_intent_yet = causes::PARTS[0].rows.iter().any(|it| it.reason == reason);
     let want = match fate {
+        Fate::Waits if no_intent_yet => "Idle",
         Fate::Waits => "Working",
         Fate::Stuck => "Stuck",
         Fate::Commits if row.name == "cut-off" => "Stuck",
