@@ -15,6 +15,7 @@ use hyper_util::{
 use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use rustls::pki_types::ServerName;
 use tower::{BoxError, ServiceBuilder};
+use tower_http::timeout::ResponseBodyTimeoutLayer;
 
 /// Watches on one connection at most: an API server takes 100 streams of each (`--http2-max-streams-per-connection`), and
 /// one more than it takes would wait for ever.
@@ -27,6 +28,8 @@ const _: () = assert!(STREAM_WINDOW as usize * STREAMS <= WINDOW as usize);
 /// How often a connection is tried that says nothing, and how long its answer may take.
 const PING: Duration = Duration::from_secs(10);
 const PONG: Duration = Duration::from_secs(10);
+/// How long an answer may be awaited, and may then say nothing: pings keep a connection that carries others.
+const SILENCE: Duration = Duration::from_secs(295);
 
 /// Hands out clients, as many as it takes.
 #[derive(Clone)]
@@ -126,6 +129,8 @@ fn client(config: &kube::Config) -> anyhow::Result<kube::Client> {
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
+        .layer(ResponseBodyTimeoutLayer::new(SILENCE))
+        .timeout(SILENCE)
         .map_err(BoxError::from)
         .service(client);
     Ok(ClientBuilder::new(service, config.default_namespace.clone()).build())

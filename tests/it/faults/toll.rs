@@ -13,7 +13,7 @@ use axum::{
     Router,
     body::{Body, Bytes, to_bytes},
     extract::{Request, State},
-    http::{StatusCode, header},
+    http::{StatusCode, Version, header},
     response::{IntoResponse as _, Response},
 };
 use axum_server::tls_rustls::RustlsConfig;
@@ -126,6 +126,7 @@ async fn pass(State(passage): State<Passage>, request: Request) -> Response {
     }
     let (mut head, body) = request.into_parts();
     head.headers.remove(header::HOST);
+    head.version = Version::HTTP_11; // a replica's watches come by HTTP/2, and go on as this client likes
     let body = to_bytes(body, 4 << 20).await.unwrap_or_default();
     // What was sent arrives, however late, and whether or not anybody still waits for the answer.
     let arriving = tokio::spawn({
