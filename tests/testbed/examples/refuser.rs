@@ -56,16 +56,18 @@ async fn refuse(body: String) -> impl IntoResponse {
 
 /// What no pod that keeps to the Pod Security level `restricted` may have.
 async fn loosen(body: String) -> impl IntoResponse {
-    let path = "/spec/containers/0/securityContext/allowPrivilegeEscalation";
-    let patch = json!([{ "op": "add", "path": path, "value": true }]).to_string();
-    let patch = k8s_openapi::ByteString(patch.into_bytes());
-    answer(&body, json!({ "allowed": true, "patchType": "JSONPatch", "patch": patch }))
+    let field = "/spec/containers/0/securityContext/allowPrivilegeEscalation";
+    let steps = json!([{ "op": "add", "path": field, "value": true }]).to_string();
+    let encoded = k8s_openapi::ByteString(steps.into_bytes());
+    answer(&body, json!({ "allowed": true, "patchType": "JSONPatch", "patch": encoded }))
 }
 
 fn answer(body: &str, mut response: Value) -> impl IntoResponse + use<> {
     let review: Value = serde_json::from_str(body).unwrap_or_default();
     let of = |pointer: &str| review.pointer(pointer).cloned().unwrap_or_default();
-    response["uid"] = of("/request/uid");
+    if let Some(parts) = response.as_object_mut() {
+        parts.insert("uid".to_owned(), of("/request/uid"));
+    }
     let answer = json!({
         "apiVersion": of("/apiVersion"),
         "kind": of("/kind"),
