@@ -7,16 +7,20 @@ use crate::{
         Class, Cluster, Error, Managed,
         cache::Key,
         now,
+        shards::Change,
         spans::{self, Ending, Pass},
     },
     domain::{
-        polecat::{Brief, Seen},
+        polecat::{Brief, HandOver, Seen},
+        shard::ShardId,
         trace::{Kind, Run, Source, Span, SpanId, attributes as name},
     },
 };
 
 /// What was waited for before a pass.
 const QUEUE: &str = "wait in queue";
+/// Runs that are told of a change of their shard's owner at most: a shard may have thousands.
+const MOST: usize = 512;
 /// The pass.
 const RECONCILE: &str = "reconcile";
 
@@ -78,6 +82,30 @@ impl Cluster {
             None => object.ended(seen, self),
         };
         self.spans.tell(spans);
+    }
+
+    /// Tells in the trace of each run under way that its shard has come here from another replica; of so many at most.
+    pub fn tell_of_change(&self, shard: ShardId, change: &Change) {
+        let (Some(map), Some(_)) = (self.ownership.map(), self.spans.sampler()) else { return };
+        let to = spans::now();
+        let gap = u64::try_from(change.gap.as_nanos()).unwrap_or(u64::MAX);
+        let about = HandOver {
+            shard: shard.to_string(),
+            epoch: change.epoch,
+            from: change.from.clone(),
+            to: self.spans.replica().to_owned(),
+            left: change.left,
+            gap_ms: i64::try_from(change.gap.as_millis()).unwrap_or(i64::MAX),
+            time: (to.saturating_sub(gap), to),
+        };
+        let mut told = Vec::new();
+        self.caches.polecats.visit(|key, brief| {
+            if told.len() < MOST && map.shard_of(key.place()) == Some(shard) {
+                let sampled = |it: &Run| self.spans.samples(it);
+                told.extend(brief.run_under_way().filter(sampled).map(|it| about.span(&it, brief)));
+            }
+        });
+        self.spans.tell(told);
     }
 
     /// The spans of a Polecat's run that has ended lately, once for each process: who takes it over tells of it again, the

@@ -19,7 +19,7 @@ use super::controllers::views::Views;
 use crate::{
     cluster::{
         Cluster, log_level,
-        shards::{Ends, Town, Wanted},
+        shards::{Ends, Opened, Town, Wanted},
     },
     domain::shard::ShardId,
     telemetry,
@@ -38,7 +38,7 @@ pub async fn follow(
     let Ends { wanted, opened, warm, counts, town } = ends;
     let mut parts = JoinSet::new();
     parts.spawn(arrange(views.clone(), wanted.clone()));
-    parts.spawn(wake(views.clone(), opened));
+    parts.spawn(wake(views.clone(), cluster.clone(), opened));
     parts.spawn(count(cluster, counts));
     parts.spawn(heed(town));
     parts.spawn(async move { views.report(wanted, warm).await });
@@ -82,9 +82,12 @@ fn counted(cluster: &Cluster) -> BTreeMap<ShardId, u32> {
 }
 
 /// Objects of a shard are looked at from now on.
-async fn wake(views: Views, mut opened: mpsc::UnboundedReceiver<ShardId>) {
-    while let Some(shard) = opened.recv().await {
+async fn wake(views: Views, cluster: Cluster, mut opened: mpsc::UnboundedReceiver<Opened>) {
+    while let Some(Opened { shard, change }) = opened.recv().await {
         views.wake(shard);
+        if let Some(it) = &change {
+            cluster.tell_of_change(shard, it);
+        }
     }
 }
 

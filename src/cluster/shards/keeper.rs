@@ -16,7 +16,7 @@ use super::{
     act::Done,
     door::{Door, has_pod},
     hear,
-    parts::{Ends, Opening, Settings, Town, Wanted},
+    parts::{Ends, Opened, Opening, Settings, Town, Wanted},
     session::{News, Request, Session},
     told::{Report, Told},
     wire::{Writer, session_name},
@@ -79,7 +79,7 @@ pub struct Keeper {
     /// What a version of the map gave to shards, and what keeps passes from beginning there.
     pub(super) held_back: Vec<(i64, Move, Shut)>,
     pub(super) wanted: watch::Sender<Wanted>,
-    pub(super) opened: mpsc::UnboundedSender<ShardId>,
+    pub(super) opened: mpsc::UnboundedSender<Opened>,
     warm: watch::Receiver<BTreeSet<ShardId>>,
     counts: watch::Receiver<BTreeMap<ShardId, u32>>,
     pub(super) town: watch::Sender<Town>,
@@ -329,9 +329,9 @@ impl Keeper {
                 self.lose(shard);
             } else if it.said && warm.contains(&shard) && self.own.valid {
                 self.opening.remove(&shard);
-                self.begins(shard, it.epoch, it.vacancy, now);
+                let change = self.begins(shard, it.epoch, it.vacancy, now);
                 self.ownership.open(shard, it.epoch);
-                let _ = self.opened.send(shard);
+                let _ = self.opened.send(Opened { shard, change });
             }
         }
     }
@@ -348,7 +348,7 @@ impl Keeper {
         for (_, it, shut) in done {
             drop(shut);
             if self.own.held.contains_key(&it.to) {
-                let _ = self.opened.send(it.to);
+                let _ = self.opened.send(Opened { shard: it.to, change: None });
             }
         }
     }

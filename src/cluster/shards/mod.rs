@@ -12,5 +12,5 @@ mod told;
 pub(super) mod wire;
 
 pub use keeper::Keeper;
-pub use parts::{Ends, Settings, Town, Wanted};
+pub use parts::{Change, Ends, Opened, Settings, Town, Wanted};
 pub use told::Report;

@@ -66,11 +66,30 @@ pub struct Town {
     pub objects: BTreeMap<ShardId, u64>,
 }
 
+/// A shard whose work may begin from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    pub shard: ShardId,
+    /// How it came here, where it was somebody else's; `None` also for what the map added to one that is open.
+    pub change: Option<Change>,
+}
+
+/// A shard that changed hands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The replica that had it, where that is known.
+    pub from: Option<String>,
+    /// `handed-over`, `stopped` or `lost`.
+    pub left: &'static str,
+    pub epoch: i32,
+    /// How long nobody worked in it.
+    pub gap: Duration,
+}
+
 /// The ends that `tasks` holds.
 pub struct Ends {
     pub wanted: watch::Receiver<Wanted>,
-    /// Shards whose work may begin from now on.
-    pub opened: mpsc::UnboundedReceiver<ShardId>,
+    pub opened: mpsc::UnboundedReceiver<Opened>,
     /// Shards whose objects are in the caches.
     pub warm: watch::Sender<BTreeSet<ShardId>>,
     /// Polecats in each shard of ours.

@@ -8,7 +8,13 @@ use kube::{Api, Resource as _, ResourceExt as _, api::PostParams};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::{act::Done, door::LIMIT, keeper::Keeper, parts::Town, wire::MAP};
+use super::{
+    act::Done,
+    door::LIMIT,
+    keeper::Keeper,
+    parts::{Change, Town},
+    wire::MAP,
+};
 use crate::{
     api::v1beta1::ShardMap,
     cluster::{
@@ -101,14 +107,14 @@ impl Told {
 }
 
 impl Keeper {
-    /// Takes note that work begins in a shard.
+    /// Takes note that work begins in a shard; how it came here, where it was somebody else's.
     pub(super) fn begins(
         &mut self,
         shard: ShardId,
         epoch: i32,
         vacancy: Option<Vacancy>,
         now: Duration,
-    ) {
+    ) -> Option<Change> {
         let gap = vacancy.as_ref().map(|it| now.saturating_sub(it.since));
         {
             let span =
@@ -116,14 +122,17 @@ impl Keeper {
             let _within = span.entered();
             tracing::info!(%shard, epoch, "Shard owned");
         }
-        let (Some(vacancy), Some(gap)) = (vacancy, gap) else { return };
+        let (vacancy, gap) = vacancy.zip(gap)?;
         let label = meters::Gap { cause: cause(vacancy.how) };
         self.meters.gaps.get_or_create(&label).observe(gap.as_secs_f64());
         self.session.writer.gaps.insert(shard, gap);
         if self.told.taken.is_empty() {
             self.told.since = now;
         }
+        let from = vacancy.by.as_deref().map(pod);
+        let change = Change { from, left: cause(vacancy.how), epoch, gap };
         self.told.taken.push(Taken { shard, epoch, gap, vacancy });
+        Some(change)
     }
 
     /// Tells what there is to tell.
@@ -214,7 +223,6 @@ fn handed_over(
     vacancy: Option<&Vacancy>,
     gap: Option<Duration>,
 ) -> tracing::Span {
-    let pod = |session: &str| session.split('_').next().unwrap_or_default().to_owned();
     let (from, to) = (vacancy.and_then(|it| it.by.as_deref()).map(pod), pod(me));
     live::live_span!(
         "hand over shard",
@@ -224,6 +232,11 @@ fn handed_over(
         gastown.shard.left = vacancy.map(|it| cause(it.how)),
         gastown.shard.gap_ms = gap.map(|it| i64::try_from(it.as_millis()).unwrap_or(i64::MAX)),
     )
+}
+
+/// The pod in the name of a session.
+fn pod(session: &str) -> String {
+    session.split('_').next().unwrap_or_default().to_owned()
 }
 
 const fn cause(how: Left) -> &'static str {

@@ -3,6 +3,7 @@
 
 mod brief;
 mod commits;
+mod handed;
 mod hold;
 mod idle;
 mod judge;
@@ -31,6 +32,7 @@ use crate::{
     },
 };
 pub use brief::Brief;
+pub use handed::HandOver;
 use judge::{End, Judgement};
 use over::left;
 pub use pending::Reports;

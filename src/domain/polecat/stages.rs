@@ -60,7 +60,7 @@ impl Brief {
         self.run(self.attempt_now())
     }
 
-    fn attempt_now(&self) -> i32 {
+    pub(super) fn attempt_now(&self) -> i32 {
         match self.stage() {
             super::Stage::Fresh { attempt } if self.begins() => attempt,
             super::Stage::Begun { attempt, .. } => attempt,
@@ -131,7 +131,7 @@ impl Brief {
         }
     }
 
-    fn identity(&self, attempt: i32) -> Vec<(&'static str, Value)> {
+    pub(super) fn identity(&self, attempt: i32) -> Vec<(&'static str, Value)> {
         vec![
             (name::KIND, "Polecat".into()),
             (name::NAMESPACE, self.namespace.to_string().into()),

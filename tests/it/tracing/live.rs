@@ -80,7 +80,9 @@ async fn a_conversion_is_in_its_callers_trace_or_in_that_of_the_run_that_it_is_a
 #[tokio::test]
 async fn a_shard_that_changes_hands_says_from_whom_and_to_whom() {
     let collector = Collector::start().await;
-    let world = world("handed", &QUICK, &collector).await;
+    let world = world("handed", &[("testbed.gastown.io/run-for", "never")], &collector).await;
+    world.create("max", |_| {}).await;
+    let runs = world.condition("max", "Ready", "True/PodRunning").await;
     let first = world.operator.name.clone();
     let start = |it: &Span| it.name == "start" && it.says(attributes::REPLICA) == first;
     collector.until("start", |all| all.iter().any(start)).await;
@@ -98,6 +100,18 @@ async fn a_shard_that_changes_hands_says_from_whom_and_to_whom() {
     world.operator.kill9().await.unwrap();
     let stopped = |all: &[Span]| all.iter().any(|it| moved(it, "stopped"));
     collector.until("shard that was taken over", stopped).await;
+    // Each run under way hears of it in its own trace.
+    let uid = runs.metadata.uid.unwrap();
+    let heard = |it: &Span| {
+        it.name == "hand over shard"
+            && it.says(attributes::UID) == uid
+            && it.says(attributes::TO) == second.name
+            && it.says(attributes::FROM) == first
+    };
+    collector.until("hand-over in the run's trace", |all| all.iter().any(heard)).await;
+    let of_run = collector.spans().into_iter().find(|it| heard(it)).unwrap();
+    let pass = |it: &Span| it.name == "reconcile" && it.trace == of_run.trace;
+    collector.until("pass in the same trace", |all| all.iter().any(pass)).await;
     let span = collector.spans().into_iter().find(|it| moved(it, "stopped")).unwrap();
     let gap: u64 = span.says(attributes::GAP).parse().unwrap();
     assert!(Duration::from_millis(gap) < super::END, "{span:?}");

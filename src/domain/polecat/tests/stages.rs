@@ -121,3 +121,32 @@ fn a_run_is_told_once_its_pod_is_silent_and_always_the_same() {
     again.status.attempt = Some(2);
     assert!(again.spans(Some(&pod)).iter().skip(1).all(|it| !ids.contains(&it.id)));
 }
+
+#[test]
+fn a_run_under_way_hears_that_its_shard_changed_hands_and_no_other_does() {
+    let about = HandOver {
+        shard: "07".into(),
+        epoch: 4,
+        from: Some("op-a".into()),
+        to: "op-b".into(),
+        left: "stopped",
+        gap_ms: 9_120,
+        time: (ms(1_000) * 1_000_000, ms(10_120) * 1_000_000),
+    };
+    let brief = running();
+    let run = brief.run_under_way().unwrap();
+    let span = about.span(&run, &brief);
+    assert_eq!((span.trace, span.parent), (run.trace, Some(run.root)));
+    assert_eq!(seconds(std::slice::from_ref(&span)), [("hand over shard", 1.0, 10.12)]);
+    let said = |key| span.attributes.iter().find(|it| it.0 == key).map(|it| it.1.clone());
+    assert_eq!(said(attributes::FROM), Some("op-a".to_owned().into()));
+    assert_eq!(said(attributes::TO), Some("op-b".to_owned().into()));
+    assert_eq!(said(attributes::GAP), Some(9_120_i64.into()));
+    assert_eq!(about.span(&run, &brief), span, "sent twice, it is the same");
+    let later = HandOver { epoch: 5, ..about };
+    assert_ne!(later.span(&run, &brief).id, span.id, "another change is another span");
+
+    assert!(polecat(DesiredState::Working).run_under_way().is_some(), "it waits to begin");
+    assert!(polecat(DesiredState::Idle).run_under_way().is_none(), "nothing is asked of it");
+    assert!(ended(&pod_that_said("")).run_under_way().is_none(), "it is over");
+}
