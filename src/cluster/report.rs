@@ -13,11 +13,12 @@ use serde_json::Value;
 
 use crate::{
     cluster::{Class, Cluster, now, wire::Compact},
-    domain::{conditions::cut, names, plan::Notice},
+    domain::{
+        conditions::cut,
+        names,
+        plan::{MOST_OF_A_NOTICE, Notice},
+    },
 };
-
-/// Longest message that the API takes, in bytes.
-const MAX_MESSAGE: usize = 1024;
 
 impl Cluster {
     /// Writes one Warning about an object. Its name is made from what it says, so that saying it twice is one Event.
@@ -72,7 +73,7 @@ pub(super) fn event(about: ObjectReference, type_: &str, notice: &Notice) -> Eve
         involved_object: about,
         type_: Some(type_.into()),
         reason: Some(notice.reason.clone()),
-        message: Some(cut(&notice.message, MAX_MESSAGE).into()),
+        message: Some(cut(&notice.message, MOST_OF_A_NOTICE).into()),
         source: Some(EventSource { component: Some("gastown-operator".into()), host: None }),
         first_timestamp: Some(time.clone()),
         last_timestamp: Some(time),

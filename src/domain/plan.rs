@@ -39,6 +39,9 @@ pub enum Child {
     Existing { pod: String },
 }
 
+/// Longest message of an Event that the API takes, in bytes.
+pub const MOST_OF_A_NOTICE: usize = 1024;
+
 /// An Event on the object; written only when something went wrong or a person should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {

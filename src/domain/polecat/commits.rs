@@ -1,14 +1,16 @@
-//! Commits in danger are announced, whatever became of the run itself.
+//! What Events say besides: commits in danger are announced, whatever became of the run itself, and where its trace is.
 
-use super::{Brief, status};
+use super::{Brief, Stage, status};
 use crate::{
     api::{shared::Condition, v1beta1::PolecatStatus},
     domain::{
-        conditions::PUSHED,
-        plan::{Notice, Plan},
+        conditions::{PUSHED, cut},
+        plan::{MOST_OF_A_NOTICE, Notice, Plan},
         verdict::reason,
     },
 };
+
+const TRACE: &str = "; trace: ";
 
 impl Brief {
     /// Adds an Event where a plan says for the first time that commits are not where they should be.
@@ -25,6 +27,22 @@ impl Brief {
         };
         if let Some(it) = of(&plan.status).filter(in_danger).filter(|it| !known(it)) {
             plan.notices.push(Notice { reason: it.reason, message: it.message });
+        }
+        plan
+    }
+}
+
+impl Brief {
+    /// Says in Events of an attempt where its trace is, where there is a page for it.
+    pub(super) fn with_trace_news(&self, mut plan: Plan<PolecatStatus>) -> Plan<PolecatStatus> {
+        let url = plan.status.trace.as_ref().and_then(|it| it.url.as_deref());
+        // Before an attempt begins, the trace is that of the one before.
+        let Some(url) = url.filter(|_| !matches!(self.stage(), Stage::Fresh { .. })) else {
+            return plan;
+        };
+        let room = MOST_OF_A_NOTICE.saturating_sub(url.len() + TRACE.len());
+        for it in plan.notices.iter_mut().filter(|_| room > 0) {
+            it.message = format!("{}{TRACE}{url}", cut(&it.message, room));
         }
         plan
     }

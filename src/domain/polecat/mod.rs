@@ -183,6 +183,7 @@ impl Brief {
             },
         };
         let plan = self.with_commit_news(self.with_spec_change(seen.now, plan));
+        let plan = self.with_trace_news(plan);
         self.observed(Self::unpaused(seen, plan))
     }
 

@@ -48,9 +48,24 @@ fn of(version: &Value, part: &str) -> Value {
     let descriptor = |(name, field): (&String, &Value)| {
         let description = field.get("description").and_then(Value::as_str).unwrap_or_default();
         let first = description.split("\n\n").next().unwrap_or_default().replace('\n', " ");
-        json!({"path": name, "displayName": words(name), "description": first})
+        let (path, shown) = console(part, name);
+        let mut it = json!({"path": path, "displayName": words(name), "description": first});
+        if let (Some(map), Some(shown)) = (it.as_object_mut(), shown) {
+            map.insert("x-descriptors".into(), json!([format!("urn:alm:descriptor:{shown}")]));
+        }
+        it
     };
     fields.map(descriptor).collect()
+}
+
+/// Which part of a field OpenShift's console shows, and as what, where it knows better than text.
+fn console<'a>(part: &str, name: &'a str) -> (&'a str, Option<&'static str>) {
+    match (part, name) {
+        ("status", "phase") => (name, Some("io.kubernetes.phase")),
+        ("status", "conditions") => (name, Some("io.kubernetes.conditions")),
+        ("status", "trace") => ("trace.url", Some("org.w3:link")),
+        _ => (name, None),
+    }
 }
 
 /// `beadStore` and `BeadStore` as `Bead Store`; what is written in capitals stays together.

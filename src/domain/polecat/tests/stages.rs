@@ -1,11 +1,14 @@
 //! A run that is over, as spans.
 
 use super::*;
-use crate::domain::{
-    pod_brief::Moments,
-    polecat::stages::{RUN, STAGES},
-    trace::{Span, attributes},
-    verdict::{Ended, Times, Verdict},
+use crate::{
+    api::v1beta1::Trace,
+    domain::{
+        pod_brief::Moments,
+        polecat::stages::{RUN, STAGES},
+        trace::{Span, attributes},
+        verdict::{Ended, Times, Verdict},
+    },
 };
 
 const BEGIN: u32 = 1_800_000_000;
@@ -120,6 +123,23 @@ fn a_run_is_told_once_its_pod_is_silent_and_always_the_same() {
     let mut again = brief.clone();
     again.status.attempt = Some(2);
     assert!(again.spans(Some(&pod)).iter().skip(1).all(|it| !ids.contains(&it.id)));
+}
+
+#[test]
+fn an_event_of_an_attempt_says_where_its_trace_is() {
+    let mut it = running();
+    let url = "https://traces.example.com/trace/1";
+    it.status.trace = Some(Trace { trace_id: "1".into(), url: Some(url.into()) });
+    let failed = PodBrief { claude: over(3, ""), ..pod(PodPhase::Failed) };
+    let plan = it.decide(&Seen { pod: Some(failed.clone()), ..seen() });
+    let said = &plan.notices.first().unwrap().message;
+    assert!(said.contains("code 3") && said.ends_with(&format!("; trace: {url}")), "{said}");
+    let ready = plan.status.conditions.iter().find(|it| it.type_ == "Ready").unwrap();
+    assert!(!ready.message.contains(url), "the status has it in a field of its own");
+    it.status.trace =
+        Some(Trace { trace_id: "1".into(), url: Some(format!("{url}{}", "x".repeat(1000))) });
+    let long = it.decide(&Seen { pod: Some(failed), ..seen() });
+    assert!(long.notices.iter().all(|it| it.message.len() <= 1024), "as long as an Event may be");
 }
 
 #[test]
