@@ -276,6 +276,21 @@ fn every_served_version_has_an_example_and_every_field_of_it_a_descriptor() {
 }
 
 #[test]
+fn the_console_shows_where_a_trace_is_as_a_link() {
+    for it in Bundle::all() {
+        let owned = it.owned();
+        let polecats: Vec<_> = owned.iter().filter(|it| it["kind"] == "Polecat").collect();
+        assert_eq!(polecats.len(), 2, "in both versions");
+        for entry in polecats {
+            let trace =
+                list(&entry["statusDescriptors"]).iter().find(|it| it["path"] == "trace.url");
+            let shown = trace.map(|it| texts(&it["x-descriptors"]));
+            assert_eq!(shown, Some(vec!["urn:alm:descriptor:org.w3:link"]), "{}", entry["version"]);
+        }
+    }
+}
+
+#[test]
 fn nothing_is_in_a_bundle_that_it_may_not_hold() {
     for it in Bundle::all() {
         for (path, manifest) in &it.manifests {
