@@ -382,10 +382,19 @@ async fn a_definition_applied_without_its_conversion_gets_it_back_and_no_object_
 
     apply_without_conversion(&hall).await;
     let lost = Instant::now();
+    let back = tokio::spawn(async move {
+        let restored = |it: Option<&CustomResourceDefinition>| {
+            it.is_some_and(|it| it.spec.conversion == stanza)
+        };
+        tokio::time::timeout(PATIENCE, await_condition(api, DEFINITION, restored))
+            .await
+            .unwrap()
+            .unwrap();
+        lost.elapsed()
+    });
     let mut written = Vec::new();
     let mut refused = 0;
-    let mut back = None;
-    while written.is_empty() || back.is_none() {
+    while written.is_empty() {
         assert!(lost.elapsed() < PATIENCE, "{refused} writes were refused, {written:?} were not");
         let name = format!("n{}", lost.elapsed().as_millis());
         match create(&name).await {
@@ -397,11 +406,8 @@ async fn a_definition_applied_without_its_conversion_gets_it_back_and_no_object_
             }
             Err(error) => panic!("{error}"),
         }
-        if back.is_none() && api.get(DEFINITION).await.unwrap().spec.conversion == stanza {
-            back = Some(lost.elapsed());
-        }
     }
-    let back = back.unwrap();
+    let back = back.await.unwrap();
     println!("the conversion was back after {} ms; {refused} writes refused", back.as_millis());
     assert!(refused > 0, "a write came through while an API server may have had no conversion");
     for name in written.iter().map(String::as_str).chain(["before"]) {

@@ -1,11 +1,23 @@
-//! A collector on this machine: takes OTLP over HTTP and keeps the spans.
+//! A collector on this machine: takes OTLP over HTTP and over gRPC, and keeps the spans.
 
 use std::{
     collections::BTreeMap,
+    future::ready,
     sync::{Arc, Mutex},
 };
 
-use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::State,
+    http::{
+        HeaderMap,
+        header::{CONTENT_TYPE, HeaderValue},
+    },
+    response::{IntoResponse as _, Response},
+    routing::post,
+};
+use http_body_util::{BodyExt as _, Full};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
     common::v1::{KeyValue, any_value},
@@ -14,6 +26,9 @@ use prost::Message as _;
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 
 use crate::world::PATIENCE;
+
+/// Where gRPC calls a collector.
+const CALL: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 /// A span as it came.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +69,8 @@ impl Collector {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let kept = Arc::new(Kept::default());
-        let routes = Router::new().route("/v1/traces", post(take)).with_state(kept.clone());
+        let routes = Router::new().route("/v1/traces", post(take)).route(CALL, post(called));
+        let routes = routes.with_state(kept.clone());
         let task = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
         Self { endpoint, kept, task }
     }
@@ -113,6 +129,16 @@ async fn take(State(kept): State<Arc<Kept>>, headers: HeaderMap, body: Bytes) {
         }
     }
     kept.news.notify_waiters();
+}
+
+/// A message of gRPC: a byte that says whether it is compressed, four with its length, then what `take` takes.
+async fn called(State(kept): State<Arc<Kept>>, headers: HeaderMap, body: Bytes) -> Response {
+    assert_eq!(headers[CONTENT_TYPE], "application/grpc");
+    assert_eq!(body[0], 0, "nobody asked for compression");
+    take(State(kept), headers, body.slice(5..)).await;
+    let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from(0))]);
+    let answer = Full::new(Bytes::from_static(&[0; 5])).with_trailers(ready(Some(Ok(trailers))));
+    ([(CONTENT_TYPE, "application/grpc")], Body::new(answer)).into_response()
 }
 
 fn pairs(all: &[KeyValue]) -> BTreeMap<String, String> {

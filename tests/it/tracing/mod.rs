@@ -118,6 +118,20 @@ async fn ended(operator: &Operator) {
 }
 
 #[tokio::test]
+async fn the_same_is_told_over_grpc() {
+    let collector = Collector::start().await;
+    let mut flags = flags(&collector);
+    flags.push("--otlp-protocol=grpc".into());
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let world = World::with_flags("grpc", &QUICK, &flags).await;
+    world.create("max", |_| {}).await;
+    let done = world.phase("max", "Done").await;
+    root_came(&collector, &done).await;
+    ended(&world.operator).await;
+    is_whole(&trace_of(&collector, &done));
+}
+
+#[tokio::test]
 async fn a_run_is_one_trace_from_the_write_that_asks_for_it_to_its_end() {
     let collector = Collector::start().await;
     let door = Door::before(world("traced", &QUICK, &collector).await).await;
