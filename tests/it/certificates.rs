@@ -21,7 +21,9 @@ use gastown::{
     manifests,
     tls::check::certificates,
 };
-use gastown_testbed::{Node, Options, Testbed, http_get, manifests as bed_manifests};
+use gastown_testbed::{
+    Node, Options, Testbed, http_get, manifests as bed_manifests, watch::await_condition,
+};
 use k8s_openapi::{
     ByteString,
     api::{admissionregistration::v1::ValidatingWebhookConfiguration, core::v1::Secret},
