@@ -78,6 +78,13 @@ impl Selection {
         config
     }
 
+    fn api<C: Compact>(&self, client: kube::Client) -> Api<Watched<C>> {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        }
+    }
+
     /// Whether an object of the cache is one of these: by its label as it was seen, so that one whose label was changed
     /// leaves one selection and not the other.
     pub fn has<C: Compact>(&self, key: &Key, object: &C) -> bool {
@@ -117,10 +124,7 @@ impl Cluster {
         news: &(impl Fn(&C, Key) + Send + Sync),
     ) {
         let seat = self.watches.seat();
-        let api: Api<Watched<C>> = match &selection.namespace {
-            Some(namespace) => Api::namespaced(seat.client.clone(), namespace),
-            None => Api::all(seat.client.clone()),
-        };
+        let api = selection.api::<C>(seat.client.clone());
         let controller = meters::Controller { controller: super::carry_out::plural::<C>() };
         let mut stream = pin!(watcher::watcher(api, selection.config()).default_backoff());
         let mut listed = HashSet::new();
