@@ -83,6 +83,31 @@ pub fn files_storing(storage: Version) -> anyhow::Result<Vec<(String, String)>> 
     Ok(files)
 }
 
+/// Everything that an installation into this namespace applies, in an order in which it can be applied.
+pub fn installed(namespace: &str) -> anyhow::Result<Vec<Value>> {
+    let mut all = kustomize::in_order(&parts(Version::V1beta1)?);
+    for it in &mut all {
+        whole_numbers(it);
+        moved(it, namespace);
+    }
+    Ok(all)
+}
+
+/// What the operator's account may do: everywhere, and in its own namespace.
+pub fn rights() -> [Value; 2] {
+    [cluster_role(), own_role()]
+}
+
+/// Puts another namespace in the place of ours, wherever that is named.
+fn moved(value: &mut Value, namespace: &str) {
+    match value {
+        Value::String(it) if it.contains(NAMESPACE) => *it = it.replace(NAMESPACE, namespace),
+        Value::Array(items) => items.iter_mut().for_each(|it| moved(it, namespace)),
+        Value::Object(map) => map.values_mut().for_each(|it| moved(it, namespace)),
+        _ => {}
+    }
+}
+
 /// What is installed, as files of objects: definitions, webhooks, roles, policies, priorities, and the operator.
 fn parts(storage: Version) -> anyhow::Result<Vec<(String, Vec<Value>)>> {
     let mut parts = Vec::new();

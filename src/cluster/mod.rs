@@ -16,6 +16,7 @@ pub mod connect;
 mod crowd;
 mod departed;
 mod error;
+pub mod examining;
 pub mod gathering;
 pub mod guard;
 pub mod housekeeper;

@@ -47,13 +47,18 @@ pub struct Shards {
 impl Reader {
     /// The map and the Leases of this namespace, the operator's.
     pub async fn shards(&self, namespace: &str) -> anyhow::Result<Shards> {
-        let maps: Api<ShardMap> = Api::namespaced(self.client.clone(), namespace);
-        let Some(object) = maps.get_opt(MAP).await? else {
-            bail!(
+        self.shards_if_any(namespace).await?.ok_or_else(|| {
+            anyhow!(
                 "there is no ShardMap {MAP} in namespace {namespace}: the operator makes it when it starts; if it runs \
                  elsewhere, name its namespace with -n"
-            );
-        };
+            )
+        })
+    }
+
+    /// The same; none where there is no map.
+    pub async fn shards_if_any(&self, namespace: &str) -> anyhow::Result<Option<Shards>> {
+        let maps: Api<ShardMap> = Api::namespaced(self.client.clone(), namespace);
+        let Some(object) = maps.get_opt(MAP).await? else { return Ok(None) };
         let map = Map::try_from(&object.spec);
         let map =
             map.map_err(|it| anyhow!("ShardMap {MAP} in {namespace} can't be followed: {it}"))?;
@@ -75,7 +80,7 @@ impl Reader {
             let of_owner = it.holder.as_ref().and_then(|it| gaps.get(it));
             it.gap = of_owner.and_then(|it| it.get(id)).copied();
         }
-        Ok(Shards { sessions, owned, object, map, now: super::now() })
+        Ok(Some(Shards { sessions, owned, object, map, now: super::now() }))
     }
 
     /// Writes the next version over the one that was read, and over no other.

@@ -1,6 +1,7 @@
 //! `kubectl gt`: reads what the operator has written, and says it to people or programs. Every failure says what and why.
 
 mod check;
+mod doctor;
 mod log_level;
 mod pause;
 mod polecat;
@@ -22,7 +23,7 @@ struct Cli {
     /// Context of the kubeconfig.
     #[arg(long, global = true)]
     context: Option<String>,
-    /// Namespace; unset: that of the context, for shards the one that the operator is installed in by default.
+    /// Namespace; unset: that of the context, for shards and doctor the one that the operator is installed in by default.
     #[arg(long, short, global = true)]
     namespace: Option<String>,
     #[command(subcommand)]
@@ -46,6 +47,8 @@ enum Command {
     Storage(storage::Storage),
     /// Say of pods, and of what makes pods, whether admission would let them in; asks no cluster
     Check(check::Check),
+    /// Examine an installation, or a cluster before one, by reading and dry runs alone; exit code 0, 1 or 2
+    Doctor(doctor::Doctor),
     /// Show a run as a tree with durations: from the API, or from Jaeger
     Trace(trace::Asked),
     /// Pack what somebody who helps needs to see, without secrets: objects, Events, shards, logs
@@ -112,10 +115,13 @@ pub async fn run() -> anyhow::Result<ExitCode> {
     if let Command::Check(asked) = &cli.command {
         return Ok(check::run(asked));
     }
+    if let Command::Doctor(asked) = &cli.command {
+        return Ok(doctor::run(cli.context.clone(), cli.namespace.as_deref(), asked).await);
+    }
     let reader = Reader::connect(cli.context.clone()).await?;
     let namespace = cli.namespace.clone().unwrap_or_else(|| reader.namespace.clone());
     let text = match cli.command {
-        Command::Version | Command::Check(_) => String::new(),
+        Command::Version | Command::Check(_) | Command::Doctor(_) => String::new(),
         Command::Shards(asked) => {
             let namespace = cli.namespace.as_deref().unwrap_or(manifests::NAMESPACE);
             shards::run(&reader, namespace, asked).await?

@@ -94,23 +94,33 @@ impl Presented {
 
     /// Whether who trusts this bundle would accept it under a name, at a time in seconds since 1970.
     pub fn accepted(&self, bundle: &[u8], name: &str, now: i64) -> Result<(), Flaw> {
-        let (Some(leaf), Some(provider)) = (self.chain.first(), CryptoProvider::get_default())
-        else {
-            return Err(Flaw::Missing);
-        };
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(certificates(bundle)?);
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-                .build()
-                .map_err(|_| Flaw::Untrusted)?;
-        let server = ServerName::try_from(name.to_owned())
-            .map_err(|_| Flaw::Other(format!("{name:?} is no name")))?;
-        let time = UnixTime::since_unix_epoch(Duration::from_secs(now.max(0).unsigned_abs()));
-        let others = self.chain.get(1..).unwrap_or_default();
-        let outcome = verifier.verify_server_cert(leaf, others, &server, &[], time);
-        outcome.map(drop).map_err(|error| flaw(error, name))
+        accepted(&self.chain, bundle, name, now)
     }
+}
+
+/// Whether who trusts this bundle, PEM, would accept a chain under a name, at a time in seconds since 1970.
+pub fn accepted(
+    chain: &[CertificateDer<'_>],
+    bundle: &[u8],
+    name: &str,
+    now: i64,
+) -> Result<(), Flaw> {
+    let (Some((leaf, others)), Some(provider)) =
+        (chain.split_first(), CryptoProvider::get_default())
+    else {
+        return Err(Flaw::Missing);
+    };
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates(bundle)?);
+    let verifier =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+            .build()
+            .map_err(|_| Flaw::Untrusted)?;
+    let server = ServerName::try_from(name.to_owned())
+        .map_err(|_| Flaw::Other(format!("{name:?} is no name")))?;
+    let time = UnixTime::since_unix_epoch(Duration::from_secs(now.max(0).unsigned_abs()));
+    let outcome = verifier.verify_server_cert(leaf, others, &server, &[], time);
+    outcome.map(drop).map_err(|error| flaw(error, name))
 }
 
 /// Whether a certificate names one of these algorithms.

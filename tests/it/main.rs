@@ -18,6 +18,7 @@ mod bundle;
 mod certificates;
 mod check;
 mod clock;
+mod doctor;
 mod door;
 mod ends;
 mod exhaustive;

@@ -1,0 +1,215 @@
+//! The cluster, and the operator in it: versions, replicas, who owns shards, and whether the Go original acts.
+
+use serde_json::Value;
+
+use super::{
+    facts::{Facts, Holders, each, text},
+    rows::{Finding, Row},
+};
+use crate::{cluster::examining::Look, domain::original, manifests::operator::DEPLOYMENT};
+
+/// The oldest minor version of Kubernetes 1 that serves all that is installed.
+const OLDEST: u32 = 31;
+
+/// The API server's version.
+pub fn version(facts: &Facts) -> Row {
+    let (mut well, place) = (String::new(), "the API server");
+    let fix = format!("upgrade the cluster to Kubernetes 1.{OLDEST} (OpenShift 4.18) or later");
+    let findings = match &facts.version {
+        Look::Untold(why) => vec![Finding::unknown(place, why)],
+        Look::Missing => vec![Finding::unknown(place, "does not say its version")],
+        Look::There(it) => {
+            well = format!("Kubernetes {}", text(it, "/gitVersion"));
+            // Such as `31` or `31+`.
+            let number = |at| text(it, at).trim_end_matches('+').parse::<u32>().unwrap_or_default();
+            let is = (number("/major"), number("/minor"));
+            let old = is < (1, OLDEST);
+            old.then(|| Finding::failed(place, format!("is of {well}"), fix)).into_iter().collect()
+        }
+    };
+    let what = "is Kubernetes recent enough?";
+    Row { id: "kubernetes.version", what, well, findings }
+}
+
+/// All replicas of the Deployment are ready, and of one revision.
+pub fn ready(facts: &Facts) -> Row {
+    let place = format!("Deployment {DEPLOYMENT} in namespace {}", facts.namespace);
+    let mut well = String::new();
+    let findings = match &facts.deployment {
+        Look::Untold(why) => vec![Finding::unknown(place, why)],
+        Look::Missing => {
+            let fix = "install the operator (docs/install.md), or name its namespace with -n";
+            vec![Finding::failed(place, "is not there", fix)]
+        }
+        Look::There(it) => {
+            let number = |at| it.pointer(at).and_then(Value::as_i64).unwrap_or_default();
+            let wanted = it.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
+            let (ready, updated) =
+                (number("/status/readyReplicas"), number("/status/updatedReplicas"));
+            well = format!("{ready} of {wanted} replicas are ready");
+            let seen = number("/status/observedGeneration") >= number("/metadata/generation");
+            let done = wanted > 0 && ready >= wanted && updated >= wanted && seen;
+            (!done)
+                .then(|| unready(place, it, &format!("{well}, {updated} of this revision")))
+                .into_iter()
+                .collect()
+        }
+    };
+    Row { id: "operator.ready", what: "are all replicas of the operator ready?", well, findings }
+}
+
+fn unready(place: String, it: &Value, words: &str) -> Finding {
+    let why = each(it, "/status/conditions")
+        .filter(|it| text(it, "/status") == "False" || text(it, "/type") == "ReplicaFailure")
+        .map(|it| format!("; {}: {}", text(it, "/reason"), text(it, "/message")));
+    let fix =
+        "see the pods (kubectl describe pod -l control-plane=controller-manager) and their log";
+    Finding::failed(place, format!("{words}{}", why.collect::<String>()), fix)
+}
+
+/// Every active shard has an owner.
+pub fn leases(facts: &Facts) -> Row {
+    let place = format!("Leases in namespace {}", facts.namespace);
+    let mut well = String::new();
+    let fix = "a shard is taken within seconds where a replica is ready: see operator.ready and original.acts, and kubectl gt \
+               shards (docs/shards.md)";
+    let findings = match &facts.shards {
+        Holders::Untold(why) => vec![Finding::unknown(place, why)],
+        Holders::NoMap => {
+            vec![Finding::failed(place, "there is no ShardMap: no replica has begun yet", fix)]
+        }
+        Holders::Known { replicas, unowned, shards } => {
+            well = format!("{shards} shards are owned by {replicas} replicas");
+            let nobody = format!(
+                "shards {} are owned by nobody, so nothing happens in their namespaces",
+                unowned.join(", ")
+            );
+            (!unowned.is_empty()).then(|| Finding::failed(place, nobody, fix)).into_iter().collect()
+        }
+    };
+    Row { id: "operator.leases", what: "is every shard owned by a replica?", well, findings }
+}
+
+/// The Go original does not act beside us.
+pub fn original(facts: &Facts) -> Row {
+    let place = format!("Lease {} in namespace {}", original::LEASE, facts.namespace);
+    let findings = match &facts.original {
+        Look::Untold(why) => vec![Finding::unknown(place, why)],
+        Look::Missing => Vec::new(),
+        Look::There(it) => {
+            let holder = text(it, "/spec/holderIdentity");
+            let acts = !holder.is_empty() && holder != original::HOLDER;
+            acts.then(|| acting(facts, place, holder)).into_iter().collect()
+        }
+    };
+    let what = "has the Go original stopped?";
+    Row { id: "original.acts", what, well: "no Go original holds its Lease here".into(), findings }
+}
+
+fn acting(facts: &Facts, place: String, holder: &str) -> Finding {
+    let namespace = &facts.namespace;
+    let words =
+        format!("is held by {holder}, the Go original: this operator waits until it has stopped");
+    let fix = format!(
+        "ours takes its Deployment's place where both have one name; else kubectl -n {namespace} scale deployment NAME \
+         --replicas=0 (docs/upgrade.md)"
+    );
+    if facts.before {
+        Finding::advice(place, words, fix)
+    } else {
+        Finding::failed(place, words, fix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::plugin::doctor::rows::State;
+
+    fn facts() -> Facts {
+        Facts { namespace: "town".into(), ..Facts::default() }
+    }
+
+    #[test]
+    fn an_old_kubernetes_is_told() {
+        let of = |major: &str, minor: &str| {
+            let said = json!({"major": major, "minor": minor, "gitVersion": format!("v{major}.{minor}.0")});
+            version(&Facts { version: Look::There(said), ..facts() }).state()
+        };
+        for (minor, want) in [
+            ("31", State::Ok),
+            ("36", State::Ok),
+            ("31+", State::Ok),
+            ("30", State::Failed),
+            ("", State::Failed),
+        ] {
+            assert_eq!(of("1", minor), want, "{minor}");
+        }
+        assert_eq!(of("2", "0"), State::Ok);
+        let hidden = Facts { version: Look::Untold("cannot get".into()), ..facts() };
+        assert_eq!(version(&hidden).state(), State::Unknown);
+    }
+
+    #[test]
+    fn replicas_that_are_not_ready_are_told() {
+        let of = |ready: i64, updated: i64, seen: i64| {
+            let it = json!({
+                "metadata": {"generation": 2}, "spec": {"replicas": 3},
+                "status": {"readyReplicas": ready, "updatedReplicas": updated, "observedGeneration": seen,
+                    "conditions": [{"type": "Available", "status": "False", "reason": "Minimum", "message": "too few"}]},
+            });
+            self::ready(&Facts { deployment: Look::There(it), ..facts() })
+        };
+        assert_eq!(of(3, 3, 2).state(), State::Ok);
+        for (ready, updated, seen, because) in
+            [(2, 3, 2, "one is not"), (3, 1, 2, "old ones"), (3, 3, 1, "not seen")]
+        {
+            let row = of(ready, updated, seen);
+            assert!(
+                row.state() == State::Failed && row.findings[0].found.contains("too few"),
+                "{because}: {row:?}"
+            );
+        }
+        assert_eq!(ready(&facts()).state(), State::Failed, "it is not there");
+        let hidden = Facts { deployment: Look::Untold("cannot get".into()), ..facts() };
+        assert_eq!(ready(&hidden).state(), State::Unknown);
+    }
+
+    #[test]
+    fn shards_without_an_owner_are_told() {
+        let of = |shards| leases(&Facts { shards, ..facts() });
+        let known = |unowned: &[&str]| Holders::Known {
+            replicas: 3,
+            unowned: unowned.iter().map(|it| (*it).to_owned()).collect(),
+            shards: 64,
+        };
+        assert_eq!(of(known(&[])).state(), State::Ok);
+        let row = of(known(&["07", "12"]));
+        assert!(
+            row.state() == State::Failed && row.findings[0].found.contains("07, 12"),
+            "{row:?}"
+        );
+        assert_eq!(of(Holders::NoMap).state(), State::Failed);
+        assert_eq!(of(Holders::Untold("cannot list".into())).state(), State::Unknown);
+    }
+
+    #[test]
+    fn an_original_that_acts_is_told() {
+        let held = |holder: &str| {
+            let lease = json!({"spec": {"holderIdentity": holder}});
+            Facts { original: Look::There(lease), ..facts() }
+        };
+        for (holder, want) in
+            [("", State::Ok), (original::HOLDER, State::Ok), ("gastown_7", State::Failed)]
+        {
+            assert_eq!(original(&held(holder)).state(), want, "{holder}");
+        }
+        let before = Facts { before: true, ..held("gastown_7") };
+        assert_eq!(original(&before).state(), State::Advice, "an installation takes its place");
+        assert_eq!(original(&facts()).state(), State::Ok, "there is none");
+        let hidden = Facts { original: Look::Untold("cannot get".into()), ..facts() };
+        assert_eq!(original(&hidden).state(), State::Unknown);
+    }
+}
