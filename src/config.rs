@@ -6,6 +6,7 @@ mod election;
 mod faults;
 mod metrics;
 mod pod_rules;
+mod signals;
 mod storage;
 mod tls;
 mod tracing;
@@ -25,6 +26,7 @@ pub use election::Election;
 pub use faults::Faults;
 pub use metrics::{Metrics, Serving};
 pub use pod_rules::PodRules;
+pub use signals::{Signal, Signals};
 pub use storage::{Storage, StorageMigration};
 pub use tls::Tls;
 pub use tracing::{Protocol, Tracing};
@@ -78,6 +80,8 @@ pub struct Config {
     pub tls: Tls,
     #[command(flatten, next_help_heading = "Traces")]
     pub tracing: Tracing,
+    #[command(flatten, next_help_heading = "Metrics and logs to a collector")]
+    pub signals: Signals,
     #[command(flatten, next_help_heading = "Logs")]
     pub logs: Logs,
 }
@@ -209,7 +213,8 @@ impl Config {
                 return Some(format!("{flag}: {why}"));
             }
         }
-        self.tls.flaw().or_else(|| self.tracing.flaw()).or_else(|| self.logs.flaw())
+        let told = || self.tracing.flaw().or_else(|| self.signals.flaw(&self.tracing));
+        self.tls.flaw().or_else(told).or_else(|| self.logs.flaw())
     }
 
     /// Whether reviews are served, and with them a certificate kept.

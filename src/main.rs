@@ -31,7 +31,7 @@ fn start(config: Config) -> anyhow::Result<()> {
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(());
     }
-    telemetry::start(&config.logs, &config.tracing)?;
+    telemetry::start(&config.logs, &config.tracing, &config.signals)?;
     tracing::info!(
         module = report.module,
         version = report.version,

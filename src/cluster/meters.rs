@@ -78,7 +78,7 @@ pub struct Crypto {
     pub kernel_fips: &'static str,
 }
 
-/// Why spans were lost.
+/// Why what was to be sent was lost.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Lost {
     pub reason: &'static str,
@@ -115,6 +115,10 @@ pub struct Meters {
     pub crypto: Family<Crypto, Gauge>,
     pub spans_sent: Counter,
     pub spans_lost: Family<Lost, Counter>,
+    pub metrics_sent: Counter,
+    pub metrics_lost: Family<Lost, Counter>,
+    pub lines_sent: Counter,
+    pub lines_lost: Family<Lost, Counter>,
 }
 
 impl Default for Meters {
@@ -148,6 +152,10 @@ impl Default for Meters {
             crypto: Family::default(),
             spans_sent: Counter::default(),
             spans_lost: Family::default(),
+            metrics_sent: Counter::default(),
+            metrics_lost: Family::default(),
+            lines_sent: Counter::default(),
+            lines_lost: Family::default(),
         }
     }
 }
@@ -162,6 +170,10 @@ impl Meters {
         self.register_certificates(&mut to);
         to.add("gastown_spans_exported_total", &self.spans_sent);
         to.add("gastown_spans_lost_total", &self.spans_lost);
+        to.add("gastown_metric_exports_total", &self.metrics_sent);
+        to.add("gastown_metric_exports_lost_total", &self.metrics_lost);
+        to.add("gastown_log_lines_exported_total", &self.lines_sent);
+        to.add("gastown_log_lines_lost_total", &self.lines_lost);
     }
 
     fn register_certificates(&self, to: &mut Naming<'_>) {
@@ -245,7 +257,7 @@ mod tests {
             requests, passes, faults, panics, duration, queue_wait, behind_others, queue_depth, undecodable, watch_faults,
             restarts, objects, fenced: _, leading: _, owned: _, unowned: _, epochs, gaps, validity_left: _, original_acts: _,
             old_versions, certificate_until: _, certificate_generation: _, certificate_flaws, tls_profile_flaws, crypto,
-            spans_sent: _, spans_lost,
+            spans_sent: _, spans_lost, metrics_sent: _, metrics_lost, lines_sent: _, lines_lost,
         } = &meters;
         let controller = Controller { controller: "polecat" };
         drop(requests.get_or_create(&Request { code: 200, method: "GET".into(), resource: "pods" }));
@@ -268,7 +280,9 @@ mod tests {
             drop(it.get_or_create(&Flawed { reason: "ReadFailed" }));
         }
         drop(crypto.get_or_create(&Crypto { module: "a", version: "b", fips_mode: "false", kernel_fips: "false" }));
-        drop(spans_lost.get_or_create(&Lost { reason: "refused" }));
+        for it in [spans_lost, metrics_lost, lines_lost] {
+            drop(it.get_or_create(&Lost { reason: "refused" }));
+        }
         meters
     }
 

@@ -16,6 +16,9 @@ pub struct Tracing {
     /// The same for traces alone: over http/protobuf the whole address, with its path.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", value_name = "URL")]
     pub otlp_traces_endpoint: Option<String>,
+    /// Whether traces go there: otlp, or none.
+    #[arg(long, env = "OTEL_TRACES_EXPORTER", default_value = "otlp", value_name = "NAME", value_parser = exporter)]
+    pub otlp_traces_exporter: Exporter,
     /// How it is spoken to. http/json is not offered.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_PROTOCOL", value_enum, default_value_t)]
     pub otlp_protocol: Protocol,
@@ -73,6 +76,22 @@ pub struct Tracing {
     pub trace_url_template: Option<String>,
 }
 
+/// Whether something is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exporter {
+    Otlp,
+    Nowhere,
+}
+
+/// By OpenTelemetry's name; an empty one is none.
+pub fn exporter(name: &str) -> Result<Exporter, String> {
+    match name {
+        "" | "otlp" => Ok(Exporter::Otlp),
+        "none" => Ok(Exporter::Nowhere),
+        _ => Err("write otlp or none; Prometheus reads /metrics, and the log is written to standard error, in any case".into()),
+    }
+}
+
 /// How the collector is spoken to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Protocol {
@@ -87,7 +106,7 @@ impl Tracing {
     /// Whether traces go anywhere, and where: over http with the path, over gRPC without.
     pub fn endpoint(&self) -> Option<String> {
         let given = |it: &Option<String>| it.clone().filter(|it| !it.is_empty());
-        if self.otlp_disabled {
+        if self.otlp_disabled || self.otlp_traces_exporter == Exporter::Nowhere {
             return None;
         }
         if let Some(whole) = given(&self.otlp_traces_endpoint) {

@@ -60,7 +60,7 @@ impl Default for Faces {
 /// Serves until `stop`, as the settings say.
 pub fn start(
     config: &Config,
-    registry: Registry,
+    registry: Arc<Registry>,
     (faces, asking): (&Faces, Asking),
     servers: &mut JoinSet<anyhow::Result<()>>,
     stop: watch::Receiver<bool>,
@@ -164,20 +164,30 @@ async fn of_this_process(namespace: String, live: Live) {
     }
 }
 
-/// The one route.
-fn routes(mut registry: Registry) -> Router {
+/// Everything that is told: what is registered, and what the kernel says of this process.
+pub fn whole(mut registry: Registry) -> Arc<Registry> {
     registry.register_collector(Box::new(Process));
-    Router::new().route(PATH, get(scrape)).with_state(Arc::new(registry))
+    Arc::new(registry)
+}
+
+/// In the format of `OpenMetrics`.
+pub fn text(registry: &Registry) -> Option<String> {
+    let mut text = String::new();
+    encode(&mut text, registry).ok().map(|()| text)
+}
+
+/// The one route.
+fn routes(registry: Arc<Registry>) -> Router {
+    Router::new().route(PATH, get(scrape)).with_state(registry)
 }
 
 async fn scrape(State(registry): State<Arc<Registry>>) -> Response {
-    let mut text = String::new();
-    match encode(&mut text, &registry) {
-        Ok(()) => {
+    match text(&registry) {
+        Some(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()
         }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 

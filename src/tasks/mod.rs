@@ -63,8 +63,11 @@ pub async fn run(
     let (mut registry, meters) = (Registry::default(), Meters::default());
     meters.register(&mut registry);
     count_crypto(&meters)?;
-    let replica = config.identity(nonce.clone()).pod;
-    let (spans, exporting) = telemetry::begin(&config.tracing, (&replica, &nonce), &meters)?;
+    let registry = metrics::whole(registry);
+    let (figures, replica) = (registry.clone(), config.identity(nonce.clone()).pod);
+    let scrape: telemetry::Scrape = Box::new(move || metrics::text(&figures));
+    let told = (&config.tracing, &config.signals);
+    let (spans, exporting) = telemetry::begin(told, (&replica, &nonce), &meters, scrape)?;
     let start = live::begun(live::live_span!("start", gastown.replica = replica), None);
     let mut servers = JoinSet::new();
     let (servers_stop, servers_stopped) = watch::channel(false);

@@ -8,10 +8,10 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use super::bridge;
+use super::{bridge, lines::Lines};
 use crate::{
     cluster::live,
-    config::{LogFormat, Logs, Tracing},
+    config::{LogFormat, Logs, Signal, Signals, Tracing},
     domain::{log_level, untrusted::fit},
 };
 
@@ -22,7 +22,7 @@ const SHOWN: usize = 256;
 static LEVELS: OnceLock<Levels> = OnceLock::new();
 
 /// Starts logging, and making spans where they go anywhere. What a directive names wrongly is an error, not a guess.
-pub fn start(logs: &Logs, tracing: &Tracing) -> anyhow::Result<()> {
+pub fn start(logs: &Logs, tracing: &Tracing, signals: &Signals) -> anyhow::Result<()> {
     let usual = logs.filter();
     let (filter, levels) = Levels::new(&usual)
         .map_err(|error| anyhow::anyhow!("LOG_LEVEL {usual:?} can't be read: {error}"))?;
@@ -38,7 +38,11 @@ pub fn start(logs: &Logs, tracing: &Tracing) -> anyhow::Result<()> {
         Some(_) => Some(bridge::layer(tracing.sampler().map_err(anyhow::Error::msg)?)),
         None => None,
     };
-    tracing_subscriber::registry().with(layer.with_filter(filter)).with(bridge).try_init()?;
+    let mut layers = vec![layer];
+    if signals.endpoint(Signal::Logs, tracing).is_some() {
+        layers.push(Lines.boxed());
+    }
+    tracing_subscriber::registry().with(layers.with_filter(filter)).with(bridge).try_init()?;
     let _ = LEVELS.set(levels);
     Ok(())
 }

@@ -19,7 +19,7 @@ use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks},
 };
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 
 use super::http::{Http, bearer, tcp, trusting};
 use crate::{
@@ -80,14 +80,7 @@ fn over_http(settings: &Tracing, endpoint: &str) -> anyhow::Result<SpanExporter>
 }
 
 fn over_grpc(settings: &Tracing, endpoint: &str) -> anyhow::Result<SpanExporter> {
-    let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(trusting(settings.otlp_certificate.as_deref())?)
-        .https_or_http()
-        .enable_http2()
-        .wrap_connector(tcp());
-    let channel = Endpoint::from_shared(endpoint.to_owned())?
-        .timeout(settings.timeout())
-        .connect_with_connector_lazy(connector);
+    let channel = channel(settings, endpoint, settings.timeout())?;
     let token = settings.otlp_token_file.clone();
     let built = SpanExporter::builder()
         .with_tonic()
@@ -101,6 +94,21 @@ fn over_grpc(settings: &Tracing, endpoint: &str) -> anyhow::Result<SpanExporter>
         })
         .build();
     built.with_context(|| format!("traces can't be sent to {endpoint}"))
+}
+
+/// The way of gRPC; nothing is connected yet.
+pub(super) fn channel(
+    settings: &Tracing,
+    endpoint: &str,
+    limit: Duration,
+) -> anyhow::Result<Channel> {
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(trusting(settings.otlp_certificate.as_deref())?)
+        .https_or_http()
+        .enable_http2()
+        .wrap_connector(tcp());
+    let endpoint = Endpoint::from_shared(endpoint.to_owned())?.timeout(limit);
+    Ok(endpoint.connect_with_connector_lazy(connector))
 }
 
 fn resource(settings: &Tracing, service: &str, replica: &str) -> Resource {

@@ -1,7 +1,7 @@
 //! A collector on this machine: takes OTLP over HTTP and over gRPC, and keeps the spans.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::ready,
     sync::{Arc, Mutex},
 };
@@ -19,8 +19,13 @@ use axum::{
 };
 use http_body_util::{BodyExt as _, Full};
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest,
+    collector::{
+        logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
+        trace::v1::ExportTraceServiceRequest,
+    },
     common::v1::{KeyValue, any_value},
+    logs::v1::LogRecord,
+    metrics::v1::{HistogramDataPoint, NumberDataPoint, metric::Data, number_data_point},
 };
 use prost::Message as _;
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
@@ -28,7 +33,9 @@ use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 use crate::world::PATIENCE;
 
 /// Where gRPC calls a collector.
-const CALL: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+fn call(service: &str) -> String {
+    format!("/opentelemetry.proto.collector.{service}Service/Export")
+}
 
 /// A span as it came.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,9 +58,37 @@ impl Span {
     }
 }
 
+/// A line of a log as it came.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    pub service: String,
+    pub module: String,
+    pub text: String,
+    pub trace: String,
+    pub span: String,
+}
+
+/// Figures as they came last, by name and labels.
+#[derive(Clone, Debug, Default)]
+pub struct Figures(BTreeMap<(String, BTreeMap<String, String>), f64>);
+
+impl Figures {
+    pub fn names(&self) -> BTreeSet<String> {
+        self.0.keys().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The figure with these labels.
+    pub fn of(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let labels = labels.iter().map(|(key, it)| ((*key).to_owned(), (*it).to_owned())).collect();
+        self.0.get(&(name.to_owned(), labels)).copied()
+    }
+}
+
 #[derive(Default)]
 struct Kept {
     spans: Mutex<Vec<Span>>,
+    lines: Mutex<Vec<Line>>,
+    figures: Mutex<Figures>,
     authorizations: Mutex<Vec<String>>,
     news: Notify,
 }
@@ -69,8 +104,14 @@ impl Collector {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let kept = Arc::new(Kept::default());
-        let routes = Router::new().route("/v1/traces", post(take)).route(CALL, post(called));
-        let routes = routes.with_state(kept.clone());
+        let routes = Router::new()
+            .route("/v1/traces", post(take))
+            .route("/v1/logs", post(take_lines))
+            .route("/v1/metrics", post(take_figures))
+            .route(&call("trace.v1.Trace"), post(called))
+            .route(&call("logs.v1.Logs"), post(lines_called))
+            .route(&call("metrics.v1.Metrics"), post(figures_called))
+            .with_state(kept.clone());
         let task = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
         Self { endpoint, kept, task }
     }
@@ -78,6 +119,14 @@ impl Collector {
     /// All spans so far.
     pub fn spans(&self) -> Vec<Span> {
         self.kept.spans.lock().unwrap().clone()
+    }
+
+    pub fn lines(&self) -> Vec<Line> {
+        self.kept.lines.lock().unwrap().clone()
+    }
+
+    pub fn figures(&self) -> Figures {
+        self.kept.figures.lock().unwrap().clone()
     }
 
     pub fn authorizations(&self) -> Vec<String> {
@@ -131,14 +180,81 @@ async fn take(State(kept): State<Arc<Kept>>, headers: HeaderMap, body: Bytes) {
     kept.news.notify_waiters();
 }
 
-/// A message of gRPC: a byte that says whether it is compressed, four with its length, then what `take` takes.
-async fn called(State(kept): State<Arc<Kept>>, headers: HeaderMap, body: Bytes) -> Response {
+/// A message of gRPC: a byte that says whether it is compressed, four with its length, then what is sent over HTTP.
+fn message(headers: &HeaderMap, body: &Bytes) -> Bytes {
     assert_eq!(headers[CONTENT_TYPE], "application/grpc");
     assert_eq!(body[0], 0, "nobody asked for compression");
-    take(State(kept), headers, body.slice(5..)).await;
+    body.slice(5..)
+}
+
+fn empty_answer() -> Response {
     let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from(0))]);
     let answer = Full::new(Bytes::from_static(&[0; 5])).with_trailers(ready(Some(Ok(trailers))));
     ([(CONTENT_TYPE, "application/grpc")], Body::new(answer)).into_response()
+}
+
+async fn called(kept: State<Arc<Kept>>, headers: HeaderMap, body: Bytes) -> Response {
+    let message = message(&headers, &body);
+    take(kept, headers, message).await;
+    empty_answer()
+}
+
+async fn lines_called(kept: State<Arc<Kept>>, headers: HeaderMap, body: Bytes) -> Response {
+    take_lines(kept, message(&headers, &body)).await;
+    empty_answer()
+}
+
+async fn figures_called(kept: State<Arc<Kept>>, headers: HeaderMap, body: Bytes) -> Response {
+    take_figures(kept, message(&headers, &body)).await;
+    empty_answer()
+}
+
+async fn take_lines(State(kept): State<Arc<Kept>>, body: Bytes) {
+    for of in ExportLogsServiceRequest::decode(body).unwrap().resource_logs {
+        let service = pairs(&of.resource.unwrap().attributes)["service.name"].clone();
+        for scope in of.scope_logs {
+            let module = scope.scope.unwrap().name;
+            let line = |it: LogRecord| Line {
+                service: service.clone(),
+                module: module.clone(),
+                text: match it.body.and_then(|it| it.value) {
+                    Some(any_value::Value::StringValue(it)) => it,
+                    _ => String::new(),
+                },
+                trace: hex(&it.trace_id),
+                span: hex(&it.span_id),
+            };
+            kept.lines.lock().unwrap().extend(scope.log_records.into_iter().map(line));
+        }
+    }
+}
+
+async fn take_figures(State(kept): State<Arc<Kept>>, body: Bytes) {
+    let mut figures = Figures::default();
+    let request = ExportMetricsServiceRequest::decode(body).unwrap();
+    let scopes = request.resource_metrics.into_iter().flat_map(|it| it.scope_metrics);
+    for it in scopes.flat_map(|it| it.metrics) {
+        let numbers = |points: Vec<NumberDataPoint>| -> Vec<_> {
+            let value = |it: &NumberDataPoint| match it.value {
+                Some(number_data_point::Value::AsDouble(it)) => it,
+                _ => f64::NAN,
+            };
+            points.iter().map(|it| (pairs(&it.attributes), value(it))).collect()
+        };
+        let points = match it.data.unwrap() {
+            Data::Sum(it) => numbers(it.data_points),
+            Data::Gauge(it) => numbers(it.data_points),
+            Data::Histogram(it) => {
+                let sum = |it: HistogramDataPoint| (pairs(&it.attributes), it.sum.unwrap());
+                it.data_points.into_iter().map(sum).collect()
+            }
+            other => panic!("{other:?}"),
+        };
+        figures
+            .0
+            .extend(points.into_iter().map(|(labels, value)| ((it.name.clone(), labels), value)));
+    }
+    *kept.figures.lock().unwrap() = figures;
 }
 
 fn pairs(all: &[KeyValue]) -> BTreeMap<String, String> {

@@ -3,6 +3,7 @@
 mod collector;
 mod jaeger;
 mod live;
+mod signals;
 mod troubled;
 
 use std::{collections::BTreeMap, fs, time::Duration};
@@ -38,7 +39,17 @@ fn flags(collector: &Collector) -> Vec<String> {
 }
 
 async fn world(name: &str, script: &[(&str, &str)], collector: &Collector) -> World {
-    let flags = flags(collector);
+    world_with(name, script, collector, &[]).await
+}
+
+async fn world_with(
+    name: &str,
+    script: &[(&str, &str)],
+    collector: &Collector,
+    more: &[&str],
+) -> World {
+    let mut flags = flags(collector);
+    flags.extend(more.iter().map(|it| (*it).to_owned()));
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     World::with_flags(name, script, &flags).await
 }

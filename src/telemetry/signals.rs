@@ -1,0 +1,488 @@
+//! Metrics and logs to the collector, a task each. They alone wait for it; what it does not take is lost, and counted. Of metrics
+//! a sending that is lost loses no figure: the next one says it again.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use opentelemetry_proto::tonic::{
+    collector::{logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest},
+    common::v1::InstrumentationScope,
+    logs::v1::{LogRecord, ResourceLogs},
+    metrics::v1::{ResourceMetrics, ScopeMetrics},
+    resource::v1::Resource,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, timeout_at},
+};
+
+use super::{
+    figures::{self, Span, text},
+    lines,
+    wire::{Outcome, Wire},
+};
+use crate::{
+    cluster::{
+        meters::{Lost, Meters},
+        spans,
+    },
+    config::{Signal, Signals, Tracing},
+};
+
+/// Lines sent at once.
+const BATCH: usize = 512;
+/// Tries of one batch of lines, and the pause before the second; each next one is twice as long.
+const TRIES: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(250);
+/// How long what is there may take to be sent once this process ends.
+const LAST: Duration = Duration::from_secs(3);
+/// The same failure is said once in so long.
+const SAID: Duration = Duration::from_secs(60);
+/// A collector that knows no such signal is left alone for so long.
+const LEFT_ALONE: Duration = Duration::from_secs(600);
+
+/// What is scraped.
+pub type Scrape = Box<dyn Fn() -> Option<String> + Send>;
+
+/// The tasks that send.
+#[derive(Debug)]
+pub struct Sending {
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+/// Begins to send what has an endpoint.
+pub fn begin(
+    (settings, shared): (&Signals, &Tracing),
+    replica: &str,
+    meters: &Meters,
+    scrape: Scrape,
+) -> anyhow::Result<Sending> {
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    let route = |signal: Signal, endpoint: &str| -> anyhow::Result<Route> {
+        tracing::info!(endpoint, signal = signal.name(), "Sending to a collector");
+        Ok(Route {
+            wire: Wire::new(settings, shared, signal, endpoint)?,
+            resource: resource(shared, replica),
+            signal,
+            meters: meters.clone(),
+            said: None,
+            alone_until: None,
+        })
+    };
+    if let Some(endpoint) = settings.endpoint(Signal::Metrics, shared) {
+        let interval = Duration::from_millis(settings.otlp_metrics_interval);
+        let route = route(Signal::Metrics, &endpoint)?;
+        tasks.spawn(metrics(route, scrape, interval, stopped.clone()));
+    }
+    if let Some(endpoint) = settings.endpoint(Signal::Logs, shared) {
+        let route = route(Signal::Logs, &endpoint)?;
+        let length = usize::try_from(settings.otlp_logs_queue).unwrap_or(usize::MAX);
+        let queue = lines::begin(length, meters);
+        let delay = Duration::from_millis(settings.otlp_logs_delay);
+        tasks.spawn(logs(route, queue, delay, stopped));
+    }
+    Ok(Sending { tasks, stop })
+}
+
+impl Sending {
+    /// Sends what is there, in a bounded time, and ends.
+    pub async fn end(mut self) {
+        self.stop.send_replace(true);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LAST + Duration::from_secs(1), all).await;
+    }
+}
+
+/// Where a signal goes, and what was said of that.
+struct Route {
+    wire: Wire,
+    resource: Resource,
+    signal: Signal,
+    meters: Meters,
+    /// When a failure was said last.
+    said: Option<Instant>,
+    alone_until: Option<Instant>,
+}
+
+impl Route {
+    /// Whether it makes sense to send now.
+    fn open(&self) -> bool {
+        self.alone_until.is_none_or(|it| it <= Instant::now())
+    }
+
+    /// Counts what became of so many.
+    fn note(&mut self, count: usize, outcome: Outcome) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        let (lost, reason, why) = match outcome {
+            Outcome::Taken(rejected) => {
+                let rejected = rejected.min(count);
+                self.sent(count - rejected);
+                if rejected == 0 {
+                    return;
+                }
+                (rejected, "refused", "it took a part alone".into())
+            }
+            Outcome::Busy(why) | Outcome::Refused(why) => (count, "refused", why),
+            Outcome::NoAnswer => (count, "no-answer", "it did not answer in time".into()),
+            Outcome::Unknown => {
+                self.alone_until = Some(Instant::now() + LEFT_ALONE);
+                let why =
+                    format!("it takes none; set {}=none if it never will", self.signal.switch());
+                (count, "refused", why)
+            }
+        };
+        self.lose(lost, reason);
+        if self.said.is_none_or(|it| it.elapsed() > SAID) {
+            self.said = Some(Instant::now());
+            let signal = self.signal.name();
+            tracing::warn!(signal, reason, why, "The collector did not take what was sent");
+        }
+    }
+
+    fn sent(&self, count: u64) {
+        match self.signal {
+            Signal::Metrics => self.meters.metrics_sent.inc_by(count),
+            Signal::Logs => self.meters.lines_sent.inc_by(count),
+        };
+    }
+
+    fn lose(&self, count: u64, reason: &'static str) {
+        let family = match self.signal {
+            Signal::Metrics => &self.meters.metrics_lost,
+            Signal::Logs => &self.meters.lines_lost,
+        };
+        family.get_or_create(&Lost { reason }).inc_by(count);
+    }
+}
+
+fn resource(shared: &Tracing, replica: &str) -> Resource {
+    let pairs = shared.otlp_resource_attributes.split(',').filter_map(|it| it.split_once('='));
+    let mut attributes: Vec<_> = pairs.map(|(key, it)| text(key.trim(), it.trim())).collect();
+    let own = [
+        ("service.name", shared.otlp_service_name.as_str()),
+        ("service.version", env!("CARGO_PKG_VERSION")),
+        ("service.instance.id", replica),
+    ];
+    attributes.retain(|it| own.iter().all(|(key, _)| *key != it.key));
+    attributes.extend(own.map(|(key, it)| text(key, it)));
+    Resource { attributes, ..Resource::default() }
+}
+
+/// Sends the figures each interval, and once more at the end.
+async fn metrics(
+    mut route: Route,
+    scrape: Scrape,
+    interval: Duration,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let from = spans::now();
+    let mut period = tokio::time::interval_at(Instant::now() + interval, interval);
+    period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let last = tokio::select! {
+            biased;
+            _ = stopped.wait_for(|it| *it) => true,
+            _ = period.tick() => false,
+        };
+        if route.open()
+            && let Some(text) = scrape()
+        {
+            let request =
+                figures_of(&text, Span { from, to: spans::now() }, route.resource.clone());
+            let until = Instant::now() + LAST;
+            let sent = async {
+                // One under way when this process ends has as long as the last.
+                tokio::select! {
+                    it = route.wire.send(request) => it,
+                    () = over(stopped.clone(), last, until) => Outcome::NoAnswer,
+                }
+            };
+            let outcome = sent.await;
+            route.note(1, outcome);
+        }
+        if last {
+            return;
+        }
+    }
+}
+
+/// The end of patience once this process ends.
+async fn over(mut stopped: watch::Receiver<bool>, last: bool, until: Instant) {
+    if !last {
+        let _ = stopped.wait_for(|it| *it).await;
+        return tokio::time::sleep(LAST).await;
+    }
+    tokio::time::sleep_until(until).await;
+}
+
+fn figures_of(text: &str, span: Span, resource: Resource) -> ExportMetricsServiceRequest {
+    let scope = InstrumentationScope { name: "gastown".into(), ..InstrumentationScope::default() };
+    let metrics = figures::read(text, span);
+    let scope = ScopeMetrics { scope: Some(scope), metrics, ..ScopeMetrics::default() };
+    let of = ResourceMetrics {
+        resource: Some(resource),
+        scope_metrics: vec![scope],
+        ..ResourceMetrics::default()
+    };
+    ExportMetricsServiceRequest { resource_metrics: vec![of] }
+}
+
+type Queue = mpsc::Receiver<(&'static str, LogRecord)>;
+
+/// Sends lines in batches: when one is full, or a while after its first line.
+async fn logs(
+    mut route: Route,
+    mut queue: Queue,
+    delay: Duration,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut batch = Vec::new();
+    loop {
+        let taken = async {
+            let first = queue.recv_many(&mut batch, BATCH).await;
+            let until = Instant::now() + delay;
+            while first > 0 && batch.len() < BATCH {
+                let room = BATCH - batch.len();
+                let more = timeout_at(until, queue.recv_many(&mut batch, room)).await;
+                if more.is_err() || more == Ok(0) {
+                    break;
+                }
+            }
+            first > 0
+        };
+        tokio::select! {
+            biased;
+            _ = stopped.wait_for(|it| *it) => break,
+            more = taken => if !more { break },
+        }
+        let count = batch.len();
+        if !route.open() {
+            batch.clear();
+            route.lose(u64::try_from(count).unwrap_or(u64::MAX), "refused");
+            continue;
+        }
+        let request = lines_of(std::mem::take(&mut batch), route.resource.clone());
+        let outcome = tokio::select! {
+            it = patiently(&route.wire, request) => it,
+            _ = stopped.wait_for(|it| *it) => Outcome::NoAnswer,
+        };
+        route.note(count, outcome);
+    }
+    let until = Instant::now() + LAST;
+    queue.close();
+    while let Ok(it) = queue.try_recv() {
+        batch.push(it);
+    }
+    while !batch.is_empty() {
+        let rest = batch.split_off(batch.len().min(BATCH));
+        let count = batch.len();
+        let request = lines_of(batch, route.resource.clone());
+        let outcome = timeout_at(until, route.wire.send(request)).await;
+        route.note(count, outcome.unwrap_or(Outcome::NoAnswer));
+        batch = rest;
+    }
+}
+
+/// Sends again what may be taken a little later.
+async fn patiently(wire: &Wire, request: ExportLogsServiceRequest) -> Outcome {
+    for attempt in 0..TRIES - 1 {
+        match wire.send(request.clone()).await {
+            Outcome::Busy(_) => tokio::time::sleep(PAUSE * 2_u32.pow(attempt)).await,
+            outcome => return outcome,
+        }
+    }
+    wire.send(request).await
+}
+
+fn lines_of(batch: Vec<(&'static str, LogRecord)>, resource: Resource) -> ExportLogsServiceRequest {
+    let mut modules: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (module, record) in batch {
+        modules.entry(module).or_default().push(record);
+    }
+    let of = ResourceLogs {
+        resource: Some(resource),
+        scope_logs: modules.into_iter().map(lines::scope).collect(),
+        ..ResourceLogs::default()
+    };
+    ExportLogsServiceRequest { resource_logs: vec![of] }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use axum::{Router, body::Bytes, extract::State, http::StatusCode};
+    use clap::Parser as _;
+    use prost::Message as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::Config;
+
+    /// Answers of a collector, the last one for ever, and what it took.
+    #[derive(Clone, Default)]
+    struct Collector {
+        answers: Arc<[u16]>,
+        asked: Arc<AtomicUsize>,
+        taken: Arc<Mutex<Vec<Bytes>>>,
+    }
+
+    /// No answer at all.
+    const SILENCE: u16 = 0;
+
+    async fn answer(State(it): State<Collector>, body: Bytes) -> StatusCode {
+        let at = it.asked.fetch_add(1, Ordering::SeqCst);
+        let code = it.answers.get(at).or(it.answers.last()).copied().unwrap();
+        if code == SILENCE {
+            std::future::pending::<()>().await;
+        }
+        if code == 200 {
+            it.taken.lock().unwrap().push(body);
+        }
+        StatusCode::from_u16(code).unwrap()
+    }
+
+    /// A route of a signal to a collector that answers so.
+    async fn route(signal: Signal, answers: &[u16], flags: &[&str]) -> (Route, Collector) {
+        let _ = crate::tls::install_provider();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}/x", listener.local_addr().unwrap());
+        let collector = Collector { answers: answers.into(), ..Collector::default() };
+        let routes = Router::new().fallback(answer).with_state(collector.clone());
+        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        (to(signal, &endpoint, flags), collector)
+    }
+
+    fn to(signal: Signal, endpoint: &str, flags: &[&str]) -> Route {
+        let args = std::iter::once("gastown-operator").chain(flags.iter().copied());
+        let Config { signals, tracing, .. } = Config::try_parse_from(args).unwrap();
+        Route {
+            wire: Wire::new(&signals, &tracing, signal, endpoint).unwrap(),
+            resource: resource(&tracing, "replica-0"),
+            signal,
+            meters: Meters::default(),
+            said: None,
+            alone_until: None,
+        }
+    }
+
+    /// Sends so many lines, one batch after another, to the end.
+    async fn send_lines(route: Route, batches: &[usize]) -> Meters {
+        let meters = route.meters.clone();
+        let (lines, queue) = mpsc::channel(16);
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(logs(route, queue, Duration::from_millis(10), stopped));
+        let mut so_far = 0;
+        for count in batches {
+            for _ in 0..*count {
+                lines.send(("gastown::tasks", LogRecord::default())).await.unwrap();
+            }
+            so_far += u64::try_from(*count).unwrap();
+            while told(&meters) < so_far {
+                tokio::task::yield_now().await;
+            }
+        }
+        stop.send_replace(true);
+        task.await.unwrap();
+        meters
+    }
+
+    fn lost(meters: &Meters, reason: &'static str) -> u64 {
+        meters.lines_lost.get_or_create(&Lost { reason }).get()
+    }
+
+    fn told(meters: &Meters) -> u64 {
+        meters.lines_sent.get() + lost(meters, "refused") + lost(meters, "no-answer")
+    }
+
+    #[tokio::test]
+    async fn lines_that_a_busy_collector_did_not_take_are_sent_again() {
+        let (route, collector) = route(Signal::Logs, &[503, 200], &[]).await;
+        let meters = send_lines(route, &[3]).await;
+        assert_eq!((meters.lines_sent.get(), lost(&meters, "refused")), (3, 0));
+        let taken = collector.taken.lock().unwrap();
+        let request = ExportLogsServiceRequest::decode(taken[0].clone()).unwrap();
+        let of = &request.resource_logs[0];
+        assert!(
+            of.resource
+                .as_ref()
+                .unwrap()
+                .attributes
+                .contains(&text("service.instance.id", "replica-0"))
+        );
+        assert_eq!(of.scope_logs[0].scope.as_ref().unwrap().name, "gastown::tasks");
+        assert_eq!(of.scope_logs[0].log_records.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_taken_is_counted_and_who_takes_none_is_left_alone() {
+        let (refusing, _) = route(Signal::Logs, &[400], &[]).await;
+        assert_eq!(lost(&send_lines(refusing, &[2]).await, "refused"), 2);
+        let (silent, _) = route(Signal::Logs, &[SILENCE], &["--otlp-timeout=100"]).await;
+        assert_eq!(lost(&send_lines(silent, &[2]).await, "no-answer"), 2);
+        let (knows_none, collector) = route(Signal::Logs, &[404], &[]).await;
+        assert_eq!(lost(&send_lines(knows_none, &[1, 1, 1]).await, "refused"), 3);
+        assert_eq!(collector.asked.load(Ordering::SeqCst), 1, "once is enough to know");
+    }
+
+    #[tokio::test]
+    async fn figures_are_sent_each_interval_and_at_the_end() {
+        let (route, collector) = route(Signal::Metrics, &[500, 200], &[]).await;
+        let meters = route.meters.clone();
+        let (stop, stopped) = watch::channel(false);
+        let scrape = Box::new(|| Some("# TYPE x gauge\nx 5\n# EOF\n".to_owned()));
+        let task = tokio::spawn(metrics(route, scrape, Duration::from_millis(20), stopped));
+        while meters.metrics_sent.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let before = collector.asked.load(Ordering::SeqCst);
+        stop.send_replace(true);
+        task.await.unwrap();
+        assert!(collector.asked.load(Ordering::SeqCst) > before, "once more");
+        assert_eq!(meters.metrics_lost.get_or_create(&Lost { reason: "refused" }).get(), 1);
+        let taken = collector.taken.lock().unwrap();
+        let request = ExportMetricsServiceRequest::decode(taken[0].clone()).unwrap();
+        assert_eq!(request.resource_metrics[0].scope_metrics[0].metrics[0].name, "x");
+    }
+
+    /// One that speaks gRPC, and answers once with this status.
+    async fn grpc(status: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                let path = request.uri().path().to_owned();
+                let known = path == "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+                let head = http::Response::builder().header("content-type", "application/grpc");
+                let mut body = respond.send_response(head.body(()).unwrap(), false).unwrap();
+                body.send_data(Bytes::from_static(&[0; 5]), false).unwrap();
+                let mut trailers = http::HeaderMap::new();
+                let status = if known { status } else { "12" };
+                trailers.insert("grpc-status", status.parse().unwrap());
+                body.send_trailers(trailers).unwrap();
+            }
+        });
+        endpoint
+    }
+
+    #[tokio::test]
+    async fn grpc_is_spoken_too() {
+        let _ = crate::tls::install_provider();
+        let flags = ["--otlp-protocol=grpc"];
+        let batch = || lines_of(vec![("m", LogRecord::default())], Resource::default());
+        let route = to(Signal::Logs, &grpc("0").await, &flags);
+        assert_eq!(route.wire.send(batch()).await, Outcome::Taken(0));
+        let route = to(Signal::Logs, &grpc("8").await, &flags);
+        assert!(matches!(route.wire.send(batch()).await, Outcome::Busy(_)), "resources exhausted");
+        let route = to(Signal::Metrics, &grpc("0").await, &flags);
+        let figures = figures_of("", Span { from: 0, to: 0 }, Resource::default());
+        assert_eq!(route.wire.send(figures).await, Outcome::Unknown, "it takes logs alone");
+    }
+}
