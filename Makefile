@@ -232,6 +232,10 @@ demo-trace: prepare static build ## Runs as traces in a real Jaeger, the owner o
 	@GASTOWN_JAEGER=$$(tests/tools/jaeger.sh) $(CARGO) test --locked --test it -- --nocapture tracing::jaeger
 	@echo "The waterfall of the last one: target/trace.html"
 
+.PHONY: test-alerts
+test-alerts: prepare build ## Each alert firing and not firing, by Prometheus' own engine; builds it once, in a minute
+	@GASTOWN_PROMQL=$$(tests/tools/promql.sh) $(CARGO) test --locked --test it -- --nocapture promql::
+
 .PHONY: test-full
 test-full: prepare static build release ## Every test with the waits that users have, then faults, the conversion marathon and the FIPS edition; two hours or more
 	@GASTOWN_FULL=1 tests/tools/run-tests.sh $(TESTARGS)
@@ -239,4 +243,5 @@ test-full: prepare static build release ## Every test with the waits that users 
 	@$(MAKE) --no-print-directory fuzz-conversion
 	@$(MAKE) --no-print-directory test-fips
 	@$(MAKE) --no-print-directory demo-trace
+	@$(MAKE) --no-print-directory test-alerts
 	@echo "Not in it yet: rotations (make test-rotation), OLM itself and images on their own bases (issue 9)"

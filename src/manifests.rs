@@ -1,6 +1,7 @@
 //! Every generated file, from the table of kinds: what it is called and what it says. Writing them is the job of the
 //! program `manifests`; comparing them, that of a test.
 
+pub mod alerts;
 mod certificates;
 pub mod chart;
 pub mod images;
@@ -80,6 +81,7 @@ pub fn files_storing(storage: Version) -> anyhow::Result<Vec<(String, String)>> 
     files.push(("docs/api.md".into(), reference::page()?));
     files.push(("docs/failures.md".into(), causes::page()));
     files.push(("docs/metrics.md".into(), table::page()));
+    files.extend(alerts::runbooks());
     Ok(files)
 }
 
@@ -134,6 +136,7 @@ fn parts(storage: Version) -> anyhow::Result<Vec<(String, Vec<Value>)>> {
     part("deploy/base/metrics-network.yaml", vec![network::metrics()]);
     part("deploy/monitoring/access.yaml", monitoring::access().into());
     part("deploy/monitoring/monitor.yaml", vec![monitoring::monitor()]);
+    part("deploy/monitoring/rules.yaml", vec![alerts::rules()]);
     let told = |(path, objects): (String, Vec<Value>)| {
         (path, objects.into_iter().map(operator::labelled).collect())
     };

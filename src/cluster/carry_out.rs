@@ -93,6 +93,7 @@ impl Cluster {
         );
         let attempt = || format!("write the status of {} {namespace}/{name}", K::CONTROLLER);
         let answer: Watched<K> = self.write(K::CONTROLLER, attempt, built).await?;
+        K::count(self, of, status);
         if let Ok(object) = answer.content {
             K::cache(&self.caches).put(object);
         }

@@ -1,5 +1,6 @@
 //! What is counted, under the names of the Go original and of controller-runtime, so that dashboards carry over.
 
+pub mod census;
 pub mod table;
 
 use prometheus_client::{
@@ -8,6 +9,7 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
+use census::Census;
 use table::Sort;
 
 /// Requests to the API server.
@@ -78,11 +80,43 @@ pub struct Crypto {
     pub kernel_fips: &'static str,
 }
 
+/// Paths of the webhooks.
+pub const PATHS: [&str; 5] = ["/convert", "/mutate", "/mutate-pods", "/validate", "/validate-pods"];
+
+/// A webhook, by its path.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Webhook {
+    pub webhook: &'static str,
+}
+
+/// How a call of one ended.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Call {
+    pub webhook: &'static str,
+    pub code: u16,
+}
+
+/// How runs end, by the Rig; empty for one that is not there.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Run {
+    pub rig: String,
+    pub result: &'static str,
+}
+
+/// What is running.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Build {
+    pub version: &'static str,
+}
+
 /// Why what was to be sent was lost.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Lost {
     pub reason: &'static str,
 }
+
+/// Reasons for it.
+const LOST: [&str; 4] = ["queue-full", "refused", "no-answer", "stopped"];
 
 /// All meters of one process. Cheap to clone: every clone counts into the same registry.
 #[derive(Clone, Debug)]
@@ -119,6 +153,15 @@ pub struct Meters {
     pub metrics_lost: Family<Lost, Counter>,
     pub lines_sent: Counter,
     pub lines_lost: Family<Lost, Counter>,
+    pub calls: Family<Call, Counter>,
+    pub call_duration: Family<Webhook, Histogram, fn() -> Histogram>,
+    pub refusals: Family<Webhook, Counter>,
+    pub distrusted: Counter,
+    pub runs: Family<Run, Counter>,
+    pub migrating: Family<Stored, Gauge>,
+    pub migrated: Family<Stored, Counter>,
+    pub build: Family<Build, Gauge>,
+    pub census: Census,
 }
 
 impl Default for Meters {
@@ -156,6 +199,15 @@ impl Default for Meters {
             metrics_lost: Family::default(),
             lines_sent: Counter::default(),
             lines_lost: Family::default(),
+            calls: Family::default(),
+            call_duration: Family::new_with_constructor(seconds),
+            refusals: Family::default(),
+            distrusted: Counter::default(),
+            runs: Family::default(),
+            migrating: Family::default(),
+            migrated: Family::default(),
+            build: Family::default(),
+            census: Census::default(),
         }
     }
 }
@@ -163,7 +215,7 @@ impl Default for Meters {
 impl Meters {
     /// Names them for the scrape, as the table has them.
     pub fn register(&self, registry: &mut Registry) {
-        let mut to = Naming(registry);
+        let mut to = Naming(&mut *registry);
         self.register_requests(&mut to);
         self.register_work(&mut to);
         self.register_lease(&mut to);
@@ -174,6 +226,30 @@ impl Meters {
         to.add("gastown_metric_exports_lost_total", &self.metrics_lost);
         to.add("gastown_log_lines_exported_total", &self.lines_sent);
         to.add("gastown_log_lines_lost_total", &self.lines_lost);
+        to.add("gastown_build_info", &self.build);
+        self.register_webhooks(&mut to);
+        self.begin();
+        registry.register_collector(Box::new(self.census.clone()));
+    }
+
+    fn register_webhooks(&self, to: &mut Naming<'_>) {
+        to.add("controller_runtime_webhook_requests_total", &self.calls);
+        to.add("controller_runtime_webhook_latency_seconds", &self.call_duration);
+        to.add("gastown_webhook_refusals_total", &self.refusals);
+        to.add("gastown_webhook_untrusted_handshakes_total", &self.distrusted);
+    }
+
+    /// What is counted from zero: of a counter that is not there before its first event, no rate sees that one.
+    fn begin(&self) {
+        for webhook in PATHS {
+            drop(self.calls.get_or_create(&Call { webhook, code: 200 }));
+            drop(self.call_duration.get_or_create(&Webhook { webhook }));
+            drop(self.refusals.get_or_create(&Webhook { webhook }));
+        }
+        for reason in LOST {
+            drop(self.spans_lost.get_or_create(&Lost { reason }));
+        }
+        self.build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
     }
 
     fn register_certificates(&self, to: &mut Naming<'_>) {
@@ -194,6 +270,7 @@ impl Meters {
     fn register_work(&self, to: &mut Naming<'_>) {
         to.add("gastown_reconcile_total", &self.passes);
         to.add("gastown_reconcile_errors_total", &self.faults);
+        to.add("gastown_polecat_runs_total", &self.runs);
         to.add("gastown_task_restarts_total", &self.restarts);
         to.add("controller_runtime_reconcile_panics_total", &self.panics);
         to.add("gastown_reconcile_duration_seconds", &self.duration);
@@ -212,6 +289,8 @@ impl Meters {
         to.add("gastown_validity_left_seconds", &self.validity_left);
         to.add("gastown_original_acts", &self.original_acts);
         to.add("gastown_old_versions_stored", &self.old_versions);
+        to.add("gastown_storage_migrating", &self.migrating);
+        to.add("gastown_storage_objects_written_total", &self.migrated);
     }
 }
 
@@ -257,7 +336,8 @@ mod tests {
             requests, passes, faults, panics, duration, queue_wait, behind_others, queue_depth, undecodable, watch_faults,
             restarts, objects, fenced: _, leading: _, owned: _, unowned: _, epochs, gaps, validity_left: _, original_acts: _,
             old_versions, certificate_until: _, certificate_generation: _, certificate_flaws, tls_profile_flaws, crypto,
-            spans_sent: _, spans_lost, metrics_sent: _, metrics_lost, lines_sent: _, lines_lost,
+            spans_sent: _, spans_lost: _, metrics_sent: _, metrics_lost, lines_sent: _, lines_lost, calls: _, call_duration: _,
+            refusals: _, distrusted: _, runs, migrating, migrated, build: _, census,
         } = &meters;
         let controller = Controller { controller: "polecat" };
         drop(requests.get_or_create(&Request { code: 200, method: "GET".into(), resource: "pods" }));
@@ -280,9 +360,16 @@ mod tests {
             drop(it.get_or_create(&Flawed { reason: "ReadFailed" }));
         }
         drop(crypto.get_or_create(&Crypto { module: "a", version: "b", fips_mode: "false", kernel_fips: "false" }));
-        for it in [spans_lost, metrics_lost, lines_lost] {
+        for it in [metrics_lost, lines_lost] {
             drop(it.get_or_create(&Lost { reason: "refused" }));
         }
+        drop(runs.get_or_create(&Run { rig: "a".into(), result: "done" }));
+        drop(migrating.get_or_create(&Stored { resource: "polecats".into() }));
+        drop(migrated.get_or_create(&Stored { resource: "polecats".into() }));
+        census.by(|| census::Counted {
+            polecats: [(("a".into(), "b".into(), "Working"), 1)].into(),
+            oldest: vec![("polecat", 1.5)],
+        });
         meters
     }
 

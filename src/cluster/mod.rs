@@ -154,6 +154,8 @@ pub trait Managed: Compact {
     fn ended(&self, _: &Self::Seen, _: &Cluster) -> Vec<trace::Span> {
         Vec::new()
     }
+    /// Counts what came to an end with a write of its status, which was this before.
+    fn count(_: &Cluster, _before: &Self, _after: &Self::Status) {}
     /// Names of the pods in the cache that this object owns.
     fn pods(&self, _: &Caches) -> Vec<Arc<PodBrief>> {
         Vec::new()

@@ -57,6 +57,7 @@ const TEMPLATES: &[(&str, &str, &[&str])] = &[
         "and .Values.networkPolicy.enabled .Values.metrics.enabled .Values.metrics.secure",
         &["deploy/base/metrics-network.yaml"],
     ),
+    ("rules", ".Values.metrics.prometheusRule.enabled", &["deploy/monitoring/rules.yaml"]),
     (
         "monitor",
         ".Values.metrics.serviceMonitor.enabled",

@@ -5,14 +5,20 @@ use std::{io, sync::Arc};
 
 use axum_server::accept::Accept;
 use futures::{FutureExt as _, future::BoxFuture};
+use prometheus_client::metrics::counter::Counter;
 use rustls::{AlertDescription as Alert, Error};
 use tokio::sync::watch;
 
 /// How many there were.
 #[derive(Clone, Debug, Default)]
-pub struct Alerts(Arc<watch::Sender<u64>>);
+pub struct Alerts(Arc<watch::Sender<u64>>, Counter);
 
 impl Alerts {
+    /// Counted by a meter as well.
+    pub fn counted(counter: Counter) -> Self {
+        Self(Arc::default(), counter)
+    }
+
     pub fn count(&self) -> u64 {
         *self.0.borrow()
     }
@@ -25,6 +31,7 @@ impl Alerts {
     fn note(&self, error: &io::Error) {
         if distrusts(error) {
             self.0.send_modify(|it| *it += 1);
+            self.1.inc();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What each kind owns and watches: `start(scope) -> Running`, once for each replica. Polecats and their pods are watched by
 //! [`views`], which follow the shards.
 
+mod census;
 mod labels;
 mod quotas;
 pub mod storage;
@@ -107,6 +108,7 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
         pauses: Pauses::default(),
         faults: scope.faults.clone(),
     };
+    census::keep(cluster, [("polecat", &polecats), ("rig", &rigs)]);
     let selections = running.watch_all(cluster, scope, &rigs, &polecats);
     running.work_on_polecats(cluster, scope, &polecats, selections.len());
     let [polecat_labels, pod_labels] = labels;

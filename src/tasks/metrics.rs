@@ -1,6 +1,7 @@
 //! /metrics: plain on loopback; else over HTTPS, for those whom the API server knows by their token and lets read it.
 
 mod gate;
+mod process;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -14,12 +15,7 @@ use axum::{
     routing::get,
 };
 use axum_server::Handle;
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric as _, text::encode},
-    metrics::gauge::ConstGauge,
-    registry::Registry,
-};
+use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::{sync::watch, task::JoinSet};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -32,7 +28,10 @@ use super::{
     webhooks::{self, Asking, Takes},
 };
 use crate::{
-    cluster::{certificates::seconds, meters::table},
+    cluster::{
+        certificates::seconds,
+        meters::{Crypto, Meters},
+    },
     config::{Config, Serving},
     domain::certificates::Book,
     manifests,
@@ -55,6 +54,20 @@ impl Default for Faces {
     fn default() -> Self {
         Self { live: Live::new(None), followers: Followers::new(None) }
     }
+}
+
+/// Says by which cryptography all is served.
+pub fn count_crypto(meters: &Meters) -> anyhow::Result<()> {
+    let report = tls::report::Report::of_this_process()?;
+    let word = |it| if it { "true" } else { "false" };
+    let crypto = Crypto {
+        module: report.module,
+        version: report.version,
+        fips_mode: word(report.fips_mode),
+        kernel_fips: word(report.kernel_fips),
+    };
+    meters.crypto.get_or_create(&crypto).set(1);
+    Ok(())
 }
 
 /// Serves until `stop`, as the settings say.
@@ -166,7 +179,7 @@ async fn of_this_process(namespace: String, live: Live) {
 
 /// Everything that is told: what is registered, and what the kernel says of this process.
 pub fn whole(mut registry: Registry) -> Arc<Registry> {
-    registry.register_collector(Box::new(Process));
+    registry.register_collector(Box::new(process::Process));
     Arc::new(registry)
 }
 
@@ -188,27 +201,6 @@ async fn scrape(State(registry): State<Arc<Registry>>) -> Response {
             ([(header::CONTENT_TYPE, kind)], text).into_response()
         }
         None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
-}
-
-/// What the kernel says of this process.
-#[derive(Debug)]
-struct Process;
-
-impl Collector for Process {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let kib = std::fs::read_to_string("/proc/self/status").ok().and_then(|text| {
-            let line = text.lines().find_map(|it| it.strip_prefix("VmRSS:"))?;
-            line.split_whitespace().next()?.parse::<i64>().ok()
-        });
-        if let Some(kib) = kib {
-            let gauge = ConstGauge::new(kib * 1024);
-            let name = "process_resident_memory_bytes";
-            let help = table::row(name).map_or("", |it| it.help);
-            let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
-            gauge.encode(metric)?;
-        }
-        Ok(())
     }
 }
 

@@ -38,7 +38,7 @@ use crate::{
         cluster_tls::ClusterTls,
         connect::{self, Connection},
         live,
-        meters::{Crypto, Meters},
+        meters::Meters,
         original::Original,
         ownership::Ownership,
         shards::{Keeper, Report, Settings},
@@ -62,7 +62,7 @@ pub async fn run(
     suffer(&config.test_faults);
     let (mut registry, meters) = (Registry::default(), Meters::default());
     meters.register(&mut registry);
-    count_crypto(&meters)?;
+    metrics::count_crypto(&meters)?;
     let registry = metrics::whole(registry);
     let (figures, replica) = (registry.clone(), config.identity(nonce.clone()).pod);
     let scrape: telemetry::Scrape = Box::new(move || metrics::text(&figures));
@@ -127,19 +127,6 @@ fn suffer(faults: &config::Faults) {
     }
 }
 
-fn count_crypto(meters: &Meters) -> anyhow::Result<()> {
-    let report = tls::report::Report::of_this_process()?;
-    let word = |it| if it { "true" } else { "false" };
-    let crypto = Crypto {
-        module: report.module,
-        version: report.version,
-        fips_mode: word(report.fips_mode),
-        kernel_fips: word(report.kernel_fips),
-    };
-    meters.crypto.get_or_create(&crypto).set(1);
-    Ok(())
-}
-
 /// Starts the admission server and waits until it listens: with a certificate of our own, once the API server was reached.
 async fn serve_webhooks(
     config: &Config,
@@ -162,9 +149,16 @@ async fn serve_webhooks(
     let (policy, pods) = (policy_of(config)?, pods_of(config, asking.clone()));
     let (faults, spans) = (config.test_faults.clone(), spans.clone());
     let unconverted = definitions::Unconverted::default();
-    let rules =
-        webhooks::Rules { policy, faults, asking, pods, spans, unconverted: unconverted.clone() };
-    let (manner, alerts) = (it.manner()?, alerts::Alerts::default());
+    let rules = webhooks::Rules {
+        policy,
+        faults,
+        asking,
+        pods,
+        spans,
+        unconverted: unconverted.clone(),
+        meters: meters.clone(),
+    };
+    let (manner, alerts) = (it.manner()?, alerts::Alerts::counted(meters.distrusted.clone()));
     let takes = webhooks::Takes {
         certificate: live.subscribe(),
         provider: faces.followers.subscribe(),

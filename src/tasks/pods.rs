@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::{
     budget::Budget,
     webhooks::{
-        Asking,
+        Asking, counting,
         intake::{self, NoReview, in_time},
     },
 };
@@ -179,8 +179,8 @@ struct Patch {
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
-        axum::Json(json!({"apiVersion": V1, "kind": "AdmissionReview", "response": self}))
-            .into_response()
+        let review = json!({"apiVersion": V1, "kind": "AdmissionReview", "response": self});
+        counting::told(self.allowed, axum::Json(review).into_response())
     }
 }
 

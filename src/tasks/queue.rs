@@ -177,6 +177,14 @@ impl Queue {
         }
     }
 
+    /// How long the one has waited that waits longest.
+    pub fn oldest(&self) -> Duration {
+        let state = self.lock();
+        let first = state.waiting.values().flat_map(|it| [it.urgent.front(), it.others.front()]);
+        let since = first.flatten().map(|it| it.1).min();
+        since.map_or(Duration::ZERO, |it| Instant::now().saturating_duration_since(it))
+    }
+
     /// How many objects wait.
     pub fn len(&self) -> usize {
         self.lock().queued.len()

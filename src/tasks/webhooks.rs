@@ -3,6 +3,7 @@
 
 mod answer;
 mod asking;
+pub(super) mod counting;
 pub(super) mod intake;
 mod telling;
 
@@ -16,7 +17,8 @@ use anyhow::Context as _;
 use axum::{
     Json, Router,
     extract::{Query, Request, State, rejection::QueryRejection},
-    response::Response,
+    middleware,
+    response::{IntoResponse as _, Response},
     routing::post,
 };
 use axum_server::{
@@ -36,7 +38,10 @@ use super::{
 };
 use crate::{
     admission::Policy,
-    cluster::spans::{self, Spans},
+    cluster::{
+        meters::Meters,
+        spans::{self, Spans},
+    },
     config::Faults,
     tls,
 };
@@ -62,10 +67,12 @@ pub struct Rules {
     pub pods: pods::Pods,
     pub spans: Spans,
     pub unconverted: Unconverted,
+    pub meters: Meters,
 }
 
 /// The routes.
 pub fn routes(rules: Rules) -> Router {
+    let counted = middleware::from_fn_with_state(rules.meters.clone(), counting::count);
     let conversion_faults = rules.faults.clone();
     let budget = Budget::of_this_process();
     let pods = pods::routes(rules.pods.clone(), Arc::clone(&budget));
@@ -77,6 +84,7 @@ pub fn routes(rules: Rules) -> Router {
         .merge(pods)
         .merge(conversion)
         .layer(CatchPanicLayer::new())
+        .layer(counted)
 }
 
 /// What the server takes up while it runs: another certificate, and another provider than this process's.
@@ -185,7 +193,7 @@ async fn mutate(State((rules, budget)): Shared, asked: Asked, request: Request) 
         let (response, run) = answer::stamped(&request, policy);
         let call = telling::Call { name: "admission mutate", begun, caller };
         call.tell(&rules.spans, &request, run, &response);
-        Ok(Json(response.into_review()))
+        Ok(counting::told(response.allowed, Json(response.into_review()).into_response()))
     })
     .await
 }
@@ -201,7 +209,7 @@ async fn validate(State((rules, budget)): Shared, asked: Asked, request: Request
         let (response, run) = answer::judged(&request, rules.policy, rig.said(), named);
         let call = telling::Call { name: "admission validate", begun, caller };
         call.tell(&rules.spans, &request, run, &response);
-        Ok(Json(response.into_review()))
+        Ok(counting::told(response.allowed, Json(response.into_review()).into_response()))
     })
     .await
 }

@@ -47,6 +47,7 @@ mod poisoned;
 mod polecats;
 mod preconditions;
 mod process;
+mod promql;
 mod ratchet;
 mod real_deployed;
 mod real_disruption;

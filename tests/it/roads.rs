@@ -270,12 +270,16 @@ fn the_chart_monitors_as_kustomize_does() {
     let folder = gastown::manifests::chart::FOLDER;
     let plain = ["template", "gastown-operator", folder, "-n", NAMESPACE];
     let without = objects(&said(&run(&helm, &plain)));
-    let on = [&plain[..], &["--set", "metrics.serviceMonitor.enabled=true"]].concat();
+    let on = [
+        &plain[..],
+        &["--set", "metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true"],
+    ]
+    .concat();
     let mut chart = objects(&said(&run(&helm, &on)));
     chart.retain(|key, _| !without.contains_key(key));
     let (strays, _) = drift(&road, &chart);
     assert!(strays.is_empty(), "{}", strays.join("\n"));
-    assert!(road.len() > 3, "an account, its token and right, and the monitor");
+    assert!(road.len() > 4, "an account, its token and right, the monitor, and alerts");
 }
 
 /// Environment variables in the order of their names: a kustomize patch changes their order.

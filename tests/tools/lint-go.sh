@@ -4,5 +4,8 @@ set -eu
 cd "$(dirname "$0")/../.."
 unformatted=$(gofmt -l tests)
 [ -z "$unformatted" ] || { echo "lint-go: gofmt -w $unformatted" >&2; exit 1; }
-cd tests/bench/elector
-if command -v golangci-lint >/dev/null; then golangci-lint run --timeout 5m ./...; else go vet ./...; fi
+for folder in tests/bench/elector tests/tools/promql; do
+  cd "$folder"
+  if command -v golangci-lint >/dev/null; then golangci-lint run --timeout 5m ./...; else go vet ./...; fi
+  cd - >/dev/null
+done

@@ -50,6 +50,9 @@ const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'
 #[rustfmt::skip]
 pub const TABLE: &[Row] = &[
     counter("controller_runtime_reconcile_panics_total", &["controller"], "Passes that panicked"),
+    histogram("controller_runtime_webhook_latency_seconds", &["webhook"], "Seconds until a webhook answers"),
+    counter("controller_runtime_webhook_requests_total", &["webhook", "code"], "Calls of the webhooks, by path and HTTP code"),
+    gauge("gastown_build_info", &["version"], "1: what is running"),
     gauge("gastown_cached_objects", &["controller"], "Objects in the cache"),
     gauge("gastown_certificate_authority", &[], "Which of our authorities signed what is served; 0: none of ours"),
     gauge("gastown_certificate_degraded", &["reason"], "1 for what is wrong with our certificates"),
@@ -62,6 +65,10 @@ pub const TABLE: &[Row] = &[
     counter("gastown_metric_exports_total", &[], "Times that the collector took all metrics"),
     gauge("gastown_old_versions_stored", &["resource"], "1 while objects of the resource may lie in storage in another than its storage version"),
     gauge("gastown_original_acts", &[], "1 while the Go original acts by its Lease, so that this replica reconciles nothing"),
+    gauge("gastown_polecat_phase_total", &["rig", "phase"], "Polecats of this replica's shards by Rig and phase, under the Go original's name"),
+    counter("gastown_polecat_runs_total", &["rig", "result"], "Runs that ended, by Rig (empty where it is not there) and result: done or stuck"),
+    gauge("gastown_polecats", &["polecat_namespace", "rig", "phase"], "Polecats of this replica's shards by namespace, Rig and phase; the 500 biggest pairs, and _others"),
+    gauge("gastown_queue_oldest_seconds", &["controller"], "Seconds that what waits longest has been in the queue"),
     histogram("gastown_queue_turn_seconds", &["controller"], "Seconds the first object of a namespace that has not its share of the workers waits behind other namespaces"),
     histogram("gastown_reconcile_duration_seconds", &["controller"], "Seconds a pass takes"),
     counter("gastown_reconcile_errors_total", &["controller", "error_type"], "Failed passes by controller and kind of error"),
@@ -72,13 +79,20 @@ pub const TABLE: &[Row] = &[
     gauge("gastown_shards_unowned", &[], "Shards that nobody owns, as this replica sees it"),
     counter("gastown_spans_exported_total", &[], "Spans that the collector took"),
     counter("gastown_spans_lost_total", &["reason"], "Spans that were lost, by reason: queue-full, refused, no-answer, stopped"),
+    gauge("gastown_storage_migrating", &["resource"], "1 while objects of the resource are to be written anew by the operator"),
+    counter("gastown_storage_objects_written_total", &["resource"], "Objects that this replica wrote anew, in the storage version"),
     counter("gastown_task_restarts_total", &["task", "controller"], "Watches and workers that panicked or ended, and were begun anew"),
     gauge("gastown_tls_profile_degraded", &["reason"], "1 for what is wrong with the cluster's TLS profile"),
     counter("gastown_undecodable_objects_total", &["controller"], "Objects that were skipped as unreadable"),
     histogram("gastown_validity_left_seconds", &[], "Seconds that this replica still had leave to act when it began a write"),
     counter("gastown_watch_errors_total", &["controller"], "Watches that failed and were begun anew"),
+    counter("gastown_webhook_refusals_total", &["webhook"], "Reviews whose answer was no"),
+    counter("gastown_webhook_untrusted_handshakes_total", &[], "Handshakes that callers of the webhooks broke off because they do not trust the certificate"),
     gauge("leader_election_master_status", &[], "1 while this replica may write"),
+    counter("process_cpu_seconds_total", &[], "Processor seconds of this process"),
+    gauge("process_open_fds", &[], "Open file descriptors"),
     gauge("process_resident_memory_bytes", &[], "Resident memory"),
+    gauge("process_start_time_seconds", &[], "When this process began, in seconds since 1970"),
     counter("rest_client_requests_total", &["code", "method", "resource"], "Requests to the API server"),
     gauge("workqueue_depth", &["controller"], "Objects in the queue"),
     histogram("workqueue_queue_duration_seconds", &["controller"], "Seconds an object waits in the queue"),
@@ -164,9 +178,15 @@ differ: copy the monitor, with `olmCAKey` of the Secret `gastown-operator-contro
 `gastown-operator-controller-manager-service.NAMESPACE.svc` as `serverName`. Label the namespace of your Prometheus:
 `kubectl label namespace monitoring metrics=enabled`.
 
+## Alerts
+
+`kubectl apply -k deploy/monitoring`, or `metrics.prometheusRule.enabled=true` in the chart, brings alerts as well; each has a
+page under [runbooks](runbooks). `make test-alerts` has each of them fire, and not fire, in Prometheus' own engine.
+
 ## What there is
 
-A family with labels is there once it has something to say. A scrape adds `namespace`, `pod`, `service` and `job`.
+A family with labels is there once it has something to say. A scrape adds `namespace`, `pod`, `service` and `job`. What the Go
+original had of refineries, convoys, phases of Rigs and calls of `gt` comes with what does that work.
 
 | metric | type | labels | meaning |
 |---|---|---|---|

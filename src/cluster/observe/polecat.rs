@@ -11,13 +11,13 @@ use kube::{
 };
 
 use crate::{
-    api::v1beta1::{self, PolecatStatus},
+    api::v1beta1::{self, Phase, PolecatStatus},
     cluster::{
         Caches, Class, Cluster, Error, Managed,
         cache::{Cache, Key},
         carry_out::requests,
         labels::Labelled as _,
-        now,
+        meters, now,
         wire::{PolecatWire, Watched},
     },
     domain::{
@@ -32,6 +32,10 @@ use crate::{
 
 /// More Events of one pod name than this are not looked through: then the pod counts as scheduled.
 const SCHEDULED_EVENTS: u32 = 100;
+
+/// How runs end, in metrics.
+const DONE: &str = "done";
+const STUCK: &str = "stuck";
 
 /// Looks at one Polecat in one pass, where it changes meanwhile.
 const LOOKS: usize = 3;
@@ -84,6 +88,25 @@ impl Managed for Brief {
     fn passed(cluster: &Cluster, key: &Key, open: bool) -> Vec<Key> {
         cluster.note_crowd(key);
         cluster.note_polecat(key, !open)
+    }
+
+    fn count(cluster: &Cluster, before: &Self, after: &PolecatStatus) {
+        let result = match after.phase {
+            Phase::Done => DONE,
+            Phase::Stuck => STUCK,
+            Phase::Idle | Phase::Working | Phase::Terminated => return,
+        };
+        if before.status.phase == after.phase {
+            return;
+        }
+        // Anybody can name a Rig; those that are there are few.
+        let known = cluster.caches.rigs.get(&Key::new("", &before.rig)).is_some();
+        let rig = if known { before.rig.to_string() } else { String::new() };
+        let run = |result| meters::Run { rig: rig.clone(), result };
+        for it in [DONE, STUCK] {
+            drop(cluster.meters.runs.get_or_create(&run(it)));
+        }
+        cluster.meters.runs.get_or_create(&run(result)).inc();
     }
 
     async fn relabelled(&self, cluster: &Cluster) -> Result<Option<Self>, Error> {

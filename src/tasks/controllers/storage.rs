@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tracing::Instrument as _;
@@ -93,6 +96,9 @@ impl Look {
         let gauge = Stored { resource: resource.clone() };
         let behind = i64::from(standing != Standing::Settled);
         self.cluster.meters.old_versions.get_or_create(&gauge).set(behind);
+        let owed = matches!(standing, Standing::Behind(_)) && self.upkeep.auto;
+        self.cluster.meters.migrating.get_or_create(&gauge).set(owed.into());
+        drop(self.cluster.meters.migrated.get_or_create(&gauge));
         let news = self.known.turned(key, &standing);
         match standing {
             Standing::Settled if news => {
@@ -122,13 +128,26 @@ impl Look {
         }
     }
 
+    /// Counts what was written since `before`, and logs it.
+    fn told(&self, resource: &str, before: &AtomicU64, step: &Step) {
+        if let Step::GoesOn { written } | Step::Wrote { written, .. } = step {
+            let more = written.saturating_sub(before.swap(*written, Ordering::Relaxed));
+            if matches!(step, Step::Wrote { .. }) {
+                let of = Stored { resource: resource.to_owned() };
+                self.cluster.meters.migrated.get_or_create(&of).inc_by(more);
+            }
+        }
+        tracing::info!(resource, %step, "Migrating");
+    }
+
     async fn migrate(&self, key: &Key, found: &Definition) {
         // Nothing is read for what another replica migrates; what becomes ours is queued when its shard is opened.
         if !self.cluster.ownership.owns(&key.name) {
             return;
         }
         let resource = &found.plural;
-        let tell = |step: &Step| tracing::info!(resource, %step, "Migrating");
+        let before = AtomicU64::new(0);
+        let tell = |step: &Step| self.told(resource, &before, step);
         let migration = Migration {
             cluster: &self.cluster,
             name: &key.name,

@@ -70,6 +70,8 @@ const ALL: &[(&str, &str)] = &[
     ("probes.healthPort=8082", "--health-probe-bind-address=:8082"),
     ("metrics.port=9090", "--metrics-bind-address=:9090"),
     ("metrics.serviceMonitor.enabled=true", "kind: ServiceMonitor"),
+    ("metrics.prometheusRule.enabled=true", "kind: PrometheusRule"),
+    ("metrics.prometheusRule.labels.watched=by-us", "watched: by-us"),
     ("metrics.serviceMonitor.labels.release=prometheus", "release: prometheus"),
     ("extraObjects[0].kind=Extra", "kind: Extra"),
 ];

@@ -17,6 +17,8 @@ pub struct Metrics {
     pub secure: bool,
     /// For the Prometheus operator.
     pub service_monitor: ServiceMonitor,
+    /// Alerts, for the Prometheus operator.
+    pub prometheus_rule: PrometheusRule,
 }
 
 /// What has the Prometheus operator scrape.
@@ -29,6 +31,16 @@ pub struct ServiceMonitor {
     pub labels: Raw,
 }
 
+/// Alerts about the operator and what it runs.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PrometheusRule {
+    /// Make a `PrometheusRule`; docs/runbooks has a page for each alert.
+    pub enabled: bool,
+    /// By which your Prometheus finds it.
+    pub labels: Raw,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self {
@@ -36,6 +48,7 @@ impl Default for Metrics {
             port: operator::METRICS_PORT,
             secure: true,
             service_monitor: ServiceMonitor { enabled: false, labels: Raw::new() },
+            prometheus_rule: PrometheusRule { enabled: false, labels: Raw::new() },
         }
     }
 }
