@@ -5,6 +5,7 @@ mod brakes;
 mod election;
 mod faults;
 mod metrics;
+mod outside;
 mod pod_rules;
 mod signals;
 mod storage;
@@ -25,6 +26,7 @@ pub use brakes::Brakes;
 pub use election::Election;
 pub use faults::Faults;
 pub use metrics::{Metrics, Serving};
+pub use outside::Reach;
 pub use pod_rules::PodRules;
 pub use signals::{Signal, Signals};
 pub use storage::{Storage, StorageMigration};
@@ -62,6 +64,8 @@ pub struct Config {
     pub test_faults: Faults,
     #[command(flatten, next_help_heading = "Pods")]
     pub pods: Pods,
+    #[command(flatten, next_help_heading = "Pods and the world")]
+    pub reach: Reach,
     #[command(flatten, next_help_heading = "Pods at the door")]
     pub pod_rules: PodRules,
     #[command(flatten, next_help_heading = "Brakes")]
@@ -214,7 +218,8 @@ impl Config {
             }
         }
         let told = || self.tracing.flaw().or_else(|| self.signals.flaw(&self.tracing));
-        self.tls.flaw().or_else(told).or_else(|| self.logs.flaw())
+        let rest = self.tls.flaw().or_else(told).or_else(|| self.logs.flaw());
+        rest.or_else(|| self.reach.flaw())
     }
 
     /// Whether reviews are served, and with them a certificate kept.
@@ -265,6 +270,7 @@ impl Config {
             max_running_per_namespace: self.brakes.max_running_per_namespace,
             house: self.house(),
             fixed_users: self.pod_rules.known_platform() != Some(Platform::OpenShift),
+            outside: self.reach.outside(),
             trace_url: self.tracing.page(),
         }
     }

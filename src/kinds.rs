@@ -21,7 +21,8 @@ use crate::{
     conversion::{self, table::Version},
     domain::{
         fields,
-        references::{self, Reference},
+        references::{self, Reference, Sort},
+        secrets::{self, Needed},
         stored::Stored,
     },
     manifests,
@@ -213,12 +214,8 @@ pub fn references(kind: &Kind, asked: &Asked<'_>) -> Vec<Reference> {
     if kind.kind != "Polecat" {
         return Vec::new();
     }
-    let spec = |it: &Value| {
-        let hub = in_hub(it);
-        polecat_spec(hub.as_ref().unwrap_or(it))
-    };
-    let Some(new) = spec(asked.sent) else { return Vec::new() };
-    let old = asked.stored.and_then(spec);
+    let Some(new) = hub_spec(asked.sent) else { return Vec::new() };
+    let old = asked.stored.and_then(hub_spec);
     let begins = admission::polecat::begins_after(&new, old.as_ref());
     let before = old.filter(|_| !begins).map(|it| references::of(&it)).unwrap_or_default();
     let known = |it: &Reference| {
@@ -229,6 +226,25 @@ pub fn references(kind: &Kind, asked: &Asked<'_>) -> Vec<Reference> {
         it.field = fields::in_words_of(asked.is_hub(), &it.field);
     }
     all
+}
+
+/// The Secrets among them without which the pod would not start.
+pub fn secrets(kind: &Kind, asked: &Asked<'_>) -> Vec<Needed> {
+    let named = references(kind, asked);
+    let is = |it: &Reference, name: &str| it.sort == Sort::Secret && it.name == name;
+    let spec = hub_spec(asked.sent).filter(|_| !named.is_empty());
+    let mut all = spec.map(|it| secrets::needed(&it)).unwrap_or_default();
+    all.retain(|it| named.iter().any(|other| is(other, &it.name)));
+    for it in &mut all {
+        it.field = fields::in_words_of(asked.is_hub(), &it.field);
+    }
+    all
+}
+
+/// The spec of a Polecat of either version, as the hub says it.
+fn hub_spec(object: &Value) -> Option<v1beta1::PolecatSpec> {
+    let hub = in_hub(object);
+    polecat_spec(hub.as_ref().unwrap_or(object))
 }
 
 /// Names of the definitions that have two versions, so that objects may lie in either.

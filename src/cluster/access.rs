@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use kube::core::request::Error as BuildError;
-use serde::Deserialize;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Resource as _,
+    api::GetParams,
+    core::{Request, request::Error as BuildError},
+};
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{Cluster, Error, request::Built},
+    cluster::{Class, Cluster, Error, request::Built},
     domain::references::Reference,
 };
 
@@ -86,6 +91,31 @@ impl Cluster {
         Ok(answer.status.is_some_and(|it| it.allowed))
     }
 
+    /// Whether the operator itself may look at a Secret: it may where somebody gave it a Role for that, and nowhere else.
+    pub async fn may_see_secret(&self, namespace: &str, name: &str) -> Result<bool, Error> {
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": {
+                "namespace": namespace, "verb": "get", "group": "", "resource": "secrets", "name": name,
+            }},
+        });
+        let built = posted("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review);
+        let attempt = || format!("ask about secrets {name}");
+        let answer: Answered<Allowed> =
+            self.read("selfsubjectaccessreviews", attempt, built).await?;
+        Ok(answer.status.is_some_and(|it| it.allowed))
+    }
+
+    /// Whether a Secret is there. What it holds is not sent, and what is sent is not kept.
+    pub async fn has_secret(&self, namespace: &str, name: &str) -> Result<bool, Error> {
+        let attempt = || format!("look for Secret {namespace}/{name}");
+        match self.read::<IgnoredAny>("secrets", attempt, metadata_of(namespace, name)).await {
+            Ok(IgnoredAny) => Ok(true),
+            Err(error) if error.class() == Class::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whose token it is; nobody's, if the API server does not know it.
     pub async fn owner(&self, token: &str) -> Result<Option<Who>, Error> {
         let review = json!({
@@ -103,9 +133,29 @@ impl Cluster {
     }
 }
 
+fn metadata_of(namespace: &str, secret: &str) -> Built {
+    let path = Secret::url_path(&(), Some(namespace));
+    Request::new(path).get_metadata(secret, &GetParams::default())
+}
+
 fn posted(path: &str, review: &Value) -> Built {
     http::Request::post(path)
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(review.to_string().into_bytes())
         .map_err(BuildError::BuildRequest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_secret_only_its_metadata_is_asked_for() {
+        let request = metadata_of("town", "git-key").unwrap();
+        assert_eq!(request.uri().path(), "/api/v1/namespaces/town/secrets/git-key");
+        let wanted = request.headers()[http::header::ACCEPT].to_str().unwrap();
+        for kind in wanted.split(',') {
+            assert!(kind.contains("as=PartialObjectMetadata;"), "never the whole: {wanted}");
+        }
+    }
 }

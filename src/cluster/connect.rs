@@ -45,13 +45,18 @@ pub async fn connect(
     context: Option<String>,
 ) -> anyhow::Result<Connection> {
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
-    let mut config = match kubeconfig {
-        Some(path) => {
-            kube::Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?
-        }
-        None if options.context.is_some() => kube::Config::from_kubeconfig(&options).await?,
+    let read = match kubeconfig {
+        Some(path) => Some(Kubeconfig::read_from(path)?),
+        None if options.context.is_some() => Some(Kubeconfig::read()?),
+        None => Kubeconfig::read().ok(),
+    };
+    let named = read.as_ref().and_then(|it| proxy(it, options.context.as_deref()));
+    let mut config = match read.filter(|_| kubeconfig.is_some() || options.context.is_some()) {
+        Some(it) => kube::Config::from_custom_kubeconfig(it, &options).await?,
         None => kube::Config::infer().await?,
     };
+    // Variables name a proxy too, but for the world: the API server is reached as its kubeconfig says.
+    config.proxy_url = named.map(|it| it.parse()).transpose()?;
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
     let work = kube::Client::try_from(config.clone())?;
@@ -60,4 +65,12 @@ pub async fn connect(
     let leases = kube::Client::try_from(config.clone())?;
     let fips = config.rustls_client_config()?.fips();
     Ok(Connection { work, leases, watches, server: config.cluster_url, fips })
+}
+
+/// The proxy that a kubeconfig names for the API server.
+fn proxy(read: &Kubeconfig, context: Option<&str>) -> Option<String> {
+    let current = context.or(read.current_context.as_deref())?;
+    let context = read.contexts.iter().find(|it| it.name == current)?.context.as_ref()?;
+    let cluster = read.clusters.iter().find(|it| it.name == context.cluster)?.cluster.as_ref()?;
+    cluster.proxy_url.clone().filter(|it| !it.is_empty())
 }

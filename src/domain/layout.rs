@@ -63,6 +63,12 @@ pub const KNOWN_HOSTS: Mount = Mount { volume: "ssh-known-hosts", path: "/ssh-kn
 pub const CLAUDE_CREDS: Mount = Mount { volume: "claude-creds", path: "/claude-creds" };
 /// `agentConfig.configMapRef`: `claude` alone.
 pub const AGENT_CONFIG: Mount = Mount { volume: "agent-config", path: "/gastown/agent-config" };
+/// Whom to trust, where the operator names a ConfigMap for it: all three containers.
+pub const TRUSTED_CA: Mount = Mount { volume: "trusted-ca", path: "/gastown/trusted-ca" };
+/// The key of that ConfigMap, as OpenShift fills it in.
+pub const TRUSTED_KEY: &str = "ca-bundle.crt";
+/// Its value, as programs find it.
+pub const TRUSTED_BUNDLE: &str = "/gastown/trusted-ca/ca-bundle.crt";
 /// Where a container leaves its last words.
 pub const TERMINATION_LOG: &str = "/dev/termination-log";
 /// The port of the pod's own metrics, served by `telemetry`.

@@ -26,6 +26,7 @@ pub mod references;
 pub mod refusal;
 pub mod repository;
 pub mod rig;
+pub mod secrets;
 pub mod shard;
 pub mod slots;
 pub mod storage;

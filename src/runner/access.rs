@@ -61,9 +61,7 @@ fn lay(
             Ok(vec![pair("GIT_SSH", program), pair("GIT_SSH_VARIANT", "ssh".to_owned())])
         }
         Credential::Token { has_ca, .. } => {
-            if *has_ca {
-                settings.push(format!("http.sslCAInfo={}", paths.credential(layout::keys::CA)));
-            }
+            settings.extend(trust(paths, *has_ca));
             let program = called(paths, askpass::NAME)?;
             Ok(vec![
                 pair("GIT_ASKPASS", program),
@@ -73,6 +71,14 @@ fn lay(
         }
         Credential::None => Ok(Vec::new()),
     }
+}
+
+/// Whom git trusts: for the host by the Secret, else, and for a proxy, by the bundle that the operator has mounted.
+fn trust(paths: &Paths, has_ca: bool) -> Vec<String> {
+    let mounted = Some(paths.at(layout::TRUSTED_BUNDLE)).filter(|it| fs::metadata(it).is_ok());
+    let of_host = has_ca.then(|| paths.credential(layout::keys::CA)).or_else(|| mounted.clone());
+    let host = of_host.map(|it| format!("http.sslCAInfo={it}"));
+    host.into_iter().chain(mounted.map(|it| format!("http.proxySSLCAInfo={it}"))).collect()
 }
 
 fn pair(name: &str, value: String) -> (String, String) {

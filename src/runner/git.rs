@@ -60,8 +60,9 @@ const SPARING: [&str; 5] = [
 ];
 
 /// The variables that git may inherit: where programs are, how the cluster reaches the world, and what a TLS policy sets.
-const INHERITED: [&str; 11] = [
+const INHERITED: [&str; 12] = [
     "PATH",
+    "HTTP_PROXY",
     "HTTPS_PROXY",
     "https_proxy",
     "http_proxy",

@@ -15,9 +15,14 @@ pub const NAME: &str = "commit-msg";
 
 /// The lines, each `Name: value`.
 pub fn trailers(settings: &Settings) -> String {
-    let Settings { polecat, issue, requested_by, trace, .. } = settings;
-    let lines =
-        [("Polecat", polecat), ("Bead", issue), ("Requested-By", requested_by), ("Trace", trace)];
+    let Settings { polecat, uid, issue, requested_by, trace, .. } = settings;
+    let lines = [
+        ("Polecat", polecat),
+        ("Polecat-UID", uid),
+        ("Bead", issue),
+        ("Requested-By", requested_by),
+        ("Trace", trace),
+    ];
     let told = lines.iter().filter(|(_, value)| !value.is_empty());
     told.flat_map(|(name, value)| [name, ": ", value, "\n"]).collect()
 }

@@ -5,6 +5,7 @@ mod answer;
 mod asking;
 pub(super) mod counting;
 pub(super) mod intake;
+mod missing;
 mod telling;
 
 use std::{
@@ -203,8 +204,10 @@ async fn validate(State((rules, budget)): Shared, asked: Asked, request: Request
         let (begun, caller) = (spans::now(), telling::caller(request.headers()));
         let (request, _share) = take_in(&budget, request).await?;
         rules.faults.strike(&request.name);
-        let (rig, mut named) =
-            tokio::join!(rules.asking.rig(&request), rules.asking.names(&request));
+        let asking = &rules.asking;
+        let (rig, mut named, missing) =
+            tokio::join!(asking.rig(&request), asking.names(&request), asking.missing(&request));
+        named.warnings.extend(missing);
         named.refusals.extend(rules.unconverted.refusal(&request, Instant::now()));
         let (response, run) = answer::judged(&request, rules.policy, rig.said(), named);
         let call = telling::Call { name: "admission validate", begun, caller };

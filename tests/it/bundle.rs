@@ -32,8 +32,13 @@ const SUPPORTED: [&str; 14] = [
 ];
 
 /// What is promised on OpenShift, and the test that holds it.
-const HELD: [(&str, &str, &str); 2] = [
+const HELD: [(&str, &str, &str); 3] = [
     ("disconnected", include_str!("bundle.rs"), "every_image_is_a_related_one"),
+    (
+        "proxy-aware",
+        include_str!("proxied.rs"),
+        "pods_get_the_operators_proxy_and_the_api_server_is_reached_without",
+    ),
     (
         "tls-profiles",
         include_str!("tls_profile.rs"),

@@ -2,13 +2,16 @@
 
 use std::{fs, process::Command};
 
-use gastown::domain::names;
-use gastown_testbed::{Git, Node, Options, Testbed, preconditions, watch::await_condition};
+use gastown::{api::v1alpha1::Polecat, domain::names};
+use gastown_testbed::{Git, Node, Options, Testbed, audit, preconditions, watch::await_condition};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
-use kube::{Api, Client, api::PostParams};
+use kube::{Api, Client, ResourceExt as _, api::PostParams};
 use serde_json::{Value, json};
 
-use crate::world::{World, condition, message, phase_of};
+use crate::{
+    door::Door,
+    world::{World, condition, message, phase_of},
+};
 
 pub async fn world(test: &str, namespace: &str) -> Option<World> {
     world_with(test, namespace, &[]).await
@@ -107,6 +110,8 @@ async fn an_agent_changes_a_repository_and_the_commit_is_pushed() {
     else {
         return;
     };
+    let door = Door::before(world).await;
+    let world = &door.world;
     let git = world.bed.git.as_ref().unwrap();
     repository(git, "real-run");
     let task = "Append \"Good bye.\" to greeting.txt";
@@ -115,7 +120,7 @@ async fn an_agent_changes_a_repository_and_the_commit_is_pushed() {
     let status = done.status.clone().unwrap();
     assert_eq!((phase_of(&done), status.exit_code), ("Done", Some(0)));
     assert_eq!(status.task_sha256, Some(names::sha256(task)), "by which the task is known again");
-    let commit = status.commit.unwrap();
+    let commit = status.commit.clone().unwrap();
     assert_eq!(
         in_bare(git, "real-run", &["rev-parse", "feature/gt-abc12"]).trim(),
         commit,
@@ -128,14 +133,44 @@ async fn an_agent_changes_a_repository_and_the_commit_is_pushed() {
     let text = in_bare(git, "real-run", &["log", "-1", "--format=%an <%ae>%n%B", &commit]);
     assert!(
         text.contains("Gas Town Polecat <polecat@gastown.io>")
-            && text.contains("Polecat: max\nBead: gt-abc12"),
+            && text.contains("Polecat: max\nPolecat-UID: ")
+            && text.contains("\nBead: gt-abc12\nRequested-By: user-real-run\n"),
         "{text}"
     );
     let pod: Pod = world.pods().get("polecat-max").await.unwrap();
+    joined_by_uid(world, &done, &pod, &text).await;
     let spec = pod.spec.unwrap();
     assert_eq!(spec.automount_service_account_token, Some(false));
     let names: Vec<_> = spec.containers.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(names, ["claude", "telemetry"], "order and names of the original");
+    door.close().await;
+}
+
+/// The API server's audit log, the object, its pod and the commit that was pushed know the run by one uid.
+async fn joined_by_uid(world: &World, polecat: &Polecat, pod: &Pod, commit: &str) {
+    let uid = polecat.uid().unwrap();
+    let log = world.bed.audit_events().await.unwrap();
+    let created = |resource: &str, name: &str| {
+        let stored = |it: &&audit::Event| {
+            (it.verb.as_str(), it.code, it.namespace.as_str())
+                == ("create", 201, world.namespace.as_str())
+                && (it.resource.as_str(), it.subresource.as_str(), it.name.as_str())
+                    == (resource, "", name)
+                && !it.uri.contains("dryRun")
+        };
+        let found: Vec<_> = log.iter().filter(stored).collect();
+        assert_eq!(found.len(), 1, "{resource} {name} is made once: {found:#?}");
+        found[0].clone()
+    };
+    let asked = created("polecats", "max");
+    assert_eq!(asked.noted("uid"), Some(uid.as_str()), "{:#?}", asked.annotations);
+    assert_eq!(asked.noted("requested-by"), Some(asked.user.as_str()), "who asked");
+    let made = created("pods", "polecat-max");
+    assert_eq!(made.noted("polecat-uid"), Some(uid.as_str()), "{:#?}", made.annotations);
+    assert_eq!(made.user, world.operator.name, "whom it is made by");
+    assert_eq!(pod.owner_references()[0].uid, uid, "whose pod it is");
+    assert!(commit.contains(&format!("\nPolecat-UID: {uid}\n")), "{commit}");
+    assert!(commit.contains(&format!("\nRequested-By: {}\n", asked.user)), "{commit}");
 }
 
 #[tokio::test]

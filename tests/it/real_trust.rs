@@ -173,6 +173,7 @@ async fn an_idle_agent_is_ended_and_its_commits_say_by_whom_and_for_whom() {
     let told = world.condition("max", "Pushed", "True/Pushed").await;
     assert_eq!(condition(&told, "Ready"), "False/IdleTimeout");
     assert!(message(&told, "Ready").contains("spec.maxIdleSeconds"), "{}", message(&told, "Ready"));
+    let uid = told.metadata.uid.unwrap();
     let status = told.status.unwrap();
     assert!(status.image_digests.unwrap().claude.unwrap().starts_with("sha256:"));
     let base = in_bare(git, "real-quiet", &["rev-parse", "main"]);
@@ -180,8 +181,10 @@ async fn an_idle_agent_is_ended_and_its_commits_say_by_whom_and_for_whom() {
     let commit = status.commit.unwrap();
     let text =
         in_bare(git, "real-quiet", &["log", "-1", "--format=%an <%ae>%n%(trailers:only)", &commit]);
-    let want = "Ada <ada@example.com>\nPolecat: max\nBead: gt-abc12\nRequested-By: grace\n\
-                Trace: 0af7651916cd43dd8448eb211c80319c";
+    let want = format!(
+        "Ada <ada@example.com>\nPolecat: max\nPolecat-UID: {uid}\nBead: gt-abc12\nRequested-By: grace\n\
+         Trace: 0af7651916cd43dd8448eb211c80319c"
+    );
     assert_eq!(text.trim(), want);
 }
 

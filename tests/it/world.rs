@@ -75,6 +75,21 @@ impl World {
         Self::build(bed, name, script, &[], None).await
     }
 
+    /// Whose operator has these variables as well.
+    pub async fn with_variables(
+        name: &str,
+        script: &[(&str, &str)],
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let bed = Testbed::shared_with(Node::Kwok).await.unwrap();
+        let flags: Vec<String> = flags.iter().map(|it| (*it).to_owned()).collect();
+        let mut options = options(name, "operator", &flags);
+        let pairs = variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        options.environment.extend(pairs);
+        Self { flags, ..Self::around(bed, name, script, options).await }
+    }
+
     /// Whose operator is in a group of its own, and has that group's rights.
     pub async fn in_group(name: &str, script: &[(&str, &str)], group: &str) -> Self {
         let bed = Testbed::shared_with(Node::Kwok).await.unwrap();
@@ -161,8 +176,10 @@ impl World {
         let all = self.requests_of(&self.operator.name).await;
         all.into_iter()
             .filter(|it| {
-                !matches!(it.resource.as_str(), "leases" | "subjectaccessreviews")
-                    && it.verb != "watch"
+                !matches!(
+                    it.resource.as_str(),
+                    "leases" | "subjectaccessreviews" | "selfsubjectaccessreviews"
+                ) && it.verb != "watch"
                     && it.verb != "list"
             })
             .collect()

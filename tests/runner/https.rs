@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener},
+    io::{BufRead as _, BufReader, Write as _, copy},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::Stdio,
     sync::{Arc, Mutex},
@@ -30,6 +31,8 @@ use crate::{
     whole::COMMIT,
 };
 
+/// A host that only the proxy knows: no resolver has an address for such names.
+const BEHIND: &str = "git.town.invalid";
 const TOKEN: &str = "canary-0123456789-token";
 /// `canary:canary-0123456789-token`.
 const BASIC: &str = "Basic Y2FuYXJ5OmNhbmFyeS0wMTIzNDU2Nzg5LXRva2Vu";
@@ -51,7 +54,7 @@ fn serve(pod: &Pod) -> (String, String, Git) {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()])
+    let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned(), BEHIND.to_owned()])
         .unwrap()
         .signed_by(&key, &authority)
         .unwrap();
@@ -88,6 +91,34 @@ fn serve(pod: &Pod) -> (String, String, Git) {
         });
     });
     (authority.pem(), our_host, git)
+}
+
+/// A proxy that leads every CONNECT to one place; answers with its address and what it was asked for.
+fn proxy(to: &str) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (asked, to) = (Arc::<Mutex<Vec<String>>>::default(), to.to_owned());
+    let book = asked.clone();
+    thread::spawn(move || {
+        for caller in listener.incoming() {
+            let (book, to) = (book.clone(), to.clone());
+            thread::spawn(move || tunnel(&caller.unwrap(), &to, &book));
+        }
+    });
+    (address, asked)
+}
+
+/// One CONNECT: its head, then bytes both ways. A caller says no more before it was answered.
+fn tunnel(caller: &TcpStream, to: &str, asked: &Mutex<Vec<String>>) {
+    let head = BufReader::new(caller).lines().map_while(Result::ok);
+    let head: Vec<String> = head.take_while(|it| !it.is_empty()).collect();
+    asked.lock().unwrap().push(head.first().cloned().unwrap_or_default());
+    let Ok(server) = TcpStream::connect(to) else { return };
+    let _gone = (&*caller).write_all(b"HTTP/1.1 200 Connection established\r\n\r\n");
+    thread::scope(|it| {
+        it.spawn(|| (copy(&mut &*caller, &mut &server), server.shutdown(Shutdown::Write)));
+        let _ended = (copy(&mut &server, &mut &*caller), caller.shutdown(Shutdown::Write));
+    });
 }
 
 async fn overhear(State(git): State<Git>, request: Request) -> StatusCode {
@@ -200,6 +231,38 @@ fn a_run_over_https_shows_the_token_to_nobody() {
     pod.agent_never_sees(TOKEN.as_bytes());
     let bare = pod.volume(layout::DELIVERY).join("repo.git/config");
     assert!(!fs::read_to_string(bare).unwrap().contains(TOKEN), "nor is it in a configuration");
+}
+
+/// The authority is not in the Secret, but in the bundle that the operator mounts; the host is reached through the proxy alone.
+#[test]
+fn a_private_authority_behind_a_proxy_is_reached_through_it_and_nothing_else_is() {
+    if !backend("a_private_authority_behind_a_proxy_is_reached_through_it_and_nothing_else_is") {
+        return;
+    }
+    let mut pod = Pod::new();
+    let (authority, server, _) = serve(&pod);
+    let (proxy, asked) = proxy(&server);
+    let host = format!("{BEHIND}:8443");
+    pod.set(env::GIT_REPOSITORY, &format!("https://{host}/remote.git"));
+    secret(&pod, &[("username", "canary"), ("token", TOKEN), ("host", &host)]);
+    for name in ["HTTPS_PROXY", "https_proxy"] {
+        pod.set(name, &format!("http://{proxy}"));
+    }
+    let untrusted = pod.git_init();
+    assert_eq!(untrusted.code(), 1);
+    assert_eq!(pod.failure(layout::GIT_INIT).reason, reason::CERTIFICATE_UNTRUSTED, "no bundle");
+    fs::write(pod.volume(layout::TRUSTED_CA).join(layout::TRUSTED_KEY), &authority).unwrap();
+    // Whom NO_PROXY names is not reached through it.
+    pod.set("NO_PROXY", BEHIND);
+    asked.lock().unwrap().clear();
+    assert_eq!(pod.git_init().code(), 1);
+    assert_eq!(pod.failure(layout::GIT_INIT).reason, reason::HOST_NOT_REACHABLE);
+    assert!(asked.lock().unwrap().is_empty(), "the proxy heard nothing of it");
+    pod.set("NO_PROXY", "another.invalid");
+    let (_, verdict) = pod.run(COMMIT);
+    assert_eq!((verdict.reason.as_str(), verdict.pushed), (reason::PUSHED, true), "{verdict:?}");
+    let (seen, connect) = (asked.lock().unwrap(), format!("CONNECT {host} HTTP/1.1"));
+    assert!(seen.len() > 2 && seen.iter().all(|it| *it == connect), "clone and push: {seen:?}");
 }
 
 #[test]

@@ -40,6 +40,7 @@ pub const INIT: (&str, &[Mount]) = (
         layout::DELIVERY,
         layout::GIT_CREDS,
         layout::KNOWN_HOSTS,
+        layout::TRUSTED_CA,
     ],
 );
 pub const AGENT: (&str, &[Mount]) = (
@@ -52,6 +53,7 @@ pub const AGENT: (&str, &[Mount]) = (
         layout::LOCK,
         layout::HANDOVER,
         layout::CLAUDE_CREDS,
+        layout::TRUSTED_CA,
     ],
 );
 pub const TELEMETRY: (&str, &[Mount]) = (
@@ -63,6 +65,7 @@ pub const TELEMETRY: (&str, &[Mount]) = (
         layout::DELIVERY,
         layout::GIT_CREDS,
         layout::KNOWN_HOSTS,
+        layout::TRUSTED_CA,
     ],
 );
 

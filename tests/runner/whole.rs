@@ -37,7 +37,7 @@ fn what_the_agent_commits_is_pushed() {
         Some("Gas Town Polecat <polecat@gastown.io>")
     );
     let message = git(&pod.remote(), &["log", "-1", "--format=%B", "fix/x"]);
-    let trailers = "Polecat: furiosa\nBead: gt-1\nRequested-By: ada@example.com\n\
+    let trailers = "Polecat: furiosa\nPolecat-UID: 0a1b2c3d-1111-2222-3333-444455556666\nBead: gt-1\nRequested-By: ada@example.com\n\
                     Trace: 0af7651916cd43dd8448eb211c80319c";
     assert_eq!(message.trim_end(), format!("Do it\n\n{trailers}"));
     assert_eq!(pod.last_words(layout::CLAUDE), "", "a success has no last words");

@@ -66,6 +66,7 @@ pub fn answer(asked: &Asked<'_>, question: &Question<'_>, operators: &[String]) 
     }
     let mut audit = vec![("policy", question.standard.to_string())];
     audit.extend(scc.map(|it| ("scc", it.to_owned())));
+    audit.extend(polecat(asked).map(|it| ("polecat-uid", it.to_owned())));
     if violations.is_empty() {
         return Answer { audit, ..Answer::default() };
     }
@@ -76,6 +77,13 @@ pub fn answer(asked: &Asked<'_>, question: &Question<'_>, operators: &[String]) 
         return Answer { refusal, audit, warnings: Vec::new() };
     }
     Answer { refusal: None, warnings: warnings(&violations), audit }
+}
+
+/// Of which Polecat a pod is one of the runs, by its uid.
+fn polecat<'a>(asked: &Asked<'a>) -> Option<&'a str> {
+    let owners = asked.object.pointer("/metadata/ownerReferences")?.as_array()?;
+    let is = |it: &&Value| it.get("kind").is_some_and(|it| it == "Polecat");
+    owners.iter().find(is)?.get("uid")?.as_str()
 }
 
 /// A Polecat's pod is looked at by every rule, and some are held to more: nobody but the operator says so, or says no more.

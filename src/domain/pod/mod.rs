@@ -3,6 +3,7 @@
 
 mod checks;
 mod fragments;
+mod outside;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -31,6 +32,7 @@ use fragments::{
     locked_down, owner, pod_security, provenance, ro, rw, scratch, seconds, storage_limit,
     storage_words, told,
 };
+pub use outside::Outside;
 
 /// What the operator's settings say about pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +67,8 @@ pub struct PodSettings {
     pub house: House,
     /// Containers run as users that we choose; on OpenShift the platform does.
     pub fixed_users: bool,
+    /// How their programs reach the world.
+    pub outside: Outside,
     /// The address of a trace's page, with [`crate::domain::trace::PLACE`] for its id.
     pub trace_url: Option<String>,
 }
@@ -87,6 +91,7 @@ impl Default for PodSettings {
             max_running_per_namespace: None,
             house: House::default(),
             fixed_users: true,
+            outside: Outside::default(),
             trace_url: None,
         }
     }
@@ -125,6 +130,7 @@ pub fn agent_pod(polecat: &Polecat, attempt: i32, settings: &PodSettings) -> Res
         ..Pod::default()
     };
     let pod = if settings.house.tls_policy.is_fips() { approved(pod) } else { pod };
+    let pod = outside::reaching(pod, &settings.outside);
     Ok(fragments::users(settings.fixed_users, pod))
 }
 
@@ -313,9 +319,10 @@ impl<'a> Parts<'a> {
     /// What `git-init` lays out says whose commits they are, and for whom.
     fn init_env(&self) -> Vec<EnvVar> {
         let Provenance { author, requested_by, trace } = &self.provenance;
-        let Identity { name, bead, .. } = Identity::of(self.polecat);
+        let Identity { name, uid, bead, .. } = Identity::of(self.polecat);
         let mut list = told(&[
             (var::POLECAT, name),
+            (var::POLECAT_UID, uid),
             (var::ISSUE, bead),
             (var::GIT_REPOSITORY, &self.repository.url),
             (var::GIT_BRANCH, &self.repository.base_branch),

@@ -102,7 +102,7 @@ fn features(images: &Images) -> Map<String, Value> {
     let features = [
         ("disconnected", images.are_pinned()),
         ("fips-compliant", false),
-        ("proxy-aware", false),
+        ("proxy-aware", true),
         ("tls-profiles", true),
         ("token-auth-aws", false),
         ("token-auth-azure", false),

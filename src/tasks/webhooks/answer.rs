@@ -16,6 +16,7 @@ use crate::{
     domain::{
         names,
         references::Reference,
+        secrets::Needed,
         trace::{Context, Run, Said},
     },
     kinds::{self, Kind},
@@ -119,6 +120,13 @@ pub fn references(request: &AdmissionRequest<DynamicObject>) -> Vec<Reference> {
     references.unwrap_or_default()
 }
 
+/// The Secrets that what is written names anew.
+pub fn secrets(request: &AdmissionRequest<DynamicObject>) -> Vec<Needed> {
+    let write = Write::of(request);
+    let found = write.map(|it| kinds::secrets(it.kind, &it.asked(Policy::default(), Rig::Unasked)));
+    found.unwrap_or_default()
+}
+
 /// Whether an object may be stored, with everything that is wrong with it, and the trace of its run. `named` is what was found out about its names.
 pub fn judged(
     request: &AdmissionRequest<DynamicObject>,
@@ -195,6 +203,9 @@ fn record(response: &mut AdmissionResponse, write: &Write<'_>, refusals: &[Refus
     notes.insert("policy".into(), format!("{}/{}", write.kind.group, write.kind.plural));
     notes.insert("violations".into(), violations.clone());
     notes.insert("requested-by".into(), by.clone().into_owned());
+    // By which the log is joined to the object, its pods and its commits.
+    let uid = write.sent.pointer("/metadata/uid").and_then(Value::as_str);
+    notes.extend(uid.map(|it| ("uid".to_owned(), it.to_owned())));
     if refusals.is_empty() {
         return;
     }

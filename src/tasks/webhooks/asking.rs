@@ -8,7 +8,10 @@ use std::{
 use futures::future::join_all;
 use kube::core::{DynamicObject, admission::AdmissionRequest};
 
-use super::answer::{self, Named};
+use super::{
+    answer::{self, Named},
+    missing::Leave,
+};
 use crate::{
     admission::{self, Refusal},
     cluster::{Cluster, access::Who},
@@ -26,6 +29,8 @@ const MOST: usize = 32;
 pub struct Asking {
     cluster: Arc<OnceLock<Cluster>>,
     access: ReferenceAccess,
+    /// Which Secrets the operator may look at.
+    pub(super) leave: Arc<Leave>,
 }
 
 impl std::fmt::Debug for Asking {
@@ -36,7 +41,7 @@ impl std::fmt::Debug for Asking {
 
 impl Asking {
     pub fn new(access: ReferenceAccess) -> Self {
-        Self { cluster: Arc::default(), access }
+        Self { cluster: Arc::default(), access, leave: Arc::default() }
     }
 
     /// Asks through this connection from now on.

@@ -126,6 +126,7 @@ fn the_judge_sees_overlaps_and_second_pods() {
         uri: String::new(),
         time: Timestamp::from_millisecond(came).unwrap(),
         done: Timestamp::from_millisecond(answered).unwrap(),
+        annotations: std::collections::BTreeMap::new(),
     };
     let fine = weigh([event("p", 1, 0, 10), event("q", 2, 30, 40)].iter());
     assert_eq!(fine.smallest(), Some(SignedDuration::from_millis(20)));

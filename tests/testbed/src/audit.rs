@@ -1,7 +1,11 @@
 //! Reads the API server's audit log: who asked for what, when, and what came of it. This is how requests
 //! are counted.
 
-use std::{collections::HashSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs,
+    path::Path,
+};
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::jiff::Timestamp;
@@ -29,9 +33,17 @@ pub struct Event {
     pub time: Timestamp,
     /// When it was answered; of a watch, when it began.
     pub done: Timestamp,
+    /// What the API server's own parts and webhooks noted: `WEBHOOK/KEY` and value.
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Event {
+    /// What a webhook noted under this key.
+    pub fn noted(&self, key: &str) -> Option<&str> {
+        let is = |name: &str| name.rsplit_once('/').is_some_and(|(_, it)| it == key);
+        self.annotations.iter().find(|(name, _)| is(name)).map(|(_, value)| value.as_str())
+    }
+
     /// Whether it asked for a change. A review is created to be answered, and stored nowhere.
     pub fn is_write(&self) -> bool {
         let verb = self.verb.as_str();
@@ -80,6 +92,8 @@ struct Entry {
     response_status: Status,
     request_received_timestamp: Timestamp,
     stage_timestamp: Timestamp,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -118,6 +132,7 @@ impl From<Entry> for Event {
             uri: entry.request_uri,
             time: entry.request_received_timestamp,
             done: entry.stage_timestamp,
+            annotations: entry.annotations,
         }
     }
 }

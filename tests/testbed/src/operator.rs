@@ -112,6 +112,7 @@ impl Operator {
             .args(["guard", "--"])
             .arg(operator_program(options.program.as_ref())?)
             .args(arguments);
+        without_proxies(&mut command); // but for those that it is given
         command.envs(launch.environment()).envs(options.environment);
         let (pid, guard, end) = tokio::task::spawn_blocking({
             let log = log.clone();
@@ -235,7 +236,6 @@ fn start_guarded(mut command: Command, log: &Path) -> Result<Guarded> {
         fs::File::create(log).with_context(|| format!("failed to create {}", log.display()))?;
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(file);
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    without_proxies(&mut command);
     let mut guard = command.spawn().context("failed to start its guard")?;
     let input = guard.stdin.take().context("its guard has no input")?;
     let output = guard.stdout.take().context("its guard has no output")?;
