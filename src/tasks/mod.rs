@@ -145,16 +145,14 @@ async fn serve_webhooks(
     else {
         return Ok(());
     };
-    let live = faces.live.clone();
+    let (live, unconverted) = (faces.live.clone(), definitions::Unconverted::default());
     let (policy, pods) = (policy_of(config)?, pods_of(config, asking.clone()));
-    let (faults, spans) = (config.test_faults.clone(), spans.clone());
-    let unconverted = definitions::Unconverted::default();
     let rules = webhooks::Rules {
         policy,
-        faults,
+        faults: config.test_faults.clone(),
         asking,
         pods,
-        spans,
+        spans: spans.clone(),
         unconverted: unconverted.clone(),
         meters: meters.clone(),
     };
@@ -167,8 +165,8 @@ async fn serve_webhooks(
     };
     servers.spawn(webhooks::serve(address, takes, handle.clone(), rules));
     if it.apply_policies {
-        let namespace = config.own_namespace();
-        servers.spawn(definitions::keep_policies(connection, &namespace, stop.clone()));
+        let own = config.own_namespace();
+        servers.spawn(definitions::keep_policies(connection, &own, stop.clone()));
     }
     let keep = certificates::keep(config, connection, meters, (live, alerts, unconverted))?;
     servers.spawn(async move {
