@@ -1,6 +1,6 @@
 //! Pieces of a pod that several containers share.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::{
@@ -18,8 +18,10 @@ use crate::{
         env,
         failure::Cause,
         layout::{self, Mount},
+        names,
         polecat::AGENT_STAGE,
         provenance::Provenance,
+        shard::bucket,
         tls_policy::{self, TlsPolicy},
         trace::{Run, SpanId},
     },
@@ -213,4 +215,33 @@ pub(super) fn provenance(polecat: &Polecat, attempt: i32) -> Result<(Provenance,
     let found = found.map_err(|why| Cause::new("PodBuildFailed", why))?;
     let trace = Some(run.trace.to_string());
     Ok((Provenance { trace, ..found }, run.at(agent).to_string()))
+}
+
+/// A backup that held the pod would run it again at its restore.
+pub(super) fn labels(
+    name: &str,
+    namespace: Option<&str>,
+    rig: &str,
+    bead: Option<&str>,
+) -> BTreeMap<String, String> {
+    let mut all = names::labels(name, rig, bead);
+    all.insert(names::VELERO_EXCLUDE.into(), "true".into());
+    all.extend(namespace.map(|it| (bucket::LABEL.to_owned(), bucket::label(it))));
+    all
+}
+
+pub(super) fn annotations(
+    name: &str,
+    rig: &str,
+    bead: Option<&str>,
+    attempt: i32,
+    hold_node: bool,
+) -> BTreeMap<String, String> {
+    let mut all = names::truths(name, rig, bead);
+    all.insert(names::ATTEMPT_ANNOTATION.into(), attempt.to_string());
+    all.insert("kubectl.kubernetes.io/default-container".into(), layout::CLAUDE.into());
+    if hold_node {
+        all.insert(names::SAFE_TO_EVICT.into(), "false".into());
+    }
+    all
 }

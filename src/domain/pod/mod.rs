@@ -5,7 +5,7 @@ mod checks;
 mod fragments;
 mod outside;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerPort, EnvVar, Pod, PodSpec, ResourceRequirements, Volume, VolumeMount,
@@ -21,16 +21,15 @@ use crate::{
         layout::{self, env as var},
         names,
         provenance::Provenance,
-        shard::bucket,
         tenancy::House,
     },
 };
 pub use checks::{BUILD_AGENT, flaws};
 use checks::{check, images};
 use fragments::{
-    AGENTS, Identity, amounts, approved, from_config_map, from_secret, idle_limit, idle_probe,
-    locked_down, owner, pod_security, provenance, ro, rw, scratch, seconds, storage_limit,
-    storage_words, told,
+    AGENTS, Identity, amounts, annotations, approved, from_config_map, from_secret, idle_limit,
+    idle_probe, labels, locked_down, owner, pod_security, provenance, ro, rw, scratch, seconds,
+    storage_limit, storage_words, told,
 };
 pub use outside::Outside;
 
@@ -110,7 +109,7 @@ pub fn agent_pod(polecat: &Polecat, attempt: i32, settings: &PodSettings) -> Res
             name: Some(names::pod(name, attempt)),
             namespace: meta.namespace.clone(),
             labels: Some(labels(name, meta.namespace.as_deref(), rig, bead)),
-            annotations: Some(annotations(name, rig, bead, attempt, settings)),
+            annotations: Some(annotations(name, rig, bead, attempt, settings.hold_node)),
             owner_references: Some(vec![owner(meta)]),
             ..ObjectMeta::default()
         },
@@ -372,35 +371,6 @@ impl<'a> Parts<'a> {
         }
         volumes
     }
-}
-
-/// A backup that held the pod would run it again at its restore.
-fn labels(
-    name: &str,
-    namespace: Option<&str>,
-    rig: &str,
-    bead: Option<&str>,
-) -> BTreeMap<String, String> {
-    let mut all = names::labels(name, rig, bead);
-    all.insert(names::VELERO_EXCLUDE.into(), "true".into());
-    all.extend(namespace.map(|it| (bucket::LABEL.to_owned(), bucket::label(it))));
-    all
-}
-
-fn annotations(
-    name: &str,
-    rig: &str,
-    bead: Option<&str>,
-    attempt: i32,
-    settings: &PodSettings,
-) -> BTreeMap<String, String> {
-    let mut all = names::truths(name, rig, bead);
-    all.insert(names::ATTEMPT_ANNOTATION.into(), attempt.to_string());
-    all.insert("kubectl.kubernetes.io/default-container".into(), layout::CLAUDE.into());
-    if settings.hold_node {
-        all.insert(names::SAFE_TO_EVICT.into(), "false".into());
-    }
-    all
 }
 
 #[cfg(test)]
