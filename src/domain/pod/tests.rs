@@ -1,5 +1,7 @@
 //! The pod as YAML, and everything that keeps one from being built.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::ResourceClaim;
 
 use super::*;
