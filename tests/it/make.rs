@@ -10,7 +10,7 @@ use std::{
 use gastown::manifests::NAMESPACE;
 use gastown_testbed::{Options, Testbed};
 
-use crate::kubectl::Kubectl;
+use crate::{kubectl::Kubectl, samples::pages};
 
 /// What the original's Makefile offers, as far as people type it.
 const ORIGINAL: [&str; 10] = [
@@ -97,9 +97,7 @@ fn help_leaves_no_target_out() {
 #[test]
 fn every_target_that_the_pages_name_is_there() {
     let listed = listed();
-    let pages = fs::read_dir("docs").unwrap().map(|it| it.unwrap().path());
-    let pages = pages.filter(|it| it.extension().is_some_and(|it| it == "md"));
-    for page in pages.chain(["README.md".into(), "src/ARCHITECTURE.md".into()]) {
+    for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
         let named = ["`make ", "$ make "].into_iter().flat_map(|it| text.split(it).skip(1));
         for words in named.filter_map(|it| it.split(['`', '\n', '#', '…']).next()) {

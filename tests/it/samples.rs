@@ -1,6 +1,9 @@
 //! Every YAML that people are given is applied to a real API server, and so is one with every field of the original.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use gastown_testbed::{Node, Testbed};
 use kube::{
@@ -107,14 +110,22 @@ async fn every_sample_applies_strictly_and_reads_back_as_it_was() {
     assert!(count >= 9, "{count}");
 }
 
-/// Every object in a block of the pages that people read, with the page.
-fn in_pages() -> Vec<(String, Value)> {
+/// The pages that people read.
+pub fn pages() -> Vec<PathBuf> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut pages = vec![top.join("README.md"), top.join("src/ARCHITECTURE.md")];
-    pages.extend(fs::read_dir(top.join("docs")).unwrap().map(|it| it.unwrap().path()));
+    for folder in ["docs", "docs/runbooks"] {
+        let all = fs::read_dir(top.join(folder)).unwrap().map(|it| it.unwrap().path());
+        pages.extend(all.filter(|it| it.extension().is_some_and(|it| it == "md")));
+    }
     pages.sort();
+    pages
+}
+
+/// Every object in a block of the pages, with the page.
+fn in_pages() -> Vec<(String, Value)> {
     let mut found = Vec::new();
-    for page in pages {
+    for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
         // Between fences: every second part, which begins with the name of its language.
         for block in text.split("```").skip(1).step_by(2) {
