@@ -20,7 +20,7 @@ pub fn wish(map: &ShardMap) -> Option<&str> {
 }
 
 impl Reader {
-    /// What is asked for now.
+    /// The directives that the map asks for.
     pub async fn log_level(&self, namespace: &str) -> anyhow::Result<Option<String>> {
         let maps: Api<ShardMap> = Api::namespaced(self.client.clone(), namespace);
         match maps.get_opt(MAP).await? {

@@ -8,7 +8,7 @@ use crate::domain::{names, pod::Outside};
 /// What the programs of agent pods are told of the world.
 #[derive(Clone, Debug, Args)]
 pub struct Reach {
-    /// Proxy of agent pods for https, such as `http://proxy.example.com:3128`. Never used for the API server.
+    /// Proxy of agent pods for https, such as `http://egress.example.com:3128`. Never used for the API server.
     #[arg(long, env = "HTTPS_PROXY", hide_env_values = true, value_name = "URL")]
     pub https_proxy: Option<String>,
     /// The same for plain http.

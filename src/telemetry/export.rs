@@ -78,24 +78,31 @@ struct Pump {
     said: Option<Instant>,
 }
 
+/// Takes a batch out of a queue: as soon as there are `most`, or this long after the first. `false`: the queue has ended.
+pub(super) async fn fill<T>(
+    queue: &mut mpsc::Receiver<T>,
+    batch: &mut Vec<T>,
+    most: usize,
+    delay: Duration,
+) -> bool {
+    let first = queue.recv_many(batch, most).await;
+    let until = Instant::now() + delay;
+    while first > 0 && batch.len() < most {
+        let room = most - batch.len();
+        let more = timeout_at(until, queue.recv_many(batch, room)).await;
+        if more.is_err() || more == Ok(0) {
+            break;
+        }
+    }
+    first > 0
+}
+
 impl Pump {
     async fn run(mut self, mut queue: mpsc::Receiver<Span>, stopped: oneshot::Receiver<()>) {
         let mut stopped = pin!(stopped);
         let mut batch = Vec::new();
         loop {
-            // A batch is sent when it is full, or a while after its first span.
-            let taken = async {
-                let first = queue.recv_many(&mut batch, BATCH).await;
-                let until = Instant::now() + self.delay;
-                while first > 0 && batch.len() < BATCH {
-                    let room = BATCH - batch.len();
-                    let more = timeout_at(until, queue.recv_many(&mut batch, room)).await;
-                    if more.is_err() || more == Ok(0) {
-                        break;
-                    }
-                }
-                first > 0
-            };
+            let taken = fill(&mut queue, &mut batch, BATCH, self.delay);
             tokio::select! {
                 biased;
                 _ = &mut stopped => break,

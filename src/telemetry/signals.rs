@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::{
+    export::fill,
     figures::{self, Span, text},
     lines,
     wire::{Outcome, Wire},
@@ -240,18 +241,7 @@ async fn logs(
 ) {
     let mut batch = Vec::new();
     loop {
-        let taken = async {
-            let first = queue.recv_many(&mut batch, BATCH).await;
-            let until = Instant::now() + delay;
-            while first > 0 && batch.len() < BATCH {
-                let room = BATCH - batch.len();
-                let more = timeout_at(until, queue.recv_many(&mut batch, room)).await;
-                if more.is_err() || more == Ok(0) {
-                    break;
-                }
-            }
-            first > 0
-        };
+        let taken = fill(&mut queue, &mut batch, BATCH, delay);
         tokio::select! {
             biased;
             _ = stopped.wait_for(|it| *it) => break,
