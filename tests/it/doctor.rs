@@ -11,7 +11,12 @@ use gastown::manifests::{self, NAMESPACE};
 use gastown_testbed::{Node, Options, Testbed, audit, preconditions};
 use serde_json::{Value, json};
 
-use crate::{asking::comes_true, kubectl::Kubectl, preconditions::skip, world::polecat};
+use crate::{
+    asking::{answered, comes_true},
+    kubectl::Kubectl,
+    preconditions::skip,
+    world::polecat,
+};
 
 const TOWN: &str = "town";
 
@@ -118,6 +123,20 @@ async fn plant_faults(bed: &Testbed, kubectl: &Kubectl) {
     kubectl.said(&[&["-n", NAMESPACE], &of[..]].concat()).await;
 }
 
+/// The apply of `installed` took away what the operator writes beside it (authorities, conversions), and the last of them may
+/// come back after the first call was taken.
+async fn becomes_healthy(asker: &Path, args: &[&str]) -> BTreeMap<String, Value> {
+    answered("an installation without a finding", async || {
+        let (code, found) = rows(asker, args).await;
+        let troubled: Vec<_> = found.values().filter(|it| it["state"] != "ok").collect();
+        if !troubled.is_empty() {
+            println!("{args:?} ends with {code}: {troubled:#?}");
+        }
+        (code == 0 && troubled.is_empty()).then_some(found)
+    })
+    .await
+}
+
 /// By who asked; reviews are answered and stored nowhere.
 async fn nothing_was_written(bed: &Testbed) {
     let all = bed.audit_events().await.unwrap().into_iter().filter(|it| it.user == "doctor");
@@ -172,17 +191,18 @@ async fn a_healthy_installation_is_told_from_one_with_faults() {
     installed(&bed, &kubectl).await;
 
     let asker = bed.kubeconfig_for("doctor", Some("system:masters")).unwrap();
-    let (code, found) = rows(&asker, &[]).await;
-    let troubled: Vec<_> = found.values().filter(|it| it["state"] != "ok").collect();
-    assert!(code == 0 && troubled.is_empty(), "{code}: {troubled:#?}");
+    let found = becomes_healthy(&asker, &[]).await;
     assert_eq!(found.len(), 18, "{:?}", found.keys());
-    let (code, found) = rows(&asker, &["--before-install"]).await;
-    let troubled: Vec<_> = found.values().filter(|it| it["state"] != "ok").collect();
-    assert!(code == 0 && troubled.is_empty(), "an upgrade: {code}: {troubled:#?}");
+    becomes_healthy(&asker, &["--before-install"]).await;
     nothing_was_written(&bed).await;
 
-    let (code, found) = rows(&asker, &["-n", "elsewhere", "--before-install"]).await;
-    assert_eq!((code, those(&found, "failed")), (1, vec!["definitions.conversion".to_owned()]));
+    comes_true("an installation elsewhere to be told from ours", async || {
+        let (code, found) = rows(&asker, &["-n", "elsewhere", "--before-install"]).await;
+        let failed = those(&found, "failed");
+        println!("elsewhere: {code}, {failed:?}");
+        (code, failed) == (1, vec!["definitions.conversion".to_owned()])
+    })
+    .await;
     let nobody = bed.kubeconfig_for("nobody", None).unwrap();
     let (code, found) = rows(&nobody, &[]).await;
     assert_eq!((code, those(&found, "failed")), (0, vec![]), "what one may not know fails nothing");
@@ -193,12 +213,14 @@ async fn a_healthy_installation_is_told_from_one_with_faults() {
     let mended = ["--except", "rights.operator", "--except", "webhooks.ours"];
     let (code, found) = rows(&asker, &mended).await;
     assert_eq!((code, found.len()), (1, 16), "what is left out is not told");
-    let text = String::from_utf8(doctor(&asker, &[]).await.stdout).unwrap();
-    for words in
-        ["CHECK", "definitions.owner", "argocd writes", "kubectl gt storage migrate", "failed"]
-    {
-        assert!(text.contains(words), "{words}: {text}");
-    }
+    comes_true("all of it in words", async || {
+        let text = String::from_utf8(doctor(&asker, &[]).await.stdout).unwrap();
+        let words =
+            ["CHECK", "definitions.owner", "argocd writes", "kubectl gt storage migrate", "failed"];
+        println!("{text}");
+        words.iter().all(|it| text.contains(it))
+    })
+    .await;
     bed.stop().await.unwrap();
 }
 
