@@ -185,6 +185,10 @@ bundle-check: ## Every rule for OLM bundles: our own tests, and operator-sdk, op
 	@$(CARGO) test --quiet --locked --test it -- bundle::
 	@tests/tools/bundle-check.sh
 
+.PHONY: test-bundle
+test-bundle: ## Both bundles before operator-sdk, operator-verify and opm; builds those once from pinned Go modules, in a quarter of an hour
+	@tests/tools/bundle-check.sh --build
+
 .PHONY: dist
 dist: ## Build the programs of an edition for BINARIES=prebuilt, into target/dist
 	@deploy/images/dist.sh
@@ -244,4 +248,5 @@ test-full: prepare static build release ## Every test with the waits that users 
 	@$(MAKE) --no-print-directory test-fips
 	@$(MAKE) --no-print-directory demo-trace
 	@$(MAKE) --no-print-directory test-alerts
+	@$(MAKE) --no-print-directory test-bundle
 	@echo "Not in it yet: rotations (make test-rotation), OLM itself and images on their own bases (issue 9)"

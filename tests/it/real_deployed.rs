@@ -41,10 +41,10 @@ async fn makes(bed: &Testbed, arguments: &[&str]) -> String {
 }
 
 /// One run in v1alpha1, which takes the webhooks: stamped, converted, done, pushed.
-async fn runs(bed: &Testbed, client: &Client, name: &str) {
+pub async fn runs(bed: &Testbed, client: &Client, town: &str, name: &str) {
     let git = bed.git.as_ref().unwrap();
     repository(git, name);
-    let polecats: Api<Polecat> = Api::namespaced(client.clone(), TOWN);
+    let polecats: Api<Polecat> = Api::namespaced(client.clone(), town);
     let mut asked = polecat(name);
     at(&mut asked, git, name, "Append \"Good bye.\" to greeting.txt");
     let asked = serde_json::from_value(asked).unwrap();
@@ -78,7 +78,7 @@ async fn make_deploy_brings_three_replicas_that_update_and_go_without_a_trace() 
     let client = bed.client("user-deployed").await.unwrap();
     bed.make_namespace(TOWN, &[]).await.unwrap();
     make_references(&client, TOWN, bed.git.as_ref().unwrap()).await;
-    runs(&bed, &client, "max").await;
+    runs(&bed, &client, TOWN, "max").await;
     let before = epochs(&client).await;
     assert_eq!(before.len(), 64, "every shard has an owner: {before:?}");
 
@@ -86,7 +86,7 @@ async fn make_deploy_brings_three_replicas_that_update_and_go_without_a_trace() 
     kubectl.said(&["-n", NAMESPACE, "rollout", "restart", "deployment"]).await;
     let wait = ["-n", NAMESPACE, "rollout", "status", "deployment", "--timeout=120s"];
     kubectl.said(&wait).await;
-    runs(&bed, &client, "nux").await;
+    runs(&bed, &client, TOWN, "nux").await;
     for (shard, epoch) in epochs(&client).await {
         let moves = epoch - before.get(&shard).copied().unwrap_or_default();
         assert!(moves <= 1, "{shard} moved {moves} times in one rolling update");

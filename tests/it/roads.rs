@@ -1,7 +1,8 @@
-//! Every road ends in the same objects: kustomize, `install.yaml` and the chart are rendered and compared. What may differ is a
-//! table with reasons; anything else is drift.
+//! Every road ends in the same objects: kustomize, `install.yaml`, the chart and what OLM makes of a bundle are compared. What
+//! may differ is a table with reasons; anything else is drift.
 
 mod chart;
+mod olm;
 mod upgrade;
 
 use std::{
@@ -17,7 +18,42 @@ use serde_json::Value;
 
 use crate::{generated::top, preconditions::skip};
 
-/// What the chart may have beside the other roads, or lack, by JSON pointer below an object; a `*` stands for any one part.
+/// What may differ between two roads, each with its reason.
+struct Table {
+    /// By kind and JSON pointer below an object: a `*` stands for any one part, or for how it ends.
+    allowed: &'static [(&'static str, &'static str, &'static str)],
+    /// Kinds, or the beginning of keys, that the other road lacks.
+    absent: &'static [(&'static str, &'static str)],
+    /// The same, of what the other road alone has.
+    more: &'static [(&'static str, &'static str)],
+}
+
+impl Table {
+    /// Rows that no difference needs, by the rows that were of use.
+    fn idle(&self, used: &[Row]) -> Vec<String> {
+        let allowed = self
+            .allowed
+            .iter()
+            .enumerate()
+            .map(|(at, it)| (Row::Allowed(at), format!("{} {}", it.0, it.1)));
+        let absent =
+            self.absent.iter().enumerate().map(|(at, it)| (Row::Absent(at), it.0.to_owned()));
+        let more = self.more.iter().enumerate().map(|(at, it)| (Row::More(at), it.0.to_owned()));
+        let all = allowed.chain(absent).chain(more);
+        all.filter(|it| !used.contains(&it.0)).map(|it| it.1).collect()
+    }
+}
+
+/// A row of a table.
+#[derive(PartialEq)]
+enum Row {
+    Allowed(usize),
+    Absent(usize),
+    More(usize),
+}
+
+/// What the chart may have beside the other roads, or lack.
+const CHART: Table = Table { allowed: ALLOWED, absent: ABSENT, more: &[] };
 const ALLOWED: &[(&str, &str, &str)] = &[
     ("*", "/metadata/labels/helm.sh~1chart", "Helm's convention: which chart made it"),
     ("*", "/metadata/labels/app.kubernetes.io~1managed-by", "Helm's convention: who may change it"),
@@ -82,12 +118,16 @@ fn objects(text: &str) -> Objects {
     let mut objects = Objects::new();
     for mut object in all.into_iter().filter(Value::is_object) {
         hollow(&mut object);
-        let of =
-            |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let key = format!("{}/{}", of("/kind"), of("/metadata/name"));
+        let key = key(&object);
         assert!(objects.insert(key.clone(), object).is_none(), "{key} is there twice");
     }
     objects
+}
+
+/// Kind and name.
+fn key(object: &Value) -> String {
+    let of = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default();
+    format!("{}/{}", of("/kind"), of("/metadata/name"))
 }
 
 /// Takes nulls and empty maps out, and writes 1.0 as 1: YAML has several ways to say nothing, and the same number.
@@ -141,42 +181,49 @@ fn leaves(value: &Value, at: &str, found: &mut Vec<String>) {
 fn fits(pattern: &str, at: &str) -> bool {
     let (pattern, at): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), at.split('/').collect());
     pattern.len() == at.len()
-        && pattern.iter().zip(&at).all(|(one, other)| *one == "*" || one == other)
+        && pattern.iter().zip(&at).all(|(one, other)| {
+            one.strip_suffix('*').map_or(one == other, |it| other.starts_with(it))
+        })
 }
 
-/// What the chart has otherwise than another road, beyond what is allowed; and which rows of the table were of use.
-fn drift(road: &Objects, chart: &Objects) -> (Vec<String>, Vec<usize>) {
+/// What a road has otherwise than the one that it is held against, beyond what is allowed; and which rows were of use.
+fn drift(road: &Objects, other: &Objects, table: &Table) -> (Vec<String>, Vec<Row>) {
+    let row = |rows: &[(&str, &str)], key: &str| {
+        rows.iter().position(|it| {
+            key.split_once(it.0)
+                .is_some_and(|(before, after)| before.is_empty() && after.starts_with('/'))
+        })
+    };
     let (mut strays, mut used) = (Vec::new(), Vec::new());
     for (key, object) in road {
-        let kind = key.split('/').next().unwrap();
-        let Some(rendered) = chart.get(key) else {
-            if !ABSENT.iter().any(|(absent, _)| *absent == kind) {
-                strays.push(format!("{key} is missing"));
+        let Some(rendered) = other.get(key) else {
+            match row(table.absent, key) {
+                Some(row) => used.push(Row::Absent(row)),
+                None => strays.push(format!("{key} is missing")),
             }
             continue;
         };
         let mut found = Vec::new();
         differences(object, rendered, "", &mut found);
+        let kind = key.split('/').next().unwrap();
         for at in found {
-            let row = ALLOWED
-                .iter()
-                .position(|(of, path, _)| (*of == "*" || *of == kind) && fits(path, &at));
-            match row {
-                Some(row) => used.push(row),
+            let mut rows = table.allowed.iter();
+            match rows.position(|(of, path, _)| (*of == "*" || *of == kind) && fits(path, &at)) {
+                Some(row) => used.push(Row::Allowed(row)),
                 None => strays.push(format!(
-                    "{key}: {at}: {:?} there, {:?} in the chart",
+                    "{key}: {at}: {:?} there, {:?} here",
                     object.pointer(&at),
                     rendered.pointer(&at)
                 )),
             }
         }
     }
-    strays.extend(
-        chart
-            .keys()
-            .filter(|it| !road.contains_key(*it))
-            .map(|it| format!("{it} is in the chart alone")),
-    );
+    for key in other.keys().filter(|it| !road.contains_key(*it)) {
+        match row(table.more, key) {
+            Some(row) => used.push(Row::More(row)),
+            None => strays.push(format!("{key} is here alone")),
+        }
+    }
     (strays, used)
 }
 
@@ -251,12 +298,11 @@ fn the_chart_makes_what_kustomize_makes() {
             values,
         ];
         let chart = objects(&said(&run(&helm, &arguments)));
-        let (strays, used) = drift(&by_name(road), &by_name(chart));
+        let (strays, used) = drift(&by_name(road), &by_name(chart), &CHART);
         assert!(strays.is_empty(), "{overlay}:\n{}", strays.join("\n"));
         of_use.extend(used);
     }
-    let idle: Vec<_> =
-        (0..ALLOWED.len()).filter(|it| !of_use.contains(it)).map(|it| ALLOWED[it]).collect();
+    let idle = CHART.idle(&of_use);
     assert!(idle.is_empty(), "allowed, but no difference: {idle:?}");
 }
 
@@ -277,7 +323,7 @@ fn the_chart_monitors_as_kustomize_does() {
     .concat();
     let mut chart = objects(&said(&run(&helm, &on)));
     chart.retain(|key, _| !without.contains_key(key));
-    let (strays, _) = drift(&road, &chart);
+    let (strays, _) = drift(&road, &chart, &CHART);
     assert!(strays.is_empty(), "{}", strays.join("\n"));
     assert!(road.len() > 4, "an account, its token and right, the monitor, and alerts");
 }
@@ -301,7 +347,7 @@ fn drift_is_found() {
     let allowed = objects(
         "kind: Service\nmetadata: {name: a, labels: {helm.sh/chart: x}}\nspec: {ports: [{port: 1}], selector: {a: b}}",
     );
-    assert_eq!(drift(&one, &allowed).0, Vec::<String>::new());
+    assert_eq!(drift(&one, &allowed, &CHART).0, Vec::<String>::new());
     for (other, because) in [
         (
             "kind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 2}], selector: {a: b}}",
@@ -318,6 +364,6 @@ fn drift_is_found() {
         ),
         ("", "nothing"),
     ] {
-        assert!(!drift(&one, &objects(other)).0.is_empty(), "{because}");
+        assert!(!drift(&one, &objects(other), &CHART).0.is_empty(), "{because}");
     }
 }

@@ -1,39 +1,62 @@
 #!/usr/bin/env bash
-# Runs every checker of OLM bundles that is here over both; one that is missing is skipped by name, or fails where
-# GASTOWN_REQUIRE has it.
+# bundle-check.sh [--build]: holds both OLM bundles to the rules of operator-sdk, operator-verify and opm; an error or a warning
+# fails it. With --build they are built where they are missing; without, one that is missing is skipped by name, or fails where
+# GASTOWN_REQUIRE has it. Each tool is also shown a broken bundle: one that takes it holds nothing.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 failed=
-skip() {
-  case ",${GASTOWN_REQUIRE:-}," in
-    *,"$1",*) echo "bundle-check: GASTOWN_REQUIRE wants $1, and it is not here" >&2; failed=yes ;;
-    *) echo "SKIP bundle-check-$1: no $1" ;;
-  esac
+fail() { echo "bundle-check: $*" >&2; failed=yes; }
+# What a tool said of a bundle, unless it is good.
+good() { [ "$1" = 0 ] && ! grep -qiE 'level=(error|warning)|Error: ' <<<"$2"; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+validate() { # operator-sdk FOLDER
+  local of_kubernetes
+  of_kubernetes=$(sed -n 's/^  minKubeVersion: \(1\.[0-9]*\).*/\1/p' "$2"/manifests/*.clusterserviceversion.yaml)
+  "$1" bundle validate "$2" 2>&1 &&
+    "$1" bundle validate "$2" --select-optional suite=operatorframework --optional-values=k8s-version="$of_kubernetes" 2>&1 &&
+    # The newest that is tried: what it no longer serves is an error.
+    "$1" bundle validate "$2" --select-optional suite=operatorframework --optional-values=k8s-version=1.36 2>&1
 }
-for edition in community enterprise; do
-  bundle=bundle/$edition
-  if command -v operator-sdk >/dev/null; then
-    operator-sdk bundle validate "$bundle" || failed=yes
-    operator-sdk bundle validate "$bundle" --select-optional suite=operatorframework --optional-values=k8s-version=1.31 || failed=yes
+verify() { "$1" manifests --object_validate "$2/manifests" 2>&1; } # operator-verify FOLDER; it ends with 0 whatever it finds
+catalog() { # opm FOLDER: a catalog with the one bundle
+  local into=$work/catalog
+  rm -rf "$into" && mkdir -p "$into/gastown-operator"
+  # A bundle that is rendered from a folder has no image yet.
+  "$1" render "$2" --output=yaml >"$into/rendered.yaml" || return
+  { grep -v '^image:' "$into/rendered.yaml"; echo "image: gastown-operator-bundle:check"; } >"$into/gastown-operator/bundle.yaml"
+  printf -- '---\nschema: olm.package\nname: gastown-operator\ndefaultChannel: alpha\n---\nschema: olm.channel\npackage: gastown-operator\nname: alpha\nentries:\n- name: %s\n' \
+    "$(sed -n 's/^  name: \(gastown-operator\.v.*\)/\1/p' "$2/manifests/gastown-operator.clusterserviceversion.yaml")" \
+    >"$into/gastown-operator/catalog.yaml"
+  "$1" validate "$into/gastown-operator" 2>&1
+}
+broken() { # SED-EXPRESSION FILE: a bundle with one fault
+  rm -rf "$work/broken" && cp -r bundle/community "$work/broken"
+  sed -i "$1" "$work/broken/$2"
+  ! diff -rq bundle/community "$work/broken" >/dev/null || fail "nothing was broken by $1"
+}
+
+for tool in operator-sdk operator-verify opm; do
+  program=$(command -v "$tool" || tests/tools/go-tool.sh "$tool" ${1:---if-built}) || { fail "$tool cannot be built"; continue; }
+  if [ -z "$program" ]; then
+    case ",${GASTOWN_REQUIRE:-}," in
+      *,"$tool",*) fail "GASTOWN_REQUIRE wants $tool, and it is not here: make test-bundle" ;;
+      *) echo "SKIP bundle-check-$tool: no $tool" ;;
+    esac
+    continue
   fi
-  if command -v operator-verify >/dev/null; then
-    # It ends with 0 whatever it finds.
-    said=$(operator-verify manifests --object_validate "$bundle/manifests" 2>&1)
-    echo "$said"
-    ! grep -qiE '^ *Error:|level=error|level=warning' <<<"$said" || failed=yes
-  fi
-  if command -v opm >/dev/null; then
-    catalog=$(mktemp -d)
-    mkdir "$catalog/gastown-operator"
-    opm render "$bundle" --output=yaml >"$catalog/bundle.yaml" &&
-      # A bundle that is rendered from a folder has no image yet.
-      { grep -v '^image:' "$catalog/bundle.yaml"; echo "image: gastown-operator-bundle:check"; } >"$catalog/gastown-operator/bundle.yaml" &&
-      printf -- '---\nschema: olm.package\nname: gastown-operator\ndefaultChannel: alpha\n---\nschema: olm.channel\npackage: gastown-operator\nname: alpha\nentries:\n- name: %s\n' \
-        "$(sed -n 's/^  name: \(gastown-operator\.v.*\)/\1/p' "$bundle/manifests/gastown-operator.clusterserviceversion.yaml")" \
-        >"$catalog/gastown-operator/catalog.yaml" &&
-      opm validate "$catalog/gastown-operator" || failed=yes
-    rm -rf "$catalog"
-  fi
+  csv=manifests/gastown-operator.clusterserviceversion.yaml
+  case $tool in
+    operator-sdk) check=validate; broken 's/^  minKubeVersion: .*/  minKubeVersion: soon/' $csv ;;
+    operator-verify) check=verify; broken 's/maxUnavailable: 1/maxUnavailable: 0/' manifests/gastown-operator.poddisruptionbudget.yaml ;;
+    opm) check=catalog; broken 's/^  version: .*/  version: one/' $csv ;;
+  esac
+  for edition in community enterprise; do
+    said=$($check "$program" "bundle/$edition")
+    if good $? "$said"; then echo "$tool: bundle/$edition is good"; else echo "$said"; fail "$tool: bundle/$edition"; fi
+  done
+  said=$($check "$program" "$work/broken" 2>&1)
+  if good $? "$said"; then fail "$tool takes a broken bundle"; fi
 done
-for tool in operator-sdk operator-verify opm; do command -v "$tool" >/dev/null || skip "$tool"; done
 [ -z "$failed" ]

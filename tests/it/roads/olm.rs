@@ -1,0 +1,347 @@
+//! The fourth road: what OLM makes of a bundle, as its installer does (`pkg/controller/install` and
+//! `WebhookDescription` of its API), compared with what kustomize makes of the same edition.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use gastown::manifests::{NAMESPACE, operator::DEPLOYMENT};
+use gastown_testbed::tools::Tool;
+use serde_json::{Map, Value, json};
+
+use super::{Objects, Table, drift, key, objects, run, said, tool};
+use crate::generated::top;
+
+/// How OLM calls what the other roads call otherwise.
+const NAMES: &[(&str, &str, &str)] = &[
+    (
+        "gastown-operator-controller-manager-service",
+        "gastown-operator-webhook-service",
+        "OLM makes the webhooks' Service, and calls it after the Deployment",
+    ),
+    (
+        "gastown-operator.v0-cluster",
+        "gastown-operator-manager-role",
+        "OLM makes up the names of roles of what they hold",
+    ),
+    ("gastown-operator.v0-own", "gastown-operator-leader-election-role", "the same"),
+    ("gastown-operator.v0-cluster-binding", "gastown-operator-manager-rolebinding", "the same"),
+    ("gastown-operator.v0-own-binding", "gastown-operator-leader-election-rolebinding", "the same"),
+];
+
+const AUTHORITY: &str =
+    "OLM brings certificates and tells who trusts them, so the operator may not";
+const POLICIES: &str = "OLM installs no policies, so the operator applies them itself";
+const NO_CONDITIONS: &str = "webhooks of a CSV know no conditions";
+
+/// What differs from kustomize, and why.
+const TABLE: Table = Table {
+    allowed: &[
+        (
+            "Deployment",
+            "/spec/template/spec/containers/0/args/--webhook-cert-source",
+            "OLM mounts certificates as files",
+        ),
+        ("Deployment", "/spec/template/spec/containers/0/args/--apply-policies", POLICIES),
+        ("ClusterRole", "/rules/customresourcedefinitions.apiextensions.k8s.io:*", AUTHORITY),
+        (
+            "ClusterRole",
+            "/rules/mutatingwebhookconfigurations.admissionregistration.k8s.io:*",
+            AUTHORITY,
+        ),
+        (
+            "ClusterRole",
+            "/rules/validatingwebhookconfigurations.admissionregistration.k8s.io:*",
+            AUTHORITY,
+        ),
+        ("Role", "/rules/polecats.gastown.gastown.io:create", "the canary of a new authority"),
+        ("Role", "/rules/secrets:*", AUTHORITY),
+        (
+            "ClusterRole",
+            "/rules/validatingadmissionpolicies.admissionregistration.k8s.io:*",
+            POLICIES,
+        ),
+        (
+            "ClusterRole",
+            "/rules/validatingadmissionpolicybindings.admissionregistration.k8s.io:*",
+            POLICIES,
+        ),
+        ("MutatingWebhook", "/matchConditions", NO_CONDITIONS),
+        ("ValidatingWebhook", "/matchConditions", NO_CONDITIONS),
+        (
+            "ValidatingWebhook",
+            "/failurePolicy",
+            "the ShardMap's: without its condition the operator would wait for itself",
+        ),
+        ("Service", "/spec/ports/0/name", "OLM calls ports after their numbers"),
+        ("*", "/metadata/labels/app.kubernetes.io~1name", "OLM labels what it makes by its CSV"),
+        ("*", "/metadata/labels/app.kubernetes.io~1version", "the same"),
+        ("*", "/metadata/labels/control-plane", "the same"),
+    ],
+    absent: &[
+        ("Namespace", "an Operator is installed into a namespace that is there"),
+        ("Lease", "OLM installs none: the first replica begins ten seconds later"),
+        ("NetworkPolicy", "catalogs' pipelines refuse bundles with one"),
+        ("FlowSchema", "OLM installs none"),
+        ("ValidatingAdmissionPolicy", POLICIES),
+        ("ValidatingAdmissionPolicyBinding", POLICIES),
+        (
+            "MutatingWebhook/labelled",
+            "webhooks of a CSV know no selector of namespaces: it would hear of every pod",
+        ),
+        ("ValidatingWebhook/labelled", "the same"),
+    ],
+    more: &[],
+};
+
+/// A CSV of a bundle, and its other manifests.
+fn bundle(edition: &str) -> (Value, Vec<Value>) {
+    let folder = top().join(format!("bundle/{edition}/manifests"));
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()).collect();
+    files.sort();
+    let read = |it: &PathBuf| serde_saphyr::from_str(&fs::read_to_string(it).unwrap()).unwrap();
+    let (csvs, others): (Vec<Value>, Vec<Value>) =
+        files.iter().map(read).partition(|it: &Value| it["kind"] == "ClusterServiceVersion");
+    (csvs.into_iter().next().unwrap(), others)
+}
+
+fn named(kind: &str, name: &str, namespace: Option<&str>) -> Value {
+    let mut metadata = json!({"name": name});
+    if let Some(namespace) = namespace {
+        metadata["namespace"] = json!(namespace);
+    }
+    let version = match kind {
+        "Deployment" => "apps/v1",
+        "Service" | "ServiceAccount" => "v1",
+        _ => "rbac.authorization.k8s.io/v1",
+    };
+    json!({"apiVersion": version, "kind": kind, "metadata": metadata})
+}
+
+fn with(mut object: Value, fields: &Value) -> Value {
+    object.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    object
+}
+
+/// What OLM makes of the strategy of a CSV: account and rights (its install plans), Deployments, and the Service of each that
+/// serves (its installer).
+fn installed_in(csv: &Value, namespace: &str) -> Vec<Value> {
+    let spec = &csv["spec"]["install"]["spec"];
+    let mut all = Vec::new();
+    for (part, kind, name) in [
+        ("clusterPermissions", "ClusterRole", "gastown-operator.v0-cluster"),
+        ("permissions", "Role", "gastown-operator.v0-own"),
+    ] {
+        for permission in spec[part].as_array().unwrap() {
+            let account = &permission["serviceAccountName"];
+            let own = (kind == "Role").then_some(namespace);
+            all.push(with(named(kind, name, own), &json!({"rules": permission["rules"]})));
+            let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name});
+            let subject =
+                json!([{"kind": "ServiceAccount", "name": account, "namespace": namespace}]);
+            let binding = named(&format!("{kind}Binding"), &format!("{name}-binding"), own);
+            all.push(with(binding, &json!({"roleRef": role, "subjects": subject})));
+            if own.is_some() {
+                all.push(named("ServiceAccount", account.as_str().unwrap(), own));
+            }
+        }
+    }
+    for deployment in spec["deployments"].as_array().unwrap() {
+        let name = deployment["name"].as_str().unwrap();
+        let mut made =
+            with(named("Deployment", name, Some(namespace)), &json!({"spec": deployment["spec"]}));
+        made["metadata"]["labels"] = deployment["label"].clone();
+        all.push(made);
+        let service = named("Service", &format!("{name}-service"), Some(namespace));
+        let port = json!({"name": "443", "port": 443, "protocol": "TCP", "targetPort": 9443});
+        let selector = &deployment["spec"]["selector"]["matchLabels"];
+        all.push(with(service, &json!({"spec": {"ports": [port], "selector": selector}})));
+    }
+    all
+}
+
+/// What OLM makes of a `webhookdefinition`: a webhook, or how definitions are converted.
+fn webhook(definition: &Value) -> Value {
+    let mut made = Map::new();
+    for field in [
+        "admissionReviewVersions",
+        "failurePolicy",
+        "matchPolicy",
+        "objectSelector",
+        "reinvocationPolicy",
+        "rules",
+        "sideEffects",
+        "timeoutSeconds",
+    ] {
+        made.extend(definition.get(field).map(|it| (field.to_owned(), it.clone())));
+    }
+    made.insert("name".into(), definition["generateName"].clone());
+    made.insert("clientConfig".into(), json!({"service": service(definition)}));
+    made.into()
+}
+
+fn service(definition: &Value) -> Value {
+    let name = format!("{}-service", definition["deploymentName"].as_str().unwrap());
+    json!({
+        "name": name, "namespace": NAMESPACE,
+        "path": definition["webhookPath"], "port": definition["containerPort"],
+    })
+}
+
+/// All that OLM installs of an edition's bundle.
+fn road(edition: &str) -> Objects {
+    let (csv, mut all) = bundle(edition);
+    all.extend(installed_in(&csv, NAMESPACE));
+    let mut webhooks = BTreeMap::<&str, Vec<Value>>::new();
+    for definition in csv["spec"]["webhookdefinitions"].as_array().unwrap() {
+        match definition["type"].as_str().unwrap() {
+            "MutatingAdmissionWebhook" => {
+                webhooks.entry("Mutating").or_default().push(webhook(definition));
+            }
+            "ValidatingAdmissionWebhook" => {
+                webhooks.entry("Validating").or_default().push(webhook(definition));
+            }
+            _ => {
+                for name in definition["conversionCRDs"].as_array().unwrap() {
+                    let converted =
+                        all.iter_mut().find(|it| it["metadata"]["name"] == *name).unwrap();
+                    converted["spec"]["conversion"] = json!({
+                        "strategy": "Webhook",
+                        "webhook": {
+                            "clientConfig": {"service": service(definition)},
+                            "conversionReviewVersions": definition["admissionReviewVersions"],
+                        },
+                    });
+                }
+            }
+        }
+    }
+    for (sort, webhooks) in webhooks {
+        all.push(json!({"kind": format!("{sort}WebhookConfiguration"), "webhooks": webhooks}));
+    }
+    for object in &mut all {
+        // Into whatever namespace; it is this one that is compared.
+        if ["PodDisruptionBudget", "Service"].iter().any(|it| object["kind"] == *it) {
+            object["metadata"]["namespace"] = json!(NAMESPACE);
+        }
+    }
+    let mut text = serde_json::to_string(&all).unwrap();
+    for (theirs, ours, _) in NAMES.iter().rev() {
+        text = text.replace(&format!("\"{theirs}\""), &format!("\"{ours}\""));
+    }
+    compared(serde_json::from_str::<Vec<Value>>(&text).unwrap())
+}
+
+/// As both sides are compared: webhooks one by one, rights one by one, arguments and variables by their names.
+fn compared(all: Vec<Value>) -> Objects {
+    let mut made = Objects::new();
+    for mut object in all {
+        super::hollow(&mut object);
+        let kind = object["kind"].as_str().unwrap().to_owned();
+        if let Some(sort) = kind.strip_suffix("Configuration") {
+            for webhook in object["webhooks"].as_array().unwrap() {
+                let labelled = webhook.get("namespaceSelector").is_some();
+                let place = if labelled { "labelled/" } else { "" };
+                let name = webhook["name"].as_str().unwrap();
+                made.insert(format!("{sort}/{place}{name}"), webhook.clone());
+            }
+            continue;
+        }
+        match &*kind {
+            "ClusterRole" | "Role" => object["rules"] = rights(&object["rules"]),
+            "Deployment" => {
+                let container = object.pointer_mut("/spec/template/spec/containers/0").unwrap();
+                let arguments = container["args"].as_array().unwrap().iter().map(|it| {
+                    let (flag, value) = it
+                        .as_str()
+                        .unwrap()
+                        .split_once('=')
+                        .unwrap_or((it.as_str().unwrap(), "true"));
+                    (flag.to_owned(), json!(value))
+                });
+                container["args"] = arguments.collect::<Map<_, _>>().into();
+                container["env"].as_array_mut().unwrap().sort_by_key(|it| it["name"].to_string());
+            }
+            _ => {}
+        }
+        assert!(made.insert(key(&object), object).is_none(), "{kind} is there twice");
+    }
+    made
+}
+
+/// One entry a right: `resource.group:verb`, with the name where it is for one object.
+fn rights(rules: &Value) -> Value {
+    let texts = |it: &Value| -> Vec<String> {
+        let all = it.as_array().into_iter().flatten();
+        all.map(|it| it.as_str().unwrap().to_owned()).collect()
+    };
+    let mut all = Map::new();
+    for rule in rules.as_array().into_iter().flatten() {
+        let names = texts(&rule["resourceNames"]);
+        let names = if names.is_empty() { vec![String::new()] } else { names };
+        for path in texts(&rule["nonResourceURLs"]) {
+            for verb in texts(&rule["verbs"]) {
+                all.insert(format!("{path}:{verb}"), json!(true));
+            }
+        }
+        for group in texts(&rule["apiGroups"]) {
+            for resource in texts(&rule["resources"]) {
+                for verb in texts(&rule["verbs"]) {
+                    for name in &names {
+                        let group =
+                            if group.is_empty() { String::new() } else { format!(".{group}") };
+                        let name = if name.is_empty() { String::new() } else { format!(":{name}") };
+                        all.insert(format!("{resource}{group}:{verb}{name}"), json!(true));
+                    }
+                }
+            }
+        }
+    }
+    all.into()
+}
+
+#[test]
+fn olm_makes_of_a_bundle_what_kustomize_makes() {
+    let Some(kubectl) = tool("olm_makes_of_a_bundle_what_kustomize_makes", Tool::Kubectl) else {
+        return;
+    };
+    let mut of_use = Vec::new();
+    for edition in ["community", "enterprise"] {
+        let kustomized =
+            objects(&said(&run(&kubectl, &["kustomize", &format!("deploy/{edition}")])));
+        let (strays, used) =
+            drift(&compared(kustomized.into_values().collect()), &road(edition), &TABLE);
+        of_use.extend(used);
+        assert!(
+            strays.is_empty(),
+            "{edition}:\n{}\nidle: {:?}",
+            strays.join("\n"),
+            TABLE.idle(&of_use)
+        );
+    }
+    let idle = TABLE.idle(&of_use);
+    assert!(idle.is_empty(), "allowed, but no difference: {idle:?}");
+}
+
+#[test]
+fn drift_of_a_bundle_is_found() {
+    let same = road("community");
+    let deployment = format!("Deployment/{DEPLOYMENT}");
+    for (change, at, value) in [
+        ("a probe", "/spec/template/spec/containers/0/livenessProbe/periodSeconds", json!(99)),
+        ("an argument", "/spec/template/spec/containers/0/args/--drain-seconds", json!("1")),
+        ("the account", "/spec/template/spec/serviceAccountName", json!("default")),
+    ] {
+        let mut other = same.clone();
+        *other.get_mut(&deployment).unwrap().pointer_mut(at).unwrap() = value;
+        assert_eq!(drift(&same, &other, &TABLE).0.len(), 1, "{change}");
+    }
+    let mut other = same.clone();
+    other.get_mut("ClusterRole/gastown-operator-manager-role").unwrap()["rules"]["nodes:delete"] =
+        json!(true);
+    assert_eq!(drift(&same, &other, &TABLE).0.len(), 1, "a right more");
+    for gone in ["ValidatingWebhook/vpolecat.kb.io", "Service/gastown-operator-webhook-service"] {
+        let mut other = same.clone();
+        assert!(other.remove(gone).is_some(), "{gone} is compared");
+        assert_eq!(drift(&same, &other, &TABLE).0.len(), 1, "{gone}");
+    }
+}
