@@ -29,6 +29,8 @@ mod forbidden;
 mod full_lists;
 mod generated;
 mod held;
+#[path = "../runner/hello.rs"]
+mod hello;
 mod hostile;
 mod hub;
 mod images;
@@ -51,6 +53,7 @@ mod process;
 mod promql;
 mod proxied;
 mod ratchet;
+mod real_approved;
 mod real_deployed;
 mod real_disruption;
 mod real_images;

@@ -83,6 +83,17 @@ impl World {
         variables: &[(&str, &str)],
     ) -> Self {
         let bed = Testbed::shared_with(Node::Kwok).await.unwrap();
+        Self::with_variables_on(bed, name, script, flags, variables).await
+    }
+
+    /// The same on another testbed.
+    pub async fn with_variables_on(
+        bed: &'static Testbed,
+        name: &str,
+        script: &[(&str, &str)],
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let flags: Vec<String> = flags.iter().map(|it| (*it).to_owned()).collect();
         let mut options = options(name, "operator", &flags);
         let pairs = variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));

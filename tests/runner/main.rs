@@ -12,6 +12,7 @@
 mod approved;
 mod clone;
 mod forged;
+mod hello;
 mod hostile;
 mod https;
 mod memory;

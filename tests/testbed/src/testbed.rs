@@ -179,6 +179,11 @@ impl Testbed {
         self.make_image(image, |path| node::images::write_runner(runner, image, path)).await
     }
 
+    /// Gives the real node an image for agents with programs of this machine, by their names in it.
+    pub async fn make_agent_image(&self, programs: &[(&str, PathBuf)], image: &str) -> Result<()> {
+        self.make_image(image, |path| node::images::write_agent(programs, image, path)).await
+    }
+
     /// Gives the real node an image of the operator's program.
     pub async fn make_operator_image(&self, program: &Path, image: &str) -> Result<()> {
         self.make_image(image, |path| node::images::write_operator(program, image, path)).await

@@ -65,6 +65,20 @@ pub fn write_operator(program: &Path, image: &str, path: &Path) -> Result<()> {
     write_archive(&tree, image, &defaults, path)
 }
 
+/// An image for agents that is made of programs of this machine, as an archive: these, git, and a shell's tools.
+pub fn write_agent(programs: &[(&str, PathBuf)], image: &str, path: &Path) -> Result<()> {
+    let mut tree = Tree::default();
+    base(&mut tree)?;
+    git(&mut tree)?;
+    shell(&mut tree)?;
+    for (name, program) in programs {
+        tree.program(&format!("usr/local/bin/{name}"), program)?;
+    }
+    let defaults =
+        Defaults { user: NONROOT, entrypoint: &[], command: &["/bin/sh"], folder: "/home/nonroot" };
+    write_archive(&tree, image, &defaults, path)
+}
+
 fn find(name: &str, package: &str) -> Result<PathBuf> {
     on_path(name).with_context(|| {
         format!("there is no program {name}: install the Debian package {package}")
