@@ -237,8 +237,8 @@ demo-trace: prepare static build ## Runs as traces in a real Jaeger, the owner o
 	@echo "The waterfall of the last one: target/trace.html"
 
 .PHONY: test-alerts
-test-alerts: prepare build ## Each alert firing and not firing, by Prometheus' own engine; builds it once, in a minute
-	@GASTOWN_PROMQL=$$(tests/tools/promql.sh) $(CARGO) test --locked --test it -- --nocapture promql::
+test-alerts: prepare build ## Each alert firing and not firing, and every query of dashboards, by Prometheus' own engine; builds it once, in a minute
+	@GASTOWN_PROMQL=$$(tests/tools/promql.sh) $(CARGO) test --locked --test it -- --nocapture promql:: dashboards::
 
 .PHONY: test-full
 test-full: prepare static build release ## Every test with the waits that users have, then faults, the conversion marathon and the FIPS edition; two hours or more

@@ -4,6 +4,7 @@
 pub mod alerts;
 mod certificates;
 pub mod chart;
+pub mod dashboards;
 pub mod images;
 mod kustomize;
 pub mod mirror;
@@ -82,6 +83,7 @@ pub fn files_storing(storage: Version) -> anyhow::Result<Vec<(String, String)>> 
     files.push(("docs/failures.md".into(), causes::page()));
     files.push(("docs/metrics.md".into(), table::page()));
     files.extend(alerts::runbooks());
+    files.extend(dashboards::files()?);
     Ok(files)
 }
 
@@ -137,6 +139,7 @@ fn parts(storage: Version) -> anyhow::Result<Vec<(String, Vec<Value>)>> {
     part("deploy/monitoring/access.yaml", monitoring::access().into());
     part("deploy/monitoring/monitor.yaml", vec![monitoring::monitor()]);
     part("deploy/monitoring/rules.yaml", vec![alerts::rules()]);
+    part("deploy/dashboards/dashboards.yaml", dashboards::objects()?);
     let told = |(path, objects): (String, Vec<Value>)| {
         (path, objects.into_iter().map(operator::labelled).collect())
     };

@@ -75,6 +75,9 @@ pub enum Unusable {
 }
 
 impl Unusable {
+    /// All that [`Self::reason`] says.
+    pub const REASONS: [&str; 3] = ["SecretMissing", "SecretUnreadable", "SecretChangedByOthers"];
+
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Missing => "SecretMissing",

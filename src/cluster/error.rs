@@ -75,6 +75,10 @@ impl Error {
         it.metadata.as_ref()?.continue_.as_deref().filter(|it| !it.is_empty())
     }
 
+    /// All that [`Self::kind`] says.
+    pub const KINDS: [&str; 5] =
+        ["ResourceConflict", "PermanentError", "ResourceNotFound", "Fenced", "TransientError"];
+
     /// The word in metrics.
     pub fn kind(&self) -> &'static str {
         match self.class() {

@@ -3,14 +3,21 @@
 pub mod census;
 pub mod table;
 
+use std::time::{Duration, SystemTime};
+
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{
+        counter::Counter, exemplar::HistogramWithExemplars, family::Family, gauge::Gauge,
+        histogram::Histogram,
+    },
     registry::{Metric, Registry},
 };
 
 use census::Census;
 use table::Sort;
+
+use crate::domain::trace::TraceId;
 
 /// Requests to the API server.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -103,6 +110,15 @@ pub struct Run {
     pub result: &'static str,
 }
 
+/// In which trace something took so long.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Traced {
+    trace_id: String,
+}
+
+/// Seconds, with one trace for each bucket at most: the last one.
+type TracedSeconds = HistogramWithExemplars<Traced>;
+
 /// What is running.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Build {
@@ -117,6 +133,8 @@ pub struct Lost {
 
 /// Reasons for it.
 const LOST: [&str; 4] = ["queue-full", "refused", "no-answer", "stopped"];
+/// What can be wrong with the cluster's TLS profile.
+pub const NOTHING_IN_COMMON: Flawed = Flawed { reason: "NothingInCommon" };
 
 /// All meters of one process. Cheap to clone: every clone counts into the same registry.
 #[derive(Clone, Debug)]
@@ -125,7 +143,7 @@ pub struct Meters {
     pub passes: Family<Pass, Counter>,
     pub faults: Family<Fault, Counter>,
     pub panics: Family<Controller, Counter>,
-    pub duration: Family<Controller, Histogram, fn() -> Histogram>,
+    duration: Family<Controller, TracedSeconds, fn() -> TracedSeconds>,
     pub queue_wait: Family<Controller, Histogram, fn() -> Histogram>,
     pub behind_others: Family<Controller, Histogram, fn() -> Histogram>,
     pub queue_depth: Family<Controller, Gauge>,
@@ -154,7 +172,7 @@ pub struct Meters {
     pub lines_sent: Counter,
     pub lines_lost: Family<Lost, Counter>,
     pub calls: Family<Call, Counter>,
-    pub call_duration: Family<Webhook, Histogram, fn() -> Histogram>,
+    call_duration: Family<Webhook, TracedSeconds, fn() -> TracedSeconds>,
     pub refusals: Family<Webhook, Counter>,
     pub distrusted: Counter,
     pub runs: Family<Run, Counter>,
@@ -171,7 +189,7 @@ impl Default for Meters {
             passes: Family::default(),
             faults: Family::default(),
             panics: Family::default(),
-            duration: Family::new_with_constructor(seconds),
+            duration: Family::new_with_constructor(traced_seconds),
             queue_wait: Family::new_with_constructor(seconds),
             behind_others: Family::new_with_constructor(seconds),
             queue_depth: Family::default(),
@@ -200,7 +218,7 @@ impl Default for Meters {
             lines_sent: Counter::default(),
             lines_lost: Family::default(),
             calls: Family::default(),
-            call_duration: Family::new_with_constructor(seconds),
+            call_duration: Family::new_with_constructor(traced_seconds),
             refusals: Family::default(),
             distrusted: Counter::default(),
             runs: Family::default(),
@@ -232,6 +250,17 @@ impl Meters {
         registry.register_collector(Box::new(self.census.clone()));
     }
 
+    /// How long a pass took, and in which trace, where it was recorded.
+    pub fn pass_took(&self, controller: &'static str, time: Duration, trace: Option<TraceId>) {
+        let of = self.duration.get_or_create(&Controller { controller });
+        observe(&of, time, trace);
+    }
+
+    /// The same of a call of a webhook.
+    pub fn call_took(&self, webhook: &'static str, time: Duration, trace: Option<TraceId>) {
+        observe(&self.call_duration.get_or_create(&Webhook { webhook }), time, trace);
+    }
+
     fn register_webhooks(&self, to: &mut Naming<'_>) {
         to.add("controller_runtime_webhook_requests_total", &self.calls);
         to.add("controller_runtime_webhook_latency_seconds", &self.call_duration);
@@ -249,7 +278,21 @@ impl Meters {
         for reason in LOST {
             drop(self.spans_lost.get_or_create(&Lost { reason }));
         }
+        for reason in ["refused", "no-answer"] {
+            drop(self.metrics_lost.get_or_create(&Lost { reason }));
+            drop(self.lines_lost.get_or_create(&Lost { reason }));
+        }
+        drop(self.lines_lost.get_or_create(&Lost { reason: "queue-full" }));
+        drop(self.tls_profile_flaws.get_or_create(&NOTHING_IN_COMMON));
         self.build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
+    }
+
+    /// The same for a controller whose passes fail in these ways.
+    pub fn controller_begins(&self, controller: &'static str, kinds: &[&'static str]) {
+        for error_type in kinds {
+            drop(self.faults.get_or_create(&Fault { controller, error_type }));
+        }
+        drop(self.panics.get_or_create(&Controller { controller }));
     }
 
     fn register_certificates(&self, to: &mut Naming<'_>) {
@@ -314,10 +357,22 @@ fn left() -> Histogram {
     Histogram::new([0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 7.5])
 }
 
+const SECONDS: [f64; 15] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
 fn seconds() -> Histogram {
-    Histogram::new([
-        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-    ])
+    Histogram::new(SECONDS)
+}
+
+fn traced_seconds() -> TracedSeconds {
+    TracedSeconds::new(SECONDS.into_iter())
+}
+
+fn observe(times: &TracedSeconds, time: Duration, trace: Option<TraceId>) {
+    let traced = trace.map(|it| Traced { trace_id: it.to_string() });
+    // By its time a scraper knows an exemplar again.
+    let at = traced.as_ref().map(|_| SystemTime::now());
+    times.observe(time.as_secs_f64(), traced, at);
 }
 
 #[cfg(test)]
@@ -346,9 +401,10 @@ mod tests {
         for it in [panics, undecodable, watch_faults] {
             drop(it.get_or_create(&controller));
         }
-        for it in [duration, queue_wait, behind_others] {
+        for it in [queue_wait, behind_others] {
             drop(it.get_or_create(&controller));
         }
+        drop(duration.get_or_create(&controller));
         for it in [queue_depth, objects] {
             drop(it.get_or_create(&controller));
         }
@@ -371,6 +427,22 @@ mod tests {
             oldest: vec![("polecat", 1.5)],
         });
         meters
+    }
+
+    #[test]
+    fn a_trace_stands_at_the_bucket_that_it_fell_into() {
+        let (meters, mut registry) = (Meters::default(), Registry::default());
+        meters.register(&mut registry);
+        meters.pass_took("polecat", Duration::from_millis(3), None);
+        for last in [1, 2] {
+            meters.pass_took("polecat", Duration::from_millis(30), Some(TraceId([last; 16])));
+        }
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let with: Vec<_> = text.lines().filter(|it| it.contains(" # ")).collect();
+        let [line] = with[..] else { panic!("one at a bucket: {with:?}") };
+        let want = format!("# {{trace_id=\"{}\"}} 0.03 ", TraceId([2; 16]));
+        assert!(line.contains("le=\"0.05\"") && line.contains(&want), "the last one: {line}");
     }
 
     #[test]

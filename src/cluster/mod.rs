@@ -204,7 +204,12 @@ impl Cluster {
     }
 
     /// Looks, decides, acts. Every kind comes through here, so all are logged, counted and retried alike.
-    pub async fn reconcile<K: Managed>(&self, key: &Key) -> Result<Next, Error> {
+    /// `trace` is told which trace that is in, where it is recorded.
+    pub async fn reconcile<K: Managed>(
+        &self,
+        key: &Key,
+        trace: &mut Option<trace::TraceId>,
+    ) -> Result<Next, Error> {
         let Some(object) = K::cache(&self.caches).get(key) else { return Ok(Next::OnChange) };
         // The ids of a run are digests: they are made only where somebody is told of them.
         let run = self.spans.sampler().and_then(|_| object.run());
@@ -220,6 +225,7 @@ impl Cluster {
         let Some((run, pass)) = traced else {
             return self.act(key, object).instrument(span).await;
         };
+        *trace = Some(pass.context.trace);
         span.record("trace_id", tracing::field::display(pass.context.trace));
         span.record("span_id", tracing::field::display(pass.context.span));
         let outcome = pass.of(self.act(key, object).instrument(span)).await;

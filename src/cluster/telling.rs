@@ -1,6 +1,6 @@
 //! What is told of a pass and of a run's end.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     cluster::{
@@ -84,28 +84,42 @@ impl Cluster {
         self.spans.tell(spans);
     }
 
-    /// Tells in the trace of each run under way that its shard has come here from another replica; of so many at most.
-    pub fn tell_of_change(&self, shard: ShardId, change: &Change) {
+    /// Tells in the trace of each run under way that its shard has come here from another replica; of so many of each at
+    /// most. What came together is told in one walk through the cache.
+    pub fn tell_of_changes(&self, changes: &BTreeMap<ShardId, Change>) {
         let (Some(map), Some(_)) = (self.ownership.map(), self.spans.sampler()) else { return };
-        let to = spans::now();
+        if changes.is_empty() {
+            return;
+        }
+        let now = spans::now();
+        let about = |(shard, change): (&ShardId, &Change)| {
+            (*shard, (0, self.hand_over(*shard, change, now)))
+        };
+        let mut all: BTreeMap<_, (usize, _)> = changes.iter().map(about).collect();
+        let mut told = Vec::new();
+        self.caches.polecats.visit(|key, brief| {
+            let of = map.shard_of(key.place()).and_then(|it| all.get_mut(&it));
+            let Some((count, about)) = of.filter(|it| it.0 < MOST) else { return };
+            let Some(run) = brief.run_under_way().filter(|it| self.spans.samples(it)) else {
+                return;
+            };
+            *count += 1;
+            told.push(about.span(&run, brief));
+        });
+        self.spans.tell(told);
+    }
+
+    fn hand_over(&self, shard: ShardId, change: &Change, now: u64) -> HandOver {
         let gap = u64::try_from(change.gap.as_nanos()).unwrap_or(u64::MAX);
-        let about = HandOver {
+        HandOver {
             shard: shard.to_string(),
             epoch: change.epoch,
             from: change.from.clone(),
             to: self.spans.replica().to_owned(),
             left: change.left,
             gap_ms: i64::try_from(change.gap.as_millis()).unwrap_or(i64::MAX),
-            time: (to.saturating_sub(gap), to),
-        };
-        let mut told = Vec::new();
-        self.caches.polecats.visit(|key, brief| {
-            if told.len() < MOST && map.shard_of(key.place()) == Some(shard) {
-                let sampled = |it: &Run| self.spans.samples(it);
-                told.extend(brief.run_under_way().filter(sampled).map(|it| about.span(&it, brief)));
-            }
-        });
-        self.spans.tell(told);
+            time: (now.saturating_sub(gap), now),
+        }
     }
 
     /// The spans of a Polecat's run that has ended lately, once for each process: who takes it over tells of it again, the

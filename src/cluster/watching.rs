@@ -116,6 +116,13 @@ impl Cluster {
         }
     }
 
+    /// A rate does not see the first event of a counter that begins with it.
+    fn counts_from_zero(&self, controller: &meters::Controller) {
+        for counter in [&self.meters.watch_faults, &self.meters.undecodable] {
+            drop(counter.get_or_create(controller));
+        }
+    }
+
     async fn follow<C: Compact>(
         &self,
         cache: &Cache<C>,
@@ -126,6 +133,7 @@ impl Cluster {
         let seat = self.watches.seat();
         let api = selection.api::<C>(seat.client.clone());
         let controller = meters::Controller { controller: super::carry_out::plural::<C>() };
+        self.counts_from_zero(&controller);
         let mut stream = pin!(watcher::watcher(api, selection.config()).default_backoff());
         let mut listed = HashSet::new();
         // A watch that is begun anew tells of everything again: its predecessor may have ended before it had told.

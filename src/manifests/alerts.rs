@@ -261,21 +261,7 @@ pub fn runbooks() -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::meters::table::{self, Sort};
-
-    /// Metrics that an expression names, as the table calls them.
-    pub(in crate::manifests) fn named(expression: &str) -> Vec<String> {
-        let ours = ["gastown_", "workqueue_", "rest_client_", "controller_runtime_", "process_"];
-        let words = expression.split(|it: char| !it.is_ascii_alphanumeric() && it != '_');
-        let words = words.filter(|it| ours.iter().any(|start| it.starts_with(start)));
-        let family = |it: &str| {
-            let ends = ["_bucket", "_sum", "_count"].iter().find_map(|end| it.strip_suffix(end));
-            let histogram =
-                ends.filter(|it| table::row(it).is_some_and(|it| it.sort == Sort::Histogram));
-            histogram.unwrap_or(it).to_owned()
-        };
-        words.map(family).collect()
-    }
+    use crate::{cluster::meters::table, manifests::dashboards::named};
 
     #[test]
     fn alerts_ask_for_metrics_that_there_are_and_say_what_to_do() {

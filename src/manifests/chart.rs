@@ -58,6 +58,7 @@ const TEMPLATES: &[(&str, &str, &[&str])] = &[
         &["deploy/base/metrics-network.yaml"],
     ),
     ("rules", ".Values.metrics.prometheusRule.enabled", &["deploy/monitoring/rules.yaml"]),
+    ("dashboards", ".Values.metrics.dashboards.enabled", &["deploy/dashboards/"]),
     (
         "monitor",
         ".Values.metrics.serviceMonitor.enabled",

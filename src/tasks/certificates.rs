@@ -1,6 +1,7 @@
 //! Our own certificates: keeps the Secret in order, serves what it holds, and puts right whoever is told whom to trust. Every
 //! replica does all of it; who writes first has the step, and the others see it.
 
+mod flaws;
 mod known;
 
 use std::{
@@ -15,7 +16,10 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
-use self::known::{Heard, Known};
+use self::{
+    flaws::Flaws,
+    known::{Heard, Known},
+};
 use super::{alerts::Alerts, definitions::Unconverted};
 use crate::{
     cluster::{
@@ -23,7 +27,7 @@ use crate::{
         certificates::{Consumer, Kept, News, Sort, Vault, seconds},
         connect::Connection,
         live,
-        meters::{Flawed, Meters},
+        meters::Meters,
     },
     config::Config,
     domain::certificates::{Book, Canary, Phase, Seen, Step, consumers::Target},
@@ -59,7 +63,15 @@ pub fn keep(
                 hear(&unconverted, &told);
             }
         };
-        return Ok(async move { _ = tokio::join!(files.serve(live), hear) }.boxed());
+        let flaws = Flaws::begin(meters);
+        let until = meters.certificate_until.clone();
+        let told = move |it: Result<i64, &'static str>| {
+            flaws.say(it.err());
+            if let Ok(end) = it {
+                until.set(end);
+            }
+        };
+        return Ok(async move { _ = tokio::join!(files.serve(live, told), hear) }.boxed());
     }
     let target = Target {
         namespace: config.own_namespace(),
@@ -73,6 +85,7 @@ pub fn keep(
         live,
         alerts,
         unconverted,
+        flaws: Flaws::begin(meters),
         meters: meters.clone(),
         retire_after: it.test_retire_seconds,
     };
@@ -90,6 +103,7 @@ struct Keeper {
     /// Definitions whose writes are to wait.
     unconverted: Unconverted,
     meters: Meters,
+    flaws: Flaws,
     retire_after: Option<i64>,
 }
 
@@ -129,10 +143,9 @@ impl Keeper {
         if reason == known.said {
             return pause;
         }
-        self.meters.certificate_flaws.clear();
+        self.flaws.say(reason);
         if let Some((reason, text)) = &known.problem {
             tracing::warn!(reason, "Degraded: {text}");
-            self.meters.certificate_flaws.get_or_create(&Flawed { reason }).set(1);
         } else {
             tracing::info!("Certificates are in order");
         }

@@ -221,6 +221,7 @@ impl Running {
     ) {
         let task = meters::Task { task: "worker", controller: K::CONTROLLER };
         let (meters, closed) = (cluster.meters.clone(), queue.clone());
+        meters.controller_begins(K::CONTROLLER, &crate::cluster::Error::KINDS);
         let over = move || {
             let closed = closed.clone();
             async move { closed.until_closed().await }
@@ -290,18 +291,15 @@ async fn pass<K: Managed>(
     let controller = meters::Controller { controller: K::CONTROLLER };
     cluster.meters.queue_wait.get_or_create(&controller).observe(waited.as_secs_f64());
     cluster.meters.behind_others.get_or_create(&controller).observe(behind_others.as_secs_f64());
-    cluster
-        .meters
-        .queue_depth
-        .get_or_create(&controller)
-        .set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
-    let begun = Instant::now();
+    let depth = i64::try_from(queue.len()).unwrap_or(i64::MAX);
+    cluster.meters.queue_depth.get_or_create(&controller).set(depth);
+    let (begun, mut trace) = (Instant::now(), None);
     let looked = async {
         faults.strike(&key.name);
-        cluster.reconcile::<K>(&key).await
+        cluster.reconcile::<K>(&key, &mut trace).await
     };
     let answer = AssertUnwindSafe(looked).catch_unwind().await;
-    cluster.meters.duration.get_or_create(&controller).observe(begun.elapsed().as_secs_f64());
+    cluster.meters.pass_took(K::CONTROLLER, begun.elapsed(), trace);
     let open = !matches!(answer, Ok(Ok(_)));
     let (result, next) = match answer {
         Ok(Ok(Next::Retry)) => ("requeue", Next::After(pauses.retry(&key))),

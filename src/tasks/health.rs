@@ -15,7 +15,7 @@ use crate::cluster::{certificates::seconds, meters::Meters, shards::Report};
 pub struct States {
     pub ready: watch::Receiver<bool>,
     pub shards: watch::Receiver<Report>,
-    /// When the served certificate of our own ends, in seconds since 1970; 0: there is none.
+    /// When the served certificate ends, in seconds since 1970; 0: there is none.
     pub certificate_until: Gauge,
 }
 
@@ -106,11 +106,7 @@ mod tests {
             (States::new(&ready, &shards, &meters), meters.certificate_until);
         assert!(states.unready(100).is_some(), "nothing is served yet");
         ready.send_replace(true);
-        assert_eq!(
-            states.unready(100),
-            None,
-            "a certificate of files, whose end is not known here"
-        );
+        assert_eq!(states.unready(100), None, "the end of what is served is not known");
         certificate_until.set(101);
         assert_eq!(states.unready(100), None);
         let told = states.unready(101).unwrap_or_default();

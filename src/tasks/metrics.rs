@@ -1,5 +1,6 @@
 //! /metrics: plain on loopback; else over HTTPS, for those whom the API server knows by their token and lets read it.
 
+mod format;
 mod gate;
 mod process;
 
@@ -9,7 +10,7 @@ use anyhow::Context as _;
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     middleware,
     response::{IntoResponse as _, Response},
     routing::get,
@@ -90,7 +91,7 @@ pub fn start(
             let certificate = if let Some(files) = files {
                 files.load().context("--metrics-cert-path")?;
                 let live = own.clone();
-                servers.spawn(until(stop.clone(), async move { files.serve(live).await }));
+                servers.spawn(until(stop.clone(), async move { files.serve(live, |_| {}).await }));
                 own.subscribe()
             } else if config.serves_webhooks() {
                 faces.live.subscribe()
@@ -194,12 +195,11 @@ fn routes(registry: Arc<Registry>) -> Router {
     Router::new().route(PATH, get(scrape)).with_state(registry)
 }
 
-async fn scrape(State(registry): State<Arc<Registry>>) -> Response {
+async fn scrape(State(registry): State<Arc<Registry>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|it| it.to_str().ok());
+    let format = format::Format::wanted(accept.unwrap_or_default());
     match text(&registry) {
-        Some(text) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], text).into_response()
-        }
+        Some(text) => ([(header::CONTENT_TYPE, format.name())], format.write(text)).into_response(),
         None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

@@ -180,7 +180,7 @@ struct Patch {
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
         let review = json!({"apiVersion": V1, "kind": "AdmissionReview", "response": self});
-        counting::told(self.allowed, axum::Json(review).into_response())
+        counting::told(self.allowed, None, axum::Json(review).into_response())
     }
 }
 

@@ -81,13 +81,18 @@ fn counted(cluster: &Cluster) -> BTreeMap<ShardId, u32> {
     counts
 }
 
+/// So many shards that begin together are taken in at once.
+const AT_ONCE: usize = 1024;
+
 /// Objects of a shard are looked at from now on.
 async fn wake(views: Views, cluster: Cluster, mut opened: mpsc::UnboundedReceiver<Opened>) {
-    while let Some(Opened { shard, change }) = opened.recv().await {
-        views.wake(shard);
-        if let Some(it) = &change {
-            cluster.tell_of_change(shard, it);
+    let mut all = Vec::new();
+    while opened.recv_many(&mut all, AT_ONCE).await > 0 {
+        for it in &all {
+            views.wake(it.shard);
         }
+        let changes = all.drain(..).filter_map(|it| Some((it.shard, it.change?))).collect();
+        cluster.tell_of_changes(&changes);
     }
 }
 

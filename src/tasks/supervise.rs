@@ -24,6 +24,7 @@ pub async fn keep<F: Future<Output = ()>, O: Future<Output = ()>>(
     over: impl Fn() -> O,
     begin: impl Fn() -> F,
 ) {
+    drop(meters.restarts.get_or_create(&task));
     let mut in_a_row = 0;
     loop {
         let since = Instant::now();

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::{
-    cluster::meters::{Flawed, Meters},
+    cluster::meters::{Meters, NOTHING_IN_COMMON},
     tls::{
         cluster_profile::{self, Followed},
         crypto::{group_name, suite_name},
@@ -28,7 +28,6 @@ pub async fn follow(asked: impl Stream<Item = Option<Value>>, servers: Followers
 }
 
 fn take(followed: &Followed, servers: &Followers, meters: &Meters) {
-    const EMPTY: Flawed = Flawed { reason: "NothingInCommon" };
     for note in &followed.notes {
         tracing::warn!(note, "The cluster's TLS profile");
     }
@@ -37,16 +36,16 @@ fn take(followed: &Followed, servers: &Followers, meters: &Meters) {
     let groups: Vec<_> = provider.kx_groups.iter().map(|it| group_name(*it)).collect();
     let (suites, groups) = (suites.join(","), groups.join(","));
     if suites.is_empty() || groups.is_empty() {
-        meters.tls_profile_flaws.get_or_create(&EMPTY).set(1);
+        meters.tls_profile_flaws.get_or_create(&NOTHING_IN_COMMON).set(1);
         tracing::warn!(
-            reason = EMPTY.reason,
+            reason = NOTHING_IN_COMMON.reason,
             suites,
             groups,
             "Degraded: of the cluster's TLS profile nothing is left that can be used; the last good one stays"
         );
         return;
     }
-    meters.tls_profile_flaws.clear();
+    meters.tls_profile_flaws.get_or_create(&NOTHING_IN_COMMON).set(0);
     tracing::info!(suites, groups, "Following the cluster's TLS profile");
     servers.send_replace(Some(Arc::new(provider)));
 }
@@ -70,10 +69,7 @@ mod tests {
             }}}))
         };
         let (servers, meters) = (Followers::new(None), Meters::default());
-        let flaw = || {
-            let flaw = Flawed { reason: "NothingInCommon" };
-            meters.tls_profile_flaws.get_or_create(&flaw).get()
-        };
+        let flaw = || meters.tls_profile_flaws.get_or_create(&NOTHING_IN_COMMON).get();
         let follow = async |object| {
             follow(futures::stream::iter([object]), servers.clone(), meters.clone()).await;
         };

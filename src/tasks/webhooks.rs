@@ -193,8 +193,9 @@ async fn mutate(State((rules, budget)): Shared, asked: Asked, request: Request) 
         policy.tracing.seed = telling::seed();
         let (response, run) = answer::stamped(&request, policy);
         let call = telling::Call { name: "admission mutate", begun, caller };
-        call.tell(&rules.spans, &request, run, &response);
-        Ok(counting::told(response.allowed, Json(response.into_review()).into_response()))
+        let (trace, allowed) =
+            (call.tell(&rules.spans, &request, run, &response), response.allowed);
+        Ok(counting::told(allowed, trace, Json(response.into_review()).into_response()))
     })
     .await
 }
@@ -211,8 +212,9 @@ async fn validate(State((rules, budget)): Shared, asked: Asked, request: Request
         named.refusals.extend(rules.unconverted.refusal(&request, Instant::now()));
         let (response, run) = answer::judged(&request, rules.policy, rig.said(), named);
         let call = telling::Call { name: "admission validate", begun, caller };
-        call.tell(&rules.spans, &request, run, &response);
-        Ok(counting::told(response.allowed, Json(response.into_review()).into_response()))
+        let (trace, allowed) =
+            (call.tell(&rules.spans, &request, run, &response), response.allowed);
+        Ok(counting::told(allowed, trace, Json(response.into_review()).into_response()))
     })
     .await
 }

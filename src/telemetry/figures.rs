@@ -221,10 +221,12 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use prometheus_client::{encoding::text::encode, registry::Registry};
 
     use super::*;
-    use crate::cluster::meters::{Controller, Lost, Meters};
+    use crate::cluster::meters::{Lost, Meters};
 
     const SPAN: Span = Span { from: 1, to: 2 };
 
@@ -241,9 +243,8 @@ mod tests {
         let meters = Meters::default();
         meters.spans_lost.get_or_create(&Lost { reason: "refused" }).inc_by(7);
         meters.owned.set(3);
-        let of = Controller { controller: "polecat" };
-        for it in [0.002, 0.002, 0.3, 100.0] {
-            meters.duration.get_or_create(&of).observe(it);
+        for it in [2, 2, 300, 100_000] {
+            meters.pass_took("polecat", Duration::from_millis(it), None);
         }
         let all = figures(&meters);
         let Some(Data::Sum(sum)) = &all["gastown_spans_lost"].data else { panic!("a counter") };

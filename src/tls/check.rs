@@ -38,6 +38,20 @@ pub enum Flaw {
 }
 
 impl Flaw {
+    /// All that [`Self::reason`] says.
+    pub const REASONS: [&str; 10] = [
+        "Missing",
+        "Unreadable",
+        "KeyMismatch",
+        "Expired",
+        "NotValidYet",
+        "WrongName",
+        "Untrusted",
+        "WeakKey",
+        "WeakSignature",
+        "Unusable",
+    ];
+
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Missing => "Missing",

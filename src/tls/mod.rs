@@ -8,6 +8,7 @@ pub mod mint;
 pub mod report;
 #[cfg(test)]
 mod tests;
+pub mod validity;
 
 use std::{
     path::{Path, PathBuf},
@@ -19,7 +20,7 @@ use anyhow::Context as _;
 use rustls::{ServerConfig, crypto::CryptoProvider};
 use tokio::sync::watch;
 
-use check::Presented;
+use check::{Flaw, Presented};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -39,12 +40,16 @@ pub struct Files {
 impl Files {
     /// Reads chain and key. The error says which file, and what is wrong with it.
     pub fn load(&self) -> anyhow::Result<ServerConfig> {
+        server(self.read()?)
+    }
+
+    fn read(&self) -> anyhow::Result<Presented> {
         let (certificate, key) = (self.certificate.display(), self.key.display());
         let read = |path: &Path| {
             std::fs::read(path).with_context(|| format!("{} can't be read", path.display()))
         };
         let presented = Presented::read(&read(&self.certificate)?, &read(&self.key)?);
-        server(presented.with_context(|| format!("{certificate} and {key} can't be served"))?)
+        presented.with_context(|| format!("{certificate} and {key} can't be served"))
     }
 
     /// Whether there are any.
@@ -54,18 +59,38 @@ impl Files {
 
     /// Serves what the files hold, also after they change; a bad change is logged and the last good pair stays. The files
     /// are read anew, and not watched: a Secret's volume is swapped as a whole, of which a watch on a file hears nothing.
-    pub async fn serve(&self, live: watch::Sender<Option<Arc<ServerConfig>>>) {
+    /// `told` hears when what is served ends, in seconds since 1970, or why something new is not.
+    pub async fn serve(
+        &self,
+        live: watch::Sender<Option<Arc<ServerConfig>>>,
+        told: impl Fn(Result<i64, &'static str>) + Send,
+    ) {
+        self.follow(LOOK, live, told).await;
+    }
+
+    async fn follow(
+        &self,
+        look: Duration,
+        live: watch::Sender<Option<Arc<ServerConfig>>>,
+        told: impl Fn(Result<i64, &'static str>) + Send,
+    ) {
         let mut last = None;
         loop {
             let now = self.print();
             if last.as_ref() != Some(&now) {
-                match self.load() {
-                    Ok(config) => {
+                let new = self.read().and_then(|it| {
+                    let until = it.chain.first().and_then(validity::until);
+                    Ok((server(it)?, until))
+                });
+                match new {
+                    Ok((config, until)) => {
                         live.send_replace(Some(Arc::new(config)));
+                        told(Ok(until.unwrap_or_default()));
                         tracing::info!(file = %self.certificate.display(), "Serving a certificate");
                     }
                     Err(error) => {
                         let why = format!("{error:#}");
+                        told(Err(error.downcast_ref().map_or("Unreadable", Flaw::reason)));
                         tracing::warn!(
                             why,
                             "The new certificate can't be used; the last good one stays"
@@ -74,7 +99,7 @@ impl Files {
                 }
                 last = Some(now);
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(look).await;
         }
     }
 

@@ -20,10 +20,13 @@ use rustls::{
 };
 
 use super::{
+    Files,
     check::{Presented, certificates},
     crypto::{Profile, Wanted, group_name, suite_name},
-    install_provider, server_by,
+    install_provider, mint, server_by,
 };
+
+use crate::domain::certificates::Book;
 
 const NAME: &str = "hooks.town.svc";
 const FIPS: bool = cfg!(feature = "fips");
@@ -312,4 +315,28 @@ fn keys_and_signatures_that_are_too_weak_are_not_served() {
     let told = Presented::read(certificate.as_bytes(), key.as_bytes());
     let reason = told.err().map(|it| it.reason());
     assert_eq!(reason, FIPS.then_some("WeakKey"), "Ed25519 is in no FIPS build");
+}
+
+#[tokio::test]
+async fn files_tell_when_what_they_hold_ends_and_why_it_is_not_served() {
+    install_provider().unwrap_or_default();
+    let folder = tempfile::tempdir().unwrap();
+    let files =
+        Files { certificate: folder.path().join("tls.crt"), key: folder.path().join("tls.key") };
+    let mint = mint::ForNames { names: vec!["a".into()], leaf_life: None };
+    let book = Book::new(&mint, 1, 1_800_000_000).unwrap();
+    std::fs::write(&files.certificate, book.chain()).unwrap();
+    std::fs::write(&files.key, &*book.leaf.key.0).unwrap();
+    let (say, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let (live, path) = (tokio::sync::watch::Sender::new(None), files.certificate.clone());
+    let (served, look) = (live.subscribe(), std::time::Duration::from_millis(5));
+    let serving =
+        tokio::spawn(async move { files.follow(look, live, |it| say.send(it).unwrap()).await });
+    assert_eq!(told.recv().await, Some(Ok(book.leaf.life.until)));
+    std::fs::write(&path, "cut short").unwrap();
+    assert_eq!(told.recv().await, Some(Err("Unreadable")));
+    assert!(served.borrow().is_some(), "the last good one stays");
+    std::fs::write(&path, book.chain()).unwrap();
+    assert_eq!(told.recv().await, Some(Ok(book.leaf.life.until)));
+    serving.abort();
 }

@@ -18,6 +18,7 @@ mod bundle;
 mod certificates;
 mod check;
 mod clock;
+mod dashboards;
 mod doctor;
 mod door;
 mod ends;

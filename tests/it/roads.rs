@@ -12,7 +12,7 @@ use std::{
     process::{Command, Output},
 };
 
-use gastown::manifests::NAMESPACE;
+use gastown::manifests::{NAMESPACE, dashboards::DASHBOARDS};
 use gastown_testbed::tools::{Tool, Tools, on_path};
 use serde_json::Value;
 
@@ -312,13 +312,17 @@ fn the_chart_monitors_as_kustomize_does() {
     let (Some(kubectl), Some(helm)) = (tool(TEST, Tool::Kubectl), tool(TEST, Tool::Helm)) else {
         return;
     };
-    let road = objects(&said(&run(&kubectl, &["kustomize", "deploy/monitoring"])));
+    let mut road = objects(&said(&run(&kubectl, &["kustomize", "deploy/monitoring"])));
+    let dashboards = objects(&said(&run(&kubectl, &["kustomize", "deploy/dashboards"])));
+    assert_eq!(dashboards.len(), DASHBOARDS.len());
+    road.extend(dashboards);
     let folder = gastown::manifests::chart::FOLDER;
     let plain = ["template", "gastown-operator", folder, "-n", NAMESPACE];
     let without = objects(&said(&run(&helm, &plain)));
     let on = [
         &plain[..],
         &["--set", "metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true"],
+        &["--set", "metrics.dashboards.enabled=true"],
     ]
     .concat();
     let mut chart = objects(&said(&run(&helm, &on)));

@@ -59,6 +59,10 @@ helm.sh/resource-policy: keep
 {{- with .Values.metrics.prometheusRule.labels }}{{ toYaml . }}{{ end }}
 {{- end }}
 
+{{- define "gastown-operator.labels.dashboards" -}}
+{{- with .Values.metrics.dashboards.labels }}{{ toYaml . }}{{ end }}
+{{- end }}
+
 {{/* The Secret with what is served, and who signed it. */}}
 {{- define "gastown-operator.certificates" -}}
 {{- ternary "gastown-operator-webhook-certificates" .Values.certificates.secretName (eq .Values.certificates.source "own") }}

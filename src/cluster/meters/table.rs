@@ -55,7 +55,7 @@ pub const TABLE: &[Row] = &[
     gauge("gastown_build_info", &["version"], "1: what is running"),
     gauge("gastown_cached_objects", &["controller"], "Objects in the cache"),
     gauge("gastown_certificate_authority", &[], "Which of our authorities signed what is served; 0: none of ours"),
-    gauge("gastown_certificate_degraded", &["reason"], "1 for what is wrong with our certificates"),
+    gauge("gastown_certificate_degraded", &["reason"], "1 while this is wrong with our certificates"),
     gauge("gastown_certificate_not_after_seconds", &[], "When the certificate of the webhooks expires, in seconds since 1970; 0: there is none"),
     gauge("gastown_crypto_module", &["module", "version", "fips_mode", "kernel_fips"], "Which cryptography is in use"),
     counter("gastown_fenced_writes_total", &[], "Writes not made because the lease had lapsed"),
@@ -82,7 +82,7 @@ pub const TABLE: &[Row] = &[
     gauge("gastown_storage_migrating", &["resource"], "1 while objects of the resource are to be written anew by the operator"),
     counter("gastown_storage_objects_written_total", &["resource"], "Objects that this replica wrote anew, in the storage version"),
     counter("gastown_task_restarts_total", &["task", "controller"], "Watches and workers that panicked or ended, and were begun anew"),
-    gauge("gastown_tls_profile_degraded", &["reason"], "1 for what is wrong with the cluster's TLS profile"),
+    gauge("gastown_tls_profile_degraded", &["reason"], "1 while this is wrong with the cluster's TLS profile"),
     counter("gastown_undecodable_objects_total", &["controller"], "Objects that were skipped as unreadable"),
     histogram("gastown_validity_left_seconds", &[], "Seconds that this replica still had leave to act when it began a write"),
     counter("gastown_watch_errors_total", &["controller"], "Watches that failed and were begun anew"),
@@ -165,6 +165,10 @@ $ curl --insecure -H \"Authorization: Bearer $(kubectl -n gastown-operator-syste
 `--metrics-bind-address=0` turns them off; on a loopback address they are plain HTTP. A network policy lets in namespaces that are
 labelled `metrics=enabled`, and `openshift-monitoring` and `openshift-user-workload-monitoring`.
 
+Beside `gastown_reconcile_duration_seconds` and `controller_runtime_webhook_latency_seconds` stand exemplars where traces are
+recorded (docs/tracing.md): of each bucket the trace of the last one that fell into it. Who sends `Accept: text/plain` alone gets
+Prometheus' older text, which has none.
+
 ## Prometheus operator
 
 ```console
@@ -182,6 +186,14 @@ differ: copy the monitor, with `olmCAKey` of the Secret `gastown-operator-contro
 
 `kubectl apply -k deploy/monitoring`, or `metrics.prometheusRule.enabled=true` in the chart, brings alerts as well; each has a
 page under [runbooks](runbooks). `make test-alerts` has each of them fire, and not fire, in Prometheus' own engine.
+
+## Dashboards
+
+`kubectl apply -k deploy/dashboards`, or `metrics.dashboards.enabled=true` in the chart, makes a ConfigMap for each dashboard, with
+the label `grafana_dashboard` by which Grafana's sidecar finds it; the same are in [dashboards](dashboards), to be imported.
+`fleet` is for who is on call, `tenant` for who writes Polecats, `controller` has rate, errors and duration of every controller and
+webhook, and `certificates` what is served, and until when. `make test-alerts` asks every query of them about scrapes of running
+operators.
 
 ## What there is
 

@@ -119,7 +119,7 @@ impl Keeper {
             pods: Api::namespaced(client.clone(), namespace),
             settings,
             ownership,
-            meters,
+            meters: super::told::counting(meters),
             told: Told::new(client, namespace, report),
             view: View::default(),
             listed: false,

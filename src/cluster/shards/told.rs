@@ -239,6 +239,14 @@ fn pod(session: &str) -> String {
     session.split('_').next().unwrap_or_default().to_owned()
 }
 
+/// The same, counting gaps from zero: a rate does not see the first of what is not there before.
+pub(super) fn counting(meters: meters::Meters) -> meters::Meters {
+    for how in [Left::HandedOver, Left::Stopped, Left::Lost] {
+        drop(meters.gaps.get_or_create(&meters::Gap { cause: cause(how) }));
+    }
+    meters
+}
+
 const fn cause(how: Left) -> &'static str {
     match how {
         Left::HandedOver => "handed-over",

@@ -41,6 +41,7 @@ fn marked(object: Value) -> Value {
         _ if kind.ends_with("WebhookConfiguration") => "annotations.webhooks",
         // What keeps objects whole while nobody converts must outlast the release.
         "ServiceMonitor" => return with_mark(object, "labels", "labels.monitor"),
+        "ConfigMap" => return with_mark(object, "labels", "labels.dashboards"),
         "PrometheusRule" => return with_mark(object, "labels", "labels.rules"),
         _ if name.starts_with(crate::manifests::switched_off::NAME) => "annotations.kept",
         _ => return object,

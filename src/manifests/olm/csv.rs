@@ -86,6 +86,7 @@ fn annotations(images: &Images) -> anyhow::Result<Value> {
         ("createdAt", CREATED),
         ("description", "Runs AI coding agents as disposable workers, and proves what they did."),
         ("operatorframework.io/suggested-namespace-template", namespace.as_str()),
+        ("operators.openshift.io/must-gather-image", images.runner.as_str()),
         ("operators.openshift.io/valid-subscription", "[]"),
         ("operators.operatorframework.io/internal-objects", inner.as_str()),
         ("repository", "https://github.com/boshu2/gastown-operator"),

@@ -8,14 +8,24 @@ use axum::{
     response::Response,
 };
 
-use crate::cluster::meters::{Call, Meters, PATHS, Webhook};
+use crate::{
+    cluster::meters::{Call, Meters, PATHS, Webhook},
+    domain::trace::TraceId,
+};
 
 /// On an answer that refuses what it was asked about.
 #[derive(Clone, Copy, Debug)]
 pub struct Refused;
 
-/// Marks an answer that refuses.
-pub fn told(allowed: bool, mut answer: Response) -> Response {
+/// In which trace it was told of.
+#[derive(Clone, Copy, Debug)]
+struct Traced(TraceId);
+
+/// Marks an answer that refuses, and one that was told of in a trace.
+pub fn told(allowed: bool, trace: Option<TraceId>, mut answer: Response) -> Response {
+    if let Some(trace) = trace {
+        answer.extensions_mut().insert(Traced(trace));
+    }
     if !allowed {
         answer.extensions_mut().insert(Refused);
     }
@@ -30,8 +40,9 @@ pub async fn count(State(meters): State<Meters>, request: Request, next: Next) -
     if let Some(webhook) = webhook {
         let code = answer.status().as_u16();
         meters.calls.get_or_create(&Call { webhook, code }).inc();
+        let trace = answer.extensions().get::<Traced>().map(|it| it.0);
+        meters.call_took(webhook, begun.elapsed(), trace);
         let webhook = Webhook { webhook };
-        meters.call_duration.get_or_create(&webhook).observe(begun.elapsed().as_secs_f64());
         if answer.extensions().get::<Refused>().is_some() {
             meters.refusals.get_or_create(&webhook).inc();
         }

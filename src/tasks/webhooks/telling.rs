@@ -8,7 +8,7 @@ use kube::core::{
 
 use crate::{
     cluster::spans::{self, Ending, Spans},
-    domain::trace::{Context, Kind, Run, Seed, attributes as name},
+    domain::trace::{Context, Kind, Run, Seed, TraceId, attributes as name},
     tls,
 };
 
@@ -32,18 +32,16 @@ pub fn caller(headers: &HeaderMap) -> Option<Context> {
 }
 
 impl Call {
-    /// Tells of it, if its run is recorded.
+    /// Tells of it, if its run is recorded; in which trace.
     pub fn tell(
         self,
         spans: &Spans,
         request: &AdmissionRequest<DynamicObject>,
         run: Option<Run>,
         response: &AdmissionResponse,
-    ) {
-        let Some((run, pass)) = run.and_then(|run| Some((run, spans.begin_at(&run, self.begun)?)))
-        else {
-            return;
-        };
+    ) -> Option<TraceId> {
+        let run = run?;
+        let pass = spans.begin_at(&run, self.begun)?;
         let text = |it: &Option<String>| it.clone().unwrap_or_default();
         let causes = response.result.details.as_ref().map_or(0, |it| it.causes.len());
         let doing = if request.operation == Operation::Create { "CREATE" } else { "UPDATE" };
@@ -61,5 +59,6 @@ impl Call {
         let parent = Some(run.parent.unwrap_or(run.root));
         let (name, kind, links) = (self.name, Kind::Server, self.caller.into_iter().collect());
         spans.tell(pass.end(Ending { name, kind, parent, attributes, links, failed }));
+        Some(run.trace)
     }
 }

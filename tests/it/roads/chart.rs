@@ -72,6 +72,8 @@ const ALL: &[(&str, &str)] = &[
     ("metrics.serviceMonitor.enabled=true", "kind: ServiceMonitor"),
     ("metrics.prometheusRule.enabled=true", "kind: PrometheusRule"),
     ("metrics.prometheusRule.labels.watched=by-us", "watched: by-us"),
+    ("metrics.dashboards.enabled=true", "gastown-operator-dashboard-fleet"),
+    ("metrics.dashboards.labels.looked=at", "looked: at"),
     ("metrics.serviceMonitor.labels.release=prometheus", "release: prometheus"),
     ("extraObjects[0].kind=Extra", "kind: Extra"),
 ];

@@ -15,7 +15,7 @@ use gastown::{
         trace::{Context, attributes},
     },
 };
-use gastown_testbed::Operator;
+use gastown_testbed::{Operator, http_get};
 use serde_json::json;
 
 use crate::{
@@ -152,6 +152,13 @@ async fn a_run_is_one_trace_from_the_write_that_asks_for_it_to_its_end() {
     assert_eq!(door.create(&object).await.code, 201);
     let done = door.world.phase("max", "Done").await;
     root_came(&collector, &done).await;
+    let (_, figures) = http_get(&door.world.operator.metrics).await.unwrap();
+    let exemplar = format!("# {{trace_id=\"{}\"}}", trace_id(&done));
+    for took in ["gastown_reconcile_duration_seconds", "controller_runtime_webhook_latency_seconds"]
+    {
+        let mut lines = figures.lines().filter(|it| it.starts_with(took));
+        assert!(lines.any(|it| it.contains(&exemplar)), "{took} names the trace");
+    }
     let pod = door.world.pods().get("polecat-max").await.unwrap();
     let second = door.world.another("second").await;
     ended(&door.world.operator).await;

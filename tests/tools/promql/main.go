@@ -1,7 +1,7 @@
 // Command promql runs Prometheus' own rules and queries without a Prometheus.
 //
 //	promql rules RULES.yaml CASES.yaml    alerts of a PrometheusRule against series, in the words of promtool's unit tests
-//	promql queries SCRAPES.json           queries against scrapes in OpenMetrics; says how many series each gives
+//	promql queries SCRAPES.json           queries against scrapes in OpenMetrics; says how many series with a number each gives
 //
 // A case that does not come out as announced is told on standard error, and the exit code is 1.
 package main

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"time"
 
@@ -30,7 +31,7 @@ type scrape struct {
 	Text   string            `json:"text"`
 }
 
-// countQueries says, as JSON on standard output, how many series each query gives.
+// countQueries says, as JSON on standard output, how many series with a number each query gives.
 func countQueries(path string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -81,7 +82,13 @@ func (s *store) count(expression string, at time.Time) (int, error) {
 	}
 	switch it := result.Value.(type) {
 	case promql.Vector:
-		return len(it), nil
+		numbers := 0
+		for _, sample := range it {
+			if !math.IsNaN(sample.F) {
+				numbers++
+			}
+		}
+		return numbers, nil
 	case promql.Scalar:
 		return 1, nil
 	default:

@@ -19,6 +19,8 @@ pub struct Metrics {
     pub service_monitor: ServiceMonitor,
     /// Alerts, for the Prometheus operator.
     pub prometheus_rule: PrometheusRule,
+    /// For Grafana.
+    pub dashboards: Dashboards,
 }
 
 /// What has the Prometheus operator scrape.
@@ -41,6 +43,16 @@ pub struct PrometheusRule {
     pub labels: Raw,
 }
 
+/// Dashboards about the operator and what it runs.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Dashboards {
+    /// Make a `ConfigMap` for each, with the label `grafana_dashboard`, by which Grafana's sidecar finds it.
+    pub enabled: bool,
+    /// More labels, where your Grafana looks for others.
+    pub labels: Raw,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self {
@@ -49,6 +61,7 @@ impl Default for Metrics {
             secure: true,
             service_monitor: ServiceMonitor { enabled: false, labels: Raw::new() },
             prometheus_rule: PrometheusRule { enabled: false, labels: Raw::new() },
+            dashboards: Dashboards { enabled: false, labels: Raw::new() },
         }
     }
 }
