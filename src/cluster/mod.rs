@@ -6,6 +6,7 @@
 )]
 
 pub mod access;
+mod beginning;
 mod brakes;
 pub mod cache;
 mod carry_out;
@@ -90,6 +91,7 @@ pub struct Caches {
     pub strangers: strangers::Strangers,
     pub inquiries: inquiries::Inquiries,
     pub(crate) crowd: crowd::Crowd,
+    pub beginning: beginning::Beginning,
     pub departed: departed::Departed,
     pub namespaces: Cache<brake::Namespace>,
     /// A Namespace has changed, and with it perhaps in which shard it wishes to be.

@@ -142,6 +142,9 @@ impl Cluster {
         cache.tell_leaving(news); // of what the one before had not told
         let take_in = |object: Watched<C>, anew: bool| match &object.content {
             Ok(it) => {
+                if let Some(whole) = object.whole.clone() {
+                    self.caches.beginning.keep(whole);
+                }
                 if cache.put(it.clone()) || anew {
                     news(it, key_of(&object));
                 }
@@ -171,6 +174,7 @@ impl Cluster {
                 Ok(Event::Apply(object)) => take_in(object, false),
                 Ok(Event::Delete(object)) => {
                     let (uid, version) = (object.uid().to_owned(), object.version().to_owned());
+                    self.caches.beginning.forget(&uid);
                     cache.remove(&key_of(&object), &uid, &version, object.content.ok());
                 }
             }

@@ -1,7 +1,7 @@
 //! What comes over the wire, read no further than needed: managed fields and everything else that no decision needs
 //! is skipped while parsing, and one object that cannot be read is that object's problem alone.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt::Debug};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     api::v1beta1,
+    cluster::beginning::Whole,
     domain::{pod_brief::PodBrief, polecat, rig, stored, tenancy::Rules},
 };
 
@@ -31,6 +32,10 @@ pub trait Compact: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     }
     /// Reads it.
     fn from_wire(wire: Self::Wire) -> Self;
+    /// Reads it, of an object whose JSON has that many bytes, and keeps it whole where that is what is wanted next.
+    fn read(wire: Self::Wire, _bytes: usize) -> (Self, Option<Whole>) {
+        (Self::from_wire(wire), None)
+    }
     /// Namespace (empty for cluster-wide kinds) and name.
     fn place(&self) -> (&str, &str);
     fn uid(&self) -> &str;
@@ -42,6 +47,7 @@ pub trait Compact: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
 pub struct Watched<C> {
     meta: ObjectMeta,
     pub content: Result<C, String>,
+    pub whole: Option<Whole>,
 }
 
 impl<C: Compact> Watched<C> {
@@ -67,9 +73,13 @@ impl<C: Compact> Watched<C> {
 impl<'de, C: Compact> Deserialize<'de> for Watched<C> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        let content = serde_json::from_str::<C::Wire>(raw.get())
-            .map(C::from_wire)
+        let read = serde_json::from_str::<C::Wire>(raw.get())
+            .map(|it| C::read(it, raw.get().len()))
             .map_err(|it| it.to_string());
+        let (content, whole) = match read {
+            Ok((content, whole)) => (Ok(content), whole),
+            Err(why) => (Err(why), None),
+        };
         let meta = match &content {
             Ok(it) => {
                 let (namespace, name) = it.place();
@@ -86,7 +96,7 @@ impl<'de, C: Compact> Deserialize<'de> for Watched<C> {
                 .map(|it| it.metadata.into())
                 .unwrap_or_default(),
         };
-        Ok(Self { meta, content })
+        Ok(Self { meta, content, whole })
     }
 }
 
@@ -195,6 +205,12 @@ impl Compact for polecat::Brief {
 
     fn from_wire(wire: PolecatWire) -> Self {
         Self::from(&v1beta1::Polecat::from(wire))
+    }
+    fn read(wire: PolecatWire, bytes: usize) -> (Self, Option<Whole>) {
+        let polecat = v1beta1::Polecat::from(wire);
+        let brief = Self::from(&polecat);
+        let whole = brief.begins().then(|| Whole { polecat: Arc::new(polecat), bytes });
+        (brief, whole)
     }
     fn bucket(&self) -> Option<u16> {
         self.bucket

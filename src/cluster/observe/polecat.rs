@@ -64,6 +64,11 @@ impl Managed for Brief {
             if seen.hold.is_some() {
                 return Ok(seen);
             }
+            if let Some(whole) = cluster.as_shown(self) {
+                seen.settings = cluster.settings_of(self);
+                seen.whole = Some(whole);
+                return Ok(seen);
+            }
             let Some(whole) = cluster.whole(self).await? else { return Ok(seen) };
             let fresh = Self::from(&whole);
             let same = fresh.status == self.status && fresh.desired == self.desired;
@@ -185,6 +190,11 @@ impl Cluster {
             self.caches.strangers.note(&pod.uid);
         }
         Ok(seen)
+    }
+
+    /// The whole object as its watch showed it, where its next write proves that it is still so: an intent, on this version.
+    fn as_shown(&self, brief: &Brief) -> Option<Arc<v1beta1::Polecat>> {
+        brief.begins().then(|| self.caches.beginning.take(&brief.uid, &brief.resource_version))?
     }
 
     /// The whole object, if it is still the one that was seen.
