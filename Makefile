@@ -118,8 +118,9 @@ bench-ha: prepare build release ## Measure crashes, hand-overs and what several 
 	@$(BENCH) --bench ha -- $(BENCHARGS)
 
 .PHONY: bench-telemetry
-bench-telemetry: prepare build release ## Measure what traces cost: no endpoint, one run in a hundred, all of them; a quarter of an hour
+bench-telemetry: prepare build release ## Measure what traces cost: no endpoint, one run in a hundred, all of them, and a collector in trouble; half an hour
 	@$(BENCH) --bench polecats -- --telemetry $(BENCHARGS)
+	@$(BENCH) --bench polecats -- --troubled $(BENCHARGS)
 
 N ?= 1000000
 .PHONY: fuzz-conversion

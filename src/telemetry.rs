@@ -8,6 +8,7 @@ pub mod http;
 mod lines;
 mod logs;
 mod otlp;
+pub mod proxy;
 mod signals;
 mod wire;
 

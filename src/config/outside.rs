@@ -8,13 +8,14 @@ use crate::domain::{names, pod::Outside};
 /// What the programs of agent pods are told of the world.
 #[derive(Clone, Debug, Args)]
 pub struct Reach {
-    /// Proxy of agent pods for https, such as `http://egress.example.com:3128`. Never used for the API server.
+    /// Proxy of agent pods for https, such as `http://egress.example.com:3128`, and of the operator on its way to a collector.
+    /// Never used for the API server.
     #[arg(long, env = "HTTPS_PROXY", hide_env_values = true, value_name = "URL")]
     pub https_proxy: Option<String>,
     /// The same for plain http.
     #[arg(long, env = "HTTP_PROXY", hide_env_values = true, value_name = "URL")]
     pub http_proxy: Option<String>,
-    /// Hosts that agent pods reach without a proxy, separated by commas.
+    /// Hosts that are reached without a proxy, separated by commas.
     #[arg(long, env = "NO_PROXY", hide_env_values = true, value_name = "HOSTS")]
     pub no_proxy: Option<String>,
     /// ConfigMap, in the namespace of each Polecat, whose key ca-bundle.crt holds all authorities that its pod trusts. Unset:

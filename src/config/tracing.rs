@@ -4,11 +4,17 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use crate::domain::trace::{PLACE, Sampler};
+use crate::domain::{
+    pod::Outside,
+    trace::{PLACE, Sampler},
+};
 
 /// What is told to a collector. Off without an endpoint.
 #[derive(Clone, Debug, Args)]
 pub struct Tracing {
+    /// Proxies on the way there: those that agent pods are told of.
+    #[arg(skip)]
+    pub outside: Outside,
     /// Collector that takes traces by OTLP, such as `http://jaeger-collector.observability:4318`. Unset: nothing is recorded. Its
     /// headers come from `OTEL_EXPORTER_OTLP_HEADERS` alone, since they may hold a secret.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]

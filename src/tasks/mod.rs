@@ -66,7 +66,8 @@ pub async fn run(
     let registry = metrics::whole(registry);
     let (figures, replica) = (registry.clone(), config.identity(nonce.clone()).pod);
     let scrape: telemetry::Scrape = Box::new(move || metrics::text(&figures));
-    let told = (&config.tracing, &config.signals);
+    let tracing = config::Tracing { outside: config.reach.outside(), ..config.tracing.clone() };
+    let told = (&tracing, &config.signals);
     let (spans, exporting) = telemetry::begin(told, (&replica, &nonce), &meters, scrape)?;
     let start = live::begun(live::live_span!("start", gastown.replica = replica), None);
     let mut servers = JoinSet::new();

@@ -14,13 +14,14 @@ use hyper_util::{
 };
 use rustls::{ClientConfig, RootCertStore};
 
+use super::proxy::{Proxies, Way};
 use crate::tls;
 
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// What is sent and answered.
 pub struct Http {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<Way>, Full<Bytes>>,
     token: Option<PathBuf>,
     /// Bytes that an answer may have.
     most: usize,
@@ -33,17 +34,19 @@ impl std::fmt::Debug for Http {
 }
 
 impl Http {
-    /// Trusts the authority in this file, or else those of the system; sends the token in the other, read anew each time.
+    /// Trusts the authority in this file, or else those of the system; sends the token in the other, read anew each time; goes
+    /// through a proxy where one is named.
     pub fn new(
         authority: Option<&Path>,
         token: Option<PathBuf>,
         most: usize,
+        proxies: Proxies,
     ) -> anyhow::Result<Self> {
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(trusting(authority)?)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(tcp());
+            .wrap_connector(way(proxies));
         Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector), token, most })
     }
 
@@ -64,11 +67,11 @@ impl Http {
 }
 
 /// Plain connections.
-pub(super) fn tcp() -> HttpConnector {
+pub(super) fn way(proxies: Proxies) -> Way {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_connect_timeout(Some(CONNECT));
-    tcp
+    Way::new(tcp, proxies)
 }
 
 /// Trusts the authority in this file, or else those of the system.

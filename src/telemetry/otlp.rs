@@ -21,7 +21,10 @@ use opentelemetry_sdk::{
 };
 use tonic::transport::{Channel, Endpoint};
 
-use super::http::{Http, bearer, tcp, trusting};
+use super::{
+    http::{Http, bearer, trusting, way},
+    proxy::Proxies,
+};
 use crate::{
     config::{Protocol, Tracing},
     domain::trace::{Kind, Source, Span, Value},
@@ -68,7 +71,9 @@ pub fn connect(settings: &Tracing, endpoint: &str, replica: &str) -> anyhow::Res
 
 fn over_http(settings: &Tracing, endpoint: &str) -> anyhow::Result<SpanExporter> {
     let token = settings.otlp_token_file.clone();
-    let sender = Sender(Http::new(settings.otlp_certificate.as_deref(), token, MAX_ANSWER)?);
+    let proxies = Proxies::of(&settings.outside);
+    let http = Http::new(settings.otlp_certificate.as_deref(), token, MAX_ANSWER, proxies)?;
+    let sender = Sender(http);
     let built = SpanExporter::builder()
         .with_http()
         .with_http_client(sender)
@@ -106,7 +111,7 @@ pub(super) fn channel(
         .with_tls_config(trusting(settings.otlp_certificate.as_deref())?)
         .https_or_http()
         .enable_http2()
-        .wrap_connector(tcp());
+        .wrap_connector(way(Proxies::of(&settings.outside)));
     let endpoint = Endpoint::from_shared(endpoint.to_owned())?.timeout(limit);
     Ok(endpoint.connect_with_connector_lazy(connector))
 }

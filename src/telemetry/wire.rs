@@ -12,6 +12,7 @@ use tonic_prost::ProstCodec;
 use super::{
     http::{Http, bearer},
     otlp,
+    proxy::Proxies,
 };
 use crate::config::{Protocol, Signal, Signals, Tracing};
 
@@ -67,10 +68,12 @@ impl Wire {
     ) -> anyhow::Result<Self> {
         let limit = settings.timeout(signal, shared);
         let to = match shared.otlp_protocol {
-            Protocol::Http => To::Http(
-                Box::new(Http::new(shared.otlp_certificate.as_deref(), None, MAX_ANSWER)?),
-                endpoint.into(),
-            ),
+            Protocol::Http => {
+                let proxies = Proxies::of(&shared.outside);
+                let trusted = shared.otlp_certificate.as_deref();
+                let http = Http::new(trusted, None, MAX_ANSWER, proxies)?;
+                To::Http(Box::new(http), endpoint.into())
+            }
             Protocol::Grpc => {
                 let service = match signal {
                     Signal::Metrics => "metrics.v1.MetricsService",

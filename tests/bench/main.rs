@@ -24,6 +24,7 @@ mod telemetry;
 #[path = "conversion/to_hub.rs"]
 mod to_hub;
 mod town;
+mod troubled;
 mod version;
 
 use std::process::ExitCode;
@@ -73,6 +74,9 @@ async fn bench(options: &Options) -> Result<usize> {
     gastown::tls::install_provider()?;
     if options.telemetry {
         return telemetry::bench(options).await;
+    }
+    if options.troubled {
+        return troubled::bench(options).await;
     }
     let mut lost = 0;
     let mut machine = String::new();

@@ -12,6 +12,7 @@ pub use crate::version::Version;
     name = "cargo bench --bench polecats --",
     after_help = "GO_ORIGINAL: the other operator's program"
 )]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub struct Options {
     /// Times that each operator does each scenario, in turns; fairness, which compares nothing, is done once.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
@@ -25,6 +26,9 @@ pub struct Options {
     /// What it costs to be traced, beside the same program without an endpoint, instead of all else.
     #[arg(long)]
     pub telemetry: bool,
+    /// How much less goes through while the collector is in trouble, instead of all else.
+    #[arg(long)]
+    pub troubled: bool,
     /// Our operator; unset: the one that was built with this bench.
     #[arg(long, default_value = env!("CARGO_BIN_EXE_gastown-operator"), hide_default_value = true)]
     pub operator: PathBuf,

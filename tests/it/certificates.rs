@@ -39,6 +39,7 @@ use serde_json::json;
 use crate::{
     asking::{answered, comes_true},
     preconditions::skip,
+    tracing::collector::{Collector, Span},
     world::{PATIENCE, polecat},
 };
 
@@ -53,12 +54,13 @@ struct Hall {
 }
 
 impl Hall {
-    async fn open(test: &str, retire: u64) -> Option<Self> {
+    async fn open(test: &str, retire: u64, more: &[String]) -> Option<Self> {
         let own = "--webhook-cert-source=own".to_owned();
+        let retire = format!("--test-retire-seconds={retire}");
         let options = Options {
             node: Node::None,
             replicas: 3,
-            operator_flags: vec![own, format!("--test-retire-seconds={retire}")],
+            operator_flags: [own, retire].into_iter().chain(more.iter().cloned()).collect(),
             ..Options::default()
         };
         let bed = Testbed::start(options).await.unwrap();
@@ -251,7 +253,7 @@ async fn no_call_fails_while_certificates_are_rotated() {
     let (rotations, calls) = (asked("ROTATIONS", 3), asked("ROTATION_CALLS", 500));
     let lag = asked("ROTATION_LAG", 3);
     let test = "no_call_fails_while_certificates_are_rotated";
-    let Some(hall) = Hall::open(test, lag + 20).await else { return };
+    let Some(hall) = Hall::open(test, lag + 20, &[]).await else { return };
     let held = Arc::new(Held::new(Duration::from_secs(lag)));
     held.take(&hall.published().await[0].clone().unwrap());
     let addresses: Vec<_> = hall
@@ -307,7 +309,10 @@ async fn no_call_fails_while_certificates_are_rotated() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_happens_to_the_certificates_is_put_right() {
     let test = "whatever_happens_to_the_certificates_is_put_right";
-    let Some(hall) = Hall::open(test, 3600).await else { return };
+    let collector = Collector::start().await;
+    let endpoint = format!("--otlp-endpoint={}", collector.endpoint);
+    let more = [endpoint, "--otlp-delay=50".to_owned()];
+    let Some(hall) = Hall::open(test, 3600, &more).await else { return };
     let empty = ByteString::default;
     let cut = |it: &mut ByteString| it.0.truncate(it.0.len() / 2);
     let edits: Vec<(&str, Edit)> = vec![
@@ -352,6 +357,15 @@ async fn whatever_happens_to_the_certificates_is_put_right() {
     .await;
     let metrics = http_get(&hall.bed.replicas[0].metrics).await.unwrap().1;
     assert!(metrics.contains("gastown_certificate_not_after_seconds"), "{metrics}");
+
+    hall.wish("told").await;
+    let step = |it: &Span, step: &str| {
+        it.name == "step of certificates" && it.says("gastown.certificates.step") == step
+    };
+    let both = |all: &[Span]| {
+        ["Prepare", "Publish"].iter().all(|name| all.iter().any(|it| step(it, name) && !it.failed))
+    };
+    collector.until("steps of a rotation", both).await;
     hall.bed.stop().await.unwrap();
 }
 
@@ -370,7 +384,7 @@ async fn apply_without_conversion(hall: &Hall) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_definition_applied_without_its_conversion_gets_it_back_and_no_object_is_cut() {
     let test = "a_definition_applied_without_its_conversion_gets_it_back_and_no_object_is_cut";
-    let Some(hall) = Hall::open(test, 3600).await else { return };
+    let Some(hall) = Hall::open(test, 3600, &[]).await else { return };
     let api: Api<CustomResourceDefinition> = Api::all(hall.client.clone());
     let polecats: Api<Polecat> = Api::namespaced(hall.client.clone(), TOWN);
     let create = async |name: &str| {

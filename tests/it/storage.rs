@@ -29,6 +29,7 @@ use crate::{
     asking::{comes_true, scraped},
     kubectl::Kubectl,
     samples,
+    tracing::collector::{Collector, Span},
     upgrade::{as_in_the_original, fill, patiently},
     versions::{api, bead_store, both, object},
     world::{PATIENCE, until},
@@ -121,7 +122,9 @@ async fn a_migration_that_is_killed_goes_on_where_it_was_and_trims_at_the_end_al
     first.wait_end(PATIENCE).await.unwrap();
     assert_eq!(stored(&client, STORES).await, ["v1alpha1", "v1beta1"], "not before the end");
 
-    let second = migrating(&bed, "second", &[fast]).await;
+    let collector = Collector::start().await;
+    let endpoint = format!("--otlp-endpoint={}", collector.endpoint);
+    let second = migrating(&bed, "second", &[fast, &endpoint, "--otlp-delay=50"]).await;
     for name in kinds::convertible() {
         settled(&client, &name, "v1beta1").await;
     }
@@ -149,6 +152,14 @@ async fn a_migration_that_is_killed_goes_on_where_it_was_and_trims_at_the_end_al
         by_manual.filter(|it| !matches!(&*it.resource, "leases" | "shardmaps")).collect();
     assert!(by_manual.is_empty(), "Manual writes nothing: {by_manual:?}");
     scraped(&second, |it| it == r#"gastown_old_versions_stored{resource="beadstores"} 0"#).await;
+
+    let told = |it: &Span| {
+        it.name == "migrate storage"
+            && it.says("gastown.resource") == "beadstores"
+            && it.says("gastown.storage.version") == "v1beta1"
+            && !it.failed
+    };
+    collector.until("span of the migration", |all| all.iter().any(told)).await;
 
     all_lie_in(&bed, &client, "v1beta1", &names(COUNT)).await;
     bed.stop().await.unwrap();
