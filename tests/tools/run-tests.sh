@@ -10,6 +10,8 @@ node=(real_deployed:: real_disruption:: real_images:: real_node:: real_pending::
 if [ $# = 0 ]; then set -- "${node[@]/#/--skip=}"; alone=yes; else alone=; fi
 # Objects of each kind and direction that go through the conversion.
 export GASTOWN_LAWS=${GASTOWN_LAWS-10000}
+# Alerts and dashboards by Prometheus' own engine, where that was built (make test-alerts).
+export GASTOWN_PROMQL=${GASTOWN_PROMQL-$(tests/tools/promql.sh --cached)}
 # As many tests at a time as there are processors: each has an operator of its own.
 cargo test --locked --workspace --lib --bins --tests --no-fail-fast -- "$@" 2>&1 | tee "$log"
 code=${PIPESTATUS[0]}
