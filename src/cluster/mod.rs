@@ -15,6 +15,7 @@ pub mod clock;
 pub mod cluster_tls;
 pub mod connect;
 mod crowd;
+pub mod degraded;
 mod departed;
 mod error;
 pub mod examining;

@@ -31,6 +31,8 @@ pub struct Owned {
     pub map: i64,
     /// How long nobody worked in it at the most before its owner took it, as far as that one saw.
     pub gap: Option<Duration>,
+    /// Polecats in it, as its owner counted them a while ago.
+    pub objects: Option<u32>,
 }
 
 /// Everything that is known of shards at one time.
@@ -41,6 +43,8 @@ pub struct Shards {
     pub owned: BTreeMap<ShardId, Owned>,
     /// Replicas that take part.
     pub sessions: usize,
+    /// What is degraded in which of them, by pod, a line each.
+    pub degraded: BTreeMap<String, Vec<String>>,
     pub now: Timestamp,
 }
 
@@ -65,12 +69,15 @@ impl Reader {
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), namespace);
         let ours = leases.list(&ListParams::default().labels(KIND)).await?.items;
         let (mut sessions, mut owned, mut gaps) = (0, BTreeMap::new(), BTreeMap::new());
+        let mut degraded = BTreeMap::new();
         for lease in &ours {
             match wire::read(lease) {
                 Some(Ours::Session(it)) if it.holder().is_empty() => {}
                 Some(Ours::Session(it)) => {
                     sessions += 1;
-                    gaps.insert(it.holder().to_owned(), wire::gaps(lease));
+                    gaps.insert(it.holder().to_owned(), (wire::gaps(lease), it.objects.clone()));
+                    let pod = it.holder().split('_').next().unwrap_or_default().to_owned();
+                    degraded.insert(pod, wire::degraded(lease));
                 }
                 Some(Ours::Shard(id, it)) => drop(owned.insert(id, Owned::of(&it, lease))),
                 None => {}
@@ -78,9 +85,11 @@ impl Reader {
         }
         for (id, it) in &mut owned {
             let of_owner = it.holder.as_ref().and_then(|it| gaps.get(it));
-            it.gap = of_owner.and_then(|it| it.get(id)).copied();
+            it.gap = of_owner.and_then(|it| it.0.get(id)).copied();
+            it.objects = of_owner.and_then(|it| it.1.get(id)).copied();
         }
-        Ok(Some(Shards { sessions, owned, object, map, now: super::now() }))
+        degraded.retain(|_, lines| !lines.is_empty());
+        Ok(Some(Shards { sessions, degraded, owned, object, map, now: super::now() }))
     }
 
     /// Writes the next version over the one that was read, and over no other.
@@ -129,6 +138,7 @@ impl Owned {
             since: acquired.map(|it| it.0),
             map: shard.map,
             gap: None,
+            objects: None,
         }
     }
 }

@@ -125,11 +125,12 @@ pub const ALERTS: &[Alert] = &[
         expr: "(gastown_certificate_not_after_seconds{job=\"JOB\"} > 0) - time() < 172800",
         lasts: "10m", severity: Severity::Critical,
         summary: "The certificate that {{ $labels.pod }} serves ends in {{ $value | humanizeDuration }}",
-        means: "A leaf is renewed 56 hours before its end, so this one was not. Once it ends, the API server calls no webhook.",
+        means: "A leaf of our own is renewed 56 hours before its end, so this one was not. Once it ends, the API server calls no webhook.",
         steps: &[
             "`gastown_certificate_degraded` and the log (`Degraded`) say what is wrong.",
             "Rights on the Secret: `kubectl auth can-i update secrets/gastown-operator-webhook-certificates -n gastown-operator-system --as=system:serviceaccount:gastown-operator-system:gastown-operator-controller-manager`.",
             "docs/certificates.md says how to begin a new authority.",
+            "Where certificates come from files, who brings them renews them: see cert-manager, service-ca or OLM (which does so a day before the end, so that this alert may come before it).",
         ],
     },
     Alert {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{NAMESPACE, WEBHOOK_SERVICE};
 use crate::{
-    admission::pods::{Level, NEWEST, Standard, cel, ours, pss},
+    admission::pods::{Level, NEWEST, Standard, approved, cel, ours, pss},
     api::GROUP,
     domain::names::POLECAT_LABEL,
 };
@@ -17,6 +17,9 @@ pub const NAMESPACE_LABEL: &str = "gastown.io/pod-security";
 pub const POLICY: &str = "gastown-operator-pods";
 /// Name of the policy about who makes a Polecat's pods, and of its binding.
 pub const OWNED: &str = "gastown-operator-polecat-pods";
+
+/// Name of the configurations that the operator applies itself, for the pods of labelled namespaces, where nobody else does.
+pub const OF_NAMESPACES: &str = "gastown-operator-pods-of-namespaces";
 
 /// Pods that are created, and ephemeral containers that are added.
 fn rules(operations: &[(&str, &str)]) -> Value {
@@ -113,14 +116,29 @@ pub fn mutating() -> Value {
     })
 }
 
-/// The floor: the rows of restricted Pod Security and of our own as a policy that the API server runs by itself, bound once to
+/// What looks at the pods of labelled namespaces, and at what makes them, as configurations of their own for an operator in this
+/// namespace. Nobody takes them away with it, so they must hold up nobody once it is gone: the floor is below them.
+pub fn of_namespaces(namespace: &str) -> [Value; 2] {
+    let lax =
+        json!({"failurePolicy": "Ignore", "namespaceSelector": labelled_namespaces(namespace)});
+    [validating(), mutating()].map(|mut configuration| {
+        if let Some(all) = configuration.get_mut("webhooks").and_then(Value::as_array_mut) {
+            all.retain(|it| it.get("namespaceSelector").is_some());
+            all.iter_mut().for_each(|it| json_patch::merge(it, &lax));
+        }
+        json_patch::merge(&mut configuration, &json!({"metadata": {"name": OF_NAMESPACES}}));
+        configuration
+    })
+}
+
+/// The floor: the rows of restricted Pod Security and of our own, and what a TLS policy wants, as a policy that the API server runs by itself, bound once to
 /// Polecat pods and once to labelled namespaces.
 pub fn policy(namespace: &str) -> [Value; 3] {
     let standard = Standard { level: Level::Restricted, minor: NEWEST };
     let rows = pss::rows(standard).map(|it| (it, format!("PSS {standard}")));
     let rows = rows.chain(ours::ROWS.iter().map(|it| (it, "ours".to_owned())));
-    let conditions: Vec<_> =
-        rows.filter_map(|(row, standard)| cel::condition(row, &standard)).collect();
+    let rows = rows.filter_map(|(row, standard)| cel::condition(row, &standard));
+    let conditions: Vec<_> = rows.chain([approved::condition()]).collect();
     policy_of(POLICY, namespace, &conditions)
 }
 

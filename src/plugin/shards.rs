@@ -22,7 +22,7 @@ use crate::{
 pub struct Asked {
     #[command(subcommand)]
     change: Option<Change>,
-    /// Count the Polecats of each shard as well, by a list of all
+    /// Count the Polecats of each shard now, by a list of all; else it is what its owner counted seconds ago
     #[arg(long)]
     objects: bool,
     #[arg(long, short, value_enum, default_value_t)]
@@ -61,6 +61,7 @@ pub async fn run(reader: &Reader, namespace: &str, asked: Asked) -> anyhow::Resu
     let whole = json!({
         "version": shards.map.version(),
         "replicas": shards.sessions,
+        "degraded": shards.degraded,
         "waitingFor": numbers(&waiting(&shards.map, &shards.owned)),
         "shards": rows.iter().map(Row::value).collect::<Vec<_>>(),
     });
@@ -116,15 +117,19 @@ fn rows(
     owned: &BTreeMap<ShardId, Owned>,
     counts: Option<&BTreeMap<String, usize>>,
 ) -> Vec<Row> {
+    let said = |it: &ShardId| owned.get(it)?.objects?.try_into().ok();
     let row = |(shard, buckets): (&ShardId, &BTreeSet<u16>)| Row {
         shard: *shard,
         owned: owned.get(shard).cloned(),
         buckets: bucket::ranges(buckets),
         pins: map.pinned(*shard).map(Into::into).collect(),
-        objects: counts.map(|it| {
-            let of = |(namespace, _): &(&String, _)| map.shard_of(namespace) == Some(*shard);
-            it.iter().filter(of).map(|(_, count)| count).sum()
-        }),
+        objects: match counts {
+            Some(it) => {
+                let of = |(namespace, _): &(&String, _)| map.shard_of(namespace) == Some(*shard);
+                Some(it.iter().filter(of).map(|(_, count)| count).sum())
+            }
+            None => said(shard),
+        },
     };
     map.shards().iter().map(row).collect()
 }
@@ -186,6 +191,9 @@ fn shown(shards: &Shards, rows: &[Row]) -> String {
             let _ = writeln!(text, "shards {}: {words}", listed(&which));
         }
     }
+    for (pod, lines) in &shards.degraded {
+        let _ = writeln!(text, "{pod} is degraded: {}", lines.join("; "));
+    }
     text
 }
 
@@ -222,6 +230,7 @@ mod tests {
             since,
             map,
             gap: (epoch > 3).then(|| Duration::from_millis(131)),
+            objects: (epoch > 3).then_some(7),
         }
     }
 
@@ -231,6 +240,8 @@ mod tests {
             Map::first(2).split(ShardId(0)).and_then(|it| it.pin("town", ShardId(0))).unwrap();
         let all = [(ShardId(0), owned("op-a_uid_7", 4, 3)), (ShardId(1), owned("", 2, 1))].into();
         let counts = [("town".to_owned(), 5), ("default".to_owned(), 2)].into();
+        let said: Vec<_> = rows(&map, &all, None).iter().map(|it| it.objects).collect();
+        assert_eq!(said, [Some(7), None, None], "as its owner counted them");
         let rows = rows(&map, &all, Some(&counts));
         let now = Timestamp::from_second(1000 + 7199).unwrap();
         let lines: Vec<_> = rows.iter().map(|it| it.cells(now).join(" ")).collect();

@@ -1,6 +1,7 @@
 //! Our own certificates: keeps the Secret in order, serves what it holds, and puts right whoever is told whom to trust. Every
 //! replica does all of it; who writes first has the step, and the others see it.
 
+mod files;
 mod flaws;
 mod known;
 
@@ -26,6 +27,7 @@ use crate::{
         Class,
         certificates::{Consumer, Kept, News, Sort, Vault, seconds},
         connect::Connection,
+        degraded::{Degraded, Matter, Why},
         live,
         meters::Meters,
     },
@@ -51,7 +53,7 @@ pub type Live = watch::Sender<Option<Arc<ServerConfig>>>;
 pub fn keep(
     config: &Config,
     connection: &Connection,
-    meters: &Meters,
+    (meters, degraded): (&Meters, &Degraded),
     (live, alerts, unconverted): (Live, Alerts, Unconverted),
 ) -> anyhow::Result<BoxFuture<'static, ()>> {
     let it = &config.webhooks;
@@ -63,15 +65,10 @@ pub fn keep(
                 hear(&unconverted, &told);
             }
         };
-        let flaws = Flaws::begin(meters);
-        let until = meters.certificate_until.clone();
-        let told = move |it: Result<i64, &'static str>| {
-            flaws.say(it.err());
-            if let Ok(end) = it {
-                until.set(end);
-            }
-        };
-        return Ok(async move { _ = tokio::join!(files.serve(live, told), hear) }.boxed());
+        let (stand, stands) = watch::channel(Ok(0));
+        let told = move |it| _ = stand.send_replace(it);
+        let judged = files::judged(stands, meters.clone(), degraded.clone());
+        return Ok(async move { _ = tokio::join!(files.serve(live, told), judged, hear) }.boxed());
     }
     let target = Target {
         namespace: config.own_namespace(),
@@ -87,6 +84,7 @@ pub fn keep(
         unconverted,
         flaws: Flaws::begin(meters),
         meters: meters.clone(),
+        degraded: degraded.clone(),
         retire_after: it.test_retire_seconds,
     };
     Ok(keeper.run().boxed())
@@ -104,6 +102,7 @@ struct Keeper {
     unconverted: Unconverted,
     meters: Meters,
     flaws: Flaws,
+    degraded: Degraded,
     retire_after: Option<i64>,
 }
 
@@ -137,19 +136,10 @@ impl Keeper {
 
     /// Looks at everything once, and says what is wrong; how long until the next look, if nothing is heard before.
     async fn turn(&self, known: &mut Known) -> Duration {
-        known.problem = None;
         let pause = self.look(known).await;
-        let reason = known.problem.as_ref().map(|it| it.0);
-        if reason == known.said {
-            return pause;
-        }
-        self.flaws.say(reason);
-        if let Some((reason, text)) = &known.problem {
-            tracing::warn!(reason, "Degraded: {text}");
-        } else {
-            tracing::info!("Certificates are in order");
-        }
-        known.said = reason;
+        let why = known.problem.take().map(|(reason, text)| Why { reason, text });
+        self.flaws.say(why.as_ref().map(|it| it.reason));
+        self.degraded.say(Matter::Certificates, why);
         pause
     }
 

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::{
     admission::Refusal,
+    api,
     cluster::{connect::Connection, policies},
     domain::certificates::consumers::is_unconverted,
     manifests,
@@ -69,13 +70,18 @@ impl Unconverted {
     }
 }
 
-/// Keeps the policies there that stand below the door, for an operator in this namespace, until `stop`.
+/// Keeps the policies there that stand below the door, and the door of labelled namespaces, for an operator in this namespace,
+/// until `stop`.
 pub fn keep_policies(
     connection: &Connection,
     namespace: &str,
     mut stop: watch::Receiver<bool>,
 ) -> impl Future<Output = anyhow::Result<()>> + use<> {
-    let keep = policies::keep(connection, manifests::policies::of(namespace));
+    let keep = policies::keep(
+        connection,
+        manifests::policies::of(namespace),
+        (manifests::policies::hooks(namespace), format!("polecats.{}", api::GROUP)),
+    );
     async move {
         tokio::select! {
             () = keep => anyhow::bail!("nobody keeps policies any more"),

@@ -37,6 +37,7 @@ use crate::{
         Cluster, clock,
         cluster_tls::ClusterTls,
         connect::{self, Connection},
+        degraded::Degraded,
         live,
         meters::Meters,
         original::Original,
@@ -62,6 +63,7 @@ pub async fn run(
     suffer(&config.test_faults);
     let (mut registry, meters) = (Registry::default(), Meters::default());
     meters.register(&mut registry);
+    let degraded = Degraded::default();
     metrics::count_crypto(&meters)?;
     let registry = metrics::whole(registry);
     let (figures, replica) = (registry.clone(), config.identity(nonce.clone()).pod);
@@ -85,14 +87,14 @@ pub async fn run(
     let connection = connect::connect(config.kubeconfig.as_deref(), config.context.clone()).await?;
     tls::crypto::proven("the client of the API server", connection.fips)?;
     tokio::select! {
-        served = tracing::Instrument::instrument(serve_webhooks(&config, &connection, (&meters, &spans), &mut servers, (&webhooks, asking.clone(), &faces), servers_stopped), start) => served?,
+        served = tracing::Instrument::instrument(serve_webhooks(&config, &connection, (&meters, &spans, &degraded), &mut servers, (&webhooks, asking.clone(), &faces), servers_stopped), start) => served?,
         _ = stop.wait_for(|it| *it) => return Ok(()),
     }
     ready.send_replace(true);
 
     let (work_stop, work_stopped) = watch::channel(false);
     let told = (asking, report);
-    let counted = (meters, spans);
+    let counted = (meters, spans, degraded);
     let mut work =
         tokio::spawn(work(config.clone(), connection, nonce, counted, told, work_stopped));
     let outcome = tokio::select! {
@@ -132,14 +134,15 @@ fn suffer(faults: &config::Faults) {
 async fn serve_webhooks(
     config: &Config,
     connection: &Connection,
-    (meters, spans): (&Meters, &Spans),
+    (meters, spans, degraded): (&Meters, &Spans, &Degraded),
     servers: &mut JoinSet<anyhow::Result<()>>,
     (handle, asking, faces): (&Handle<SocketAddr>, webhooks::Asking, &metrics::Faces),
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     if config.tls.follows_cluster() {
         let (asked, followers) = (ClusterTls::new(connection), faces.followers.clone());
-        servers.spawn(follow_cluster(asked, followers, meters.clone(), stop.clone()));
+        let told = (meters.clone(), degraded.clone());
+        servers.spawn(follow_cluster(asked, followers, told, stop.clone()));
     }
     let it = &config.webhooks;
     let Some(address) = parsed(&it.webhook_bind_address)?.filter(|_| config.serves_webhooks())
@@ -169,7 +172,8 @@ async fn serve_webhooks(
         let own = config.own_namespace();
         servers.spawn(definitions::keep_policies(connection, &own, stop.clone()));
     }
-    let keep = certificates::keep(config, connection, meters, (live, alerts, unconverted))?;
+    let keep =
+        certificates::keep(config, connection, (meters, degraded), (live, alerts, unconverted))?;
     servers.spawn(async move {
         tokio::select! {
             () = keep => anyhow::bail!("nobody keeps certificates any more"),
@@ -194,12 +198,12 @@ async fn serve_webhooks(
 async fn follow_cluster(
     cluster: ClusterTls,
     servers: tls_profile::Followers,
-    meters: Meters,
+    told: (Meters, Degraded),
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let follow = async {
         if cluster.is_there().await {
-            tls_profile::follow(cluster.news(), servers, meters).await;
+            tls_profile::follow(cluster.news(), servers, told).await;
         }
     };
     tokio::select! {
@@ -249,7 +253,7 @@ async fn work(
     mut config: Config,
     connection: Connection,
     nonce: String,
-    (meters, spans): (Meters, Spans),
+    (meters, spans, degraded): (Meters, Spans, Degraded),
     (asking, report): (webhooks::Asking, watch::Sender<Report>),
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
@@ -269,8 +273,8 @@ async fn work(
     }
     let (heed, heeded) = watch::channel(false);
     let (stopped, heeding) = heed_original(&config, &connection, &ownership, &meters, heeded);
-    let part =
-        Part { config: &config, connection: &connection, me, ownership, meters, spans, report };
+    let (config, connection) = (&config, &connection);
+    let part = Part { config, connection, me, ownership, meters, spans, degraded, report };
     let outcome = while_stopped(stop, stopped, |paused| part.take(paused)).await;
     // Only now: until then work relied on it.
     heed.send_replace(true);
@@ -336,13 +340,14 @@ struct Part<'a> {
     ownership: Ownership,
     meters: Meters,
     spans: Spans,
+    degraded: Degraded,
     report: watch::Sender<Report>,
 }
 
 impl Part<'_> {
     /// Takes part until `stop`, and works in the shards that this replica owns.
     async fn take(&self, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-        let Self { config, connection, me, ownership, meters, spans, report } = self;
+        let Self { config, connection, me, ownership, meters, spans, degraded, report } = self;
         let scope = Scope {
             namespaces: config.scope(),
             concurrency: config.concurrency.into(),
@@ -372,7 +377,7 @@ impl Part<'_> {
             client,
             &namespace,
             settings,
-            (ownership.clone(), meters.clone()),
+            (ownership.clone(), meters.clone(), degraded.news()),
             report.clone(),
         );
         let keeps = crate::cluster::housekeeper::Housekeeper::new(client, &namespace, &me.holder());

@@ -9,7 +9,10 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::{
-    cluster::meters::{Meters, NOTHING_IN_COMMON},
+    cluster::{
+        degraded::{Degraded, Matter, Why},
+        meters::{Meters, NOTHING_IN_COMMON},
+    },
     tls::{
         cluster_profile::{self, Followed},
         crypto::{group_name, suite_name},
@@ -20,14 +23,18 @@ use crate::{
 pub type Followers = watch::Sender<Option<Arc<CryptoProvider>>>;
 
 /// Follows until the stream ends, which a watch never does.
-pub async fn follow(asked: impl Stream<Item = Option<Value>>, servers: Followers, meters: Meters) {
+pub async fn follow(
+    asked: impl Stream<Item = Option<Value>>,
+    servers: Followers,
+    (meters, degraded): (Meters, Degraded),
+) {
     let mut asked = pin!(asked);
     while let Some(object) = asked.next().await {
-        take(&cluster_profile::of(object.as_ref()), &servers, &meters);
+        take(&cluster_profile::of(object.as_ref()), &servers, (&meters, &degraded));
     }
 }
 
-fn take(followed: &Followed, servers: &Followers, meters: &Meters) {
+fn take(followed: &Followed, servers: &Followers, (meters, degraded): (&Meters, &Degraded)) {
     for note in &followed.notes {
         tracing::warn!(note, "The cluster's TLS profile");
     }
@@ -37,15 +44,18 @@ fn take(followed: &Followed, servers: &Followers, meters: &Meters) {
     let (suites, groups) = (suites.join(","), groups.join(","));
     if suites.is_empty() || groups.is_empty() {
         meters.tls_profile_flaws.get_or_create(&NOTHING_IN_COMMON).set(1);
-        tracing::warn!(
-            reason = NOTHING_IN_COMMON.reason,
-            suites,
-            groups,
-            "Degraded: of the cluster's TLS profile nothing is left that can be used; the last good one stays"
+        let left = |it: &str| if it.is_empty() { "none".to_owned() } else { it.to_owned() };
+        let text = format!(
+            "of the cluster's TLS profile nothing is left that can be used (suites: {}; groups: {}); the last good one stays",
+            left(&suites),
+            left(&groups)
         );
+        let reason = NOTHING_IN_COMMON.reason;
+        degraded.say(Matter::TlsProfile, Some(Why { reason, text }));
         return;
     }
     meters.tls_profile_flaws.get_or_create(&NOTHING_IN_COMMON).set(0);
+    degraded.say(Matter::TlsProfile, None);
     tracing::info!(suites, groups, "Following the cluster's TLS profile");
     servers.send_replace(Some(Arc::new(provider)));
 }
@@ -71,7 +81,8 @@ mod tests {
         let (servers, meters) = (Followers::new(None), Meters::default());
         let flaw = || meters.tls_profile_flaws.get_or_create(&NOTHING_IN_COMMON).get();
         let follow = async |object| {
-            follow(futures::stream::iter([object]), servers.clone(), meters.clone()).await;
+            let told = (meters.clone(), Degraded::default());
+            follow(futures::stream::iter([object]), servers.clone(), told).await;
         };
         follow(asked(&["TLS_AES_256_GCM_SHA384"])).await;
         let good = Some(vec!["TLS_AES_256_GCM_SHA384".to_owned()]);

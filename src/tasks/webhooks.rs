@@ -230,11 +230,24 @@ mod tests {
 
     use super::*;
 
+    /// Every way in for reviews of admission.
+    const DOORS: [&str; 4] = ["/mutate", "/validate", "/mutate-pods", "/validate-pods"];
+
     async fn post(body: impl Into<Body>, content_type: &str) -> (StatusCode, Vec<u8>) {
-        let request = Request::post("/mutate")
-            .header("content-type", content_type)
-            .body(body.into())
-            .unwrap();
+        post_to("/mutate", body, content_type).await
+    }
+
+    async fn post_to(
+        door: &str,
+        body: impl Into<Body>,
+        content_type: &str,
+    ) -> (StatusCode, Vec<u8>) {
+        let request =
+            Request::post(door).header("content-type", content_type).body(body.into()).unwrap();
+        sent(request).await
+    }
+
+    async fn sent(request: Request<Body>) -> (StatusCode, Vec<u8>) {
         let faults = "panic-on=boom".parse().unwrap();
         let rules = Rules { faults, ..Rules::default() };
         let answer = routes(rules).oneshot(request).await.unwrap();
@@ -275,27 +288,43 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_review_is_told_so() {
-        let other = review(&json!({})).replace("admission.k8s.io/v1", "admission.k8s.io/v1beta1");
-        let foreign = review(&json!({})).replace("u-1", "");
-        let lone = review(&json!({})).replace("u-1", r"\ud800");
+        let (good, json) = (review(&json!({"note": "canary"})), "application/json");
+        let text = |from: &str, to: &str| good.replace(from, to).into_bytes();
+        let mut invalid = text("canary", "canary!");
+        let at = invalid.iter().position(|it| *it == b'!').unwrap();
+        invalid[at] = 0xff;
+        let bad = StatusCode::BAD_REQUEST;
         let table = [
-            (other.as_str(), "application/json", StatusCode::BAD_REQUEST),
-            (&foreign, "application/json", StatusCode::BAD_REQUEST),
-            (&lone, "application/json", StatusCode::BAD_REQUEST),
-            ("{\"a\":\u{0}1}", "application/json", StatusCode::BAD_REQUEST),
-            ("", "application/json", StatusCode::BAD_REQUEST),
-            ("{", "application/json", StatusCode::BAD_REQUEST),
-            ("{}", "application/json", StatusCode::BAD_REQUEST),
-            ("{}", "text/plain", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            ("another version", text("k8s.io/v1", "k8s.io/v1beta1"), json, bad),
+            ("an empty uid", text("u-1", ""), json, bad),
+            ("no uid", text(r#""uid":"u-1""#, r#""other":"u-1""#), json, bad),
+            ("half a character as uid", text("u-1", r"\ud800"), json, bad),
+            ("a key twice", text(r#""uid":"#, r#""uid":"canary","uid":"#), json, bad),
+            ("no UTF-8", invalid, json, bad),
+            ("a NUL", b"{\"canary\":\01}".to_vec(), json, bad),
+            ("nothing", Vec::new(), json, bad),
+            ("half of it", b"{\"canary\": ".to_vec(), json, bad),
+            ("no review", b"{}".to_vec(), json, bad),
+            ("another type", b"{}".to_vec(), "text/plain", StatusCode::UNSUPPORTED_MEDIA_TYPE),
         ];
-        for (body, content_type, want) in table {
-            let got = post(body.to_owned(), content_type).await.0;
-            assert_eq!(got, want, "{body} as {content_type}");
+        for door in DOORS {
+            for (what, body, content_type, want) in &table {
+                let (got, said) = post_to(door, body.clone(), content_type).await;
+                let said = String::from_utf8(said).unwrap();
+                assert_eq!(got, *want, "{door}: {what}: {said}");
+                let echoes = said.contains("canary") || said.contains("panicked");
+                assert!(!echoes && said.lines().count() == 1, "{door}: {what}: {said}");
+            }
+            let get = Request::get(door).body(Body::empty()).unwrap();
+            assert_eq!(sent(get).await.0, StatusCode::METHOD_NOT_ALLOWED, "{door}");
         }
         let huge = "x".repeat(intake::MAX_BODY + 1);
-        assert_eq!(post(huge, "application/json").await.0, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(post(huge, json).await.0, StatusCode::PAYLOAD_TOO_LARGE);
         let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
-        assert_eq!(post(deep, "application/json").await.0, StatusCode::BAD_REQUEST, "deep nesting");
+        assert_eq!(post(deep, json).await.0, bad, "deep nesting");
+        let announced = Request::post("/validate-pods").header("content-type", json);
+        let announced = announced.header("content-length", 100 << 20).body(Body::empty()).unwrap();
+        assert_eq!(sent(announced).await.0, StatusCode::PAYLOAD_TOO_LARGE, "before it is there");
     }
 
     #[tokio::test]

@@ -17,9 +17,9 @@ use std::{
 use gastown::{
     api::v1alpha1::Polecat,
     cluster::certificates::WISH,
-    domain::certificates::{Book, Phase},
+    domain::certificates::{Book, Phase, consumers::Target},
     manifests,
-    tls::check::certificates,
+    tls::{check::certificates, mint::ForNames},
 };
 use gastown_testbed::{
     Node, Options, Testbed, http_get, manifests as bed_manifests, watch::await_condition,
@@ -124,6 +124,32 @@ impl Hall {
         let patch = Patch::Merge(json!({"metadata": {"annotations": {WISH: wish}}}));
         let params = PatchParams::default();
         self.secrets().patch(manifests::CERTIFICATES, &params, &patch).await.unwrap();
+    }
+
+    fn names(&self) -> Vec<String> {
+        let service = manifests::WEBHOOK_SERVICE.into();
+        Target { namespace: TOWN.into(), service, url: None }.names()
+    }
+
+    /// Puts a book into the Secret that was made so many days from now, for these names; its chain.
+    async fn keep_book_of(&self, names: &[String], days: i64) -> String {
+        let mint = ForNames { names: names.to_vec(), leaf_life: None };
+        let now = k8s_openapi::jiff::Timestamp::now().as_second() + days * 24 * 3600;
+        let last = self.book().await.unwrap().authority.generation;
+        let book = Book::new(&mint, last + 1, now).unwrap();
+        let whole = serde_json::to_string(&book).unwrap();
+        let parts = [
+            ("tls.crt", book.chain()),
+            ("tls.key", book.leaf.key.0.clone()),
+            ("ca.crt", book.bundle()),
+            ("book.json", whole),
+        ];
+        let text = |it: &String| ByteString(it.clone().into_bytes());
+        self.replace(|data| {
+            data.extend(parts.iter().map(|(name, it)| ((*name).to_owned(), text(it))));
+        })
+        .await;
+        book.chain()
     }
 
     async fn replace(&self, edit: impl Fn(&mut Data)) {
@@ -306,6 +332,22 @@ async fn no_call_fails_while_certificates_are_rotated() {
     hall.bed.stop().await.unwrap();
 }
 
+/// Books that are whole and of no use to any caller: of other times, as a clock that jumps makes them too, or for other names.
+async fn of_no_use(hall: &Hall) {
+    let (ours, others) = (hall.names(), vec!["other.town.svc".to_owned()]);
+    for (what, names, days) in [
+        ("a certificate that has expired", &ours, -30),
+        ("an authority that has expired", &ours, -400),
+        ("an authority that is not valid yet", &ours, 10),
+        ("a certificate for another name", &others, 0),
+    ] {
+        let useless = hall.keep_book_of(names, days).await;
+        let again = async || hall.book().await.is_some_and(|it| it.chain() != useless);
+        comes_true(what, again).await;
+        hall.works(&format!("a write to be judged after {what}")).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_happens_to_the_certificates_is_put_right() {
     let test = "whatever_happens_to_the_certificates_is_put_right";
@@ -329,20 +371,28 @@ async fn whatever_happens_to_the_certificates_is_put_right() {
         comes_true(what, async || hall.book().await.is_some()).await;
         assert!(hall.judged().await, "{what}: a write is judged");
     }
+    of_no_use(&hall).await;
     hall.secrets().delete(manifests::CERTIFICATES, &DeleteParams::default()).await.unwrap();
     comes_true("a deleted Secret to be there again", async || hall.book().await.is_some()).await;
     assert!(hall.judged().await, "what was served is served still");
 
+    hall.works("the bundle to be published").await;
     let bundle = hall.book().await.unwrap().bundle().into_bytes();
     let project = bed_manifests::project(None).unwrap();
-    let wiped = Instant::now();
-    wipe(&hall).await;
-    comes_true("the bundles to be right again", async || {
-        hall.published().await.iter().all(|it| it.as_deref() == Some(&bundle[..]))
-    })
-    .await;
-    println!("wiped bundles were right again after {} ms", wiped.elapsed().as_millis());
-    hall.works("a write to be judged again").await;
+    let mut took = Vec::new();
+    for _ in 0..3 {
+        let wiped = Instant::now();
+        wipe(&hall).await;
+        comes_true("the bundles to be right again", async || {
+            hall.published().await.iter().all(|it| it.as_deref() == Some(&bundle[..]))
+        })
+        .await;
+        took.push(wiped.elapsed());
+        hall.works("a write to be judged again").await;
+    }
+    // One of three may have had to wait for the machine.
+    println!("wiped bundles were right again after {took:?}");
+    assert!(took.iter().any(|it| *it < Duration::from_secs(1)), "{took:?}");
 
     // As a re-apply of what is in the repository does: by another field manager, without a bundle.
     let definition = std::fs::read_to_string(project.join("crds/gastown.gastown.io_polecats.yaml"));

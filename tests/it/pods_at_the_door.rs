@@ -1,7 +1,7 @@
 //! Pods through the webhooks and the policy as they are installed: what a person reads, who may call a pod a Polecat's, and
 //! that nothing else waits for us.
 
-use gastown::manifests::pods as generated;
+use gastown::{domain::tls_policy, manifests::pods as generated};
 use gastown_testbed::watch::await_condition;
 use gastown_testbed::{Node, Options, Testbed, manifests, manifests::Webhooks};
 use http::Method;
@@ -160,6 +160,21 @@ async fn with_every_replica_gone_only_polecat_pods_wait_and_the_floor_still_refu
         answer.code == 403 && answer.message().contains("PSS restricted")
     })
     .await;
+    // What a TLS policy wants is in the floor too, for the pods that the operator said it of.
+    ours["metadata"]["annotations"] = json!({tls_policy::ANNOTATION: "fips"});
+    let refused = |it: &Answer| it.code == 403 && it.message().contains("ours.tlsPolicy");
+    let answer = post("town", &ours).await;
+    assert!(refused(&answer), "{:?}", answer.body);
+    let (tools, each) = (tls_policy::MOUNT, tls_policy::VARIABLES.into_iter());
+    let container = &mut ours["spec"]["containers"][0];
+    container["env"] = each.map(|(name, value)| json!({"name": name, "value": value})).collect();
+    container["volumeMounts"] = json!([{"name": tools.volume, "mountPath": tools.path}]);
+    ours["spec"]["volumes"] = json!([{"name": tools.volume, "emptyDir": {}}]);
+    let answer = post("town", &ours).await;
+    assert!(waits(&answer), "it has all of them: {:?}", answer.body);
+    ours["spec"]["containers"][0]["env"][0]["value"] = json!("fips140=off");
+    let answer = post("town", &ours).await;
+    assert!(refused(&answer), "{:?}", answer.body);
     bed.stop().await.unwrap();
 }
 

@@ -1,10 +1,17 @@
 //! The operator was taken away and with it the conversion: nothing is written that would be stored cut, nothing is in the
 //! way of a deletion, and all goes on when the operator is back.
 
-use gastown::{api::v1alpha1::Polecat, manifests::switched_off::NAME};
+use gastown::{
+    api::v1alpha1::Polecat,
+    manifests::{pods as generated, switched_off::NAME},
+};
 use gastown_testbed::{Operator, OperatorOptions, Options, Testbed, watch::await_condition};
+use http::Method;
 use k8s_openapi::api::{
-    admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+    admissionregistration::v1::{
+        MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+        ValidatingWebhookConfiguration,
+    },
     core::v1::Namespace,
     rbac::v1::{ClusterRole, ClusterRoleBinding},
 };
@@ -18,6 +25,7 @@ use serde_json::{Value, json};
 
 use crate::{
     asking::{answered, comes_true},
+    door::send,
     kubectl::Kubectl,
     world::{PATIENCE, polecat},
 };
@@ -139,8 +147,37 @@ async fn an_operator_that_is_asked_to_applies_the_policies_itself_and_again_when
     assert!(text.contains("authorizer.serviceAccount('elsewhere',"), "{text}");
     policies.delete(NAME, &DeleteParams::default()).await.unwrap();
     comes_true("the deleted policy to be there again", all_there).await;
+    labelled_namespaces_have_a_door(&bed, &client).await;
     operator.terminate(PATIENCE).await.unwrap();
     bed.stop().await.unwrap();
+}
+
+/// What makes bad pods there is advised, by whoever converts; and again after the configuration was deleted.
+async fn labelled_namespaces_have_a_door(bed: &Testbed, client: &Client) {
+    bed.make_namespace(TOWN, &[]).await.unwrap();
+    let label = json!({"metadata": {"labels": {generated::NAMESPACE_LABEL: "restricted"}}});
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    namespaces.patch(TOWN, &PatchParams::default(), &Patch::Merge(label)).await.unwrap();
+    let pod = json!({"containers": [{"name": "a", "image": "i", "securityContext": {"privileged": true}}]});
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {
+        "selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": pod},
+    }});
+    let path = format!("/apis/apps/v1/namespaces/{TOWN}/deployments?dryRun=All");
+    let advised = async || {
+        let answer = send(client, Method::POST, &path, &deployment).await;
+        answer.warnings.iter().any(|it| it.contains("spec.template.spec.containers[0]"))
+    };
+    comes_true("a Deployment to be advised", advised).await;
+    let hooks: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    hooks.delete(generated::OF_NAMESPACES, &DeleteParams::default()).await.unwrap();
+    comes_true("the configuration to be there again", async || {
+        hooks.get_opt(generated::OF_NAMESPACES).await.unwrap().is_some()
+    })
+    .await;
+    let mutating: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
+    let it = mutating.get(generated::OF_NAMESPACES).await.unwrap();
+    let lax = it.webhooks.unwrap().iter().all(|it| it.failure_policy.as_deref() == Some("Ignore"));
+    assert!(lax, "what nobody takes away must hold up nobody");
 }
 
 /// By the rights that the bundles ask for: enough to make each of the policies, and no other.
@@ -164,10 +201,15 @@ async fn the_rights_to_apply_policies_are_for_these_alone() {
         let apply = ["--as=ada", "apply", "--server-side", "-f", file];
         comes_true(file, async || kubectl.run(&apply).await.status.success()).await;
     }
+    let folder = tempfile::tempdir().unwrap();
+    for hooks in gastown::manifests::policies::hooks("elsewhere") {
+        let path = folder.path().join("hooks.json");
+        std::fs::write(&path, hooks.to_string()).unwrap();
+        kubectl.said(&["--as=ada", "apply", "--server-side", "-f", path.to_str().unwrap()]).await;
+    }
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(client);
     let mut other = policies.get(NAME).await.unwrap();
     other.metadata = ObjectMeta { name: Some("other".into()), ..ObjectMeta::default() };
-    let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("other.json");
     std::fs::write(&path, serde_json::to_string(&other).unwrap()).unwrap();
     let apply = ["--as=ada", "apply", "--server-side", "-f", path.to_str().unwrap()];

@@ -3,16 +3,20 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
+    process::Command,
     sync::Arc,
     time::Duration,
 };
 
-use gastown::tls::check::certificates;
+use gastown::{manifests::NAMESPACE, tls::check::certificates};
 use gastown_testbed::{Operator, OperatorOptions, Options, Testbed};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::{
+    api::core::v1::Event,
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
 use kube::{
     Api, Client,
-    api::{ApiResource, Patch, PatchParams},
+    api::{ApiResource, ListParams, Patch, PatchParams},
     core::{DynamicObject, GroupVersionKind},
 };
 use rustls::{
@@ -81,6 +85,39 @@ fn is_answered(operator: &Operator, version: &'static SupportedProtocolVersion) 
         && answer.starts_with("HTTP/1.1 405")
 }
 
+/// What the plugin says, as JSON a line each.
+async fn plugin(bed: &Testbed, words: &[&str]) -> Vec<Value> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-gt"));
+    command.args(["-n", NAMESPACE]).args(words).args(["-o", "json"]);
+    command.env("KUBECONFIG", &bed.kubeconfig);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let all = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
+    all.map(Result::unwrap).collect()
+}
+
+async fn degraded(bed: &Testbed) -> Value {
+    plugin(bed, &["shards"]).await.first().map_or(Value::Null, |it| it["degraded"].clone())
+}
+
+/// In the session's Lease, which the plugin reads, and by an Event about the map, since it lasts.
+async fn people_see_it(bed: &Testbed, client: &Client) {
+    comes_true("somebody to be degraded", async || {
+        degraded(bed).await.to_string().contains("tls-profile NothingInCommon")
+    })
+    .await;
+    let rows = plugin(bed, &["doctor"]).await;
+    let row = rows.iter().find(|it| it["id"] == "operator.degraded").unwrap();
+    assert_eq!(row["state"], "failed");
+    assert!(row["findings"][0]["fix"].as_str().unwrap().contains("tlsSecurityProfile"), "{row}");
+    let events: Api<Event> = Api::namespaced(client.clone(), NAMESPACE);
+    let about = ListParams::default().fields("involvedObject.kind=ShardMap,reason=Degraded");
+    comes_true("an Event about it", async || {
+        let all = events.list(&about).await.unwrap().items;
+        all.iter().any(|it| it.message.as_ref().is_some_and(|it| it.contains("NothingInCommon")))
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_clusters_tls_profile_is_followed_while_calls_go_on() {
     let bed = Testbed::start(Options::default()).await.unwrap();
@@ -102,10 +139,12 @@ async fn the_clusters_tls_profile_is_followed_while_calls_go_on() {
         .await;
     assert!(!is_answered(&operator, &TLS12), "the last good one stays, and nothing looser");
     assert!(is_answered(&operator, &TLS13));
+    people_see_it(&bed, &client).await;
 
     asks(&client, custom(&["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256"])).await;
     comes_true("TLS 1.2 to be served", async || is_answered(&operator, &TLS12)).await;
     assert!(!is_answered(&operator, &TLS13), "no suite of 1.3 was named");
+    comes_true("nobody to be degraded", async || degraded(&bed).await == json!({})).await;
     assert_eq!(operator.ended(), None, "all of it without a restart");
     bed.stop().await.unwrap();
 }

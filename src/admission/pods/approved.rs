@@ -3,7 +3,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Subject, Violation, subject::Container};
+use super::{
+    Subject, Violation,
+    cel::{Condition, quoted},
+    subject::Container,
+};
 use crate::domain::{names, tls_policy};
 
 const CHECK: &str = "ours.tlsPolicy";
@@ -49,6 +53,33 @@ fn of_container(it: &Container<'_>) -> Vec<Violation> {
         all.push(violation(format!("{place}.volumeMounts"), message));
     }
     all
+}
+
+/// The same for the floor: of pods that say so, as all of Polecats do that are held to it, for the operator alone may say it.
+pub fn condition() -> Condition {
+    let one = |(name, want): (&str, &str)| {
+        let said = format!("c.?env.orValue([]).filter(e, e.name == {})", quoted(name));
+        format!("{said}.map(e, e.?value.orValue('')) == [{}]", quoted(want))
+    };
+    let (volume, path) = (quoted(tls_policy::MOUNT.volume), quoted(tls_policy::MOUNT.path));
+    let mount = format!(
+        "c.?volumeMounts.orValue([]).exists(m, m.name == {volume} && m.mountPath == {path} && m.?subPath.orValue('') == '')"
+    );
+    let all: Vec<_> = tls_policy::VARIABLES.into_iter().map(one).chain([mount]).collect();
+    let held = format!(
+        "{} in object.metadata.?labels.orValue({{}}) && object.metadata.?annotations[{}].orValue('') == {}",
+        quoted(names::POLECAT_LABEL),
+        quoted(tls_policy::ANNOTATION),
+        quoted(tls_policy::TlsPolicy::FIPS)
+    );
+    let names: Vec<_> = tls_policy::VARIABLES.iter().map(|it| it.0).collect();
+    Condition {
+        expression: format!("!({held}) || variables.containers.all(c, {})", all.join(" && ")),
+        message: format!(
+            "{CHECK}: every container must set {} once each, to what tlsPolicy fips wants, and mount volume {volume} at {path} (ours)",
+            names.join(", ")
+        ),
+    }
 }
 
 /// Every value that a variable is given: `None` stands for one from elsewhere.

@@ -136,6 +136,7 @@ fn value_is(allowed: Allowed, value: &str) -> Option<String> {
     })
 }
 
-fn quoted(text: &str) -> String {
+/// A text of ours as CEL has it: none holds a quote.
+pub fn quoted(text: &str) -> String {
     format!("'{text}'")
 }

@@ -25,6 +25,7 @@ use crate::{
     api::v1beta1::ShardMap,
     cluster::{
         clock::Moment,
+        degraded::{self, Troubles},
         meters::Meters,
         ownership::{Ownership, Shut},
     },
@@ -82,6 +83,7 @@ pub struct Keeper {
     pub(super) opened: mpsc::UnboundedSender<Opened>,
     warm: watch::Receiver<BTreeSet<ShardId>>,
     counts: watch::Receiver<BTreeMap<ShardId, u32>>,
+    pub(super) degraded: watch::Receiver<Troubles>,
     pub(super) town: watch::Sender<Town>,
     /// The map as it was read.
     pub(super) object: Option<Arc<ShardMap>>,
@@ -92,7 +94,7 @@ impl Keeper {
         client: &kube::Client,
         namespace: &str,
         settings: Settings,
-        (ownership, meters): (Ownership, Meters),
+        (ownership, meters, degraded): (Ownership, Meters, watch::Receiver<Troubles>),
         report: watch::Sender<Report>,
     ) -> (Self, Ends) {
         let (wanted, wants) = watch::channel(Wanted::default());
@@ -112,6 +114,7 @@ impl Keeper {
             owned: false,
             gaps: BTreeMap::new(),
             objects: BTreeMap::new(),
+            degraded: Vec::new(),
         };
         let keeper = Self {
             door: Door { api: Api::namespaced(client.clone(), namespace) },
@@ -141,6 +144,7 @@ impl Keeper {
             opened,
             warm,
             counts,
+            degraded,
             town,
             object: None,
         };
@@ -230,6 +234,7 @@ impl Keeper {
             return now + IDLE;
         }
         self.session.writer.objects.clone_from(&self.counts.borrow());
+        self.session.writer.degraded = degraded::lines(&self.degraded.borrow());
         let says = self.says();
         match self.session.next(&says, now) {
             Err(again) => return again,

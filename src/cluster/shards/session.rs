@@ -259,7 +259,8 @@ mod tests {
     fn a_doubt_ends_with_the_reading_that_answers_it() {
         let me = Identity { pod: "op".into(), pod_uid: "1".into(), nonce: "n".into() };
         let (gaps, objects) = (BTreeMap::new(), BTreeMap::new());
-        let writer = Writer { me, times: Times::DEFAULT, owned: false, gaps, objects };
+        let degraded = Vec::new();
+        let writer = Writer { me, times: Times::DEFAULT, owned: false, gaps, objects, degraded };
         let (mut session, says) = (Session::new(writer), Says::default());
         let (at, second) = (Duration::from_secs, Duration::from_secs(1));
         assert!(matches!(session.next(&says, at(1)), Ok(Request::Read)));

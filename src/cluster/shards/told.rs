@@ -19,6 +19,7 @@ use crate::{
     api::v1beta1::ShardMap,
     cluster::{
         clock::Moment,
+        degraded::{Matter, Troubles, Why},
         live,
         meters::{self, Meters},
         report,
@@ -32,6 +33,8 @@ use crate::{
     },
 };
 
+/// What is degraded for this long is told of by an Event: what is mended at once is worth none.
+const LASTS: Duration = Duration::from_secs(5);
 /// What changes hands within this time is told of by one Event.
 const TOGETHER: Duration = Duration::from_secs(1);
 
@@ -84,13 +87,24 @@ pub struct Told {
     /// When the first of them was.
     since: Duration,
     epochs: BTreeMap<ShardId, i32>,
+    degraded: Standing,
 }
+
+/// What is degraded and why, since when, and whether there was an Event.
+type Standing = BTreeMap<(Matter, &'static str), (Duration, bool)>;
 
 impl Told {
     pub fn new(client: &kube::Client, namespace: &str, report: watch::Sender<Report>) -> Self {
         let events = Api::namespaced(client.clone(), namespace);
-        let (map, taken) = (ObjectReference::default(), Vec::new());
-        Self { events, report, map, taken, since: Duration::ZERO, epochs: BTreeMap::new() }
+        Self {
+            events,
+            report,
+            map: ObjectReference::default(),
+            taken: Vec::new(),
+            since: Duration::ZERO,
+            epochs: BTreeMap::new(),
+            degraded: Standing::new(),
+        }
     }
 
     /// The map that Events are about.
@@ -139,24 +153,36 @@ impl Keeper {
     pub(super) fn tell(&mut self, map: &Map, now: Duration) {
         self.measure(map, now);
         self.tell_town(map);
+        for notice in lasting(&mut self.told.degraded, &self.degraded.borrow(), now) {
+            self.write(&notice, "Warning");
+        }
         let together = self.taking.is_empty() && self.opening.is_empty();
         if self.told.taken.is_empty() || (!together && now < self.told.since + TOGETHER) {
             return;
         }
         let taken = std::mem::take(&mut self.told.taken);
-        for notice in notices(&self.settings.me.pod, &taken) {
-            let event = report::event(self.told.map.clone(), notice.1, &notice.0);
-            let events = self.told.events.clone();
-            self.ops.push(Box::pin(async move {
-                let params = PostParams::default();
-                let written = tokio::time::timeout(LIMIT, events.create(&params, &event)).await;
-                if let Ok(Err(error)) = written {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, "The Event about shards was not written");
-                }
-                Done::Told
-            }));
+        for (notice, type_) in notices(&self.settings.me.pod, &taken) {
+            self.write(&notice, type_);
         }
+    }
+
+    /// An Event about the map. What other replicas say in the same words is the same one.
+    fn write(&self, notice: &Notice, type_: &str) {
+        let event = report::event(self.told.map.clone(), type_, notice);
+        let events = self.told.events.clone();
+        self.ops.push(Box::pin(async move {
+            let params = PostParams::default();
+            let written = tokio::time::timeout(LIMIT, events.create(&params, &event)).await;
+            match written {
+                Ok(Err(kube::Error::Api(it))) if it.code == 409 => {}
+                Ok(Err(error)) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "An Event about the map was not written");
+                }
+                Ok(Ok(_)) | Err(_) => {}
+            }
+            Done::Told
+        }));
     }
 
     /// Whether somebody who is alive owns a shard, as far as can be seen.
@@ -199,6 +225,23 @@ impl Keeper {
         self.told.report.send_if_modified(|it| std::mem::replace(it, report.clone()) != report);
         show_epochs(&self.meters, &mut self.told.epochs, open);
     }
+}
+
+/// What has been degraded for a while and was not told of, as of now.
+fn lasting(standing: &mut Standing, all: &Troubles, now: Duration) -> Vec<Notice> {
+    standing.retain(|(matter, reason), _| all.get(matter).is_some_and(|it| it.reason == *reason));
+    let mut notices = Vec::new();
+    for (matter, why) in all {
+        let (since, told) = standing.entry((*matter, why.reason)).or_insert((now, false));
+        if *told || now < *since + LASTS {
+            continue;
+        }
+        *told = true;
+        let (matter, Why { reason, text }) = (matter.name(), why);
+        let message = format!("{matter} {reason}: {text}; kubectl gt doctor says where");
+        notices.push(Notice { reason: "Degraded".into(), message });
+    }
+    notices
 }
 
 /// One series for each shard that is worked in.
@@ -314,6 +357,35 @@ mod tests {
              shards 09 (epoch 4)",
         ];
         assert_eq!(told, want);
+    }
+
+    #[test]
+    fn what_stays_degraded_is_told_once_and_what_is_mended_at_once_never() {
+        let (mut standing, second) = (Standing::new(), Duration::from_secs(1));
+        let all = |reason| -> Troubles {
+            [(Matter::Certificates, Why { reason, text: "why".into() })].into()
+        };
+        let mut at = |all: &Troubles, seconds: u32| {
+            let told = lasting(&mut standing, all, second * seconds);
+            told.into_iter().map(|it| it.message).collect::<Vec<_>>()
+        };
+        let none = Troubles::new();
+        let table = [
+            (all("Expired"), 0, "", "it may be mended"),
+            (none.clone(), 4, "", "it was"),
+            (all("Expired"), 6, "", "again"),
+            (all("Expired"), 10, "", "not long enough"),
+            (all("Expired"), 11, "Expired", "it lasts"),
+            (all("Expired"), 90, "", "that was told"),
+            (all("WrongName"), 91, "", "another reason"),
+            (all("WrongName"), 96, "WrongName", "lasts as well"),
+            (none, 99, "", "all is well"),
+        ];
+        for (all, seconds, want, because) in table {
+            let want = (!want.is_empty())
+                .then(|| format!("certificates {want}: why; kubectl gt doctor says where"));
+            assert_eq!(at(&all, seconds), want.into_iter().collect::<Vec<_>>(), "{because}");
+        }
     }
 
     #[test]

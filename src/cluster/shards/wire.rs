@@ -15,6 +15,7 @@ use kube::core::ObjectMeta;
 use crate::{
     cluster::{leases, now},
     domain::{
+        conditions::cut,
         lease::{Identity, Mark, Record, Times},
         shard::{
             ShardId, bucket,
@@ -46,6 +47,9 @@ const WANTED: &str = "gastown.io/released-for";
 const DRAINED: &str = "gastown.io/drained-ms";
 const GAPS: &str = "gastown.io/gaps-ms";
 const OBJECTS: &str = "gastown.io/objects";
+const DEGRADED: &str = "gastown.io/degraded";
+/// Most bytes of what a session says to be degraded.
+const MOST_DEGRADED: usize = 2048;
 
 /// The name of a shard's Lease.
 pub fn shard_name(shard: ShardId) -> String {
@@ -141,6 +145,8 @@ pub struct Writer {
     pub gaps: BTreeMap<ShardId, Duration>,
     /// Polecats in each shard of ours. As before.
     pub objects: BTreeMap<ShardId, u32>,
+    /// What is degraded here, a line each. As before.
+    pub degraded: Vec<String>,
 }
 
 impl Writer {
@@ -158,6 +164,9 @@ impl Writer {
         ]);
         if says.draining {
             notes.insert(DRAINING, "true".into());
+        }
+        if !self.degraded.is_empty() {
+            notes.insert(DEGRADED, cut(&self.degraded.join("\n"), MOST_DEGRADED).to_owned());
         }
         let mut lease = self.lease(&session_name(&self.me), SESSION, over, holder, mark, notes);
         if self.owned {
@@ -292,6 +301,11 @@ pub fn gaps(session: &Lease) -> BTreeMap<ShardId, Duration> {
     all.map(|(shard, it)| (shard, Duration::from_millis(it))).collect()
 }
 
+/// What is degraded in the replica of a session, a line each.
+pub fn degraded(session: &Lease) -> Vec<String> {
+    note(session, DEGRADED).unwrap_or_default().lines().map(ToOwned::to_owned).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,6 +318,7 @@ mod tests {
             owned: true,
             gaps: BTreeMap::new(),
             objects: [(ShardId(9), 5)].into(),
+            degraded: vec!["a B: c".into(), "d E: f".into()],
         }
     }
 
@@ -338,6 +353,7 @@ mod tests {
         };
         let mark = Mark { epoch: 0, number: 4 };
         let lease = writer().session(None, "op-0_1-2_n", mark, &says);
+        assert_eq!(degraded(&lease), ["a B: c", "d E: f"]);
         let Some(Ours::Session(read)) = read(&lease) else { panic!("{lease:?}") };
         assert_eq!((read.says, read.record.mark), (says, Some(mark)));
         assert_eq!(read.fenced, None);

@@ -98,6 +98,8 @@ pub enum Holders {
         /// Active shards that nobody owns, and how many there are.
         unowned: Vec<String>,
         shards: usize,
+        /// Replicas that go by the last good state of something: their pods, and what they say of it, a line each.
+        degraded: BTreeMap<String, Vec<String>>,
     },
     /// There is no map: no replica has begun yet.
     #[default]

@@ -45,7 +45,7 @@ const FAILED: u8 = 1;
 const NOT_ASKED: u8 = 2;
 
 /// Every check.
-const CHECKS: [&str; 20] = [
+const CHECKS: [&str; 21] = [
     "kubernetes.version",
     "original.acts",
     "definitions.present",
@@ -66,6 +66,7 @@ const CHECKS: [&str; 20] = [
     "install.dryrun",
     "operator.ready",
     "operator.leases",
+    "operator.degraded",
 ];
 
 /// Prints what was found; what could not be asked is told on the standard error.
@@ -126,6 +127,7 @@ fn judged(facts: &Facts, installed: &[Value]) -> Vec<Row> {
         namespaces::pods(facts),
         running::ready(facts),
         running::leases(facts),
+        running::degraded(facts),
     ])
     .collect()
 }

@@ -231,7 +231,8 @@ async fn shards(reader: &Reader, namespace: &str) -> Holders {
             let owned = |id| it.owned.get(id).is_some_and(|it| it.holder.is_some());
             let active: Vec<_> = it.map.active().collect();
             let unowned = active.iter().filter(|id| !owned(id)).map(ToString::to_string).collect();
-            Holders::Known { replicas: it.sessions, unowned, shards: active.len() }
+            let shards = active.len();
+            Holders::Known { replicas: it.sessions, unowned, shards, degraded: it.degraded }
         }
         Err(error) => Holders::Untold(format!("{error:#}")),
     }

@@ -6,7 +6,11 @@ use super::{
     facts::{Facts, Holders, each, text},
     rows::{Finding, Row},
 };
-use crate::{cluster::examining::Look, domain::original, manifests::operator::DEPLOYMENT};
+use crate::{
+    cluster::{degraded::Matter, examining::Look},
+    domain::original,
+    manifests::operator::DEPLOYMENT,
+};
 
 /// The oldest minor version of Kubernetes 1 that serves all that is installed.
 const OLDEST: u32 = 31;
@@ -78,7 +82,7 @@ pub fn leases(facts: &Facts) -> Row {
         Holders::NoMap => {
             vec![Finding::failed(place, "there is no ShardMap: no replica has begun yet", fix)]
         }
-        Holders::Known { replicas, unowned, shards } => {
+        Holders::Known { replicas, unowned, shards, .. } => {
             well = format!("{shards} shards are owned by {replicas} replicas");
             let nobody = format!(
                 "shards {} are owned by nobody, so nothing happens in their namespaces",
@@ -88,6 +92,37 @@ pub fn leases(facts: &Facts) -> Row {
         }
     };
     Row { id: "operator.leases", what: "is every shard owned by a replica?", well, findings }
+}
+
+/// No replica goes by the last good state of something.
+pub fn degraded(facts: &Facts) -> Row {
+    let one = |pod: &str, line: &str| {
+        let fix = if line.starts_with(Matter::TlsProfile.name()) {
+            "give apiserver.config.openshift.io/cluster a tlsSecurityProfile with suites and groups that docs/certificates.md \
+             names, or start the operator with a --tls-profile of its own"
+        } else {
+            "docs/certificates.md says what the reason means, and the log of that pod has more"
+        };
+        Finding::failed(format!("pod {pod} in namespace {}", facts.namespace), line, fix)
+    };
+    let findings = match &facts.shards {
+        Holders::Untold(why) => {
+            vec![Finding::unknown(format!("Leases in namespace {}", facts.namespace), why)]
+        }
+        // Another check tells of that.
+        Holders::NoMap => Vec::new(),
+        Holders::Known { degraded, .. } => {
+            let all =
+                degraded.iter().flat_map(|(pod, lines)| lines.iter().map(move |it| (pod, it)));
+            all.map(|(pod, line)| one(pod, line)).collect()
+        }
+    };
+    Row {
+        id: "operator.degraded",
+        what: "can every replica use what it should go by?",
+        well: "no replica says that it is degraded".into(),
+        findings,
+    }
 }
 
 /// The Go original does not act beside us.
@@ -123,6 +158,8 @@ fn acting(facts: &Facts, place: String, holder: &str) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::json;
 
     use super::*;
@@ -184,6 +221,7 @@ mod tests {
             replicas: 3,
             unowned: unowned.iter().map(|it| (*it).to_owned()).collect(),
             shards: 64,
+            degraded: BTreeMap::new(),
         };
         assert_eq!(of(known(&[])).state(), State::Ok);
         let row = of(known(&["07", "12"]));
@@ -193,6 +231,23 @@ mod tests {
         );
         assert_eq!(of(Holders::NoMap).state(), State::Failed);
         assert_eq!(of(Holders::Untold("cannot list".into())).state(), State::Unknown);
+    }
+
+    #[test]
+    fn replicas_that_are_degraded_are_told_with_the_reason() {
+        let of = |lines: &[&str]| {
+            let lines = lines.iter().map(|it| (*it).to_owned()).collect();
+            let degraded: BTreeMap<_, Vec<_>> = [("op-a".to_owned(), lines)].into();
+            let shards = Holders::Known { replicas: 1, unowned: vec![], shards: 1, degraded };
+            super::degraded(&Facts { shards, ..facts() })
+        };
+        assert_eq!(of(&[]).state(), State::Ok);
+        let row = of(&["certificates Expired: a", "tls-profile NothingInCommon: b"]);
+        assert_eq!(row.state(), State::Failed);
+        let told: Vec<_> = row.findings.iter().map(|it| (&*it.found, &*it.fix)).collect();
+        assert!(told[0].0.contains("Expired") && told[0].1.contains("docs/certificates.md"));
+        assert!(told[1].0.contains("NothingInCommon") && told[1].1.contains("tlsSecurityProfile"));
+        assert!(row.findings.iter().all(|it| it.place.contains("op-a")), "{row:?}");
     }
 
     #[test]

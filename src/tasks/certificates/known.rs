@@ -28,9 +28,8 @@ pub struct Known {
     pub alerts: u64,
     pub canary: Canary,
     fights: BTreeMap<Consumer, (String, VecDeque<Instant>)>,
-    /// What is wrong, as of the last look, and what was said of that.
+    /// What is wrong, as of this look.
     pub problem: Option<(&'static str, String)>,
-    pub said: Option<&'static str>,
 }
 
 /// What is known of a consumer.

@@ -30,6 +30,8 @@ const NAMES: &[(&str, &str, &str)] = &[
 const AUTHORITY: &str =
     "OLM brings certificates and tells who trusts them, so the operator may not";
 const POLICIES: &str = "OLM installs no policies, so the operator applies them itself";
+const WEBHOOKS: &str =
+    "OLM tells its webhooks who is trusted; the operator makes those of labelled namespaces";
 const NO_CONDITIONS: &str = "webhooks of a CSV know no conditions";
 
 /// What differs from kustomize, and why.
@@ -45,12 +47,12 @@ const TABLE: Table = Table {
         (
             "ClusterRole",
             "/rules/mutatingwebhookconfigurations.admissionregistration.k8s.io:*",
-            AUTHORITY,
+            WEBHOOKS,
         ),
         (
             "ClusterRole",
             "/rules/validatingwebhookconfigurations.admissionregistration.k8s.io:*",
-            AUTHORITY,
+            WEBHOOKS,
         ),
         ("Role", "/rules/polecats.gastown.gastown.io:create", "the canary of a new authority"),
         ("Role", "/rules/secrets:*", AUTHORITY),
@@ -85,7 +87,7 @@ const TABLE: Table = Table {
         ("ValidatingAdmissionPolicyBinding", POLICIES),
         (
             "MutatingWebhook/labelled",
-            "webhooks of a CSV know no selector of namespaces: it would hear of every pod",
+            "webhooks of a CSV know no selector of namespaces: the operator applies these itself",
         ),
         ("ValidatingWebhook/labelled", "the same"),
     ],
