@@ -190,6 +190,13 @@ bundle-check: ## Every rule for OLM bundles: our own tests, and operator-sdk, op
 test-bundle: ## Both bundles before operator-sdk, operator-verify and opm; builds those once from pinned Go modules, in a quarter of an hour
 	@tests/tools/bundle-check.sh --build
 
+.PHONY: test-olm
+test-olm: prepare static build release ## OLM's own operator installs the bundle on the real node; builds it once from its Go module, in five minutes
+	@olm=$$(tests/tools/go-tool.sh olm) && cd tests/tools/olm && \
+	  from=$$(go list -m -f '{{.Dir}}' github.com/operator-framework/operator-lifecycle-manager) && cd ../../.. && \
+	  GASTOWN_REQUIRE=olm,node,release GASTOWN_OLM=$$olm GASTOWN_OLM_CRDS=$$from/deploy/chart/crds \
+	  $(CARGO) test --locked --test it -- --nocapture real_olm::
+
 .PHONY: dist
 dist: ## Build the programs of an edition for BINARIES=prebuilt, into target/dist
 	@deploy/images/dist.sh
@@ -250,4 +257,5 @@ test-full: prepare static build release ## Every test with the waits that users 
 	@$(MAKE) --no-print-directory demo-trace
 	@$(MAKE) --no-print-directory test-alerts
 	@$(MAKE) --no-print-directory test-bundle
-	@echo "Not in it yet: rotations (make test-rotation), OLM itself and images on their own bases (issue 9)"
+	@$(MAKE) --no-print-directory test-olm
+	@echo "Not in it: rotations (make test-rotation), and images on their own bases (issue 9)"

@@ -2,7 +2,7 @@
 //! may differ is a table with reasons; anything else is drift.
 
 mod chart;
-mod olm;
+pub mod olm;
 mod upgrade;
 
 use std::{

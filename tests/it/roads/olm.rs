@@ -1,7 +1,11 @@
 //! The fourth road: what OLM makes of a bundle, as its installer does (`pkg/controller/install` and
 //! `WebhookDescription` of its API), compared with what kustomize makes of the same edition.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
 use gastown::manifests::{NAMESPACE, operator::DEPLOYMENT};
 use gastown_testbed::tools::Tool;
@@ -126,7 +130,7 @@ fn with(mut object: Value, fields: &Value) -> Value {
 
 /// What OLM makes of the strategy of a CSV: account and rights (its install plans), Deployments, and the Service of each that
 /// serves (its installer).
-fn installed_in(csv: &Value, namespace: &str) -> Vec<Value> {
+pub fn installed_in(csv: &Value, namespace: &str) -> Vec<Value> {
     let spec = &csv["spec"]["install"]["spec"];
     let mut all = Vec::new();
     for (part, kind, name) in [
@@ -187,6 +191,13 @@ fn service(definition: &Value) -> Value {
         "name": name, "namespace": NAMESPACE,
         "path": definition["webhookPath"], "port": definition["containerPort"],
     })
+}
+
+/// Names of a CSV's webhooks.
+pub fn webhook_names(csv: &Value) -> BTreeSet<String> {
+    let all = csv["spec"]["webhookdefinitions"].as_array().unwrap().iter();
+    let admission = all.filter(|it| it["type"] != "ConversionWebhook");
+    admission.map(|it| it["generateName"].as_str().unwrap().to_owned()).collect()
 }
 
 /// All that OLM installs of an edition's bundle.

@@ -1,0 +1,187 @@
+//! OLM's own operator (`GASTOWN_OLM=program`, its definitions in `GASTOWN_OLM_CRDS=folder`; `make test-olm` builds it) installs a
+//! bundle on the real node, in a namespace of any name: given the group, the CSV and what an install plan makes of the bundle.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use gastown::manifests::{images::Images, olm, operator::Edition};
+use gastown_testbed::{Node, Operator, OperatorOptions, Options, Testbed, preconditions};
+use kube::Client;
+use serde_json::{Value, json};
+
+use crate::{
+    kubectl::Kubectl,
+    preconditions::{release_binary, skip},
+    real_deployed::runs,
+    real_node::make_references,
+    roads::olm::{installed_in, webhook_names},
+};
+
+const IMAGE: &str = "localhost/gastown-operator:test";
+/// Where it is installed, which is none of our names.
+const HERE: &str = "somewhere";
+const TOWN: &str = "olm";
+
+/// What OLM is given, in two parts: all but the CSV, as its install plans make it, and the CSV.
+fn bundle() -> (Vec<Value>, Value) {
+    let images = Images {
+        operator: IMAGE.into(),
+        runner: "localhost/gt-runner:dev".into(),
+        agent: Some("localhost/agent:dev".into()),
+    };
+    let files = olm::bundle(Edition::Community, &images).unwrap();
+    let manifests = files.iter().filter(|it| it.0.contains("/manifests/"));
+    let all = manifests.map(|it| serde_saphyr::from_str::<Value>(&it.1).unwrap());
+    let (csvs, mut others): (Vec<Value>, Vec<Value>) =
+        all.partition(|it| it["kind"] == "ClusterServiceVersion");
+    let mut csv = csvs.into_iter().next().unwrap();
+    csv["metadata"]["namespace"] = json!(HERE);
+    // Deployment and Service are for OLM to make.
+    let rights = installed_in(&csv, HERE).into_iter();
+    others.extend(rights.filter(|it| it["kind"] != "Deployment" && it["kind"] != "Service"));
+    for object in &mut others {
+        // Its caches hold what has this label alone.
+        object["metadata"]["labels"]["olm.managed"] = json!("true");
+        if ["PodDisruptionBudget", "Service"].iter().any(|it| object["kind"] == *it) {
+            object["metadata"]["namespace"] = json!(HERE);
+        }
+    }
+    (others, csv)
+}
+
+async fn apply(kubectl: &Kubectl, objects: &[Value]) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("all.json");
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+    fs::write(&file, list.to_string()).unwrap();
+    let args = ["apply", "--server-side", "--force-conflicts", "-f", file.to_str().unwrap()];
+    kubectl.said(&args).await;
+}
+
+async fn json_of(kubectl: &Kubectl, args: &[&str]) -> Value {
+    let text = kubectl.said(&[args, &["-o", "json"]].concat()).await;
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Waits until OLM says that the CSV is installed.
+async fn succeeded(kubectl: &Kubectl, csv: &Value) {
+    let name = format!("csv/{}", csv["metadata"]["name"].as_str().unwrap());
+    let wait =
+        ["-n", HERE, "wait", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=240s", &name];
+    let output = kubectl.run(&wait).await;
+    if !output.status.success() {
+        let it = json_of(kubectl, &["-n", HERE, "get", &name]).await;
+        panic!("it is not installed: {:#}", it["status"]);
+    }
+}
+
+/// Webhooks and conversions go to the Service that OLM made, and whom to trust is written everywhere.
+async fn is_wired(kubectl: &Kubectl, csv: &Value) {
+    let mut names = BTreeSet::new();
+    let mut bundles = BTreeSet::new();
+    for kind in ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"] {
+        let all = json_of(kubectl, &["get", kind, "-l", "olm.managed=true"]).await;
+        for webhook in all["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|it| it["webhooks"].as_array().unwrap())
+        {
+            assert_eq!(webhook["clientConfig"]["service"]["namespace"], HERE, "{webhook:#}");
+            assert!(names.insert(webhook["name"].as_str().unwrap().to_owned()));
+            bundles.insert(webhook["clientConfig"]["caBundle"].as_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(names, webhook_names(csv), "all of the CSV's");
+    for name in gastown::kinds::convertible() {
+        let definition = json_of(kubectl, &["get", "crd", &name]).await;
+        let client = &definition["spec"]["conversion"]["webhook"]["clientConfig"];
+        assert_eq!(client["service"]["namespace"], HERE, "{name}: {client:#}");
+        bundles.insert(client["caBundle"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(bundles.len(), 1, "one authority, written everywhere");
+    assert!(bundles.iter().all(|it| it.len() > 500), "{bundles:?}");
+}
+
+/// Specs of all Polecats in a version.
+async fn specs(kubectl: &Kubectl, version: &str) -> Vec<Value> {
+    let kind = format!("polecats.{version}.gastown.gastown.io");
+    let all = json_of(kubectl, &["-n", TOWN, "get", &kind]).await;
+    all["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| json!([it["metadata"]["uid"], it["spec"]]))
+        .collect()
+}
+
+async fn start_olm(bed: &Testbed, program: &str) -> Operator {
+    let options = OperatorOptions {
+        program: Some(program.into()),
+        name: "olm".into(),
+        namespace: "olm-itself".into(),
+        group: "system:masters".into(),
+        only_these_flags: true,
+        ..OperatorOptions::default()
+    };
+    Operator::start(bed, options).await.unwrap()
+}
+
+async fn prepare(bed: &Testbed, kubectl: &Kubectl, client: &Client, definitions: &Path) {
+    let folder = definitions.to_str().unwrap();
+    kubectl.said(&["apply", "--server-side", "-f", folder]).await;
+    kubectl.said(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]).await;
+    bed.make_namespace(TOWN, &[]).await.unwrap();
+    make_references(client, TOWN, bed.git.as_ref().unwrap()).await;
+    let mut namespace = gastown::manifests::operator::namespace();
+    namespace["metadata"]["name"] = json!(HERE);
+    let group = json!({"apiVersion": "operators.coreos.com/v1", "kind": "OperatorGroup",
+        "metadata": {"name": "all", "namespace": HERE}, "spec": {}});
+    apply(kubectl, &[namespace]).await;
+    apply(kubectl, &[group]).await;
+}
+
+#[tokio::test]
+async fn olm_installs_the_bundle_and_a_csv_that_goes_and_comes_back_loses_nothing() {
+    const TEST: &str = "olm_installs_the_bundle_and_a_csv_that_goes_and_comes_back_loses_nothing";
+    let (Ok(olm), Ok(definitions)) =
+        (std::env::var("GASTOWN_OLM"), std::env::var("GASTOWN_OLM_CRDS"))
+    else {
+        return skip(TEST, "olm", "GASTOWN_OLM and GASTOWN_OLM_CRDS name no OLM (make test-olm)");
+    };
+    if !preconditions::allow(TEST, Node::Real).unwrap() {
+        return;
+    }
+    let Some(program) = release_binary(TEST) else { return };
+    let bed = Testbed::start(Options { node: Node::Real, ..Options::default() }).await.unwrap();
+    let kubectl = Kubectl::admin(&bed);
+    let client = bed.client("user-olm").await.unwrap();
+    bed.make_operator_image(&program, IMAGE).await.unwrap();
+    prepare(&bed, &kubectl, &client, Path::new(&definitions)).await;
+    let started = start_olm(&bed, &olm).await;
+    eprintln!("OLM's log: {}", started.log.display());
+
+    let (others, csv) = bundle();
+    apply(&kubectl, &others).await;
+    apply(&kubectl, std::slice::from_ref(&csv)).await;
+    succeeded(&kubectl, &csv).await;
+    is_wired(&kubectl, &csv).await;
+    runs(&bed, &client, TOWN, "max").await;
+    let before = [specs(&kubectl, "v1alpha1").await, specs(&kubectl, "v1beta1").await];
+    assert_ne!(before[0], before[1], "it converts");
+
+    let name = csv["metadata"]["name"].as_str().unwrap();
+    kubectl.said(&["-n", HERE, "delete", "csv", name, "--timeout=60s"]).await;
+    let gone = ["-n", HERE, "wait", "--for=delete", "deployment", "--all", "--timeout=120s"];
+    kubectl.said(&gone).await;
+    assert_eq!(specs(&kubectl, "v1beta1").await, before[1], "what is stored is read as ever");
+
+    apply(&kubectl, &others).await;
+    apply(&kubectl, std::slice::from_ref(&csv)).await;
+    succeeded(&kubectl, &csv).await;
+    is_wired(&kubectl, &csv).await;
+    let after = [specs(&kubectl, "v1alpha1").await, specs(&kubectl, "v1beta1").await];
+    assert_eq!(after, before, "nothing is lost");
+    runs(&bed, &client, TOWN, "nux").await;
+    started.kill9().await.unwrap();
+    bed.stop().await.unwrap();
+}
