@@ -124,7 +124,9 @@ pub fn of_namespaces(namespace: &str) -> [Value; 2] {
     [validating(), mutating()].map(|mut configuration| {
         if let Some(all) = configuration.get_mut("webhooks").and_then(Value::as_array_mut) {
             all.retain(|it| it.get("namespaceSelector").is_some());
-            all.iter_mut().for_each(|it| json_patch::merge(it, &lax));
+            for it in all {
+                json_patch::merge(it, &lax);
+            }
         }
         json_patch::merge(&mut configuration, &json!({"metadata": {"name": OF_NAMESPACES}}));
         configuration

@@ -301,7 +301,7 @@ mod tests {
             ("half a character as uid", text("u-1", r"\ud800"), json, bad),
             ("a key twice", text(r#""uid":"#, r#""uid":"canary","uid":"#), json, bad),
             ("no UTF-8", invalid, json, bad),
-            ("a NUL", b"{\"canary\":\01}".to_vec(), json, bad),
+            ("a NUL", b"{\"canary\":\x001}".to_vec(), json, bad),
             ("nothing", Vec::new(), json, bad),
             ("half of it", b"{\"canary\": ".to_vec(), json, bad),
             ("no review", b"{}".to_vec(), json, bad),

@@ -256,7 +256,7 @@ fn tests_that_hold_commands_are_there() {
     for (command, held) in COMMANDS {
         match held {
             Test(name) => {
-                assert!(all.contains(&format!("fn {name}()")), "{command}: {name} is gone")
+                assert!(all.contains(&format!("fn {name}()")), "{command}: {name} is gone");
             }
             Needs(why) => assert!(!why.is_empty(), "{command}"),
         }
