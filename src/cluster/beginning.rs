@@ -109,11 +109,8 @@ mod tests {
         kept.keep(whole("nux", "3", 100));
         kept.forget("nux");
         assert!(kept.take("nux", "3").is_none());
-        assert_eq!(
-            (kept.lock().bytes, kept.lock().order.len()),
-            (0, 0),
-            "and nothing is left of it"
-        );
+        let left = kept.lock();
+        assert_eq!((left.bytes, left.order.len()), (0, 0), "and nothing is left of it");
     }
 
     #[test]
