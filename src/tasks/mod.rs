@@ -180,16 +180,7 @@ async fn serve_webhooks(
             _ = stop.wait_for(|it| *it) => Ok(()),
         }
     });
-    tokio::select! {
-        bound = handle.listening() => anyhow::ensure!(
-            bound.is_some(),
-            "the admission server can't listen on {address}; is the port taken?"
-        ),
-        Some(ended) = servers.join_next() => {
-            ended??;
-            anyhow::bail!("a server ended before it was ready");
-        }
-    }
+    webhooks::listens(handle, address, servers).await?;
     tracing::info!(%address, "Serving webhooks");
     Ok(())
 }

@@ -27,7 +27,7 @@ use axum_server::{
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
 use rustls::{ServerConfig, crypto::CryptoProvider};
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
@@ -217,6 +217,25 @@ async fn validate(State((rules, budget)): Shared, asked: Asked, request: Request
         Ok(counting::told(allowed, trace, Json(response.into_review()).into_response()))
     })
     .await
+}
+
+/// Waits until the admission server listens.
+pub async fn listens(
+    handle: &Handle<SocketAddr>,
+    address: SocketAddr,
+    servers: &mut JoinSet<anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        bound = handle.listening() => anyhow::ensure!(
+            bound.is_some(),
+            "the admission server can't listen on {address}; is the port taken?"
+        ),
+        Some(ended) = servers.join_next() => {
+            ended??;
+            anyhow::bail!("a server ended before it was ready");
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
