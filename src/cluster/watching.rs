@@ -140,17 +140,7 @@ impl Cluster {
         let mut first = true;
         let mut faults = Faults::default();
         cache.tell_leaving(news); // of what the one before had not told
-        let take_in = |object: Watched<C>, anew: bool| match &object.content {
-            Ok(it) => {
-                if let Some(whole) = object.whole.clone() {
-                    self.caches.beginning.keep(whole);
-                }
-                if cache.put(it.clone()) || anew {
-                    news(it, key_of(&object));
-                }
-            }
-            Err(why) => announcer.skip(&self.meters, &object, why),
-        };
+        let take_in = |object, anew| self.take_in(cache, &object, announcer, (news, anew));
         while let Some(event) = stream.next().await {
             match event {
                 Err(error) => {
@@ -184,6 +174,27 @@ impl Cluster {
             }
             let objects = i64::try_from(cache.len()).unwrap_or(i64::MAX);
             self.meters.objects.get_or_create(&controller).set(objects);
+        }
+    }
+
+    /// Takes in what a watch shows, and tells of it where it is news, or `anew`.
+    fn take_in<C: Compact>(
+        &self,
+        cache: &Cache<C>,
+        object: &Watched<C>,
+        announcer: &Announcer,
+        (news, anew): (&(impl Fn(&C, Key) + Send + Sync), bool),
+    ) {
+        match &object.content {
+            Ok(it) => {
+                if let Some(whole) = object.whole.clone() {
+                    self.caches.beginning.keep(whole);
+                }
+                if cache.put(it.clone()) || anew {
+                    news(it, key_of(object));
+                }
+            }
+            Err(why) => announcer.skip(&self.meters, object, why),
         }
     }
 }
