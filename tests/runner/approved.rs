@@ -69,7 +69,9 @@ fn what_the_runner_and_its_programs_offer_lies_in_the_approved_set() {
     }
     for (name, words) in commands {
         if !has(&words[0]) {
-            skip(TEST, name, &format!("there is no {name} here"));
+            // `node` is a real node of Kubernetes to those who require one.
+            let word = if name == "node" { "nodejs" } else { name };
+            skip(TEST, word, &format!("there is no {name} here"));
             continue;
         }
         let mut command = Command::new(&words[0]);

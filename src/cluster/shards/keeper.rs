@@ -108,14 +108,9 @@ impl Keeper {
             zone: settings.zone.as_str().into(),
             ..Own::default()
         };
-        let writer = Writer {
-            me: settings.me.clone(),
-            times: settings.times,
-            owned: false,
-            gaps: BTreeMap::new(),
-            objects: BTreeMap::new(),
-            degraded: Vec::new(),
-        };
+        let me = settings.me.clone();
+        let (gaps, objects, times) = (BTreeMap::new(), BTreeMap::new(), settings.times);
+        let writer = Writer { me, times, owned: false, gaps, objects, degraded: Vec::new() };
         let keeper = Self {
             door: Door { api: Api::namespaced(client.clone(), namespace) },
             maps: Api::namespaced(client.clone(), namespace),
