@@ -1,4 +1,4 @@
-# `make help` lists every target. Nothing here pretends: what comes with an open issue ends with its number.
+# `make help` lists every target. Nothing here pretends.
 
 SHELL := /bin/bash
 CARGO ?= cargo

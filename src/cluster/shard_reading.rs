@@ -76,7 +76,7 @@ impl Reader {
                 Some(Ours::Session(it)) => {
                     sessions += 1;
                     gaps.insert(it.holder().to_owned(), (wire::gaps(lease), it.objects.clone()));
-                    let pod = it.holder().split('_').next().unwrap_or_default().to_owned();
+                    let pod = wire::pod_of(it.holder()).to_owned();
                     degraded.insert(pod, wire::degraded(lease));
                 }
                 Some(Ours::Shard(id, it)) => drop(owned.insert(id, Owned::of(&it, lease))),

@@ -14,6 +14,7 @@ use crate::{
     cluster::{
         reading::Reader,
         shard_reading::{Owned, Shards},
+        shards::pod_of,
     },
     domain::shard::{Map, ShardId, bucket},
 };
@@ -156,8 +157,7 @@ impl Row {
         let known = |it: String| if self.owned.is_some() { it } else { "-".into() };
         let list = |it: &[String]| if it.is_empty() { "-".into() } else { it.join(",") };
         let retired = self.buckets.is_empty();
-        // The pod alone: what follows tells processes apart.
-        let pod = lease.holder.as_deref().and_then(|it| it.split('_').next());
+        let pod = lease.holder.as_deref().map(pod_of);
         let nobody = if retired { "(retired)" } else { "<none>" };
         vec![
             self.shard.to_string(),

@@ -67,9 +67,9 @@ mod tests {
     fn the_end_is_read_from_certificates_of_any_length_of_year() {
         let _ = crate::tls::crypto::install(&crate::tls::crypto::Wanted::default());
         // From 2050 on years have four digits.
-        for now in [1_800_000_000, 2_600_000_000] {
+        for made in [1_800_000_000, 2_600_000_000] {
             let mint = crate::tls::mint::ForNames { names: vec!["a".into()], leaf_life: None };
-            let book = Book::new(&mint, 1, now).unwrap();
+            let book = Book::new(&mint, 1, made).unwrap();
             let chain = check::certificates(book.chain().as_bytes()).unwrap();
             assert_eq!(until(&chain[0]), Some(book.leaf.life.until));
             for cut in [0, 1, 4, 40, chain[0].len() - 1] {

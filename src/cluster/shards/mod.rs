@@ -14,3 +14,4 @@ pub(super) mod wire;
 pub use keeper::Keeper;
 pub use parts::{Change, Ends, Opened, Settings, Town, Wanted};
 pub use told::Report;
+pub use wire::pod_of;

@@ -14,6 +14,7 @@ use super::{
     keeper::Keeper,
     parts::{Change, Town},
     wire::MAP,
+    wire::pod_of,
 };
 use crate::{
     api::v1beta1::ShardMap,
@@ -143,7 +144,7 @@ impl Keeper {
         if self.told.taken.is_empty() {
             self.told.since = now;
         }
-        let from = vacancy.by.as_deref().map(pod);
+        let from = vacancy.by.as_deref().map(|it| pod_of(it).to_owned());
         let change = Change { from, left: cause(vacancy.how), epoch, gap };
         self.told.taken.push(Taken { shard, epoch, gap, vacancy });
         Some(change)
@@ -266,7 +267,7 @@ fn handed_over(
     vacancy: Option<&Vacancy>,
     gap: Option<Duration>,
 ) -> tracing::Span {
-    let (from, to) = (vacancy.and_then(|it| it.by.as_deref()).map(pod), pod(me));
+    let (from, to) = (vacancy.and_then(|it| it.by.as_deref()).map(pod_of), pod_of(me));
     live::live_span!(
         "hand over shard",
         gastown.shard = %shard,
@@ -275,11 +276,6 @@ fn handed_over(
         gastown.shard.left = vacancy.map(|it| cause(it.how)),
         gastown.shard.gap_ms = gap.map(|it| i64::try_from(it.as_millis()).unwrap_or(i64::MAX)),
     )
-}
-
-/// The pod in the name of a session.
-fn pod(session: &str) -> String {
-    session.split('_').next().unwrap_or_default().to_owned()
 }
 
 /// The same, counting gaps from zero: a rate does not see the first of what is not there before.
@@ -302,7 +298,7 @@ const fn cause(how: Left) -> &'static str {
 fn notices(me: &str, taken: &[Taken]) -> Vec<(Notice, &'static str)> {
     let mut groups: BTreeMap<(Option<&str>, Left), Vec<&Taken>> = BTreeMap::new();
     for it in taken {
-        let by = it.vacancy.by.as_deref().and_then(|it| it.split('_').next());
+        let by = it.vacancy.by.as_deref().map(pod_of);
         groups.entry((by, it.vacancy.how)).or_default().push(it);
     }
     let notice = |((by, how), all): ((Option<&str>, Left), Vec<&Taken>)| {

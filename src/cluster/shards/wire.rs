@@ -51,6 +51,11 @@ const DEGRADED: &str = "gastown.io/degraded";
 /// Most bytes of what a session says to be degraded.
 const MOST_DEGRADED: usize = 2048;
 
+/// The pod in the name of a session: what follows it tells processes apart.
+pub fn pod_of(session: &str) -> &str {
+    session.split('_').next().unwrap_or_default()
+}
+
 /// The name of a shard's Lease.
 pub fn shard_name(shard: ShardId) -> String {
     format!("{PREFIX}{shard}")
