@@ -82,8 +82,7 @@ async fn start_within(bed: &Testbed, group: &Group, program: &Path) -> Operator 
         group.0.display(),
         program.display()
     );
-    fs::write(&script, text).unwrap();
-    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    gastown_testbed::program::write(&script, text).unwrap();
     let options = OperatorOptions {
         program: Some(script),
         name: "full-lists".into(),

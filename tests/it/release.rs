@@ -1,6 +1,6 @@
 //! What a release is made of: a bundle whose images are named by digest.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::fs;
 
 use crate::{
     generated::top,
@@ -14,8 +14,7 @@ fn cargo(folder: &std::path::Path) -> String {
     let text = format!(
         "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\nshift\nexec {program} \"$@\"\n"
     );
-    fs::write(&file, text).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    gastown_testbed::program::write(&file, text).unwrap();
     file.display().to_string()
 }
 

@@ -253,7 +253,7 @@ async fn report(bed: &Testbed, group: Option<&str>, args: &[&str], to: &Path) ->
 /// The same as must-gather asks for it: by the program's other name, into a folder.
 async fn gathered(bed: &Testbed, folder: &Path) {
     let (program, into) = (folder.join("gather"), folder.join("must-gather"));
-    fs::copy(env!("CARGO_BIN_EXE_kubectl-gt"), &program).unwrap();
+    gastown_testbed::program::copy(Path::new(env!("CARGO_BIN_EXE_kubectl-gt")), &program).unwrap();
     fs::create_dir(&into).unwrap();
     let mut command = Command::new(program);
     command.args(["-n", HOME, "--operator-namespace", &own(HOME), "-o"]).arg(&into);

@@ -207,7 +207,7 @@ impl Pod {
     /// A copy of the runner in the pod's own folder, where every user may run it.
     pub fn own_runner(&self) -> String {
         let path = self.path("gt-runner");
-        fs::copy(RUNNER, &path).unwrap();
+        gastown_testbed::program::copy(Path::new(RUNNER), &path).unwrap();
         path.display().to_string()
     }
 
@@ -297,8 +297,7 @@ impl Pod {
     pub fn program(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path("bin").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        gastown_testbed::program::write(&path, text).unwrap();
         path
     }
 

@@ -103,6 +103,7 @@ mod pki;
 mod plan;
 pub mod preconditions;
 mod process;
+pub mod program;
 mod replicas;
 mod run_folder;
 mod testbed;

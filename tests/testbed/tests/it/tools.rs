@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -51,8 +50,7 @@ impl Workshop {
             std::env::temp_dir().join(format!("testbed-tools-{name}-{}", std::process::id()));
         fs::create_dir_all(path.join("bin")).unwrap();
         let go = path.join("bin/go");
-        fs::write(&go, GO).unwrap();
-        fs::set_permissions(&go, fs::Permissions::from_mode(0o755)).unwrap();
+        gastown_testbed::program::write(&go, GO).unwrap();
         Self(path)
     }
 
@@ -122,7 +120,7 @@ fn what_lies_in_the_cache_is_taken_if_it_is_of_the_right_version() {
 
     let (_, program) = all.iter().find(|(name, _)| name == "kwok").unwrap();
     fs::remove_dir_all(&pins).unwrap();
-    fs::write(program, "#!/bin/sh\necho v0.0.1\n").unwrap();
+    gastown_testbed::program::write(program, "#!/bin/sh\necho v0.0.1\n").unwrap();
     found(workshop.tools().spawn().unwrap());
     assert_eq!(workshop.log().len(), built + 2, "another version is built anew");
 
@@ -137,8 +135,7 @@ fn assets(workshop: &Workshop, says: &str) -> PathBuf {
     fs::create_dir_all(&assets).unwrap();
     for name in ["etcd", "kube-apiserver", "kubectl", "kubelet"] {
         let path = assets.join(name);
-        fs::write(&path, format!("#!/bin/sh\necho {says}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        gastown_testbed::program::write(&path, format!("#!/bin/sh\necho {says}\n")).unwrap();
     }
     assets
 }
@@ -190,7 +187,8 @@ fn assets_of_another_version_are_not_used_and_it_is_said_why() {
 #[test]
 fn a_program_that_can_not_be_built_is_named_with_three_ways_to_supply_it() {
     let workshop = Workshop::new("broken");
-    fs::write(workshop.0.join("bin/go"), "#!/bin/sh\necho no disk left >&2\nexit 1\n").unwrap();
+    let broken = "#!/bin/sh\necho no disk left >&2\nexit 1\n";
+    gastown_testbed::program::write(&workshop.0.join("bin/go"), broken).unwrap();
     let answer = workshop.tools().output().unwrap();
     assert!(!answer.status.success());
     let words = String::from_utf8_lossy(&answer.stderr);
