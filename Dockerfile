@@ -114,6 +114,6 @@ COPY --from=go /usr/local/go/ /usr/local/go/
 ENV PATH=/usr/local/cargo/bin:/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 ARG CARGO_TOOLS="cargo-about@0.9.3 cargo-deny@0.20.2 cargo-llvm-cov@0.6.21 cargo-nextest@0.9.114"
 RUN rustup component add clippy llvm-tools rustfmt && cargo install --locked $CARGO_TOOLS && rm -rf /usr/local/cargo/registry
-ARG PYTHON_TOOLS="check-jsonschema==0.39.0 yamllint==1.38.0"
+ARG PYTHON_TOOLS="check-jsonschema==0.39.0 spdx-tools==0.8.5 yamllint==1.38.0"
 ARG PIP_INDEX
 RUN pip install --break-system-packages --no-cache-dir ${PIP_INDEX:+--index-url="$PIP_INDEX"} $PYTHON_TOOLS

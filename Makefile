@@ -143,7 +143,8 @@ bench-testbed: prepare build ## Measure how long a testbed takes to be ready, fr
 
 EDITION ?= community
 export EDITION IMG RUNNER_IMG AGENT_IMG PLATFORMS BINARIES TARGETS DPR_REGISTRY BUILD_ARGS BUILDAH
-export AGENT_NPM AGENT_PIP AGENT_BASE NPM_REGISTRY PIP_INDEX TOOLCHAIN_IMG DIST BUNDLE_IMG
+export AGENT_NPM AGENT_PIP AGENT_BASE NPM_REGISTRY PIP_INDEX TOOLCHAIN_IMG DIST BUNDLE_IMG RELEASE
+export COSIGN COSIGN_KEY COSIGN_PUB COSIGN_FLAGS
 
 .PHONY: docker-build
 docker-build: ## Build operator, runner and agent base of an edition
@@ -207,7 +208,21 @@ notices: ## Write the licences of everything that is linked in, as images carry 
 
 .PHONY: sbom
 sbom: ## Write what is linked into the programs of an edition as SPDX, into target/dist
-	@tests/tools/sbom.sh $(EDITION) target/dist/sbom-$(EDITION).spdx.json
+	@tests/tools/sbom.sh $(EDITION) $(or $(RELEASE),target/dist)/sbom-$(EDITION).spdx.json
+
+.PHONY: sign
+sign: ## Sign what was pushed of an edition, and the files in target/dist, by COSIGN_KEY=file (docs/images.md)
+	@deploy/images/sign.sh sign
+
+.PHONY: verify-release
+verify-release: ## Verify images, their bills of materials and files of an edition by COSIGN_PUB=file
+	@deploy/images/sign.sh verify
+
+.PHONY: test-sign
+test-sign: ## Sign, verify, and refuse what was changed, with a registry of its own; builds cosign once from its Go module, in six minutes
+	@cosign=$$(tests/tools/go-tool.sh cosign) && crane=$$(tests/tools/go-tool.sh crane) && \
+	  GASTOWN_REQUIRE=cosign,buildah,jq GASTOWN_COSIGN=$$cosign GASTOWN_CRANE=$$crane \
+	  $(CARGO) test --locked --test it -- --nocapture signing::
 
 ##@ On a cluster
 
@@ -258,4 +273,5 @@ test-full: prepare static build release ## Every test with the waits that users 
 	@$(MAKE) --no-print-directory test-alerts
 	@$(MAKE) --no-print-directory test-bundle
 	@$(MAKE) --no-print-directory test-olm
+	@$(MAKE) --no-print-directory test-sign
 	@echo "Not in it: rotations (make test-rotation), and images on their own bases (issue 9)"

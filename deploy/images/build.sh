@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds or pushes the images of one edition with buildah: build.sh build | push | agent | toolchain.
+# Builds or pushes the images of one edition with buildah: build.sh build | push | agent | toolchain | names, or
+# build.sh send IMAGE WHAT, which pushes another one in the same way.
 #
 #   EDITION       community (Dockerfile) or enterprise (Dockerfile.ubi9)
 #   IMG           the operator's image; the two others are named after it, or by RUNNER_IMG and AGENT_IMG
@@ -11,6 +12,7 @@
 #   AGENT_NPM     agent: package@version of npm that is added to the agent base
 #   AGENT_PIP     agent: package==version of PyPI
 #   BUILDAH       buildah, with its flags
+#   RELEASE       push: the folder in which pushed-EDITION.txt says which images went out, by digest (target/dist)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -87,12 +89,22 @@ bud() {
   esac
 }
 
+# Pushes an image, and notes for who signs it its digest and what it is.
 send() {
-  echo "images: pushing $1"
+  local image=$1 what=$2 digest notes=${RELEASE:-target/dist}/pushed-$edition.txt
+  mkdir -p "${notes%/*}"
+  rm -f "$notes.digest"
+  echo "images: pushing $image"
   case $platforms in
-    *,*) "${buildah[@]}" manifest push --all "$1" "docker://$1" ;;
-    *) "${buildah[@]}" push "$1" "docker://$1" ;;
+    *,*) "${buildah[@]}" manifest push --all --digestfile "$notes.digest" "$image" "docker://$image" ;;
+    *) "${buildah[@]}" push --digestfile "$notes.digest" "$image" "docker://$image" ;;
   esac
+  [ -s "$notes.digest" ] || fail "${buildah[0]} did not say which digest $image has"
+  digest=$(cat "$notes.digest")
+  touch "$notes"
+  { awk -v image="$image@" 'index($0, image) != 1' "$notes" && echo "$image@$digest $what"; } | LC_ALL=C sort >"$notes.new"
+  mv "$notes.new" "$notes"
+  rm "$notes.digest"
 }
 
 # An agent with its version: what is built today and tomorrow is the same.
@@ -129,9 +141,10 @@ base() {
 
 case ${1:-} in
   build) for it in ${TARGETS:-operator runner agent}; do bud "$it" "$(image_of "$it")"; done ;;
-  push) for it in ${TARGETS:-operator runner agent}; do send "$(image_of "$it")"; done ;;
+  push) for it in ${TARGETS:-operator runner agent}; do send "$(image_of "$it")" "$it"; done ;;
+  send) send "${2:?which image}" "${3:?what it is}" ;;
   agent) agent ;;
   toolchain) bud toolchain "${TOOLCHAIN_IMG:-$registry/ci-images/gastown-toolchain$suffix:1.95}" ;;
   names) for it in ${TARGETS:-operator runner agent}; do image_of "$it"; done ;;
-  *) fail "say build, push, agent, toolchain or names" ;;
+  *) fail "say build, push, send, agent, toolchain or names" ;;
 esac

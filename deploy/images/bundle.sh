@@ -33,6 +33,6 @@ case ${1:-} in
     "${buildah[@]}" rm "$container" >/dev/null
     echo "bundle: $image"
     ;;
-  push) "${buildah[@]}" push "$image" "docker://$image" ;;
+  push) PLATFORMS=one deploy/images/build.sh send "$image" bundle ;;
   *) echo "bundle: say build or push" >&2; exit 2 ;;
 esac

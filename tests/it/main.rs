@@ -72,6 +72,7 @@ mod samples;
 mod scenarios;
 mod shard_map;
 mod shards;
+mod signing;
 mod storage;
 mod stored;
 mod switched_off;

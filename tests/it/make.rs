@@ -38,7 +38,7 @@ pub fn make(arguments: &[&str]) -> Command {
 }
 
 /// Variables by which people tell our Makefile, and it its scripts, what to do.
-const NOT_PASSED_ON: [&str; 24] = [
+const NOT_PASSED_ON: [&str; 29] = [
     "AGENT_BASE",
     "AGENT_IMG",
     "AGENT_NPM",
@@ -48,6 +48,10 @@ const NOT_PASSED_ON: [&str; 24] = [
     "BUILD_ARGS",
     "BUNDLE_IMG",
     "CONFIRM",
+    "COSIGN",
+    "COSIGN_FLAGS",
+    "COSIGN_KEY",
+    "COSIGN_PUB",
     "DIST",
     "DPR_REGISTRY",
     "EDITION",
@@ -60,6 +64,7 @@ const NOT_PASSED_ON: [&str; 24] = [
     "NPM_REGISTRY",
     "PIP_INDEX",
     "PLATFORMS",
+    "RELEASE",
     "RUNNER_IMG",
     "TARGETS",
     "TIMEOUT",

@@ -31,6 +31,14 @@ const COMMANDS: &[(&str, Held)] = &[
     ("make uninstall", Test("deploy_applies_an_edition_and_undeploy_leaves_what_people_have")),
     ("make docker-build", Test("docker_build_and_push_do_what_their_arguments_say")),
     ("make docker-push", Test("docker_build_and_push_do_what_their_arguments_say")),
+    (
+        "make verify-release",
+        Test("a_release_is_verified_by_its_key_and_refused_once_anything_of_it_is_changed"),
+    ),
+    (
+        "cosign verify ",
+        Test("a_release_is_verified_by_its_key_and_refused_once_anything_of_it_is_changed"),
+    ),
     ("make agent-image", Test("an_agents_image_is_pinned")),
     ("make bundle ", Test("a_bundle_of_a_release_names_digests_everywhere")),
     ("make bundle-push", Needs(REGISTRY)),

@@ -151,7 +151,8 @@ fn the_users_variables_keep_their_names_and_are_used() {
     assert_eq!(*editions, json!(["community", "enterprise"]));
 }
 
-fn python(program: &str) -> Option<PathBuf> {
+/// A program of Python's, on the path or where `make prepare` puts it.
+pub fn python(program: &str) -> Option<PathBuf> {
     let mut folders: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
     folders.push(top().join("target/python/bin"));
     folders.into_iter().map(|it| it.join(program)).find(|it| it.is_file())

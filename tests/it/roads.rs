@@ -91,7 +91,7 @@ const ABSENT: &[(&str, &str)] = &[(
 type Objects = BTreeMap<String, Value>;
 
 /// A program of the testbed, built where it is missing; none, with a skip, where it can't be built.
-fn tool(test: &str, wanted: Tool) -> Option<PathBuf> {
+pub fn tool(test: &str, wanted: Tool) -> Option<PathBuf> {
     let missing = Tools::missing(vec![wanted]).unwrap();
     if !missing.is_empty() && on_path("go").is_none() {
         skip(test, wanted.name(), &format!("the program {}, or Go to build it", wanted.name()));

@@ -15,12 +15,12 @@ has() {
   esac
 }
 
-# What looks at the pipeline's file; in a folder of its own, and nothing is lost without it.
-if command -v python3 >/dev/null 2>&1 && ! command -v check-jsonschema >/dev/null 2>&1; then
+# What looks at the pipeline's file and at bills of materials; in a folder of its own, and nothing is lost without it.
+if command -v python3 >/dev/null 2>&1 && ! { command -v check-jsonschema && command -v pyspdxtools; } >/dev/null 2>&1; then
   python=$(dirname "$0")/../../target/python
-  [ -x "$python/bin/check-jsonschema" ] ||
-    { python3 -m venv "$python" && "$python/bin/pip" install --quiet --disable-pip-version-check check-jsonschema==0.39.0 yamllint==1.38.0; } >/dev/null 2>&1 ||
-    echo "prepare: check-jsonschema could not be installed; what it checks is skipped by name" >&2
+  { [ -x "$python/bin/check-jsonschema" ] && [ -x "$python/bin/pyspdxtools" ]; } ||
+    { python3 -m venv "$python" && "$python/bin/pip" install --quiet --disable-pip-version-check check-jsonschema==0.39.0 spdx-tools==0.8.5 yamllint==1.38.0; } >/dev/null 2>&1 ||
+    echo "prepare: check-jsonschema and spdx-tools could not be installed; what they check is skipped by name" >&2
 fi
 
 missing=()

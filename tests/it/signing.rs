@@ -1,0 +1,205 @@
+//! What a release consists of, pushed to a registry of the test's own, signed and verified by `make`; and whatever is changed
+//! after that is refused. `GASTOWN_COSIGN` and `GASTOWN_CRANE` name the programs (`make test-sign` builds them).
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use crate::{
+    images::Store,
+    make::{make, words},
+    preconditions::skip,
+};
+
+/// A program that is named by a variable.
+fn given(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|it| !it.is_empty()).map(PathBuf::from)
+}
+
+/// A registry on loopback, which ends with it.
+struct Registry {
+    child: Child,
+    host: String,
+}
+
+impl Registry {
+    fn start(crane: &Path) -> Self {
+        let mut command = Command::new(crane);
+        command.args(["registry", "serve", "--address", "127.0.0.1:0"]).stdin(Stdio::null());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let said = BufReader::new(child.stderr.take().unwrap());
+        let mut lines = said.lines().map_while(Result::ok);
+        let line = lines.find(|it| it.contains("serving on port ")).expect("it serves");
+        // Whoever writes to a pipe that nobody reads waits.
+        std::thread::spawn(move || lines.for_each(drop));
+        let port = line.rsplit(' ').next().unwrap();
+        Self { child, host: format!("127.0.0.1:{port}") }
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Release {
+    store: Store,
+    registry: Registry,
+    cosign: PathBuf,
+}
+
+impl Release {
+    fn folder(&self) -> PathBuf {
+        self.store.folder.path().join("release")
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder().join(name)
+    }
+
+    fn image(&self, name: &str) -> String {
+        format!("{}/town/gastown-{name}:1", self.registry.host)
+    }
+
+    /// Makes an image of one label, as different from any other as its text is.
+    fn make_image(&self, name: &str, text: &str) {
+        let container = self.store.run(&["from", "scratch"]);
+        self.store.run(&["config", "--label", &format!("text={text}"), &container]);
+        self.store.run(&["commit", "--quiet", "--rm", &container, &self.image(name)]);
+    }
+
+    fn buildah(&self) -> String {
+        let settings = self.store.folder.path().join("registries.conf");
+        let registry = &self.registry.host;
+        let text = format!("[[registry]]\nlocation = \"{registry}\"\ninsecure = true\n");
+        fs::write(&settings, text).unwrap();
+        format!("{} --registries-conf {}", self.store.program(), settings.display())
+    }
+
+    fn make(&self, target: &str, key: &str) -> Output {
+        let mut command = make(&["--silent", target]);
+        command.arg(format!("BUILDAH={}", self.buildah()));
+        command.arg(format!("IMG={}", self.image("operator")));
+        command.arg(format!("RELEASE={}", self.folder().display()));
+        command.arg(format!("COSIGN={}", self.cosign.display()));
+        command.arg(format!("COSIGN_KEY={}", self.key(key, "key")));
+        command.arg(format!("COSIGN_PUB={}", self.key(key, "pub")));
+        command.env("COSIGN_PASSWORD", "of the test");
+        command.output().unwrap()
+    }
+
+    fn makes(&self, target: &str) -> String {
+        let output = self.make(target, "ours");
+        assert!(output.status.success(), "make {target}: {}", words(&output));
+        words(&output)
+    }
+
+    fn key(&self, name: &str, half: &str) -> String {
+        self.store.folder.path().join(format!("{name}.{half}")).display().to_string()
+    }
+
+    /// Runs cosign with our key where one is wanted.
+    fn cosign(&self, arguments: &[&str]) {
+        let mut command = Command::new(&self.cosign);
+        command.args(arguments).current_dir(self.store.folder.path());
+        command.env("COSIGN_PASSWORD", "of the test").stdin(Stdio::null());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", words(&output));
+    }
+
+    /// That it is refused, and for which reason.
+    fn refused(&self, because: &str, reason: &str) {
+        let output = self.make("verify-release", "ours");
+        assert!(!output.status.success(), "{because}: {}", words(&output));
+        assert!(words(&output).contains(reason), "{because}: {}", words(&output));
+    }
+}
+
+/// Three images, pushed; a bill of materials; two pairs of keys, one of which signed.
+fn signed(test: &str) -> Option<Release> {
+    let (Some(cosign), Some(crane)) = (given("GASTOWN_COSIGN"), given("GASTOWN_CRANE")) else {
+        skip(test, "cosign", "no cosign and crane; make test-sign builds them");
+        return None;
+    };
+    if !Command::new("jq").arg("--version").output().is_ok_and(|it| it.status.success()) {
+        skip(test, "jq", "no jq");
+        return None;
+    }
+    let store = Store::new(test)?;
+    let release = Release { store, registry: Registry::start(&crane), cosign };
+    for name in ["operator", "runner", "agent"] {
+        release.make_image(name, name);
+    }
+    release.makes("docker-push");
+    release.makes("sbom");
+    for name in ["ours", "theirs"] {
+        release.cosign(&["generate-key-pair", "--output-key-prefix", name]);
+    }
+    release.makes("sign");
+    Some(release)
+}
+
+#[test]
+fn a_release_is_verified_by_its_key_and_refused_once_anything_of_it_is_changed() {
+    let test = "a_release_is_verified_by_its_key_and_refused_once_anything_of_it_is_changed";
+    let Some(release) = signed(test) else { return };
+    let pushed = fs::read_to_string(release.file("pushed-community.txt")).unwrap();
+    assert_eq!(pushed.lines().count(), 3, "{pushed}");
+    let said = release.makes("verify-release");
+    for line in pushed.lines() {
+        let image = line.rsplit_once(' ').unwrap().0;
+        assert!(said.contains(&format!("{image} is signed")), "{said}");
+    }
+    let (image, key) = (release.image("runner"), release.key("ours", "pub"));
+    release.cosign(&["verify", "--key", &key, "--insecure-ignore-tlog=true", &image]);
+    let output = release.make("verify-release", "theirs");
+    assert!(!output.status.success(), "another's key: {}", words(&output));
+
+    // Files: one that changed, one that came later, and a list of images that names another.
+    let bill = release.file("sbom-community.spdx.json");
+    let right = fs::read_to_string(&bill).unwrap();
+    fs::write(&bill, right.replace("Apache-2.0", "MIT")).unwrap();
+    release.refused("the bill of materials was changed", "a file is not what was signed");
+    fs::write(&bill, right).unwrap();
+    fs::write(release.file("gastown-operator-9.tgz"), "later").unwrap();
+    release.refused("a file came later", "were not signed");
+    fs::remove_file(release.file("gastown-operator-9.tgz")).unwrap();
+    release.makes("verify-release");
+
+    // An image: another under its name, first of nobody's, then of a later release of ours.
+    release.make_image("operator", "planted");
+    let image = release.image("operator");
+    let push = format!("{} push {image} docker://{image}", release.buildah());
+    let mut words = push.split(' ');
+    let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
+    assert!(output.status.success(), "{}", crate::make::words(&output));
+    release.refused("its name leads to an image of nobody's", "is not signed by that key");
+    let before = fs::read_to_string(release.file("SHA256SUMS-community")).unwrap();
+    let seal = fs::read_to_string(release.file("SHA256SUMS-community.sig")).unwrap();
+    release.makes("docker-push");
+    release.makes("sign");
+    release.makes("verify-release");
+    fs::write(release.file("pushed-community.txt"), pushed).unwrap();
+    fs::write(release.file("SHA256SUMS-community"), before).unwrap();
+    fs::write(release.file("SHA256SUMS-community.sig"), seal).unwrap();
+    release.refused("its name leads to another release of ours", "by now, and not sha256:");
+}
+
+#[test]
+fn an_image_whose_bill_of_materials_is_another_is_refused() {
+    let test = "an_image_whose_bill_of_materials_is_another_is_refused";
+    let Some(release) = signed(test) else { return };
+    let other = release.store.folder.path().join("other.json");
+    fs::write(&other, r#"{"spdxVersion": "SPDX-2.3", "name": "something else"}"#).unwrap();
+    let pushed = fs::read_to_string(release.file("pushed-community.txt")).unwrap();
+    let runner = pushed.lines().find_map(|it| it.strip_suffix(" runner")).unwrap();
+    let (key, other) = (release.key("ours", "key"), other.display().to_string());
+    let attest = ["attest", "--yes", "--replace", "--tlog-upload=false", "--type", "spdxjson"];
+    release.cosign(&[&attest[..], &["--key", &key, "--predicate", &other, runner]].concat());
+    release.refused("attested by our key, but not ours", "no bill of materials, or not sbom");
+}
