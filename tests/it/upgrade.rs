@@ -26,7 +26,7 @@ use crate::{
     kubectl::Kubectl,
     samples,
     versions::{api, bead_store, both, object},
-    world::PATIENCE,
+    world::{PATIENCE, until},
 };
 
 const TOWN: &str = "town";
@@ -232,10 +232,11 @@ async fn a_conversion_that_is_switched_off_costs_no_field() {
     kubectl.said(&["apply", "-f", "deploy/rbac/role.yaml"]).await;
     crate::switched_off::install_operators_role(&client).await;
     kubectl.said(&["apply", "-f", "deploy/policies/conversion.yaml"]).await;
-    let all = one_of_each(&client).await;
+    let mut all = one_of_each(&client).await;
     let mut hubs = Vec::new();
-    for (kind, _) in &all {
-        hubs.push(api(&client, TOWN, kind, "v1beta1").get("one").await.unwrap());
+    for (kind, made) in &mut all {
+        hubs.push(live_a_little(&client, kind).await);
+        *made = api(&client, TOWN, kind, "v1alpha1").get("one").await.unwrap();
     }
     crate::switched_off::take_operator_away(&client).await;
     crate::switched_off::until_refused(&client, TOWN, true).await;
@@ -258,13 +259,48 @@ async fn a_conversion_that_is_switched_off_costs_no_field() {
         }
     }
     crate::switched_off::install_operators_role(&client).await;
-    for ((kind, made), on) in all.iter().zip(conversions) {
+    for (((kind, made), hub), on) in all.iter().zip(&hubs).zip(conversions) {
         switch(&client, kind, &on).await;
         let old = api(&client, TOWN, kind, "v1alpha1");
-        let what = format!("{} to be as it was", kind.kind);
+        let what = format!("{} to be converted", kind.kind);
         comes_true(&what, async || read(&old).await.data["spec"] == made.data["spec"]).await;
+        // Metadata with annotations and managed fields, spec, status: nothing of it has changed, not even its version.
+        assert_eq!(&read(&old).await, made, "{} in v1alpha1", kind.kind);
+        let new = api(&client, TOWN, kind, "v1beta1");
+        assert_eq!(&read(&new).await, hub, "{} in v1beta1", kind.kind);
     }
     bed.stop().await.unwrap();
+}
+
+/// Gives an object what only one of the versions can say, and a status; as it is then in v1beta1.
+async fn live_a_little(client: &Client, kind: &Kind) -> DynamicObject {
+    let (old, new) = (api(client, TOWN, kind, "v1alpha1"), api(client, TOWN, kind, "v1beta1"));
+    let params = PatchParams::default();
+    let mut status = json!({"conditions": [{"type": "Seen", "status": "True", "reason": "Tested", "message": "",
+        "lastTransitionTime": "2026-11-28T10:00:00Z"}]});
+    match kind.kind {
+        // It belongs to no namespace, so whoever converts gives it its status.
+        "Rig" => {
+            let told = |it: &DynamicObject| it.data.pointer("/status/conditions/0").is_some();
+            return until(&new, "one", "condition", told).await;
+        }
+        "BeadStore" => {
+            let words = Patch::Merge(json!({"spec": {"syncInterval": "2h30m"}}));
+            old.patch("one", &params, &words).await.unwrap();
+            let seen = new.get("one").await.unwrap();
+            assert!(seen.metadata.annotations.is_some(), "v1beta1 knows seconds alone");
+        }
+        "Polecat" => {
+            let push = Patch::Merge(json!({"spec": {"completion": "Push"}}));
+            new.patch("one", &params, &push).await.unwrap();
+            let seen = old.get("one").await.unwrap();
+            assert!(seen.metadata.annotations.is_some(), "v1alpha1 knows the exit code alone");
+            status["attempt"] = json!(2);
+            status["commit"] = json!("0123456789012345678901234567890123456789");
+        }
+        _ => {}
+    }
+    new.patch_status("one", &params, &Patch::Merge(json!({"status": status}))).await.unwrap()
 }
 
 /// The words of a write that is not taken, because what it writes would be stored cut.
