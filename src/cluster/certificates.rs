@@ -30,7 +30,7 @@ use crate::{
         connect::Connection,
         watch_clients::{Seat, Watches},
     },
-    domain::certificates::{Book, Canary},
+    domain::certificates::{Book, Canary, consumers::INJECTORS},
 };
 
 /// An annotation of the Secret: each new value asks for another authority.
@@ -273,14 +273,19 @@ where
     })
 }
 
-/// What says where calls go, between which versions, and the version that says so; a definition's schemas are a hundred
-/// times as much.
+/// What says where calls go, between which versions, who else writes there, and the version that says so; a definition's
+/// schemas are a hundred times as much.
 fn pointed(object: &DynamicObject) -> Value {
     let part = |at: &str| object.data.pointer(at).cloned().unwrap_or_default();
     let versions = object.data.pointer("/spec/versions").and_then(Value::as_array);
     let names = versions.map(|it| it.iter().map(|it| json!({"name": it.get("name")})).collect());
+    let annotations = object.metadata.annotations.iter().flatten();
+    let injectors: Value = annotations
+        .filter(|it| INJECTORS.contains(&it.0.as_str()))
+        .map(|(key, text)| (key.clone(), text.clone()))
+        .collect();
     json!({
-        "metadata": {"resourceVersion": object.metadata.resource_version},
+        "metadata": {"resourceVersion": object.metadata.resource_version, "annotations": injectors},
         "spec": {"conversion": part("/spec/conversion"), "versions": names.unwrap_or(Value::Null)},
         "webhooks": part("/webhooks"),
     })

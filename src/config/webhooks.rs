@@ -53,7 +53,7 @@ pub struct Webhooks {
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     pub webhook_client_certificate: ClientCertificate,
     /// Apply the admission policies, and the webhooks for labelled namespaces, at the start, and again when one is gone: for
-    /// installations that bring none, as OLM's.
+    /// installations that bring none, as OLM's. Without webhooks (--disable-webhooks) the policies alone.
     /// Needs the rights that the bundles ask for.
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub apply_policies: bool,

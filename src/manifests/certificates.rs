@@ -7,8 +7,12 @@ use super::{CERTIFICATES, MUTATING, PODS_MUTATING, PODS_VALIDATING, VALIDATING};
 use crate::kinds::convertible;
 
 /// Of the cluster, for an authority of our own.
-pub fn rules() -> [Value; 3] {
-    let definitions: Vec<String> = convertible().collect();
+pub fn rules() -> Vec<Value> {
+    bundles().into_iter().chain([conversions()]).collect()
+}
+
+/// The bundles of webhook configurations.
+pub fn bundles() -> [Value; 2] {
     let group = "admissionregistration.k8s.io";
     let (mutating, validating) =
         ("mutatingwebhookconfigurations", "validatingwebhookconfigurations");
@@ -16,11 +20,16 @@ pub fn rules() -> [Value; 3] {
     [
         json!({"apiGroups": [group], "resources": [mutating], "resourceNames": [MUTATING, PODS_MUTATING], "verbs": verbs}),
         json!({"apiGroups": [group], "resources": [validating], "resourceNames": [VALIDATING, PODS_VALIDATING], "verbs": verbs}),
-        json!({
-            "apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"],
-            "resourceNames": definitions, "verbs": ["patch"],
-        }),
     ]
+}
+
+/// What definitions say of their conversion, which is given back also where others bring the bundles.
+fn conversions() -> Value {
+    let definitions: Vec<String> = convertible().collect();
+    json!({
+        "apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"],
+        "resourceNames": definitions, "verbs": ["patch"],
+    })
 }
 
 /// OpenShift's TLS profile.

@@ -26,6 +26,11 @@ pub const PACKAGE: &str = "gastown-operator";
 /// The one channel, as long as APIs may change.
 pub const CHANNEL: &str = "alpha";
 
+/// The Service that it makes in front of the webhooks, as it names one after its Deployment.
+pub fn webhook_service() -> String {
+    format!("{}-service", operator::DEPLOYMENT)
+}
+
 /// The image of an edition's bundle.
 pub fn bundle_image(edition: Edition) -> String {
     format!("{PACKAGE}-bundle:v{}-{}", env!("CARGO_PKG_VERSION"), edition.name())

@@ -3,6 +3,7 @@
 
 mod files;
 mod flaws;
+mod from_files;
 mod known;
 
 use std::{
@@ -49,32 +50,35 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub type Live = watch::Sender<Option<Arc<ServerConfig>>>;
 
 /// Sees to it, until it is dropped, that there is a certificate: from files, or from an authority of our own. With files,
-/// who laid them sees to the bundles and to the definitions' conversion; of the latter we only hear.
+/// who laid them sees to the bundles. `ready`: whether calls are served, and we are not about to end.
 pub fn keep(
     config: &Config,
     connection: &Connection,
     (meters, degraded): (&Meters, &Degraded),
     (live, alerts, unconverted): (Live, Alerts, Unconverted),
+    ready: watch::Receiver<bool>,
 ) -> anyhow::Result<BoxFuture<'static, ()>> {
     let it = &config.webhooks;
     let vault = Vault::new(connection, &config.own_namespace(), manifests::CERTIFICATES);
+    let to = |service: &str, url| Target {
+        namespace: config.own_namespace(),
+        service: service.into(),
+        url,
+    };
     if let Some(files) = it.files()? {
-        let mut news = vault.told(definitions().collect());
-        let hear = async move {
-            while let Some(told) = news.next().await {
-                hear(&unconverted, &told);
-            }
-        };
+        let (ours, olms) = (manifests::WEBHOOK_SERVICE, manifests::olm::webhook_service());
+        let targets = [to(ours, None), to(&olms, None)];
+        let follower =
+            from_files::Follower { vault, targets, files: files.clone(), unconverted, ready };
         let (stand, stands) = watch::channel(Ok(0));
         let told = move |it| _ = stand.send_replace(it);
         let judged = files::judged(stands, meters.clone(), degraded.clone());
-        return Ok(async move { _ = tokio::join!(files.serve(live, told), judged, hear) }.boxed());
+        let all = async move {
+            _ = tokio::join!(files.serve(live, told), judged, follower.follow());
+        };
+        return Ok(all.boxed());
     }
-    let target = Target {
-        namespace: config.own_namespace(),
-        service: manifests::WEBHOOK_SERVICE.into(),
-        url: it.webhook_url.clone(),
-    };
+    let target = to(manifests::WEBHOOK_SERVICE, it.webhook_url.clone());
     let keeper = Keeper {
         vault,
         mint: ForNames { names: target.names(), leaf_life: it.test_leaf_seconds },

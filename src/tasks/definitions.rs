@@ -16,6 +16,7 @@ use crate::{
     admission::Refusal,
     api,
     cluster::{connect::Connection, policies},
+    config::Config,
     domain::certificates::consumers::is_unconverted,
     manifests,
 };
@@ -70,21 +71,21 @@ impl Unconverted {
     }
 }
 
-/// Keeps the policies there that stand below the door, and the door of labelled namespaces, for an operator in this namespace,
-/// until `stop`.
+/// Keeps the policies there that stand below the door and, where there is one, the door of labelled namespaces, until `stop`;
+/// where nobody asked for it, nothing.
 pub fn keep_policies(
+    config: &Config,
     connection: &Connection,
-    namespace: &str,
     mut stop: watch::Receiver<bool>,
 ) -> impl Future<Output = anyhow::Result<()>> + use<> {
-    let keep = policies::keep(
-        connection,
-        manifests::policies::of(namespace),
-        (manifests::policies::hooks(namespace), format!("polecats.{}", api::GROUP)),
-    );
+    let (asked, own) = (config.webhooks.apply_policies, config.own_namespace());
+    let serves = config.serves_webhooks();
+    let hooks = if serves { manifests::policies::hooks(&own) } else { Vec::new() };
+    let lead = (hooks, format!("polecats.{}", api::GROUP));
+    let keep = policies::keep(connection, manifests::policies::of(&own), lead);
     async move {
         tokio::select! {
-            () = keep => anyhow::bail!("nobody keeps policies any more"),
+            () = keep, if asked => anyhow::bail!("nobody keeps policies any more"),
             _ = stop.wait_for(|it| *it) => Ok(()),
         }
     }

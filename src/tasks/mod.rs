@@ -86,8 +86,9 @@ pub async fn run(
     config.webhooks.files()?;
     let connection = connect::connect(config.kubeconfig.as_deref(), config.context.clone()).await?;
     tls::crypto::proven("the client of the API server", connection.fips)?;
+    servers.spawn(definitions::keep_policies(&config, &connection, servers_stopped.clone()));
     tokio::select! {
-        served = tracing::Instrument::instrument(serve_webhooks(&config, &connection, (&meters, &spans, &degraded), &mut servers, (&webhooks, asking.clone(), &faces), servers_stopped), start) => served?,
+        served = tracing::Instrument::instrument(serve_webhooks(&config, &connection, (&meters, &spans, &degraded), &mut servers, (&webhooks, asking.clone(), &faces), (servers_stopped, ready.subscribe())), start) => served?,
         _ = stop.wait_for(|it| *it) => return Ok(()),
     }
     ready.send_replace(true);
@@ -137,7 +138,7 @@ async fn serve_webhooks(
     (meters, spans, degraded): (&Meters, &Spans, &Degraded),
     servers: &mut JoinSet<anyhow::Result<()>>,
     (handle, asking, faces): (&Handle<SocketAddr>, webhooks::Asking, &metrics::Faces),
-    mut stop: watch::Receiver<bool>,
+    (mut stop, ready): (watch::Receiver<bool>, watch::Receiver<bool>),
 ) -> anyhow::Result<()> {
     if config.tls.follows_cluster() {
         let (asked, followers) = (ClusterTls::new(connection), faces.followers.clone());
@@ -168,12 +169,8 @@ async fn serve_webhooks(
         alerts: alerts.clone(),
     };
     servers.spawn(webhooks::serve(address, takes, handle.clone(), rules));
-    if it.apply_policies {
-        let own = config.own_namespace();
-        servers.spawn(definitions::keep_policies(connection, &own, stop.clone()));
-    }
-    let keep =
-        certificates::keep(config, connection, (meters, degraded), (live, alerts, unconverted))?;
+    let told = (live, alerts, unconverted);
+    let keep = certificates::keep(config, connection, (meters, degraded), told, ready)?;
     servers.spawn(async move {
         tokio::select! {
             () = keep => anyhow::bail!("nobody keeps certificates any more"),

@@ -6,9 +6,10 @@ use anyhow::Context as _;
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::{
     CertificateError, Error, RootCertStore, SignatureAlgorithm,
-    client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier as _, verify_server_name},
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+    server::ParsedCertificate,
     sign::CertifiedKey,
 };
 
@@ -104,6 +105,13 @@ impl Presented {
             Err(Error::InvalidCertificate(_)) => Err(Flaw::Unreadable),
             Err(error) => Err(Flaw::Other(error.to_string())),
         }
+    }
+
+    /// Whether it is for a server of this name, whoever signed it.
+    pub fn is_for(&self, name: &str) -> bool {
+        let leaf = self.chain.first().and_then(|it| ParsedCertificate::try_from(it).ok());
+        let name = ServerName::try_from(name).ok();
+        leaf.zip(name).is_some_and(|(leaf, name)| verify_server_name(&leaf, &name).is_ok())
     }
 
     /// Whether who trusts this bundle would accept it under a name, at a time in seconds since 1970.

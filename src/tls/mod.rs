@@ -43,13 +43,19 @@ impl Files {
         server(self.read()?)
     }
 
-    fn read(&self) -> anyhow::Result<Presented> {
+    /// The same, as it is before a server has it.
+    pub fn read(&self) -> anyhow::Result<Presented> {
         let (certificate, key) = (self.certificate.display(), self.key.display());
         let read = |path: &Path| {
             std::fs::read(path).with_context(|| format!("{} can't be read", path.display()))
         };
         let presented = Presented::read(&read(&self.certificate)?, &read(&self.key)?);
         presented.with_context(|| format!("{certificate} and {key} can't be served"))
+    }
+
+    /// The authority that was laid beside the certificate, in PEM, as cert-manager does; empty where there is none.
+    pub fn authority(&self) -> Vec<u8> {
+        std::fs::read(self.certificate.with_file_name("ca.crt")).unwrap_or_default()
     }
 
     /// Whether there are any.

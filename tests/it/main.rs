@@ -27,6 +27,7 @@ mod failures;
 mod faults;
 mod fields;
 mod forbidden;
+mod from_files;
 mod full_lists;
 mod generated;
 mod held;

@@ -134,7 +134,7 @@ async fn an_operator_that_is_asked_to_applies_the_policies_itself_and_again_when
         flags: vec!["--apply-policies".into()],
         ..OperatorOptions::default()
     };
-    let operator = Operator::start(&bed, options).await.unwrap();
+    let operator = Operator::start(&bed, options.clone()).await.unwrap();
     operator.wait_ready().await.unwrap();
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
     let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
@@ -149,6 +149,19 @@ async fn an_operator_that_is_asked_to_applies_the_policies_itself_and_again_when
     comes_true("the deleted policy to be there again", all_there).await;
     labelled_namespaces_have_a_door(&bed, &client).await;
     operator.terminate(PATIENCE).await.unwrap();
+
+    // Policies need no webhooks, and what would lead to those stays away.
+    policies.delete(NAME, &DeleteParams::default()).await.unwrap();
+    let hooks: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    hooks.delete(generated::OF_NAMESPACES, &DeleteParams::default()).await.unwrap();
+    let options = OperatorOptions {
+        flags: ["--apply-policies", "--disable-webhooks"].map(Into::into).to_vec(),
+        ..options
+    };
+    let operator = Operator::start(&bed, options).await.unwrap();
+    comes_true("the policy of one that serves no webhooks", all_there).await;
+    operator.terminate(PATIENCE).await.unwrap();
+    assert!(hooks.get_opt(generated::OF_NAMESPACES).await.unwrap().is_none(), "it leads nowhere");
     bed.stop().await.unwrap();
 }
 

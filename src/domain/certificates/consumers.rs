@@ -1,11 +1,22 @@
 //! Who is told whom to trust: webhook configurations and converted definitions, and what is to be written into them. A
 //! definition that says of several versions that nobody converts them (it was applied anew without its conversion, say) is
-//! told the whole of it: until then the API server relabels objects, and what it stores is cut.
+//! told the whole of it: until then the API server relabels objects, and what it stores is cut. Where certificates come from
+//! others, these tell API servers whom to trust: then only what is missing is written.
 
 use serde_json::{Value, json};
 
 /// Where definitions send what is to be converted.
 const CONVERT: &str = "/convert";
+/// Where a definition has its bundle.
+const BUNDLE: &str = "/spec/conversion/webhook/clientConfig/caBundle";
+
+/// Annotations by which others are asked to write the bundle into a definition: cert-manager, and OpenShift's service-ca.
+pub const INJECTORS: [&str; 4] = [
+    "cert-manager.io/inject-ca-from",
+    "cert-manager.io/inject-ca-from-secret",
+    "cert-manager.io/inject-apiserver-ca",
+    "service.beta.openshift.io/inject-cabundle",
+];
 
 /// Where the API server finds our webhooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +40,7 @@ impl Target {
     /// `authority` is base64, as the API writes bytes.
     pub fn patch(&self, object: &Value, authority: &str) -> Vec<Value> {
         let wrong: Vec<Value> = if self.is_lost(object) {
-            let whole = self.conversion(authority);
-            vec![json!({"op": "add", "path": "/spec/conversion", "value": whole})]
+            vec![self.whole(Some(authority))]
         } else {
             let configs = configs(object).into_iter();
             let wrong = configs.filter_map(|(path, config)| {
@@ -39,17 +49,44 @@ impl Target {
             });
             wrong.collect()
         };
-        if wrong.is_empty() {
-            return wrong;
-        }
-        let version = object.pointer("/metadata/resourceVersion").cloned().unwrap_or_default();
-        let test = json!({"op": "test", "path": "/metadata/resourceVersion", "value": version});
-        std::iter::once(test).chain(wrong).collect()
+        over(object, wrong)
+    }
+
+    /// The same of a definition where others write bundles: gives a conversion back that is gone, and a bundle where there is
+    /// none and nobody is asked to write one. A bundle that is there stays. `authority` is one that is known to fit, if any is;
+    /// without it nothing is given back that nobody would complete.
+    pub fn restore(&self, object: &Value, authority: Option<&str>) -> Vec<Value> {
+        let injected = is_injected(object);
+        let there = object.pointer(BUNDLE).and_then(Value::as_str).filter(|it| !it.is_empty());
+        let wrong = if self.is_lost(object) {
+            let bundle = there.or(authority);
+            if bundle.is_some() || injected { vec![self.whole(bundle)] } else { Vec::new() }
+        } else {
+            let empty = there.is_none() && !injected && self.bundle(object).is_some();
+            let missing = authority.filter(|_| empty);
+            missing
+                .map(|it| json!({"op": "add", "path": BUNDLE, "value": it}))
+                .into_iter()
+                .collect()
+        };
+        over(object, wrong)
+    }
+
+    /// What a definition says of whom to trust, empty where it says nothing; `None` where it does not lead to us.
+    pub fn bundle<'a>(&self, object: &'a Value) -> Option<&'a str> {
+        let config = object.pointer("/spec/conversion/webhook/clientConfig")?;
+        self.path(config)?;
+        Some(config.get("caBundle").and_then(Value::as_str).unwrap_or_default())
+    }
+
+    /// Writes the whole of a definition's conversion.
+    fn whole(&self, authority: Option<&str>) -> Value {
+        json!({"op": "add", "path": "/spec/conversion", "value": self.conversion(authority)})
     }
 
     /// Whether a definition's conversion is gone, or leads to us with calls that we do not answer. One that leads to somebody
     /// else is theirs.
-    fn is_lost(&self, object: &Value) -> bool {
+    pub fn is_lost(&self, object: &Value) -> bool {
         if is_unconverted(object) {
             return true;
         }
@@ -61,16 +98,17 @@ impl Target {
     }
 
     /// What a definition is to say of its conversion.
-    fn conversion(&self, authority: &str) -> Value {
-        let config = self.url.as_ref().map_or_else(
+    fn conversion(&self, authority: Option<&str>) -> Value {
+        let mut config = self.url.as_ref().map_or_else(
             || {
                 let (name, namespace) = (&self.service, &self.namespace);
-                let service =
-                    json!({"name": name, "namespace": namespace, "path": CONVERT, "port": 443});
-                json!({"service": service, "caBundle": authority})
+                json!({"service": {"name": name, "namespace": namespace, "path": CONVERT, "port": 443}})
             },
-            |url| json!({"url": format!("{url}{CONVERT}"), "caBundle": authority}),
+            |url| json!({"url": format!("{url}{CONVERT}")}),
         );
+        if let (Some(bundle), Some(config)) = (authority, config.as_object_mut()) {
+            config.insert("caBundle".into(), bundle.into());
+        }
         json!({
             "strategy": "Webhook",
             "webhook": {"clientConfig": config, "conversionReviewVersions": ["v1"]},
@@ -98,6 +136,22 @@ impl Target {
         let url = config.get("url").and_then(Value::as_str)?;
         url.strip_prefix(self.url.as_deref()?).map(Into::into)
     }
+}
+
+/// Operations for exactly the version that was read.
+fn over(object: &Value, operations: Vec<Value>) -> Vec<Value> {
+    if operations.is_empty() {
+        return operations;
+    }
+    let version = object.pointer("/metadata/resourceVersion").cloned().unwrap_or_default();
+    let test = json!({"op": "test", "path": "/metadata/resourceVersion", "value": version});
+    std::iter::once(test).chain(operations).collect()
+}
+
+/// Whether somebody else is asked to write a definition's bundle.
+fn is_injected(object: &Value) -> bool {
+    let annotations = object.pointer("/metadata/annotations").and_then(Value::as_object);
+    annotations.is_some_and(|all| INJECTORS.iter().any(|it| all.contains_key(*it)))
 }
 
 /// Whether a definition has several versions and nobody who converts between them, so that a write may be stored cut.
@@ -175,7 +229,7 @@ mod tests {
     #[test]
     fn a_conversion_that_is_gone_is_written_whole() {
         let two = json!([{"name": "v1beta1"}, {"name": "v1alpha1"}]);
-        let ours = target(None).conversion("QQ==");
+        let ours = target(None).conversion(Some("QQ=="));
         let changed = |field: &str, to: Value| {
             let mut it = ours.clone();
             *it.pointer_mut(field).unwrap() = to;
@@ -204,9 +258,49 @@ mod tests {
             let wanted = (&json!("/spec/conversion"), &ours);
             assert_eq!(whole, want.then_some(wanted), "{because}");
         }
-        let there = target(Some("https://192.0.2.7:9443")).conversion("QQ==");
+        let there = target(Some("https://192.0.2.7:9443")).conversion(Some("QQ=="));
         let url = there.pointer("/webhook/clientConfig/url");
         assert_eq!(url, Some(&json!("https://192.0.2.7:9443/convert")));
+    }
+
+    #[test]
+    fn who_only_restores_leaves_bundles_to_those_who_write_them() {
+        let stanza = |bundle: Option<&str>, path: &str| {
+            let mut it = target(None).conversion(bundle);
+            it["webhook"]["clientConfig"]["service"]["path"] = path.into();
+            it
+        };
+        let (none, right) = (json!({"strategy": "None"}), |it| stanza(it, CONVERT));
+        let mut theirs = right(None);
+        theirs["webhook"]["clientConfig"]["service"]["name"] = "theirs".into();
+        let (asked, nobody) = (Some(INJECTORS[0]), None);
+        let (fits, unknown) = (Some("QQ=="), None);
+        #[rustfmt::skip]
+        let table = [
+            (&none, nobody, fits, Some(right(fits)), "it is given back whole"),
+            (&none, asked, fits, Some(right(fits)), "who is asked as well finds what he would write"),
+            (&none, asked, unknown, Some(right(None)), "who is asked completes it"),
+            (&none, nobody, unknown, None, "nobody would complete it, and reads would fail"),
+            (&stanza(Some("Qg=="), "/"), nobody, fits, Some(right(Some("Qg=="))), "what is there stays"),
+            (&right(Some("Qg==")), nobody, fits, None, "another bundle is theirs who wrote it"),
+            (&right(None), asked, fits, None, "who is asked writes it"),
+            (&right(None), nobody, fits, Some(right(fits)), "nobody else writes it"),
+            (&right(None), nobody, unknown, None, "there is nothing to write"),
+            (&theirs, nobody, fits, None, "it leads to somebody else"),
+        ];
+        for (conversion, annotation, fitting, want, because) in table {
+            let annotations: Value = annotation.into_iter().map(|it| (it, "x")).collect();
+            let mut object = json!({
+                "metadata": {"resourceVersion": "7", "annotations": annotations},
+                "spec": {"versions": [{"name": "v1beta1"}, {"name": "v1alpha1"}], "conversion": conversion},
+            });
+            let patch = target(None).restore(&object, fitting);
+            assert_eq!(patch.is_empty(), want.is_none(), "{because}");
+            let patch: json_patch::Patch = serde_json::from_value(patch.into()).unwrap();
+            json_patch::patch(&mut object, &patch).unwrap();
+            let after = &object["spec"]["conversion"];
+            assert_eq!(after, want.as_ref().unwrap_or(conversion), "{because}");
+        }
     }
 
     #[test]

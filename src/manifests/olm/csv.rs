@@ -117,7 +117,8 @@ fn features(images: &Images) -> Map<String, Value> {
 }
 
 /// Deployment and rights as by the other roads; certificates are OLM's to bring, so the rights that an authority of our own
-/// needs are left out. Policies are nobody's: the operator applies them itself.
+/// needs are left out, but for the one to give a definition its conversion back. Policies are nobody's: the operator
+/// applies them itself.
 fn install(edition: Edition, images: &Images) -> Value {
     let mut deployment = operator::deployment(Shape { edition, certificates: "files" });
     let mut spec = deployment.get_mut("spec").map(Value::take).unwrap_or_default();
@@ -134,7 +135,7 @@ fn install(edition: Edition, images: &Images) -> Value {
         json!([{"serviceAccountName": SERVICE_ACCOUNT, "rules": rules}])
     };
     json!({
-        "clusterPermissions": without(cluster_role(), &certificates::rules(), &policies::rules()),
+        "clusterPermissions": without(cluster_role(), &certificates::bundles(), &policies::rules()),
         "permissions": without(own_role(), &certificates::own_rules(), &[]),
         "deployments": [{"name": DEPLOYMENT, "label": operator::labels(), "spec": spec}],
     })

@@ -47,7 +47,6 @@ const TABLE: Table = Table {
             "OLM mounts certificates as files",
         ),
         ("Deployment", "/spec/template/spec/containers/0/args/--apply-policies", POLICIES),
-        ("ClusterRole", "/rules/customresourcedefinitions.apiextensions.k8s.io:*", AUTHORITY),
         (
             "ClusterRole",
             "/rules/mutatingwebhookconfigurations.admissionregistration.k8s.io:*",
