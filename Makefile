@@ -198,6 +198,15 @@ test-olm: prepare static build release ## OLM's own operator installs the bundle
 	  GASTOWN_REQUIRE=olm,node,release GASTOWN_OLM=$$olm GASTOWN_OLM_CRDS=$$from/deploy/chart/crds \
 	  $(CARGO) test --locked --test it -- --nocapture real_olm::
 
+# The last release, or before the first: when admission was done; and for Helm the first with a chart.
+PREVIOUS ?= $(or $(shell git describe --tags --abbrev=0 2>/dev/null),949e9b9)
+PREVIOUS_CHART ?= $(or $(shell git describe --tags --abbrev=0 2>/dev/null),0b5f3c5)
+.PHONY: test-upgrade
+test-upgrade: prepare static build release ## Upgrade from PREVIOUS=commit and back under load on the real node, by make deploy and by Helm; builds those once, in ten minutes
+	@previous=$$(tests/tools/previous.sh $(PREVIOUS)) && chart=$$(tests/tools/previous.sh $(PREVIOUS_CHART)) && \
+	  GASTOWN_REQUIRE=previous,node,release,helm GASTOWN_PREVIOUS=$$previous GASTOWN_PREVIOUS_CHART=$$chart \
+	  $(CARGO) test --locked --test it -- --nocapture --test-threads=1 real_upgrade::
+
 .PHONY: dist
 dist: ## Build the programs of an edition for BINARIES=prebuilt, into target/dist
 	@deploy/images/dist.sh
@@ -274,4 +283,5 @@ test-full: prepare static build release ## Every test with the waits that users 
 	@$(MAKE) --no-print-directory test-bundle
 	@$(MAKE) --no-print-directory test-olm
 	@$(MAKE) --no-print-directory test-sign
+	@$(MAKE) --no-print-directory test-upgrade
 	@echo "Not in it: rotations (make test-rotation), and images on their own bases (issue 9)"

@@ -65,6 +65,7 @@ mod real_olm;
 mod real_pending;
 mod real_secrets;
 mod real_trust;
+mod real_upgrade;
 mod release;
 mod report;
 mod restored;

@@ -86,6 +86,7 @@ const COMMANDS: &[(&str, Held)] = &[
         Needs("a cluster; `make deploy` does the same with an overlay of its own"),
     ),
     ("sed ", Test("one_file_is_what_kustomize_makes_of_the_community_edition")),
+    ("helm rollback ", Test("helm_upgrades_an_older_release_under_load_and_rolls_back")),
     (
         "helm ",
         Test("helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when_it_goes"),
