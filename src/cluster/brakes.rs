@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use serde::Deserialize;
 
 use crate::{
+    api::v1beta1::Polecat,
     cluster::{
         Cluster,
         cache::{self, Key},
@@ -14,7 +15,9 @@ use crate::{
     },
     domain::{
         brake::{self, Hold},
+        exposure,
         failure::Cause,
+        lent::Lent,
         pod::PodSettings,
         pod_brief::{PodBrief, PodPhase},
         polecat::Brief,
@@ -30,6 +33,16 @@ pub struct Book(Mutex<Slots>);
 
 impl Book {
     fn open(&self) -> MutexGuard<'_, Slots> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The book of git credentials of one scope.
+#[derive(Debug, Default)]
+pub struct Credentials(Mutex<Lent>);
+
+impl Credentials {
+    fn open(&self) -> MutexGuard<'_, Lent> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -68,6 +81,26 @@ impl Cluster {
         let house = self.settings.house;
         let all = tenancy::forbidden(&brief.rig, rules, &brief.namespace, &brief.wishes, house);
         tenancy::cause(&all)
+    }
+
+    /// Why its agent may not have what it names: another Polecat of its namespace clones with it.
+    pub(super) fn borrowed(&self, brief: &Brief, whole: &Polecat) -> Option<Hold> {
+        let mut book = self.caches.credentials.open();
+        let of = |secret: &str| book.user(&brief.namespace, secret, &brief.name).map(str::to_owned);
+        let found = exposure::borrowed(&whole.spec, of)?;
+        book.refuse(&brief.namespace, &brief.name);
+        let text = format!("{} {}", found.field, found.message);
+        Some(Hold::Forbidden(Cause::known("PodBuildFailed", text)))
+    }
+
+    /// Enters into the book which git credential the cache says a Polecat has. Returns who may begin because of that.
+    pub fn note_credential(&self, key: &Key) -> Vec<Key> {
+        // Read under the lock, so that the last to enter it enters the newest.
+        let mut book = self.caches.credentials.open();
+        let brief = self.caches.polecats.get(key);
+        let known = brief.as_deref().and_then(|it| it.credential.as_ref());
+        let next = book.note(&key.namespace, &key.name, known, brief.is_some());
+        next.iter().map(|name| Key::new(&key.namespace, name)).collect()
     }
 
     /// The settings of a Polecat's pod: its Rig may hold it to more than the operator does.
@@ -112,6 +145,7 @@ impl Cluster {
     /// Forgets what was noted of namespaces that are no longer looked at.
     pub fn forget_namespaces(&self, is: impl Fn(&str) -> bool) {
         self.slots.open().forget_where(&is);
+        self.caches.credentials.open().forget_where(&is);
         self.forget_crowd(&is);
     }
 

@@ -92,6 +92,7 @@ pub struct Caches {
     pub strangers: strangers::Strangers,
     pub inquiries: inquiries::Inquiries,
     pub(crate) crowd: crowd::Crowd,
+    pub(crate) credentials: brakes::Credentials,
     pub beginning: beginning::Beginning,
     pub departed: departed::Departed,
     pub namespaces: Cache<brake::Namespace>,

@@ -25,8 +25,29 @@ pub fn exposures(spec: &PolecatSpec) -> Vec<Exposure> {
     credential.chain(spec.agent.env.iter().flatten().enumerate().filter_map(variable)).collect()
 }
 
+/// The first field that would give the agent a Secret that another Polecat of its namespace clones with; `of` says which
+/// Polecat that is.
+pub fn borrowed(spec: &PolecatSpec, of: impl Fn(&str) -> Option<String>) -> Option<Exposure> {
+    handed(&spec.agent).into_iter().find_map(|(field, secret)| {
+        let message = format!(
+            "names Secret {secret}, the git credential of Polecat {}; no agent gets one: use another Secret",
+            of(secret)?
+        );
+        Some(Exposure { field, message })
+    })
+}
+
 /// References of the agent's that name the Secret with the git credential.
 fn credential(agent: &Agent, secret: &str) -> Vec<Exposure> {
+    let message = format!(
+        "names Secret {secret}, which holds the git credential; the agent never gets that: use another Secret"
+    );
+    let all = handed(agent).into_iter().filter(|(_, name)| *name == secret);
+    all.map(|(field, _)| Exposure { field, message: message.clone() }).collect()
+}
+
+/// Every Secret that would reach the agent, with the field that names it.
+fn handed(agent: &Agent) -> Vec<(String, &str)> {
     // No `..`: a new way for a Secret to reach the agent must be looked at here before it compiles.
     let Agent {
         api_key_secret_ref,
@@ -45,20 +66,16 @@ fn credential(agent: &Agent, secret: &str) -> Vec<Exposure> {
         service_account_name: _, // of which no token is in the pod
     } = agent;
     let named = [
-        (fields::ANTHROPIC_KEY, anthropic_key_secret_ref.as_ref().map(|it| &it.name)),
-        (fields::API_KEY, api_key_secret_ref.as_ref().map(|it| &it.name)),
-        (fields::CREDENTIALS, credentials_secret_ref.as_ref().map(|it| &it.name)),
+        (fields::ANTHROPIC_KEY, anthropic_key_secret_ref.as_ref().map(|it| it.name.as_str())),
+        (fields::API_KEY, api_key_secret_ref.as_ref().map(|it| it.name.as_str())),
+        (fields::CREDENTIALS, credentials_secret_ref.as_ref().map(|it| it.name.as_str())),
     ];
     let named = named.into_iter().map(|(field, name)| (field.to_owned(), name));
     let from_env = env.iter().flatten().enumerate().map(|(at, it)| {
         let from = it.value_from.as_ref().and_then(|it| it.secret_key_ref.as_ref());
-        (fields::env(at, ".valueFrom.secretKeyRef"), from.map(|it| &it.name))
+        (fields::env(at, ".valueFrom.secretKeyRef"), from.map(|it| it.name.as_str()))
     });
-    let all = named.chain(from_env).filter(|(_, name)| name.is_some_and(|it| it == secret));
-    let message = format!(
-        "names Secret {secret}, which holds the git credential; the agent never gets that: use another Secret"
-    );
-    all.map(|(field, _)| Exposure { field, message: message.clone() }).collect()
+    named.chain(from_env).filter_map(|(field, name)| Some((field, name?))).collect()
 }
 
 /// What is wrong with a variable of the agent's.
@@ -169,6 +186,17 @@ mod tests {
         }
         let none = PolecatSpec { repository: None, ..spec(Agent::default()) };
         assert_eq!(exposures(&none), [], "no repository, no credential");
+    }
+
+    #[test]
+    fn the_credential_of_another_is_named_with_its_polecat() {
+        let env = Some(vec![from_secret("llm"), from_secret("theirs")]);
+        let spec = spec(Agent { env, ..Agent::default() });
+        let of = |secret: &str| (secret == "theirs").then(|| "nux".to_owned());
+        let found = borrowed(&spec, of).unwrap();
+        assert_eq!(found.field, fields::env(1, ".valueFrom.secretKeyRef"));
+        assert!(found.message.contains("theirs") && found.message.contains("Polecat nux"));
+        assert_eq!(borrowed(&spec, |_| None), None, "nobody clones with them");
     }
 
     #[test]

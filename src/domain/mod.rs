@@ -11,6 +11,7 @@ pub mod failure;
 pub mod fields;
 pub mod layout;
 pub mod lease;
+pub mod lent;
 pub mod log_level;
 pub mod names;
 pub mod original;

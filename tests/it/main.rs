@@ -13,6 +13,7 @@
 mod access;
 mod architecture;
 mod asking;
+mod borrowed;
 mod brakes;
 mod bundle;
 mod certificates;

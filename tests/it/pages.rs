@@ -92,6 +92,10 @@ const COMMANDS: &[(&str, Held)] = &[
         Test("helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when_it_goes"),
     ),
     ("kind ", Needs(KIND)),
+    (
+        "kubectl -n town create secret generic git-",
+        Test("typed_secrets_and_every_form_of_address_push"),
+    ),
     ("kubectl -n town create configmap trusted-ca", Needs("OpenShift, which fills it in")),
     ("kubectl -n town label configmap trusted-ca", Needs("OpenShift, which fills it in")),
     (
@@ -291,6 +295,20 @@ fn the_plugin_knows_what_pages_tell_it() {
     let unknown = ["shards", "--no-such-flag", "--help"];
     let output = Command::new(env!("CARGO_BIN_EXE_kubectl-gt")).args(unknown).output().unwrap();
     assert!(!output.status.success(), "an unknown one is refused");
+}
+
+#[test]
+fn every_key_of_the_git_secret_is_told() {
+    use gastown::domain::layout::keys;
+    let page = fs::read_to_string(top().join("docs/runs.md")).unwrap();
+    let part = page.split("## The git Secret").nth(1).unwrap().split("\n## ").next().unwrap();
+    let source = fs::read_to_string(top().join("src/domain/layout.rs")).unwrap();
+    let list = source.split("pub mod keys {").nth(1).unwrap();
+    let known: Vec<_> =
+        list.split("&str = \"").skip(1).map(|it| it.split('"').next().unwrap()).collect();
+    assert!(known.contains(&keys::SIGNING_KEY) && known.len() == 10, "they are found: {known:?}");
+    let untold: Vec<_> = known.iter().filter(|it| !part.contains(&format!("`{it}`"))).collect();
+    assert!(untold.is_empty(), "{untold:?}");
 }
 
 #[test]

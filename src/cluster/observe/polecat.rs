@@ -65,18 +65,14 @@ impl Managed for Brief {
                 return Ok(seen);
             }
             if let Some(whole) = cluster.as_shown(self) {
-                seen.settings = cluster.settings_of(self);
-                seen.whole = Some(whole);
-                return Ok(seen);
+                return Ok(cluster.with_whole(self, seen, whole));
             }
             let Some(whole) = cluster.whole(self).await? else { return Ok(seen) };
             let fresh = Self::from(&whole);
             let same = fresh.status == self.status && fresh.desired == self.desired;
             *self = Arc::new(fresh);
             if same {
-                seen.settings = cluster.settings_of(self);
-                seen.whole = Some(Arc::new(whole));
-                return Ok(seen);
+                return Ok(cluster.with_whole(self, seen, Arc::new(whole)));
             }
         }
         cluster.look_around(self).await
@@ -92,7 +88,9 @@ impl Managed for Brief {
 
     fn passed(cluster: &Cluster, key: &Key, open: bool) -> Vec<Key> {
         cluster.note_crowd(key);
-        cluster.note_polecat(key, !open)
+        let mut next = cluster.note_credential(key);
+        next.extend(cluster.note_polecat(key, !open));
+        next
     }
 
     fn count(cluster: &Cluster, before: &Self, after: &PolecatStatus) {
@@ -190,6 +188,12 @@ impl Cluster {
             self.caches.strangers.note(&pod.uid);
         }
         Ok(seen)
+    }
+
+    /// What is seen where a pod can be built.
+    fn with_whole(&self, brief: &Brief, seen: Seen, whole: Arc<v1beta1::Polecat>) -> Seen {
+        let hold = self.borrowed(brief, &whole);
+        Seen { settings: self.settings_of(brief), hold, whole: Some(whole), ..seen }
     }
 
     /// The whole object as its watch showed it, where its next write proves that it is still so: an intent, on this version.

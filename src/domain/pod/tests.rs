@@ -333,6 +333,27 @@ fn a_config_map_of_the_agents_is_mounted_read_only_and_named() {
 }
 
 #[test]
+fn variables_of_the_agents_reach_no_other_container() {
+    let mut it = polecat();
+    it.spec.agent.endpoint = Some("https://llm.example.com".into());
+    it.spec.agent.env = Some(
+        [("GIT_SSH", "/workspace/x"), ("PATH", "/workspace")].map(|(n, v)| env::value(n, v)).into(),
+    );
+    let spec = agent_pod(&it, 1, &settings()).unwrap().spec.unwrap();
+    let names = |it: &Container| -> Vec<String> {
+        it.env.iter().flatten().map(|it| it.name.clone()).collect()
+    };
+    let agents = ["GIT_SSH", "PATH", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY"];
+    let claude = names(&spec.containers[0]);
+    assert!(agents.iter().all(|it| claude.contains(&(*it).to_owned())), "{claude:?}");
+    for other in [&spec.init_containers.as_ref().unwrap()[0], &spec.containers[1]] {
+        let strays: Vec<_> =
+            names(other).into_iter().filter(|it| agents.contains(&&**it)).collect();
+        assert!(strays.is_empty(), "{}: {strays:?}", other.name);
+    }
+}
+
+#[test]
 fn the_autoscaler_is_asked_to_leave_the_node_unless_that_is_switched_off() {
     let asks = |settings: &PodSettings| {
         let pod = agent_pod(&polecat(), 1, settings).unwrap();

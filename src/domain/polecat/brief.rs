@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     api::v1beta1::{self, Completion, DesiredState, PolecatStatus},
-    domain::{names, shard::bucket, tenancy::Wishes, trace},
+    domain::{lent::Credential, names, shard::bucket, tenancy::Wishes, trace},
 };
 
 /// What is kept of a Polecat: enough to decide, without its task, its pod settings and its managed fields.
@@ -28,6 +28,7 @@ pub struct Brief {
     pub rig: Box<str>,
     /// What it asks for that its Rig has a say in.
     pub wishes: Wishes,
+    pub credential: Option<Credential>,
     pub desired: DesiredState,
     /// There is a repository, so there is something to run.
     pub runnable: bool,
@@ -45,6 +46,7 @@ impl From<&v1beta1::Polecat> for Brief {
     fn from(polecat: &v1beta1::Polecat) -> Self {
         let meta = &polecat.metadata;
         let boxed = |it: &Option<String>| it.as_deref().unwrap_or_default().into();
+        let drift = spec_changed::drift(polecat);
         Self {
             namespace: boxed(&meta.namespace),
             name: boxed(&meta.name),
@@ -61,12 +63,13 @@ impl From<&v1beta1::Polecat> for Brief {
                 .any(|it| it == names::ORIGINAL_FINALIZER),
             rig: polecat.spec.rig.as_str().into(),
             wishes: Wishes::of(&polecat.spec),
+            credential: Credential::of(polecat, drift),
             desired: polecat.spec.desired_state,
             runnable: polecat.spec.repository.is_some(),
             ttl_after_finished: polecat.spec.limits.ttl_seconds_after_finished,
             max_idle: polecat.spec.limits.max_idle_seconds,
             completion: polecat.spec.completion,
-            drift: spec_changed::drift(polecat),
+            drift,
             origin: Origin::of(meta),
             context: trace::Context::of_annotations(meta.annotations.as_ref()),
             status: polecat.status.clone(),

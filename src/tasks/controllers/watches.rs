@@ -149,7 +149,8 @@ impl Watcher {
     ) -> impl Future<Output = ()> + Send + 'static {
         let (queue, labels) = (self.polecats.clone(), self.polecat_labels.clone());
         let news = move |cluster: &Cluster, polecat: &polecat::Brief, key: Key| {
-            let next = cluster.note_polecat(&key, false);
+            let mut next = cluster.note_credential(&key);
+            next.extend(cluster.note_polecat(&key, false));
             // Those of our namespaces are corrected by their next pass.
             if is_wrong(cluster, polecat) && !cluster.ownership.owns(&key.namespace) {
                 labels.add(key.clone());
