@@ -61,7 +61,7 @@ const BEFORE: &[Row] = &[
     row("WaitingForPreviousPod", Waits, "a pod of that name is still ending", "nothing: it begins when that pod is gone"),
     row("PodNameTaken", Stuck, "a pod of that name belongs to somebody else, and is left alone", "delete that pod, or give the Polecat another name"),
     row("NotAllowedByRig", Stuck, "its Rig does not let it begin: from this namespace, with this image or service account, or under its tlsPolicy", "use what the message names, or ask a platform admin to change the Rig; it then begins by itself"),
-    row("Restored", Waits, "it came back without the status of its earlier run", "annotate it with gastown.io/resume=true, or set desiredState to Idle and back to Working"),
+    row("Restored", Waits, "it came back, from a backup or as an export, and may have run before, or since that backup was made", "annotate it with gastown.io/resume=true, or set desiredState to Idle and back to Working"),
     quiet("Paused", Waits, "its Namespace, its Rig or the operator is paused", "kubectl gt resume, or start the operator without --paused"),
     quiet("NamespaceLimit", Waits, "its namespace has as many running as --max-running-per-namespace allows", "nothing: the oldest that waits begins when one ends"),
 ];

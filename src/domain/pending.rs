@@ -36,10 +36,11 @@ pub fn explained(reports: &[Report]) -> Option<Cause> {
     reports.iter().find_map(|Report { reason, message }| {
         let said = quote(message);
         Some(match reason.as_str() {
-            "FailedMount" | "FailedAttachVolume" | "FailedMapVolume" => missing(&said)
-                .unwrap_or_else(|| {
+            "FailedMount" | "FailedAttachVolume" | "FailedMapVolume" => {
+                missing(&said).or_else(|| lacking(&said)).unwrap_or_else(|| {
                     Cause::known("VolumeMountFailed", format!("a volume can't be mounted: {said}"))
-                }),
+                })
+            }
             "FailedCreatePodSandBox" => {
                 Cause::known("SandboxFailed", format!("the node can't set the pod up: {said}"))
             }
@@ -104,6 +105,19 @@ fn missing(said: &str) -> Option<Cause> {
     Some(Cause::known(reason, format!("{text}: {said}")))
 }
 
+/// The key that a volume wants of its Secret or ConfigMap and that this has not: the node then names the volume alone.
+fn lacking(said: &str) -> Option<Cause> {
+    let (before, key) = said.rsplit_once(" key: ")?;
+    let (before, kind) = before.rsplit_once("references non-existent ")?;
+    let (reason, noun) = match kind {
+        "secret" => ("SecretMissing", "Secret"),
+        "config" => ("ConfigMapMissing", "ConfigMap"),
+        _ => return None,
+    };
+    let volume = before.split('"').nth(1).unwrap_or_default();
+    Some(Cause::known(reason, format!("the {noun} of volume {volume} has no key {key}: {said}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +137,18 @@ mod tests {
                 r#"MountVolume.SetUp failed for volume "known-hosts" : configmap "hosts" not found"#,
                 "ConfigMapMissing",
                 "ConfigMap hosts is not there",
+            ),
+            (
+                "FailedMount",
+                r#"MountVolume.SetUp failed for volume "trusted-ca" : configmap references non-existent config key: ca-bundle.crt"#,
+                "ConfigMapMissing",
+                "the ConfigMap of volume trusted-ca has no key ca-bundle.crt",
+            ),
+            (
+                "FailedMount",
+                r#"MountVolume.SetUp failed for volume "git-creds" : references non-existent secret key: token"#,
+                "SecretMissing",
+                "the Secret of volume git-creds has no key token",
             ),
             (
                 "FailedMount",

@@ -107,6 +107,7 @@ fn pending() -> Vec<Row> {
         row("no-start", waiting("CreateContainerError", "no space"), ("Ready", "ContainerNotStarted", "no space")),
         by_event("mount-secret", "FailedMount", "MountVolume.SetUp failed for volume \"git-creds\" : secret \"git-key\" not found", ("Ready", "SecretMissing", "Secret git-key is not there")),
         by_event("mount-map", "FailedMount", "MountVolume.SetUp failed for volume \"known-hosts\" : configmap \"hosts\" not found", ("Ready", "ConfigMapMissing", "ConfigMap hosts is not there")),
+        by_event("mount-key", "FailedMount", "MountVolume.SetUp failed for volume \"trusted-ca\" : configmap references non-existent config key: ca-bundle.crt", ("Ready", "ConfigMapMissing", "the ConfigMap of volume trusted-ca has no key ca-bundle.crt")),
         by_event("mount", "FailedAttachVolume", "AttachVolume.Attach failed : timed out", ("Ready", "VolumeMountFailed", "timed out")),
         by_event("sandbox", "FailedCreatePodSandBox", "plugin type=\"bridge\" failed", ("Ready", "SandboxFailed", "bridge")),
     ]

@@ -33,6 +33,9 @@ use fragments::{
 };
 pub use outside::Outside;
 
+/// How long a pod may take to end once it is told to.
+pub const GRACE: Duration = Duration::from_secs(60);
+
 /// What the operator's settings say about pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodSettings {
@@ -116,7 +119,7 @@ pub fn agent_pod(polecat: &Polecat, attempt: i32, settings: &PodSettings) -> Res
         spec: Some(PodSpec {
             restart_policy: Some("Never".into()),
             active_deadline_seconds: Some(deadline),
-            termination_grace_period_seconds: Some(60),
+            termination_grace_period_seconds: Some(seconds(GRACE)),
             service_account_name: polecat.spec.agent.service_account_name.clone(),
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),

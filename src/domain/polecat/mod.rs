@@ -86,6 +86,7 @@ impl Brief {
                 Stage::Begun { .. } => {
                     seen.pod.is_none()
                         && !self.begun_by_original()
+                        && !self.begun_before()
                         && seen.departed.is_none()
                         && seen.past == Past::NeverScheduled
                         && self.status.started_at.is_none()
@@ -163,7 +164,9 @@ impl Brief {
             DesiredState::Idle => {
                 self.stopped(seen, self.release(status::idle(self, seen.now), seen.now))
             }
-            DesiredState::Terminated => self.stopped(seen, status::terminated(self, seen.now)),
+            DesiredState::Terminated => {
+                self.stopped(seen, self.release(status::terminated(self, seen.now), seen.now))
+            }
             DesiredState::Working => match self.stage() {
                 Stage::Over => self.over(seen),
                 // A run under way goes on, whatever became of the spec.
@@ -258,7 +261,8 @@ impl Brief {
             return plan;
         }
         let was_there = gone.is_some() || matches!(seen.past, Past::Scheduled | Past::Seen);
-        if self.status.started_at.is_some() || was_there || self.begun_by_original() {
+        let earlier = self.begun_by_original() || self.begun_before();
+        if self.status.started_at.is_some() || was_there || earlier {
             let text = "the pod is gone and its agent may have run, so it is not run again; commits that were not pushed \
                         are lost; set desiredState to Idle and back to Working for a new attempt";
             let cause = Cause::new("PodLost", text);

@@ -11,6 +11,7 @@ use crate::{
         conditions::READY,
         failure::Cause,
         plan::{Child, Next, Notice, Plan, Retire},
+        pod,
         pod_brief::{Container, PodBrief},
         verdict::reason::IDLE_TIMEOUT,
     },
@@ -78,17 +79,27 @@ impl Brief {
                 .any(|it| it.type_ == READY && it.reason == IDLE_TIMEOUT)
     }
 
-    /// When a finished Polecat is to go, by its own `ttlSecondsAfterFinished`.
+    /// When a finished Polecat is to go, by its own `ttlSecondsAfterFinished`. Its pod goes along, so not before what that still
+    /// pushes is pushed, or could be no more.
     pub(super) fn life_left(&self, status: &PolecatStatus, seen: &Seen) -> (Next, Retire) {
         let ttl = self.ttl_after_finished.and_then(|it| u64::try_from(it).ok());
         let (Some(ttl), Some(end)) = (ttl, &status.finished_at) else {
             return (Next::OnChange, Retire::Keep);
         };
-        match left(Some(end.0), Duration::from_secs(ttl), seen.now) {
+        let ttl = Duration::from_secs(ttl);
+        let pushes = seen.pod.as_ref().is_some_and(|it| self.owns(it) && may_push(it));
+        let ttl = if pushes { ttl.max(seen.settings.push_reserve + pod::GRACE) } else { ttl };
+        match left(Some(end.0), ttl, seen.now) {
             Duration::ZERO => (Next::OnChange, Retire::Delete),
             wait => (Next::After(wait), Retire::Keep),
         }
     }
+}
+
+/// Whether its `telemetry` is at work still. The original's goes on for ever, and pushes nothing.
+fn may_push(pod: &PodBrief) -> bool {
+    let silent = pod.over() || pod.telemetry.ended() || pod.futile();
+    !silent && !pod.by_original
 }
 
 /// What is left of a span that began at `from`; nothing where it is over, all where it has not begun.

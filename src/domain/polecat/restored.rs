@@ -1,5 +1,5 @@
-//! A Polecat that came back without its status: from a backup, or as an export of one that had run. What it did before is
-//! not known, so it is held until a person says that it shall run.
+//! A Polecat that came back: from a backup, or as an export of one that had run. What it did before, or since that backup was
+//! made, is not known, so it begins nothing until a person says that it shall run.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -68,19 +68,29 @@ impl Origin {
 }
 
 impl Brief {
-    /// Why it may not begin: it came back, no attempt of it is known, and nobody has said that it shall run.
+    /// Why it may not begin: it came back, and nobody has said that it shall run. A status that came along is as old as the
+    /// backup.
     pub(super) fn restored(&self) -> Option<Cause> {
         let (reason, what) = self.origin.word()?;
-        let known = self.status.attempt.is_some() || self.status.pod_name.is_some();
-        if known || self.is_released() || self.desired != DesiredState::Working {
+        if self.is_released() || self.desired != DesiredState::Working {
             return None;
         }
+        let what = match self.status.attempt {
+            Some(last) => format!(
+                "it was restored from a backup that knows of attempt {last}, so it may have run since and is held"
+            ),
+            None => format!("{what}, so it may have run before and is held"),
+        };
         let text = format!(
-            "{what}, so it may have run before and is held; to run it, annotate it with {}=true, or set desiredState to \
-             Idle and back to Working",
+            "{what}; to run it, annotate it with {}=true, or set desiredState to Idle and back to Working",
             names::RESUME
         );
         Some(Cause::new(reason, text))
+    }
+
+    /// Whether the attempt that its status calls begun is one from before it came back.
+    pub(super) fn begun_before(&self) -> bool {
+        self.origin != Origin::New && !self.is_released()
     }
 
     fn is_released(&self) -> bool {
@@ -98,15 +108,16 @@ impl Brief {
         self.complain(held(self, seen.now, cause), cause)
     }
 
-    /// Notes that it was told: by `Idle`, or by the annotation.
+    /// Notes that it was told: by `Idle` or `Terminated`, or by the annotation.
     pub(super) fn release(&self, mut status: PolecatStatus, now: Timestamp) -> PolecatStatus {
         let message = match (self.origin, self.desired) {
             (Origin::Resumed, DesiredState::Working) => {
                 "it came back, and was told to run by annotation"
             }
-            (Origin::Resumed | Origin::Backup | Origin::Export, DesiredState::Idle) => {
-                "it came back, and runs when desiredState is set to Working"
-            }
+            (
+                Origin::Resumed | Origin::Backup | Origin::Export,
+                DesiredState::Idle | DesiredState::Terminated,
+            ) => "it came back, and runs when desiredState is set to Working",
             _ => return status,
         };
         if !self.is_released() {

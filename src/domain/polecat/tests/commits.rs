@@ -26,6 +26,29 @@ fn a_late_verdict_corrects_once() {
 }
 
 #[test]
+fn a_polecat_whose_time_is_up_does_not_take_the_push_along() {
+    let mut it = running();
+    it.ttl_after_finished = Some(5);
+    let pushing =
+        PodBrief { claude: over(0, ""), telemetry: Container::Running, ..pod(PodPhase::Running) };
+    let looks = |it: &Brief, second, pod: &PodBrief| {
+        it.decide(&Seen { now: at(second), pod: Some(pod.clone()), ..seen() })
+    };
+    it.status = looks(&it, 100, &pushing).status; // its agent ended at 60
+    assert_eq!(condition(&it.status, "Ready"), "True/PodSucceeded", "done by its exit code");
+    let waits = looks(&it, 101, &pushing);
+    assert_eq!((waits.retire, waits.children.len()), (Retire::Keep, 1), "it pushes still");
+    let said = over(0, r#"{"v":1,"commit":"abc","pushed":true,"reason":"Pushed","message":"m"}"#);
+    let spoken = looks(&it, 110, &PodBrief { telemetry: said, ..pushing.clone() });
+    assert_eq!(spoken.retire, Retire::Delete, "it has spoken");
+    assert_eq!(condition(&spoken.status, "Pushed"), "True/Pushed", "and is heard before");
+    let never = looks(&it, 60 + 120 + 60, &pushing);
+    assert_eq!(never.retire, Retire::Delete, "it can push no more");
+    let theirs = PodBrief { by_original: true, ..pushing };
+    assert_eq!(looks(&it, 101, &theirs).retire, Retire::Delete, "that one never ends");
+}
+
+#[test]
 fn a_run_that_needs_its_commits_waits_for_the_verdict_and_is_stuck_without() {
     use crate::api::v1beta1::Completion as C;
     let verdict = |commit: &str, pushed: bool, reason: &str| {

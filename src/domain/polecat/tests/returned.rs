@@ -34,6 +34,41 @@ fn a_restored_polecat_waits_to_be_told() {
 }
 
 #[test]
+fn a_status_from_a_backup_does_not_tell_what_was_run_since() {
+    let back = || Brief {
+        origin: Origin::Backup,
+        created_at: Some(at(0)),
+        ..polecat(DesiredState::Working)
+    };
+    let given = || Seen { whole: Some(Arc::new(whole())), past: Past::NeverScheduled, ..seen() };
+    // Begun when the backup was made: no Event of that pod came along.
+    let mut it = Brief { status: begun().status, ..back() };
+    assert!(!it.wants_pod(&given()));
+    let lost = it.decide(&given());
+    assert_eq!(
+        (condition(&lost.status, "Ready").as_str(), lost.children.len()),
+        ("False/PodLost", 0)
+    );
+    // About to begin its second attempt.
+    it.status.phase = Phase::Idle;
+    let held = it.decide(&given());
+    assert_eq!(condition(&held.status, "Restored"), "True/RestoredFromBackup");
+    assert!(held.children.is_empty() && held.notices[0].message.contains("knows of attempt 1"));
+    it.status = held.status;
+    for desired in [DesiredState::Idle, DesiredState::Terminated] {
+        let mut it = Brief { desired, ..it.clone() };
+        it.status = it.decide(&given()).status;
+        assert_eq!(condition(&it.status, "Restored"), "False/Released", "{desired:?}");
+        it.desired = DesiredState::Working;
+        let begins = it.decide(&given());
+        assert_eq!((begins.children.len(), begins.status.attempt), (1, Some(2)), "{desired:?}");
+        // Killed between the intent and the pod: that attempt is of this life.
+        it.status = begins.status;
+        assert_eq!(it.decide(&given()).children.len(), 1, "{desired:?}");
+    }
+}
+
+#[test]
 fn marks_on_an_object_say_how_it_came_back() {
     let of = |label: Option<&str>, annotations: &[(&str, &str)]| {
         let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
