@@ -68,12 +68,15 @@ impl Lent {
         }
         let it = self.namespaces.entry(namespace.clone()).or_default();
         let before = it.users.len();
-        it.users.retain(|secret, users| {
-            if known.is_none_or(|it| it.secret != *secret) {
+        let has = |it: &BTreeSet<Box<str>>| it.contains(polecat);
+        let stays = known.is_some_and(|known| it.users.get(&known.secret).is_some_and(has));
+        if !stays {
+            // Nobody is entered twice: what is left is to be gone from another one.
+            it.users.retain(|_, users| {
                 users.remove(polecat);
-            }
-            !users.is_empty()
-        });
+                !users.is_empty()
+            });
+        }
         let freed = it.users.len() < before;
         if let Some(Credential { secret, .. }) = proven {
             it.users.entry(secret.clone()).or_default().insert(polecat.into());

@@ -191,6 +191,13 @@ fn copy_credentials(paths: &Paths) -> Result<(), Problem> {
     let Some(text) =
         files::read(&from, MAX_CREDENTIALS).map_err(|it| Problem::volume("read", &from, &it))?
     else {
+        if fs::metadata(paths.at(layout::CLAUDE_CREDS.path)).is_ok() {
+            log::say(&format!(
+                "The Secret of {} has no key {CREDENTIALS}, so nothing was copied into the agent's home; it is in {}",
+                fields::CREDENTIALS,
+                layout::CLAUDE_CREDS.path
+            ));
+        }
         return Ok(());
     };
     let folder = format!("{}/.claude", paths.home());
