@@ -28,7 +28,7 @@ const fn row(reason: &'static str, fate: Fate, what: &'static str, advice: &'sta
     Row { reason, fate, what, advice, announced: true }
 }
 
-/// One that nobody has to mend, or that whoever caused it knows: no Event.
+/// One that nobody has to mend, that whoever caused it knows, or where no Event can be written: none.
 const fn quiet(reason: &'static str, fate: Fate, what: &'static str, advice: &'static str) -> Row {
     Row { announced: false, ..row(reason, fate, what, advice) }
 }
@@ -77,7 +77,7 @@ const REFUSED: &[Row] = &[
     row("AdmissionRefused", Stuck, "an admission webhook or a policy of this cluster refuses the pod; the message has its words", "mend what it names, or ask who runs it; it is tried again in growing pauses"),
     row("AdmissionUnavailable", Waits, "an admission webhook of this cluster that must agree to the pod does not answer", "its words name it; ask who runs it; it is tried again in growing pauses"),
     row("PodInvalid", Stuck, "the API server finds a field of the pod invalid", "mend the field that it names; it is tried again in growing pauses"),
-    row("NamespaceTerminating", Stuck, "the namespace is being deleted", "create the Polecat elsewhere"),
+    quiet("NamespaceTerminating", Stuck, "the namespace is being deleted", "create the Polecat elsewhere"),
     row("PodCreateFailed", Stuck, "the API server refuses the pod for another reason", "its words say why; it is tried again in growing pauses"),
 ];
 

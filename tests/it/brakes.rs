@@ -306,6 +306,7 @@ async fn strict_tenancy_begins_nothing_that_no_rig_allows() {
     let held = world.condition("max", "Ready", "False/NotAllowedByRig").await;
     assert_eq!(phase_of(&held), "Stuck");
     assert!(message(&held, "Ready").contains("which is not there"), "{}", message(&held, "Ready"));
+    world.event("max", "NotAllowedByRig").await;
     let rig = json!({
         "apiVersion": "gastown.gastown.io/v1alpha1", "kind": "Rig", "metadata": {"name": "strict-rig"},
         "spec": {"gitURL": "https://git.example.com/town/greeter.git", "beadsPrefix": "gt"},

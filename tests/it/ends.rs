@@ -153,6 +153,7 @@ async fn a_run_that_nobody_wrote_down_is_not_run_again() {
     let next = world.another_with("operator", &[]).await;
     let lost = world.condition("max", "Ready", "False/PodLost").await;
     assert_eq!((phase_of(&lost), lost.status.unwrap().attempt), ("Stuck", Some(1)));
+    world.event("max", "PodLost").await;
     let all = world.bed.audit_events().await.unwrap();
     let ours = |it: &&gastown_testbed::audit::Event| it.user == next.name && it.resource == "pods";
     let made = all.iter().filter(ours).filter(|it| it.verb == "create" && it.code == 201).count();

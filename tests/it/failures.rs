@@ -217,6 +217,10 @@ fn no_row_of_the_table_is_left_out() {
     made.extend(lacks_commits().iter().map(|(_, it)| it.want.1));
     for (reason, file) in ELSEWHERE {
         assert!(file.contains(reason), "{reason} is made where this says");
+        let waited =
+            file.lines().any(|it| it.contains(".event(") && it.contains(&format!("\"{reason}\"")));
+        let announced = causes::of(reason).unwrap().announced;
+        assert_eq!(waited, announced, "{reason}: whether it is an Event is as the table says");
         made.insert(reason);
     }
     let all = causes::PARTS.iter().flat_map(|it| it.rows).map(|it| it.reason);

@@ -52,6 +52,7 @@ async fn hostile_input_is_refused_naming_the_field_or_harmless() {
     assert_eq!(phase_of(&stuck), "Stuck");
     assert!(message(&stuck, "Ready").contains("spec.kubernetes.gitBranch"), "names the field");
     assert!(world.pods().get_opt("polecat-early").await.unwrap().is_none(), "and no pod");
+    world.event("early", "PodBuildFailed").await;
 
     let names = open_door(&world).await;
     let dry = PostParams { dry_run: true, ..PostParams::default() };

@@ -109,6 +109,7 @@ async fn what_is_missing_is_said_or_does_not_matter() {
     let bare = world.condition("bare", "Ready", "False/MissingKubernetesSpec").await;
     assert_eq!(phase_of(&bare), "Stuck");
     assert!(message(&bare, "Ready").contains("spec.kubernetes.gitRepository"), "says what to do");
+    world.event("bare", "MissingKubernetesSpec").await;
     world.create("no-rig", |it| it["spec"]["rig"] = json!("nobody-made-it")).await;
     world.phase("no-rig", "Done").await;
     world.merge("bare", json!({"spec": {"kubernetes": polecat("x")["spec"]["kubernetes"]}})).await;
@@ -227,6 +228,7 @@ async fn a_pod_of_somebody_else_is_left_alone() {
     world.create("max", |_| {}).await;
     let stuck = world.condition("max", "Ready", "False/PodNameTaken").await;
     assert!(message(&stuck, "Ready").contains("polecat-max"));
+    world.event("max", "PodNameTaken").await;
     assert_eq!(
         world.pods().get("polecat-max").await.unwrap().uid(),
         made.uid(),
@@ -261,6 +263,7 @@ async fn a_polecat_made_again_under_its_name_waits_for_the_old_pod_and_runs() {
     world.create("max", |_| {}).await;
     let waits = world.condition("max", "Ready", "False/WaitingForPreviousPod").await;
     assert_eq!(phase_of(&waits), "Working");
+    world.event("max", "WaitingForPreviousPod").await;
     let gone = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
     world.pods().delete("polecat-max", &gone).await.unwrap();
     world.condition("max", "Ready", "True/PodRunning").await;

@@ -11,10 +11,10 @@ use gastown::{
     },
 };
 use gastown_testbed::{Git, watch::await_condition};
-use k8s_openapi::api::core::v1::{LimitRange, Pod, Secret};
+use k8s_openapi::api::core::v1::{Event, LimitRange, Pod, Secret};
 use kube::{
     Api,
-    api::{DeleteParams, EvictParams, LogParams, PostParams},
+    api::{DeleteParams, EvictParams, ListParams, LogParams, PostParams},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -75,14 +75,37 @@ async fn the_agent_cannot_reach_the_git_credential() {
     let looked: Vec<_> = log.lines().filter(|it| it.starts_with("Looked into")).collect();
     assert_eq!(looked.len(), 2, "{log}");
     assert!(looked.iter().all(|it| it.ends_with(": 0 hold it")), "{log}");
+    let told = all_that_is_told(&world, &done, "polecat-hunter").await;
+    for secret in [canary, &line] {
+        assert!(!told.contains(secret), "neither logs, status nor Events hold it");
+    }
     world.condition("control", "Ready", "False/PodFailed").await;
     let log = self::log(&world, "polecat-control").await;
     assert!(log.contains("Found in variable NOTE") && log.contains("/environ"), "{log}");
 }
 
 async fn log(world: &World, pod: &str) -> String {
-    let params = LogParams { container: Some("claude".into()), ..LogParams::default() };
+    log_of(world, pod, "claude").await
+}
+
+async fn log_of(world: &World, pod: &str, container: &str) -> String {
+    let params = LogParams { container: Some(container.to_owned()), ..LogParams::default() };
     world.pods().logs(pod, &params).await.unwrap()
+}
+
+/// Everything that people are told of a run: the Polecat, its pod, the logs of all containers, the namespace's Events.
+async fn all_that_is_told(world: &World, polecat: &Polecat, pod: &str) -> String {
+    let mut told = serde_json::to_string(polecat).unwrap();
+    told += &serde_json::to_string(&world.pods().get(pod).await.unwrap()).unwrap();
+    for container in ["git-init", "claude", "telemetry"] {
+        let log = log_of(world, pod, container).await;
+        assert!(!log.is_empty(), "{container} says something");
+        told += &log;
+    }
+    let events: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
+    let events = events.list(&ListParams::default()).await.unwrap().items;
+    assert!(!events.is_empty(), "the node tells of the pod");
+    told + &serde_json::to_string(&events).unwrap()
 }
 
 /// Its agent's container runs, or has run: until then it has no log.

@@ -90,6 +90,7 @@ async fn an_export_of_a_finished_polecat_is_held_and_runs_when_told() {
     apply(world, exported).await;
     let held = world.condition("max", "Restored", "True/RestoredFromExport").await;
     assert_eq!(phase_of(&held), "Idle");
+    world.event("max", "Restored").await;
     assert_eq!(held.annotations()["gastown.io/restored-from"], "Done 1");
     assert!(
         !held.annotations().contains_key("gastown.io/resume"),

@@ -105,7 +105,9 @@ impl Brief {
             plan.next = Next::After(wait);
             return plan;
         }
-        self.complain(held(self, seen.now, cause), cause)
+        // The condition `Restored` says how it came back; that it waits for a word is one thing, under one name.
+        let told = Cause::new(RESTORED, cause.message.clone());
+        self.complain(held(self, seen.now, cause), &told)
     }
 
     /// Notes that it was told: by `Idle` or `Terminated`, or by the annotation.

@@ -50,6 +50,7 @@ async fn a_full_quota_is_waited_for_without_a_word_too_many_and_room_is_taken_at
     let want =
         ("Ready", "QuotaExceeded", "exceeded quota: one, requested: pods=1, limited: pods=1");
     reads(&world, &row("nux", Value::Null, want)).await;
+    world.event("nux", "QuotaExceeded").await;
     let (tries, writes) =
         (creates(&world, "polecat-nux").await, status_writes(&world, "nux").await);
     // Tried again, in growing pauses, and nothing new to say.
@@ -113,6 +114,7 @@ async fn quota_wants_more(world: &World) {
     world.create("unmet", |it| it["spec"]["kubernetes"]["resources"] = only_cpu).await;
     let want = ("Ready", "QuotaUnmet", "must specify requests.memory for: claude");
     reads(world, &row("unmet", Value::Null, want)).await;
+    world.event("unmet", "QuotaUnmet").await;
     api.delete("memory", &DeleteParams::default()).await.unwrap();
     world.condition("unmet", "Ready", "True/PodRunning").await;
 }
