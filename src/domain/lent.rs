@@ -132,7 +132,7 @@ mod tests {
             let mut it = Polecat::default();
             let secret_ref = SecretRef { name: "git".into() };
             let url = url.to_owned();
-            it.spec.repository = Some(Repository { secret_ref, url, ..Repository::default() });
+            it.spec.repository = Some(Repository { url, secret_ref, ..Repository::default() });
             (it.status.started_at, it.status.attempt_spec_digest) = (started_at, Some("d".into()));
             let want = Credential { secret: "git".into(), proven };
             assert_eq!(Credential::of(&it, drift), Some(want), "{because}");

@@ -140,18 +140,6 @@ mod tests {
             ),
             (
                 "FailedMount",
-                r#"MountVolume.SetUp failed for volume "trusted-ca" : configmap references non-existent config key: ca-bundle.crt"#,
-                "ConfigMapMissing",
-                "the ConfigMap of volume trusted-ca has no key ca-bundle.crt",
-            ),
-            (
-                "FailedMount",
-                r#"MountVolume.SetUp failed for volume "git-creds" : references non-existent secret key: token"#,
-                "SecretMissing",
-                "the Secret of volume git-creds has no key token",
-            ),
-            (
-                "FailedMount",
                 r#"MountVolume.SetUp failed for volume "data" : rpc error: code = Internal"#,
                 "VolumeMountFailed",
                 "rpc error",
@@ -189,5 +177,27 @@ mod tests {
         }
         let idle = Report { reason: "Pulled".into(), message: "image was there".into() };
         assert_eq!(explained(&[idle]), None, "nothing that keeps it");
+    }
+
+    #[test]
+    fn a_key_that_a_volume_lacks_is_named_with_it() {
+        let table = [
+            (
+                r#"MountVolume.SetUp failed for volume "trusted-ca" : configmap references non-existent config key: ca-bundle.crt"#,
+                "ConfigMapMissing",
+                "the ConfigMap of volume trusted-ca has no key ca-bundle.crt",
+            ),
+            (
+                r#"MountVolume.SetUp failed for volume "git-creds" : references non-existent secret key: token"#,
+                "SecretMissing",
+                "the Secret of volume git-creds has no key token",
+            ),
+        ];
+        for (message, want, part) in table {
+            let report = Report { reason: "FailedMount".into(), message: message.into() };
+            let cause = explained(&[report]).unwrap();
+            assert_eq!(cause.reason, want, "{message}");
+            assert!(cause.message.contains(part), "{message}: {}", cause.message);
+        }
     }
 }
