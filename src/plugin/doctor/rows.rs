@@ -105,7 +105,7 @@ pub fn lines(rows: &[Row]) -> String {
     })
 }
 
-/// A table, and below it each finding with what to do.
+/// A table, and below it each finding with what to do; once, where the same mends several that follow one another.
 pub fn shown(rows: &[Row]) -> String {
     let cells = |it: &Row| {
         let found = match &*it.findings {
@@ -122,9 +122,12 @@ pub fn shown(rows: &[Row]) -> String {
     let mut text = table::render(&["CHECK", "STATE", "FOUND"], &all);
     for row in rows.iter().filter(|it| !it.findings.is_empty()) {
         let _ = writeln!(text, "\n{}: {}", row.id, row.what);
-        for it in &row.findings {
-            let _ = writeln!(text, "  {}: {}: {}", it.state.name(), it.place, it.found);
-            let _ = writeln!(text, "    {}", it.fix);
+        // One hundred rights that one command gives are told what to do once.
+        for alike in row.findings.chunk_by(|one, next| one.fix == next.fix) {
+            for it in alike {
+                let _ = writeln!(text, "  {}: {}: {}", it.state.name(), it.place, it.found);
+            }
+            let _ = writeln!(text, "    {}", alike.first().map_or("", |it| &*it.fix));
         }
     }
     let count = |state| rows.iter().filter(|it| it.state() == state).count();
@@ -183,6 +186,16 @@ mod tests {
         assert_eq!((&all[0]["state"], &all[0]["found"]), (&json!("ok"), &json!("it is")));
         let want = json!({"state": "failed", "where": "Namespace town", "found": "is gone", "fix": "make it again"});
         assert_eq!(all[1]["findings"], json!([want]));
+    }
+
+    #[test]
+    fn what_mends_several_is_said_once_below_them() {
+        let of = |place: &str, fix: &str| Finding::failed(place, "is gone", fix);
+        let text = shown(&[row("bad", vec![of("a", "one"), of("b", "one"), of("c", "two")])]);
+        let (_, below) = text.split_once("bad: is it?\n").unwrap();
+        let want =
+            "  failed: a: is gone\n  failed: b: is gone\n    one\n  failed: c: is gone\n    two\n";
+        assert!(below.starts_with(want), "{below}");
     }
 
     #[test]
