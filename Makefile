@@ -190,6 +190,8 @@ bundle-check: ## Every rule for OLM bundles: our own tests, and operator-sdk, op
 .PHONY: test-bundle
 test-bundle: ## Both bundles before operator-sdk, operator-verify and opm; builds those once from pinned Go modules, in a quarter of an hour
 	@tests/tools/bundle-check.sh --build
+	@opm=$$(tests/tools/go-tool.sh opm) && crane=$$(tests/tools/go-tool.sh crane) && \
+	  GASTOWN_REQUIRE=opm,buildah GASTOWN_OPM=$$opm GASTOWN_CRANE=$$crane $(CARGO) test --locked --test it -- catalog::
 
 .PHONY: test-olm
 test-olm: prepare static build release ## OLM's own operator installs the bundle on the real node; builds it once from its Go module, in five minutes

@@ -48,12 +48,34 @@ container="name: manager"
     echo "    spec: {template: {spec: {containers: [{$container}]}}}"
 } >"$overlay/kustomization.yaml"
 
-# Definitions first: their kinds have to be served before an object of theirs is applied.
-$kubectl apply --server-side --force-conflicts -k "$here/../crds"
-$kubectl wait --for=condition=Established --timeout=60s -f "$here/../crds" >/dev/null
 # The original's budget says minAvailable, which can't be merged with ours.
 budget=poddisruptionbudget/gastown-operator-controller-manager-pdb
 [ -z "$($kubectl -n "$namespace" get "$budget" --ignore-not-found -o 'jsonpath={.spec.minAvailable}')" ] ||
     $kubectl -n "$namespace" delete "$budget"
+
+ready() { $kubectl -n "$namespace" rollout status "deployment/$deployment" --timeout="${TIMEOUT:-180s}"; }
+
+# Over definitions that nobody converts, as the Go original's are, first the replicas and then what asks them, which is told at
+# once whom to trust: so no write ever asks where nobody answers.
+first() {
+    local bundle
+    $kubectl kustomize "$overlay" | awk -v RS='\n---\n' -v ORS='\n---\n' '
+        !/\nkind: (CustomResourceDefinition|MutatingWebhookConfiguration|ValidatingWebhookConfiguration)\n/' |
+        $kubectl apply --server-side --force-conflicts -f -
+    ready
+    bundle=$($kubectl -n "$namespace" get secret gastown-operator-webhook-certificates --ignore-not-found \
+        -o 'jsonpath={.data.ca\.crt}')
+    # By a name of its own, so that what is applied later, without a bundle, does not take it away.
+    { $kubectl kustomize "$here/../crds" && echo --- && $kubectl kustomize "$here/../webhooks"; } | awk -v bundle="$bundle" '
+        { print } /^ *clientConfig:$/ { match($0, /^ */); printf "%s  caBundle: %s\n", substr($0, 1, RLENGTH), bundle }' |
+        $kubectl apply --server-side --force-conflicts --field-manager=gastown-operator-first -f -
+}
+definition=crd/polecats.gastown.gastown.io
+if [ "${TIMEOUT:-180s}" != 0s ] &&
+    [ "$($kubectl get "$definition" --ignore-not-found -o 'jsonpath={.spec.conversion.strategy}')" = None ]; then first; fi
+
+# Definitions first: their kinds have to be served before an object of theirs is applied.
+$kubectl apply --server-side --force-conflicts -k "$here/../crds"
+$kubectl wait --for=condition=Established --timeout=60s -f "$here/../crds" >/dev/null
 $kubectl apply --server-side --force-conflicts -k "$overlay"
-[ "${TIMEOUT:-180s}" = 0s ] || $kubectl -n "$namespace" rollout status "deployment/$deployment" --timeout="${TIMEOUT:-180s}"
+[ "${TIMEOUT:-180s}" = 0s ] || ready

@@ -16,6 +16,7 @@ mod asking;
 mod borrowed;
 mod brakes;
 mod bundle;
+mod catalog;
 mod certificates;
 mod check;
 mod clock;

@@ -19,7 +19,6 @@ enum Held {
 }
 use Held::{Needs, Test};
 
-const REGISTRY: &str = "a registry to push to";
 const KIND: &str = "a container engine";
 
 /// Beginnings of commands as they stand behind a prompt, the first that fits.
@@ -41,8 +40,11 @@ const COMMANDS: &[(&str, Held)] = &[
     ),
     ("make agent-image", Test("an_agents_image_is_pinned")),
     ("make bundle ", Test("a_bundle_of_a_release_names_digests_everywhere")),
-    ("make bundle-push", Needs(REGISTRY)),
-    ("opm alpha render-template", Needs(REGISTRY)),
+    ("make bundle-push", Test("a_catalog_is_made_of_a_bundle_in_a_registry_and_can_be_served")),
+    (
+        "opm alpha render-template",
+        Test("a_catalog_is_made_of_a_bundle_in_a_registry_and_can_be_served"),
+    ),
     (
         "deploy/mirror/mirror-ci-images.sh",
         Test("images_are_mirrored_by_digest_where_there_is_one_and_what_is_missing_is_listed"),
@@ -127,7 +129,10 @@ const COMMANDS: &[(&str, Held)] = &[
         Test("definitions_that_are_written_to_store_v1alpha1_lead_back_as_well"),
     ),
     ("kubectl get crd -o custom-columns", Needs("reads a cluster")),
-    ("kubectl delete validatingadmissionpolic", Needs("a cluster that the operator has left")),
+    (
+        "kubectl delete validatingadmissionpolic",
+        Test("make_deploy_takes_the_place_of_the_original_under_load_and_gives_it_back"),
+    ),
     ("kubectl label namespace gastown-operator-system", Needs("a cluster with a release")),
     ("for it in $(kubectl get crd", Needs("a cluster with a release")),
 ];

@@ -2,6 +2,8 @@
 //! write fails, a run that spans them is run once, and nothing is lost. `make test-upgrade` builds the older ones, each a folder
 //! of its sources with its programs in `built/`: `GASTOWN_PREVIOUS`, and `GASTOWN_PREVIOUS_CHART` for Helm.
 
+mod original;
+
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -74,7 +76,7 @@ impl Load {
         );
         assert!(failed.is_empty(), "{what}: {} of {rounds} failed: {failed:#?}", failed.len());
         // Few where the older one's replicas end before they are out of the Service, so that calls to them wait.
-        assert!(rounds > 2, "{what}: there was a load: {rounds}");
+        assert!(rounds > 1, "{what}: there was a load: {rounds}");
     }
 }
 
@@ -228,7 +230,7 @@ async fn ended_once(bed: &Testbed, client: &Client, name: &str) {
 }
 
 /// No pod of Polecats was made twice, by whatever replica of whatever version.
-async fn each_pod_once(bed: &Testbed) {
+async fn each_pod_once(bed: &Testbed, names: &[&str]) {
     let mut made = std::collections::BTreeMap::<String, usize>::new();
     for it in bed.audit_events().await.unwrap() {
         let pod = it.resource == "pods" && it.subresource.is_empty() && it.namespace == TOWN;
@@ -236,11 +238,8 @@ async fn each_pod_once(bed: &Testbed) {
             *made.entry(it.name.clone()).or_default() += 1;
         }
     }
-    let want = ["after", "across", "again", "back", "before"].map(|it| format!("polecat-{it}"));
-    for name in want {
-        assert_eq!(made.get(&name), Some(&1), "{made:?}");
-    }
-    assert_eq!(made.len(), 5, "one that is to be idle has none: {made:?}");
+    let want = names.iter().map(|it| (format!("polecat-{it}"), 1)).collect();
+    assert_eq!(made, want, "once, and none of those that are to be idle");
 }
 
 async fn there_and_back(road: Road, variable: &str, test: &str) {
@@ -287,7 +286,7 @@ async fn there_and_back(road: Road, variable: &str, test: &str) {
         let it = polecats.get(name).await.unwrap();
         assert_eq!(condition(&it, "Pushed"), "True/Pushed", "{name}");
     }
-    each_pod_once(&bed).await;
+    each_pod_once(&bed, &["before", "across", "after", "back", "again"]).await;
     bed.stop().await.unwrap();
 }
 

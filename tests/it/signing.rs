@@ -15,18 +15,18 @@ use crate::{
 };
 
 /// A program that is named by a variable.
-fn given(variable: &str) -> Option<PathBuf> {
+pub fn given(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|it| !it.is_empty()).map(PathBuf::from)
 }
 
 /// A registry on loopback, which ends with it.
-struct Registry {
+pub struct Registry {
     child: Child,
-    host: String,
+    pub host: String,
 }
 
 impl Registry {
-    fn start(crane: &Path) -> Self {
+    pub fn start(crane: &Path) -> Self {
         let mut command = Command::new(crane);
         command.args(["registry", "serve", "--address", "127.0.0.1:0"]).stdin(Stdio::null());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
