@@ -1,6 +1,7 @@
-//! Memory for bodies that come in: a share of what this process may have, taken byte by byte as they arrive. Who finds
-//! it used up is turned away, but for the one that was here first: he waits for the others, so that somebody always
-//! gets through.
+//! Memory for bodies that come in: a share of what this process may have, taken byte by byte as they arrive. A large body
+//! that announces its length waits in line, before any of it is taken in, until there is room beside what the others
+//! announced. Who finds the memory used up after all is turned away, but for the one that was here first: he waits for the
+//! others, so that somebody always gets through.
 
 use std::{
     collections::BTreeSet,
@@ -8,7 +9,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+/// Bodies smaller than this, in bytes, wait for nobody, and an eighth of the memory is left to them.
+const SMALL: usize = 1 << 20;
 
 /// What all bodies together may hold.
 #[derive(Debug)]
@@ -21,8 +28,12 @@ pub struct Budget {
 #[derive(Debug, Default)]
 struct State {
     used: usize,
+    /// What large bodies that are being taken in have announced and not sent yet.
+    promised: usize,
     next: u64,
+    /// Bodies that are being taken in, and those in line before that.
     present: BTreeSet<u64>,
+    waiting: BTreeSet<u64>,
 }
 
 /// One body's part; given back when dropped.
@@ -31,6 +42,13 @@ pub struct Share {
     budget: Arc<Budget>,
     number: u64,
     held: usize,
+    promised: usize,
+}
+
+/// A place in line; given up when dropped.
+struct Place<'a> {
+    budget: &'a Budget,
+    number: u64,
 }
 
 /// There is no room.
@@ -59,15 +77,76 @@ impl Budget {
     /// A part with nothing in it yet.
     pub fn share(self: &Arc<Self>) -> Share {
         let mut state = self.state();
-        let number = state.next;
-        state.next += 1;
+        let number = state.number();
         state.present.insert(number);
         drop(state);
-        Share { budget: Arc::clone(self), number, held: 0 }
+        Share { budget: Arc::clone(self), number, held: 0, promised: 0 }
+    }
+
+    /// The same for a body that announces so many bytes, once there is room for them beside what others announced; or, where
+    /// that takes until then, if there is room beside what others hold. What is announced holds nothing: who never sends it
+    /// makes others wait, and that is all.
+    pub async fn share_for(self: &Arc<Self>, bytes: usize, until: Instant) -> Result<Share, Full> {
+        if bytes < SMALL {
+            return self.beside_what_is_held(bytes);
+        }
+        let place = self.place();
+        loop {
+            // Listening begins before looking, so that nothing that is freed in between goes unnoticed.
+            let mut freed = std::pin::pin!(self.freed.notified());
+            freed.as_mut().enable();
+            if place.promise(bytes) {
+                let mut share = self.share();
+                share.promised = bytes;
+                return Ok(share);
+            }
+            if timeout_at(until, freed).await.is_err() {
+                return self.beside_what_is_held(bytes);
+            }
+        }
+    }
+
+    fn beside_what_is_held(self: &Arc<Self>, bytes: usize) -> Result<Share, Full> {
+        if bytes > self.room() { Err(Full) } else { Ok(self.share()) }
+    }
+
+    fn place(&self) -> Place<'_> {
+        let mut state = self.state();
+        let number = state.number();
+        state.waiting.insert(number);
+        drop(state);
+        Place { budget: self, number }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    const fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+impl Place<'_> {
+    /// Whether it is this one's turn, and there is room. One alone may be as large as all.
+    fn promise(&self, bytes: usize) -> bool {
+        let mut state = self.budget.state();
+        let taken = state.used.saturating_add(state.promised);
+        let limit = self.budget.limit - self.budget.limit / 8;
+        let fits = taken == 0 || taken.saturating_add(bytes) <= limit;
+        let goes = fits && state.waiting.first() == Some(&self.number);
+        state.promised += if goes { bytes } else { 0 };
+        goes
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.budget.state().waiting.remove(&self.number);
+        self.budget.freed.notify_waiters(); // the next in line looks
     }
 }
 
@@ -91,9 +170,12 @@ impl Share {
         let mut state = self.budget.state();
         let fits = state.used.saturating_add(bytes) <= self.budget.limit;
         if fits {
+            let kept = bytes.min(self.promised);
             state.used += bytes;
+            state.promised = state.promised.saturating_sub(kept);
             drop(state);
             self.held += bytes;
+            self.promised -= kept;
             return Ok(true);
         }
         let first = state.present.first() == Some(&self.number);
@@ -106,6 +188,7 @@ impl Drop for Share {
     fn drop(&mut self) {
         let mut state = self.budget.state();
         state.used = state.used.saturating_sub(self.held);
+        state.promised = state.promised.saturating_sub(self.promised);
         state.present.remove(&self.number);
         drop(state);
         self.budget.freed.notify_waiters();
@@ -152,6 +235,8 @@ fn machine(meminfo: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
+    const PATIENCE: std::time::Duration = std::time::Duration::from_millis(100);
+
     #[tokio::test]
     async fn the_first_waits_and_later_ones_are_turned_away() {
         let budget = Budget::new(100);
@@ -168,6 +253,47 @@ mod tests {
         assert_eq!((took, budget.room()), (Ok(()), 0), "it waited for the other to go");
         drop(first);
         assert_eq!(budget.room(), 100);
+    }
+
+    #[tokio::test]
+    async fn large_bodies_wait_in_line_for_room_beside_what_others_announced() {
+        let budget = Budget::new(16 * SMALL);
+        let soon = || Instant::now() + PATIENCE;
+        let late = || Instant::now() + 100 * PATIENCE;
+        let mut first = budget.share_for(10 * SMALL, soon()).await.unwrap();
+        first.take(10 * SMALL).await.unwrap();
+        assert_eq!(budget.room(), 6 * SMALL, "it holds what came, and nothing twice");
+        assert!(budget.share_for(SMALL / 2, soon()).await.is_ok(), "a small one waits for nobody");
+        let (second, third, ()) = tokio::join!(
+            budget.share_for(10 * SMALL, late()),
+            budget.share_for(4 * SMALL, late()),
+            async {
+                for _ in 0..3 {
+                    tokio::task::yield_now().await;
+                }
+                assert_eq!(
+                    budget.state().promised,
+                    0,
+                    "what would fit comes after who came before"
+                );
+                drop(first);
+            }
+        );
+        let (mut second, third) = (second.unwrap(), third.unwrap());
+        assert_eq!((budget.room(), budget.state().promised), (16 * SMALL, 14 * SMALL));
+        second.take(10 * SMALL).await.unwrap();
+        let began = Instant::now();
+        assert_eq!(budget.share_for(10 * SMALL, soon()).await.err(), Some(Full), "they stay");
+        assert!(began.elapsed() >= PATIENCE, "it was waited for room");
+        // The third never sends what it announced.
+        assert!(budget.share_for(6 * SMALL, soon()).await.is_ok(), "there is room in fact");
+        let gone = tokio::time::timeout_at(soon(), budget.share_for(6 * SMALL, late()));
+        assert!(gone.await.is_err(), "who goes away");
+        drop((second, third));
+        let all = budget.share_for(16 * SMALL, soon()).await.unwrap();
+        assert_eq!((budget.room(), all.promised), (16 * SMALL, 16 * SMALL), "leaves the line");
+        drop(all);
+        assert_eq!(budget.state().promised, 0, "everything was given back");
     }
 
     #[test]

@@ -60,8 +60,9 @@ async fn convert(
     request: Request,
 ) -> Response {
     let call = Call::begin(&door.spans, &headers);
-    let until = Instant::now() + asked.limit(LIMIT);
-    let taken = timeout_at(until, take_in(&door, &headers, request)).await;
+    let (now, limit) = (Instant::now(), asked.limit(LIMIT));
+    let until = now + limit;
+    let taken = timeout_at(until, take_in(&door, &headers, request, now + limit / 2)).await;
     let run = taken.as_ref().ok().and_then(|it| it.as_ref().ok());
     let span = call.within(run.map(|(review, body)| (review, body.bytes.as_slice())));
     let answer = span.in_scope(|| match taken {
@@ -81,10 +82,12 @@ struct Held {
     share: Share,
 }
 
+/// Takes a body in; for room it waits until `patience`, so that enough of the call's time is left.
 async fn take_in(
     door: &Door,
     headers: &HeaderMap,
     request: Request,
+    patience: Instant,
 ) -> Result<(Review, Held), Response> {
     let text = |name| headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
     if !text(header::CONTENT_TYPE).starts_with("application/json")
@@ -100,10 +103,8 @@ async fn take_in(
     if announced > most {
         return Err(too_large(most));
     }
-    if announced > door.budget.room() {
-        return Err(busy());
-    }
-    let mut held = Held { bytes: Vec::new(), share: door.budget.share() };
+    let share = door.budget.share_for(announced, patience).await.map_err(|Full| busy())?;
+    let mut held = Held { bytes: Vec::new(), share };
     // Address space for all of it, so that it is never moved; memory comes with what is written.
     held.bytes.try_reserve_exact(announced).map_err(|_| busy())?;
     let mut body = request.into_body().into_data_stream();
