@@ -28,9 +28,13 @@ use crate::{
     cluster::{
         Error,
         connect::Connection,
+        definitions::Definitions,
         watch_clients::{Seat, Watches},
     },
-    domain::certificates::{Book, Canary, consumers::INJECTORS},
+    domain::{
+        certificates::{Book, Canary, consumers::INJECTORS},
+        storage::Definition,
+    },
 };
 
 /// An annotation of the Secret: each new value asks for another authority.
@@ -44,6 +48,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub struct Vault {
     client: kube::Client,
     watches: Watches,
+    definitions: Definitions,
     namespace: String,
     name: String,
 }
@@ -119,8 +124,8 @@ pub enum News {
 impl Vault {
     pub fn new(connection: &Connection, namespace: &str, name: &str) -> Self {
         let client = connection.leases.clone();
-        let watches = connection.watches.clone();
-        Self { client, watches, namespace: namespace.into(), name: name.into() }
+        let (watches, definitions) = (connection.watches.clone(), connection.definitions.clone());
+        Self { client, watches, definitions, namespace: namespace.into(), name: name.into() }
     }
 
     fn secrets(&self, client: kube::Client) -> Api<Secret> {
@@ -154,6 +159,11 @@ impl Vault {
         consumers: Vec<Consumer>,
     ) -> impl Stream<Item = News> + Send + Unpin + use<> {
         let consumers = consumers.into_iter().map(|it| {
+            if it.sort == Sort::Definition {
+                let heard = self.definitions.of(&it.name);
+                let told = heard.map(move |object| object.as_deref().map(said));
+                return told.map(move |object| News::Consumer(it.clone(), object)).boxed();
+            }
             let seat = self.watches.seat();
             let api = Self::consumers(it.sort, seat.client.clone());
             let stream = watched(seat, api, &it.name);
@@ -288,6 +298,18 @@ fn pointed(object: &DynamicObject) -> Value {
         "metadata": {"resourceVersion": object.metadata.resource_version, "annotations": injectors},
         "spec": {"conversion": part("/spec/conversion"), "versions": names.unwrap_or(Value::Null)},
         "webhooks": part("/webhooks"),
+    })
+}
+
+/// The same of a definition that was heard of.
+fn said(definition: &Definition) -> Value {
+    let versions = definition.versions.iter().map(|it| json!({"name": it}));
+    json!({
+        "metadata": {
+            "resourceVersion": definition.resource_version,
+            "annotations": definition.injectors,
+        },
+        "spec": {"conversion": definition.conversion, "versions": versions.collect::<Vec<_>>()},
     })
 }
 

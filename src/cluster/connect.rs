@@ -8,13 +8,15 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
-use super::watch_clients::Watches;
+use super::{definitions::Definitions, watch_clients::Watches};
 
 /// Clients, and where they lead.
 pub struct Connection {
     pub work: kube::Client,
     pub leases: kube::Client,
     pub watches: Watches,
+    /// For all who want to hear of definitions.
+    pub definitions: Definitions,
     pub server: http::Uri,
     /// What rustls says of every client's configuration.
     pub fips: bool,
@@ -25,17 +27,23 @@ pub struct Connection {
 pub struct Clients {
     pub work: kube::Client,
     pub watches: Watches,
+    pub definitions: Definitions,
 }
 
 impl From<kube::Client> for Clients {
     fn from(work: kube::Client) -> Self {
-        Self { watches: Watches::all_by(work.clone()), work }
+        let watches = Watches::all_by(work.clone());
+        Self { definitions: Definitions::new(watches.clone()), watches, work }
     }
 }
 
 impl From<&Connection> for Clients {
     fn from(it: &Connection) -> Self {
-        Self { work: it.work.clone(), watches: it.watches.clone() }
+        Self {
+            work: it.work.clone(),
+            watches: it.watches.clone(),
+            definitions: it.definitions.clone(),
+        }
     }
 }
 
@@ -64,7 +72,8 @@ pub async fn connect(
     config.connect_timeout = Some(Duration::from_millis(1500));
     let leases = kube::Client::try_from(config.clone())?;
     let fips = config.rustls_client_config()?.fips();
-    Ok(Connection { work, leases, watches, server: config.cluster_url, fips })
+    let definitions = Definitions::new(watches.clone());
+    Ok(Connection { work, leases, watches, definitions, server: config.cluster_url, fips })
 }
 
 /// The proxy that a kubeconfig names for the API server.

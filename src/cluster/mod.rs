@@ -15,6 +15,7 @@ pub mod clock;
 pub mod cluster_tls;
 pub mod connect;
 mod crowd;
+pub mod definitions;
 pub mod degraded;
 mod departed;
 mod error;
@@ -73,6 +74,7 @@ use crate::domain::{
 use cache::{Cache, Key};
 pub use carry_out::plural;
 use connect::Clients;
+use definitions::Definitions;
 pub use error::{Class, Error};
 use guard::Guard;
 use meters::Meters;
@@ -108,6 +110,7 @@ pub struct Caches {
 pub struct Cluster {
     client: kube::Client,
     watches: Watches,
+    definitions: Definitions,
     pub ownership: Ownership,
     guard: Guard,
     pub caches: Arc<Caches>,
@@ -174,10 +177,11 @@ impl Cluster {
         settings: Arc<PodSettings>,
         meters: Meters,
     ) -> Self {
-        let Clients { work: client, watches } = clients.into();
+        let Clients { work: client, watches, definitions } = clients.into();
         Self {
             client,
             watches,
+            definitions,
             ownership,
             guard: Guard::default(),
             caches: Arc::default(),

@@ -4,13 +4,10 @@
 
 use std::{pin::pin, time::Duration};
 
-use futures::{StreamExt as _, future::join, future::join_all};
-use k8s_openapi::{
-    api::admissionregistration::v1::{
-        MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
-        ValidatingWebhookConfiguration,
-    },
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+use futures::{Stream, StreamExt as _, future::join, future::join_all};
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+    ValidatingWebhookConfiguration,
 };
 use kube::{
     Api,
@@ -20,9 +17,7 @@ use kube::{
 use serde_json::Value;
 
 use crate::cluster::{
-    certificates::watched,
-    connect::Connection,
-    watch_clients::{Seat, Watches},
+    certificates::watched, connect::Connection, definitions::Heard, watch_clients::Seat,
 };
 
 /// Who applied, in managed fields.
@@ -41,10 +36,12 @@ pub fn keep(
     (hooks, definition): (Vec<Value>, String),
 ) -> impl Future<Output = ()> + use<> {
     let (client, watches) = (connection.leases.clone(), connection.watches.clone());
+    let definitions = connection.definitions.clone();
     async move {
         let each = objects.into_iter().map(|it| keep_one(client.clone(), watches.seat(), it));
-        let hooks =
-            hooks.into_iter().map(|it| keep_hooks(client.clone(), &watches, it, &definition));
+        let hooks = hooks
+            .into_iter()
+            .map(|it| keep_hooks(client.clone(), watches.seat(), it, definitions.of(&definition)));
         join(join_all(each), join_all(hooks)).await;
     }
 }
@@ -61,22 +58,23 @@ fn resource(kind: &str) -> ApiResource {
     }
 }
 
-async fn keep_hooks(client: kube::Client, watches: &Watches, object: Value, definition: &str) {
+async fn keep_hooks(
+    client: kube::Client,
+    seat: Seat,
+    object: Value,
+    mut leads: impl Stream<Item = Heard> + Unpin,
+) {
     let (kind, name) = named(&object);
     let api: Api<DynamicObject> = Api::all_with(client, &resource(&kind));
-    let (own, leading) = (watches.seat(), watches.seat());
-    let watching: Api<DynamicObject> = Api::all_with(own.client.clone(), &resource(&kind));
-    let definitions = ApiResource::erase::<CustomResourceDefinition>(&());
-    let definitions: Api<DynamicObject> = Api::all_with(leading.client.clone(), &definitions);
-    let mut news = pin!(watched(own, watching, &name));
-    let mut leads = pin!(watched(leading, definitions, definition));
+    let watching: Api<DynamicObject> = Api::all_with(seat.client.clone(), &resource(&kind));
+    let mut news = pin!(watched(seat, watching, &name));
     let (mut there, mut lead, mut applied) = (None, None, None);
     loop {
         tokio::select! {
             Some(it) = news.next() => there = Some(it.is_some()),
             Some(it) = leads.next() => {
-                let at = "/spec/conversion/webhook/clientConfig";
-                lead = it.and_then(|it| it.data.pointer(at).cloned()).or(lead);
+                let at = "/webhook/clientConfig";
+                lead = it.and_then(|it| it.conversion.pointer(at).cloned()).or(lead);
             }
             else => return,
         }

@@ -3,6 +3,8 @@
 //! version may be taken out of it when every object was written once more since, and the storage version was the same all
 //! the time.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -29,6 +31,10 @@ pub struct Definition {
     pub stored: Vec<String>,
     /// A webhook converts, so that reading one version and writing another loses nothing.
     pub converted: bool,
+    /// What it says of that.
+    pub conversion: Value,
+    /// Annotations by which others are asked to write whom it trusts.
+    pub injectors: BTreeMap<String, String>,
     pub conditions: Vec<Value>,
 }
 
@@ -188,6 +194,8 @@ mod tests {
             storage: "v1beta1".into(),
             stored: words(&["v1alpha1", "v1beta1"]),
             converted: true,
+            conversion: Value::Null,
+            injectors: BTreeMap::new(),
             conditions: vec![json!({"type": "Established", "status": "True"})],
         }
     }

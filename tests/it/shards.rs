@@ -1,10 +1,15 @@
 //! Several replicas share the namespaces, shard by shard: evenly, without two of them ever at one, and whoever goes is
 //! succeeded.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures::StreamExt as _;
-use gastown::{cluster::housekeeper::LEASE as HOUSEKEEPER, domain::original::LEASE};
+use gastown::{
+    cluster::housekeeper::LEASE as HOUSEKEEPER, domain::original::LEASE, kinds::convertible,
+};
 use gastown_testbed::{Node, Operator, Testbed, audit::Event, http_get};
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Event as Told};
 use kube::{
@@ -27,10 +32,17 @@ const FLAGS: [&str; 1] = ["--shards=12"];
 
 /// Three replicas that have their shares.
 async fn three(name: &str) -> (World, Operator, Operator) {
-    let world = World::with_flags(name, &QUICK, &FLAGS).await;
+    three_of(name, SHARDS).await
+}
+
+/// The same of so many shards; where these can't be shared evenly, one has one more.
+async fn three_of(name: &str, shards: usize) -> (World, Operator, Operator) {
+    let world = World::with_flags(name, &QUICK, &[&format!("--shards={shards}")]).await;
     let (second, third) = (world.another("second").await, world.another("third").await);
     for it in [&world.operator, &second, &third] {
-        owns(it, SHARDS / 3).await;
+        let shares = [shards / 3, shards.div_ceil(3)];
+        scraped(it, |line| shares.iter().any(|it| line == format!("gastown_shards_owned {it}")))
+            .await;
     }
     (world, second, third)
 }
@@ -251,10 +263,31 @@ async fn a_session_that_is_deleted_by_hand_begins_anew() {
     judge(&world, &[&world.operator, &second, &third], names.len()).await;
 }
 
-/// Nothing but renewals: at most one and a half writes a second for three replicas, whatever there are of shards.
+/// Each of these replicas watches each definition once, whoever in it wants to hear of that.
+fn watch_definitions_once(all: &[Event], replicas: &[&Operator]) {
+    for replica in replicas {
+        let by_it = || all.iter().filter(|it| it.user == replica.name);
+        // A watch begins with a list; one that breaks off goes on without.
+        let lists =
+            by_it().filter(|it| it.verb == "list" && it.resource == "customresourcedefinitions");
+        let mut names: Vec<_> = lists.map(|it| it.name.clone()).collect();
+        names.sort();
+        let mut want: Vec<_> = convertible().collect();
+        want.sort();
+        assert_eq!(names, want, "{}", replica.name);
+        let selector = |it: &Event| {
+            let uri = it.uri.split(['?', '&']).filter(|it| !it.starts_with("resourceVersion="));
+            uri.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let watches: BTreeSet<_> = by_it().filter(|it| it.verb == "watch").map(selector).collect();
+        eprintln!("{}: {} watches", replica.name, watches.len());
+    }
+}
+
+/// Nothing but renewals: at most one and a half writes a second for three replicas, with as many shards as there are to begin with.
 #[tokio::test]
 async fn a_quiet_town_costs_one_renewal_per_replica_and_period() {
-    let (world, second, third) = three("quiet").await;
+    let (world, second, third) = three_of("quiet", 64).await;
     let all = [&world.operator, &second, &third];
     let writes = async || {
         let all_events = world.bed.audit_events().await.unwrap();
@@ -275,6 +308,11 @@ async fn a_quiet_town_costs_one_renewal_per_replica_and_period() {
     });
     let asked: Vec<_> = asked.collect();
     assert!(asked.is_empty(), "who has nothing to do asks nothing: {asked:#?}");
+    watch_definitions_once(&world.bed.audit_events().await.unwrap(), &all);
+    let server = world.bed.server().unwrap();
+    let connections: Vec<_> = all.iter().map(|it| it.connections_to(&server).unwrap()).collect();
+    assert!(connections.iter().sum::<usize>() <= 64, "{connections:?}");
+    eprintln!("connections: {connections:?}");
     let of_housekeeper: Vec<_> = (world.bed.audit_events().await.unwrap().into_iter())
         .filter(|it| it.name == HOUSEKEEPER && it.is_write() && it.code < 300)
         .filter(|it| all.iter().any(|o| o.name == it.user))

@@ -1,6 +1,8 @@
 //! Definitions and lists as they come over the wire, read no further than needed: of a definition no schema, of an object
 //! nothing but its place and version.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     apimachinery::pkg::apis::meta::v1::ListMeta,
@@ -11,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     cluster::wire::{Compact, Meta},
-    domain::storage::Definition,
+    domain::{certificates::consumers::INJECTORS, storage::Definition},
 };
 
 /// A page of a list.
@@ -66,7 +68,8 @@ struct Spec {
     scope: String,
     names: Names,
     versions: Vec<Version>,
-    conversion: Option<Conversion>,
+    #[serde(default)]
+    conversion: Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -80,16 +83,17 @@ struct Version {
     storage: bool,
 }
 
-#[derive(Debug, Deserialize)]
-struct Conversion {
-    strategy: String,
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Status {
     stored_versions: Option<Vec<String>>,
     conditions: Option<Vec<Value>>,
+}
+
+/// Of the annotations, those: what an apply leaves there is as large as the definition.
+fn injectors(annotations: Option<BTreeMap<String, String>>) -> BTreeMap<String, String> {
+    let all = annotations.unwrap_or_default().into_iter();
+    all.filter(|(key, _)| INJECTORS.contains(&key.as_str())).collect()
 }
 
 impl Compact for Definition {
@@ -111,7 +115,9 @@ impl Compact for Definition {
             storage: storage.map(|it| it.name.clone()).unwrap_or_default(),
             versions: wire.spec.versions.into_iter().map(|it| it.name).collect(),
             stored: wire.status.stored_versions.unwrap_or_default(),
-            converted: wire.spec.conversion.is_some_and(|it| it.strategy == "Webhook"),
+            converted: wire.spec.conversion.get("strategy").is_some_and(|it| it == "Webhook"),
+            conversion: wire.spec.conversion,
+            injectors: injectors(meta.annotations),
             conditions: wire.status.conditions.unwrap_or_default(),
         }
     }

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    future::pending,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -19,7 +20,6 @@ use crate::{
         live,
         meters::{Stored, Task},
         storage::{self, Ending, Migration, Step},
-        watching::Selection,
     },
     domain::storage::{Definition, Standing},
     kinds,
@@ -57,10 +57,13 @@ impl Running {
     /// Looks at each definition whenever it changes.
     pub(super) fn keep_storage(&mut self, cluster: &Cluster, upkeep: Upkeep, queue: Arc<Queue>) {
         for name in kinds::convertible() {
-            let selection = Selection { name: Some(name), ..Selection::default() };
-            let woken = queue.clone();
-            let news = move |_: &Cluster, _: &Definition, key: Key| woken.add(key);
-            self.watch(cluster, |it| &it.definitions, selection, news);
+            let task = Task { task: "watch", controller: "customresourcedefinitions" };
+            let (meters, parts) = (cluster.meters.clone(), (cluster.clone(), queue.clone(), name));
+            let begin = move || {
+                let (cluster, woken, name) = parts.clone();
+                async move { cluster.follow_definition(&name, |key| woken.add(key)).await }
+            };
+            self.watches.spawn(supervise::keep(task, meters, pending, begin));
         }
         let task = Task { task: "worker", controller: "customresourcedefinitions" };
         let (meters, closed) = (cluster.meters.clone(), queue.clone());

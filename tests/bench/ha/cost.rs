@@ -90,7 +90,7 @@ async fn run(testbed: &Testbed, options: &Options, replicas: usize) -> Result<(S
             "   {}: RSS {:.1} MiB, {} connections to the API server, {objects} objects",
             it.name,
             rss_mib(it)?,
-            connections(it, testbed)?
+            it.connections_to(&testbed.server()?)?
         );
     }
     for it in &fleet.live {
@@ -158,27 +158,4 @@ fn rss_mib(operator: &Operator) -> Result<f64> {
     let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kib: f64 = line.split_ascii_whitespace().next().context("no number")?.parse()?;
     Ok(kib / 1024.0)
-}
-
-/// Open connections to the API server's port.
-fn connections(operator: &Operator, testbed: &Testbed) -> Result<usize> {
-    let server = testbed.server()?;
-    let port: u16 = server.rsplit(':').next().context("no port")?.parse()?;
-    let inodes = std::fs::read_dir(format!("/proc/{}/fd", operator.pid))?.flatten();
-    let inodes: std::collections::BTreeSet<String> = inodes
-        .filter_map(|it| {
-            let link = std::fs::read_link(it.path()).ok()?;
-            Some(link.to_str()?.strip_prefix("socket:[")?.trim_end_matches(']').to_owned())
-        })
-        .collect();
-    let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", operator.pid))?;
-    let to_server = table.lines().filter(|line| {
-        let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        let remote = words.get(2).and_then(|it| it.rsplit(':').next());
-        let is_port = remote.and_then(|it| u16::from_str_radix(it, 16).ok()) == Some(port);
-        is_port
-            && words.get(3) == Some(&"01")
-            && words.get(9).is_some_and(|it| inodes.contains(*it))
-    });
-    Ok(to_server.count())
 }

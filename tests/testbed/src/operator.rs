@@ -2,6 +2,7 @@
 //! needed. It ends with its handle, and with the test's process.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
@@ -135,6 +136,28 @@ impl Operator {
             end,
             _ports: ports,
         })
+    }
+
+    /// Open connections to a server's port, as `https://ADDRESS:PORT`.
+    pub fn connections_to(&self, server: &str) -> Result<usize> {
+        let port: u16 = server.rsplit(':').next().context("no port")?.parse()?;
+        let inodes = std::fs::read_dir(format!("/proc/{}/fd", self.pid))?.flatten();
+        let inodes: BTreeSet<String> = inodes
+            .filter_map(|it| {
+                let link = std::fs::read_link(it.path()).ok()?;
+                Some(link.to_str()?.strip_prefix("socket:[")?.trim_end_matches(']').to_owned())
+            })
+            .collect();
+        let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", self.pid))?;
+        let to_server = table.lines().filter(|line| {
+            let words: Vec<&str> = line.split_ascii_whitespace().collect();
+            let remote = words.get(2).and_then(|it| it.rsplit(':').next());
+            let is_port = remote.and_then(|it| u16::from_str_radix(it, 16).ok()) == Some(port);
+            is_port
+                && words.get(3) == Some(&"01")
+                && words.get(9).is_some_and(|it| inodes.contains(*it))
+        });
+        Ok(to_server.count())
     }
 
     /// Waits until `/readyz` says so. An operator that ends first, or takes longer than a minute, is an
