@@ -21,9 +21,9 @@ use crate::{
     manifests,
 };
 
-/// How long writes still wait once somebody converts again: an API server may hear of it later than we do, and goes on with
-/// what it has begun as it began.
-const AFTER: Duration = Duration::from_secs(2);
+/// How long writes still wait once somebody converts again: an API server may hear of it later than we do, goes on with what it
+/// has begun as it began, and first makes ready, a busy one for seconds, what it was told before.
+const AFTER: Duration = Duration::from_secs(10);
 
 /// Their names, as of what was last heard, and since when they are converted again; none where nobody listens.
 #[derive(Clone, Debug)]
@@ -123,11 +123,11 @@ mod tests {
             (10, Some(&lost), true, "it is not"),
             (20, Some(&lost), true, "nor later"),
             (21, Some(&right), true, "it is again, but an API server may not know yet"),
-            (22, Some(&right), true, "hearing so twice makes it no later"),
-            (23, Some(&right), false, "by now all know"),
-            (30, Some(&lost), true, "and not again"),
-            (33, None, true, "the definition itself is gone"),
-            (35, None, false, "and stays away"),
+            (30, Some(&right), true, "hearing so twice makes it no later"),
+            (31, Some(&right), false, "by now all know"),
+            (40, Some(&lost), true, "and not again"),
+            (43, None, true, "the definition itself is gone"),
+            (53, None, false, "and stays away"),
         ];
         for (at, heard, refused, because) in table {
             let now = begin + Duration::from_secs(at);
