@@ -1,7 +1,7 @@
 //! The Secret with our certificates and those who are told whom to trust: watched, and written over exactly the version that
 //! was read. Any replica may write, whoever owns what: no shard is asked.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use futures::{Stream, StreamExt as _, future, stream};
 use k8s_openapi::{
@@ -30,6 +30,7 @@ use crate::{
         connect::Connection,
         definitions::Definitions,
         watch_clients::{Seat, Watches},
+        writing::Writer,
     },
     domain::{
         certificates::{Book, Canary, consumers::INJECTORS},
@@ -41,12 +42,12 @@ use crate::{
 pub const WISH: &str = "gastown.io/rotate-certificates";
 /// What the whole book is kept under, beside the names that others know.
 const BOOK: &str = "book.json";
-const LIMIT: Duration = Duration::from_secs(10);
 
 /// Where the certificates are kept, and who is told of them.
 #[derive(Clone)]
 pub struct Vault {
     client: kube::Client,
+    writer: Writer,
     watches: Watches,
     definitions: Definitions,
     namespace: String,
@@ -125,7 +126,15 @@ impl Vault {
     pub fn new(connection: &Connection, namespace: &str, name: &str) -> Self {
         let client = connection.leases.clone();
         let (watches, definitions) = (connection.watches.clone(), connection.definitions.clone());
-        Self { client, watches, definitions, namespace: namespace.into(), name: name.into() }
+        let writer = connection.writer("certificates");
+        Self {
+            client,
+            writer,
+            watches,
+            definitions,
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     fn secrets(&self, client: kube::Client) -> Api<Secret> {
@@ -200,11 +209,11 @@ impl Vault {
         let (api, params) = (self.secrets(self.client.clone()), PostParams::default());
         let attempt = format!("write Secret {}", self.name);
         let stored = if there {
-            within(attempt, api.replace(&self.name, &params, &secret)).await?
+            self.writer.replace(&api, &self.name, &secret).await
         } else {
-            within(attempt, api.create(&params, &secret)).await?
+            self.writer.create(&api, &params, &secret).await
         };
-        Ok(kept(&stored))
+        Ok(kept(&stored.map_err(|it| Error::Api { attempt, source: Box::new(it) })?))
     }
 
     /// Puts a consumer right, and returns it; the operations hold for one version of it alone.
@@ -214,8 +223,8 @@ impl Vault {
         let patch: Patch<Value> = Patch::Json(patch);
         let params = PatchParams::default();
         let attempt = format!("write the bundle into {consumer}");
-        let object = within(attempt, api.patch(&consumer.name, &params, &patch)).await?;
-        Ok(pointed(&object))
+        let object = self.writer.patch(&api, &consumer.name, (&params, &patch)).await;
+        Ok(pointed(&object.map_err(|it| Error::Api { attempt, source: Box::new(it) })?))
     }
 
     /// Asks the API server for what it has to ask us for: whether a call of it reaches our webhook.
@@ -226,14 +235,16 @@ impl Vault {
         let spec = json!({"spec": {"rig": "canary", "desiredState": "Idle"}});
         let probe = DynamicObject::new("gastown-operator-canary", &resource).data(spec);
         let params = PostParams { dry_run: true, ..PostParams::default() };
-        match within("send a canary".into(), api.create(&params, &probe)).await {
+        match self.writer.create(&api, &params, &probe).await {
             Ok(_) => Canary::Passed,
-            Err(error) => match error.answer() {
-                Some((_, words)) if words.contains("x509:") => Canary::Refused,
-                // Refused by us: the call came through.
-                Some((422, words)) if words.contains(" denied the request") => Canary::Passed,
-                _ => Canary::Untold,
-            },
+            Err(kube::Error::Api(it)) if it.message.contains("x509:") => Canary::Refused,
+            // Refused by us: the call came through.
+            Err(kube::Error::Api(it))
+                if it.code == 422 && it.message.contains(" denied the request") =>
+            {
+                Canary::Passed
+            }
+            Err(_) => Canary::Untold,
         }
     }
 }
@@ -328,15 +339,4 @@ fn book(secret: &Secret) -> Result<Book, Unusable> {
         && part("tls.key") == book.leaf.key.0.as_bytes()
         && part("ca.crt") == book.bundle().as_bytes();
     if same { Ok(book) } else { Err(Unusable::Foreign) }
-}
-
-async fn within<T>(
-    attempt: String,
-    request: impl Future<Output = kube::Result<T>>,
-) -> Result<T, Error> {
-    match tokio::time::timeout(LIMIT, request).await {
-        Ok(Ok(it)) => Ok(it),
-        Ok(Err(source)) => Err(Error::Api { attempt, source: Box::new(source) }),
-        Err(_) => Err(Error::Timeout { attempt, seconds: LIMIT.as_secs_f64() }),
-    }
 }

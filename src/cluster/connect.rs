@@ -4,14 +4,21 @@
 use std::time::Duration;
 
 use kube::{
-    client::ConfigExt as _,
+    client::{ClientBuilder, ConfigExt as _},
     config::{KubeConfigOptions, Kubeconfig},
 };
 
-use super::{definitions::Definitions, watch_clients::Watches};
+use super::{
+    definitions::Definitions,
+    guard::user_agent,
+    watch_clients::Watches,
+    writing::{Writer, name},
+};
 
-/// Clients, and where they lead.
+/// Clients, each with a name of its own in the audit log, and where they lead.
 pub struct Connection {
+    /// Who asks: the pod, or the program of a person.
+    who: String,
     pub work: kube::Client,
     pub leases: kube::Client,
     pub watches: Watches,
@@ -47,10 +54,18 @@ impl From<&Connection> for Clients {
     }
 }
 
-/// Connects as the kubeconfig says, or as the pod's service account.
+impl Connection {
+    /// Writes what belongs to no shard, about this. By the client of Leases: such a write never waits behind work.
+    pub(super) fn writer(&self, about: &str) -> Writer {
+        Writer::new(self.leases.clone(), &self.who, about)
+    }
+}
+
+/// Connects as the kubeconfig says, or as the pod's service account; `who` does.
 pub async fn connect(
     kubeconfig: Option<&std::path::Path>,
     context: Option<String>,
+    who: &str,
 ) -> anyhow::Result<Connection> {
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
     let read = match kubeconfig {
@@ -67,13 +82,19 @@ pub async fn connect(
     config.proxy_url = named.map(|it| it.parse()).transpose()?;
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
-    let work = kube::Client::try_from(config.clone())?;
-    let watches = Watches::new(config.clone())?;
+    let agent = |what: &str| user_agent(who, format_args!("{what}"));
+    let client = |config: &kube::Config, what: &str| -> kube::Result<kube::Client> {
+        let builder = ClientBuilder::try_from(config.clone())?;
+        Ok(builder.with_layer(&name(agent(what))).build())
+    };
+    let work = client(&config, "work")?;
+    let watches = Watches::new(config.clone(), agent("watches"))?;
     config.connect_timeout = Some(Duration::from_millis(1500));
-    let leases = kube::Client::try_from(config.clone())?;
+    let leases = client(&config, "leases")?;
     let fips = config.rustls_client_config()?.fips();
     let definitions = Definitions::new(watches.clone());
-    Ok(Connection { work, leases, watches, definitions, server: config.cluster_url, fips })
+    let (who, server) = (who.to_owned(), config.cluster_url);
+    Ok(Connection { who, work, leases, watches, definitions, server, fips })
 }
 
 /// The proxy that a kubeconfig names for the API server.

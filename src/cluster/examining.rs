@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use http::{Method, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 
-use crate::cluster::reading::Reader;
+use crate::cluster::{reading::Reader, writing::Allowed};
 
 /// Longest time that one request may take.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -156,7 +156,10 @@ impl Reader {
 
     async fn ask(&self, request: http::Request<Vec<u8>>) -> anyhow::Result<Value> {
         let path = request.uri().path().to_owned();
-        let answer = tokio::time::timeout(LIMIT, self.client.request(request)).await;
+        let Ok(allowed) = Allowed::reading(request) else {
+            anyhow::bail!("an examination changes nothing, and this would change {path}");
+        };
+        let answer = tokio::time::timeout(LIMIT, allowed.send(&self.client)).await;
         Ok(answer.with_context(|| format!("no answer about {path} in {} s", LIMIT.as_secs()))??)
     }
 }

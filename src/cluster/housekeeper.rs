@@ -17,12 +17,15 @@ use crate::{
     cluster::{
         cache::Cache,
         clock::Moment,
+        connect::Connection,
         report,
         shards::{Town, wire::MAP},
+        writing::Writer,
     },
     domain::{
         brake,
         conditions::cut,
+        lease::Identity,
         plan::Notice,
         shard::{
             Map, ShardId, weights,
@@ -50,21 +53,25 @@ pub struct Housekeeper {
     until: Option<Moment>,
     maps: Api<ShardMap>,
     client: kube::Client,
+    writer: Writer,
     /// Refusals that were told by an Event.
     told: BTreeSet<(Box<str>, String)>,
 }
 
 impl Housekeeper {
-    /// `client` makes no retries of its own.
-    pub fn new(client: &kube::Client, namespace: &str, me: &str) -> Self {
-        let (holder_id, lease_name) = (me.to_owned(), LEASE.to_owned());
+    /// The election's own writes have a name of their own, since another crate makes them.
+    pub fn new(connection: &Connection, namespace: &str, me: &Identity) -> Self {
+        let (holder_id, lease_name) = (me.holder(), LEASE.to_owned());
+        let (client, me) = (connection.leases.clone(), holder_id.clone());
+        let election = connection.writer("election of the housekeeper").client();
         let params = LeaseLockParams { holder_id, lease_name, lease_ttl: TTL };
         Self {
-            lock: LeaseLock::new(client.clone(), namespace, params),
-            me: me.to_owned(),
+            lock: LeaseLock::new(election, namespace, params),
+            me,
             until: None,
             maps: Api::namespaced(client.clone(), namespace),
-            client: client.clone(),
+            client,
+            writer: connection.writer("housekeeping"),
             told: BTreeSet::new(),
         }
     }
@@ -122,15 +129,13 @@ impl Housekeeper {
 
     async fn write_status(&self, object: &ShardMap, status: &ShardMapStatus) {
         let new = ShardMap { status: Some(status.clone()), ..object.clone() };
-        let params = PostParams::default();
-        let write = self.maps.replace_status(MAP, &params, &new);
+        let write = self.writer.replace_status(&self.maps, MAP, &new);
         say("the status of the ShardMap", tokio::time::timeout(LIMIT, write).await);
     }
 
     async fn publish(&self, object: &ShardMap, next: &Map) {
         let new = ShardMap { spec: next.into(), ..object.clone() };
-        let params = PostParams::default();
-        let write = self.maps.replace(MAP, &params, &new);
+        let write = self.writer.replace(&self.maps, MAP, &new);
         say("the next version of the ShardMap", tokio::time::timeout(LIMIT, write).await);
     }
 
@@ -161,7 +166,7 @@ impl Housekeeper {
             let event = report::event(about, "Warning", &notice);
             let events: Api<Event> = Api::namespaced(self.client.clone(), name);
             let params = PostParams::default();
-            let write = events.create(&params, &event);
+            let write = self.writer.create(&events, &params, &event);
             say("an Event", tokio::time::timeout(LIMIT, write).await);
         }
     }

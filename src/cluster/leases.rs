@@ -4,7 +4,10 @@
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, api::PostParams};
 
-use crate::domain::lease::{Mark, Record};
+use crate::{
+    cluster::writing::Writer,
+    domain::lease::{Mark, Record},
+};
 
 /// Where a write says which one of its process it is, under which epoch.
 pub(super) const MARK: &str = "gastown.io/lease-write";
@@ -24,11 +27,14 @@ pub(super) fn record(lease: &Lease) -> Record {
 
 /// Writes a Lease: over the very version that it carries, or where there is none.
 pub(super) async fn put(
-    api: &Api<Lease>,
+    (api, writer): (&Api<Lease>, &Writer),
     name: &str,
     lease: &Lease,
     there: bool,
 ) -> kube::Result<Lease> {
-    let params = PostParams::default();
-    if there { api.replace(name, &params, lease).await } else { api.create(&params, lease).await }
+    if there {
+        writer.replace(api, name, lease).await
+    } else {
+        writer.create(api, &PostParams::default(), lease).await
+    }
 }

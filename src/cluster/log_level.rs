@@ -2,10 +2,7 @@
 //! other right and no other watch is needed.
 
 use anyhow::{Context as _, bail};
-use kube::{
-    Api,
-    api::{Patch, PatchParams},
-};
+use kube::{Api, api::Patch};
 use serde_json::json;
 
 use crate::{
@@ -37,8 +34,8 @@ impl Reader {
     ) -> anyhow::Result<()> {
         let maps: Api<ShardMap> = Api::namespaced(self.client.clone(), namespace);
         let patch = Patch::Merge(json!({"metadata": {"annotations": {LOG_LEVEL: directives}}}));
-        match maps.patch_metadata(MAP, &PatchParams::default(), &patch).await {
-            Ok(_) => Ok(()),
+        match self.writer.annotate(&maps, MAP, &patch).await {
+            Ok(()) => Ok(()),
             Err(kube::Error::Api(it)) if it.code == 404 => bail!(absent(namespace)),
             Err(kube::Error::Api(it)) => {
                 bail!("failed to annotate ShardMap {MAP} with {LOG_LEVEL}: {}", it.message)

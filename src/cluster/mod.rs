@@ -1,9 +1,5 @@
 //! Effects: the only holder of `kube::Client`. Looks, lets the domain decide, carries out.
-#![expect(
-    clippy::disallowed_types,
-    clippy::disallowed_methods,
-    reason = "this is where the client and the clock live"
-)]
+#![expect(clippy::disallowed_types, reason = "this is where the client lives")]
 
 pub mod access;
 mod beginning;
@@ -50,6 +46,7 @@ pub mod watch_clients;
 mod watch_faults;
 pub mod watching;
 pub mod wire;
+mod writing;
 
 use std::sync::{
     Arc,
@@ -273,6 +270,7 @@ impl Cluster {
 }
 
 /// The time of day, for status and Events only; no lease is judged by it.
+#[expect(clippy::disallowed_methods, reason = "this is where the clock lives")]
 pub(crate) fn now() -> Timestamp {
     let now = Timestamp::now();
     let ahead = clock::ahead();

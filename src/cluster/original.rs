@@ -16,7 +16,10 @@ use kube::{
 use tokio::sync::watch;
 
 use crate::{
-    cluster::{clock::Moment, leases, meters::Meters, now, ownership::Ownership},
+    cluster::{
+        clock::Moment, connect::Connection, leases, meters::Meters, now, ownership::Ownership,
+        writing::Writer,
+    },
     domain::original::{HOLDER, Memory, Record, Step, TIMES, Whose},
 };
 
@@ -30,6 +33,7 @@ const REMINDER: Duration = Duration::from_secs(60);
 /// The original's Lease, and what this process knows of it.
 pub struct Original {
     api: Api<Lease>,
+    writer: Writer,
     namespace: String,
     name: String,
     ownership: Ownership,
@@ -46,14 +50,15 @@ pub struct Original {
 impl Original {
     /// From here on `ownership` allows nothing before the original has stopped.
     pub fn new(
-        client: kube::Client,
+        connection: &Connection,
         (namespace, name): (&str, &str),
         ownership: Ownership,
         meters: Meters,
     ) -> Self {
         ownership.besides(None);
         Self {
-            api: Api::namespaced(client, namespace),
+            api: Api::namespaced(connection.leases.clone(), namespace),
+            writer: connection.writer("the original's Lease"),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             ownership,
@@ -152,7 +157,7 @@ impl Original {
     async fn claim(&mut self, over: Option<Record>) -> Duration {
         let lease = self.claimed();
         let sent = clock();
-        let put = leases::put(&self.api, &self.name, &lease, over.is_some());
+        let put = leases::put((&self.api, &self.writer), &self.name, &lease, over.is_some());
         let answer = tokio::time::timeout(LIMIT, put).await;
         match answer {
             Ok(Ok(lease)) => {

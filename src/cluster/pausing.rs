@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api,
-    api::{Patch, PatchParams},
+    api::Patch,
     core::{ApiResource, DynamicObject},
 };
 use serde_json::json;
@@ -28,8 +28,8 @@ impl Reader {
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
         let value = paused.then_some("true");
         let patch = Patch::Merge(json!({"metadata": {"annotations": {names::PAUSED: value}}}));
-        match api.patch_metadata(name, &PatchParams::default(), &patch).await {
-            Ok(_) => Ok(()),
+        match self.writer.annotate(&api, name, &patch).await {
+            Ok(()) => Ok(()),
             // The API server's words alone: they say it all, and the chain would say them twice.
             Err(kube::Error::Api(it)) => {
                 bail!("failed to annotate {kind} {name} with {}: {}", names::PAUSED, it.message)

@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::cluster::{
     certificates::watched, connect::Connection, definitions::Heard, watch_clients::Seat,
+    writing::Writer,
 };
 
 /// Who applied, in managed fields.
@@ -35,13 +36,13 @@ pub fn keep(
     objects: Vec<Value>,
     (hooks, definition): (Vec<Value>, String),
 ) -> impl Future<Output = ()> + use<> {
-    let (client, watches) = (connection.leases.clone(), connection.watches.clone());
-    let definitions = connection.definitions.clone();
+    let (watches, definitions) = (connection.watches.clone(), connection.definitions.clone());
+    let to = (connection.leases.clone(), connection.writer("policies"));
     async move {
-        let each = objects.into_iter().map(|it| keep_one(client.clone(), watches.seat(), it));
+        let each = objects.into_iter().map(|it| keep_one(to.clone(), watches.seat(), it));
         let hooks = hooks
             .into_iter()
-            .map(|it| keep_hooks(client.clone(), watches.seat(), it, definitions.of(&definition)));
+            .map(|it| keep_hooks(to.clone(), watches.seat(), it, definitions.of(&definition)));
         join(join_all(each), join_all(hooks)).await;
     }
 }
@@ -59,7 +60,7 @@ fn resource(kind: &str) -> ApiResource {
 }
 
 async fn keep_hooks(
-    client: kube::Client,
+    (client, writer): (kube::Client, Writer),
     seat: Seat,
     object: Value,
     mut leads: impl Stream<Item = Heard> + Unpin,
@@ -83,7 +84,7 @@ async fn keep_hooks(
             continue;
         }
         let whole = led(object.clone(), to);
-        while !apply(&api, (&kind, &name), &whole).await {
+        while !apply((&api, &writer), (&kind, &name), &whole).await {
             tokio::time::sleep(AGAIN).await;
         }
         applied = Some(to.clone());
@@ -114,9 +115,13 @@ fn named(object: &Value) -> (String, String) {
 }
 
 /// Whether it is there now as it should be.
-async fn apply(api: &Api<DynamicObject>, (kind, name): (&str, &str), object: &Value) -> bool {
+async fn apply(
+    (api, writer): (&Api<DynamicObject>, &Writer),
+    (kind, name): (&str, &str),
+    object: &Value,
+) -> bool {
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    match api.patch(name, &params, &Patch::Apply(object)).await {
+    match writer.patch(api, name, (&params, &Patch::Apply(object))).await {
         Ok(_) => tracing::info!(kind, name, "Applied"),
         Err(error) => {
             let error = &error as &dyn std::error::Error;
@@ -127,7 +132,7 @@ async fn apply(api: &Api<DynamicObject>, (kind, name): (&str, &str), object: &Va
     true
 }
 
-async fn keep_one(client: kube::Client, seat: Seat, object: Value) {
+async fn keep_one((client, writer): (kube::Client, Writer), seat: Seat, object: Value) {
     let (kind, name) = named(&object);
     let api: Api<DynamicObject> = Api::all_with(client, &resource(&kind));
     let watching: Api<DynamicObject> = Api::all_with(seat.client.clone(), &resource(&kind));
@@ -137,7 +142,7 @@ async fn keep_one(client: kube::Client, seat: Seat, object: Value) {
         if applied && there.is_some() {
             continue;
         }
-        while !apply(&api, (&kind, &name), &object).await {
+        while !apply((&api, &writer), (&kind, &name), &object).await {
             tokio::time::sleep(AGAIN).await;
         }
         applied = true;

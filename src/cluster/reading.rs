@@ -11,7 +11,9 @@ use kube::{
 
 use crate::{
     api::v1beta1::PolecatObject,
-    cluster::{Cluster, clock::Moment, meters::Meters, ownership::Ownership},
+    cluster::{
+        Cluster, clock::Moment, connect, meters::Meters, ownership::Ownership, writing::Writer,
+    },
     domain::{pod_brief::PodBrief, shard::Map},
 };
 
@@ -21,9 +23,14 @@ const PAGE: u32 = 500;
 /// More than any command takes.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// Under what name a person's program asks.
+const WHO: &str = "kubectl-gt";
+
 /// What a person may ask of a cluster.
 pub struct Reader {
     pub(super) client: kube::Client,
+    /// Writes what a person asks for.
+    pub(super) writer: Writer,
     /// Namespace of the kubeconfig's context.
     pub namespace: String,
 }
@@ -31,14 +38,16 @@ pub struct Reader {
 impl Reader {
     /// Connects as the kubeconfig says, or as the pod's service account.
     pub async fn connect(context: Option<String>) -> anyhow::Result<Self> {
-        let client = super::connect::connect(None, context).await?.work;
+        let connection = connect::connect(None, context, WHO).await?;
+        let writer = connection.writer("in person");
+        let client = connection.work;
         let namespace = client.default_namespace().to_owned();
-        Ok(Self { client, namespace })
+        Ok(Self { client, writer, namespace })
     }
 
     /// The same for what the operator does as well: a person's own right is all the leave that it needs.
     pub fn in_person(&self) -> Cluster {
-        let ownership = Ownership::new("kubectl-gt");
+        let ownership = Ownership::new(WHO);
         let map = Arc::new(Map::first(1));
         ownership.use_map(map.clone());
         map.active().for_each(|it| ownership.open(it, 0));

@@ -1,30 +1,31 @@
-//! The two doors to the API server: `read`, and `write`, the one function that every write passes.
+//! The two doors of a pass to the API server: `read`, and `write`, which the guard of the pass must allow.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use http::header::USER_AGENT;
 use serde::de::DeserializeOwned;
 
-use crate::cluster::{Cluster, Error, meters, spans};
+use crate::cluster::{
+    Cluster, Error, meters, spans,
+    writing::{Allowed, Leave},
+};
 
 /// W3C's header with the place in a trace.
 const TRACEPARENT: &str = "traceparent";
-/// Longest time that one request may take.
-const LIMIT: Duration = Duration::from_secs(10);
 
 /// A request that was built, or was not.
 pub type Built = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
 
 impl Cluster {
-    /// Reads. `attempt` completes the sentence "failed to …".
+    /// Reads; what asks for a change is a write, whoever calls it a reading. `attempt` completes the sentence "failed to …".
     pub async fn read<T: DeserializeOwned>(
         &self,
         resource: &'static str,
         attempt: impl FnOnce() -> String,
         built: Built,
     ) -> Result<T, Error> {
-        match built {
-            Ok(request) => self.send(resource, attempt, request, LIMIT).await,
+        match built.map(Allowed::reading) {
+            Ok(Ok(allowed)) => self.send(resource, attempt, allowed).await,
+            Ok(Err(write)) => self.write(resource, attempt, Ok(*write)).await,
             Err(source) => Err(Error::Build { attempt: attempt(), source: source.into() }),
         }
     }
@@ -37,39 +38,37 @@ impl Cluster {
         attempt: impl FnOnce() -> String,
         built: Built,
     ) -> Result<T, Error> {
-        let mut request = match built {
+        let request = match built {
             Ok(request) => request,
             Err(source) => return Err(Error::Build { attempt: attempt(), source: source.into() }),
         };
-        let stamp = match self.guard.check() {
-            Ok(stamp) => stamp,
+        let allowed = match Allowed::writing(request, &Leave::Pass(&self.guard)) {
+            Ok(allowed) => allowed,
             Err(source) => {
                 self.meters.fenced.inc();
                 return Err(Error::Fenced { attempt: attempt(), source });
             }
         };
-        self.meters.validity_left.observe(stamp.left.as_secs_f64());
+        self.meters.validity_left.observe(allowed.left.as_secs_f64());
         if matches!(resource, "polecat" | "pods" | "polecats" | "storage") {
             self.guard.burn();
         }
-        request.headers_mut().insert(USER_AGENT, stamp.user_agent);
-        self.send(resource, attempt, request, LIMIT.min(stamp.left)).await
+        self.send(resource, attempt, allowed).await
     }
 
     async fn send<T: DeserializeOwned>(
         &self,
         resource: &'static str,
         attempt: impl FnOnce() -> String,
-        mut request: http::Request<Vec<u8>>,
-        limit: Duration,
+        mut allowed: Allowed,
     ) -> Result<T, Error> {
-        let method = request.method().as_str().to_owned();
+        let (method, limit) = (allowed.method().as_str().to_owned(), allowed.left);
         let traced = spans::Request::begin();
         if let Some(header) = traced.as_ref().and_then(spans::Request::header) {
-            request.headers_mut().insert(TRACEPARENT, header);
+            allowed.trace(TRACEPARENT, header);
         }
         let begun = Instant::now();
-        let answer = tokio::time::timeout(limit, self.client.request::<T>(request)).await;
+        let answer = tokio::time::timeout(limit, allowed.send::<T>(&self.client)).await;
         let code = match &answer {
             Ok(Ok(_)) => 200,
             Ok(Err(kube::Error::Api(it))) => it.code,

@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 use k8s_openapi::{api::coordination::v1::Lease, jiff::Timestamp};
 use kube::{
     Api,
-    api::{ListParams, PartialObjectMeta, PostParams},
+    api::{ListParams, PartialObjectMeta},
 };
 
 use crate::{
@@ -99,7 +99,7 @@ impl Reader {
         object.spec = next.into();
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
         let maps: Api<ShardMap> = Api::namespaced(self.client.clone(), &namespace);
-        match maps.replace(MAP, &PostParams::default(), &object).await {
+        match self.writer.replace(&maps, MAP, &object).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(it)) if it.code == 409 => {
                 bail!(

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderValue;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::{
@@ -16,6 +17,8 @@ use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use rustls::pki_types::ServerName;
 use tower::{BoxError, ServiceBuilder};
 use tower_http::timeout::ResponseBodyTimeoutLayer;
+
+use super::writing::name;
 
 /// Watches on one connection at most: an API server takes 100 streams of each (`--http2-max-streams-per-connection`), and
 /// one more than it takes would wait for ever.
@@ -60,10 +63,10 @@ impl Seat {
 }
 
 impl Watches {
-    /// Clients with this configuration. An error is one that no waiting mends.
-    pub fn new(config: kube::Config) -> anyhow::Result<Self> {
-        let first = Seat::new(client(&config)?);
-        let make = Box::new(move || client(&config));
+    /// Clients with this configuration, which ask under this name. An error is one that no waiting mends.
+    pub fn new(config: kube::Config, agent: HeaderValue) -> anyhow::Result<Self> {
+        let make = Box::new(move || client(&config, agent.clone()));
+        let first = Seat::new(make()?);
         Ok(Self(Arc::new(Pool { make, first, more: Mutex::default() })))
     }
 
@@ -96,10 +99,10 @@ impl Watches {
     }
 }
 
-fn client(config: &kube::Config) -> anyhow::Result<kube::Client> {
+fn client(config: &kube::Config, agent: HeaderValue) -> anyhow::Result<kube::Client> {
     if config.proxy_url.is_some() {
         // What leads through a proxy is the library's own.
-        return Ok(kube::Client::try_from(config.clone())?);
+        return Ok(ClientBuilder::try_from(config.clone())?.with_layer(&name(agent)).build());
     }
     let mut plain = HttpConnector::new();
     plain.enforce_http(false);
@@ -126,6 +129,7 @@ fn client(config: &kube::Config) -> anyhow::Result<kube::Client> {
         .http2_keep_alive_timeout(PONG)
         .build(connector);
     let service = ServiceBuilder::new()
+        .layer(name(agent))
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
@@ -144,7 +148,7 @@ mod tests {
     async fn a_connection_has_as_many_watches_as_an_api_server_takes_and_a_place_is_free_again() {
         let config = kube::Config::new("https://127.0.0.1:1".parse().unwrap());
         crate::tls::install_provider().unwrap();
-        let watches = Watches::new(config).unwrap();
+        let watches = Watches::new(config, HeaderValue::from_static("gastown")).unwrap();
         let clients = || 1 + watches.0.more.lock().unwrap().len();
         let mut seats: Vec<_> = (0..STREAMS).map(|_| watches.seat()).collect();
         assert_eq!(clients(), 1);

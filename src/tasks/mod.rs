@@ -38,6 +38,7 @@ use crate::{
         cluster_tls::ClusterTls,
         connect::{self, Connection},
         degraded::Degraded,
+        housekeeper::Housekeeper,
         live,
         meters::Meters,
         original::Original,
@@ -71,7 +72,7 @@ pub async fn run(
     let tracing = config::Tracing { outside: config.reach.outside(), ..config.tracing.clone() };
     let told = (&tracing, &config.signals);
     let (spans, exporting) = telemetry::begin(told, (&replica, &nonce), &meters, scrape)?;
-    let start = live::begun(live::live_span!("start", gastown.replica = replica), None);
+    let start = live::begun(live::live_span!("start", gastown.replica = &*replica), None);
     let mut servers = JoinSet::new();
     let (servers_stop, servers_stopped) = watch::channel(false);
     let (ready, report) = (watch::Sender::new(false), watch::Sender::new(Report::default()));
@@ -84,7 +85,7 @@ pub async fn run(
     let ends = servers_stopped.clone();
     metrics::start(&config, registry, (&faces, asking.clone()), &mut servers, ends)?;
     config.webhooks.files()?;
-    let connection = connect::connect(config.kubeconfig.as_deref(), config.context.clone()).await?;
+    let connection = connected(&config, &replica).await?;
     tls::crypto::proven("the client of the API server", connection.fips)?;
     servers.spawn(definitions::keep_policies(&config, &connection, servers_stopped.clone()));
     tokio::select! {
@@ -114,6 +115,11 @@ pub async fn run(
     let ended = ended(servers).await;
     exporting.end().await;
     ended.and(outcome)
+}
+
+/// Connects as the settings say, under this name.
+async fn connected(config: &Config, who: &str) -> anyhow::Result<Connection> {
+    connect::connect(config.kubeconfig.as_deref(), config.context.clone(), who).await
 }
 
 async fn ended(mut servers: JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
@@ -315,8 +321,7 @@ fn heed_original(
         return (stopped, tokio::spawn(task));
     };
     let lease = (namespace.as_str(), name);
-    let client = connection.leases.clone();
-    let original = Original::new(client, lease, ownership.clone(), meters.clone());
+    let original = Original::new(connection, lease, ownership.clone(), meters.clone());
     (original.stopped(), tokio::spawn(original.run(stop)))
 }
 
@@ -360,15 +365,15 @@ impl Part<'_> {
             lease_name: election.lease_name.clone(),
             drain,
         };
-        let (client, namespace) = (&connection.leases, config.own_namespace());
+        let namespace = config.own_namespace();
         let (keeper, ends) = Keeper::new(
-            client,
+            connection,
             &namespace,
             settings,
             (ownership.clone(), meters.clone(), degraded.news()),
             report.clone(),
         );
-        let keeps = crate::cluster::housekeeper::Housekeeper::new(client, &namespace, &me.holder());
+        let keeps = Housekeeper::new(connection, &namespace, me);
         let (town, places) = (ends.town.clone(), scope.namespaces.clone());
         let house = shards::keep_house(keeps, cluster.clone(), places, town, stop.clone());
         let house = tokio::spawn(house);

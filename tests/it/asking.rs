@@ -1,6 +1,6 @@
 //! Asking again: for what no watch tells of, such as a metric, or when a policy or a changed definition takes effect.
 
-use gastown_testbed::{Operator, ask, http_get};
+use gastown_testbed::{Operator, ask, audit::Event, http_get};
 
 use crate::world::PATIENCE;
 
@@ -21,4 +21,23 @@ pub async fn scraped(operator: &Operator, is: impl Fn(&str) -> bool) {
         http_get(&operator.metrics).await.is_ok_and(|(_, text)| text.lines().any(&is))
     })
     .await;
+}
+
+/// Holds every request of these users to its name in the audit log: who made it, and what for. A write that says no more than
+/// which client it came by was made past the one function that asks for leave to write.
+pub fn all_are_named(events: &[Event], users: &[&str]) {
+    let made = events.iter().filter(|it| users.contains(&it.user.as_str()));
+    let (mut reads, mut writes) = (0, 0);
+    for it in made {
+        let named = it.user_agent.strip_prefix("gastown/").and_then(|it| it.split_once("; "));
+        let (_, scope) = named.unwrap_or_else(|| panic!("nobody is named in {it:?}"));
+        if it.is_write() {
+            writes += 1;
+            let by_client = matches!(scope, "work)" | "leases)" | "watches)");
+            assert!(!by_client, "written past `cluster::writing`: {it:?}");
+        } else {
+            reads += 1;
+        }
+    }
+    assert!(reads > 0 && writes > 0, "{users:?} made {reads} reads and {writes} writes");
 }

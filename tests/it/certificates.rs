@@ -22,7 +22,8 @@ use gastown::{
     tls::{check::certificates, mint::ForNames},
 };
 use gastown_testbed::{
-    Node, Options, Testbed, http_get, manifests as bed_manifests, watch::await_condition,
+    Node, Options, Testbed, audit::Event, http_get, manifests as bed_manifests,
+    watch::await_condition,
 };
 use k8s_openapi::{
     ByteString,
@@ -37,7 +38,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, pki_typ
 use serde_json::json;
 
 use crate::{
-    asking::{answered, comes_true},
+    asking::{all_are_named, answered, comes_true},
     preconditions::skip,
     tracing::collector::{Collector, Span},
     world::{PATIENCE, polecat},
@@ -483,6 +484,10 @@ async fn a_definition_applied_without_its_conversion_gets_it_back_and_no_object_
         let spec = polecats.get(name).await.unwrap().spec;
         assert_eq!(spec, before, "{name} is whole");
     }
+    let events = hall.bed.audit_events().await.unwrap();
+    all_are_named(&events, &["operator-0", "operator-1", "operator-2"]);
+    let told = |it: &Event| it.name == DEFINITION && it.user_agent.ends_with("; certificates)");
+    assert!(events.iter().any(told), "who told the definition is named");
     hall.bed.stop().await.unwrap();
 }
 

@@ -14,7 +14,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::asking::{comes_true, scraped};
+use crate::asking::{all_are_named, comes_true, scraped};
 use crate::door::Door;
 use crate::world::{World, condition, message, phase_of, polecat, until};
 
@@ -24,11 +24,12 @@ fn quick() -> [(&'static str, &'static str); 2] {
     [("testbed.gastown.io/run-for", "300ms"), ("testbed.gastown.io/message.telemetry", PUSHED)]
 }
 
-/// What of these requests wrote to Polecats and pods, as `verb resource/subresource`, in order.
+/// What these requests wrote, whatever it was, as `verb resource/subresource`, in order; but for Leases and the map of shards,
+/// which are the replica's, and no Polecat's.
 fn writes(events: &[Event]) -> Vec<String> {
-    let ours = events.iter().filter(|it| {
-        it.is_write() && matches!(it.resource.as_str(), "polecats" | "pods" | "events")
-    });
+    let ours = events
+        .iter()
+        .filter(|it| it.is_write() && !matches!(it.resource.as_str(), "leases" | "shardmaps"));
     ours.map(|it| format!("{} {}/{}", it.verb, it.resource, it.subresource)).collect()
 }
 
@@ -67,6 +68,7 @@ async fn a_polecat_runs_to_done_with_four_writes_in_the_safe_order() {
         stamped.into_iter().all(|it| it.user_agent.contains("epoch=1")),
         "every write carries its epoch"
     );
+    all_are_named(&world.bed.audit_events().await.unwrap(), &[&world.operator.name]);
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    asking::{answered, comes_true},
+    asking::{all_are_named, answered, comes_true},
     door::send,
     kubectl::Kubectl,
     world::{PATIENCE, polecat},
@@ -148,6 +148,12 @@ async fn an_operator_that_is_asked_to_applies_the_policies_itself_and_again_when
     policies.delete(NAME, &DeleteParams::default()).await.unwrap();
     comes_true("the deleted policy to be there again", all_there).await;
     labelled_namespaces_have_a_door(&bed, &client).await;
+    let events = bed.audit_events().await.unwrap();
+    all_are_named(&events, &[&operator.name]);
+    let applied =
+        events.iter().find(|it| it.user == operator.name && it.name == NAME && it.is_write());
+    let applied = &applied.expect("it was applied").user_agent;
+    assert!(applied.ends_with("; policies)"), "{applied}");
     operator.terminate(PATIENCE).await.unwrap();
 
     // Policies need no webhooks, and what would lead to those stays away.

@@ -12,7 +12,11 @@ use kube::{
 
 use super::wire::{self, KIND, SESSION};
 use crate::{
-    cluster::leases::{self, record},
+    cluster::{
+        connect::Connection,
+        leases::{self, record},
+        writing::Writer,
+    },
     domain::{
         lease::{Identity, Mark, Record},
         shard::ShardId,
@@ -36,17 +40,24 @@ pub enum Answer<T> {
 }
 
 /// The way to our Leases.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Door {
-    pub api: Api<Lease>,
+    pub(super) api: Api<Lease>,
+    pub(super) writer: Writer,
 }
 
 impl Door {
+    pub(super) fn new(connection: &Connection, namespace: &str) -> Self {
+        let api = Api::namespaced(connection.leases.clone(), namespace);
+        Self { api, writer: connection.writer("shards") }
+    }
+
     /// Writes a Lease over the version that it carries, or makes it.
     pub async fn put(&self, lease: &Lease) -> Answer<Lease> {
         let name = lease.metadata.name.clone().unwrap_or_default();
         let there = lease.metadata.resource_version.is_some();
-        answer(tokio::time::timeout(LIMIT, leases::put(&self.api, &name, lease, there)).await)
+        let put = leases::put((&self.api, &self.writer), &name, lease, there);
+        answer(tokio::time::timeout(LIMIT, put).await)
     }
 
     /// Reads a Lease.
@@ -68,8 +79,7 @@ impl Door {
             resource_version: Some(over.resource_version.clone()),
         };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        let delete = async { self.api.delete(name, &params).await.map(drop) };
-        answer(tokio::time::timeout(LIMIT, delete).await)
+        answer(tokio::time::timeout(LIMIT, self.writer.delete(&self.api, name, &params)).await)
     }
 }
 

@@ -29,7 +29,7 @@ impl Keeper {
         }
         self.founds = now + AGAIN;
         let untouched = self.view.untouched();
-        let (door, maps) = (self.door.clone(), self.maps.clone());
+        let (door, maps, writer) = (self.door.clone(), self.maps.clone(), self.writer.clone());
         let (genesis, holder) = (self.settings.lease_name.clone(), self.own.holder.clone());
         let map = self.map.as_deref().cloned();
         let map = map.unwrap_or_else(|| Map::first(self.settings.shards));
@@ -43,7 +43,8 @@ impl Keeper {
                     Answer::Unknown(_) => return Done::Founded { founder: false },
                 };
             let params = PostParams::default();
-            if let Ok(Err(error)) = tokio::time::timeout(LIMIT, maps.create(&params, &map)).await {
+            let made = writer.create(&maps, &params, &map);
+            if let Ok(Err(error)) = tokio::time::timeout(LIMIT, made).await {
                 tracing::info!(
                     error = &error as &dyn std::error::Error,
                     "The ShardMap was not made"

@@ -25,9 +25,11 @@ use crate::{
     api::v1beta1::ShardMap,
     cluster::{
         clock::Moment,
+        connect::Connection,
         degraded::{self, Troubles},
         meters::Meters,
         ownership::{Ownership, Shut},
+        writing,
     },
     domain::{
         lease::Mark,
@@ -49,6 +51,8 @@ const MARGIN: Duration = Duration::from_millis(250);
 pub struct Keeper {
     pub(super) door: Door,
     pub(super) maps: Api<ShardMap>,
+    /// Of the map, and of Events about it.
+    pub(super) writer: writing::Writer,
     pods: Api<PartialObjectMeta<Pod>>,
     pub(super) settings: Settings,
     pub(super) ownership: Ownership,
@@ -91,7 +95,7 @@ pub struct Keeper {
 
 impl Keeper {
     pub fn new(
-        client: &kube::Client,
+        connection: &Connection,
         namespace: &str,
         settings: Settings,
         (ownership, meters, degraded): (Ownership, Meters, watch::Receiver<Troubles>),
@@ -111,8 +115,10 @@ impl Keeper {
         let me = settings.me.clone();
         let (gaps, objects, times) = (BTreeMap::new(), BTreeMap::new(), settings.times);
         let writer = Writer { me, times, owned: false, gaps, objects, degraded: Vec::new() };
+        let client = &connection.leases;
         let keeper = Self {
-            door: Door { api: Api::namespaced(client.clone(), namespace) },
+            door: Door::new(connection, namespace),
+            writer: connection.writer("the map of shards"),
             maps: Api::namespaced(client.clone(), namespace),
             pods: Api::namespaced(client.clone(), namespace),
             settings,

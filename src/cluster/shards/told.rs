@@ -170,10 +170,11 @@ impl Keeper {
     /// An Event about the map. What other replicas say in the same words is the same one.
     fn write(&self, notice: &Notice, type_: &str) {
         let event = report::event(self.told.map.clone(), type_, notice);
-        let events = self.told.events.clone();
+        let (events, writer) = (self.told.events.clone(), self.writer.clone());
         self.ops.push(Box::pin(async move {
             let params = PostParams::default();
-            let written = tokio::time::timeout(LIMIT, events.create(&params, &event)).await;
+            let write = writer.create(&events, &params, &event);
+            let written = tokio::time::timeout(LIMIT, write).await;
             match written {
                 Ok(Err(kube::Error::Api(it))) if it.code == 409 => {}
                 Ok(Err(error)) => {

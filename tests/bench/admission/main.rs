@@ -2,6 +2,7 @@
 //! certificate, the same pods and the same caller, in turns. Processor time is that of each server's process.
 
 #![expect(clippy::indexing_slicing, reason = "a wrong place of a bench may end it")]
+#![expect(clippy::disallowed_methods, reason = "a bench is no operator, and asks as it likes")]
 
 mod caller;
 mod pods;
@@ -56,7 +57,8 @@ fn main() -> Result<()> {
     gastown::tls::install_provider()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let missed = runtime.block_on(async {
-        let testbed = Testbed::start(gastown_testbed::Options::default()).await?;
+        let durable = gastown_testbed::Options { fsync: true, ..Default::default() };
+        let testbed = Testbed::start(durable).await?;
         testbed.install_crds().await?;
         let program = servers::podsecurity(asked.webhook.as_deref())?;
         let servers = Servers::start(&testbed, &program).await?;

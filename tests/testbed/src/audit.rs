@@ -48,7 +48,7 @@ impl Event {
     pub fn is_write(&self) -> bool {
         let verb = self.verb.as_str();
         matches!(verb, "create" | "update" | "patch" | "delete" | "deletecollection")
-            && !self.resource.ends_with("accessreviews")
+            && !self.resource.ends_with("reviews")
     }
 }
 
@@ -165,6 +165,9 @@ mod tests {
         );
         let create = &events[1];
         assert!(create.is_write() && !events[0].is_write());
+        for review in ["tokenreviews", "subjectaccessreviews"] {
+            assert!(!Event { resource: review.into(), ..create.clone() }.is_write(), "{review}");
+        }
         assert_eq!(
             (create.user.as_str(), create.resource.as_str(), create.code),
             ("operator-0", "pods", 200)

@@ -1,0 +1,253 @@
+//! What every write passes before it is sent, whoever asks for it: the leave to write, and the name under which it is
+//! written. `.clippy.toml` refuses any other way to ask the API server for a change.
+
+use std::{fmt::Debug, time::Duration};
+
+use http::{HeaderValue, header::USER_AGENT};
+use kube::{
+    Api, Resource,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+    client::Body,
+    core::Request,
+};
+use serde::{Serialize, de::DeserializeOwned, de::IgnoredAny};
+use tower::{Layer as _, util::MapRequestLayer};
+
+use super::{
+    guard::{Guard, Lapsed, user_agent},
+    request::Built,
+};
+
+/// Longest time that one request may take.
+pub(super) const LIMIT: Duration = Duration::from_secs(10);
+
+/// By what leave a write is made.
+pub(super) enum Leave<'a> {
+    /// That of a pass: as long as its guard holds.
+    Pass(&'a Guard),
+    /// That of any replica, or of a person: for what belongs to no shard, and is written over exactly what was seen, or may be
+    /// there twice.
+    Own(&'a HeaderValue),
+}
+
+/// A request that may be sent: whoever asks for a change has leave to, and is named in it.
+pub(super) struct Allowed {
+    request: http::Request<Vec<u8>>,
+    /// Longest time that it may take.
+    pub(super) left: Duration,
+}
+
+impl Allowed {
+    /// The one function that every write passes: asks for the leave, and says in the request who writes.
+    pub(super) fn writing(
+        mut request: http::Request<Vec<u8>>,
+        leave: &Leave<'_>,
+    ) -> Result<Self, Lapsed> {
+        let (agent, left) = match leave {
+            Leave::Pass(guard) => {
+                let stamp = guard.check()?;
+                (stamp.user_agent, stamp.left)
+            }
+            Leave::Own(agent) => ((*agent).clone(), LIMIT),
+        };
+        request.headers_mut().insert(USER_AGENT, agent);
+        Ok(Self { request, left: left.min(LIMIT) })
+    }
+
+    /// A request that asks for no change; one that does is given back.
+    pub(super) fn reading(
+        request: http::Request<Vec<u8>>,
+    ) -> Result<Self, Box<http::Request<Vec<u8>>>> {
+        if changes(&request) {
+            return Err(Box::new(request));
+        }
+        Ok(Self { request, left: LIMIT })
+    }
+
+    pub(super) fn method(&self) -> &http::Method {
+        self.request.method()
+    }
+
+    /// Says in which trace it is.
+    pub(super) fn trace(&mut self, name: &'static str, value: HeaderValue) {
+        self.request.headers_mut().insert(name, value);
+    }
+
+    /// Sends it. The caller sees to it that this takes no longer than it may.
+    #[expect(clippy::disallowed_methods, reason = "only here is the API server asked by hand")]
+    pub(super) async fn send<T: DeserializeOwned>(self, by: &kube::Client) -> kube::Result<T> {
+        by.request(self.request).await
+    }
+}
+
+/// Whether a request asks for a change. A review is created to be answered, and stored nowhere; nor is what is tried.
+fn changes(request: &http::Request<Vec<u8>>) -> bool {
+    let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+    let reviews = ["/apis/authorization.k8s.io/", "/apis/authentication.k8s.io/"];
+    let stores_nothing = match *request.method() {
+        http::Method::GET => true,
+        http::Method::POST if reviews.iter().any(|it| path.starts_with(it)) => true,
+        _ => query.split('&').any(|it| it == "dryRun=All"),
+    };
+    !stores_nothing
+}
+
+/// Has a client's requests that bring no other User-Agent say this one.
+pub(super) fn name(
+    agent: HeaderValue,
+) -> MapRequestLayer<impl Fn(http::Request<Body>) -> http::Request<Body> + Clone> {
+    MapRequestLayer::new(move |mut request: http::Request<Body>| {
+        request.headers_mut().entry(USER_AGENT).or_insert_with(|| agent.clone());
+        request
+    })
+}
+
+/// Writes what belongs to no shard: Leases, the map of shards, certificates, policies, Events about them, and what a person
+/// asks for. The caller bounds how long a write may take where [`LIMIT`] is too long for it.
+#[derive(Clone)]
+pub struct Writer {
+    client: kube::Client,
+    agent: HeaderValue,
+}
+
+impl Writer {
+    /// `who` writes by this client, about this.
+    pub(super) fn new(client: kube::Client, who: &str, about: &str) -> Self {
+        Self { client, agent: user_agent(who, format_args!("{about}")) }
+    }
+
+    /// A client under this writer's name, for what another crate writes.
+    #[expect(clippy::disallowed_methods, reason = "what is sent here was built elsewhere")]
+    pub(super) fn client(&self) -> kube::Client {
+        let by = self.client.clone();
+        let send = tower::service_fn(move |request: http::Request<Body>| {
+            let by = by.clone();
+            async move { by.send(request).await }
+        });
+        let named = name(self.agent.clone()).layer(send);
+        kube::Client::new(named, self.client.default_namespace())
+    }
+
+    /// Creates an object where `to` leads.
+    pub(super) async fn create<K: Resource + Serialize + DeserializeOwned>(
+        &self,
+        to: &Api<K>,
+        params: &PostParams,
+        object: &K,
+    ) -> kube::Result<K> {
+        self.write(there(to).create(params, body(object)?)).await
+    }
+
+    /// Replaces an object of this name, by the version that it carries.
+    pub(super) async fn replace<K: Resource + Serialize + DeserializeOwned>(
+        &self,
+        to: &Api<K>,
+        name: &str,
+        object: &K,
+    ) -> kube::Result<K> {
+        self.write(there(to).replace(name, &PostParams::default(), body(object)?)).await
+    }
+
+    /// The same of its status.
+    pub(super) async fn replace_status<K: Resource + Serialize + DeserializeOwned>(
+        &self,
+        to: &Api<K>,
+        name: &str,
+        object: &K,
+    ) -> kube::Result<K> {
+        let (there, params) = (there(to), PostParams::default());
+        self.write(there.replace_subresource("status", name, &params, body(object)?)).await
+    }
+
+    /// Patches an object, and returns what is stored then.
+    pub(super) async fn patch<K: Resource + DeserializeOwned, P: Serialize + Debug>(
+        &self,
+        to: &Api<K>,
+        name: &str,
+        (params, patch): (&PatchParams, &Patch<P>),
+    ) -> kube::Result<K> {
+        self.write(there(to).patch(name, params, patch)).await
+    }
+
+    /// Patches an object of which no more than the metadata is sent back, and nothing kept.
+    pub(super) async fn annotate<K: Resource, P: Serialize + Debug>(
+        &self,
+        to: &Api<K>,
+        name: &str,
+        patch: &Patch<P>,
+    ) -> kube::Result<()> {
+        let built = there(to).patch_metadata(name, &PatchParams::default(), patch);
+        self.write::<IgnoredAny>(built).await.map(drop)
+    }
+
+    /// Deletes an object.
+    pub(super) async fn delete<K: Resource>(
+        &self,
+        to: &Api<K>,
+        name: &str,
+        params: &DeleteParams,
+    ) -> kube::Result<()> {
+        self.write::<IgnoredAny>(there(to).delete(name, params)).await.map(drop)
+    }
+
+    /// Any other request, as it was built.
+    pub(super) async fn write<T: DeserializeOwned>(&self, built: Built) -> kube::Result<T> {
+        let request = built.map_err(kube::Error::BuildRequest)?;
+        let allowed = Allowed::writing(request, &Leave::Own(&self.agent))
+            .map_err(|it| kube::Error::Service(it.into()))?;
+        match tokio::time::timeout(allowed.left, allowed.send(&self.client)).await {
+            Ok(answer) => answer,
+            Err(late) => Err(kube::Error::Service(late.into())),
+        }
+    }
+}
+
+fn there<K: Resource>(to: &Api<K>) -> Request {
+    Request::new(to.resource_url())
+}
+
+fn body<K: Serialize>(object: &K) -> kube::Result<Vec<u8>> {
+    serde_json::to_vec(object).map_err(kube::Error::SerdeError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_asks_for_a_change_is_no_reading() {
+        let request = |line: &str| {
+            let (method, uri) = line.split_once(' ').unwrap();
+            http::Request::builder().method(method).uri(uri).body(Vec::new()).unwrap()
+        };
+        let table = [
+            ("GET /api/v1/pods?watch=true", true, "it only looks"),
+            ("POST /apis/authorization.k8s.io/v1/subjectaccessreviews", true, "it is answered"),
+            ("POST /apis/authentication.k8s.io/v1/tokenreviews", true, "the same"),
+            ("PATCH /api/v1/namespaces/town?dryRun=All&force=true", true, "it is only tried"),
+            ("POST /api/v1/namespaces/town/events", false, "an Event stays"),
+            ("POST /api/v1/namespaces/town/events?dryRun=", false, "so does this one"),
+            ("PUT /apis/authorization.k8s.io/v1/x", false, "no review is replaced"),
+            (
+                "PATCH /api/v1/namespaces/town?name=dryRun=All",
+                false,
+                "that is said of something else",
+            ),
+            ("DELETE /api/v1/namespaces/town/pods/max", false, "it is gone then"),
+        ];
+        for (line, reads, because) in table {
+            assert_eq!(Allowed::reading(request(line)).is_ok(), reads, "{line}: {because}");
+        }
+    }
+
+    #[test]
+    fn a_pass_without_leave_writes_nothing_and_who_needs_none_is_named() {
+        let request = || http::Request::delete("/x").body(Vec::new()).unwrap();
+        let lapsed = Guard::default();
+        assert!(Allowed::writing(request(), &Leave::Pass(&lapsed)).is_err());
+        let agent = user_agent("op-0", format_args!("certificates"));
+        let allowed = Allowed::writing(request(), &Leave::Own(&agent)).unwrap();
+        let named = allowed.request.headers()[USER_AGENT].to_str().unwrap();
+        assert!(named.ends_with(" (op-0; certificates)"), "{named}");
+    }
+}
