@@ -146,6 +146,7 @@ pub struct Meters {
     duration: Family<Controller, TracedSeconds, fn() -> TracedSeconds>,
     pub queue_wait: Family<Controller, Histogram, fn() -> Histogram>,
     pub behind_others: Family<Controller, Histogram, fn() -> Histogram>,
+    pub waited_alone: Family<Controller, Histogram, fn() -> Histogram>,
     pub queue_depth: Family<Controller, Gauge>,
     pub undecodable: Family<Controller, Counter>,
     pub watch_faults: Family<Controller, Counter>,
@@ -192,6 +193,7 @@ impl Default for Meters {
             duration: Family::new_with_constructor(traced_seconds),
             queue_wait: Family::new_with_constructor(seconds),
             behind_others: Family::new_with_constructor(seconds),
+            waited_alone: Family::new_with_constructor(seconds),
             queue_depth: Family::default(),
             undecodable: Family::default(),
             watch_faults: Family::default(),
@@ -319,6 +321,7 @@ impl Meters {
         to.add("gastown_reconcile_duration_seconds", &self.duration);
         to.add("workqueue_queue_duration_seconds", &self.queue_wait);
         to.add("gastown_queue_turn_seconds", &self.behind_others);
+        to.add("gastown_queue_alone_seconds", &self.waited_alone);
         to.add("workqueue_depth", &self.queue_depth);
     }
 
@@ -388,8 +391,8 @@ mod tests {
     fn touched() -> Meters {
         let meters = Meters::default();
         let Meters {
-            requests, passes, faults, panics, duration, queue_wait, behind_others, queue_depth, undecodable, watch_faults,
-            restarts, objects, fenced: _, leading: _, owned: _, unowned: _, epochs, gaps, validity_left: _, original_acts: _,
+            requests, passes, faults, panics, duration, queue_wait, behind_others, waited_alone, queue_depth, undecodable,
+            watch_faults, restarts, objects, fenced: _, leading: _, owned: _, unowned: _, epochs, gaps, validity_left: _, original_acts: _,
             old_versions, certificate_until: _, certificate_generation: _, certificate_flaws, tls_profile_flaws, crypto,
             spans_sent: _, spans_lost: _, metrics_sent: _, metrics_lost, lines_sent: _, lines_lost, calls: _, call_duration: _,
             refusals: _, distrusted: _, runs, migrating, migrated, build: _, census,
@@ -401,7 +404,7 @@ mod tests {
         for it in [panics, undecodable, watch_faults] {
             drop(it.get_or_create(&controller));
         }
-        for it in [queue_wait, behind_others] {
+        for it in [queue_wait, behind_others, waited_alone] {
             drop(it.get_or_create(&controller));
         }
         drop(duration.get_or_create(&controller));

@@ -287,10 +287,13 @@ async fn pass<K: Managed>(
     faults: &Faults,
     turn: Turn,
 ) {
-    let Turn { key, waited, behind_others } = turn;
+    let Turn { key, waited, behind_others, alone } = turn;
     let controller = meters::Controller { controller: K::CONTROLLER };
     cluster.meters.queue_wait.get_or_create(&controller).observe(waited.as_secs_f64());
     cluster.meters.behind_others.get_or_create(&controller).observe(behind_others.as_secs_f64());
+    if alone {
+        cluster.meters.waited_alone.get_or_create(&controller).observe(waited.as_secs_f64());
+    }
     let depth = i64::try_from(queue.len()).unwrap_or(i64::MAX);
     cluster.meters.queue_depth.get_or_create(&controller).set(depth);
     let (begun, mut trace) = (Instant::now(), None);

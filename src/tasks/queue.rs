@@ -46,13 +46,22 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Of what waits in one namespace, so many urgent ones are taken before one of the others.
 const URGENT_IN_A_ROW: u8 = 3;
 
+/// An object that waits.
+#[derive(Debug)]
+struct Waiting {
+    key: Key,
+    since: Instant,
+    /// Nothing else of its namespace waited when it was queued, nor kept it from its turn.
+    alone: bool,
+}
+
 /// What waits in one namespace.
 #[derive(Debug)]
 struct Line {
-    /// Objects that somebody waits for to begin, with the moment each was queued.
-    urgent: VecDeque<(Key, Instant)>,
+    /// Objects that somebody waits for to begin.
+    urgent: VecDeque<Waiting>,
     /// All others.
-    others: VecDeque<(Key, Instant)>,
+    others: VecDeque<Waiting>,
     /// Urgent ones taken since the last of the others.
     in_a_row: u8,
     /// Since when the first of them is the first, and nothing but others is before it.
@@ -67,6 +76,8 @@ pub struct Turn {
     pub waited: Duration,
     /// Since it was the first of its namespace, which had not its share of the workers: what the others cost it.
     pub behind_others: Duration,
+    /// Whether nothing else of its namespace waited when it was queued: then all of its wait is what the others cost it.
+    pub alone: bool,
 }
 
 impl Queue {
@@ -181,7 +192,7 @@ impl Queue {
     pub fn oldest(&self) -> Duration {
         let state = self.lock();
         let first = state.waiting.values().flat_map(|it| [it.urgent.front(), it.others.front()]);
-        let since = first.flatten().map(|it| it.1).min();
+        let since = first.flatten().map(|it| it.since).min();
         since.map_or(Duration::ZERO, |it| Instant::now().saturating_duration_since(it))
     }
 
@@ -209,7 +220,7 @@ impl Line {
         self.urgent.is_empty() && self.others.is_empty()
     }
 
-    fn pop(&mut self) -> Option<(Key, Instant)> {
+    fn pop(&mut self) -> Option<Waiting> {
         let urgent_next = self.in_a_row < URGENT_IN_A_ROW || self.others.is_empty();
         if urgent_next && let Some(it) = self.urgent.pop_front() {
             self.in_a_row = self.in_a_row.saturating_add(1);
@@ -230,12 +241,14 @@ impl State {
             return;
         }
         let namespace = key.namespace.clone();
+        let has_room = !self.has_its_share(&namespace);
         let line = self.waiting.entry(namespace.clone()).or_insert_with(|| Line::new(now));
+        let alone = line.is_empty() && has_room;
         if line.is_empty() {
             self.turns.push_back(namespace);
         }
         let side = if urgent { &mut line.urgent } else { &mut line.others };
-        side.push_back((key, now));
+        side.push_back(Waiting { key, since: now, alone });
     }
 
     /// Moves what is due into the queue; returns how long until the next is.
@@ -259,7 +272,7 @@ impl State {
         let next = self.turns.iter().position(|it| !self.has_its_share(it))?;
         let namespace = self.turns.remove(next)?;
         let line = self.waiting.get_mut(&namespace)?;
-        let (key, since) = line.pop()?;
+        let Waiting { key, since, alone } = line.pop()?;
         let behind_others = now.saturating_duration_since(line.first_since);
         line.first_since = now;
         if line.is_empty() {
@@ -270,7 +283,7 @@ impl State {
         self.queued.remove(&key);
         self.active.insert(key.clone(), false);
         *self.busy.entry(key.namespace.clone()).or_default() += 1;
-        Some(Turn { key, waited: now.saturating_duration_since(since), behind_others })
+        Some(Turn { key, waited: now.saturating_duration_since(since), behind_others, alone })
     }
 
     fn has_its_share(&self, namespace: &str) -> bool {

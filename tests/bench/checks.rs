@@ -1,15 +1,19 @@
 //! The bench's own arithmetic on known input: checked before every bench and by `cargo test`, as a bench has no harness
 //! for unit tests.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, ensure};
+use gastown_testbed::audit::Event;
 use serde_json::json;
 
 use crate::{
-    figures::{Figure, Limit, quantile},
+    figures::{self, Figure, Limit, quantile},
     load,
     operators::Whose,
-    options::Version,
-    probes::{Histogram, parse_cpu, parse_peak},
+    options::{Scenario, Version},
+    probes::{Histogram, counted, parse_cpu, parse_peak},
+    run::{Queues, Run},
     table,
     to_hub::to_hub,
 };
@@ -19,6 +23,7 @@ pub fn all() -> Result<()> {
     quantiles()?;
     processes()?;
     histograms()?;
+    requests()?;
     loads()?;
     tables()
 }
@@ -58,7 +63,46 @@ fn histograms() -> Result<()> {
     let late = Histogram::parse(&text(190, 200), "turn")?.since(&early);
     ensure!(late.bound(1.0) == Some(0.05), "what came since: {late:?}");
     ensure!(early.since(&early).bound(1.0).is_none(), "nothing came since");
+    ensure!(early.observed() > 99.5 && early.since(&early).observed() < 0.5, "how many there are");
     ensure!(Histogram::parse("", "turn")? == Histogram::default(), "an empty scrape");
+    Ok(())
+}
+
+/// Every write counts, whatever of; those of Leases apart.
+fn requests() -> Result<()> {
+    let event = |user: &str, verb: &str, resource: &str, namespace: &str| -> Result<Event> {
+        Ok(Event {
+            verb: verb.into(),
+            user: user.into(),
+            resource: resource.into(),
+            subresource: String::new(),
+            namespace: namespace.into(),
+            name: "x".into(),
+            code: 200,
+            user_agent: String::new(),
+            uri: String::new(),
+            time: "2026-01-01T00:00:00Z".parse()?,
+            done: "2026-01-01T00:00:00Z".parse()?,
+            annotations: BTreeMap::new(),
+        })
+    };
+    let events = [
+        event("ours-1", "patch", "polecats", "a")?,
+        event("ours-1", "create", "events", "a")?,
+        event("ours-1", "update", "shardmaps", "b")?,
+        event("ours-1", "create", "configmaps", "a")?,
+        event("ours-1", "create", "subjectaccessreviews", "")?,
+        event("ours-1", "get", "polecats", "a")?,
+        event("ours-1", "update", "leases", "b")?,
+        event("ours-1", "patch", "polecats", load::WARM)?,
+        event("player", "patch", "pods", "a")?,
+    ];
+    let counted = counted(&events, "ours-1");
+    let all: usize = counted.by_kind.values().sum();
+    ensure!(
+        (counted.writes, counted.lease_writes, all) == (4, 1, 6),
+        "what is counted: {counted:?}"
+    );
     Ok(())
 }
 
@@ -85,6 +129,8 @@ fn tables() -> Result<()> {
         run(Whose::Ours, "wait", 5.0),
     ];
     for (limit, want) in [
+        (Limit::AtLeast(10.0), ">= 10: met"),
+        (Limit::AtLeast(10.5), ">= 10.5: MISSED"),
         (Limit::Ratio(0.25), "<= 0.25 x: met"),
         (Limit::Ratio(0.2), "<= 0.2 x: MISSED"),
         (Limit::Below(10.0), "< 10: MISSED"),
@@ -95,6 +141,41 @@ fn tables() -> Result<()> {
         ensure!(row.contains(want), "{limit:?} in {row:?}");
         ensure!(row.contains("10 (5..12)") && row.contains(" 0.25 "), "{row:?}");
         ensure!(text.contains("\nmore "), "a row that only one has: {text}");
+        ensure!(!text.contains("NOTE"), "three rounds are enough: {text}");
+        let few =
+            table::table("title", &runs.get(1..).unwrap_or_default().to_vec(), &[("wait", limit)]);
+        ensure!(few.contains("NOTE: 2 of at least 3 rounds"), "{few}");
+        ensure!(few.contains("not judged by so few rounds"), "{few}");
+        ensure!(
+            !few.contains(": met") && !few.contains("MISSED"),
+            "two rounds judge nothing: {few}"
+        );
+    }
+    goals()
+}
+
+/// What the issue asks for is judged by name in each scenario, and each goal has its row.
+fn goals() -> Result<()> {
+    let sustained = Scenario::Sustained { polecats: 4, namespaces: 2, a_second: 40 };
+    let fairness = Scenario::Fairness { crowd: 4, others: 2, a_second: 2 };
+    let burst = Scenario::Burst { polecats: 4, namespaces: 2, in_flight: 1 };
+    for (scenario, want) in [
+        (burst, vec![Limit::Ratio(0.25)]),
+        (sustained, vec![Limit::Below(500.0), Limit::AtLeast(figures::KEPT_UP * 40.0)]),
+        (fairness, vec![Limit::Below(1000.0), Limit::AtMost(50.0)]),
+    ] {
+        let goals = figures::goals(scenario);
+        for limit in want {
+            ensure!(
+                goals.iter().any(|(_, it)| *it == limit),
+                "{scenario:?} lacks {limit:?}: {goals:?}"
+            );
+        }
+        let queues = matches!(scenario, Scenario::Fairness { .. }).then(Queues::default);
+        let rows = figures::figures(&Run { queues, ..Run::default() });
+        for (name, _) in goals {
+            ensure!(rows.iter().any(|it| it.name == name), "no row is called {name}");
+        }
     }
     Ok(())
 }

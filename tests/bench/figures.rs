@@ -14,6 +14,7 @@ pub struct Figure {
 /// What a figure is to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Limit {
+    AtLeast(f64),
     AtMost(f64),
     Below(f64),
     /// At most this part of the original's.
@@ -25,7 +26,11 @@ const POD_P99: &str = "create -> pod p99, ms";
 const WRITES: &str = "operator's writes per Polecat";
 const CPU: &str = "operator's CPU-seconds per 1,000";
 const PEAK: &str = "operator's peak RSS, MiB";
-const TURN: &str = "turn in our queue, longest, ms";
+const WAIT: &str = "another's wait in our queue, longest, ms";
+const RATE: &str = "pods made a second";
+/// Part of the rate that was asked for which counts as sustained: a last pod that comes half a second late, as the goal for
+/// p99 allows, takes a hundredth off 50 seconds.
+pub const KEPT_UP: f64 = 0.985;
 
 /// The goals of a scenario.
 pub fn goals(scenario: Scenario) -> Vec<(&'static str, Limit)> {
@@ -33,13 +38,15 @@ pub fn goals(scenario: Scenario) -> Vec<(&'static str, Limit)> {
         [(WRITES, Limit::AtMost(4.0)), (CPU, Limit::Ratio(0.35)), (PEAK, Limit::Ratio(0.35))];
     match scenario {
         Scenario::Burst { .. } => [vec![(POD_P99, Limit::Ratio(0.25))], costs.to_vec()].concat(),
-        Scenario::Sustained { .. } => {
-            [vec![(POD_P99, Limit::Below(500.0))], costs.to_vec()].concat()
+        Scenario::Sustained { a_second, .. } => {
+            let kept_up = Limit::AtLeast(KEPT_UP * f64::from(a_second));
+            [vec![(POD_P99, Limit::Below(500.0)), (RATE, kept_up)], costs.to_vec()].concat()
         }
         Scenario::Fairness { .. } => {
             vec![
                 (POD_P99, Limit::Below(1000.0)),
-                (TURN, Limit::AtMost(50.0)),
+                // A bound of the histogram: all that it counts took at most that.
+                (WAIT, Limit::AtMost(50.0)),
                 (WRITES, Limit::AtMost(4.0)),
             ]
         }
@@ -75,14 +82,19 @@ pub fn figures(run: &Run) -> Vec<Figure> {
     row("pod end -> Done p99, ms", quantile(&ends, 0.99));
     if let Some(queues) = &run.queues {
         let bound = |it: Option<f64>| it.map_or(f64::NAN, |it| it * 1e3);
-        row("turn in our queue p99, ms", bound(queues.turn.bound(0.99)));
-        row(TURN, bound(queues.turn.bound(1.0)));
-        row("wait in our queue p50, ms", bound(queues.wait.bound(0.5)));
-        row("wait in our queue p99, ms", bound(queues.wait.bound(0.99)));
+        row("another's waits in our queue", queues.others.observed());
+        row("another's wait in our queue p99, ms", bound(queues.others.bound(0.99)));
+        row(WAIT, bound(queues.others.bound(1.0)));
+        row("any namespace's turn p99, ms", bound(queues.turn.bound(0.99)));
+        row("any namespace's turn, longest, ms", bound(queues.turn.bound(1.0)));
+        row("anyone's wait in our queue p50, ms", bound(queues.wait.bound(0.5)));
+        row("anyone's wait in our queue p99, ms", bound(queues.wait.bound(0.99)));
+        row("anyone's wait, longest, ms", bound(queues.wait.bound(1.0)));
         row("crowd still waiting at the end", count(queues.still_waiting));
     }
-    row("pods made a second", rate(run.courses.iter().chain(&run.crowd)));
+    row(RATE, rate(run.courses.iter().chain(&run.crowd)));
     row(WRITES, count(run.requests.writes) / all);
+    row("(its writes of Leases, per Polecat)", count(run.requests.lease_writes) / all);
     row("operator's requests per Polecat", count(run.requests.by_kind.values().sum()) / all);
     for (kind, times) in &run.requests.by_kind {
         let times = count(*times) / all;

@@ -83,7 +83,7 @@ async fn bench(options: &Options) -> Result<usize> {
     let mut tables = String::new();
     for scenario in options.scenarios() {
         let mut runs = Runs::new();
-        for round in 1..=options.rounds(scenario) {
+        for round in 1..=options.rounds() {
             for whose in [Whose::Ours, Whose::Original] {
                 let Some(program) = whose.program(options).filter(|_| takes_part(whose, scenario))
                 else {
@@ -105,7 +105,11 @@ async fn bench(options: &Options) -> Result<usize> {
         }
         tables += &table::table(&scenario.title(), &runs, &figures::goals(scenario));
     }
-    println!("{tables}\n{machine}\n{}\n{}", definitions(options), command(options));
+    println!(
+        "{tables}\n{machine}\n{}\nwrites: of every resource but Leases, which follow the clock; without the warming up\n{}",
+        definitions(options),
+        command(options)
+    );
     Ok(lost)
 }
 

@@ -14,7 +14,7 @@ pub use crate::version::Version;
 )]
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub struct Options {
-    /// Times that each operator does each scenario, in turns; fairness, which compares nothing, is done once.
+    /// Times that each operator does each scenario, in turns; by fewer than three no goal is judged.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
     pub rounds: u8,
     /// What is measured.
@@ -67,9 +67,8 @@ pub enum Scenario {
 }
 
 impl Options {
-    pub fn rounds(&self, scenario: Scenario) -> usize {
-        let once = self.quick || matches!(scenario, Scenario::Fairness { .. });
-        if once { 1 } else { self.rounds.into() }
+    pub fn rounds(&self) -> usize {
+        if self.quick { 1 } else { self.rounds.into() }
     }
 
     /// Rounds of what is compared closely: five, unless more were asked for.

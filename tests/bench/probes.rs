@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
-use gastown_testbed::{Operator, Testbed, http_get};
+use gastown_testbed::{Operator, Testbed, audit::Event, http_get};
 
 use crate::load::WARM;
 
@@ -43,14 +43,21 @@ pub fn parse_peak(status: &str) -> Option<f64> {
 pub struct Requests {
     /// By verb and resource, such as `patch polecats/status`.
     pub by_kind: BTreeMap<String, usize>,
+    /// Of every resource but Leases: those follow the clock and no Polecat.
     pub writes: usize,
+    pub lease_writes: usize,
 }
 
-/// Counts the requests of one user, without those for Leases and those of the warming up.
+/// Counts the requests of one user, without those of the warming up; those for Leases apart.
 pub async fn requests(testbed: &Testbed, user: &str) -> Result<Requests> {
+    Ok(counted(&testbed.audit_events().await?, user))
+}
+
+pub fn counted(events: &[Event], user: &str) -> Requests {
     let mut counted = Requests::default();
-    for event in testbed.audit_events().await? {
-        if event.user != user || event.resource == "leases" || event.namespace == WARM {
+    for event in events.iter().filter(|it| it.user == user && it.namespace != WARM) {
+        if event.resource == "leases" {
+            counted.lease_writes += usize::from(event.is_write());
             continue;
         }
         let slash = if event.subresource.is_empty() { "" } else { "/" };
@@ -59,7 +66,7 @@ pub async fn requests(testbed: &Testbed, user: &str) -> Result<Requests> {
         *counted.by_kind.entry(what + &refused).or_default() += 1;
         counted.writes += usize::from(event.is_write());
     }
-    Ok(counted)
+    counted
 }
 
 /// A histogram of the polecat controller: upper bounds in seconds, and how many were at most that.
@@ -97,6 +104,11 @@ impl Histogram {
                 .map_or(0.0, |it| it.1)
         };
         Self(self.0.iter().map(|&(bound, count)| (bound, count - before(bound))).collect())
+    }
+
+    /// How many observations it has.
+    pub fn observed(&self) -> f64 {
+        self.0.last().map_or(0.0, |it| it.1)
     }
 
     /// The least bound that this part of all observations kept; `None` without any.

@@ -27,7 +27,7 @@ const SETTLING: Duration = Duration::from_secs(2);
 const CROWD_IN_FLIGHT: usize = 32;
 
 /// What was measured.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Run {
     /// Whose latencies count: all, or those beside the crowd.
     pub courses: Vec<Course>,
@@ -49,8 +49,10 @@ pub struct Cpu {
 }
 
 /// What our own metrics say of the queue while a crowd waited.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Queues {
+    /// `gastown_queue_alone_seconds`: those of a namespace with nothing else queued, so the others' and never the crowd's.
+    pub others: Histogram,
     /// `gastown_queue_turn_seconds`: the first of a namespace behind other namespaces.
     pub turn: Histogram,
     /// `workqueue_queue_duration_seconds`: anyone in the queue, behind its own namespace too.
@@ -201,6 +203,7 @@ impl Stage {
             Ok(Histogram::parse(&after, name)?.since(&Histogram::parse(&before, name)?))
         };
         Ok(Queues {
+            others: histogram("gastown_queue_alone_seconds")?,
             turn: histogram("gastown_queue_turn_seconds")?,
             wait: histogram("workqueue_queue_duration_seconds")?,
             still_waiting: waiting.iter().filter(|it| it.pod.is_none()).count(),

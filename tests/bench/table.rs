@@ -7,15 +7,25 @@ use crate::{
     operators::Whose,
 };
 
+/// Rounds of ours that a goal is judged by, at the least.
+pub const ENOUGH: usize = 3;
+
 /// Runs of one scenario, in the order in which they were made.
 pub type Runs = Vec<(Whose, Vec<Figure>)>;
 
 /// The table of one scenario.
 pub fn table(title: &str, runs: &Runs, goals: &[(&str, Limit)]) -> String {
+    let rounds = runs.iter().filter(|it| it.0 == Whose::Ours).count();
     let mut text = format!("\n{title}\n");
+    if rounds < ENOUGH {
+        let _ = writeln!(
+            text,
+            "NOTE: {rounds} of at least {ENOUGH} rounds: a first look, by which no goal is judged"
+        );
+    }
     let line = |text: &mut String, cells: [&str; 5]| {
         let [name, ours, original, ratio, goal] = cells;
-        let _ = writeln!(text, "{name:<34} {ours:>25} {original:>25} {ratio:>7}  {goal}");
+        let _ = writeln!(text, "{name:<42} {ours:>25} {original:>25} {ratio:>7}  {goal}");
     };
     line(&mut text, ["median (min..max) of rounds", "ours", "original", "ratio", "goal"]);
     for name in names(runs) {
@@ -25,7 +35,7 @@ pub fn table(title: &str, runs: &Runs, goals: &[(&str, Limit)]) -> String {
         let goal = goals
             .iter()
             .find(|(it, _)| it == &name)
-            .map(|(_, limit)| judge(*limit, ours.median, ratio));
+            .map(|(_, limit)| judge(*limit, (ours.median, ratio), rounds));
         let ratio = if ratio.is_finite() { format!("{ratio:.2}") } else { String::new() };
         line(&mut text, [name, &ours.cell(), &original.cell(), &ratio, &goal.unwrap_or_default()]);
     }
@@ -91,12 +101,18 @@ fn number(it: f64) -> String {
     }
 }
 
-fn judge(limit: Limit, value: f64, ratio: f64) -> String {
+fn judge(limit: Limit, (value, ratio): (f64, f64), rounds: usize) -> String {
     let (words, met) = match limit {
+        Limit::AtLeast(least) => (format!(">= {}", number(least)), value >= least),
         Limit::AtMost(most) => (format!("<= {}", number(most)), value <= most),
         Limit::Below(bound) => (format!("< {}", number(bound)), value < bound),
         Limit::Ratio(_) if ratio.is_nan() => return "not judged without GO_ORIGINAL".to_owned(),
         Limit::Ratio(most) => (format!("<= {most} x"), ratio <= most),
     };
-    format!("{words}: {}", if met { "met" } else { "MISSED" })
+    let verdict = match (rounds < ENOUGH, met) {
+        (true, _) => "not judged by so few rounds",
+        (_, true) => "met",
+        (_, false) => "MISSED",
+    };
+    format!("{words}: {verdict}")
 }

@@ -1,4 +1,4 @@
-//! How long a testbed takes to be ready, from programs that are built: of each kind of node that this machine can have, in
+//! How long a testbed takes to be ready, from programs that are built, with durable writes: of each kind of node that this machine can have, in
 //! turns. Ends with 1 where one start took longer than its goal.
 
 use std::{
@@ -25,7 +25,7 @@ struct Asked {
 
 async fn start(node: Node) -> Result<Duration> {
     let begun = Instant::now();
-    let testbed = Testbed::start(Options { node, ..Options::default() }).await?;
+    let testbed = Testbed::start(Options { node, fsync: true, ..Options::default() }).await?;
     let took = begun.elapsed();
     testbed.stop().await?;
     Ok(took)

@@ -68,6 +68,7 @@ pub const TABLE: &[Row] = &[
     gauge("gastown_polecat_phase_total", &["rig", "phase"], "Polecats of this replica's shards by Rig and phase, under the Go original's name"),
     counter("gastown_polecat_runs_total", &["rig", "result"], "Runs that ended, by Rig (empty where it is not there) and result: done or stuck"),
     gauge("gastown_polecats", &["polecat_namespace", "rig", "phase"], "Polecats of this replica's shards by namespace, Rig and phase; the 500 biggest pairs, and _others"),
+    histogram("gastown_queue_alone_seconds", &["controller"], "Seconds an object waits in the queue that was the only one of its namespace there when it was queued: what others make a quiet namespace wait"),
     gauge("gastown_queue_oldest_seconds", &["controller"], "Seconds that what waits longest has been in the queue"),
     histogram("gastown_queue_turn_seconds", &["controller"], "Seconds the first object of a namespace that has not its share of the workers waits behind other namespaces"),
     histogram("gastown_reconcile_duration_seconds", &["controller"], "Seconds a pass takes"),

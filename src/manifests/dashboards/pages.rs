@@ -75,6 +75,7 @@ pub const TENANTS: Dashboard = Dashboard {
         lines("Runs of the Rigs that ended, per hour", "short", &[(r#"sum by (rig, result) (rate(gastown_polecat_runs_total{job=~"$job",rig=~"$rig"}[$__rate_interval])) * 3600"#, "{{rig}} {{result}}")]),
         lines("Done, of the runs of an hour, by Rig", "percentunit", &[(r#"sum by (rig) (increase(gastown_polecat_runs_total{job=~"$job",rig=~"$rig",result="done"}[1h])) / sum by (rig) (increase(gastown_polecat_runs_total{job=~"$job",rig=~"$rig"}[1h]))"#, "{{rig}}")]),
         lines("Wait for a worker, everybody's, p99", "s", &[(r#"histogram_quantile(0.99, sum by (le) (rate(workqueue_queue_duration_seconds_bucket{job=~"$job",controller="polecat"}[$__rate_interval])))"#, "all of it")]),
+        lines("Wait of a namespace that has nothing else queued, p99", "s", &[(r#"histogram_quantile(0.99, sum by (le) (rate(gastown_queue_alone_seconds_bucket{job=~"$job",controller="polecat"}[$__rate_interval])))"#, "alone in its namespace")]),
         lines("Wait behind other namespaces, p99", "s", &[(r#"histogram_quantile(0.99, sum by (le) (rate(gastown_queue_turn_seconds_bucket{job=~"$job",controller="polecat"}[$__rate_interval])))"#, "behind others")]),
     ],
 };

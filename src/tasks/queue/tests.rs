@@ -115,3 +115,28 @@ fn what_a_namespace_waits_for_itself_is_not_the_others_fault() {
     assert_eq!(turn.waited, taken - begun);
     assert_eq!(turn.behind_others, taken - ended, "from when it could have begun");
 }
+
+#[test]
+fn what_waits_for_nothing_of_its_own_namespace_is_told_from_a_crowd() {
+    let mut state = State { share: 1, ..State::default() };
+    let now = Instant::now();
+    for name in ["p1", "p2", "p3"] {
+        state.add(Key::new("crowd", name), now, false);
+    }
+    state.add(Key::new("quiet", "only"), now, false);
+    let mut taken = || {
+        let turn = state.take(now).unwrap();
+        state.leave(&turn.key.namespace, now);
+        (turn.key.name.to_string(), turn.alone)
+    };
+    assert_eq!(taken(), ("p1".into(), true), "it was the first of them");
+    assert_eq!(taken(), ("only".into(), true), "it is the only one of its namespace");
+    assert_eq!(taken(), ("p2".into(), false), "it waited behind its own");
+    assert_eq!(taken(), ("p3".into(), false), "the same");
+    state.add(Key::new("busy", "a"), now, false);
+    assert!(state.take(now).unwrap().alone);
+    state.add(Key::new("busy", "b"), now, false);
+    assert!(state.take(now).is_none(), "its namespace has its share");
+    state.leave("busy", now);
+    assert!(!state.take(now).unwrap().alone, "it waited for its own namespace's share");
+}
