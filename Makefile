@@ -11,16 +11,16 @@ export RUST_BACKTRACE ?= 0
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^(##@ |[a-z][a-z-]*:.*## )' $(MAKEFILE_LIST) | sed -E 's/^##@ (.*)/\n\1:/; s/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
 ##@ The two commands
 
 .PHONY: demo
-demo: prepare static build ## The whole way through on a control plane and node of its own: apply, pod, agent, pushed commit
+demo: prepare static build ## The whole way through on a control plane and node of its own: apply, pod, agent, pushed commit; 90 seconds once built
 	@target/debug/testbed demo
 
 .PHONY: test
-test: prepare static build release ## Every test; ends with what was skipped, and why
+test: prepare static build release ## Every test; ends with what was skipped, and why; half an hour on 2 cores
 	@tests/tools/run-tests.sh $(TESTARGS)
 
 ##@ Development
@@ -96,13 +96,75 @@ scan: ## Licences, bans, sources and, with ADVISORY_DB=path, advisories
 doc: ## The crate's documentation, with src/ARCHITECTURE.md as its front page
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
+##@ Longer tests
+
 .PHONY: test-rotation
 test-rotation: prepare static build ## 100 forced rotations under 100,000 calls, whose callers lag up to a minute: half an hour
 	@ROTATIONS=100 ROTATION_CALLS=100000 ROTATION_LAG=60 $(CARGO) test --locked --test it -- no_call_fails --nocapture
 
+N ?= 1000000
+.PHONY: fuzz-conversion
+fuzz-conversion: ## Hold the laws of conversion against N objects of each kind and direction
+	@GASTOWN_LAWS=$(N) $(CARGO) test --locked --release --lib -- conversion::laws
+
 .PHONY: test-fips
 test-fips: ## The FIPS edition: built, what it links, its proof or refusal, its handshakes; needs CMake and Go; a quarter of an hour
 	@tests/tools/test-fips.sh
+
+.PHONY: test-faults
+test-faults: prepare static build ## Every fault of replicas, network, clocks, API server and storage, as long as they last in the field; half an hour
+	@GASTOWN_FAULTS=1 $(CARGO) test --locked --test it -- --nocapture --test-threads=1 faults:: shards:: outage::
+
+.PHONY: demo-trace
+demo-trace: prepare static build ## Runs as traces in a real Jaeger, the owner of one killed in the middle; builds Jaeger once, in ten minutes
+	@GASTOWN_JAEGER=$$(tests/tools/jaeger.sh) $(CARGO) test --locked --test it -- --nocapture tracing::jaeger
+	@echo "The waterfall of the last one: target/trace.html"
+
+.PHONY: test-alerts
+test-alerts: prepare build ## Each alert firing and not firing, and every query of dashboards, by Prometheus' own engine; builds it once, in a minute
+	@GASTOWN_PROMQL=$$(tests/tools/promql.sh) $(CARGO) test --locked --test it -- --nocapture promql:: dashboards::
+
+.PHONY: test-bundle
+test-bundle: ## Both bundles before operator-sdk, operator-verify and opm; builds those once from pinned Go modules, in a quarter of an hour
+	@tests/tools/bundle-check.sh --build
+	@opm=$$(tests/tools/go-tool.sh opm) && crane=$$(tests/tools/go-tool.sh crane) && \
+	  GASTOWN_REQUIRE=opm,buildah GASTOWN_OPM=$$opm GASTOWN_CRANE=$$crane $(CARGO) test --locked --test it -- catalog::
+
+.PHONY: test-olm
+test-olm: prepare static build release ## OLM's own operator installs the bundle on the real node; builds it once from its Go module, in five minutes
+	@olm=$$(tests/tools/go-tool.sh olm) && cd tests/tools/olm && \
+	  from=$$(go list -m -f '{{.Dir}}' github.com/operator-framework/operator-lifecycle-manager) && cd ../../.. && \
+	  GASTOWN_REQUIRE=olm,node,release GASTOWN_OLM=$$olm GASTOWN_OLM_CRDS=$$from/deploy/chart/crds \
+	  $(CARGO) test --locked --test it -- --nocapture real_olm::
+
+# The last release, or before the first: when admission was done; and for Helm the first with a chart.
+PREVIOUS ?= $(or $(shell git describe --tags --abbrev=0 2>/dev/null),949e9b9)
+PREVIOUS_CHART ?= $(or $(shell git describe --tags --abbrev=0 2>/dev/null),0b5f3c5)
+.PHONY: test-upgrade
+test-upgrade: prepare static build release ## Upgrade from PREVIOUS=commit and back under load on the real node, by make deploy and by Helm; builds those once, in ten minutes
+	@previous=$$(tests/tools/previous.sh $(PREVIOUS)) && chart=$$(tests/tools/previous.sh $(PREVIOUS_CHART)) && \
+	  GASTOWN_REQUIRE=previous,node,release,helm GASTOWN_PREVIOUS=$$previous GASTOWN_PREVIOUS_CHART=$$chart \
+	  $(CARGO) test --locked --test it -- --nocapture --test-threads=1 real_upgrade::
+
+.PHONY: test-sign
+test-sign: ## Sign, verify, and refuse what was changed, with a registry of its own; builds cosign once from its Go module, in six minutes
+	@cosign=$$(tests/tools/go-tool.sh cosign) && crane=$$(tests/tools/go-tool.sh crane) && \
+	  GASTOWN_REQUIRE=cosign,buildah,jq GASTOWN_COSIGN=$$cosign GASTOWN_CRANE=$$crane \
+	  $(CARGO) test --locked --test it -- --nocapture signing::
+
+.PHONY: test-full
+test-full: prepare static build release ## Every test with the waits that users have, then each of these but rotations; two hours or more
+	@GASTOWN_FULL=1 tests/tools/run-tests.sh $(TESTARGS)
+	@$(MAKE) --no-print-directory test-faults
+	@$(MAKE) --no-print-directory fuzz-conversion
+	@$(MAKE) --no-print-directory test-fips
+	@$(MAKE) --no-print-directory demo-trace
+	@$(MAKE) --no-print-directory test-alerts
+	@$(MAKE) --no-print-directory test-bundle
+	@$(MAKE) --no-print-directory test-olm
+	@$(MAKE) --no-print-directory test-sign
+	@$(MAKE) --no-print-directory test-upgrade
+	@echo "Not in it: rotations (make test-rotation), and images on their own bases (issue 9)"
 
 ##@ Measuring
 
@@ -110,7 +172,7 @@ test-fips: ## The FIPS edition: built, what it links, its proof or refusal, its 
 BENCH = TESTBED_BIN=$(CURDIR)/target/debug/testbed $(CARGO) bench --locked
 
 .PHONY: bench
-bench: prepare build release ## Measure beside another operator: GO_ORIGINAL=program GO_ORIGINAL_CRDS=folder make bench
+bench: prepare build release ## Measure beside another operator: GO_ORIGINAL=program GO_ORIGINAL_CRDS=folder make bench; an hour or more, BENCHARGS="--scenario burst" for a part
 	@$(BENCH) --bench polecats -- $(BENCHARGS)
 
 .PHONY: bench-ha
@@ -121,11 +183,6 @@ bench-ha: prepare build release ## Measure crashes, hand-overs and what several 
 bench-telemetry: prepare build release ## Measure what traces cost: no endpoint, one run in a hundred, all of them, and a collector in trouble; half an hour
 	@$(BENCH) --bench polecats -- --telemetry $(BENCHARGS)
 	@$(BENCH) --bench polecats -- --troubled $(BENCHARGS)
-
-N ?= 1000000
-.PHONY: fuzz-conversion
-fuzz-conversion: ## Hold the laws of conversion against N objects of each kind and direction
-	@GASTOWN_LAWS=$(N) $(CARGO) test --locked --release --lib -- conversion::laws
 
 .PHONY: bench-conversion
 bench-conversion: ## Measure conversion beside a Vec<Value> implementation: time, memory, one object
@@ -187,28 +244,6 @@ bundle-check: ## Every rule for OLM bundles: our own tests, and operator-sdk, op
 	@$(CARGO) test --quiet --locked --test it -- bundle::
 	@tests/tools/bundle-check.sh
 
-.PHONY: test-bundle
-test-bundle: ## Both bundles before operator-sdk, operator-verify and opm; builds those once from pinned Go modules, in a quarter of an hour
-	@tests/tools/bundle-check.sh --build
-	@opm=$$(tests/tools/go-tool.sh opm) && crane=$$(tests/tools/go-tool.sh crane) && \
-	  GASTOWN_REQUIRE=opm,buildah GASTOWN_OPM=$$opm GASTOWN_CRANE=$$crane $(CARGO) test --locked --test it -- catalog::
-
-.PHONY: test-olm
-test-olm: prepare static build release ## OLM's own operator installs the bundle on the real node; builds it once from its Go module, in five minutes
-	@olm=$$(tests/tools/go-tool.sh olm) && cd tests/tools/olm && \
-	  from=$$(go list -m -f '{{.Dir}}' github.com/operator-framework/operator-lifecycle-manager) && cd ../../.. && \
-	  GASTOWN_REQUIRE=olm,node,release GASTOWN_OLM=$$olm GASTOWN_OLM_CRDS=$$from/deploy/chart/crds \
-	  $(CARGO) test --locked --test it -- --nocapture real_olm::
-
-# The last release, or before the first: when admission was done; and for Helm the first with a chart.
-PREVIOUS ?= $(or $(shell git describe --tags --abbrev=0 2>/dev/null),949e9b9)
-PREVIOUS_CHART ?= $(or $(shell git describe --tags --abbrev=0 2>/dev/null),0b5f3c5)
-.PHONY: test-upgrade
-test-upgrade: prepare static build release ## Upgrade from PREVIOUS=commit and back under load on the real node, by make deploy and by Helm; builds those once, in ten minutes
-	@previous=$$(tests/tools/previous.sh $(PREVIOUS)) && chart=$$(tests/tools/previous.sh $(PREVIOUS_CHART)) && \
-	  GASTOWN_REQUIRE=previous,node,release,helm GASTOWN_PREVIOUS=$$previous GASTOWN_PREVIOUS_CHART=$$chart \
-	  $(CARGO) test --locked --test it -- --nocapture --test-threads=1 real_upgrade::
-
 .PHONY: dist
 dist: ## Build the programs of an edition for BINARIES=prebuilt, into target/dist
 	@deploy/images/dist.sh
@@ -228,12 +263,6 @@ sign: ## Sign what was pushed of an edition, and the files in target/dist, by CO
 .PHONY: verify-release
 verify-release: ## Verify images, their bills of materials and files of an edition by COSIGN_PUB=file
 	@deploy/images/sign.sh verify
-
-.PHONY: test-sign
-test-sign: ## Sign, verify, and refuse what was changed, with a registry of its own; builds cosign once from its Go module, in six minutes
-	@cosign=$$(tests/tools/go-tool.sh cosign) && crane=$$(tests/tools/go-tool.sh crane) && \
-	  GASTOWN_REQUIRE=cosign,buildah,jq GASTOWN_COSIGN=$$cosign GASTOWN_CRANE=$$crane \
-	  $(CARGO) test --locked --test it -- --nocapture signing::
 
 ##@ On a cluster
 
@@ -260,30 +289,3 @@ chart: manifests ## Package the Helm chart into target/dist; with OCI=oci://regi
 .PHONY: undeploy
 undeploy: ## Take the operator out again; definitions and objects stay
 	@KUBECTL="$(KUBECTL)" deploy/undeploy.sh
-
-.PHONY: test-faults
-test-faults: prepare static build ## Every fault of replicas, network, clocks, API server and storage, as long as they last in the field; half an hour
-	@GASTOWN_FAULTS=1 $(CARGO) test --locked --test it -- --nocapture --test-threads=1 faults:: shards:: outage::
-
-.PHONY: demo-trace
-demo-trace: prepare static build ## Runs as traces in a real Jaeger, the owner of one killed in the middle; builds Jaeger once, in ten minutes
-	@GASTOWN_JAEGER=$$(tests/tools/jaeger.sh) $(CARGO) test --locked --test it -- --nocapture tracing::jaeger
-	@echo "The waterfall of the last one: target/trace.html"
-
-.PHONY: test-alerts
-test-alerts: prepare build ## Each alert firing and not firing, and every query of dashboards, by Prometheus' own engine; builds it once, in a minute
-	@GASTOWN_PROMQL=$$(tests/tools/promql.sh) $(CARGO) test --locked --test it -- --nocapture promql:: dashboards::
-
-.PHONY: test-full
-test-full: prepare static build release ## Every test with the waits that users have, then faults, the conversion marathon and the FIPS edition; two hours or more
-	@GASTOWN_FULL=1 tests/tools/run-tests.sh $(TESTARGS)
-	@$(MAKE) --no-print-directory test-faults
-	@$(MAKE) --no-print-directory fuzz-conversion
-	@$(MAKE) --no-print-directory test-fips
-	@$(MAKE) --no-print-directory demo-trace
-	@$(MAKE) --no-print-directory test-alerts
-	@$(MAKE) --no-print-directory test-bundle
-	@$(MAKE) --no-print-directory test-olm
-	@$(MAKE) --no-print-directory test-sign
-	@$(MAKE) --no-print-directory test-upgrade
-	@echo "Not in it: rotations (make test-rotation), and images on their own bases (issue 9)"

@@ -54,6 +54,7 @@ mod pods_at_the_door;
 mod poisoned;
 mod polecats;
 mod preconditions;
+mod prepared;
 mod process;
 mod promql;
 mod proxied;

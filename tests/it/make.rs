@@ -84,8 +84,10 @@ pub fn words(output: &Output) -> String {
 /// Targets that the help lists.
 fn listed() -> BTreeSet<String> {
     let output = make(&["help"]).output().unwrap();
-    let name = |line: &str| line.split_whitespace().next().map(ToOwned::to_owned);
-    words(&output).lines().filter_map(name).collect()
+    // Targets are indented below the name of their group.
+    let lines = words(&output);
+    let targets = lines.lines().filter_map(|it| it.strip_prefix("  "));
+    targets.filter_map(|it| it.split_whitespace().next()).map(ToOwned::to_owned).collect()
 }
 
 #[test]
