@@ -201,7 +201,9 @@ impl<'ast> Visit<'ast> for Programs {
     }
 
     fn visit_macro(&mut self, it: &'ast Macro) {
-        parsed(it).iter().for_each(|it| self.visit_expr(it));
+        for it in parsed(it) {
+            self.visit_expr(&it);
+        }
     }
 }
 

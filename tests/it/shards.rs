@@ -40,8 +40,8 @@ async fn three_of(name: &str, shards: usize) -> (World, Operator, Operator) {
     let world = World::with_flags(name, &QUICK, &[&format!("--shards={shards}")]).await;
     let (second, third) = (world.another("second").await, world.another("third").await);
     for it in [&world.operator, &second, &third] {
-        let shares = [shards / 3, shards.div_ceil(3)];
-        scraped(it, |line| shares.iter().any(|it| line == format!("gastown_shards_owned {it}")))
+        let fair = [shards / 3, shards.div_ceil(3)];
+        scraped(it, |line| fair.iter().any(|it| line == format!("gastown_shards_owned {it}")))
             .await;
     }
     (world, second, third)
