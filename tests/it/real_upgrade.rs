@@ -218,15 +218,20 @@ async fn begin(bed: &Testbed, client: &Client, name: &str) {
     until(&polecats, name, "running pod", works).await;
 }
 
-async fn ended_once(bed: &Testbed, client: &Client, name: &str) {
+/// The older operators that know less of a runner's last words than this one says end a run like that, and claim no push.
+const OLDER: &str = "Unknown/VerdictUnreadable";
+
+/// Waits until a run is judged; it was run once, and what it did is in the repository.
+async fn ended_once(bed: &Testbed, client: &Client, name: &str, judged: &'static [&str]) {
     let polecats: Api<Polecat> = Api::namespaced(client.clone(), TOWN);
-    let pushed = |it: &Polecat| condition(it, "Pushed") == "True/Pushed";
-    let done = until(&polecats, name, "pushed commit", pushed).await;
-    let status = done.status.unwrap();
-    assert_eq!(status.attempt, Some(1), "{name}: run once");
+    let judged = |it: &Polecat| judged.contains(&condition(it, "Pushed").as_str());
+    let status = until(&polecats, name, "verdict", judged).await.status.unwrap();
+    assert_eq!((status.attempt, status.exit_code), (Some(1), Some(0)), "{name}: run once");
     let git = bed.git.as_ref().unwrap();
     let commit = in_bare(git, name, &["rev-parse", "feature/gt-abc12"]);
-    assert_eq!(Some(commit.trim()), status.commit.as_deref(), "{name}");
+    assert!(status.commit.is_none_or(|it| it == commit.trim()), "{name}: {commit}");
+    let text = in_bare(git, name, &["show", "feature/gt-abc12:greeting.txt"]);
+    assert_eq!(text, "Hello.\nGood bye.\n", "{name}");
 }
 
 /// No pod of Polecats was made twice, by whatever replica of whatever version.
@@ -273,16 +278,16 @@ async fn there_and_back(road: Road, variable: &str, test: &str) {
     roads.take(road, &new).await;
     load.end("upgrade").await;
     runs(&bed, &client, TOWN, "after").await;
-    ended_once(&bed, &client, "across").await;
+    ended_once(&bed, &client, "across", &["True/Pushed"]).await;
 
     begin(&bed, &client, "back").await;
     let load = Load::begin(&client, "back");
     roads.back(road, &old).await;
     load.end("rollback").await;
-    ended_once(&bed, &client, "back").await;
+    ended_once(&bed, &client, "back", &["True/Pushed", OLDER]).await;
     runs(&bed, &client, TOWN, "again").await;
     let polecats: Api<Polecat> = Api::namespaced(client.clone(), TOWN);
-    for name in ["before", "across", "after", "back", "again"] {
+    for name in ["before", "across", "after", "again"] {
         let it = polecats.get(name).await.unwrap();
         assert_eq!(condition(&it, "Pushed"), "True/Pushed", "{name}");
     }
