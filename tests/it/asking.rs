@@ -2,7 +2,7 @@
 
 use gastown_testbed::{Operator, ask, audit::Event, http_get};
 
-use crate::world::PATIENCE;
+use crate::world::{PATIENCE, World};
 
 /// Asks until there is an answer.
 pub async fn answered<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
@@ -40,4 +40,43 @@ pub fn all_are_named(events: &[Event], users: &[&str]) {
         }
     }
     assert!(reads > 0 && writes > 0, "{users:?} made {reads} reads and {writes} writes");
+}
+
+/// Every request of a Polecat's life from Working to Done: intent, pod, Running, end.
+pub const FOUR_WRITES: [&str; 4] = [
+    "patch polecats/status NAME",
+    "create pods/ polecat-NAME",
+    "patch polecats/status NAME",
+    "patch polecats/status NAME",
+];
+
+/// The same of the Polecat of this name.
+pub fn writes_of(name: &str) -> Vec<String> {
+    FOUR_WRITES.map(|it| it.replace("NAME", name)).into()
+}
+
+/// Requests as `verb resource/subresource name`.
+pub fn said(events: &[Event]) -> Vec<String> {
+    let words = |it: &Event| format!("{} {}/{} {}", it.verb, it.resource, it.subresource, it.name);
+    events.iter().map(words).collect()
+}
+
+/// All that a world's operator has asked about the world's namespace, reads too, as soon as that is as much as awaited: the
+/// audit log has a request a moment after a watch tells what came of it. Left out are watches, and the one list with which
+/// each cache opens: a second one of the same is no opening.
+pub async fn asked_about(world: &World, awaited: usize) -> Vec<Event> {
+    answered("the operator's requests in the audit log", async || {
+        let all = world.requests_of(&world.operator.name).await;
+        let mut opened = std::collections::BTreeSet::new();
+        let asked: Vec<_> = all
+            .into_iter()
+            .filter(|it| it.namespace == world.namespace && it.verb != "watch")
+            .filter(|it| {
+                let of_cache = it.verb == "list" && it.user_agent.ends_with("; watches)");
+                !(of_cache && opened.insert(it.uri.clone()))
+            })
+            .collect();
+        (asked.len() >= awaited).then_some(asked)
+    })
+    .await
 }

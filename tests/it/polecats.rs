@@ -1,7 +1,7 @@
 //! The life of a Polecat on a real API server, with pods that play a script.
 
 use gastown::api::v1alpha1::{Polecat, Rig};
-use gastown_testbed::{audit::Event, watch::await_condition};
+use gastown_testbed::watch::await_condition;
 use k8s_openapi::{
     api::core::v1::Pod,
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
@@ -14,7 +14,9 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::asking::{all_are_named, comes_true, scraped};
+use crate::asking::{
+    FOUR_WRITES, all_are_named, asked_about, comes_true, said, scraped, writes_of,
+};
 use crate::door::Door;
 use crate::world::{World, condition, message, phase_of, polecat, until};
 
@@ -22,15 +24,6 @@ pub const PUSHED: &str = r#"{"v":1,"base":"aaaa","commit":"bbbb","commits":1,"br
 
 fn quick() -> [(&'static str, &'static str); 2] {
     [("testbed.gastown.io/run-for", "300ms"), ("testbed.gastown.io/message.telemetry", PUSHED)]
-}
-
-/// What these requests wrote, whatever it was, as `verb resource/subresource`, in order; but for Leases and the map of shards,
-/// which are the replica's, and no Polecat's.
-fn writes(events: &[Event]) -> Vec<String> {
-    let ours = events
-        .iter()
-        .filter(|it| it.is_write() && !matches!(it.resource.as_str(), "leases" | "shardmaps"));
-    ours.map(|it| format!("{} {}/{}", it.verb, it.resource, it.subresource)).collect()
 }
 
 #[tokio::test]
@@ -57,13 +50,13 @@ async fn a_polecat_runs_to_done_with_four_writes_in_the_safe_order() {
         assert_eq!(condition(&done, type_), want);
         assert!(status.conditions.iter().all(|it| it.observed_generation == Some(1)));
     }
-    let requests = world.requests_of(&world.operator.name).await;
-    let want =
-        ["patch polecats/status", "create pods/", "patch polecats/status", "patch polecats/status"];
-    assert_eq!(writes(&requests), want, "intent, pod, Running, end");
-    let reads = requests.iter().filter(|it| it.verb == "get" && it.resource == "polecats").count();
-    assert_eq!(reads, 0, "the pod is built from what the watch brought");
-    let stamped = requests.iter().filter(|it| it.is_write() && it.resource == "polecats");
+    let asked = asked_about(&world, FOUR_WRITES.len()).await;
+    assert_eq!(
+        said(&asked),
+        writes_of("max"),
+        "no read: the pod is built from what the watch brought"
+    );
+    let stamped = asked.iter().filter(|it| it.resource == "polecats");
     assert!(
         stamped.into_iter().all(|it| it.user_agent.contains("epoch=1")),
         "every write carries its epoch"
@@ -78,30 +71,34 @@ async fn a_change_that_changes_nothing_makes_no_request() {
     world.create("nux", |it| it["spec"]["desiredState"] = json!("Idle")).await;
     world.phase("max", "Done").await;
     world.condition("nux", "Ready", "True/Idle").await;
-    let before = work(&world).await;
     for name in ["max", "nux"] {
         world.merge(name, json!({"metadata": {"labels": {"touched": "yes"}}})).await;
     }
     // A later Polecat's end proves that the operator has seen what came before it.
     world.create("slit", |_| {}).await;
     world.phase("slit", "Done").await;
-    let after = work(&world).await;
-    let about = |events: &[Event], name: &str| events.iter().filter(|it| it.name == name).count();
-    for name in ["max", "nux", "polecat-max"] {
-        assert_eq!(
-            about(&after, name),
-            about(&before, name),
-            "{name} was touched, and nothing followed"
-        );
-    }
+    let mut want = [writes_of("max"), writes_of("slit")].concat();
+    want.push("patch polecats/status nux".to_owned());
+    let mut found = said(&asked_about(&world, want.len()).await);
+    want.sort();
+    found.sort();
+    assert_eq!(found, want, "one life of each that works, and the idle one's only phase");
 }
 
-/// The operator's requests that are not watches, lists or Leases.
-async fn work(world: &World) -> Vec<Event> {
-    let all = world.requests_of(&world.operator.name).await;
-    all.into_iter()
-        .filter(|it| it.resource != "leases" && it.verb != "watch" && it.verb != "list")
-        .collect()
+#[tokio::test]
+async fn the_status_says_whether_the_pod_runs_and_with_which_image() {
+    let world = World::new("status-image", &[("testbed.gastown.io/run-for", "never")]).await;
+    let asked = json!("localhost/agent:asked");
+    world.create("max", |it| it["spec"]["kubernetes"]["image"] = asked).await;
+    world.create("nux", |_| {}).await;
+    let told = |it: Polecat| it.status.map(|it| (it.pod_active, it.agent_image)).unwrap();
+    for (name, image) in [("max", "localhost/agent:asked"), ("nux", "localhost/agent:dev")] {
+        let running = world.condition(name, "Ready", "True/PodRunning").await;
+        assert_eq!(told(running), (Some(true), Some(image.to_owned())), "{name} runs");
+        world.end(&format!("polecat-{name}")).await;
+        let done = world.phase(name, "Done").await;
+        assert_eq!(told(done), (Some(false), Some(image.to_owned())), "{name} is over");
+    }
 }
 
 #[tokio::test]

@@ -121,6 +121,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::{
     launch::{NAMESPACE, http_get},
     operator::{Operator, OperatorOptions},
+    run_folder::cgroup_hierarchies,
     testbed::Testbed,
 };
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gastown_testbed::{Node, Options, Ready};
+use gastown_testbed::{Node, Options, Ready, cgroup_hierarchies};
 
 /// Waits until something is so; fails, naming it, after half a minute.
 pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
@@ -79,8 +79,8 @@ pub fn traces(folder: &Path) -> Vec<String> {
     traces.extend(Path::new(&link).exists().then_some(link));
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     traces.extend(mounts.lines().filter(|it| it.contains(name)).map(str::to_owned));
-    for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-        let group = hierarchy.path().join(name);
+    for hierarchy in cgroup_hierarchies() {
+        let group = hierarchy.join(name);
         traces.extend(group.exists().then(|| group.display().to_string()));
     }
     traces.extend(folder.exists().then(|| folder.display().to_string()));
