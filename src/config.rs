@@ -222,6 +222,17 @@ impl Config {
         rest.or_else(|| self.reach.flaw())
     }
 
+    /// Flags of the original's that were given and change nothing here, each with the reason.
+    pub fn remarks(&self) -> Vec<&'static str> {
+        let alone = "--leader-elect=false changes nothing: several replicas share the work out, and one takes all of it";
+        let traces = "--zap-stacktrace-level changes nothing: these logs have no stack traces";
+        let all = [
+            (!self.election.leader_elect, alone),
+            (self.logs.zap_stacktrace_level.is_some(), traces),
+        ];
+        all.into_iter().filter_map(|(given, why)| given.then_some(why)).collect()
+    }
+
     /// Whether reviews are served, and with them a certificate kept.
     pub fn serves_webhooks(&self) -> bool {
         let it = &self.webhooks;
@@ -293,7 +304,11 @@ impl Logs {
     /// The filter, with the original's words understood.
     pub fn filter(&self) -> String {
         match self.zap_log_level.as_deref() {
-            None if self.zap_devel == Some(true) => "debug".into(),
+            None if self.zap_devel == Some(true)
+                && matches!(self.log_level.trim(), "" | "info") =>
+            {
+                "debug".into()
+            }
             None if self.log_level.trim().is_empty() => "info".into(),
             None => self.log_level.clone(),
             Some("panic" | "dpanic" | "fatal") => "error".into(),
@@ -314,7 +329,8 @@ impl Logs {
 
     fn flaw(&self) -> Option<String> {
         if let Some(flaw) = log_level::flaw(&self.filter()) {
-            return Some(format!("LOG_LEVEL (--log-level): {flaw}"));
+            let named = self.zap_log_level.as_ref().map(|_| "--zap-log-level");
+            return Some(format!("{}: {flaw}", named.unwrap_or("LOG_LEVEL (--log-level)")));
         }
         if self.zap_encoder.as_deref().is_some_and(|it| !matches!(it, "json" | "console")) {
             return Some("--zap-encoder: must be json or console".into());
@@ -431,6 +447,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn words_of_the_original_for_logs_are_understood_or_told_of() {
+        use LogFormat::{Json, Text};
+        let table: [(&[&str], &str, LogFormat, &str); 6] = [
+            (&["--zap-devel"], "debug", Text, "all that its switch means"),
+            (&["--zap-devel", "--log-level=warn"], "warn", Text, "but a level that was asked for"),
+            (&["--zap-log-level=2"], "debug", Json, "a number"),
+            (&["--zap-log-level=panic"], "error", Json, "a word of zap's alone"),
+            (&["--zap-encoder=console"], "info", Text, "its word for text"),
+            (&["--log-format=text", "--zap-encoder=json"], "info", Json, "and for JSON"),
+        ];
+        for (flags, level, format, because) in table {
+            let logs = parse(flags).logs;
+            assert_eq!((&*logs.filter(), logs.format()), (level, format), "{because}");
+        }
+        let flaw = parse(&["--zap-log-level=loud"]).flaw().unwrap();
+        assert!(flaw.starts_with("--zap-log-level: "), "the flag that was given: {flaw}");
+        assert_eq!(parse(&["--leader-elect"]).remarks(), [""; 0]);
+        let told = parse(&["--leader-elect=false", "--zap-stacktrace-level=error"]).remarks();
+        assert!(told[0].starts_with("--leader-elect=false ") && told.len() == 2, "{told:?}");
     }
 
     #[test]

@@ -40,6 +40,7 @@ fn start(config: Config) -> anyhow::Result<()> {
         groups = report.groups.join(","),
         "Using cryptography"
     );
+    config.remarks().into_iter().for_each(|it| tracing::warn!("{it}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);

@@ -9,7 +9,7 @@ use crate::domain::{lease::Times, original};
 /// How replicas agree on who acts.
 #[derive(Clone, Debug, Args)]
 pub struct Election {
-    /// Accepted as in the original; the election always takes place, also for one replica.
+    /// Accepted as in the original; the election always takes place, also for one replica: `false` is warned about.
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true")]
     pub leader_elect: bool,
     /// Name of the Lease that the installation brings: while it is free, nobody was ever here, and the first replica need not

@@ -127,18 +127,14 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
 }
 
 impl Running {
-    /// Ends intake, waits for the passes under way (at most `limit`), ends the watches.
-    pub async fn stop(mut self, limit: Duration) {
+    /// Ends intake, waits for the passes under way until it is `late`, ends the watches.
+    pub async fn stop(mut self, late: impl Future<Output = ()>) {
         self.queues.iter().for_each(|it| it.close());
-        let drained = tokio::time::timeout(limit, async {
-            while self.workers.join_next().await.is_some() {}
-        })
-        .await;
-        if drained.is_err() {
-            tracing::warn!(
-                seconds = limit.as_secs(),
-                "Passes were still under way and were cut off"
-            );
+        let drained = async { while self.workers.join_next().await.is_some() {} };
+        tokio::select! {
+            biased;
+            () = drained => {}
+            () = late => tracing::warn!("Passes were still under way and were cut off"),
         }
         self.workers.shutdown().await;
         self.watches.shutdown().await;

@@ -107,14 +107,13 @@ pub async fn run(
     tracing::info!("Stopping: readiness off, work drains, then the servers end");
     ready.send_replace(false);
     work_stop.send_replace(true);
-    if !work.is_finished() {
-        work.await??;
-    }
+    let drained =
+        if work.is_finished() { Ok(()) } else { work.await.map_err(Into::into).and_then(|it| it) };
     webhooks.graceful_shutdown(Some(WEBHOOK_DRAIN));
     servers_stop.send_replace(true);
     let ended = ended(servers).await;
     exporting.end().await;
-    ended.and(outcome)
+    ended.and(outcome).and(drained)
 }
 
 /// Connects as the settings say, under this name.
@@ -355,6 +354,7 @@ impl Part<'_> {
         let cluster = Cluster::new(*connection, ownership.clone(), settings, meters.clone())
             .telling(spans.clone());
         let running = controllers::start(&cluster, &scope);
+        let late = tokio::spawn(passed(drain, stop.clone()));
         let election = &config.election;
         let settings = Settings {
             me: me.clone(),
@@ -380,8 +380,19 @@ impl Part<'_> {
         let keeping = tokio::spawn(keeper.run(stop));
         let outcome = shards::follow(running.views(), cluster, ends, keeping).await;
         house.abort(); // whatever it has under way may be done twice, or not at all
-        running.stop(drain).await;
+        // Shards and passes share the time; without a stop that was asked for, it begins now.
+        let late = async {
+            tokio::select! { _ = late => (), () = tokio::time::sleep(drain) => () }
+        };
+        running.stop(late).await;
         outcome
+    }
+}
+
+/// Ends when so much time has passed since the stop was asked for.
+async fn passed(limit: Duration, mut stop: watch::Receiver<bool>) {
+    if stop.wait_for(|it| *it).await.is_ok() {
+        tokio::time::sleep(limit).await;
     }
 }
 
@@ -415,6 +426,15 @@ mod tests {
                 "it would take the Lease that it gave back"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn the_time_to_drain_begins_with_the_stop() {
+        let stop = watch::Sender::new(false);
+        let mut late = std::pin::pin!(passed(Duration::ZERO, stop.subscribe()));
+        assert!(futures::poll!(&mut late).is_pending(), "nobody asked for a stop");
+        stop.send_replace(true);
+        late.await;
     }
 
     #[tokio::test]

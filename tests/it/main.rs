@@ -74,6 +74,7 @@ mod report;
 mod restored;
 mod roads;
 mod samples;
+mod scan;
 mod scenarios;
 mod shard_map;
 mod shards;

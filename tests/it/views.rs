@@ -183,7 +183,7 @@ async fn what_has_no_label_is_looked_after_by_its_owner_and_labelled_once() {
         assert_eq!(writes.len(), five, "{}: the label, and the four", replica.user);
     }
     for it in replicas {
-        it.running.stop(Duration::from_secs(10)).await;
+        it.running.stop(tokio::time::sleep(Duration::from_secs(10))).await;
     }
 }
 
@@ -236,7 +236,7 @@ async fn a_label_that_is_wrong_or_gone_is_corrected_once_and_a_shard_is_handed_o
     assert!(late.user_agent.ends_with(&stamp), "{}", late.user_agent);
 
     // Alone again: one watch of each kind, and nothing of the rest.
-    first.running.stop(Duration::from_secs(10)).await;
+    first.running.stop(tokio::time::sleep(Duration::from_secs(10))).await;
     second.views.widen().await;
     let before = second.cluster.caches.polecats.len();
     assert_eq!(before, 5, "all of them, by one watch");
@@ -246,7 +246,7 @@ async fn a_label_that_is_wrong_or_gone_is_corrected_once_and_a_shard_is_handed_o
     town.create(&town.namespaces[0][1], "later", |_| {}).await;
     until(&town.polecats(&town.namespaces[0][1]), "later", "running", running).await;
     assert_eq!(town.corrections("odd", "polecats", "later").await, 0, "no label is needed then");
-    second.running.stop(Duration::from_secs(10)).await;
+    second.running.stop(tokio::time::sleep(Duration::from_secs(10))).await;
 }
 
 async fn polecats_are_corrected(town: &Town, one: &str, other: &str) {
