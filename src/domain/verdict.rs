@@ -8,11 +8,12 @@ use crate::domain::untrusted;
 /// What the kubelet keeps of a termination message is 4,096 bytes; ours stay well below.
 pub const MAX_BYTES: usize = 3072;
 
-/// What `telemetry` reports: the verdict of one attempt.
+/// What `telemetry` reports: the verdict of one attempt. Fields that a later runner adds are skipped: an operator that was
+/// rolled back still judges the pods that its successor made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Verdict {
-    /// Version of this shape: 1.
+    /// Version of this shape: 1. Another one is another shape, and nothing of it is read.
     pub v: u8,
     /// Commit the work branch stood on when the agent began, 40 or 64 hex digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,7 +66,7 @@ pub struct Times {
 
 /// What the runner in `claude` says of the agent's end.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Ended {
     /// The agent's exit code; 128 plus the signal's number when a signal ended it.
     pub exit_code: i32,

@@ -30,7 +30,9 @@ const LINES_OF_A_FUNCTION: usize = 60;
 #[test]
 fn layers_point_down() {
     for (layer, may_use) in LAYERS {
-        for (file, found) in production(layer) {
+        let all = production(layer);
+        assert!(!all.is_empty(), "no such folder: {layer}");
+        for (file, found) in all {
             let strays: Vec<_> = found
                 .uses
                 .iter()
@@ -46,6 +48,28 @@ fn pure_layers_never_wait() {
     for layer in PURE {
         for (file, found) in production(layer) {
             assert_eq!(found.asyncs, 0, "{}: nothing in {layer} may be async", file.display());
+        }
+    }
+}
+
+#[test]
+fn what_decides_speaks_only_the_hub() {
+    for layer in ["domain", "admission"] {
+        for (file, found) in production(layer) {
+            assert!(!found.apis.contains("v1alpha1"), "{}: hub types alone", file.display());
+        }
+    }
+}
+
+#[test]
+fn pure_layers_ask_neither_a_clock_nor_the_environment() {
+    // Declared for tests alone where their folders are.
+    let for_tests = ["conversion/laws", "domain/shard/model"];
+    for layer in PURE {
+        for (file, found) in production(layer) {
+            let at = file.display().to_string();
+            let is_test = for_tests.iter().any(|it| at.contains(it));
+            assert!(is_test || found.outside.is_empty(), "{at}: {:?}", found.outside);
         }
     }
 }
@@ -105,12 +129,14 @@ fn only_one_file_may_ask_the_api_server_for_a_change() {
 
 #[test]
 fn the_guard_sees_planted_offences() {
-    let offence =
-        "use crate::{api::shared, tasks::queue}; fn f() { crate::web::x(); } async fn g() {}";
+    let offence = "use crate::{api::{shared, v1alpha1::Polecat}, tasks::queue}; async fn g() {} \
+                   fn f() { crate::web::x(std::time::Instant::now(), env::var_os(name)); }";
     let found = Found::of(offence);
     let uses: Vec<_> = found.uses.iter().map(String::as_str).collect();
     assert_eq!(uses, ["api", "tasks", "web"], "a grouped import and a path in an expression");
     assert_eq!(found.asyncs, 1);
+    assert!(found.apis.contains("v1alpha1"), "{:?}", found.apis);
+    assert_eq!(found.outside.len(), 2, "{:?}", found.outside);
     assert_eq!(
         Found::of("#[cfg(test)] mod tests { use crate::web; async fn f() {} }").uses.len(),
         0
@@ -143,10 +169,27 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
+/// What asks the world what time it is, or what it was started with.
+const OUTSIDE: &[&str] = &[
+    "SystemTime::now",
+    "Instant::now",
+    "Timestamp::now",
+    "Zoned::now",
+    "env::args",
+    "env::args_os",
+    "env::var",
+    "env::var_os",
+    "env::vars",
+    "env::vars_os",
+];
+
 /// What one file's production code holds.
 #[derive(Default)]
 struct Found {
     uses: BTreeSet<String>,
+    /// Parts of `api` that are named.
+    apis: BTreeSet<String>,
+    outside: BTreeSet<String>,
     asyncs: usize,
     functions: Vec<(String, usize)>,
     lines: usize,
@@ -171,13 +214,23 @@ impl Found {
     }
 
     fn root(&mut self, tree: &UseTree) {
-        match tree {
-            UseTree::Path(it) => drop(self.uses.insert(it.ident.to_string())),
-            UseTree::Name(it) => drop(self.uses.insert(it.ident.to_string())),
-            UseTree::Rename(it) => drop(self.uses.insert(it.ident.to_string())),
-            UseTree::Glob(_) => drop(self.uses.insert("*".into())),
-            UseTree::Group(group) => group.items.iter().for_each(|it| self.root(it)),
+        for (name, below) in names(tree) {
+            if let Some(below) = below.filter(|_| name == "api") {
+                self.apis.extend(names(below).into_iter().map(|(name, _)| name));
+            }
+            self.uses.insert(name);
         }
+    }
+}
+
+/// The first names in a tree of imports, each with what is imported below it.
+fn names(tree: &UseTree) -> Vec<(String, Option<&UseTree>)> {
+    match tree {
+        UseTree::Path(it) => vec![(it.ident.to_string(), Some(&*it.tree))],
+        UseTree::Name(it) => vec![(it.ident.to_string(), None)],
+        UseTree::Rename(it) => vec![(it.ident.to_string(), None)],
+        UseTree::Glob(_) => vec![("*".into(), None)],
+        UseTree::Group(group) => group.items.iter().flat_map(names).collect(),
     }
 }
 
@@ -197,9 +250,18 @@ impl<'ast> Visit<'ast> for Found {
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        let mut names = path.segments.iter().map(|it| it.ident.to_string());
-        if names.next().as_deref() == Some("crate") {
-            self.uses.extend(names.next());
+        let names: Vec<_> = path.segments.iter().map(|it| it.ident.to_string()).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        if let ["crate", root, ..] = names[..] {
+            self.uses.insert(root.to_owned());
+        }
+        if let ["crate", "api", part, ..] | ["api", part, ..] = names[..] {
+            self.apis.insert(part.to_owned());
+        }
+        if let [.., of, what] = names[..]
+            && OUTSIDE.contains(&&*format!("{of}::{what}"))
+        {
+            self.outside.insert(format!("{of}::{what}"));
         }
         visit::visit_path(self, path);
     }

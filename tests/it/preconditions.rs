@@ -1,10 +1,7 @@
 //! What a test needs of the machine. A missing precondition skips the test by name, or fails it where
 //! `GASTOWN_REQUIRE` asks for it.
 
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// The release binary, built by `make test`.
 pub fn release_binary(test: &str) -> Option<PathBuf> {
@@ -19,11 +16,5 @@ pub fn release_binary(test: &str) -> Option<PathBuf> {
 
 /// Says that a test is skipped, and why; a failure where the precondition is required.
 pub fn skip(test: &str, precondition: &str, reason: &str) {
-    let required = std::env::var("GASTOWN_REQUIRE").unwrap_or_default();
-    assert!(
-        !required.split(',').any(|it| it == precondition),
-        "{test} needs {precondition}: {reason}"
-    );
-    // Past the harness, which keeps what a passing test prints.
-    let _ = writeln!(std::io::stderr(), "SKIP {test}: {reason}");
+    gastown_testbed::preconditions::skip(test, precondition, reason).unwrap();
 }

@@ -184,6 +184,8 @@ fn the_pod_makes_the_phase() {
         (ended(over(0, ""), Container::Running), Phase::Done, "True/PodSucceeded", "Unknown/NoVerdict", "telemetry got its ten seconds"),
         (ended(over(0, ""), over(0, pushed)), Phase::Done, "True/PodSucceeded", "True/Pushed", "both have ended"),
         (ended(over(0, ""), over(0, "{cut")), Phase::Done, "True/PodSucceeded", "Unknown/VerdictUnreadable", "never taken for pushed"),
+        (ended(over(0, ""), over(0, r#"{"v":1,"pushed":true,"reason":"Pushed","later":{}}"#)), Phase::Done, "True/PodSucceeded", "True/Pushed", "a later runner says more"),
+        (ended(over(0, ""), over(0, r#"{"v":2,"pushed":true,"reason":"Pushed"}"#)), Phase::Done, "True/PodSucceeded", "Unknown/VerdictUnreadable", "another shape"),
         (ended(over(3, ""), over(0, pushed)), Phase::Stuck, "False/PodFailed", "True/Pushed", "the agent failed, its commits are safe"),
         (pod(PodPhase::Succeeded), Phase::Done, "True/PodSucceeded", "Unknown/NoVerdict", "no container state: the phase decides"),
         (PodBrief { unschedulable: Some("0/1 nodes".into()), ..pod(PodPhase::Pending) }, Phase::Working, "False/Unschedulable", "", "said, and waited for"),

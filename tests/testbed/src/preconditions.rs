@@ -66,16 +66,73 @@ pub fn allow(test: &str, node: Node) -> Result<bool> {
     Ok(false)
 }
 
-/// Says that a test is skipped, and why; an error where `GASTOWN_REQUIRE` has the word for what is missing.
-pub(crate) fn skip(test: &str, word: &str, reason: &str) -> Result<()> {
+/// What `GASTOWN_REQUIRE` may have: what the absence of makes a test, or a part of a script, skip itself.
+const WORDS: &[&str] = &[
+    "advisories",
+    "buildah",
+    "cargo-deny",
+    "cgroup",
+    "check-jsonschema",
+    "cosign",
+    "curl",
+    "faults",
+    "git-http",
+    "go",
+    "go-original",
+    "go-original-source",
+    "helm",
+    "jaeger",
+    "jq",
+    "kubectl",
+    "kwok",
+    "mount",
+    "mount-namespace",
+    "namespaces",
+    "node",
+    "nodejs",
+    "none",
+    "nss_wrapper",
+    "olm",
+    "openssl",
+    "operator-sdk",
+    "operator-verify",
+    "opm",
+    "perl",
+    "previous",
+    "prlimit",
+    "promql",
+    "pyspdxtools",
+    "release",
+    "root",
+    "ssh-keygen",
+    "sshd",
+    "time-namespace",
+];
+
+/// Says that a test is skipped, and why.
+///
+/// # Errors
+///
+/// `GASTOWN_REQUIRE` has the word for what is missing, or one that nothing knows.
+pub fn skip(test: &str, word: &str, reason: &str) -> Result<()> {
     let required = std::env::var("GASTOWN_REQUIRE").unwrap_or_default();
-    if required.split(',').any(|it| it.trim() == word) {
+    allowed(&required, test, word, reason)?;
+    // Past the harness, which keeps what a passing test prints; in one piece, since lines are counted.
+    let _ = std::io::stderr().write_all(format!("SKIP {test}: {reason}\n").as_bytes());
+    Ok(())
+}
+
+/// Whether a test may be skipped for want of this.
+fn allowed(required: &str, test: &str, word: &str, reason: &str) -> Result<()> {
+    let all = || required.split(',').map(str::trim).filter(|it| !it.is_empty());
+    if let Some(it) = all().chain([word]).find(|it| !WORDS.contains(it)) {
+        bail!("{test}: GASTOWN_REQUIRE knows no {it:?}; it may have {}", WORDS.join(", "));
+    }
+    if all().any(|it| it == word) {
         bail!(
             "{test} needs what GASTOWN_REQUIRE={required} says is here, but it is missing: {reason}"
         );
     }
-    // Past the harness, which keeps what a passing test prints.
-    let _ = writeln!(std::io::stderr(), "SKIP {test}: {reason}");
     Ok(())
 }
 
@@ -131,4 +188,29 @@ fn is_writable(path: &Path) -> bool {
 fn is_read_only(path: &Path) -> bool {
     rustix::fs::statvfs(path)
         .is_ok_and(|it| it.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_required_is_not_skipped_and_no_word_is_ignored() {
+        let table = [
+            ("", "node", None, "nothing is required"),
+            ("kwok,sshd", "node", None, "something else is"),
+            (" node , kwok", "node", Some("needs"), "blanks do not matter"),
+            ("node,kwok", "kwok", Some("needs"), "each word counts"),
+            ("nodes", "kwok", Some("no \"nodes\""), "a slip of the pen would require nothing"),
+            ("", "nodes", Some("no \"nodes\""), "nor can a test ask for what nobody can require"),
+        ];
+        for (required, word, want, because) in table {
+            let said =
+                allowed(required, "a_test", word, "it is not there").map_err(|it| it.to_string());
+            match want {
+                None => assert_eq!(said, Ok(()), "{because}"),
+                Some(part) => assert!(said.is_err_and(|it| it.contains(part)), "{because}"),
+            }
+        }
+    }
 }

@@ -244,7 +244,9 @@ fn cached_or_built(module: &Module, tool: Tool) -> Result<PathBuf> {
         return Ok(path);
     }
     let folder = module.folder()?;
-    let _lock = lock(&folder.join("lock"), "another build of the testbed's programs")?;
+    // One for the whole cache: two builds at once take longer together than one after the other, and twice the memory.
+    let _lock =
+        lock(&folder.with_file_name("build.lock"), "another build of the testbed's programs")?;
     if is_executable(&path) && (build::is_current(module, tool)? || adopt(module, tool, &path)?) {
         return Ok(path); // built by whoever held the lock, or put there by hand
     }
