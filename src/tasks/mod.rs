@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod controllers;
 pub mod convert;
 pub mod definitions;
+mod drain;
 pub mod health;
 pub mod metrics;
 pub mod pods;
@@ -354,7 +355,7 @@ impl Part<'_> {
         let cluster = Cluster::new(*connection, ownership.clone(), settings, meters.clone())
             .telling(spans.clone());
         let running = controllers::start(&cluster, &scope);
-        let late = tokio::spawn(passed(drain, stop.clone()));
+        let late = drain::Late::after(drain, stop.clone());
         let election = &config.election;
         let settings = Settings {
             me: me.clone(),
@@ -380,19 +381,8 @@ impl Part<'_> {
         let keeping = tokio::spawn(keeper.run(stop));
         let outcome = shards::follow(running.views(), cluster, ends, keeping).await;
         house.abort(); // whatever it has under way may be done twice, or not at all
-        // Shards and passes share the time; without a stop that was asked for, it begins now.
-        let late = async {
-            tokio::select! { _ = late => (), () = tokio::time::sleep(drain) => () }
-        };
-        running.stop(late).await;
+        running.stop(late.or_within(drain)).await;
         outcome
-    }
-}
-
-/// Ends when so much time has passed since the stop was asked for.
-async fn passed(limit: Duration, mut stop: watch::Receiver<bool>) {
-    if stop.wait_for(|it| *it).await.is_ok() {
-        tokio::time::sleep(limit).await;
     }
 }
 
@@ -426,15 +416,6 @@ mod tests {
                 "it would take the Lease that it gave back"
             );
         }
-    }
-
-    #[tokio::test]
-    async fn the_time_to_drain_begins_with_the_stop() {
-        let stop = watch::Sender::new(false);
-        let mut late = std::pin::pin!(passed(Duration::ZERO, stop.subscribe()));
-        assert!(futures::poll!(&mut late).is_pending(), "nobody asked for a stop");
-        stop.send_replace(true);
-        late.await;
     }
 
     #[tokio::test]
