@@ -5,7 +5,7 @@ use std::{
     cell::{Cell, OnceCell},
     ffi::OsStr,
     fs::{self, File},
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write as _},
     net::TcpStream,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
