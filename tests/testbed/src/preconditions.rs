@@ -76,6 +76,7 @@ const WORDS: &[&str] = &[
     "cosign",
     "curl",
     "faults",
+    "git",
     "git-http",
     "go",
     "go-original",
