@@ -8,8 +8,9 @@ use crate::domain::untrusted;
 /// What the kubelet keeps of a termination message is 4,096 bytes; ours stay well below.
 pub const MAX_BYTES: usize = 3072;
 
-/// What `telemetry` reports: the verdict of one attempt. Fields that a later runner adds are skipped: an operator that was
-/// rolled back still judges the pods that its successor made.
+/// What `telemetry` reports: the verdict of one attempt. Fields that a later runner adds here (not in
+/// `agent`, which the agent could have written) are skipped: an operator that was rolled back still judges the pods that its
+/// successor made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
@@ -66,7 +67,7 @@ pub struct Times {
 
 /// What the runner in `claude` says of the agent's end.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Ended {
     /// The agent's exit code; 128 plus the signal's number when a signal ended it.
     pub exit_code: i32,
