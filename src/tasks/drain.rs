@@ -4,20 +4,23 @@ use std::time::Duration;
 
 use tokio::{sync::watch, task::JoinHandle};
 
-/// Ends when the time is over.
-pub struct Late(JoinHandle<()>);
+/// Knows when the time is over.
+pub struct Late {
+    limit: Duration,
+    passed: JoinHandle<()>,
+}
 
 impl Late {
     /// So long after the stop was asked for.
     pub fn after(limit: Duration, stop: watch::Receiver<bool>) -> Self {
-        Self(tokio::spawn(passed(limit, stop)))
+        Self { limit, passed: tokio::spawn(passed(limit, stop)) }
     }
 
-    /// The same, and so long from now at the most: who ends without a stop that was asked for would never be late.
-    pub async fn or_within(self, limit: Duration) {
+    /// Ends then, and so long from now at the most: who ends without a stop that was asked for would never be late.
+    pub async fn over(self) {
         tokio::select! {
-            _ = self.0 => {}
-            () = tokio::time::sleep(limit) => {}
+            _ = self.passed => {}
+            () = tokio::time::sleep(self.limit) => {}
         }
     }
 }

@@ -381,7 +381,7 @@ impl Part<'_> {
         let keeping = tokio::spawn(keeper.run(stop));
         let outcome = shards::follow(running.views(), cluster, ends, keeping).await;
         house.abort(); // whatever it has under way may be done twice, or not at all
-        running.stop(late.or_within(drain)).await;
+        running.stop(late.over()).await;
         outcome
     }
 }

@@ -194,9 +194,7 @@ esac
 fn mirror(argument: &[&str], lock: &Path) -> (Output, String) {
     let folder = lock.parent().unwrap();
     let skopeo = folder.join("skopeo");
-    fs::write(&skopeo, SKOPEO).unwrap();
-    // Read by a shell: what was just written and is open in a child of another test can't be started.
-    let skopeo = format!("sh {}", skopeo.display());
+    gastown_testbed::program::write(&skopeo, SKOPEO).unwrap();
     fs::write(folder.join("asked"), "").unwrap();
     let mut command = Command::new(top().join("deploy/mirror/mirror-ci-images.sh"));
     command.args(argument).env("LOCK", lock).env("SKOPEO", skopeo).env("DPR_REGISTRY", "dpr:5000");
