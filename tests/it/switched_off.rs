@@ -24,7 +24,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    asking::{all_are_named, answered, comes_true},
+    asking::{all_are_named, answered, comes_true, scraped},
     door::send,
     kubectl::Kubectl,
     world::{PATIENCE, polecat},
@@ -154,7 +154,16 @@ async fn an_operator_that_is_asked_to_applies_the_policies_itself_and_again_when
         events.iter().find(|it| it.user == operator.name && it.name == NAME && it.is_write());
     let applied = &applied.expect("it was applied").user_agent;
     assert!(applied.ends_with("; policies)"), "{applied}");
+    let lists = async || {
+        let all = bed.audit_events().await.unwrap();
+        let lists = all.iter().filter(|it| it.user == operator.name && it.verb == "list");
+        lists.filter(|it| ["polecats", "pods"].contains(&it.resource.as_str())).count()
+    };
+    scraped(&operator, |it| it == "gastown_shards_owned 64").await;
+    let before = lists().await;
+    assert!(before > 0, "it lists them");
     operator.terminate(PATIENCE).await.unwrap();
+    assert_eq!(lists().await, before, "one that was alone and goes lists nothing again by shards");
 
     // Policies need no webhooks, and what would lead to those stays away.
     policies.delete(NAME, &DeleteParams::default()).await.unwrap();

@@ -316,7 +316,9 @@ impl Keeper {
     fn want(&mut self, map: &Arc<Map>, decision: &Decision) {
         let own = self.own.held.keys().chain(self.taking.keys()).chain(self.opening.keys());
         let shards: BTreeSet<_> = own.chain(&decision.warm).copied().collect();
-        let wide = shards.len() * 2 > map.active().count();
+        // Who gives everything up begins no watch for what is left meanwhile.
+        let goes = self.own.draining.is_some() && self.wanted.borrow().wide;
+        let wide = goes || shards.len() * 2 > map.active().count();
         let wanted = Wanted { map: Some(map.clone()), shards, wide };
         self.wanted.send_if_modified(|it| {
             let news = *it != wanted;

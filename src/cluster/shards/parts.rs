@@ -37,7 +37,7 @@ pub struct Wanted {
     pub map: Option<Arc<Map>>,
     /// Owned, about to be, or to be warm.
     pub shards: BTreeSet<ShardId>,
-    /// More than half of all: one watch for everything costs less.
+    /// More than half of all, or was so when it began to give them up: one watch for everything costs less.
     pub wide: bool,
 }
 
