@@ -13,7 +13,7 @@ use gastown_testbed::{NAMESPACE, Options, Testbed, manifests};
 use rustix::process::{Pid, Signal, kill_process};
 
 pub use crate::load::WARM;
-use crate::{operators::Whose, probes};
+use crate::{machine, operators::Whose, probes};
 
 /// Requests at a time while it is made ready.
 const IN_FLIGHT: usize = 16;
@@ -56,9 +56,9 @@ impl Town {
 
     /// The processes of its programs of these names, one each.
     pub fn programs(&self, names: &[&str]) -> Result<Vec<u32>> {
-        let all = processes(&self.testbed.dir)?;
+        let all = machine::programs(&self.testbed.dir)?;
         let one = |name: &&str| {
-            let of: Vec<u32> = all.iter().filter(|it| it.1 == **name).map(|it| it.0).collect();
+            let of: Vec<u32> = all.iter().filter(|it| it.name == **name).map(|it| it.pid).collect();
             let [pid] = of[..] else {
                 bail!(
                     "looked for the one {name} of {} and found {of:?}",
@@ -112,18 +112,4 @@ async fn define_original(testbed: &Testbed, folder: Option<&Path>) -> Result<()>
             .context("failed to write a CRD")?;
     }
     manifests::apply_crds(&client, &folder, None).await
-}
-
-/// Pid and name of every program that was told of this folder.
-fn processes(folder: &Path) -> Result<Vec<(u32, String)>> {
-    let folder = folder.to_string_lossy();
-    let all = std::fs::read_dir("/proc").context("failed to read /proc")?.flatten();
-    let pids = all.filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok());
-    let named = pids.filter_map(|pid| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let mut words = line.split(|it| *it == 0).map(String::from_utf8_lossy);
-        let program = words.next()?.rsplit('/').next()?.to_owned();
-        words.any(|it| it.contains(&*folder)).then_some((pid, program))
-    });
-    Ok(named.collect())
 }

@@ -20,6 +20,7 @@ mod ledger;
 mod load;
 mod logged;
 #[path = "../machine.rs"]
+#[allow(dead_code, reason = "shared with another bench")]
 mod machine;
 mod options;
 #[path = "../player.rs"]
