@@ -61,9 +61,26 @@ pub(crate) fn wanted(node: Node) -> Vec<Tool> {
 /// `GASTOWN_REQUIRE` (a list such as `node,kwok`) has this kind of node, that is an error instead.
 pub fn allow(test: &str, node: Node) -> Result<bool> {
     let Err(missing) = of(node) else { return Ok(true) };
-    let word = if node.is_real() { "node" } else { node.name() };
-    skip(test, word, &missing.join("; "))?;
+    skip(test, word(node), &missing.join("; "))?;
     Ok(false)
+}
+
+/// The word for a kind of node.
+fn word(node: Node) -> &'static str {
+    if node.is_real() { "node" } else { node.name() }
+}
+
+/// Whether something may do without a kind of node that is missing here.
+///
+/// # Errors
+///
+/// As [`skip`].
+pub(crate) fn may_be_missing(who: &str, node: Node, missing: &[String]) -> Result<()> {
+    allowed(&required(), who, word(node), &missing.join("; "))
+}
+
+fn required() -> String {
+    std::env::var("GASTOWN_REQUIRE").unwrap_or_default()
 }
 
 /// What `GASTOWN_REQUIRE` may have: what the absence of makes a test, or a part of a script, skip itself.
@@ -116,8 +133,7 @@ const WORDS: &[&str] = &[
 ///
 /// `GASTOWN_REQUIRE` has the word for what is missing, or one that nothing knows.
 pub fn skip(test: &str, word: &str, reason: &str) -> Result<()> {
-    let required = std::env::var("GASTOWN_REQUIRE").unwrap_or_default();
-    allowed(&required, test, word, reason)?;
+    allowed(&required(), test, word, reason)?;
     // Past the harness, which keeps what a passing test prints; in one piece, since lines are counted.
     let _ = std::io::stderr().write_all(format!("SKIP {test}: {reason}\n").as_bytes());
     Ok(())

@@ -23,7 +23,10 @@ pub async fn run(asked: Option<Node>) -> Result<ExitCode> {
         bail!("--node none: without a node no pod ever runs; real or kwok");
     }
     let began = Instant::now();
-    let node = asked.unwrap_or_else(node);
+    let node = match asked {
+        Some(it) => it,
+        None => node()?,
+    };
     if node == Node::Kwok {
         show::line(
             "kwok plays the pods: you will see the phases, but no agent runs and nothing is pushed.",
@@ -59,14 +62,16 @@ pub async fn run(asked: Option<Node>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The real node where this machine can have one; else kwok, with a notice that can't be overlooked.
-fn node() -> Node {
-    let Err(missing) = preconditions::real() else { return Node::Real };
+/// The real node where this machine can have one; else kwok, with a notice that can't be overlooked, unless
+/// `GASTOWN_REQUIRE` says that there is a real one.
+fn node() -> Result<Node> {
+    let Err(missing) = preconditions::real() else { return Ok(Node::Real) };
+    preconditions::may_be_missing("the demo", Node::Real, &missing)?;
     show::heading("NOTICE: no real node on this machine");
     for it in missing {
         show::line(&format!("  - {it}"));
     }
-    Node::Kwok
+    Ok(Node::Kwok)
 }
 
 async fn play(bed: &Testbed, node: Node) -> Result<()> {
@@ -94,22 +99,34 @@ async fn play(bed: &Testbed, node: Node) -> Result<()> {
     }
     show::heading("What kubectl shows");
     let table = stage.ask(&["get", "polecats"])?;
-    for end in &ends {
-        let row = table.lines().find(|it| it.starts_with(&end.name)).unwrap_or_default();
-        if !row.contains(&end.phase()) {
-            wrong.push(format!("kubectl get polecats must show {} as {}", end.name, end.phase()));
-        }
-    }
+    wrong.extend(ends.iter().filter_map(|it| unshown(it, &table)));
     if node.is_real() {
         stage.ask(&["logs", &format!("polecat-{GOOD}"), "--container=claude"])?;
         show::heading("The pushed commit");
         let log = stage.pushed(&branch(&ends))?;
         show::line(&log);
-        if !log.contains("+Good bye.") {
-            wrong.push("the pushed branch lacks the line that the task asked for".to_owned());
-        }
+        wrong.extend(unpushed(&log));
     }
+    outcome(&wrong)
+}
+
+/// An error, and with it an exit code, where anything is not as announced.
+fn outcome(wrong: &[String]) -> Result<()> {
     if wrong.is_empty() { Ok(()) } else { bail!("not as announced: {}", wrong.join("; ")) }
+}
+
+/// What is wrong with how kubectl lists an end.
+fn unshown(end: &Ended, table: &str) -> Option<String> {
+    let row = table.lines().find(|it| it.split_whitespace().next() == Some(&end.name));
+    let shown = row.is_some_and(|it| it.split_whitespace().any(|it| it == end.phase()));
+    let wrong = format!("kubectl get polecats must show {} as {}", end.name, end.phase());
+    (!shown).then_some(wrong)
+}
+
+/// What is wrong with the commits of the pushed branch.
+fn unpushed(log: &str) -> Option<String> {
+    let added = log.lines().any(|it| it == "+Good bye.");
+    (!added).then(|| "the pushed branch lacks the line that the task asked for".to_owned())
 }
 
 fn branch(ends: &[Ended]) -> String {
@@ -138,4 +155,75 @@ fn verdict(end: &Ended, node: Node) -> Vec<String> {
         );
     }
     wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn end(name: &str, status: Value) -> Ended {
+        Ended { name: name.to_owned(), status, steps: Vec::new() }
+    }
+
+    fn good(change: &Value) -> Ended {
+        let mut status = json!({"phase": "Done", "pushed": true, "commit": "a".repeat(40)});
+        for (key, value) in change.as_object().unwrap() {
+            status[key] = value.clone();
+        }
+        end(GOOD, status)
+    }
+
+    fn bad(phase: &str, reason: &str) -> Ended {
+        let ready = json!({"type": "Ready", "status": "False", "reason": reason, "message": ""});
+        end(BAD, json!({"phase": phase, "conditions": [ready]}))
+    }
+
+    #[test]
+    fn what_is_not_as_announced_is_said_and_is_an_error() {
+        use Node::{Kwok, Real};
+        #[rustfmt::skip]
+        let table = [
+            (good(&json!({})),                      Real, vec![], "as announced"),
+            (good(&json!({"phase": "Stuck"})),      Real, vec!["must end Done"], "the wrong phase"),
+            (good(&json!({"phase": "Working"})),    Kwok, vec!["must end Done"], "played or not"),
+            (good(&json!({"pushed": false})),       Real, vec!["must have pushed"], "nothing was pushed"),
+            (good(&json!({"pushed": null})),        Real, vec!["must have pushed"], "nobody knows whether"),
+            (good(&json!({"commit": null})),        Real, vec!["must name its commit"], "no commit"),
+            (good(&json!({"commit": "abc1234"})),   Real, vec!["must name its commit"], "not the whole of it"),
+            (good(&json!({"pushed": null, "commit": null})), Kwok, vec![], "where pods are played nobody pushes"),
+            (bad("Stuck", "BranchNotFound"),        Real, vec![], "it fails as announced"),
+            (bad("Done", "PodSucceeded"),           Real, vec!["must end Stuck", "must say BranchNotFound"], "the one that should fail did not"),
+            (bad("Stuck", "CloneFailed"),           Kwok, vec!["must say BranchNotFound"], "for another reason"),
+            (end(BAD, json!({"phase": "Stuck"})),   Real, vec!["must say BranchNotFound"], "for none"),
+        ];
+        for (end, node, want, because) in table {
+            let want: Vec<_> = want.iter().map(|it| format!("{}: {it}", end.name)).collect();
+            let wrong = verdict(&end, node);
+            assert_eq!(wrong, want, "{because}");
+            let said = outcome(&wrong).map_err(|it| it.to_string());
+            assert_eq!(said.is_ok(), want.is_empty(), "{because}: {said:?}");
+        }
+    }
+
+    #[test]
+    fn what_kubectl_and_git_show_is_compared_too() {
+        let end = good(&json!({}));
+        let shown = "NAME     RIG      PHASE\nfuriosa  greeter  Done\nnux      greeter  Stuck\n";
+        assert_eq!(unshown(&end, shown), None);
+        for table in [
+            "",
+            "furiosa  greeter  Working\n",
+            "furiosa-2  greeter  Done\n",
+            "nux  greeter  Done\n",
+        ] {
+            let wrong = unshown(&end, table).unwrap();
+            assert!(wrong.contains("must show furiosa as Done"), "{table:?}: {wrong}");
+        }
+        assert_eq!(unpushed("commit a\n\n+++ b/greeting.txt\n Hello.\n+Good bye.\n"), None);
+        for log in ["", "commit a\n\n Good bye.\n", "commit a\n\n-Good bye.\n"] {
+            assert!(unpushed(log).is_some(), "{log:?}");
+        }
+    }
 }
