@@ -44,7 +44,41 @@ chmod +x "$out"
 echo "end $out" >> "$WORKSHOP/log"
 "#;
 
+/// The same for a version that is not the pinned one: it knows that version's own go.mod, and finds a newer etcd for it.
+const GO_FOR_ANOTHER: &str = r#"#!/bin/sh
+echo "$1 $PWD" >> "$WORKSHOP/asked"
+case $1 in
+  mod) echo "{\"GoMod\": \"$WORKSHOP/theirs.mod\"}"; exit;;
+  list) sed -i 's|\(etcd/server/v3\) v.*|\1 v3.99.1|' go.mod; echo sums > go.sum; exit;;
+esac
+while [ $# -gt 0 ]; do
+  [ "$1" = -o ] && out=$2
+  [ "$1" = -ldflags ] && flags=$2
+  shift
+done
+echo "begin $out" >> "$WORKSHOP/log"
+sleep 0.05
+printf '#!/bin/sh\necho "%s"\n' "$flags" > "$out"
+chmod +x "$out"
+echo "end $out" >> "$WORKSHOP/log"
+"#;
+
+/// As another version of Kubernetes has it.
+const THEIR_MOD: &str = "module k8s.io/kubernetes\n\nrequire go.etcd.io/etcd/server/v3 v3.99.0\n\nreplace (\n\t\
+    k8s.io/api => ./staging/src/k8s.io/api\n\tk8s.io/newer => ./staging/src/k8s.io/newer\n)\n";
+
+/// A version that nothing here pins.
+const ANOTHER: &str = "1.99.2";
+
 impl Workshop {
+    /// Where Go knows another version of Kubernetes, too.
+    fn with_another(name: &str) -> Self {
+        let workshop = Self::new(name);
+        gastown_testbed::program::write(&workshop.0.join("bin/go"), GO_FOR_ANOTHER).unwrap();
+        fs::write(workshop.0.join("theirs.mod"), THEIR_MOD).unwrap();
+        workshop
+    }
+
     fn new(name: &str) -> Self {
         let path =
             std::env::temp_dir().join(format!("testbed-tools-{name}-{}", std::process::id()));
@@ -106,6 +140,61 @@ fn two_that_ask_at_once_build_once() {
         assert!(!built.exists(), "a build does not write where the program is looked for");
     }
     assert!(one.iter().all(|(_, path)| path.is_file()));
+}
+
+/// One asks for the pinned Kubernetes, the other for another one: no program of the one is any of the other's.
+#[test]
+fn two_that_ask_for_different_programs_build_one_at_a_time() {
+    let workshop = Workshop::with_another("different");
+    let pinned = workshop.tools().spawn().unwrap();
+    let another = workshop.tools().env("TESTBED_KUBERNETES", ANOTHER).spawn().unwrap();
+    found(pinned);
+    found(another);
+    let log = workshop.log();
+    for pair in log.chunks(2) {
+        let (begun, ended) = (pair[0].strip_prefix("begin "), pair[1].strip_prefix("end "));
+        assert!(begun.is_some() && begun == ended, "two builds at once: {log:#?}");
+    }
+    for version in [kubernetes(), ANOTHER] {
+        let folder = format!("/k8s-{version}/bin/");
+        let built = log.iter().filter(|it| it.contains(&folder)).count();
+        assert_eq!(built, 2 * 7, "each program of Kubernetes {version} was built once: {log:#?}");
+    }
+}
+
+#[test]
+fn another_kubernetes_has_its_own_folder_and_modules_and_is_found_out_once() {
+    let workshop = Workshop::with_another("another");
+    let child = workshop.tools().env("TESTBED_KUBERNETES", format!("v{ANOTHER}")).spawn().unwrap();
+    let answer = child.wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&answer.stderr);
+    assert!(answer.status.success(), "{words}");
+    assert!(words.contains("building etcd 3.99.1"), "the etcd that Go found for it: {words}");
+    assert!(words.contains(&format!("building kube-apiserver {ANOTHER}")), "{words}");
+    let cache = workshop.0.join("gastown-testbed");
+    let folder = cache.join(format!("k8s-{ANOTHER}"));
+    let go_mod = fs::read_to_string(folder.join("src/go.mod")).unwrap();
+    for line in [
+        &format!("k8s.io/kubernetes v{ANOTHER}"),
+        "k8s.io/api => k8s.io/api v0.99.2",
+        "k8s.io/newer => k8s.io/newer v0.99.2",
+        "go.etcd.io/etcd/server/v3 v3.99.1",
+    ] {
+        assert!(go_mod.contains(line), "{line} is missing in: {go_mod}");
+    }
+    assert_eq!(fs::read_to_string(folder.join("src/go.sum")).unwrap(), "sums\n", "its own sums");
+    let server = fs::read_to_string(folder.join("bin/kube-apiserver")).unwrap();
+    let told = format!("gitVersion=v{ANOTHER} -X k8s.io/component-base/version.gitMajor=1");
+    assert!(server.contains(&told), "it says which it is: {server}");
+    assert!(!cache.join(format!("k8s-{}", kubernetes())).exists(), "the pinned one is left alone");
+
+    let asked = fs::read_to_string(workshop.0.join("asked")).unwrap();
+    let finding: Vec<_> = asked.lines().filter(|it| !it.starts_with("build ")).collect();
+    let source = folder.join("src").display().to_string();
+    assert_eq!(finding, [format!("mod {source}"), format!("list {source}")], "before the first");
+    found(workshop.tools().env("TESTBED_KUBERNETES", ANOTHER).spawn().unwrap());
+    let again = fs::read_to_string(workshop.0.join("asked")).unwrap();
+    assert_eq!(again, asked, "the second start takes all of it from the cache");
 }
 
 #[test]
