@@ -17,3 +17,4 @@ mod orders;
 mod real;
 mod support;
 mod tools;
+mod up;
