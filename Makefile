@@ -60,9 +60,10 @@ fmt: ## Format
 	@$(CARGO) fmt --all
 
 .PHONY: lint
-lint: ## Formatting, clippy, generated files, dependencies
+lint: ## Formatting, clippy, documentation, generated files, dependencies
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@$(MAKE) --no-print-directory doc
 	@$(CARGO) run --quiet --locked --bin manifests -- --check
 	@tests/tools/deny.sh
 

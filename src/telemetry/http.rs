@@ -1,4 +1,4 @@
-//! A client for what speaks HTTP and is no API server: its cryptography is that of [`tls::crypto`](crate::tls::crypto).
+//! A client for what speaks HTTP and is no API server: its cryptography is that of [`tls::crypto`].
 
 use std::{
     path::{Path, PathBuf},

@@ -1,6 +1,6 @@
 //! Migrates what lies in storage in an older version: every object is written once as it is, then the older version is
 //! taken out of the definition's stored ones. The API server's own `StorageVersionMigration` does the writing where it is
-//! served ([`served`]), else we do ([`own`]). Never changes an object, never takes a version out before all is written.
+//! served ([`served`]), else we do (`own`). Never changes an object, never takes a version out before all is written.
 //!
 //! May be interrupted at any moment and be under way twice: a write of what is written already is none, every write names
 //! the version of the object that it was made for, and the end is a compare-and-swap on the very definition that it began
