@@ -275,6 +275,10 @@ install: manifests ## Apply the CRDs to the current kubeconfig, and with WEBHOOK
 .PHONY: uninstall
 uninstall: ## Delete the CRDs, and with them every object of theirs: asks first (CONFIRM=yes)
 	@[ "$(CONFIRM)" = yes ] || { echo "this deletes every Polecat and Rig; say CONFIRM=yes"; exit 1; }
+	@# A definition that is deleted before anything of it was ever listed may stay for five minutes: its store is only made
+	@# then, and the API server, which lists too, can forget to try again. So what will be deleted is shown first.
+	@all="$$($(KUBECTL) get --ignore-not-found -o name -f crds/ | sed 's|.*/||' | paste -sd, -)"; \
+	  [ -z "$$all" ] || $(KUBECTL) get --all-namespaces "$$all" || true
 	@$(KUBECTL) delete --ignore-not-found -f crds/
 
 .PHONY: deploy

@@ -4,13 +4,21 @@
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::process::CommandExt as _,
+    path::Path,
     process::{Command, Output, Stdio},
 };
 
-use gastown::manifests::NAMESPACE;
-use gastown_testbed::{Options, Testbed};
+use gastown::{api::v1alpha1::Polecat, manifests::NAMESPACE};
+use gastown_testbed::{Node, Options, Testbed, manifests};
+use kube::{Api, api::PostParams};
+use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::{kubectl::Kubectl, samples::pages};
+use crate::{
+    kubectl::Kubectl,
+    samples::pages,
+    world::{install_crds, make_namespaces, own, phase_of, polecat, until},
+};
 
 /// What the original's Makefile offers, as far as people type it.
 const ORIGINAL: [&str; 10] = [
@@ -147,6 +155,54 @@ fn no_target_pretends() {
     assert_eq!(later, 0, "all of the original's targets work");
 }
 
+/// A process and all that it started; they end with the test.
+struct Group(Pid);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = kill_process_group(self.0, Signal::KILL);
+    }
+}
+
+/// What Cargo would build is what is tested here, so in its place stands one that starts that. It opens no ports: those
+/// that are usual may be another's.
+#[tokio::test]
+async fn run_runs_the_operator_where_the_kubeconfig_leads() {
+    let name = "made-to-run";
+    let bed = Testbed::shared_with(Node::Kwok).await.unwrap();
+    install_crds(bed).await;
+    make_namespaces(bed, name, &[("testbed.gastown.io/run-for", "300ms")]).await;
+    let client = bed.client("admin").await.unwrap();
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifests::install(&client, project, &own(name)).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (cargo, log) = (folder.path().join("cargo"), folder.path().join("log"));
+    let program = env!("CARGO_BIN_EXE_gastown-operator");
+    let text = format!(
+        "#!/bin/sh\n[ \"$1 $2 $3 $4 $5\" = 'run --locked --bin gastown-operator --' ] || exit 64\nshift 5\n\
+         exec {program} \"$@\" --health-probe-bind-address=0 --metrics-bind-address=0\n"
+    );
+    gastown_testbed::program::write(&cargo, &text).unwrap();
+    let mut run = make(&["run", &format!("CARGO={}", cargo.display())]);
+    run.env("KUBECONFIG", bed.kubeconfig_for("made-to-run", Some("system:masters")).unwrap());
+    run.env("GASTOWN_NAMESPACE", own(name)).env("WATCH_NAMESPACE", name);
+    run.env("RELATED_IMAGE_RUNNER", "localhost/gt-runner:dev");
+    run.env("RELATED_IMAGE_AGENT", "localhost/agent:dev");
+    run.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap()).process_group(0);
+    let mut run = tokio::process::Command::from(run).spawn().unwrap();
+    let _all = Group(Pid::from_raw(run.id().unwrap().cast_signed()).unwrap());
+    let polecats: Api<Polecat> = Api::namespaced(client, name);
+    let asked = serde_json::from_value(polecat("max")).unwrap();
+    polecats.create(&PostParams::default(), &asked).await.unwrap();
+    let done = until(&polecats, "max", "phase Done", |it: &Polecat| phase_of(it) == "Done");
+    tokio::select! {
+        _ = done => {}
+        end = run.wait() => panic!("ended, {end:?}: {}", fs::read_to_string(&log).unwrap()),
+    }
+    let said = fs::read_to_string(&log).unwrap();
+    assert!(said.contains("INFO") && !said.starts_with('{'), "for a person to read: {said}");
+}
+
 /// On a cluster of its own, since every kind is deleted at the end.
 #[tokio::test]
 async fn install_installs_and_uninstall_asks_first() {
@@ -166,12 +222,22 @@ async fn install_installs_and_uninstall_asks_first() {
     assert!(!output.status.success(), "every Polecat would go with it");
     assert!(words(&output).contains("CONFIRM=yes"), "{}", words(&output));
     assert_eq!(installed().await, kinds, "nothing is deleted before it is confirmed");
-    for time in ["the first time", "where nothing is left"] {
-        let output = run(&["uninstall", "CONFIRM=yes"]).await;
-        assert!(output.status.success(), "{time}: {}", words(&output));
-        assert_eq!(installed().await, 0, "{time}");
-    }
+    make_wendy(&bed, &kubectl, "default").await;
+    let output = run(&["uninstall", "CONFIRM=yes"]).await;
+    assert!(output.status.success(), "the first time: {}", words(&output));
+    assert!(words(&output).contains("wendy"), "what goes with it is shown: {}", words(&output));
+    assert_eq!(installed().await, 0);
+    let output = run(&["uninstall", "CONFIRM=yes"]).await;
+    assert!(output.status.success(), "where nothing is left: {}", words(&output));
     bed.stop().await.unwrap();
+}
+
+/// An object that no webhook is asked about, in the version that is stored.
+async fn make_wendy(bed: &Testbed, kubectl: &Kubectl, namespace: &str) {
+    let witness = "apiVersion: gastown.gastown.io/v1beta1\nkind: Witness\nmetadata: {name: wendy}\nspec: {rigRef: {name: a}}\n";
+    let file = bed.kubeconfig.with_extension("witness.yaml");
+    fs::write(&file, witness).unwrap();
+    kubectl.said(&["-n", namespace, "create", "-f", &file.to_string_lossy()]).await;
 }
 
 /// No node runs the pods: what is applied and what is left is what is looked at.
@@ -202,10 +268,7 @@ async fn deploy_applies_an_edition_and_undeploy_leaves_what_people_have() {
     kubectl
         .said(&["delete", "validatingwebhookconfigurations", gastown::manifests::VALIDATING])
         .await;
-    let witness = "apiVersion: gastown.gastown.io/v1beta1\nkind: Witness\nmetadata: {name: wendy}\nspec: {rigRef: {name: a}}\n";
-    let file = bed.kubeconfig.with_extension("witness.yaml");
-    fs::write(&file, witness).unwrap();
-    kubectl.said(&["-n", NAMESPACE, "create", "-f", &file.to_string_lossy()]).await;
+    make_wendy(&bed, &kubectl, NAMESPACE).await;
     kubectl.said(&["apply", "-f", "deploy/monitoring/access.yaml"]).await;
     let output = run(&["undeploy"]).await;
     assert!(output.status.success(), "{}", words(&output));

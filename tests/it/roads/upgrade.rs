@@ -112,6 +112,8 @@ async fn make_deploy_takes_the_place_of_what_the_original_applied() {
         assert!(output.status.success(), "over {way:?}: {}", words(&output));
         is_ours(&kubectl, &before).await;
         kubectl.said(&["-n", NAMESPACE, "delete", "deployments,pdb", "--all"]).await;
+        // Listed first: a definition of which nothing ever was may stay for minutes (see `make uninstall`).
+        kubectl.said(&["get", "rigs.gastown.gastown.io"]).await;
         kubectl.said(&["delete", "crd", "rigs.gastown.gastown.io"]).await;
     }
     bed.stop().await.unwrap();
