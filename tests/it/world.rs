@@ -24,6 +24,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::faults::toll::Toll;
+
 /// Longest wait for anything, on a machine that has other things to do as well.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -106,6 +108,20 @@ impl World {
         let bed = Testbed::shared_with(Node::Kwok).await.unwrap();
         let options = OperatorOptions { group: group.to_owned(), ..options(name, "operator", &[]) };
         Self::around(bed, name, script, options).await
+    }
+
+    /// Whose operator reaches the API server through a proxy of its own.
+    pub async fn behind_a_toll(
+        name: &str,
+        script: &[(&str, &str)],
+        flags: &[&str],
+    ) -> (Toll, Self) {
+        let bed = Testbed::shared_with(Node::Kwok).await.unwrap();
+        let flags: Vec<String> = flags.iter().map(|it| (*it).to_owned()).collect();
+        let mut options = options(name, "operator", &flags);
+        let toll = Toll::of(bed, &options.name).await;
+        options.server = Some(toll.server.clone());
+        (toll, Self { flags, ..Self::around(bed, name, script, options).await })
     }
 
     async fn start(

@@ -7,7 +7,7 @@ mod judge;
 mod moving;
 mod network;
 mod server;
-mod toll;
+pub mod toll;
 mod town;
 
 use std::time::Duration;

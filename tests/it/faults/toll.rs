@@ -33,6 +33,8 @@ pub enum Way {
     Cut,
     /// The same of requests for Leases alone.
     CutForLeases,
+    /// And of requests about pods alone.
+    CutForPods,
     /// Watches that stood when this was set say nothing any more; all else is as it should be.
     Deaf,
 }
@@ -92,6 +94,7 @@ impl Way {
             Self::Open | Self::Refused(_) | Self::Deaf => false,
             Self::Cut => true,
             Self::CutForLeases => path.contains("/leases"),
+            Self::CutForPods => path.contains("/pods"),
         }
     }
 }
