@@ -1,104 +1,74 @@
 //! Through which proxy a collector is reached: by `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, always by CONNECT, so that gRPC goes
-//! the same way, and the proxy reads nothing of what is encrypted.
+//! the same way, and the proxy reads nothing of what is encrypted. What the library reads differently from the agents' programs
+//! is put right here.
 
 use std::{
     error::Error,
-    net::IpAddr,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
-use http::Uri;
-use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+use http::{Uri, uri::Scheme};
+use hyper_util::{
+    client::{
+        legacy::connect::{HttpConnector, proxy::Tunnel},
+        proxy::matcher::{Intercept, Matcher},
+    },
+    rt::TokioIo,
 };
-use tower::Service;
+use tokio::net::TcpStream;
+use tower::{Service, ServiceExt as _};
 
 use crate::domain::pod::Outside;
 
 /// How long a proxy may take to answer.
 const LIMIT: Duration = Duration::from_secs(5);
-/// What its answer may have, in bytes.
-const LONGEST: usize = 8 * 1024;
+/// Stands for a proxy that the library can't read, and would pass by: it is refused as one of another kind.
+const UNREADABLE: &str = "socks5://unreadable";
+/// It repeats nothing of what is wrong, since that may hold a password.
+const WRONG: &str = "its proxy can't be used: write HTTPS_PROXY and HTTP_PROXY as http://HOST:PORT, since proxies are spoken to without TLS";
 
 type Broken = Box<dyn Error + Send + Sync>;
 
 /// Proxies by the scheme of what is asked for. They may hold a password: nothing of this is logged.
 #[derive(Clone, Default)]
-pub struct Proxies {
-    http: Option<Arc<str>>,
-    https: Option<Arc<str>>,
-    except: Arc<[Except]>,
-}
-
-/// Who is reached without.
-#[derive(Clone, Debug, PartialEq)]
-enum Except {
-    All,
-    /// And everything below it.
-    Domain(String),
-    /// Those whose first bits are the same.
-    Net(IpAddr, u32),
-}
+pub struct Proxies(Option<Arc<Matcher>>);
 
 impl Proxies {
     pub fn of(outside: &Outside) -> Self {
-        let named = |it: &Option<String>| it.as_deref().map(Arc::from);
         let none = outside.no_proxy.as_deref().unwrap_or_default();
-        let except = none.split(',').filter_map(|it| Except::read(it.trim())).collect();
-        Self { http: named(&outside.http_proxy), https: named(&outside.https_proxy), except }
+        // To the library `*` means every name, but no address.
+        if none.split(',').any(|it| it.trim() == "*") {
+            return Self::default();
+        }
+        let proxies = Matcher::builder()
+            .http(named(outside.http_proxy.as_deref()))
+            .https(named(outside.https_proxy.as_deref()))
+            .no(none);
+        Self(Some(Arc::new(proxies.build())))
     }
 
-    fn before(&self, to: &Uri) -> Option<&str> {
-        let host = to.host()?.trim_matches(['[', ']']);
-        if self.except.iter().any(|it| it.has(host)) {
-            return None;
-        }
-        if to.scheme_str() == Some("https") { self.https.as_deref() } else { self.http.as_deref() }
-    }
-}
-
-impl Except {
-    fn read(text: &str) -> Option<Self> {
-        if text == "*" {
-            return Some(Self::All);
-        }
-        let (host, bits) = text.split_once('/').map_or((text, None), |(it, bits)| (it, Some(bits)));
-        if let Ok(address) = host.parse::<IpAddr>() {
-            let all = if address.is_ipv4() { 32 } else { 128 };
-            let bits = bits.map_or(Some(all), |it| it.parse().ok()).filter(|it| *it <= all)?;
-            return Some(Self::Net(address, bits));
-        }
-        let domain = text.trim_start_matches('.').to_ascii_lowercase();
-        (!domain.is_empty()).then_some(Self::Domain(domain))
-    }
-
-    fn has(&self, host: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Domain(it) => {
-                let host = host.to_ascii_lowercase();
-                host.strip_suffix(it.as_str()).is_some_and(|it| it.is_empty() || it.ends_with('.'))
-            }
-            Self::Net(net, bits) => {
-                host.parse().is_ok_and(|it| first_bits(*net, *bits) == first_bits(it, *bits))
-            }
+    fn before(&self, to: &Uri) -> Result<Option<Intercept>, &'static str> {
+        let proxy = self.0.as_ref().and_then(|it| it.intercept(to));
+        match proxy {
+            Some(it) if it.uri().scheme() != Some(&Scheme::HTTP) => Err(WRONG),
+            proxy => Ok(proxy),
         }
     }
 }
 
-/// The first bits of an address, and of which kind it is.
-fn first_bits(address: IpAddr, bits: u32) -> (bool, u128) {
-    let (all, width) = match address {
-        IpAddr::V4(it) => (u128::from(it.to_bits()), 32),
-        IpAddr::V6(it) => (it.to_bits(), 128),
+fn named(proxy: Option<&str>) -> &str {
+    let readable = |it| {
+        let alone = Matcher::builder().all(it).build();
+        alone.intercept(&Uri::from_static("http://collector")).is_some()
     };
-    (address.is_ipv4(), all.checked_shr(width - bits).unwrap_or(0))
+    match proxy.unwrap_or_default() {
+        "" => "",
+        it if readable(it) => it,
+        _ => UNREADABLE,
+    }
 }
 
 /// Connections, with or without a proxy.
@@ -124,89 +94,40 @@ impl Service<Uri> for Way {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let Some(proxy) = self.proxies.before(&to) else {
-            return self.tcp.call(to).map_err(Into::into).boxed();
-        };
-        let proxy = match Proxy::read(proxy) {
-            Ok(it) => it,
-            Err(why) => return std::future::ready(Err(why.into())).boxed(),
-        };
-        let connecting = self.tcp.call(proxy.address.clone());
-        let through = async move {
-            let mut stream =
-                connecting.await.map_err(|it| format!("its proxy: {it}"))?.into_inner();
-            let asked = proxy.ask(&mut stream, &to);
-            tokio::time::timeout(LIMIT, asked).await.map_err(|_| "its proxy does not answer")??;
-            Ok(TokioIo::new(stream))
-        };
-        through.boxed()
+        match self.proxies.before(&to) {
+            Err(why) => std::future::ready(Err(why.into())).boxed(),
+            Ok(None) => self.tcp.call(to).map_err(Into::into).boxed(),
+            Ok(Some(proxy)) => through(&proxy, self.tcp.clone(), to).boxed(),
+        }
     }
 }
 
-struct Proxy {
-    address: Uri,
-    /// What the proxy is shown.
-    credentials: Option<String>,
-}
-
-impl Proxy {
-    /// As the variables have it: `http://user:password@host:3128`, or less of that. The error repeats nothing of it.
-    fn read(text: &str) -> Result<Self, &'static str> {
-        const WRONG: &str = "its proxy can't be used: write HTTPS_PROXY and HTTP_PROXY as http://HOST:PORT, since proxies are spoken to without TLS";
-        let rest = match text.split_once("://") {
-            Some(("http", rest)) => rest,
-            Some(_) => return Err(WRONG),
-            None => text,
-        };
-        let rest = rest.trim_end_matches('/');
-        let (user, host) =
-            rest.rsplit_once('@').map_or((None, rest), |(it, host)| (Some(it), host));
-        let address = format!("http://{host}").parse().map_err(|_| WRONG)?;
-        let credentials = user.map(|it| BASE64_STANDARD.encode(decoded(it)));
-        Ok(Self { address, credentials })
+/// A connection that the proxy makes. What comes in one piece with the proxy's answer is lost: whoever speaks TLS is silent until
+/// it is spoken to, and of gRPC without TLS that can be its settings alone.
+fn through(
+    proxy: &Intercept,
+    tcp: HttpConnector,
+    to: Uri,
+) -> impl Future<Output = Result<TokioIo<TcpStream>, Broken>> + use<> {
+    let mut tunnel = Tunnel::new(proxy.uri().clone(), tcp);
+    if let Some(credentials) = proxy.basic_auth() {
+        tunnel = tunnel.with_auth(credentials.clone());
     }
-
-    async fn ask(&self, stream: &mut TcpStream, to: &Uri) -> Result<(), Broken> {
-        let host = to.host().ok_or("there is no host in its address")?;
-        let usual = if to.scheme_str() == Some("https") { 443 } else { 80 };
-        let place = format!("{host}:{}", to.port_u16().unwrap_or(usual));
-        let mut request = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n");
-        if let Some(it) = &self.credentials {
-            request = format!("{request}Proxy-Authorization: Basic {it}\r\n");
-        }
-        stream.write_all(format!("{request}\r\n").as_bytes()).await?;
-        // One byte at a time: what comes after the answer is not the proxy's, and not ours to read.
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n") {
-            if answer.len() >= LONGEST {
-                return Err("its proxy answers without an end".into());
-            }
-            answer.push(stream.read_u8().await.map_err(|it| format!("its proxy: {it}"))?);
-        }
-        let answer = String::from_utf8_lossy(&answer);
-        let code: u16 = answer.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or(0);
-        if !(200..300).contains(&code) {
-            return Err(format!("its proxy answers {code}").into());
-        }
-        Ok(())
+    async move {
+        let asked = tunnel.oneshot(with_port(to)?);
+        let answered = tokio::time::timeout(LIMIT, asked).await;
+        let answered = answered.map_err(|_| "its proxy does not answer")?;
+        answered.map_err(|it| format!("its proxy: {:#}", anyhow::Error::new(it)).into())
     }
 }
 
-/// Without the signs that an address can't have as they are.
-fn decoded(text: &str) -> Vec<u8> {
-    let (mut all, mut rest) = (Vec::new(), text.as_bytes());
-    while let Some((first, after)) = rest.split_first() {
-        let hex = after.get(..2).filter(|_| *first == b'%');
-        let hex = hex.and_then(|it| std::str::from_utf8(it).ok());
-        if let Some(byte) = hex.and_then(|it| u8::from_str_radix(it, 16).ok()) {
-            all.push(byte);
-            rest = after.get(2..).unwrap_or_default();
-        } else {
-            all.push(*first);
-            rest = after;
-        }
+/// The library asks for port 443 where none is named, whatever the scheme.
+fn with_port(to: Uri) -> Result<Uri, Broken> {
+    if to.port().is_some() || to.scheme() != Some(&Scheme::HTTP) {
+        return Ok(to);
     }
-    all
+    let host = to.host().ok_or("there is no host in its address")?;
+    Ok(format!("http://{host}:80/").parse()?)
 }
 
 #[cfg(test)]
@@ -215,8 +136,12 @@ mod tests {
 
     use axum::{Router, routing::post};
     use axum_server::tls_rustls::RustlsConfig;
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
     use bytes::Bytes;
-    use tokio::net::TcpListener;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
 
     use super::*;
     use crate::{
@@ -235,32 +160,37 @@ mod tests {
         }
     }
 
+    /// Which proxy stands before it, and what that is shown.
+    fn before(proxies: &Proxies, to: &str) -> Option<(String, Option<String>)> {
+        let proxy = proxies.before(&to.parse().unwrap()).unwrap()?;
+        let shown = proxy.basic_auth().map(|it| it.to_str().unwrap().to_owned());
+        Some((proxy.uri().to_string(), shown))
+    }
+
     #[test]
     fn the_scheme_says_which_proxy_and_hosts_can_be_left_out() {
         let none = ".svc, cluster.local,10.0.0.0/16,192.168.1.9,fd00::/8,";
         let proxies = Proxies::of(&outside("plain:3128", "tls:3128", none));
         for (to, want) in [
-            ("https://collector.example.com", Some("tls:3128")),
-            ("http://collector.example.com:4318", Some("plain:3128")),
+            ("https://collector.example.com", Some("http://tls:3128/")),
+            ("http://collector.example.com:4318", Some("http://plain:3128/")),
             ("http://collector.town.svc:4318", None),
+            ("http://collector.town.SVC:4318", None),
             ("https://a.cluster.local", None),
             ("https://cluster.local", None),
-            ("https://mycluster.local", Some("tls:3128")),
+            ("https://mycluster.local", Some("http://tls:3128/")),
             ("http://10.0.200.1:4318", None),
-            ("http://10.1.0.1:4318", Some("plain:3128")),
+            ("http://10.1.0.1:4318", Some("http://plain:3128/")),
             ("http://192.168.1.9", None),
             ("http://[fd12::1]:4318", None),
-            ("http://[fe80::1]:4318", Some("plain:3128")),
+            ("http://[fe80::1]:4318", Some("http://plain:3128/")),
         ] {
-            assert_eq!(proxies.before(&to.parse().unwrap()), want, "{to}");
+            assert_eq!(before(&proxies, to).map(|it| it.0).as_deref(), want, "{to}");
         }
-        let all = Proxies::of(&outside("p", "p", "*"));
-        assert_eq!(all.before(&"http://x".parse().unwrap()), None);
-        assert_eq!(
-            Proxies::default().before(&"http://x".parse().unwrap()),
-            None,
-            "without proxies"
-        );
+        for none in [Proxies::of(&outside("p", "p", "a, *")), Proxies::of(&outside("", "", ""))] {
+            assert_eq!(before(&none, "http://x"), None);
+            assert_eq!(before(&none, "http://10.0.0.1"), None, "nor before an address");
+        }
     }
 
     #[test]
@@ -270,13 +200,32 @@ mod tests {
             ("proxy:3128", "http://proxy:3128/", None),
             ("http://max:p%40ss@proxy:3128", "http://proxy:3128/", Some("max:p@ss")),
         ] {
-            let Ok(it) = Proxy::read(text) else { panic!("{text}") };
-            assert_eq!(it.address.to_string(), address);
-            assert_eq!(it.credentials, credentials.map(|it| BASE64_STANDARD.encode(it)));
+            let it = Proxies::of(&outside("", text, ""));
+            let shown = credentials.map(|it| format!("Basic {}", BASE64_STANDARD.encode(it)));
+            assert_eq!(before(&it, "https://x"), Some((address.to_owned(), shown)), "{text}");
         }
-        for wrong in ["https://max:secret@proxy", "socks5://proxy", "http://max:secret@no host"] {
-            let Err(why) = Proxy::read(wrong) else { panic!("{wrong} is taken") };
+        for wrong in [
+            "https://max:secret@proxy",
+            "socks5://proxy",
+            "ftp://proxy",
+            "http://max:secret@no host",
+        ] {
+            let it = Proxies::of(&outside("", wrong, "by.itself"));
+            let Err(why) = it.before(&"https://x".parse().unwrap()) else { panic!("{wrong}") };
             assert!(why.contains("HTTPS_PROXY") && !why.contains("secret"), "{why}");
+            assert_eq!(before(&it, "https://by.itself"), None, "it is not needed there");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_asked_for_the_port_that_the_scheme_means() {
+        for (to, want) in [
+            ("http://collector", "http://collector:80/"),
+            ("http://[fd12::1]", "http://[fd12::1]:80/"),
+            ("http://collector:4317", "http://collector:4317/"),
+            ("https://collector", "https://collector/"),
+        ] {
+            assert_eq!(with_port(to.parse().unwrap()).unwrap().to_string(), want);
         }
     }
 
@@ -336,5 +285,33 @@ mod tests {
         assert!(asked[0].contains(&shown), "{asked:?}");
         let stranger = post(None).await.unwrap_err();
         assert!(format!("{stranger:?}").contains("UnknownIssuer"), "{stranger:?}");
+    }
+
+    /// A proxy that answers this and nothing else.
+    async fn refusing(answer: &'static [u8]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(answer).await.unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        });
+        format!("http://max:hunter2@{address}")
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_refuses_is_told_from_a_collector_that_does() {
+        let _ = tls::install_provider();
+        for (answer, want) in [
+            (&b"HTTP/1.1 407 No\r\n\r\n"[..], "its proxy: tunnel error: proxy authorization"),
+            (b"HTTP/1.1 503 No\r\n\r\n", "its proxy: tunnel error: unsuccessful"),
+        ] {
+            let proxies = Proxies::of(&outside(&refusing(answer).await, "", ""));
+            let http = Http::new(None, None, 1 << 10, proxies).unwrap();
+            let request = http::Request::post("http://collector.town.example/v1/traces");
+            let why = http.send(request.body(Bytes::new()).unwrap()).await.unwrap_err();
+            let why = format!("{why:#}");
+            assert!(why.contains(want) && !why.contains("hunter2"), "{why}");
+        }
     }
 }
