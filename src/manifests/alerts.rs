@@ -244,9 +244,19 @@ impl Alert {
     }
 }
 
-/// For the Prometheus operator. Fast enough for the shortest of them.
+/// For the Prometheus operator.
 pub fn rules() -> Value {
-    let rules: Vec<Value> = ALERTS.iter().map(Alert::rule).collect();
+    object(ALERTS.iter())
+}
+
+/// Those that say nothing where nobody scrapes.
+pub fn rules_of_scrapes() -> Value {
+    object(ALERTS.iter().filter(|it| !it.expr.starts_with("absent(")))
+}
+
+/// Fast enough for the shortest of them.
+fn object<'a>(alerts: impl Iterator<Item = &'a Alert>) -> Value {
+    let rules: Vec<Value> = alerts.map(Alert::rule).collect();
     json!({
         "apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule",
         "metadata": {"name": NAME, "namespace": NAMESPACE},

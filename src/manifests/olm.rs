@@ -12,7 +12,7 @@ pub use csv::MIN_KUBERNETES;
 use serde_json::Value;
 
 use super::{
-    document,
+    alerts, dashboards, document,
     images::Images,
     monitoring,
     operator::{self, EDITIONS, Edition},
@@ -57,6 +57,9 @@ pub fn files() -> anyhow::Result<Vec<(String, String)>> {
 }
 
 /// One bundle with these images.
+///
+/// # Why no monitor is in it
+/// One has to name the namespace (`serverName`), which OLM chooses, and the authority, which differs between its versions.
 pub fn bundle(edition: Edition, images: &Images) -> anyhow::Result<Vec<(String, String)>> {
     let folder = format!("bundle/{}", edition.name());
     let manifests = format!("{folder}/manifests");
@@ -78,9 +81,26 @@ pub fn bundle(edition: Edition, images: &Images) -> anyhow::Result<Vec<(String, 
     ] {
         files.push((format!("{manifests}/{PACKAGE}.{name}.yaml"), document(&anywhere(object))?));
     }
+    files.extend(watched(edition, &manifests)?);
     files.push((format!("{folder}/metadata/annotations.yaml"), metadata::annotations()?));
     files.push((format!("{folder}/tests/scorecard/config.yaml"), metadata::scorecard()?));
     Ok(files)
+}
+
+/// What shows and judges the metrics. OLM installs nothing of a bundle with a kind that the cluster lacks, and only OpenShift, for
+/// which the enterprise edition is, has rules of alerts everywhere.
+fn watched(edition: Edition, manifests: &str) -> anyhow::Result<Vec<(String, String)>> {
+    let mut objects: Vec<_> =
+        dashboards::objects()?.into_iter().map(|it| ("configmap", it)).collect();
+    if edition == Edition::Enterprise {
+        objects.push(("prometheusrule", alerts::rules_of_scrapes()));
+    }
+    let file = |(kind, object): (&str, Value)| {
+        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        let path = format!("{manifests}/{name}.{kind}.yaml");
+        Ok((path, document(&anywhere(operator::labelled(object)))?))
+    };
+    objects.into_iter().map(file).collect()
 }
 
 /// An object without the namespace, which OLM chooses.

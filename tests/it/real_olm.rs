@@ -13,7 +13,7 @@ use crate::{
     preconditions::{release_binary, skip},
     real_deployed::runs,
     real_node::make_references,
-    roads::olm::{installed_in, webhook_names},
+    roads::olm::{INTO_ANY, installed_in, webhook_names},
 };
 
 const IMAGE: &str = "localhost/gastown-operator:test";
@@ -41,7 +41,7 @@ fn bundle() -> (Vec<Value>, Value) {
     for object in &mut others {
         // Its caches hold what has this label alone.
         object["metadata"]["labels"]["olm.managed"] = json!("true");
-        if ["PodDisruptionBudget", "Service"].iter().any(|it| object["kind"] == *it) {
+        if INTO_ANY.iter().any(|it| object["kind"] == *it) {
             object["metadata"]["namespace"] = json!(HERE);
         }
     }

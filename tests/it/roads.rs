@@ -190,8 +190,9 @@ fn fits(pattern: &str, at: &str) -> bool {
 fn drift(road: &Objects, other: &Objects, table: &Table) -> (Vec<String>, Vec<Row>) {
     let row = |rows: &[(&str, &str)], key: &str| {
         rows.iter().position(|it| {
-            key.split_once(it.0)
-                .is_some_and(|(before, after)| before.is_empty() && after.starts_with('/'))
+            key.split_once(it.0).is_some_and(|(before, after)| {
+                before.is_empty() && (after.is_empty() || after.starts_with('/'))
+            })
         })
     };
     let (mut strays, mut used) = (Vec::new(), Vec::new());

@@ -186,12 +186,14 @@ differ: copy the monitor, with `olmCAKey` of the Secret `gastown-operator-contro
 ## Alerts
 
 `kubectl apply -k deploy/monitoring`, or `metrics.prometheusRule.enabled=true` in the chart, brings alerts as well; each has a
-page under [runbooks](runbooks). `make test-alerts` has each of them fire, and not fire, in Prometheus' own engine.
+page under [runbooks](runbooks). `make test-alerts` has each of them fire, and not fire, in Prometheus' own engine. The bundle of the
+enterprise edition brings them too, but for `GastownDown`, which would fire where no monitor was made yet.
 
 ## Dashboards
 
 `kubectl apply -k deploy/dashboards`, or `metrics.dashboards.enabled=true` in the chart, makes a ConfigMap for each dashboard, with
-the label `grafana_dashboard` by which Grafana's sidecar finds it; the same are in [dashboards](dashboards), to be imported.
+the label `grafana_dashboard` by which Grafana's sidecar finds it, as do both bundles; the same are in [dashboards](dashboards), to be
+imported.
 `fleet` is for who is on call, `tenant` for who writes Polecats, `controller` has rate, errors and duration of every controller and
 webhook, and `certificates` what is served, and until when. `make test-alerts` asks every query of them about scrapes of running
 operators.

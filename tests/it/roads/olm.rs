@@ -86,6 +86,11 @@ const TABLE: Table = Table {
         ("Lease", "OLM installs none: the first replica begins ten seconds later"),
         ("NetworkPolicy", "catalogs' pipelines refuse bundles with one"),
         ("FlowSchema", "OLM installs none"),
+        ("Alert/absent", "it would fire where nobody scrapes yet, and no bundle brings a monitor"),
+        ("ServiceMonitor", "it names the namespace and the authority, which are OLM's to choose"),
+        ("ServiceAccount/gastown-operator-metrics-scraper", "it is the monitor's"),
+        ("Secret/gastown-operator-metrics-scraper-token", "the same"),
+        ("ClusterRoleBinding/gastown-operator-metrics-scraper", "the same"),
         ("ValidatingAdmissionPolicy", POLICIES),
         ("ValidatingAdmissionPolicyBinding", POLICIES),
         (
@@ -96,6 +101,17 @@ const TABLE: Table = Table {
     ],
     more: &[],
 };
+
+/// Kinds with a namespace that a bundle has as manifests: into whatever namespace it is installed.
+pub const INTO_ANY: [&str; 4] = ["ConfigMap", "PodDisruptionBudget", "PrometheusRule", "Service"];
+
+/// What an edition's bundle is held against.
+fn parts(edition: &str) -> &[&str] {
+    match edition {
+        "community" => &["deploy/community", "deploy/dashboards"],
+        _ => &["deploy/enterprise", "deploy/dashboards", "deploy/monitoring"],
+    }
+}
 
 /// A CSV of a bundle, and its other manifests.
 fn bundle(edition: &str) -> (Value, Vec<Value>) {
@@ -232,7 +248,7 @@ fn road(edition: &str) -> Objects {
     }
     for object in &mut all {
         // Into whatever namespace; it is this one that is compared.
-        if ["PodDisruptionBudget", "Service"].iter().any(|it| object["kind"] == *it) {
+        if INTO_ANY.iter().any(|it| object["kind"] == *it) {
             object["metadata"]["namespace"] = json!(NAMESPACE);
         }
     }
@@ -243,7 +259,7 @@ fn road(edition: &str) -> Objects {
     compared(serde_json::from_str::<Vec<Value>>(&text).unwrap())
 }
 
-/// As both sides are compared: webhooks one by one, rights one by one, arguments and variables by their names.
+/// As both sides are compared: webhooks and alerts one by one, rights one by one, arguments and variables by their names.
 fn compared(all: Vec<Value>) -> Objects {
     let mut made = Objects::new();
     for mut object in all {
@@ -257,6 +273,14 @@ fn compared(all: Vec<Value>) -> Objects {
                 made.insert(format!("{sort}/{place}{name}"), webhook.clone());
             }
             continue;
+        }
+        if let Some(rules) = object.pointer_mut("/spec/groups/0/rules") {
+            for alert in rules.take().as_array().unwrap() {
+                let absent = alert["expr"].as_str().unwrap().starts_with("absent(");
+                let place = if absent { "absent/" } else { "" };
+                let name = alert["alert"].as_str().unwrap();
+                assert!(made.insert(format!("Alert/{place}{name}"), alert.clone()).is_none());
+            }
         }
         match &*kind {
             "ClusterRole" | "Role" => object["rules"] = rights(&object["rules"]),
@@ -318,8 +342,10 @@ fn olm_makes_of_a_bundle_what_kustomize_makes() {
     };
     let mut of_use = Vec::new();
     for edition in ["community", "enterprise"] {
-        let kustomized =
-            objects(&said(&run(&kubectl, &["kustomize", &format!("deploy/{edition}")])));
+        let mut kustomized = Objects::new();
+        for part in parts(edition) {
+            kustomized.extend(objects(&said(&run(&kubectl, &["kustomize", part]))));
+        }
         let (strays, used) =
             drift(&compared(kustomized.into_values().collect()), &road(edition), &TABLE);
         of_use.extend(used);
@@ -351,7 +377,13 @@ fn drift_of_a_bundle_is_found() {
     other.get_mut("ClusterRole/gastown-operator-manager-role").unwrap()["rules"]["nodes:delete"] =
         json!(true);
     assert_eq!(drift(&same, &other, &TABLE).0.len(), 1, "a right more");
-    for gone in ["ValidatingWebhook/vpolecat.kb.io", "Service/gastown-operator-webhook-service"] {
+    let same = road("enterprise");
+    for gone in [
+        "ValidatingWebhook/vpolecat.kb.io",
+        "Service/gastown-operator-webhook-service",
+        "Alert/GastownShardUnowned",
+        "ConfigMap/gastown-operator-dashboard-fleet",
+    ] {
         let mut other = same.clone();
         assert!(other.remove(gone).is_some(), "{gone} is compared");
         assert_eq!(drift(&same, &other, &TABLE).0.len(), 1, "{gone}");
