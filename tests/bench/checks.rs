@@ -70,8 +70,9 @@ fn histograms() -> Result<()> {
     Ok(())
 }
 
-/// Every write counts, whatever of; those of Leases apart.
+/// Every write counts, whatever of; those of Leases apart, and none from before the load.
 fn requests() -> Result<()> {
+    let at = |second: &str| format!("2026-01-01T00:00:{second}Z").parse();
     let event = |user: &str, verb: &str, resource: &str, namespace: &str| -> Result<Event> {
         Ok(Event {
             verb: verb.into(),
@@ -83,8 +84,8 @@ fn requests() -> Result<()> {
             code: 200,
             user_agent: String::new(),
             uri: String::new(),
-            time: "2026-01-01T00:00:00Z".parse()?,
-            done: "2026-01-01T00:00:00Z".parse()?,
+            time: at("01")?,
+            done: at("01")?,
             annotations: BTreeMap::new(),
         })
     };
@@ -98,8 +99,9 @@ fn requests() -> Result<()> {
         event("ours-1", "update", "leases", "b")?,
         event("ours-1", "patch", "polecats", load::WARM)?,
         event("player", "patch", "pods", "a")?,
+        Event { time: at("00")?, ..event("ours-1", "create", "shardmaps", "b")? },
     ];
-    let counted = counted(&events, "ours-1");
+    let counted = counted(&events, "ours-1", at("01")?);
     let all: usize = counted.by_kind.values().sum();
     ensure!(
         (counted.writes, counted.lease_writes, all) == (4, 1, 6),

@@ -106,7 +106,7 @@ async fn bench(options: &Options) -> Result<usize> {
         tables += &table::table(&scenario.title(), &runs, &figures::goals(scenario));
     }
     println!(
-        "{tables}\n{machine}\n{}\nwrites: of every resource but Leases, which follow the clock; without the warming up\n{}",
+        "{tables}\n{machine}\n{}\nwrites: of every resource but Leases, which follow the clock; from the first Polecat of the load on\n{}",
         definitions(options),
         command(options)
     );

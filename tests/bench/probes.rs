@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use gastown_testbed::{Operator, Testbed, audit::Event, http_get};
+use k8s_openapi::jiff::Timestamp;
 
 use crate::load::WARM;
 
@@ -48,14 +49,15 @@ pub struct Requests {
     pub lease_writes: usize,
 }
 
-/// Counts the requests of one user, without those of the warming up; those for Leases apart.
-pub async fn requests(testbed: &Testbed, user: &str) -> Result<Requests> {
-    Ok(counted(&testbed.audit_events().await?, user))
+/// Counts the requests of one user since then, without those of the warming up; those for Leases apart.
+pub async fn requests(testbed: &Testbed, user: &str, since: Timestamp) -> Result<Requests> {
+    Ok(counted(&testbed.audit_events().await?, user, since))
 }
 
-pub fn counted(events: &[Event], user: &str) -> Requests {
+pub fn counted(events: &[Event], user: &str, since: Timestamp) -> Requests {
     let mut counted = Requests::default();
-    for event in events.iter().filter(|it| it.user == user && it.namespace != WARM) {
+    let of_load = |it: &&Event| it.user == user && it.namespace != WARM && it.time >= since;
+    for event in events.iter().filter(of_load) {
         if event.resource == "leases" {
             counted.lease_writes += usize::from(event.is_write());
             continue;

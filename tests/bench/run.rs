@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
 use gastown_testbed::Operator;
+use k8s_openapi::jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use crate::{
@@ -80,10 +81,12 @@ pub async fn run(
 ) -> Result<Run> {
     let stage = Stage::set(town, version).await?;
     let start = || whose.start(town, program.clone(), round);
+    let mut since = Timestamp::now();
     let (operator, measured) = match scenario {
         Scenario::Burst { polecats, in_flight, .. } => {
             let (operator, keys) = (start().await?, load::spread(&town.namespaces, polecats));
             let before = stage.warm_up(&operator).await?;
+            since = Timestamp::now();
             stage.load.burst(&keys, in_flight).await?;
             let measured = stage.finish(&operator, before).await?;
             (operator, measured)
@@ -91,6 +94,7 @@ pub async fn run(
         Scenario::Sustained { polecats, a_second, .. } => {
             let (operator, keys) = (start().await?, load::spread(&town.namespaces, polecats));
             let before = stage.warm_up(&operator).await?;
+            since = Timestamp::now();
             stage.load.paced(keys, a_second).await?;
             let measured = stage.finish(&operator, before).await?;
             (operator, measured)
@@ -114,7 +118,8 @@ pub async fn run(
         }
     };
     operators::stop(&operator).await?;
-    Ok(Run { requests: probes::requests(&town.testbed, &operator.name).await?, ..measured })
+    let requests = probes::requests(&town.testbed, &operator.name, since).await?;
+    Ok(Run { requests, ..measured })
 }
 
 impl Stage {
