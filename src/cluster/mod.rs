@@ -155,8 +155,8 @@ pub trait Managed: Compact {
         None
     }
     /// What is to be told of it once it has ended; nothing before, nor where that was told.
-    fn ended(&self, _: &Self::Seen, _: &Cluster) -> Vec<trace::Span> {
-        Vec::new()
+    fn ended(&self, _: &Self::Seen, _: &Cluster) -> impl Future<Output = Vec<trace::Span>> + Send {
+        async { Vec::new() }
     }
     /// Counts what came to an end with a write of its status, which was this before.
     fn count(_: &Cluster, _before: &Self, _after: &Self::Status) {}
@@ -248,7 +248,7 @@ impl Cluster {
         let plan = Pass::step("decide", async { object.decide(&seen) }).await;
         match Pass::step("carry out", self.carry_out(&*object, plan)).await? {
             carry_out::Outcome::Done(next) => {
-                self.tell_of_end(key, &*object, &seen);
+                self.tell_of_end(key, &*object, &seen).await;
                 Ok(next)
             }
             carry_out::Outcome::Refused(cause) => {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::{
     Api,
     api::ListParams,
@@ -12,9 +12,10 @@ use kube::{
 use crate::{
     api::v1beta1::PolecatObject,
     cluster::{
-        Cluster, clock::Moment, connect, meters::Meters, ownership::Ownership, writing::Writer,
+        Cluster, clock::Moment, connect, meters::Meters, ownership::Ownership, telling,
+        writing::Writer,
     },
-    domain::{pod_brief::PodBrief, shard::Map},
+    domain::{pod_brief::PodBrief, polecat::Pulled, shard::Map},
 };
 
 /// Objects of a page; more come page by page.
@@ -79,6 +80,14 @@ impl Reader {
     pub async fn pod(&self, namespace: &str, name: &str) -> anyhow::Result<Option<PodBrief>> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         Ok(pods.get_opt(name).await?.as_ref().map(PodBrief::from))
+    }
+
+    /// The images that were pulled for a pod, as far as Events say it and may be read.
+    pub async fn pulled(&self, pod: &PodBrief) -> Vec<Pulled> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &pod.namespace);
+        let of = ListParams::default().fields(&telling::pulls_of(pod)).limit(telling::PULLS);
+        let found = events.list(&of).await;
+        found.iter().flat_map(|it| &it.items).filter_map(Pulled::read).collect()
     }
 
     fn api(&self, namespace: Option<&str>) -> Api<DynamicObject> {

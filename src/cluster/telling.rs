@@ -2,6 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use k8s_openapi::api::core::v1::Event;
+use kube::{
+    Resource as _,
+    api::ListParams,
+    core::{ObjectList, Request},
+};
+
 use crate::{
     cluster::{
         Class, Cluster, Error, Managed,
@@ -11,7 +18,8 @@ use crate::{
         spans::{self, Ending, Pass},
     },
     domain::{
-        polecat::{Brief, HandOver, Seen},
+        pod_brief::PodBrief,
+        polecat::{Brief, HandOver, PULLED, Pulled, Seen, may_have_pulled},
         shard::ShardId,
         trace::{Kind, Run, Source, Span, SpanId, attributes as name},
     },
@@ -19,10 +27,17 @@ use crate::{
 
 /// What was waited for before a pass.
 const QUEUE: &str = "wait in queue";
+/// Events that are read of pulls: one for each container is what there should be.
+pub(super) const PULLS: u32 = 16;
 /// Runs that are told of a change of their shard's owner at most: a shard may have thousands.
 const MOST: usize = 512;
 /// The pass.
 const RECONCILE: &str = "reconcile";
+
+/// Selects the Events about images that were pulled for a pod.
+pub(super) fn pulls_of(pod: &PodBrief) -> String {
+    format!("involvedObject.uid={},reason={PULLED}", pod.uid)
+}
 
 impl Cluster {
     /// Tells what a pass did, if it did anything, and how long its object had waited for it.
@@ -72,14 +87,14 @@ impl Cluster {
     }
 
     /// Tells of a run once it is over.
-    pub(super) fn tell_of_end<K: Managed>(&self, key: &Key, object: &K, seen: &K::Seen) {
+    pub(super) async fn tell_of_end<K: Managed>(&self, key: &Key, object: &K, seen: &K::Seen) {
         if self.spans.sampler().is_none() {
             return;
         }
         // With what was written of it a moment ago.
         let spans = match K::cache(&self.caches).get(key).filter(|it| it.uid() == object.uid()) {
-            Some(it) => it.ended(seen, self),
-            None => object.ended(seen, self),
+            Some(it) => it.ended(seen, self).await,
+            None => object.ended(seen, self).await,
         };
         self.spans.tell(spans);
     }
@@ -124,7 +139,7 @@ impl Cluster {
 
     /// The spans of a Polecat's run that has ended lately, once for each process: who takes it over tells of it again, the
     /// very same, since its former owner may have died before it had sent.
-    pub(super) fn run_told(&self, brief: &Brief, seen: &Seen) -> Vec<Span> {
+    pub(super) async fn run_told(&self, brief: &Brief, seen: &Seen) -> Vec<Span> {
         let there = seen.pod.as_ref().filter(|it| brief.owns(it));
         let pod = there.or(seen.departed.as_ref().filter(|it| brief.owns(it)));
         let Some(done) = brief.told_whole(there) else { return Vec::new() };
@@ -134,6 +149,28 @@ impl Cluster {
         if !lately || !sampled || !self.spans.is_news(&brief.uid, attempt) {
             return Vec::new();
         }
-        brief.spans(pod)
+        let mut spans = brief.spans(pod);
+        if let Some(pod) = pod.filter(|_| may_have_pulled(&spans)) {
+            let pulls = brief.pulls(&spans, pod, &self.pulled(pod).await);
+            spans.extend(pulls);
+        }
+        spans
+    }
+
+    /// What Events say of the images that were pulled for a pod; where they can't be read, nothing.
+    async fn pulled(&self, pod: &PodBrief) -> Vec<Pulled> {
+        let params = ListParams::default().fields(&pulls_of(pod)).limit(PULLS);
+        let built = Request::new(Event::url_path(&(), Some(&pod.namespace))).list(&params);
+        let attempt = || format!("read the Events of pod {}/{}", pod.namespace, pod.name);
+        match self.read::<ObjectList<Event>>("events", attempt, built).await {
+            Ok(events) => events.items.iter().filter_map(Pulled::read).collect(),
+            Err(error) => {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "Leaving pulls of images out of a trace"
+                );
+                Vec::new()
+            }
+        }
     }
 }

@@ -131,8 +131,8 @@ impl Managed for Brief {
         Some(self.current_run())
     }
 
-    fn ended(&self, seen: &Seen, cluster: &Cluster) -> Vec<Span> {
-        cluster.run_told(self, seen)
+    async fn ended(&self, seen: &Seen, cluster: &Cluster) -> Vec<Span> {
+        cluster.run_told(self, seen).await
     }
 
     fn pods(&self, caches: &Caches) -> Vec<Arc<PodBrief>> {

@@ -23,6 +23,8 @@ use crate::{
 pub const RUN: &str = "polecat run";
 /// The stage in which the agent works; its own spans hang on it.
 pub const AGENT_STAGE: &str = "agent";
+pub(super) const START_POD: &str = "start pod";
+pub(super) const START_AGENT: &str = "start agent";
 const CLONE: &str = "clone";
 const HAND_OVER: &str = "hand over";
 const PUSH: &str = "push";
@@ -30,9 +32,9 @@ const PUSH: &str = "push";
 pub const STAGES: [&str; 9] = [
     "queue",
     "schedule pod",
-    "start pod",
+    START_POD,
     CLONE,
-    "start agent",
+    START_AGENT,
     AGENT_STAGE,
     HAND_OVER,
     PUSH,

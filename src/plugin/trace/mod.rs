@@ -17,7 +17,7 @@ use crate::{
     cluster::reading::Reader,
     domain::{
         names,
-        polecat::{Brief, RUN},
+        polecat::{Brief, RUN, may_have_pulled},
         trace::{Source, Span},
     },
 };
@@ -88,7 +88,11 @@ pub async fn run(reader: &Reader, namespace: &str, asked: &Asked) -> anyhow::Res
             "the run of Polecat {} is not over yet; ask Jaeger, with --jaeger URL, what has been told of it so far",
             brief.name
         );
-        brief.spans(pod.as_ref()).iter().map(Shown::from).collect()
+        let mut spans = brief.spans(pod.as_ref());
+        if let Some(pod) = pod.filter(|_| may_have_pulled(&spans)) {
+            spans.extend(brief.pulls(&spans, &pod, &reader.pulled(&pod).await));
+        }
+        spans.iter().map(Shown::from).collect()
     };
     order(&mut spans);
     let url = brief.status.trace.as_ref().and_then(|it| it.url.clone()).unwrap_or_default();

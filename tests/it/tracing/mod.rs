@@ -3,6 +3,7 @@
 pub mod collector;
 mod jaeger;
 mod live;
+mod pulls;
 mod signals;
 mod troubled;
 

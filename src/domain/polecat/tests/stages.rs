@@ -1,11 +1,17 @@
 //! A run that is over, as spans.
 
+use k8s_openapi::api::core::v1::{Event, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::*;
 use crate::{
     api::v1beta1::Trace,
     domain::{
         pod_brief::Moments,
-        polecat::stages::{RUN, STAGES},
+        polecat::{
+            Pulled, may_have_pulled,
+            stages::{RUN, STAGES},
+        },
         trace::{Span, attributes},
         verdict::{Ended, Times, Verdict},
     },
@@ -169,4 +175,60 @@ fn a_run_under_way_hears_that_its_shard_changed_hands_and_no_other_does() {
     assert!(polecat(DesiredState::Working).run_under_way().is_some(), "it waits to begin");
     assert!(polecat(DesiredState::Idle).run_under_way().is_none(), "nothing is asked of it");
     assert!(ended(&pod_that_said("")).run_under_way().is_none(), "it is over");
+}
+
+/// What the node says of an image, so many seconds after the begin.
+fn pulled(field: &str, second: i64, message: &str) -> Event {
+    let field_path = Some(field.to_owned());
+    Event {
+        involved_object: ObjectReference { field_path, ..ObjectReference::default() },
+        last_timestamp: Some(Time(at(second))),
+        message: Some(message.to_owned()),
+        ..Event::default()
+    }
+}
+
+#[test]
+fn a_pull_hangs_beneath_the_stage_that_waited_for_it_and_stays_within_it() {
+    let pod = pod_that_said("");
+    let polecat = ended(&pod);
+    let stages = polecat.spans(Some(&pod));
+    assert!(may_have_pulled(&stages), "seven seconds until the clone began");
+    let long = r#"Successfully pulled image "agent:1" in 1.5s (1m2.25s including waiting). Image size: 7 bytes."#;
+    let of = [
+        pulled("spec.initContainers{git-init}", 9, r#"Successfully pulled image "r" in 850ms"#),
+        pulled("spec.containers{claude}", 19, long),
+        pulled("spec.containers{claude}", 30, long),
+        pulled(
+            "spec.containers{telemetry}",
+            19,
+            r#"Container image "r" already present on machine"#,
+        ),
+        pulled("spec.containers{stranger}", 9, r#"Successfully pulled image "r" in 1s"#),
+        pulled("", 9, r#"Successfully pulled image "r" in 1s"#),
+        pulled("spec.containers{telemetry}", 19, r#"Successfully pulled image "r" in a moment"#),
+        pulled("spec.containers{telemetry}", 19, r#"Successfully pulled image "r" in -5s"#),
+    ];
+    let said: Vec<_> = of.iter().filter_map(Pulled::read).collect();
+    let pulls = polecat.pulls(&stages, &pod, &said);
+    assert_eq!(
+        seconds(&pulls),
+        [("pull image", 8.15, 9.0), ("pull image", 15.0, 19.0)],
+        "none begins before its stage, and the first of each container counts"
+    );
+    let parents: Vec<_> = pulls
+        .iter()
+        .map(|it| &*stages.iter().find(|stage| Some(stage.id) == it.parent).unwrap().name)
+        .collect();
+    assert_eq!(parents, ["start pod", "start agent"]);
+    assert_eq!(pulls, polecat.pulls(&stages, &pod, &said), "whoever tells of it tells the same");
+    let quick = PodBrief {
+        moments: Moments {
+            scheduled: BEGIN + 9,
+            began: [10, 16, 16].map(|it| BEGIN + it),
+            ..moments()
+        },
+        ..pod
+    };
+    assert!(!may_have_pulled(&polecat.spans(Some(&quick))), "nobody is asked about a quick start");
 }
