@@ -4,6 +4,7 @@ pub mod collector;
 mod jaeger;
 mod live;
 mod pulls;
+mod shown;
 mod signals;
 mod troubled;
 
