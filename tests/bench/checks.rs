@@ -13,7 +13,7 @@ use crate::{
     machine::{self, Program},
     operators::Whose,
     options::{Scenario, Version},
-    probes::{Histogram, counted, parse_cpu, parse_peak},
+    probes::{Histogram, counted, parse_cpu, parse_peak, total},
     run::{Queues, Run},
     table,
     to_hub::to_hub,
@@ -67,6 +67,9 @@ fn histograms() -> Result<()> {
     ensure!(early.since(&early).bound(1.0).is_none(), "nothing came since");
     ensure!(early.observed() > 99.5 && early.since(&early).observed() < 0.5, "how many there are");
     ensure!(Histogram::parse("", "turn")? == Histogram::default(), "an empty scrape");
+    let text = "# TYPE lost counter\nlost_total{reason=\"full\"} 3\nlost_total{reason=\"no\"} 4\nlost_total_more 9\n";
+    ensure!((total(text, "lost_total") - 7.0).abs() < 0.1, "the sum of a family");
+    ensure!(total("lost_total 2\n", "lost_total") > 1.9, "one without labels");
     Ok(())
 }
 

@@ -123,6 +123,14 @@ impl Histogram {
     }
 }
 
+/// The sum of a family's figures, whatever their labels.
+pub fn total(text: &str, family: &str) -> f64 {
+    let of =
+        |line: &&str| line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    let figures = text.lines().filter(of).filter_map(|line| line.rsplit_once(' '));
+    figures.filter_map(|(_, figure)| figure.parse::<f64>().ok()).sum()
+}
+
 /// Our operator's metrics.
 pub async fn scrape(operator: &Operator) -> Result<String> {
     for _ in 0..5 {

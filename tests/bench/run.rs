@@ -38,6 +38,8 @@ pub struct Run {
     pub cpu: Cpu,
     pub peak_mib: f64,
     pub queues: Option<Queues>,
+    /// Our own metrics at the end; empty of an operator that serves none.
+    pub metrics: String,
 }
 
 /// Processor seconds.
@@ -181,6 +183,7 @@ impl Stage {
             },
             peak_mib: probes::peak_mib(operator.pid)?,
             queues: None,
+            metrics: probes::scrape(operator).await.unwrap_or_default(),
         })
     }
 

@@ -109,10 +109,15 @@ fn judge(limit: Limit, (value, ratio): (f64, f64), rounds: usize) -> String {
         Limit::Ratio(_) if ratio.is_nan() => return "not judged without GO_ORIGINAL".to_owned(),
         Limit::Ratio(most) => (format!("<= {most} x"), ratio <= most),
     };
+    verdict(&words, met, rounds)
+}
+
+/// What is said of a goal after so many rounds.
+pub fn verdict(goal: &str, met: bool, rounds: usize) -> String {
     let verdict = match (rounds < ENOUGH, met) {
         (true, _) => "not judged by so few rounds",
         (_, true) => "met",
         (_, false) => "MISSED",
     };
-    format!("{words}: {verdict}")
+    format!("{goal}: {verdict}")
 }

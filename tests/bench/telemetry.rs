@@ -22,6 +22,7 @@ use crate::{
     operators::Whose,
     options::{Options, Scenario},
     run,
+    table::verdict,
     town::Town,
 };
 
@@ -118,12 +119,12 @@ pub async fn bench(options: &Options) -> Result<usize> {
             town.testbed.stop().await?;
         }
     }
-    println!("{}\n{machine}", table(&scenario.title(), &costs));
+    println!("{}\n{machine}", table(&scenario.title(), &costs, options.close_rounds().into()));
     println!("command: make bench-telemetry; webhooks off, which cost a span a call besides");
     Ok(lost)
 }
 
-fn table(title: &str, costs: &[Cost]) -> String {
+fn table(title: &str, costs: &[Cost], rounds: usize) -> String {
     let mut text = format!("\n{title}\n");
     let _ = writeln!(
         text,
@@ -146,8 +147,7 @@ fn table(title: &str, costs: &[Cost]) -> String {
         let ratio = median / base;
         let goal = match share {
             Share::Nothing => String::new(),
-            _ if ratio <= share.goal() => format!("<= {}: met", share.goal()),
-            _ => format!("<= {}: MISSED", share.goal()),
+            _ => verdict(&format!("<= {}", share.goal()), ratio <= share.goal(), rounds),
         };
         let _ = writeln!(
             text,
