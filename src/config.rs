@@ -31,7 +31,7 @@ pub use pod_rules::PodRules;
 pub use signals::{Signal, Signals};
 pub use storage::{Storage, StorageMigration};
 pub use tls::Tls;
-pub use tracing::{Protocol, Tracing};
+pub use tracing::{Compression, Protocol, Tracing};
 pub use webhooks::{CertificateSource, ReferenceAccess, Webhooks};
 
 /// The namespace file of a pod's service account.

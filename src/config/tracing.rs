@@ -28,6 +28,9 @@ pub struct Tracing {
     /// How it is spoken to. http/json is not offered.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_PROTOCOL", value_enum, default_value_t)]
     pub otlp_protocol: Protocol,
+    /// How what is sent is compressed: gzip, or none.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_COMPRESSION", default_value = "none", value_name = "NAME", value_parser = compression)]
+    pub otlp_compression: Compression,
     /// File with the authority of the collector's certificate, in PEM; unset: those of the system.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_CERTIFICATE", value_name = "FILE")]
     pub otlp_certificate: Option<PathBuf>,
@@ -95,6 +98,22 @@ pub fn exporter(name: &str) -> Result<Exporter, String> {
         "" | "otlp" => Ok(Exporter::Otlp),
         "none" => Ok(Exporter::Nowhere),
         _ => Err("write otlp or none; Prometheus reads /metrics, and the log is written to standard error, in any case".into()),
+    }
+}
+
+/// How what is sent is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    Nothing,
+    Gzip,
+}
+
+/// By OpenTelemetry's name; an empty one is none.
+fn compression(name: &str) -> Result<Compression, &'static str> {
+    match name {
+        "" | "none" => Ok(Compression::Nothing),
+        "gzip" => Ok(Compression::Gzip),
+        _ => Err("write gzip or none"),
     }
 }
 

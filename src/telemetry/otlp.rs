@@ -26,7 +26,7 @@ use super::{
     proxy::Proxies,
 };
 use crate::{
-    config::{Protocol, Tracing},
+    config::{Compression, Protocol, Tracing},
     domain::trace::{Kind, Source, Span, Value},
 };
 
@@ -74,20 +74,22 @@ fn over_http(settings: &Tracing, endpoint: &str) -> anyhow::Result<SpanExporter>
     let proxies = Proxies::of(&settings.outside);
     let http = Http::new(settings.otlp_certificate.as_deref(), token, MAX_ANSWER, proxies)?;
     let sender = Sender(http);
-    let built = SpanExporter::builder()
+    let mut exporter = SpanExporter::builder()
         .with_http()
         .with_http_client(sender)
         .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
         .with_endpoint(endpoint)
-        .with_timeout(settings.timeout())
-        .build();
-    built.with_context(|| format!("traces can't be sent to {endpoint}"))
+        .with_timeout(settings.timeout());
+    if settings.otlp_compression == Compression::Gzip {
+        exporter = exporter.with_compression(opentelemetry_otlp::Compression::Gzip);
+    }
+    exporter.build().with_context(|| format!("traces can't be sent to {endpoint}"))
 }
 
 fn over_grpc(settings: &Tracing, endpoint: &str) -> anyhow::Result<SpanExporter> {
     let channel = channel(settings, endpoint, settings.timeout())?;
     let token = settings.otlp_token_file.clone();
-    let built = SpanExporter::builder()
+    let mut exporter = SpanExporter::builder()
         .with_tonic()
         .with_channel(channel)
         .with_timeout(settings.timeout())
@@ -96,9 +98,11 @@ fn over_grpc(settings: &Tracing, endpoint: &str) -> anyhow::Result<SpanExporter>
                 request.metadata_mut().insert("authorization", bearer);
             }
             Ok(request)
-        })
-        .build();
-    built.with_context(|| format!("traces can't be sent to {endpoint}"))
+        });
+    if settings.otlp_compression == Compression::Gzip {
+        exporter = exporter.with_compression(opentelemetry_otlp::Compression::Gzip);
+    }
+    exporter.build().with_context(|| format!("traces can't be sent to {endpoint}"))
 }
 
 /// The way of gRPC; nothing is connected yet.

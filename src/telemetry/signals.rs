@@ -301,13 +301,22 @@ fn lines_of(batch: Vec<(&'static str, LogRecord)>, resource: Resource) -> Export
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+    use std::{
+        io::Read as _,
+        sync::{
+            Arc, Mutex,
+            atomic::{AtomicUsize, Ordering},
+        },
     };
 
-    use axum::{Router, body::Bytes, extract::State, http::StatusCode};
+    use axum::{
+        Router,
+        body::Bytes,
+        extract::State,
+        http::{HeaderMap, StatusCode},
+    };
     use clap::Parser as _;
+    use flate2::read::GzDecoder;
     use prost::Message as _;
     use tokio::net::TcpListener;
 
@@ -319,22 +328,34 @@ mod tests {
     struct Collector {
         answers: Arc<[u16]>,
         asked: Arc<AtomicUsize>,
+        /// Bytes on the way.
+        sent: Arc<AtomicUsize>,
         taken: Arc<Mutex<Vec<Bytes>>>,
     }
 
     /// No answer at all.
     const SILENCE: u16 = 0;
 
-    async fn answer(State(it): State<Collector>, body: Bytes) -> StatusCode {
+    async fn answer(State(it): State<Collector>, headers: HeaderMap, body: Bytes) -> StatusCode {
         let at = it.asked.fetch_add(1, Ordering::SeqCst);
+        it.sent.fetch_add(body.len(), Ordering::SeqCst);
         let code = it.answers.get(at).or(it.answers.last()).copied().unwrap();
         if code == SILENCE {
             std::future::pending::<()>().await;
         }
         if code == 200 {
-            it.taken.lock().unwrap().push(body);
+            it.taken.lock().unwrap().push(unpacked(&headers, body));
         }
         StatusCode::from_u16(code).unwrap()
+    }
+
+    fn unpacked(headers: &HeaderMap, body: Bytes) -> Bytes {
+        if headers.get("content-encoding").is_none_or(|it| it != "gzip") {
+            return body;
+        }
+        let mut plain = Vec::new();
+        GzDecoder::new(&body[..]).read_to_end(&mut plain).unwrap();
+        plain.into()
     }
 
     /// A route of a signal to a collector that answers so.
@@ -407,6 +428,22 @@ mod tests {
         );
         assert_eq!(of.scope_logs[0].scope.as_ref().unwrap().name, "gastown::tasks");
         assert_eq!(of.scope_logs[0].log_records.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_is_compressed_where_that_is_asked_for() {
+        let (route, collector) = route(Signal::Logs, &[200], &["--otlp-compression=gzip"]).await;
+        send_lines(route, &[500]).await;
+        let sizes: usize = {
+            let taken = collector.taken.lock().unwrap();
+            let lines = |it: &Bytes| ExportLogsServiceRequest::decode(it.clone()).unwrap();
+            let of = |it: &Bytes| lines(it).resource_logs[0].scope_logs[0].log_records.len();
+            taken.iter().map(of).sum()
+        };
+        assert_eq!(sizes, 500, "it can be read again");
+        let sent = collector.sent.load(Ordering::SeqCst);
+        let plain: usize = collector.taken.lock().unwrap().iter().map(Bytes::len).sum();
+        assert!(sent > 0 && sent < plain, "{sent} of {plain} bytes");
     }
 
     #[tokio::test]

@@ -1,12 +1,13 @@
 //! The way of one signal to the collector: OTLP over HTTP or gRPC, through the same connections as traces.
 
-use std::{path::PathBuf, time::Duration};
+use std::{io::Write as _, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use flate2::write::GzEncoder;
 use http::{HeaderMap, StatusCode, header, uri::PathAndQuery};
 use prost::Message;
-use tonic::{Code, metadata::MetadataMap, transport::Channel};
+use tonic::{Code, codec::CompressionEncoding, metadata::MetadataMap, transport::Channel};
 use tonic_prost::ProstCodec;
 
 use super::{
@@ -14,7 +15,7 @@ use super::{
     otlp,
     proxy::Proxies,
 };
-use crate::config::{Protocol, Signal, Signals, Tracing};
+use crate::config::{Compression, Protocol, Signal, Signals, Tracing};
 
 /// What an answer may hold, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -24,6 +25,7 @@ pub struct Wire {
     to: To,
     headers: HeaderMap,
     token: Option<PathBuf>,
+    compression: Compression,
     limit: Duration,
 }
 
@@ -84,7 +86,8 @@ impl Wire {
             }
         };
         let headers = settings.headers(signal).map_err(anyhow::Error::msg)?;
-        Ok(Self { to, headers, token: shared.otlp_token_file.clone(), limit })
+        let token = shared.otlp_token_file.clone();
+        Ok(Self { to, headers, token, compression: shared.otlp_compression, limit })
     }
 
     /// Sends once.
@@ -103,8 +106,13 @@ impl Wire {
     }
 
     async fn post(&self, http: &Http, url: &str, body: Vec<u8>) -> anyhow::Result<Outcome> {
+        let gzip = self.compression == Compression::Gzip;
+        let body = if gzip { zipped(&body)? } else { body };
         let mut request = http::Request::post(url).body(Bytes::from(body))?;
         request.headers_mut().extend(self.headers());
+        if gzip {
+            request.headers_mut().insert(header::CONTENT_ENCODING, "gzip".parse()?);
+        }
         request.headers_mut().insert(header::CONTENT_TYPE, "application/x-protobuf".parse()?);
         let answer = http.send(request).await.context("it could not be reached")?;
         Ok(match answer.status() {
@@ -125,6 +133,9 @@ impl Wire {
         message: impl Message + 'static,
     ) -> anyhow::Result<Outcome> {
         let mut grpc = tonic::client::Grpc::new(channel.clone());
+        if self.compression == Compression::Gzip {
+            grpc = grpc.send_compressed(CompressionEncoding::Gzip);
+        }
         grpc.ready().await.context("it could not be reached")?;
         let mut request = tonic::Request::new(message);
         *request.metadata_mut() = MetadataMap::from_headers(self.headers());
@@ -150,6 +161,12 @@ impl Wire {
         }
         headers
     }
+}
+
+fn zipped(body: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut zip = GzEncoder::new(Vec::new(), flate2::Compression::default());
+    zip.write_all(body)?;
+    zip.finish()
 }
 
 impl Answer {

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::ready,
+    io::Read as _,
     sync::{Arc, Mutex},
 };
 
@@ -12,11 +13,12 @@ use axum::{
     extract::State,
     http::{
         HeaderMap,
-        header::{CONTENT_TYPE, HeaderValue},
+        header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue},
     },
     response::{IntoResponse as _, Response},
     routing::post,
 };
+use flate2::read::GzDecoder;
 use http_body_util::{BodyExt as _, Full};
 use opentelemetry_proto::tonic::{
     collector::{
@@ -155,11 +157,23 @@ impl Drop for Collector {
     }
 }
 
+fn unzipped(body: &[u8]) -> Bytes {
+    let mut plain = Vec::new();
+    GzDecoder::new(body).read_to_end(&mut plain).unwrap();
+    plain.into()
+}
+
+/// What was sent over HTTP, as it was before it was compressed.
+fn plain(headers: &HeaderMap, body: Bytes) -> Bytes {
+    let gzip = headers.get(CONTENT_ENCODING).is_some_and(|it| it == "gzip");
+    if gzip { unzipped(&body) } else { body }
+}
+
 async fn take(State(kept): State<Arc<Kept>>, headers: HeaderMap, body: Bytes) {
     if let Some(it) = headers.get("authorization") {
         kept.authorizations.lock().unwrap().push(it.to_str().unwrap().to_owned());
     }
-    let request = ExportTraceServiceRequest::decode(body).unwrap();
+    let request = ExportTraceServiceRequest::decode(plain(&headers, body)).unwrap();
     for of in request.resource_spans {
         let service = pairs(&of.resource.unwrap().attributes)["service.name"].clone();
         for span in of.scope_spans.into_iter().flat_map(|it| it.spans) {
@@ -183,8 +197,11 @@ async fn take(State(kept): State<Arc<Kept>>, headers: HeaderMap, body: Bytes) {
 /// A message of gRPC: a byte that says whether it is compressed, four with its length, then what is sent over HTTP.
 fn message(headers: &HeaderMap, body: &Bytes) -> Bytes {
     assert_eq!(headers[CONTENT_TYPE], "application/grpc");
-    assert_eq!(body[0], 0, "nobody asked for compression");
-    body.slice(5..)
+    if body[0] == 0 {
+        return body.slice(5..);
+    }
+    assert_eq!(headers["grpc-encoding"], "gzip");
+    unzipped(&body[5..])
 }
 
 fn empty_answer() -> Response {
@@ -200,17 +217,20 @@ async fn called(kept: State<Arc<Kept>>, headers: HeaderMap, body: Bytes) -> Resp
 }
 
 async fn lines_called(kept: State<Arc<Kept>>, headers: HeaderMap, body: Bytes) -> Response {
-    take_lines(kept, message(&headers, &body)).await;
+    let message = message(&headers, &body);
+    take_lines(kept, headers, message).await;
     empty_answer()
 }
 
 async fn figures_called(kept: State<Arc<Kept>>, headers: HeaderMap, body: Bytes) -> Response {
-    take_figures(kept, message(&headers, &body)).await;
+    let message = message(&headers, &body);
+    take_figures(kept, headers, message).await;
     empty_answer()
 }
 
-async fn take_lines(State(kept): State<Arc<Kept>>, body: Bytes) {
-    for of in ExportLogsServiceRequest::decode(body).unwrap().resource_logs {
+async fn take_lines(State(kept): State<Arc<Kept>>, headers: HeaderMap, body: Bytes) {
+    let request = ExportLogsServiceRequest::decode(plain(&headers, body)).unwrap();
+    for of in request.resource_logs {
         let service = pairs(&of.resource.unwrap().attributes)["service.name"].clone();
         for scope in of.scope_logs {
             let module = scope.scope.unwrap().name;
@@ -229,9 +249,9 @@ async fn take_lines(State(kept): State<Arc<Kept>>, body: Bytes) {
     }
 }
 
-async fn take_figures(State(kept): State<Arc<Kept>>, body: Bytes) {
+async fn take_figures(State(kept): State<Arc<Kept>>, headers: HeaderMap, body: Bytes) {
     let mut figures = Figures::default();
-    let request = ExportMetricsServiceRequest::decode(body).unwrap();
+    let request = ExportMetricsServiceRequest::decode(plain(&headers, body)).unwrap();
     let scopes = request.resource_metrics.into_iter().flat_map(|it| it.scope_metrics);
     for it in scopes.flat_map(|it| it.metrics) {
         let numbers = |points: Vec<NumberDataPoint>| -> Vec<_> {

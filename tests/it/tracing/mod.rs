@@ -131,10 +131,10 @@ async fn ended(operator: &Operator) {
 }
 
 #[tokio::test]
-async fn the_same_is_told_over_grpc() {
+async fn the_same_is_told_over_grpc_and_compressed() {
     let collector = Collector::start().await;
     let mut flags = flags(&collector);
-    flags.push("--otlp-protocol=grpc".into());
+    flags.extend(["--otlp-protocol=grpc", "--otlp-compression=gzip"].map(ToOwned::to_owned));
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let world = World::with_flags("grpc", &QUICK, &flags).await;
     world.create("max", |_| {}).await;

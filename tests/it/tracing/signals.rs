@@ -14,7 +14,7 @@ use crate::{asking::comes_true, full_lists::caller, world::polecat};
 #[tokio::test]
 async fn figures_and_lines_come_to_the_collector_too() {
     let collector = Collector::start().await;
-    let flags = ["--otlp-metrics-interval=200", "--otlp-logs-delay=50"];
+    let flags = ["--otlp-metrics-interval=200", "--otlp-logs-delay=50", "--otlp-compression=gzip"];
     let world = world_with("signals", &QUICK, &collector, &flags).await;
     world.create("max", |_| {}).await;
     world.phase("max", "Done").await;
