@@ -3,7 +3,10 @@
 
 mod input;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::{Args, ValueEnum, builder::PossibleValuesParser};
 use serde_json::json;
@@ -122,7 +125,7 @@ pub fn run(asked: &Check) -> ExitCode {
             Some(Format::Json) => line(object, &judgement),
             None => report(object, subject.as_ref(), &judgement),
         };
-        print!("{text}");
+        write(&text, &mut input.problems);
     }
     for problem in &input.problems {
         eprintln!("kubectl gt check: {problem}");
@@ -131,6 +134,18 @@ pub fn run(asked: &Check) -> ExitCode {
         (false, _) => BAD_INPUT.into(),
         (true, true) => REFUSED.into(),
         (true, false) => ExitCode::SUCCESS,
+    }
+}
+
+/// Onto the standard output. Whoever closed it, as `head` does, has read enough: the exit code is still that of all objects.
+fn write(text: &str, problems: &mut Vec<String>) {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(why) if why.kind() != io::ErrorKind::BrokenPipe => {
+            problems
+                .push(format!("the standard output can't be written: {why}; is the disk full?"));
+        }
+        Ok(()) | Err(_) => {}
     }
 }
 

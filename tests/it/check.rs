@@ -138,6 +138,78 @@ fn there_is_one_line_for_each_object_with_every_violation() {
 }
 
 #[test]
+fn each_flag_says_what_a_pod_is_held_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    at(
+        "namespace.yaml",
+        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: town\n  annotations:\n    \
+        openshift.io/sa.scc.uid-range: 1000650000/10000\n    openshift.io/sa.scc.mcs: s0:c26,c5\n",
+    );
+    at("bare.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: town}\n");
+    at("two.yaml", "apiVersion: v1\nkind: Namespace\n---\napiVersion: v1\nkind: Namespace\n");
+    let with = |line: &str| GOOD.replace("  containers:", &format!("  {line}\n  containers:"));
+    let user = |id: &str| {
+        GOOD.replace("runAsNonRoot: true", &format!("runAsNonRoot: true, runAsUser: {id}"))
+    };
+    let local = GOOD.replace("type: RuntimeDefault", "type: Localhost, localhostProfile: a");
+    let aliases = with("hostAliases: [{ip: 192.0.2.1, hostnames: [a]}]");
+    let here = ["--platform", "openshift", "--namespace-file", "namespace.yaml"];
+    #[rustfmt::skip]
+    let table = [
+        (&[][..],                                       local.clone(),       vec![],                     "elsewhere a constraint is advice"),
+        (&["--platform", "openshift"],                  local.clone(),       vec!["scc.seccompProfile"], "there it decides"),
+        (&["--rules", "scc"],                           local,               vec!["scc.seccompProfile"], "nothing else was asked"),
+        (&here,                                         GOOD.to_owned(),     vec![],                     "what it would set counts as set"),
+        (&here,                                         user("1000650007"),  vec![],                     "a user of the range"),
+        (&here,                                         user("1500"),        vec!["scc.runAsUser"],      "another user"),
+        (&["--platform", "openshift"],                  user("1500"),        vec![],                     "nobody said what the range is"),
+        (&["--namespace-file", "namespace.yaml"],       user("1500"),        vec![],                     "on Kubernetes that is advice"),
+        (&["--platform", "openshift", "--namespace-file", "bare.yaml"], GOOD.to_owned(),
+            vec!["scc.fsGroup", "scc.runAsUser", "scc.seLinuxOptions"], "no constraint lets anything into it"),
+        (&[],                                           aliases.clone(),     vec!["ours.hostAliases"],   "a rule of ours"),
+        (&["--except", "ours.hostAliases"],             aliases.clone(),     vec![],                     "it does not hold"),
+        (&["--rules", "pss"],                           aliases,             vec![],                     "ours were not asked"),
+        (&["--rules", "ours", "--policy", "baseline"],  user("0"),           vec![],                     "baseline lets root in, so do we"),
+        (&["--rules", "ours"],                          user("0"),           vec!["ours.root"],          "restricted does not"),
+    ];
+    for (args, input, want, because) in table {
+        let (code, lines, errors) = json(folder.path(), &[&["-f", "-"], args].concat(), &input);
+        let mut found: Vec<_> = lines[0]["violations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["check"].as_str().unwrap())
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found, want, "{because}: {errors}");
+        assert_eq!(code, i32::from(!want.is_empty()), "{because}");
+    }
+    for file in ["two.yaml", "none.yaml"] {
+        let (code, _, errors) = json(folder.path(), &["-f", "-", "--namespace-file", file], GOOD);
+        assert!(code == 2 && errors.contains(file), "{file}: {errors}");
+    }
+}
+
+#[test]
+fn a_long_stream_is_read_to_its_end_and_who_reads_no_further_hears_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = GOOD.replace("runAsNonRoot: true", "runAsNonRoot: false");
+    std::fs::write(
+        folder.path().join("many.yaml"),
+        format!("{}{bad}", format!("{GOOD}---").repeat(2000)),
+    )
+    .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-gt"));
+    command.args(["check", "-f", "many.yaml"]).current_dir(folder.path());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*errors), (Some(1), ""), "the last one is refused");
+}
+
+#[test]
 fn people_read_where_what_and_how_to_mend_it() {
     let folder = tempfile::tempdir().unwrap();
     let bad = GOOD.replace("drop: [ALL]", "drop: []");

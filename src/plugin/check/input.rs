@@ -16,6 +16,9 @@ const NAMED: usize = 253;
 /// Endings of the files that are read from a folder.
 const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
 
+/// Most documents of one file, of a thousand nodes each.
+const MOST: usize = 100_000;
+
 /// One object of a file.
 #[derive(Debug)]
 pub struct Object {
@@ -198,7 +201,11 @@ fn parse(file: &str, text: &str) -> Result<Vec<Value>, String> {
         }
     }
     // As kubectl: a number that begins with 0 is an octal one.
-    let options = serde_saphyr::options! { legacy_octal_numbers: true };
+    // What helm prints of many releases is long; what is no manifest at all still ends somewhere.
+    let budget = serde_saphyr::budget! {
+        max_documents: MOST, max_events: MOST * 1000, max_nodes: MOST * 1000,
+    };
+    let options = serde_saphyr::options! { legacy_octal_numbers: true, budget: budget };
     let parsed: Result<Vec<Value>, _> = serde_saphyr::from_multiple_with_options(text, options);
     parsed.map_err(|why| format!("is no YAML: {}; correct it there", first_line(&why.to_string())))
 }
