@@ -13,7 +13,7 @@ use crate::domain::{
     names,
     tenancy::{House, Rules},
     trace::{Sampler, Seed},
-    untrusted::fit,
+    untrusted::{escape, fit},
 };
 
 /// What the operator's settings forbid.
@@ -148,12 +148,26 @@ fn forged(asked: &Asked<'_>, key: &str, stamped: &Value) -> Refusal {
 /// Longest warning that the API server passes on untruncated, in characters.
 const MAX_WARNING: usize = 256;
 
-/// Cuts a warning to what the API server passes on.
+/// Most warnings of one answer.
+const WARNINGS: usize = 15;
+
+/// A warning as the API server passes it on: one line of no more than 256 characters.
 pub fn warning(text: &str) -> String {
+    let text = escape(text);
     if text.chars().count() <= MAX_WARNING {
-        return text.to_owned();
+        return text;
     }
     text.chars().take(MAX_WARNING - 1).chain(['…']).collect()
+}
+
+/// All of one answer, no more than people read; `rest` follows on how many are left out.
+pub fn warnings_of(mut all: Vec<String>, rest: &str) -> Vec<String> {
+    if all.len() > WARNINGS {
+        let more = all.len() - (WARNINGS - 1);
+        all.truncate(WARNINGS - 1);
+        all.push(format!("and {more} more{rest}"));
+    }
+    all.iter().map(|it| warning(it)).collect()
 }
 
 /// Sets string entries in a map of `metadata`, making the map where it is missing.

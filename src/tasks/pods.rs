@@ -13,7 +13,7 @@ use axum::{
     routing::post,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{Value, json};
 
 use super::{
@@ -98,6 +98,7 @@ struct Review {
     api_version: String,
     kind: String,
     request: Request,
+    response: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -133,7 +134,9 @@ impl Request {
     /// The request of a review.
     fn read(body: &[u8]) -> Result<Self, NoReview> {
         let review: Review = serde_json::from_slice(body).map_err(|_| NoReview::Unreadable)?;
-        if review.api_version != V1 || review.kind != "AdmissionReview" {
+        let is = review.api_version == V1 && review.kind == "AdmissionReview";
+        // Whoever answers does not ask.
+        if !is || review.response.is_some() {
             return Err(NoReview::Unreadable);
         }
         if review.request.uid.is_empty() { Err(NoReview::NoRequest) } else { Ok(review.request) }
@@ -217,7 +220,8 @@ async fn judged(pods: &Pods, request: Request) -> Reply {
     let Answer { refusal, warnings, audit } = door::answer(&asked, &question, &pods.operators);
     let audit_annotations: BTreeMap<_, _> = audit.into_iter().collect();
     if refusal.is_some() {
-        tracing::info!(
+        tracing::warn!(
+            uid = untrusted::fit(&request.uid, 253),
             kind = untrusted::fit(&request.kind.kind, 253),
             namespace = untrusted::fit(&request.namespace, 253),
             name = untrusted::fit(&request.name, 253),

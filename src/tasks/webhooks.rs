@@ -314,6 +314,12 @@ mod tests {
         invalid[at] = 0xff;
         let bad = StatusCode::BAD_REQUEST;
         let table = [
+            (
+                "an answer beside the question",
+                text(r#","request""#, r#","response":{},"request""#),
+                json,
+                bad,
+            ),
             ("another version", text("k8s.io/v1", "k8s.io/v1beta1"), json, bad),
             ("an empty uid", text("u-1", ""), json, bad),
             ("no uid", text(r#""uid":"u-1""#, r#""other":"u-1""#), json, bad),
@@ -325,6 +331,13 @@ mod tests {
             ("half of it", b"{\"canary\": ".to_vec(), json, bad),
             ("no review", b"{}".to_vec(), json, bad),
             ("another type", b"{}".to_vec(), "text/plain", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            (
+                "a patch",
+                b"{}".to_vec(),
+                "application/json-patch+json",
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            ),
+            ("a charset", b"{}".to_vec(), "Application/JSON; charset=utf-8", bad),
         ];
         for door in DOORS {
             for (what, body, content_type, want) in &table {

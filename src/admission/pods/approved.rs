@@ -8,7 +8,7 @@ use super::{
     cel::{Condition, quoted},
     subject::Container,
 };
-use crate::domain::{names, tls_policy};
+use crate::domain::{names, tls_policy, untrusted};
 
 const CHECK: &str = "ours.tlsPolicy";
 
@@ -27,30 +27,29 @@ pub fn violations(subject: &Subject<'_>) -> Vec<Violation> {
 
 fn of_container(it: &Container<'_>) -> Vec<Violation> {
     let place = format!("spec.{}[{}]", it.list, it.index);
-    let violation = |path: String, message: String| Violation {
+    let violation = |what: &str, path: String, message: String| Violation {
         check: CHECK,
-        same: format!("{CHECK} {} {path}", it.name),
+        same: format!("{CHECK} {}[{}] {what}", it.list, it.name),
         path,
         message,
         fix: None,
     };
+    let called = untrusted::fit(it.name, 63);
     let mut all = Vec::new();
     for (name, want) in tls_policy::VARIABLES {
         if said(it, name) != [Some(want)] {
             let message = format!(
-                "container {:?} does not set {name} once, to what tlsPolicy fips wants, must set it to {want:?} (ours)",
-                it.name
+                "container {called:?} does not set {name} once, to what tlsPolicy fips wants, must set it to {want:?} (ours)"
             );
-            all.push(violation(format!("{place}.env"), message));
+            all.push(violation(name, format!("{place}.env"), message));
         }
     }
     if !mounts(it) {
         let (volume, path) = (tls_policy::MOUNT.volume, tls_policy::MOUNT.path);
         let message = format!(
-            "container {:?} does not find the files that tlsPolicy fips names, must mount volume {volume:?} at {path} (ours)",
-            it.name
+            "container {called:?} does not find the files that tlsPolicy fips names, must mount volume {volume:?} at {path} (ours)"
         );
-        all.push(violation(format!("{place}.volumeMounts"), message));
+        all.push(violation(volume, format!("{place}.volumeMounts"), message));
     }
     all
 }

@@ -6,14 +6,15 @@ use std::collections::{BTreeSet, HashSet};
 use serde_json::{Value, json};
 
 use super::{Judgement, Question, Subject, Violation, approved, feedback, judge};
-use crate::domain::{names, tls_policy, untrusted};
+use crate::{
+    admission::warnings_of,
+    domain::{names, tls_policy, untrusted},
+};
 
 /// Longest message, in characters.
 const MESSAGE: usize = 1_500;
-/// Longest warning that an API server passes on whole, in characters.
-const WARNING: usize = 256;
-/// Most warnings of one answer.
-const WARNINGS: usize = 15;
+/// Longest name in the audit log, in bytes.
+const NAMED: usize = 253;
 /// Subresources of a pod that hold no pod. Any other is looked at, so that a new one does not slip through.
 const NO_PODS: [&str; 8] =
     ["attach", "binding", "eviction", "exec", "log", "portforward", "proxy", "status"];
@@ -42,15 +43,18 @@ pub struct Answer {
 /// Judges a create or an update. Of an update only what it makes wrong is refused; a pod that is being deleted never is.
 /// `operators` are the users who may give a pod the label of a Polecat's, or take it away.
 pub fn answer(asked: &Asked<'_>, question: &Question<'_>, operators: &[String]) -> Answer {
-    let deleted =
-        |it: &Value| it.pointer("/metadata/deletionTimestamp").is_some_and(|it| !it.is_null());
-    if deleted(asked.object) || NO_PODS.contains(&asked.subresource) {
+    if is_going(asked) || NO_PODS.contains(&asked.subresource) {
         return Answer::default();
     }
+    let mut audit = vec![
+        ("policy", question.standard.to_string()),
+        ("requested-by", untrusted::fit(asked.user, NAMED)),
+    ];
     let subject = match Subject::of(asked.kind, asked.object) {
         Ok(Some(subject)) => subject,
         Err(why) if asked.kind == "Pod" => {
-            return Answer { refusal: Some(why), ..Answer::default() };
+            audit.push(("violations", "shape".into()));
+            return Answer { refusal: Some(why), audit, ..Answer::default() };
         }
         // What makes pods and can't be read is the API server's to refuse.
         Ok(None) | Err(_) => return Answer::default(),
@@ -64,19 +68,24 @@ pub fn answer(asked: &Asked<'_>, question: &Question<'_>, operators: &[String]) 
     if asked.kind == "Pod" {
         violations.extend(marks(asked, operators));
     }
-    let mut audit = vec![("policy", question.standard.to_string())];
     audit.extend(scc.map(|it| ("scc", it.to_owned())));
     audit.extend(polecat(asked).map(|it| ("polecat-uid", it.to_owned())));
+    let checks: BTreeSet<_> = violations.iter().map(|it| it.check).collect();
+    audit.push(("violations", checks.into_iter().collect::<Vec<_>>().join(",")));
     if violations.is_empty() {
         return Answer { audit, ..Answer::default() };
     }
-    let checks: BTreeSet<_> = violations.iter().map(|it| it.check).collect();
-    audit.push(("violations", checks.into_iter().collect::<Vec<_>>().join(",")));
     if asked.kind == "Pod" {
         let refusal = Some(refusal(subject.prefix, &violations));
         return Answer { refusal, audit, warnings: Vec::new() };
     }
     Answer { refusal: None, warnings: warnings(&violations), audit }
+}
+
+/// It is on its way out. What is created can't be: an API server takes such a word off before it asks.
+fn is_going(asked: &Asked<'_>) -> bool {
+    let going = asked.object.pointer("/metadata/deletionTimestamp");
+    asked.old.is_some() && going.is_some_and(|it| !it.is_null())
 }
 
 /// Of which Polecat a pod is one of the runs, by its uid.
@@ -143,23 +152,8 @@ fn counted(count: usize, one: &str, many: &str) -> String {
 }
 
 fn warnings(violations: &[Violation]) -> Vec<String> {
-    let line =
-        |it: &Violation| warning(&format!("its pods will be refused: {}: {}", it.path, it.message));
-    let mut all: Vec<_> = violations.iter().map(line).collect();
-    if all.len() > WARNINGS {
-        let more = all.len() - (WARNINGS - 1);
-        all.truncate(WARNINGS - 1);
-        all.push(format!("and {more} more; kubectl gt check lists them all"));
-    }
-    all
-}
-
-fn warning(text: &str) -> String {
-    let text = untrusted::escape(text);
-    if text.chars().count() <= WARNING {
-        return text;
-    }
-    text.chars().take(WARNING - 1).chain(['…']).collect()
+    let line = |it: &Violation| format!("its pods will be refused: {}: {}", it.path, it.message);
+    warnings_of(violations.iter().map(line).collect(), "; kubectl gt check lists them all")
 }
 
 /// The JSON patch that sets what nobody set, on a pod that is created or on ephemeral containers that are added. Only what

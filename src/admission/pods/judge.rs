@@ -180,7 +180,8 @@ impl<'a> Judge<'_, 'a> {
             }
         };
         let message = format!("{name}{is}, {must} ({})", self.standard);
-        let same = format!("{check} {owner}.{path} {is}");
+        // Whole: two values that differ only behind the cut are not the same.
+        let same = format!("{check} {owner}.{path} {}", value.unwrap_or(&Value::Null));
         self.found.push(Violation { check, path: full, message, same, fix });
     }
 
@@ -188,17 +189,12 @@ impl<'a> Judge<'_, 'a> {
         let prefix = self.subject.prefix;
         for (key, value) in self.subject.annotations().filter(|(key, _)| meant(key)) {
             if !demand.allowed.permits(value) {
+                let same = format!("{check} {key} {value}");
                 let key = untrusted::fit(key, 317);
                 let (path, is) =
                     (format!("{prefix}metadata.annotations[{key}]"), shown(Some(value)));
                 let message = format!("{is}, must {} ({})", demand.allowed.must(), self.standard);
-                self.found.push(Violation {
-                    check,
-                    same: format!("{check} {key} {is}"),
-                    path,
-                    message,
-                    fix: None,
-                });
+                self.found.push(Violation { check, same, path, message, fix: None });
             }
         }
     }

@@ -50,6 +50,9 @@ const OF_A_CONTAINER: &[&str] = &[
     "windowsOptions",
 ];
 
+/// Fields of a profile of `AppArmor` or of seccomp.
+const OF_A_PROFILE: &[&str] = &["localhostProfile", "type"];
+
 const fn row(id: &'static str, demands: &'static [Demand]) -> Row {
     Row { id, level: Level::Restricted, since: 0, demands, spares: Spares::Nobody, replaces: None }
 }
@@ -72,6 +75,11 @@ pub static ROWS: &[Row] = &[
     row("ours.unknownFields", &[
         Demand { at: Pod, path: "securityContext", allowed: Keys(OF_A_POD) },
         Demand { at: Containers, path: "securityContext", allowed: Keys(OF_A_CONTAINER) },
+        Demand { at: Containers, path: "securityContext.capabilities", allowed: Keys(&["add", "drop"]) },
+        Demand { at: Both, path: "securityContext.appArmorProfile", allowed: Keys(OF_A_PROFILE) },
+        Demand { at: Both, path: "securityContext.seccompProfile", allowed: Keys(OF_A_PROFILE) },
+        Demand { at: Both, path: "securityContext.seLinuxOptions", allowed: Keys(&["level", "role", "type", "user"]) },
+        Demand { at: Pod, path: "securityContext.sysctls[*]", allowed: Keys(&["name", "value"]) },
     ]),
     row("ours.windows", &[
         Demand { at: Pod, path: "os.name", allowed: OneOf(&["linux"]) },

@@ -106,7 +106,7 @@ pub fn stamped(
             response = patched;
         }
     }
-    response.warnings = (!warnings.is_empty()).then_some(warnings);
+    response.warnings = (!warnings.is_empty()).then(|| admission::warnings_of(warnings, ""));
     (response, run)
 }
 
@@ -143,7 +143,7 @@ pub fn judged(
     refusals.extend(admission::unstamped(&asked, changed.as_ref()));
     let mut response =
         if refusals.is_empty() { response } else { refused(response, &write, &refusals) };
-    response.warnings = (!warnings.is_empty()).then_some(warnings);
+    response.warnings = (!warnings.is_empty()).then(|| admission::warnings_of(warnings, ""));
     record(&mut response, &write, &refusals);
     let run = write.run(None);
     (response, run)

@@ -103,7 +103,10 @@ pub async fn body(budget: &Arc<Budget>, request: Request) -> Result<(Vec<u8>, Sh
         headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned()
     };
     let headers = request.headers();
-    if !text(headers, header::CONTENT_TYPE).starts_with("application/json")
+    let sort = text(headers, header::CONTENT_TYPE);
+    // What comes behind it is of no account: JSON is UTF-8 in any case.
+    let sort = sort.split(';').next().unwrap_or_default().trim();
+    if !sort.eq_ignore_ascii_case("application/json")
         || !text(headers, header::CONTENT_ENCODING).is_empty()
     {
         return Err(NoReview::OtherType);
@@ -129,7 +132,9 @@ fn read(body: &[u8]) -> Result<AdmissionRequest<DynamicObject>, NoReview> {
     let review: AdmissionReview<DynamicObject> =
         serde_json::from_slice(body).map_err(|_| NoReview::Unreadable)?;
     let types = &review.types;
-    if types.api_version != "admission.k8s.io/v1" || types.kind != "AdmissionReview" {
+    let is = types.api_version == "admission.k8s.io/v1" && types.kind == "AdmissionReview";
+    // Whoever answers does not ask.
+    if !is || review.response.is_some() {
         return Err(NoReview::Unreadable);
     }
     let request: AdmissionRequest<DynamicObject> =

@@ -45,6 +45,19 @@ fn a_refusal_says_all_and_how_to_mend_it() {
 }
 
 #[test]
+fn the_audit_log_hears_of_every_decision_what_who_and_why() {
+    let noted = |pod: &Value| told(pod, None, "ada\n").audit;
+    let common = [("policy", "restricted v1.37".to_owned()), ("requested-by", "ada\\n".to_owned())];
+    let with = |violations: &str| {
+        common.iter().cloned().chain([("violations", violations.to_owned())]).collect::<Vec<_>>()
+    };
+    assert_eq!(noted(&bad()), with("allowPrivilegeEscalation,privileged"));
+    assert_eq!(noted(&json!({"kind": "Pod", "spec": {}})), with("shape"));
+    let fine = noted(&good());
+    assert!(fine.contains(&("violations", String::new())), "also that nothing is wrong: {fine:?}");
+}
+
+#[test]
 fn a_refusal_is_never_longer_than_people_read() {
     let mut pod = good();
     let all: Vec<_> = (0..60)
@@ -64,6 +77,20 @@ fn an_update_is_refused_for_what_it_makes_wrong_alone() {
     set(&mut labelled, "/metadata/labels", json!({"a": "b"}));
     assert_eq!(told(&labelled, Some(&bad()), "ada").refusal, None, "it was so before");
     assert!(told(&bad(), Some(&good()), "ada").refusal.is_some(), "it was not");
+    let long = |end: &str| {
+        let (mut pod, text) = (good(), format!("{}{end}", "x".repeat(200)));
+        set(
+            &mut pod,
+            "/metadata/annotations/container.apparmor.security.beta.kubernetes.io~1main",
+            json!(text),
+        );
+        pod
+    };
+    assert!(
+        told(&long("b"), Some(&long("a")), "ada").refusal.is_some(),
+        "another one, behind where messages cut"
+    );
+    assert_eq!(told(&long("a"), Some(&long("a")), "ada").refusal, None);
     let mut more = bad();
     let look = json!({"name": "second", "image": "i", "securityContext": {"privileged": true}});
     more["spec"]["ephemeralContainers"].as_array_mut().unwrap().insert(0, look);
@@ -78,7 +105,8 @@ fn an_update_is_refused_for_what_it_makes_wrong_alone() {
 fn a_pod_that_is_being_deleted_may_be_written() {
     let mut gone = bad();
     set(&mut gone, "/metadata/deletionTimestamp", json!("2026-01-01T00:00:00Z"));
-    assert_eq!(told(&gone, None, "ada"), Answer::default());
+    assert_eq!(told(&gone, Some(&good()), "ada"), Answer::default());
+    assert!(told(&gone, None, "ada").refusal.is_some(), "nothing is deleted that is not there");
     let object = bad();
     let question = question();
     for (subresource, refused) in

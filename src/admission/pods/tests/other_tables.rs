@@ -156,6 +156,11 @@ fn what_we_refuse_beyond_the_standards() {
         (format!("{own}/volumeMounts"),       json!([{"name": "t", "mountPropagation": "HostToContainer"}]), "ours.mountPropagation", "mounts of the node"),
         (format!("{own}/volumeMounts"),       json!([{"name": "t", "subPathExpr": "$(A)"}]), "ours.subPathExpr",   "a path that a variable makes"),
         (format!("{own}/resources"),          json!({"claims": [{"name": "gpu"}]}),  "ours.resourceClaims",        "a device"),
+        (format!("{own}/securityContext/capabilities/ambient"), json!(["SYS_TIME"]), "ours.unknownFields",        "a capability by another road"),
+        (format!("{own}/securityContext/seccompProfile"), json!({"type": "RuntimeDefault", "unconfined": true}), "ours.unknownFields", "of a profile"),
+        ("/spec/securityContext/appArmorProfile".to_owned(), json!({"type": "RuntimeDefault", "mode": "complain"}), "ours.unknownFields", "of the pod's"),
+        ("/spec/securityContext/seLinuxOptions".to_owned(), json!({"level": "s0", "range": "s0"}), "ours.unknownFields", "of SELinux"),
+        ("/spec/securityContext/sysctls".to_owned(), json!([{"name": "net.ipv4.tcp_rmem", "scope": "node"}]), "ours.unknownFields", "of a sysctl"),
         (format!("{own}/securityContext/privilged"), json!(true),                    "ours.unknownFields",         "a slip that nobody would see"),
         ("/spec/ephemeralContainers/0/targetContainerName".to_owned(), json!("gone"), "ours.targetContainerName",  "it looks at nothing"),
     ];
