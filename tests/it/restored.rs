@@ -87,6 +87,7 @@ async fn an_export_of_a_finished_polecat_is_held_and_runs_when_told() {
     let mut exported = export(world, "max").await;
     exported["metadata"]["annotations"]["gastown.io/resume"] = json!("true");
     delete_and_wait(world, "max").await;
+    let again = exported.clone();
     apply(world, exported).await;
     let held = world.condition("max", "Restored", "True/RestoredFromExport").await;
     assert_eq!(phase_of(&held), "Idle");
@@ -97,6 +98,12 @@ async fn an_export_of_a_finished_polecat_is_held_and_runs_when_told() {
         "the word was for the earlier one"
     );
     assert!(message(&held, "Ready").contains("gastown.io/resume=true"), "says how to go on");
+    // The same by `kubectl apply --server-side`.
+    let mut served = again.clone();
+    served["metadata"]["name"] = json!("nux");
+    let (params, patch) = (PatchParams::apply("person"), Patch::Apply(served));
+    world.polecats().patch("nux", &params, &patch).await.unwrap();
+    world.condition("nux", "Restored", "True/RestoredFromExport").await;
     assert_eq!(pods_made(world).await, 1, "only that of the first run");
     world.merge("max", json!({"metadata": {"annotations": {"gastown.io/resume": "true"}}})).await;
     let done = world.phase("max", "Done").await;
@@ -121,6 +128,15 @@ async fn what_a_backup_brought_back_is_held_until_idle_and_back() {
         .patch_status("nux", &PatchParams::default(), &Patch::Merge(status))
         .await
         .unwrap();
+    // Once told to run, then backed up and brought back: that word was for the life before.
+    world.create("toast", |it| it["metadata"]["labels"] = label.clone()).await;
+    let status = json!({"status": {"phase": "Idle", "conditions": [{"type": "Restored", "status": "False",
+        "reason": "Released", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
+    world
+        .polecats()
+        .patch_status("toast", &PatchParams::default(), &Patch::Merge(status))
+        .await
+        .unwrap();
     // Begun when the backup was made, and no Event of its pod came along: it may have run since.
     world.create("slit", |it| it["metadata"]["labels"] = label).await;
     let status = json!({"status": {"phase": "Working", "attempt": 1, "podName": "polecat-slit"}});
@@ -130,6 +146,7 @@ async fn what_a_backup_brought_back_is_held_until_idle_and_back() {
         .await
         .unwrap();
     world.condition("slit", "Ready", "False/PodLost").await;
+    world.condition("toast", "Restored", "True/RestoredFromBackup").await;
     world.merge("max", json!({"spec": {"desiredState": "Idle"}})).await;
     world.condition("max", "Restored", "False/Released").await;
     world.merge("max", json!({"spec": {"desiredState": "Working"}})).await;
@@ -138,7 +155,9 @@ async fn what_a_backup_brought_back_is_held_until_idle_and_back() {
     let of = |name: &str| {
         made.iter().any(|it| it.resource == "pods" && it.verb == "create" && it.name == name)
     };
-    assert!(!of("polecat-nux") && !of("polecat-slit"), "both may have run");
+    for name in ["polecat-nux", "polecat-slit", "polecat-toast"] {
+        assert!(!of(name), "{name} may have run");
+    }
     assert_eq!(pods_made(&world).await, 1);
 }
 

@@ -8,7 +8,10 @@ use kube::core::ObjectMeta;
 
 use super::{Brief, Seen, left};
 use crate::{
-    api::v1beta1::{DesiredState, Phase, PolecatStatus},
+    api::{
+        shared::Condition,
+        v1beta1::{DesiredState, Phase, PolecatStatus},
+    },
     domain::{
         conditions::{AVAILABLE, Conditions, DEGRADED, Is, PROGRESSING, READY, RESTORED, WORKING},
         failure::Cause,
@@ -93,8 +96,14 @@ impl Brief {
         self.origin != Origin::New && !self.is_released()
     }
 
+    /// It was told to run since it came back. A word that a backup brought along is older than the object itself.
     fn is_released(&self) -> bool {
-        self.status.conditions.iter().any(|it| it.type_ == RESTORED && it.status == "False")
+        let here = self.created_at.map(Timestamp::as_second);
+        let told = |it: &Condition| {
+            let at = it.last_transition_time.0.as_second();
+            it.type_ == RESTORED && it.status == "False" && here.is_none_or(|here| at >= here)
+        };
+        self.status.conditions.iter().any(told)
     }
 
     /// It waits to be told.
@@ -125,6 +134,7 @@ impl Brief {
         if !self.is_released() {
             let list = &mut status.conditions;
             let mut it = Conditions { list, generation: self.generation, now };
+            it.remove(RESTORED); // one of an earlier life would keep its time
             it.set(RESTORED, Is::False, RELEASED, message);
         }
         status

@@ -69,6 +69,48 @@ fn a_status_from_a_backup_does_not_tell_what_was_run_since() {
 }
 
 #[test]
+fn a_word_that_a_backup_brought_along_was_for_the_life_before() {
+    let given = || Seen { whole: Some(Arc::new(whole())), past: Past::NeverScheduled, ..seen() };
+    let back = |created, status: &PolecatStatus| Brief {
+        origin: Origin::Backup,
+        created_at: Some(at(created)),
+        status: status.clone(),
+        ..polecat(DesiredState::Working)
+    };
+    let mut idle = back(0, &PolecatStatus::default());
+    idle.desired = DesiredState::Idle;
+    let released = idle.decide(&given()).status;
+    assert_eq!(condition(&released, "Restored"), "False/Released");
+    assert_eq!(
+        back(0, &released).decide(&given()).children.len(),
+        1,
+        "in the life that it was for"
+    );
+
+    // That one was backed up, deleted, and comes back with its status.
+    let later = || Seen { now: at(5000), ..given() };
+    let mut again = back(4000, &released);
+    assert!(!again.begins() && !again.wants_pod(&later()));
+    let held = again.decide(&later());
+    assert_eq!(condition(&held.status, "Restored"), "True/RestoredFromBackup");
+    assert_eq!(held.children, []);
+    again.status = held.status;
+    let told = Brief { origin: Origin::Resumed, ..again }.decide(&later());
+    assert_eq!(condition(&told.status, "Restored"), "False/Released", "and can be told anew");
+    assert_eq!(told.children.len(), 1);
+
+    // Told before anybody said that it is held: the old word takes the new one's time.
+    let direct = Brief { origin: Origin::Resumed, ..back(4000, &released) }.decide(&later());
+    let begun = Brief { status: direct.status, ..back(4000, &released) };
+    assert_eq!(begun.decide(&later()).children.len(), 1, "its pod is made after a restart too");
+
+    let mut working = released;
+    (working.phase, working.attempt) = (Phase::Working, Some(1));
+    let lost = back(4000, &working).decide(&later());
+    assert_eq!(condition(&lost.status, "Ready"), "False/PodLost", "begun in the life before");
+}
+
+#[test]
 fn marks_on_an_object_say_how_it_came_back() {
     let of = |label: Option<&str>, annotations: &[(&str, &str)]| {
         let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
