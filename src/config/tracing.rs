@@ -1,6 +1,9 @@
 //! Where traces go, by OpenTelemetry's own variables.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 
@@ -34,6 +37,12 @@ pub struct Tracing {
     /// File with the authority of the collector's certificate, in PEM; unset: those of the system.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_CERTIFICATE", value_name = "FILE")]
     pub otlp_certificate: Option<PathBuf>,
+    /// File with the certificate that a collector is shown which asks for one, in PEM; read at the start.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", value_name = "FILE")]
+    pub otlp_client_certificate: Option<PathBuf>,
+    /// File with its key.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_CLIENT_KEY", value_name = "FILE")]
+    pub otlp_client_key: Option<PathBuf>,
     /// File with a bearer token for the collector, read anew for every batch.
     #[arg(long, value_name = "FILE")]
     pub otlp_token_file: Option<PathBuf>,
@@ -127,6 +136,11 @@ pub enum Protocol {
     Grpc,
 }
 
+/// A file; a variable that is empty names none.
+fn named(file: Option<&PathBuf>) -> Option<&Path> {
+    file.map(PathBuf::as_path).filter(|it| !it.as_os_str().is_empty())
+}
+
 impl Tracing {
     /// Whether traces go anywhere, and where: over http with the path, over gRPC without.
     pub fn endpoint(&self) -> Option<String> {
@@ -154,6 +168,16 @@ impl Tracing {
         Duration::from_millis(self.otlp_timeout)
     }
 
+    /// The file with the authority that the collector has to be signed by, where there is one.
+    pub fn authority(&self) -> Option<&Path> {
+        named(self.otlp_certificate.as_ref())
+    }
+
+    /// The files with what the collector is shown: certificate and key.
+    pub fn own_certificate(&self) -> Option<(&Path, &Path)> {
+        named(self.otlp_client_certificate.as_ref()).zip(named(self.otlp_client_key.as_ref()))
+    }
+
     /// The template of a trace's page.
     pub fn page(&self) -> Option<String> {
         self.trace_url_template.clone().filter(|it| !it.is_empty())
@@ -169,6 +193,14 @@ impl Tracing {
                 "--trace-url-template: {template:?} is no address of a trace's page; write one such as \
                  https://jaeger.example.com/trace/{PLACE}"
             ));
+        }
+        let both = [&self.otlp_client_certificate, &self.otlp_client_key];
+        let [certificate, key] = both.map(|it| named(it.as_ref()).is_some());
+        if certificate != key {
+            return Some(
+                "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY: set both, or neither"
+                    .into(),
+            );
         }
         let endpoint = self.endpoint()?;
         if !web(&endpoint) || endpoint.parse::<http::Uri>().is_err() {

@@ -15,7 +15,7 @@ use hyper_util::{
 use rustls::{ClientConfig, RootCertStore};
 
 use super::proxy::{Proxies, Way};
-use crate::tls;
+use crate::tls::{self, Files};
 
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -34,20 +34,20 @@ impl std::fmt::Debug for Http {
 }
 
 impl Http {
-    /// Trusts the authority in this file, or else those of the system; sends the token in the other, read anew each time; goes
-    /// through a proxy where one is named.
+    /// Trusts and shows what [`trusting`] says; sends the token in the file, read anew each time; goes through a proxy where one
+    /// is named.
     pub fn new(
-        authority: Option<&Path>,
+        config: ClientConfig,
         token: Option<PathBuf>,
         most: usize,
         proxies: Proxies,
-    ) -> anyhow::Result<Self> {
+    ) -> Self {
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(trusting(authority)?)
+            .with_tls_config(config)
             .https_or_http()
             .enable_http1()
             .wrap_connector(way(proxies));
-        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector), token, most })
+        Self { client: Client::builder(TokioExecutor::new()).build(connector), token, most }
     }
 
     /// Sends, and takes the whole answer.
@@ -74,18 +74,83 @@ pub(super) fn way(proxies: Proxies) -> Way {
     Way::new(tcp, proxies)
 }
 
-/// Trusts the authority in this file, or else those of the system.
-pub(super) fn trusting(authority: Option<&Path>) -> anyhow::Result<ClientConfig> {
-    if let Some(path) = authority {
-        return tls::crypto::client(tls::check::authorities(path)?);
-    }
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    tls::crypto::client(roots)
+/// Trusts the authority in this file, or else those of the system; shows the certificate in the others to who asks for one.
+pub fn trusting(authority: Option<&Path>, own: Option<&Files>) -> anyhow::Result<ClientConfig> {
+    let roots = if let Some(path) = authority {
+        tls::check::authorities(path)?
+    } else {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        roots
+    };
+    let own = own.map(Files::read).transpose()?;
+    tls::crypto::client_that_shows(roots, own)
 }
 
 /// The token is read anew each time: it may be a projected one, which changes.
 pub(super) fn bearer(file: Option<&Path>) -> Option<String> {
     let token = std::fs::read_to_string(file?).ok()?;
     Some(format!("Bearer {}", token.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::{Router, routing::post};
+    use axum_server::tls_rustls::RustlsConfig;
+
+    use super::*;
+    use crate::{
+        domain::certificates::Book,
+        tls::{check::Presented, crypto::Callers, mint::ForNames},
+    };
+
+    /// One that talks to nobody but the holder of this certificate, its address, and its authority.
+    async fn asking(only: &rcgen::Certificate) -> (String, String) {
+        let names = vec!["127.0.0.1".into()];
+        let now = crate::cluster::certificates::seconds();
+        let book = Book::new(&ForNames { names, leaf_life: None }, 1, now).unwrap();
+        let read = Presented::read(book.chain().as_bytes(), book.leaf.key.0.as_bytes()).unwrap();
+        let mut authorities = RootCertStore::empty();
+        authorities.add(only.der().clone()).unwrap();
+        let callers = Some(Callers { authorities: Arc::new(authorities), required: true });
+        let manner = tls::Manner { callers, ..tls::Manner::default() };
+        let config = manner.apply(&tls::server(read).unwrap(), None).unwrap();
+        let handle = axum_server::Handle::new();
+        let routes = Router::new().route("/v1/traces", post(async || "taken"));
+        let config = RustlsConfig::from_config(Arc::new(config));
+        let listening = axum_server::bind_rustls("127.0.0.1:0".parse().unwrap(), config);
+        tokio::spawn(listening.handle(handle.clone()).serve(routes.into_make_service()));
+        let address: std::net::SocketAddr = handle.listening().await.unwrap();
+        (format!("https://{address}/v1/traces"), book.bundle())
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_asks_for_a_certificate_is_shown_one() {
+        let _ = tls::install_provider();
+        let own = rcgen::generate_simple_self_signed(vec!["operator".into()]).unwrap();
+        let (url, bundle) = asking(&own.cert).await;
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: String| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let authority = file("ca.crt", bundle);
+        let shown = Files {
+            certificate: file("tls.crt", own.cert.pem()),
+            key: file("tls.key", own.signing_key.serialize_pem()),
+        };
+        let post = async |own: Option<&Files>| {
+            let config = trusting(Some(&authority), own).unwrap();
+            let http = Http::new(config, None, 1 << 10, Proxies::default());
+            http.send(http::Request::post(&url).body(Bytes::new()).unwrap()).await
+        };
+        assert_eq!(post(Some(&shown)).await.unwrap().body(), "taken");
+        assert!(post(None).await.is_err(), "a stranger is turned away");
+        let half = Files { key: folder.path().join("none"), ..shown };
+        let why = format!("{:#}", trusting(Some(&authority), Some(&half)).unwrap_err());
+        assert!(why.contains("none can't be read"), "{why}");
+    }
 }

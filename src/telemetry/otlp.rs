@@ -19,6 +19,7 @@ use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks},
 };
+use rustls::ClientConfig;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{
@@ -28,6 +29,7 @@ use super::{
 use crate::{
     config::{Compression, Protocol, Tracing},
     domain::trace::{Kind, Source, Span, Value},
+    tls::Files,
 };
 
 /// The name of the runner as a service.
@@ -72,7 +74,7 @@ pub fn connect(settings: &Tracing, endpoint: &str, replica: &str) -> anyhow::Res
 fn over_http(settings: &Tracing, endpoint: &str) -> anyhow::Result<SpanExporter> {
     let token = settings.otlp_token_file.clone();
     let proxies = Proxies::of(&settings.outside);
-    let http = Http::new(settings.otlp_certificate.as_deref(), token, MAX_ANSWER, proxies)?;
+    let http = Http::new(trust(settings)?, token, MAX_ANSWER, proxies);
     let sender = Sender(http);
     let mut exporter = SpanExporter::builder()
         .with_http()
@@ -105,6 +107,14 @@ fn over_grpc(settings: &Tracing, endpoint: &str) -> anyhow::Result<SpanExporter>
     exporter.build().with_context(|| format!("traces can't be sent to {endpoint}"))
 }
 
+/// Whom the collector has to be signed by, and what it is shown; the files are read once.
+pub(super) fn trust(settings: &Tracing) -> anyhow::Result<ClientConfig> {
+    let own = settings
+        .own_certificate()
+        .map(|(certificate, key)| Files { certificate: certificate.into(), key: key.into() });
+    trusting(settings.authority(), own.as_ref())
+}
+
 /// The way of gRPC; nothing is connected yet.
 pub(super) fn channel(
     settings: &Tracing,
@@ -112,7 +122,7 @@ pub(super) fn channel(
     limit: Duration,
 ) -> anyhow::Result<Channel> {
     let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(trusting(settings.otlp_certificate.as_deref())?)
+        .with_tls_config(trust(settings)?)
         .https_or_http()
         .enable_http2()
         .wrap_connector(way(Proxies::of(&settings.outside)));

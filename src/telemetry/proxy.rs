@@ -131,7 +131,7 @@ fn with_port(to: Uri) -> Result<Uri, Broken> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Mutex;
 
     use axum::{Router, routing::post};
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::certificates::Book,
-        telemetry::http::Http,
+        telemetry::http::{Http, trusting},
         tls::{self, check::Presented, mint::ForNames},
     };
 
@@ -230,7 +230,7 @@ mod tests {
     }
 
     /// A proxy that leads to one address whatever it is asked for, and what it was asked.
-    async fn proxy(to: std::net::SocketAddr) -> (String, Arc<Mutex<Vec<String>>>) {
+    pub async fn proxy(to: std::net::SocketAddr) -> (String, Arc<Mutex<Vec<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -270,7 +270,7 @@ mod tests {
         std::fs::write(&authority, book.bundle()).unwrap();
         let post = async |authority: Option<&std::path::Path>| {
             let proxies = Proxies::of(&outside("", &proxy, ".svc"));
-            let http = Http::new(authority, None, 1 << 10, proxies).unwrap();
+            let http = Http::new(trusting(authority, None).unwrap(), None, 1 << 10, proxies);
             let request = http::Request::post("https://collector.town.example:4318/v1/traces");
             http.send(request.body(Bytes::from("spans")).unwrap()).await
         };
@@ -307,7 +307,7 @@ mod tests {
             (b"HTTP/1.1 503 No\r\n\r\n", "its proxy: tunnel error: unsuccessful"),
         ] {
             let proxies = Proxies::of(&outside(&refusing(answer).await, "", ""));
-            let http = Http::new(None, None, 1 << 10, proxies).unwrap();
+            let http = Http::new(trusting(None, None).unwrap(), None, 1 << 10, proxies);
             let request = http::Request::post("http://collector.town.example/v1/traces");
             let why = http.send(request.body(Bytes::new()).unwrap()).await.unwrap_err();
             let why = format!("{why:#}");

@@ -72,8 +72,7 @@ impl Wire {
         let to = match shared.otlp_protocol {
             Protocol::Http => {
                 let proxies = Proxies::of(&shared.outside);
-                let trusted = shared.otlp_certificate.as_deref();
-                let http = Http::new(trusted, None, MAX_ANSWER, proxies)?;
+                let http = Http::new(otlp::trust(shared)?, None, MAX_ANSWER, proxies);
                 To::Http(Box::new(http), endpoint.into())
             }
             Protocol::Grpc => {

@@ -12,7 +12,7 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 
-use super::report::Report;
+use super::{check::Presented, report::Report};
 
 /// Groups where none are asked for. The hybrid one with ML-KEM is used where it is asked for.
 const GROUPS: [NamedGroup; 3] = [NamedGroup::X25519, NamedGroup::secp256r1, NamedGroup::secp384r1];
@@ -168,11 +168,20 @@ pub struct Callers {
 
 /// A client's configuration that trusts these authorities. The client of the API server takes the same provider by itself.
 pub fn client(roots: RootCertStore) -> anyhow::Result<ClientConfig> {
+    client_that_shows(roots, None)
+}
+
+/// The same of one that shows a certificate where it is asked for one.
+pub fn client_that_shows(
+    roots: RootCertStore,
+    own: Option<Presented>,
+) -> anyhow::Result<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(installed()?);
-    let config = builder
-        .with_protocol_versions(&VERSIONS)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let builder = builder.with_protocol_versions(&VERSIONS)?.with_root_certificates(roots);
+    let config = match own {
+        Some(it) => builder.with_client_auth_cert(it.chain, it.key)?,
+        None => builder.with_no_client_auth(),
+    };
     proven("a client", config.fips())?;
     Ok(config)
 }

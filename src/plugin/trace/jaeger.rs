@@ -7,7 +7,10 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::{Asked, Shown};
-use crate::telemetry::{http::Http, proxy::Proxies};
+use crate::telemetry::{
+    http::{Http, trusting},
+    proxy::Proxies,
+};
 
 const MOST: usize = 64 << 20;
 const LIMIT: Duration = Duration::from_secs(30);
@@ -15,12 +18,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// The spans of a trace.
 pub async fn ask(base: &str, trace: &str, asked: &Asked) -> anyhow::Result<Vec<Shown>> {
     let url = format!("{}/api/v3/traces/{trace}", base.trim_end_matches('/'));
-    let http = Http::new(
-        asked.jaeger_ca.as_deref(),
-        asked.jaeger_token_file.clone(),
-        MOST,
-        Proxies::default(),
-    )?;
+    let trust = trusting(asked.jaeger_ca.as_deref(), None)?;
+    let http = Http::new(trust, asked.jaeger_token_file.clone(), MOST, Proxies::default());
     let mut request = http::Request::get(&url).header("accept", "application/json");
     if let Some(tenant) = &asked.jaeger_tenant {
         request = request.header("x-tenant", tenant).header("x-scope-orgid", tenant);
