@@ -321,7 +321,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::config::Config;
+    use crate::{config::Config, telemetry::proxy::tests::proxy};
 
     /// Answers of a collector, the last one for ever, and what it took.
     #[derive(Clone, Default)]
@@ -511,5 +511,22 @@ mod tests {
         let route = to(Signal::Metrics, &grpc("0").await, &flags);
         let figures = figures_of("", Span { from: 0, to: 0 }, Resource::default());
         assert_eq!(route.wire.send(figures).await, Outcome::Unknown, "it takes logs alone");
+    }
+
+    #[tokio::test]
+    async fn grpc_goes_through_a_proxy_too() {
+        let _ = crate::tls::install_provider();
+        let collector = grpc("0").await;
+        let address = collector.strip_prefix("http://").unwrap().parse().unwrap();
+        let (through, asked) = proxy(address).await;
+        let flags = ["gastown-operator", "--otlp-protocol=grpc"];
+        let Config { signals, mut tracing, .. } = Config::try_parse_from(flags).unwrap();
+        tracing.outside.http_proxy = Some(through);
+        let to = "http://collector.town.example:4317";
+        let wire = Wire::new(&signals, &tracing, Signal::Logs, to).unwrap();
+        let batch = lines_of(vec![("m", LogRecord::default())], Resource::default());
+        assert_eq!(wire.send(batch).await, Outcome::Taken(0));
+        let asked = asked.lock().unwrap().clone();
+        assert!(asked[0].starts_with("CONNECT collector.town.example:4317 "), "{asked:?}");
     }
 }
