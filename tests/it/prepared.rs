@@ -4,10 +4,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
 };
 
+use gastown_testbed::tools::on_path;
 use syn::{
     Expr, ExprCall, ExprLit, ExprTuple, Lit, Macro,
     punctuated::Punctuated,
@@ -82,6 +84,64 @@ fn what_scripts_use_is_prepared() {
             assert!(listed.contains_key(program), "{script} uses {program}, which is not prepared");
         }
     }
+}
+
+/// A machine with next to nothing on it, whose user and whose apt-get are played.
+fn prepared(user: u32, apt_get_ends_with: u8, with_cargo: bool) -> (Output, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for it in ["bash", "sort", "uname", "dirname"] {
+        symlink(on_path(it).unwrap(), at(it)).unwrap();
+    }
+    let script = |name: &str, text: &str| {
+        gastown_testbed::program::write(&at(name), format!("#!/bin/sh\n{text}\n")).unwrap();
+    };
+    script("go", "");
+    if with_cargo {
+        script("cargo", "");
+    }
+    script("id", &format!("echo {user}"));
+    script("apt-get", &format!("echo \"$*\" >> \"${{0%/*}}/asked\"; exit {apt_get_ends_with}"));
+    let mut prepare = Command::new(top().join("tests/tools/prepare.sh"));
+    let output = prepare.env_clear().env("PATH", folder.path()).output().unwrap();
+    (output, fs::read_to_string(at("asked")).unwrap_or_default())
+}
+
+#[test]
+fn what_is_missing_is_installed_by_root_and_named_to_everybody_else() {
+    // Administrators' programs are looked for in their own folders as well.
+    let there = |it: &str| {
+        it.starts_with('/')
+            || ["/usr/sbin", "/sbin"].iter().any(|at| Path::new(at).join(it).exists())
+    };
+    let of_debian = listed().into_iter().filter(|(it, package)| package != "-" && !there(it));
+    let missing: BTreeSet<_> =
+        of_debian.map(|it| it.1).filter(|it| it != "bash" && it != "coreutils").collect();
+    assert!(missing.len() > 5, "{missing:?}");
+    let names_all = |text: &str| {
+        let words: BTreeSet<_> = text.split([' ', ';', '\n']).collect();
+        missing.iter().all(|it| words.contains(it.as_str()))
+    };
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+
+    let (output, asked) = prepared(1000, 0, true);
+    let words = said(&output);
+    assert!(output.status.success() && words.contains("is skipped by name"), "it goes on: {words}");
+    assert!(words.contains("prepare: missing: ") && names_all(&words), "{words}");
+    assert_eq!(asked, "", "who is not root installs nothing");
+
+    let (output, asked) = prepared(0, 0, true);
+    assert!(output.status.success() && !said(&output).contains("missing"), "{}", said(&output));
+    assert!(asked.starts_with("update ") && asked.contains("\ninstall -y "), "{asked}");
+    assert!(names_all(&asked), "{missing:?} in {asked}");
+
+    let (output, _) = prepared(0, 100, true);
+    let words = said(&output);
+    assert!(words.contains("apt-get could not install") && words.contains("missing: "), "{words}");
+
+    let (output, asked) = prepared(0, 0, false);
+    assert!(!output.status.success() && said(&output).contains("cargo is not installed"));
+    assert_eq!(asked, "", "what Debian does not have comes first");
 }
 
 /// A test that skips itself for want of something is one that `.ci/run` must not let skip where that is there.
