@@ -120,8 +120,8 @@ pub struct Pods {
     /// Seconds that a pod may stay unready beyond its agent's idle limit until it is deleted.
     #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=3600))]
     pub idle_grace: u64,
-    /// Seconds that a pod may be pending until its Events are read to say why; six times at most, in growing pauses, while they
-    /// say nothing.
+    /// Seconds that a pod may be pending until its Events are read to say why; where they say nothing, once more after 16 times
+    /// as long.
     #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub pending_patience: u64,
     /// What the TLS of every agent pod is held to, also where its Rig says `default`.

@@ -13,6 +13,9 @@ pub struct Report {
     pub message: String,
 }
 
+/// Causes that one reading of Events tells of.
+const TOLD: usize = 4;
+
 /// Reasons that only Events can tell. Until the first container starts, no look at the pod's status takes them back. Images
 /// and nodes are not among them: of those the status tells.
 pub const BY_EVENTS: [&str; 4] =
@@ -31,22 +34,37 @@ pub fn waiting(pod: &PodBrief) -> Option<Cause> {
         .find_map(|(name, it)| stalled(name, it))
 }
 
-/// The same by its Events: the first that says why.
+/// The same by its Events. All that is missing is told at once, since Events that have spoken are not read again; where
+/// something is, the node's words about volumes that wait for it say nothing more.
 pub fn explained(reports: &[Report]) -> Option<Cause> {
-    reports.iter().find_map(|Report { reason, message }| {
-        let said = quote(message);
-        Some(match reason.as_str() {
-            "FailedMount" | "FailedAttachVolume" | "FailedMapVolume" => {
-                missing(&said).or_else(|| lacking(&said)).unwrap_or_else(|| {
-                    Cause::known("VolumeMountFailed", format!("a volume can't be mounted: {said}"))
-                })
-            }
-            "FailedCreatePodSandBox" => {
-                Cause::known("SandboxFailed", format!("the node can't set the pod up: {said}"))
-            }
-            "Failed" => missing(&said)?,
-            _ => return None,
-        })
+    let mut causes: Vec<Cause> = Vec::new();
+    for cause in reports.iter().filter_map(explains) {
+        if !causes.contains(&cause) {
+            causes.push(cause);
+        }
+    }
+    let names_it = |it: &Cause| matches!(&*it.reason, "SecretMissing" | "ConfigMapMissing");
+    if causes.iter().any(names_it) {
+        causes.retain(names_it);
+    }
+    let first = causes.first()?.reason.clone();
+    let said: Vec<String> = causes.into_iter().take(TOLD).map(|it| it.message).collect();
+    Some(Cause { reason: first, message: said.join("; also: ") })
+}
+
+fn explains(Report { reason, message }: &Report) -> Option<Cause> {
+    let said = quote(message);
+    Some(match reason.as_str() {
+        "FailedMount" | "FailedAttachVolume" | "FailedMapVolume" => {
+            missing(&said).or_else(|| lacking(&said)).unwrap_or_else(|| {
+                Cause::known("VolumeMountFailed", format!("a volume can't be mounted: {said}"))
+            })
+        }
+        "FailedCreatePodSandBox" => {
+            Cause::known("SandboxFailed", format!("the node can't set the pod up: {said}"))
+        }
+        "Failed" => missing(&said)?,
+        _ => return None,
     })
 }
 
@@ -177,6 +195,25 @@ mod tests {
         }
         let idle = Report { reason: "Pulled".into(), message: "image was there".into() };
         assert_eq!(explained(&[idle]), None, "nothing that keeps it");
+    }
+
+    #[test]
+    fn all_that_is_missing_is_told_at_once() {
+        let report =
+            |message: &str| Report { reason: "FailedMount".into(), message: message.into() };
+        let waits = "Unable to attach or mount volumes: unmounted volumes=[git-creds known-hosts]: timed out";
+        let secret =
+            r#"MountVolume.SetUp failed for volume "git-creds" : secret "git-key" not found"#;
+        let hosts =
+            r#"MountVolume.SetUp failed for volume "known-hosts" : configmap "hosts" not found"#;
+        let cause = explained(&[waits, secret, hosts, secret].map(report)).unwrap();
+        assert_eq!(cause.reason, "SecretMissing");
+        for part in ["Secret git-key is not there", "ConfigMap hosts is not there"] {
+            assert_eq!(cause.message.matches(part).count(), 1, "{part}: {}", cause.message);
+        }
+        assert!(!cause.message.contains("timed out"), "{}", cause.message);
+        let cause = explained(&[report(waits)]).unwrap();
+        assert_eq!(cause.reason, "VolumeMountFailed", "where nothing better is known");
     }
 
     #[test]

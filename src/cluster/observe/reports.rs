@@ -1,4 +1,4 @@
-//! What Events say of a pod that does not start. Read a few times at most for each pod: nothing here polls.
+//! What Events say of a pod that does not start. Read once for each pod, and where they said nothing once more: nothing here polls.
 
 use k8s_openapi::{api::core::v1::Event, jiff::Timestamp};
 use kube::{
@@ -10,7 +10,7 @@ use kube::{
 use crate::{
     cluster::{Cluster, Error},
     domain::{
-        pending::Report,
+        pending::{self, Report},
         pod_brief::PodBrief,
         polecat::{Brief, Reports},
     },
@@ -38,12 +38,13 @@ impl Cluster {
         let built = Request::new(Event::url_path(&(), Some(namespace))).list(&params);
         let attempt = || format!("read the Events of pod {namespace}/{}", pod.name);
         let events: ObjectList<Event> = self.read("events", attempt, built).await?;
-        self.caches.inquiries.note(uid);
-        let again = brief.reports_due(pod, read + 1, &self.settings, now);
         let report = |it: Event| Report {
             reason: it.reason.unwrap_or_default(),
             message: it.message.unwrap_or_default(),
         };
-        Ok(Reports { said: events.items.into_iter().map(report).collect(), again })
+        let said: Vec<Report> = events.items.into_iter().map(report).collect();
+        self.caches.inquiries.note(uid, pending::explained(&said).is_some());
+        let again = brief.reports_due(pod, self.caches.inquiries.of(uid), &self.settings, now);
+        Ok(Reports { said, again })
     }
 }

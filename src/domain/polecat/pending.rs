@@ -1,6 +1,5 @@
 //! A pod that does not start: after a while its Events are read, and what they say stands until it starts. Where they say
-//! nothing they are read again, a few times, each after twice the wait: a volume that can't be attached is told of after
-//! minutes.
+//! nothing they are read once more, later: a node tells of a volume that it can't mount after two minutes.
 
 use std::time::Duration;
 
@@ -19,8 +18,9 @@ use crate::{
     },
 };
 
-/// How often the Events of one pod are read at most: after 10 s, 20, 40, 80, 160 and 320 by default.
-const READINGS: u32 = 6;
+/// When the Events of a pod are read, in multiples of `--pending-patience`: after 10 s, and after 160 s by default, which a
+/// kubelet that has waited for a volume for 123 s has spoken before.
+const READINGS: [u32; 2] = [1, 16];
 
 /// What is known of a pod's Events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,8 +44,9 @@ impl Brief {
         let patience = judge::patience(self.completion, settings);
         let judged = judge::judge(pod, self.completion, patience, now);
         let silent = judged == judge::Judgement::Waiting(None) && !pod.deleting;
-        let span = settings.pending_patience.saturating_mul(1 << read.min(READINGS));
-        (silent && read < READINGS && self.owns(pod) && !self.told_by_events(pod))
+        let times = READINGS.get(usize::try_from(read).ok()?)?;
+        let span = settings.pending_patience.saturating_mul(*times);
+        (silent && self.owns(pod) && !self.told_by_events(pod))
             .then(|| super::left(pod.created_at, span, now))
     }
 
