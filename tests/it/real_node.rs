@@ -2,7 +2,10 @@
 
 use std::{fs, process::Command};
 
-use gastown::{api::v1alpha1::Polecat, domain::names};
+use gastown::{
+    api::{v1alpha1::Polecat, v1beta1::ImageDigests},
+    domain::names,
+};
 use gastown_testbed::{Git, Node, Options, Testbed, audit, preconditions, watch::await_condition};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::{Api, Client, ResourceExt as _, api::PostParams};
@@ -138,12 +141,27 @@ async fn an_agent_changes_a_repository_and_the_commit_is_pushed() {
         "{text}"
     );
     let pod: Pod = world.pods().get("polecat-max").await.unwrap();
+    let base = in_bare(git, "real-run", &["rev-parse", "main"]);
+    assert_eq!(status.base_commit.as_deref(), Some(base.trim()), "what it began with");
+    ran_these_images(status.image_digests.unwrap(), &pod);
     joined_by_uid(world, &done, &pod, &text).await;
     let spec = pod.spec.unwrap();
     assert_eq!(spec.automount_service_account_token, Some(false));
     let names: Vec<_> = spec.containers.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(names, ["claude", "telemetry"], "order and names of the original");
     door.close().await;
+}
+
+/// What the status says along with the verdict is what the node says of each container.
+fn ran_these_images(told: ImageDigests, pod: &Pod) {
+    let status = pod.status.as_ref().unwrap();
+    let all = || status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let of = [("git-init", told.git_init), ("claude", told.claude), ("telemetry", told.telemetry)];
+    for (container, told) in of {
+        let by_node = all().find(|it| it.name == container).unwrap().image_id.as_str();
+        let told = told.unwrap_or_default();
+        assert!(told.starts_with("sha256:") && by_node.ends_with(&told), "{container}: {by_node}");
+    }
 }
 
 /// The API server's audit log, the object, its pod and the commit that was pushed know the run by one uid.
