@@ -223,23 +223,24 @@ impl Pass<'_> {
         (source, target): (Version, Version),
     ) -> Result<(), Refusal> {
         let Self { notes: Notes { delta, text, foreign }, mut lost, .. } = self;
-        let (restored, own, rest) = match delta {
-            None => (None, None, text.clone()),
-            Some(delta) => {
-                let rest = rest(&delta);
-                (delta.kept, delta.own, rest)
-            }
-        };
         if lost.is_empty() && text.is_none() && foreign.is_none() {
             return Ok(());
         }
-        (lost.kept, lost.own) = (rest, foreign);
         let (here, there) = (source.annotation(), target.annotation());
+        let others = annotations(object)?.map_or(0, |it| size_without(it, &[here, there]));
+        let (restored, own, rest) = match delta {
+            Some(delta) if others + unpacked(&delta, here, there) <= ANNOTATIONS => {
+                let rest = rest(&delta);
+                (delta.kept, delta.own, rest)
+            }
+            // The API server would refuse the object to everybody who reads it, so it stays packed.
+            _ => (None, None, text),
+        };
+        (lost.kept, lost.own) = (rest, foreign);
         let ours = if lost.is_empty() {
             restored
         } else {
             lost.lay_over(restored);
-            let others = annotations(object)?.map_or(0, |it| size_without(it, &[here, there]));
             let room = ANNOTATIONS.saturating_sub(
                 others + here.len() + own.as_ref().map_or(0, |it| it.len() + there.len()),
             );
@@ -247,6 +248,13 @@ impl Pass<'_> {
         };
         write_annotations(object, from, [(there, own), (here, ours)])
     }
+}
+
+/// What the annotations take that a delta holds, under these names.
+fn unpacked(delta: &Delta, kept: &str, own: &str) -> usize {
+    let size =
+        |name: &str, text: &Option<String>| text.as_ref().map_or(0, |it| name.len() + it.len());
+    size(kept, &delta.kept) + size(own, &delta.own)
 }
 
 /// What could not be applied, as the annotation that it was.

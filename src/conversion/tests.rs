@@ -267,6 +267,30 @@ fn an_annotation_under_the_other_name_is_carried_too() {
 }
 
 #[test]
+fn a_small_annotation_never_makes_more_than_an_object_may_have() {
+    let much = Some("x".repeat(300_000));
+    let half = Some("x".repeat(140_000));
+    let none = super::delta::Delta::default;
+    let table = [
+        (super::delta::Delta { own: much.clone(), ..none() }, 0, "under the one name"),
+        (super::delta::Delta { kept: much, ..none() }, 0, "under the other"),
+        (super::delta::Delta { own: half.clone(), kept: half.clone(), ..none() }, 0, "together"),
+        (super::delta::Delta { own: half, ..none() }, 130_000, "beside others"),
+    ];
+    for (delta, others, because) in table {
+        let annotations =
+            json!({"mine": "y".repeat(others), "gastown.io/v1alpha1-fields": delta.encode()});
+        let one = object("v1beta1", json!({"completion": "ExitCode"}), annotations);
+        let old = down(&one);
+        let all = old["metadata"]["annotations"].as_object().unwrap();
+        let size: usize =
+            all.iter().map(|(name, it)| name.len() + it.as_str().unwrap().len()).sum();
+        assert!(size <= 256 * 1024, "{because}: {size} bytes, which no API server hands out");
+        assert_eq!(up(&old), one, "{because}: and it is carried along");
+    }
+}
+
+#[test]
 fn long_ones_are_compressed_and_too_long_ones_refused() {
     let words = |count: usize, seed: u64| {
         let mut state = seed;

@@ -28,7 +28,14 @@ pub fn hold(case: &Case, version: Version, dice: &mut Dice) {
         let same = name == "spec" || *value == bare(&plain)[name];
         assert!(same, "{text} reaches {name}: {got}");
     }
+    let annotations = got["metadata"]["annotations"].as_object();
+    let size = annotations.into_iter().flatten().map(|(name, it)| name.len() + text_of(it).len());
+    assert!(size.sum::<usize>() <= 256 * 1024, "{text} makes more than an object may have");
     within(case.schema(other), plain.get("spec"), got.get("spec"), &text);
+}
+
+fn text_of(annotation: &Value) -> &str {
+    annotation.as_str().unwrap_or_default()
 }
 
 /// Whatever is there because of the annotation is known to the schema and within its bounds.
@@ -74,6 +81,12 @@ fn forge(case: &Case, plain: &Value, dice: &mut Dice) -> String {
     }
     if dice.once_in(8) {
         delta.kept = Some(anything(dice, 1).to_string());
+    }
+    if dice.once_in(8) {
+        delta.own = Some(anything(dice, 1).to_string());
+    }
+    if dice.once_in(32) {
+        delta.own = Some("0".repeat(300_000));
     }
     if dice.once_in(4) { delta.encode_small() } else { delta.encode() }
 }
