@@ -217,7 +217,8 @@ scan-images: ## What certification asks of the images of an edition, of the imag
 	@deploy/images/scan.sh
 
 .PHONY: release-check
-release-check: ## That every image which a release stands on is pinned to a digest
+release-check: ## That the tag is the version of Cargo.toml, and every image which a release stands on pinned to a digest
+	@deploy/images/build.sh release-check
 	@deploy/mirror/mirror-ci-images.sh --digests
 
 .PHONY: mirror

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Builds or pushes the images of one edition with buildah: build.sh build | push | agent | toolchain | names, or
-# build.sh send IMAGE WHAT, which pushes another one in the same way.
+# build.sh send IMAGE WHAT, which pushes another one in the same way; build.sh release-check says whether CI_COMMIT_TAG, or
+# else the tag of what is checked out, is the version.
 #
 #   EDITION       community (Dockerfile) or enterprise (Dockerfile.ubi9)
-#   IMG           the operator's image; the two others are named after it, or by RUNNER_IMG and AGENT_IMG
+#   IMG           the operator's image; the two others are named after it and its tag, or by RUNNER_IMG and AGENT_IMG
 #   PLATFORMS     such as linux/amd64,linux/arm64; each needs its programs (BINARIES), or an emulator for its builder
 #   BINARIES      built (in the image's own builder) or prebuilt (`make dist` was run: target/dist/EDITION/ARCHITECTURE)
 #   TARGETS       which of them: operator runner agent
@@ -30,24 +31,32 @@ operator=${IMG:-gastown-operator:$version$suffix}
 platforms=${PLATFORMS:-linux/$(case $(uname -m) in x86_64) echo amd64 ;; aarch64) echo arm64 ;; *) uname -m ;; esac)}
 read -ra buildah <<<"${BUILDAH:-buildah}"
 # To say what images are called takes no program.
-[ "${1:-}" = names ] || command -v "${buildah[0]}" >/dev/null ||
+[[ " names release-check " = *" ${1:-} "* ]] || command -v "${buildah[0]}" >/dev/null ||
   fail "there is no program ${buildah[0]}; install it (Debian, Fedora: package buildah)"
 
-# registry/path/gastown-operator:1 becomes registry/path/gastown-runner:1, and any other name gets -runner.
+# registry/path/gastown-operator:1 becomes registry/path/gastown-runner:1, and any other name gets -runner; a second word goes
+# behind it.
 sibling() {
   local tag=${operator##*/} path=
   [ "$tag" = "$operator" ] || path=${operator%/*}/
   local name=${tag%%[:@]*}
   tag=${tag#"$name"}
-  echo "$path${name%-operator}-$1${tag%%@*}"
+  tag=${tag%%@*}
+  case $operator in
+    *@*) [ -n "$tag" ] || fail "$operator has a digest and no tag, so the $1's image is not known; give ${1^^}_IMG as well" ;;
+  esac
+  echo "$path${name%-operator}-$1$tag${2:-}"
 }
 image_of() {
+  local image
   case $1 in
-    operator) echo "$operator" ;;
-    runner) echo "${RUNNER_IMG:-$(sibling runner)}" ;;
-    agent) echo "${AGENT_IMG:-$(sibling agent)}" ;;
+    operator) image=$operator ;;
+    runner) image=${RUNNER_IMG:-} ;;
+    agent) image=${AGENT_IMG:-} ;;
     *) fail "TARGETS: $1 is none of operator, runner, agent" ;;
   esac
+  [ -n "$image" ] || image=$(sibling "$1") || exit
+  echo "$image"
 }
 
 # A base is taken by the digest that the lock file has of it, or else by its tag.
@@ -66,18 +75,35 @@ pins() {
   done < <(sed -nE 's|^ARG ([A-Z_]+)=\$\{DPR_REGISTRY\}/ci-images/(.+)$|\1\t\2|p' "$file")
 }
 
+# What git says, or beyond a repository a word that says nothing, which no release is built with.
+told() {
+  local instead=$1
+  shift
+  git "$@" 2>/dev/null && return
+  [ -z "${CI_COMMIT_TAG:-}" ] || fail "git does not say which commit the release $CI_COMMIT_TAG is; build it in its repository"
+  echo "$instead"
+}
 # The last commit's time for every file, so that the same sources make the same image.
-moment() { git log -1 --format=%ct 2>/dev/null || echo 0; }
-revision() { git rev-parse HEAD 2>/dev/null || echo unknown; }
+moment() { told 0 log -1 --format=%ct; }
+revision() { told unknown rev-parse HEAD; }
+
+# Chart, kustomize and mirror lists name images by the version: under any other tag nobody would find them.
+release_check() {
+  local tag=${CI_COMMIT_TAG:-$(git describe --tags --exact-match 2>/dev/null || true)}
+  [ -z "$tag" ] || [ "$tag" = "$version" ] ||
+    fail "the tag is $tag and the version in Cargo.toml $version; tag the release as $version, or raise the version first"
+}
 
 bud() {
   local target=$1 image=$2
   shift 2
-  local all more
+  local all more made commit
+  made=$(moment)
+  commit=$(revision)
   mapfile -t all < <(pins)
   read -ra more <<<"${BUILD_ARGS:-}"
   all+=(--build-arg "DPR_REGISTRY=$registry" --build-arg "BINARIES=${BINARIES:-built}" --build-arg "VERSION=$version"
-    --build-arg "REVISION=$(revision)" --timestamp "$(moment)" --platform "$platforms" --target "$target" --file "$file" "$@"
+    --build-arg "REVISION=$commit" --timestamp "$made" --platform "$platforms" --target "$target" --file "$file" "$@"
     ${more[@]+"${more[@]}"})
   echo "images: $image ($edition, $target, $platforms)"
   case $platforms in
@@ -109,18 +135,18 @@ send() {
 
 # An agent with its version: what is built today and tomorrow is the same.
 agent() {
-  local image pin
+  local image=${AGENT_IMG:-} pin
   [ -z "${AGENT_NPM:-}" ] || [ -z "${AGENT_PIP:-}" ] || fail "give one of AGENT_NPM and AGENT_PIP"
   if [ -n "${AGENT_NPM:-}" ]; then
     pin='^(@[a-z0-9._~-]+/)?[a-z0-9._~-]+@[0-9]+\.[0-9]+\.[0-9]+[0-9A-Za-z.+-]*$'
     [[ $AGENT_NPM =~ $pin ]] || fail "AGENT_NPM=$AGENT_NPM is not pinned; write package@1.2.3"
-    image=${AGENT_IMG:-$(sibling agent)-$(tr -c 'A-Za-z0-9_.\n' - <<<"${AGENT_NPM#@}")}
+    [ -n "$image" ] || image=$(sibling agent "-$(tr -c 'A-Za-z0-9_.\n' - <<<"${AGENT_NPM#@}")")
     bud agent-npm "$image" --build-arg "AGENT_NPM=$AGENT_NPM" --build-arg "NPM_REGISTRY=${NPM_REGISTRY:-}" \
       --build-arg "AGENT_BASE=${AGENT_BASE:-$(base NODE)}"
   elif [ -n "${AGENT_PIP:-}" ]; then
     pin='^[A-Za-z0-9._-]+(\[[A-Za-z0-9,._-]+\])?==[0-9][0-9A-Za-z.+!-]*$'
     [[ $AGENT_PIP =~ $pin ]] || fail "AGENT_PIP=$AGENT_PIP is not pinned; write package==1.2.3"
-    image=${AGENT_IMG:-$(sibling agent)-$(tr -c 'A-Za-z0-9_.\n' - <<<"$AGENT_PIP")}
+    [ -n "$image" ] || image=$(sibling agent "-$(tr -c 'A-Za-z0-9_.\n' - <<<"$AGENT_PIP")")
     bud agent-pip "$image" --build-arg "AGENT_PIP=$AGENT_PIP" --build-arg "PIP_INDEX=${PIP_INDEX:-}" \
       --build-arg "AGENT_BASE=${AGENT_BASE:-$(base PYTHON)}"
   else
@@ -140,11 +166,12 @@ base() {
 }
 
 case ${1:-} in
-  build) for it in ${TARGETS:-operator runner agent}; do bud "$it" "$(image_of "$it")"; done ;;
-  push) for it in ${TARGETS:-operator runner agent}; do send "$(image_of "$it")" "$it"; done ;;
+  build) for it in ${TARGETS:-operator runner agent}; do image=$(image_of "$it"); bud "$it" "$image"; done ;;
+  push) for it in ${TARGETS:-operator runner agent}; do image=$(image_of "$it"); send "$image" "$it"; done ;;
   send) send "${2:?which image}" "${3:?what it is}" ;;
   agent) agent ;;
   toolchain) bud toolchain "${TOOLCHAIN_IMG:-$registry/ci-images/gastown-toolchain$suffix:1.95}" ;;
+  release-check) release_check ;;
   names) for it in ${TARGETS:-operator runner agent}; do image_of "$it"; done ;;
-  *) fail "say build, push, send, agent, toolchain or names" ;;
+  *) fail "say build, push, send, agent, toolchain, names or release-check" ;;
 esac

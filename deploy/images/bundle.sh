@@ -16,7 +16,9 @@ name() { TARGETS=$1 deploy/images/build.sh names; }
 case ${1:-} in
   build)
     rm -rf "${into:?}/bundle/$edition"
-    arguments=(--into "$into" --bundle "$edition" --operator-image "$(name operator)" --runner-image "$(name runner)")
+    operator=$(name operator)
+    runner=$(name runner)
+    arguments=(--into "$into" --bundle "$edition" --operator-image "$operator" --runner-image "$runner")
     [ -z "${AGENT_IMG:-}" ] || arguments+=(--agent-image "$AGENT_IMG")
     ${CARGO:-cargo} run --quiet --locked --bin manifests -- "${arguments[@]}"
     [ "${buildah[0]}" != none ] || exit 0

@@ -192,6 +192,17 @@ fn docker_build_and_push_do_what_their_arguments_say() {
     let line = said.lines().find(|it| it.starts_with("buildah manifest push --all ")).unwrap();
     assert!(line.ends_with(&format!(" {runner} docker://{runner}")), "{line}");
     assert!(said.contains(&format!("did not say which digest {runner} has")), "to sign it: {said}");
+    let digest = format!("IMG=registry.example.com/gastown-operator@sha256:{}", "a".repeat(64));
+    let no = asked(&["docker-push", "TARGETS=runner", &digest]);
+    assert!(!no.status.success(), "which runner goes with a digest is not known: {}", words(&no));
+    assert!(words(&no).contains("give RUNNER_IMG as well"), "{}", words(&no));
+    let no = make(&["docker-build", "BUILDAH=echo"])
+        .env("CI_COMMIT_TAG", env!("CARGO_PKG_VERSION"))
+        .env("GIT_DIR", "/nowhere")
+        .output()
+        .unwrap();
+    assert!(!no.status.success(), "a release says of which commit it is: {}", words(&no));
+    assert!(words(&no).contains("does not say which commit"), "{}", words(&no));
     let no = asked(&["docker-build", "EDITION=deluxe"]);
     assert!(
         !no.status.success() && words(&no).contains("community or enterprise"),

@@ -151,6 +151,35 @@ fn the_users_variables_keep_their_names_and_are_used() {
     assert_eq!(*editions, json!(["community", "enterprise"]));
 }
 
+/// What pushes, signs or changes a cluster is not broken off half way, nor done again by itself; what starts buildah or the
+/// node is where that can be; and what is cached below the project goes into no image.
+#[test]
+fn jobs_run_where_they_can_and_a_release_runs_once() {
+    let whole = pipeline();
+    for job in ["deploy", "release:images"] {
+        assert_eq!(whole[job]["interruptible"], json!(false), "{job}");
+        assert_eq!(whole[job]["retry"], json!(0), "{job}");
+    }
+    let privileged =
+        ["test", "docker-build", "scan-images", "test-bundle", "toolchain-image", "docker-push"];
+    for (job, body) in whole.as_object().unwrap() {
+        let needs = lines(body)
+            .iter()
+            .any(|it| it.strip_prefix("make ").is_some_and(|target| privileged.contains(&target)));
+        let tags = body["tags"].as_array().cloned().unwrap_or_default();
+        assert_eq!(needs, tags.contains(&json!("gastown-node")), "{job}: {tags:?}");
+    }
+    let ignored = fs::read_to_string(top().join(".dockerignore")).unwrap();
+    let folders = whole["variables"].as_object().unwrap().values().filter_map(|it| {
+        it.as_str()?.strip_prefix("${CI_PROJECT_DIR}")?.split('/').nth(1).map(|it| format!("/{it}"))
+    });
+    let folders: Vec<_> = folders.collect();
+    assert_eq!(folders.len(), 3, "{folders:?}");
+    for folder in folders {
+        assert!(ignored.lines().any(|it| it == folder), "{folder} is not in .dockerignore");
+    }
+}
+
 /// A program of Python's, on the path or where `make prepare` puts it.
 pub fn python(program: &str) -> Option<PathBuf> {
     let mut folders: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
@@ -249,6 +278,37 @@ fn a_release_stands_on_digests_alone() {
     }
     let release = &pipeline()["release:images"]["needs"];
     assert!(release.as_array().unwrap().contains(&json!("release:digests")), "{release}");
+}
+
+/// What is pushed is what chart, kustomize and mirror lists name: by the version, which is the tag.
+#[test]
+fn a_release_has_the_names_that_every_road_installs() {
+    let version = env!("CARGO_PKG_VERSION");
+    let whole = pipeline();
+    let job = &whole["release:images"];
+    let mut editions = Vec::new();
+    for row in job["parallel"]["matrix"].as_array().unwrap() {
+        let edition = row["EDITION"].as_str().unwrap();
+        let suffix = row["SUFFIX"][0].as_str().unwrap();
+        let image = job["variables"]["IMG"].as_str().unwrap();
+        let image = image.replace("${CI_COMMIT_TAG}", version).replace("${SUFFIX}", suffix);
+        let image = image.replace("${RELEASE_REPOSITORY}", "registry.example.com/town");
+        let mut command = Command::new(top().join("deploy/images/build.sh"));
+        command.arg("names").env("EDITION", edition).env("IMG", &image).env_remove("RUNNER_IMG");
+        let pushed = words(&command.env("TARGETS", "operator runner").output().unwrap());
+        let list = top().join(format!("deploy/mirror/images-{edition}.txt"));
+        let list = fs::read_to_string(list).unwrap();
+        let wanted: Vec<_> = list.lines().filter(|it| !it.starts_with('#')).collect();
+        let pushed = pushed.replace("registry.example.com/town/", "");
+        assert_eq!(pushed.lines().collect::<Vec<_>>(), wanted, "{edition}");
+        editions.push(edition.to_owned());
+    }
+    assert_eq!(editions, ["community", "enterprise"]);
+    let checked = |tag: &str| make(&["release-check"]).env("CI_COMMIT_TAG", tag).output().unwrap();
+    let wrong = words(&checked("v0.0.1"));
+    assert!(!checked("v0.0.1").status.success(), "{wrong}");
+    assert!(wrong.contains(&format!("v0.0.1 and the version in Cargo.toml {version}")), "{wrong}");
+    assert!(!words(&checked(version)).contains("the tag is"), "{}", words(&checked(version)));
 }
 
 /// What CI shows of a run comes from the tests' own words.
