@@ -12,6 +12,8 @@ use super::{
 const API_SERVERS: [u16; 3] = [443, 6443, 8443];
 /// Where names are answered; the second is OpenShift's.
 const NAMES: [u16; 2] = [53, 5353];
+/// Where collectors of traces, metrics and logs listen: OTLP over gRPC and over HTTP.
+pub const COLLECTORS: [u16; 2] = [4317, 4318];
 
 /// One for what comes in, one for what goes out.
 pub fn policies() -> [Value; 2] {
@@ -20,7 +22,11 @@ pub fn policies() -> [Value; 2] {
     let names: Vec<Value> = NAMES.into_iter().flat_map(|port| [udp(port), tcp(port)]).collect();
     // API servers and kubelets call from addresses of the hosts, which no selector names.
     let comes_in = json!([{"ports": [tcp(WEBHOOK_PORT), tcp(HEALTH_PORT)]}]);
-    let goes_out = json!([{"ports": names}, {"ports": API_SERVERS.map(tcp)}]);
+    let goes_out = json!([
+        {"ports": names},
+        {"ports": API_SERVERS.map(tcp)},
+        {"ports": COLLECTORS.map(tcp)},
+    ]);
     [
         policy("gastown-operator-controller-manager-ingress", "Ingress", "ingress", &comes_in),
         policy("gastown-operator-controller-manager-egress", "Egress", "egress", &goes_out),
@@ -47,4 +53,28 @@ fn policy(name: &str, sort: &str, field: &str, rules: &Value) -> Value {
         "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {"podSelector": {"matchLabels": selector()}, "policyTypes": [sort], field: rules},
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who follows docs/tracing.md is not stopped by our own policy.
+    #[test]
+    fn the_collector_of_the_page_is_reached() {
+        let page = include_str!("../../docs/tracing.md");
+        let endpoint = page.split("OTEL_EXPORTER_OTLP_ENDPOINT=http://").nth(1).unwrap();
+        let host = endpoint.split_whitespace().next().unwrap();
+        let (_, documented) = host.split_once(':').unwrap();
+        let documented: u16 = documented.parse().unwrap();
+        let [_, egress] = policies();
+        let rules = egress["spec"]["egress"].as_array().unwrap();
+        let ports = rules.iter().flat_map(|it| it["ports"].as_array().unwrap());
+        let open: Vec<_> =
+            ports.filter(|it| it["protocol"] == "TCP").map(|it| &it["port"]).collect();
+        for port in [documented, 4317, 4318] {
+            assert!(open.iter().any(|it| **it == port), "{port} is closed: {open:?}");
+        }
+        assert!(page.contains("networkPolicy.egressPorts"), "and it says how others are reached");
+    }
 }

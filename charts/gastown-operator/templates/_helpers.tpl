@@ -6,7 +6,7 @@
 {{/* Labels by which Deployment, Service and budget find the pods: those of the original's chart, since a selector can't be changed. */}}
 {{- define "gastown-operator.selectorLabels" -}}
 app.kubernetes.io/name: gastown-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 control-plane: controller-manager
 {{- end }}
 
@@ -88,6 +88,13 @@ helm.sh/resource-policy: keep
 {{- end }}
 {{- if and .Values.metrics.serviceMonitor.enabled (not (and .Values.metrics.enabled .Values.metrics.secure)) }}
 {{- fail "metrics.serviceMonitor.enabled: nobody beyond a pod reads its metrics; set metrics.enabled=true and metrics.secure=true, or leave the monitor out" }}
+{{- end }}
+{{- $health := int .Values.probes.healthPort }}
+{{- if eq $health 9443 }}
+{{- fail "probes.healthPort: 9443 is the webhooks' port; take another one" }}
+{{- end }}
+{{- if and .Values.metrics.enabled (has (int .Values.metrics.port) (list 9443 $health)) }}
+{{- fail (printf "metrics.port: %d is taken; webhooks have 9443 and health (probes.healthPort) %d, so take another one" (int .Values.metrics.port) $health) }}
 {{- end }}
 {{- $container := .Values.securityContext }}
 {{- if or (eq (toString $container.runAsUser) "0") (eq (toString $container.runAsNonRoot) "false") (eq (toString .Values.podSecurityContext.runAsUser) "0") (eq (toString .Values.podSecurityContext.runAsNonRoot) "false") }}

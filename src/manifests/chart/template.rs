@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::headed;
-use crate::manifests::{CERTIFICATES, NAMESPACE, SERVICE_ACCOUNT, operator::HEALTH_PORT};
+use crate::manifests::{
+    CERTIFICATES, NAMESPACE, SERVICE_ACCOUNT, network::COLLECTORS, operator::HEALTH_PORT,
+};
 
 /// Stands where lines of the chart's own come; no object has it.
 const MARK: &str = "gastown.io/chart-mark";
@@ -71,7 +73,7 @@ fn templated(line: &str) -> Vec<String> {
             indent.len()
         )];
     }
-    let instance = format!("{indent}app.kubernetes.io/instance: {{{{ .Release.Name }}}}");
+    let instance = format!("{indent}app.kubernetes.io/instance: {{{{ .Release.Name | quote }}}}");
     match said {
         "control-plane: controller-manager" => vec![line.to_owned(), instance],
         _ if said.starts_with("app.kubernetes.io/version:") => vec![
@@ -82,19 +84,35 @@ fn templated(line: &str) -> Vec<String> {
         _ if said == format!("- port: {HEALTH_PORT}") => {
             vec![format!("{indent}- port: {{{{ .Values.probes.healthPort }}}}")]
         }
+        _ if said == format!("- port: {}", COLLECTORS[0]) => vec![
+            format!("{indent}{{{{- range .Values.networkPolicy.egressPorts }}}}"),
+            format!("{indent}- port: {{{{ int . }}}}"),
+            format!("{indent}  protocol: TCP"),
+            format!("{indent}{{{{- end }}}}"),
+            line.to_owned(),
+        ],
         _ if said == format!("name: {CERTIFICATES}") => {
-            vec![format!("{indent}name: {{{{ include \"gastown-operator.certificates\" . }}}}")]
+            vec![format!(
+                "{indent}name: {{{{ include \"gastown-operator.certificates\" . | quote }}}}"
+            )]
         }
         "clientConfig:" => vec![
             line.to_owned(),
             format!("{indent}  {{{{- with .Values.certificates.caBundle }}}}"),
-            format!("{indent}  caBundle: {{{{ . }}}}"),
+            format!("{indent}  caBundle: {{{{ . | quote }}}}"),
             format!("{indent}  {{{{- end }}}}"),
         ],
-        _ => {
-            let line = line.replace("{{", "{{ \"{{\" }}");
-            vec![with_account(&line.replace(NAMESPACE, "{{ .Release.Namespace }}"))]
-        }
+        _ => vec![with_account(&with_namespace(&line.replace("{{", "{{ \"{{\" }}")))],
+    }
+}
+
+/// With the release's namespace for ours. Where it is the whole value it is quoted, since `true` and `1234` are names of
+/// namespaces, and in YAML no strings.
+fn with_namespace(line: &str) -> String {
+    let whole = line.strip_suffix(NAMESPACE).filter(|it| it.ends_with(": ") || it.ends_with("- "));
+    match whole {
+        Some(before) => format!("{before}{{{{ .Release.Namespace | quote }}}}"),
+        None => line.replace(NAMESPACE, "{{ .Release.Namespace }}"),
     }
 }
 
@@ -104,10 +122,11 @@ fn with_account(line: &str) -> String {
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let longer = part.starts_with('-');
-        text.push_str(if longer {
-            SERVICE_ACCOUNT
-        } else {
-            "{{ include \"gastown-operator.serviceAccountName\" . }}"
+        let whole = part.is_empty() && text.ends_with(": ");
+        text.push_str(match (longer, whole) {
+            (true, _) => SERVICE_ACCOUNT,
+            (false, true) => "{{ include \"gastown-operator.serviceAccountName\" . | quote }}",
+            (false, false) => "{{ include \"gastown-operator.serviceAccountName\" . }}",
         });
         text.push_str(part);
     }

@@ -2,6 +2,8 @@
 
 mod metrics;
 
+use std::num::NonZeroU16;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -64,8 +66,8 @@ pub struct Values {
     pub priority_class: PriorityClass,
     /// At most one replica is evicted at a time.
     pub pod_disruption_budget: Switch,
-    /// Who may reach the operator, and whom it reaches: webhooks and health in; names and the API server out.
-    pub network_policy: Switch,
+    /// Who may reach the operator, and whom it reaches: webhooks and health in; names, the API server and collectors out.
+    pub network_policy: NetworkPolicy,
     /// The operator's own requests go before others' (API Priority and Fairness).
     pub flow_schemas: Switch,
     /// Policies that the API server runs by itself.
@@ -84,7 +86,7 @@ pub struct Values {
     pub probes: Probes,
     /// The election among replicas; it always takes place, and this is here since the original had it.
     pub leader_election: Switch,
-    /// Prometheus metrics, on loopback of each replica: for a container beside it, or a forwarded port.
+    /// Prometheus metrics: over HTTPS behind a Service, or plain within each pod alone.
     pub metrics: Metrics,
     /// More objects of the release; templates in them are evaluated.
     pub extra_objects: Vec<Raw>,
@@ -118,7 +120,8 @@ pub enum Platform {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Global {
-    /// Registry that goes before every repository, such as registry.example.com/mirror.
+    /// Registry that goes before the repositories of image and runnerImage, such as registry.example.com/mirror; agentImage is
+    /// a whole reference, and taken as it is.
     pub image_registry: String,
 }
 
@@ -192,6 +195,16 @@ pub struct PriorityClass {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Switch {
     pub enabled: bool,
+}
+
+/// Who may reach the operator, and whom it reaches.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NetworkPolicy {
+    pub enabled: bool,
+    /// More TCP ports that the operator may reach beside 443, 6443, 8443, 4317 and 4318, such as 3128 of a proxy before a
+    /// collector, or where your API server listens.
+    pub egress_ports: Vec<NonZeroU16>,
 }
 
 /// Policies that the API server runs by itself.
@@ -330,7 +343,7 @@ impl Default for Values {
             topology_spread_constraints: Vec::new(),
             priority_class: PriorityClass { create: true, name: crate::manifests::PRIORITY.into() },
             pod_disruption_budget: on(),
-            network_policy: on(),
+            network_policy: NetworkPolicy { enabled: true, egress_ports: Vec::new() },
             flow_schemas: on(),
             policies: Policies { pods: true, conversion: true },
             crds: Crds { enabled: true, keep: true },

@@ -49,10 +49,10 @@ const ALL: &[(&str, &str)] = &[
     ("tolerations[0].key=spot", "key: spot"),
     ("affinity.nodeAffinity.x=here", "x: here"),
     ("topologySpreadConstraints[0].topologyKey=rack", "topologyKey: rack"),
-    ("priorityClass.name=high", "priorityClassName: high"),
+    ("priorityClass.name=high", "priorityClassName: \"high\""),
     ("crds.keep=false", ""),
     ("certificates.source=cert-manager", "--webhook-cert-source=files"),
-    ("certificates.secretName=tls", "secretName: tls"),
+    ("certificates.secretName=tls", "secretName: \"tls\""),
     ("certificates.issuerRef.name=corporate", "name: corporate"),
     ("operator.logLevel=debug", "--log-level=debug"),
     ("operator.logFormat=text", "--log-format=text"),
@@ -67,6 +67,7 @@ const ALL: &[(&str, &str)] = &[
     ("operator.tlsProfile=Modern", "--tls-profile=Modern"),
     ("extraArgs={--push-reserve=300}", "--push-reserve=300"),
     ("extraEnv[0].name=MY_PROXY", "name: MY_PROXY"),
+    ("networkPolicy.egressPorts={3128}", "port: 3128"),
     ("probes.healthPort=8082", "--health-probe-bind-address=:8082"),
     ("metrics.port=9090", "--metrics-bind-address=:9090"),
     ("metrics.serviceMonitor.enabled=true", "kind: ServiceMonitor"),
@@ -102,6 +103,10 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["certificates.caBundle=QQ=="], "certificates.source=secret"),
     (&["metrics.secure=false", "metrics.serviceMonitor.enabled=true"], "metrics.secure=true"),
     (&["metrics.enabled=false", "metrics.serviceMonitor.enabled=true"], "metrics.enabled=true"),
+    (&["metrics.port=9443"], "metrics.port: 9443 is taken"),
+    (&["metrics.port=8081"], "metrics.port: 8081 is taken"),
+    (&["probes.healthPort=9443"], "webhooks' port"),
+    (&["networkPolicy.egressPorts={0}"], "egressPorts"),
     (&["nameOverride=mine"], "leave them empty"),
     (&["fullnameOverride=mine"], "leave them empty"),
     (&["volumes.enabled=true"], "mounts nothing of a node"),
@@ -145,12 +150,57 @@ fn every_value_does_something() {
     let given = ["certificates.source=secret", "certificates.caBundle=QUJD"];
     let secret = said(&render(&helm, &given));
     assert!(
-        secret.matches("caBundle: QUJD").count() > 15,
+        secret.matches("caBundle: \"QUJD\"").count() > 15,
         "webhooks and definitions are told whom to trust"
     );
     assert!(secret.contains("--webhook-cert-source=files") && !secret.contains("cert-manager.io"));
     let enterprise = said(&render(&helm, &[&format!("file={FOLDER}/values-enterprise.yaml")]));
     assert!(enterprise.contains("-ubi9") && enterprise.contains("--platform=openshift"));
+}
+
+/// Names that YAML reads as something else stay names.
+#[test]
+fn a_release_and_a_namespace_may_be_called_by_numbers_and_words_of_yaml() {
+    const TEST: &str = "a_release_and_a_namespace_may_be_called_by_numbers_and_words_of_yaml";
+    let Some(helm) = tool(TEST, Tool::Helm) else { return };
+    let on = ["--set", "metrics.serviceMonitor.enabled=true", "--set-string"];
+    for (release, namespace) in [("1234", "5678"), ("true", "null")] {
+        let account = format!("serviceAccount.name={release}");
+        let arguments = ["template", release, FOLDER, "--namespace", namespace];
+        let text = said(&run(&helm, &[&arguments[..], &on, &[&account]].concat()));
+        for (key, object) in objects(&text) {
+            assert_eq!(strange(&object, ""), Vec::<String>::new(), "{key}");
+        }
+        assert!(text.contains(&format!("namespace: \"{namespace}\"")), "it is there");
+    }
+}
+
+/// Where names, namespaces and labels are no strings.
+fn strange(value: &Value, at: &str) -> Vec<String> {
+    match value {
+        Value::Object(map) => {
+            map.iter().flat_map(|(name, it)| strange(it, &format!("{at}/{name}"))).collect()
+        }
+        Value::Array(items) => items.iter().flat_map(|it| strange(it, at)).collect(),
+        Value::String(_) => Vec::new(),
+        _ => {
+            let ends = [
+                "/namespace",
+                "/name",
+                "/serviceAccountName",
+                "/secretName",
+                "/values",
+                "/namespaces",
+            ];
+            let of = ["/labels/", "/matchLabels/", "/selector/", "/annotations/"];
+            let named =
+                ends.iter().any(|it| at.ends_with(it)) | of.iter().any(|it| at.contains(it));
+            (named && !at.contains("/openAPIV3Schema/"))
+                .then(|| format!("{at}: {value}"))
+                .into_iter()
+                .collect()
+        }
+    }
 }
 
 #[test]
