@@ -44,8 +44,13 @@ release: ## Build the operator as it is shipped
 	@$(CARGO) build --locked --release --bin gastown-operator
 
 .PHONY: run
-run: ## Run the operator here; WEBHOOK_URL=https://HOST:9443, where the API server reaches this machine, brings the webhooks
-	@$(CARGO) run --locked --bin gastown-operator -- --log-format=text \
+run: ## Run the operator here; WEBHOOK_URL=https://HOST:9443, where the API server reaches this machine, brings webhooks and v1alpha1
+	@export GASTOWN_NAMESPACE="$${GASTOWN_NAMESPACE:-gastown-operator-system}"; \
+	$(KUBECTL) get namespace "$$GASTOWN_NAMESPACE" >/dev/null 2>&1 || $(KUBECTL) create namespace "$$GASTOWN_NAMESPACE"; \
+	runner="$${RUNNER_IMG:-$$(TARGETS=runner deploy/images/build.sh names)}"; \
+	export RELATED_IMAGE_RUNNER="$${RELATED_IMAGE_RUNNER:-$$runner}"; \
+	$(if $(AGENT_IMG),export RELATED_IMAGE_AGENT="$(AGENT_IMG)";) \
+	exec $(CARGO) run --locked --bin gastown-operator -- --log-format=text \
 	  $(if $(WEBHOOK_URL),--webhook-cert-source=own --webhook-url=$(WEBHOOK_URL),--disable-webhooks)
 
 .PHONY: manifests
@@ -276,11 +281,7 @@ install: manifests ## Apply the CRDs to the current kubeconfig, and with WEBHOOK
 .PHONY: uninstall
 uninstall: ## Delete the CRDs, and with them every object of theirs: asks first (CONFIRM=yes)
 	@[ "$(CONFIRM)" = yes ] || { echo "this deletes every Polecat and Rig; say CONFIRM=yes"; exit 1; }
-	@# A definition that is deleted before anything of it was ever listed may stay for five minutes: its store is only made
-	@# then, and the API server, which lists too, can forget to try again. So what will be deleted is shown first.
-	@all="$$($(KUBECTL) get --ignore-not-found -o name -f crds/ | sed 's|.*/||' | paste -sd, -)"; \
-	  [ -z "$$all" ] || $(KUBECTL) get --all-namespaces "$$all" || true
-	@$(KUBECTL) delete --ignore-not-found -f crds/
+	@KUBECTL="$(KUBECTL)" deploy/uninstall.sh
 
 .PHONY: deploy
 deploy: manifests ## Install or upgrade in the current kubeconfig: EDITION=community|enterprise IMG=operator AGENT_IMG=agent

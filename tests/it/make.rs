@@ -183,7 +183,8 @@ async fn run_runs_the_operator_where_the_kubeconfig_leads() {
          exec {program} \"$@\" --health-probe-bind-address=0 --metrics-bind-address=0\n"
     );
     gastown_testbed::program::write(&cargo, &text).unwrap();
-    let mut run = make(&["run", &format!("CARGO={}", cargo.display())]);
+    let kubectl = format!("KUBECTL={}", bed.kubectl().display());
+    let mut run = make(&["run", &format!("CARGO={}", cargo.display()), &kubectl]);
     run.env("KUBECONFIG", bed.kubeconfig_for("made-to-run", Some("system:masters")).unwrap());
     run.env("GASTOWN_NAMESPACE", own(name)).env("WATCH_NAMESPACE", name);
     run.env("RELATED_IMAGE_RUNNER", "localhost/gt-runner:dev");
@@ -201,6 +202,21 @@ async fn run_runs_the_operator_where_the_kubeconfig_leads() {
     }
     let said = fs::read_to_string(&log).unwrap();
     assert!(said.contains("INFO") && !said.starts_with('{'), "for a person to read: {said}");
+}
+
+/// A replica on this machine acts for the namespace that the manifests have, which is there, and has an image for its runner:
+/// without either it would wait, and for the first without a word.
+#[test]
+fn run_has_what_a_replica_waits_for() {
+    let planned = words(&make(&["--dry-run", "run"]).output().unwrap());
+    let namespace = format!("GASTOWN_NAMESPACE:-{NAMESPACE}");
+    for part in [&*namespace, "create namespace", "RELATED_IMAGE_RUNNER="] {
+        assert!(planned.contains(part), "{part}: {planned}");
+    }
+    assert!(planned.contains("--disable-webhooks"), "{planned}");
+    let planned =
+        words(&make(&["--dry-run", "run", "WEBHOOK_URL=https://x:9443"]).output().unwrap());
+    assert!(planned.contains("--webhook-url=https://x:9443"), "{planned}");
 }
 
 /// On a cluster of its own, since every kind is deleted at the end.
@@ -222,13 +238,28 @@ async fn install_installs_and_uninstall_asks_first() {
     assert!(!output.status.success(), "every Polecat would go with it");
     assert!(words(&output).contains("CONFIRM=yes"), "{}", words(&output));
     assert_eq!(installed().await, kinds, "nothing is deleted before it is confirmed");
+    // As the Go original leaves its objects, and as `make undeploy` leaves a cluster.
+    let objects = "apiVersion: gastown.gastown.io/v1beta1\nkind: Rig\nmetadata: {name: rusty, finalizers: [gastown.io/rig-cleanup]}\n\
+        spec: {repository: {url: \"https://git.example.com/a.git\"}, beadsPrefix: gt}\n---\n\
+        apiVersion: gastown.gastown.io/v1beta1\nkind: BeadStore\n\
+        metadata: {name: beads, namespace: default, finalizers: [gastown.io/beadstore-cleanup]}\n\
+        spec: {rigRef: {name: rusty}, prefix: gt-}\n";
+    let file = bed.kubeconfig.with_extension("objects.yaml");
+    fs::write(&file, objects).unwrap();
+    kubectl.said(&["create", "-f", &file.to_string_lossy()]).await;
+    kubectl.said(&["apply", "-f", "deploy/policies/conversion.yaml"]).await;
     make_wendy(&bed, &kubectl, "default").await;
-    let output = run(&["uninstall", "CONFIRM=yes"]).await;
-    assert!(output.status.success(), "the first time: {}", words(&output));
-    assert!(words(&output).contains("wendy"), "what goes with it is shown: {}", words(&output));
-    assert_eq!(installed().await, 0);
-    let output = run(&["uninstall", "CONFIRM=yes"]).await;
-    assert!(output.status.success(), "where nothing is left: {}", words(&output));
+    for time in ["the first time", "where nothing is left"] {
+        let output = run(&["uninstall", "CONFIRM=yes"]).await;
+        assert!(output.status.success(), "{time}: {}", words(&output));
+        let shown =
+            words(&output).lines().any(|it| it.starts_with("default ") && it.contains("wendy"));
+        assert_eq!(shown, time == "the first time", "what goes is shown: {}", words(&output));
+        assert_eq!(installed().await, 0, "{time}");
+        let policies = "validatingadmissionpolicies,validatingadmissionpolicybindings";
+        let left = kubectl.said(&["get", policies, "-o", "name", "--ignore-not-found"]).await;
+        assert!(!left.contains("gastown"), "{time}: {left}");
+    }
     bed.stop().await.unwrap();
 }
 
