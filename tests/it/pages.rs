@@ -94,6 +94,15 @@ const COMMANDS: &[(&str, Held)] = &[
         Test("helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when_it_goes"),
     ),
     ("kind ", Needs(KIND)),
+    ("kubectl -n town create secret docker-registry", Needs("a registry that asks who pulls")),
+    ("kubectl -n town patch serviceaccount default", Needs("a registry that asks who pulls")),
+    ("make install run", Needs("a cluster that reaches the reader's machine")),
+    (
+        "cargo build --locked --release --bin kubectl-gt",
+        Test("a_healthy_installation_is_told_from_one_with_faults"),
+    ),
+    ("install target/release/kubectl-gt", Needs("a folder on the reader's `PATH`")),
+    ("buildah push ", Needs("images that are built on a registry's bases")),
     (
         "kubectl -n town create secret generic git-",
         Test("typed_secrets_and_every_form_of_address_push"),

@@ -3,6 +3,7 @@
 
 mod chart;
 pub mod olm;
+mod page;
 mod upgrade;
 
 use std::{
