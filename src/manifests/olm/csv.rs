@@ -32,7 +32,6 @@ pub fn csv(edition: Edition, images: &Images) -> anyhow::Result<Value> {
             "annotations": annotations(images)?,
             "labels": {
                 "operatorframework.io/arch.amd64": "supported",
-                "operatorframework.io/arch.arm64": "supported",
                 "operatorframework.io/os.linux": "supported",
             },
         },
