@@ -183,9 +183,9 @@ async fn run_runs_the_operator_where_the_kubeconfig_leads() {
          exec {program} \"$@\" --health-probe-bind-address=0 --metrics-bind-address=0\n"
     );
     gastown_testbed::program::write(&cargo, &text).unwrap();
-    let kubectl = format!("KUBECTL={}", bed.kubectl().display());
-    let mut run = make(&["run", &format!("CARGO={}", cargo.display()), &kubectl]);
-    run.env("KUBECONFIG", bed.kubeconfig_for("made-to-run", Some("system:masters")).unwrap());
+    let mut run = make(&["run", &format!("CARGO={}", cargo.display())]);
+    run.env("KUBECTL", &bed.kubectl)
+        .env("KUBECONFIG", bed.kubeconfig_for("made-to-run", Some("system:masters")).unwrap());
     run.env("GASTOWN_NAMESPACE", own(name)).env("WATCH_NAMESPACE", name);
     run.env("RELATED_IMAGE_RUNNER", "localhost/gt-runner:dev");
     run.env("RELATED_IMAGE_AGENT", "localhost/agent:dev");

@@ -144,6 +144,34 @@ fn what_is_missing_is_installed_by_root_and_named_to_everybody_else() {
     assert_eq!(asked, "", "what Debian does not have comes first");
 }
 
+/// Jobs of the pipeline install nothing, so all that would be installed is in their image, but for what every Debian has.
+#[test]
+fn the_pipelines_image_has_all_that_is_prepared() {
+    const EVERY_DEBIAN: [&str; 10] = [
+        "-",
+        "bash",
+        "coreutils",
+        "dash",
+        "grep",
+        "libc-bin",
+        "mawk",
+        "mount",
+        "sed",
+        "util-linux",
+    ];
+    let text = fs::read_to_string(top().join("Dockerfile")).unwrap();
+    let stage = text.split(" AS toolchain\n").nth(1).unwrap().replace("\\\n", " ");
+    let line = stage.lines().find(|it| it.starts_with("RUN ") && it.contains("\" install "));
+    let installed: BTreeSet<_> =
+        line.unwrap().split("\" install ").nth(1).unwrap().split_whitespace().collect();
+    let mut wanted: BTreeSet<_> = listed().into_values().collect();
+    wanted.insert("python3-venv".to_owned()); // with python3, for the environment of Python's programs
+    wanted.retain(|it| !EVERY_DEBIAN.contains(&it.as_str()));
+    assert!(wanted.len() > 20, "{wanted:?}");
+    let lacking: Vec<_> = wanted.iter().filter(|it| !installed.contains(it.as_str())).collect();
+    assert!(lacking.is_empty(), "the stage toolchain of Dockerfile lacks {lacking:?}");
+}
+
 /// A test that skips itself for want of something is one that `.ci/run` must not let skip where that is there.
 #[test]
 fn ci_requires_what_tests_can_be_skipped_for() {
