@@ -419,6 +419,90 @@ mod tests {
         }
     }
 
+    /// Lists that leave open who owns their items, or by which key.
+    fn vague(schema: &Value, path: &str, found: &mut Vec<String>) {
+        let says = |key: &str| schema.get(&format!("x-kubernetes-list-{key}"));
+        let keyed = says("type").is_none_or(|it| it == "map") && says("map-keys").is_none();
+        if schema.get("type").is_some_and(|it| it == "array") && keyed {
+            found.push(path.to_owned());
+        }
+        for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+            vague(inner, &format!("{path}.{name}"), found);
+        }
+        for key in ["items", "additionalProperties"] {
+            if let Some(inner) = schema.get(key) {
+                vague(inner, &format!("{path}[]"), found);
+            }
+        }
+    }
+
+    #[test]
+    fn every_list_of_the_hub_says_how_it_is_merged() {
+        let mut found = Vec::new();
+        for kind in KINDS.iter().filter(|it| it.group == GROUP) {
+            vague(&schema(&kind.definition()), kind.kind, &mut found);
+        }
+        assert!(found.is_empty(), "no x-kubernetes-list-type, or no keys: {found:#?}");
+    }
+
+    #[test]
+    fn every_kind_has_its_short_name_and_category() {
+        let short = |kind: &Kind| kind.definition().spec.names.short_names.unwrap_or_default();
+        let all: Vec<_> =
+            KINDS.iter().filter(|it| !it.inner).map(|it| (it.kind, short(it))).collect();
+        let want = [
+            ("Polecat", "pcat"),
+            ("Rig", "rg"),
+            ("Convoy", "cvy"),
+            ("Witness", "wit"),
+            ("Refinery", "rfy"),
+            ("BeadStore", "bds"),
+            ("ClientPod", "cpod"),
+        ];
+        assert_eq!(all, want.map(|(kind, name)| (kind, vec![name.to_owned()])));
+        for kind in KINDS {
+            let categories = kind.definition().spec.names.categories;
+            assert_eq!(categories, Some(vec!["gastown".to_owned()]), "{}", kind.kind);
+        }
+    }
+
+    #[test]
+    fn a_client_pod_is_what_the_fleet_operator_serves() {
+        let definition = find("gptme.ai", "clientpods").unwrap().definition();
+        let spec = &definition.spec;
+        let names = (&*spec.names.kind, spec.names.singular.as_deref(), &*spec.scope);
+        assert_eq!(names, ("ClientPod", Some("clientpod"), "Namespaced"));
+        let [version] = &spec.versions[..] else { panic!("it has one version") };
+        assert_eq!((&*version.name, version.served, version.storage), ("v1", true, true));
+        let columns = version.additional_printer_columns.iter().flatten();
+        let columns: Vec<_> = columns.map(|it| (&*it.name, &*it.json_path)).collect();
+        let want = [
+            ("ClientID", ".spec.clientId"),
+            ("Model", ".spec.model"),
+            ("Phase", ".status.phase"),
+            ("Pod", ".status.podName"),
+            ("Age", ".metadata.creationTimestamp"),
+        ];
+        assert_eq!(columns, want);
+        let schema = schema(&definition);
+        for (path, type_, default) in [
+            ("spec.clientId", "string", Value::Null),
+            ("spec.model", "string", "default".into()),
+            ("spec.resources.cpu", "string", "100m".into()),
+            ("spec.resources.memory", "string", "256Mi".into()),
+            ("spec.timeout", "integer", 3600.into()),
+            ("status.podName", "string", Value::Null),
+            ("status.phase", "string", Value::Null),
+            ("status.lastActivity", "string", Value::Null),
+        ] {
+            let at = format!("/properties/{}", path.replace('.', "/properties/"));
+            let field = schema.pointer(&at).unwrap_or_else(|| panic!("no {path}"));
+            assert_eq!((&field["type"], &field["default"]), (&type_.into(), &default), "{path}");
+        }
+        let spec = &schema["properties"]["spec"];
+        assert_eq!(spec["required"], serde_json::json!(["clientId"]), "additions are optional");
+    }
+
     #[test]
     fn what_has_two_versions_is_converted() {
         let two: Vec<_> = KINDS.iter().filter(|it| it.beta.is_some()).map(|it| it.kind).collect();

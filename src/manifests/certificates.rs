@@ -51,3 +51,34 @@ pub fn own_rules() -> [Value; 3] {
         json!({"apiGroups": [crate::api::GROUP], "resources": ["polecats"], "verbs": ["create"]}),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifests::rights;
+
+    #[test]
+    fn no_secret_is_read_but_its_own_certificates_by_name() {
+        let [everywhere, own] = rights();
+        let about = |role: &Value| -> Vec<Value> {
+            let all = role["rules"].as_array().unwrap().iter();
+            let named = |it: &&Value, key: &str, word: &str| {
+                it[key].as_array().unwrap().iter().any(|it| it == word)
+            };
+            for rule in all.clone() {
+                for key in ["apiGroups", "resources", "verbs"] {
+                    assert!(!named(&rule, key, "*"), "nothing is asked for as a whole: {rule}");
+                }
+            }
+            all.filter(|it| named(it, "resources", "secrets")).cloned().collect()
+        };
+        assert_eq!(about(&everywhere), Vec::<Value>::new());
+        let rules = about(&own);
+        assert!(!rules.is_empty());
+        for rule in rules {
+            let by_name = rule["resourceNames"] == json!([CERTIFICATES]);
+            let makes = rule["verbs"] == json!(["create"]);
+            assert!(by_name || makes, "of whatever name: {rule}");
+        }
+    }
+}

@@ -92,7 +92,7 @@ pub struct Shard {
     pub id: i32,
     /// Its buckets, each 0 to 1023, one by one or as ranges: `["0-15", "20"]`. A namespace is in the bucket that the label
     /// `gastown.io/bucket` of its Polecats says, for good. Empty: the shard is retired, and its number may be used again.
-    #[schemars(length(max = 512))]
+    #[schemars(length(max = 512), extend("x-kubernetes-list-type" = "atomic"))]
     pub buckets: Vec<Range>,
 }
 
@@ -121,7 +121,7 @@ pub struct Pin {
 pub struct ShardMove {
     /// The buckets, as in shards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
+    #[schemars(length(max = 512), extend("x-kubernetes-list-type" = "atomic"))]
     pub buckets: Option<Vec<Range>>,
     /// Name of the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -127,3 +127,17 @@ fn pace(rate: u32) -> Interval {
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     pace
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_migration_writes_at_its_rate_and_makes_up_for_nothing() {
+        for (rate, milliseconds) in [(1, 1000), (50, 20), (1000, 1)] {
+            let pace = pace(rate);
+            assert_eq!(pace.period(), Duration::from_millis(milliseconds), "{rate} a second");
+            assert_eq!(pace.missed_tick_behavior(), MissedTickBehavior::Delay);
+        }
+    }
+}
