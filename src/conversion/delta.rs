@@ -288,8 +288,13 @@ fn compare(
     path: &str,
     delta: &mut Delta,
 ) -> Result<(), Flaw> {
+    let places = back.places();
     for member in &mut whole.0 {
-        let Some(returned) = back.find_mut(&member.name) else {
+        let returned = match &places {
+            Some(all) => all.get(&*member.name).and_then(|at| back.0.get_mut(*at)),
+            None => back.find_mut(&member.name),
+        };
+        let Some(returned) = returned else {
             delta.add.insert(below(path, &member.name), member.value.to_text());
             continue;
         };
@@ -305,8 +310,13 @@ fn compare(
             delta.change.insert(below(path, &member.name), (was, member.value.to_text()));
         }
     }
+    let places = whole.places();
     for returned in &back.0 {
-        if whole.find(&returned.name).is_none() {
+        let there = match &places {
+            Some(all) => all.contains_key(&*returned.name),
+            None => whole.find(&returned.name).is_some(),
+        };
+        if !there {
             delta.remove.insert(below(path, &returned.name), hash(&returned.value.to_text()));
         }
     }

@@ -1,7 +1,7 @@
 //! JSON read no further than needed. A value stays the text that came in until somebody has to look inside, and what
 //! nobody looked into goes out as the same bytes: that is why unknown fields, nulls and odd numbers survive.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use serde_json::Value;
 
@@ -34,7 +34,7 @@ pub enum Flaw {
     Twice(String),
 }
 
-/// Objects of more members than this are searched for a name that comes twice by sorting.
+/// Objects of more members than this are searched by sorting, or by an index.
 const FEW: usize = 32;
 
 impl<'a> Node<'a> {
@@ -139,6 +139,12 @@ impl<'a> Members<'a> {
 
     pub fn find(&self, name: &str) -> Option<&Member<'a>> {
         self.0.iter().find(|it| it.name == name)
+    }
+
+    /// Where each name is; none where there are so few that looking through them is quicker.
+    pub fn places(&self) -> Option<HashMap<String, usize>> {
+        let all = || self.0.iter().enumerate().map(|(at, it)| (it.name.clone().into_owned(), at));
+        (self.0.len() > FEW).then(|| all().collect())
     }
 
     pub fn find_mut(&mut self, name: &str) -> Option<&mut Member<'a>> {
