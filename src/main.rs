@@ -53,6 +53,9 @@ fn start(config: Config) -> anyhow::Result<()> {
             }
             stop.send_replace(true);
         });
+        if config.storage.end_conversion {
+            return tasks::ending::run(&config, stopped).await;
+        }
         tasks::run(config, tls::nonce()?, stopped).await
     })
 }

@@ -216,6 +216,15 @@ impl Vault {
         Ok(kept(&stored.map_err(|it| Error::Api { attempt, source: Box::new(it) })?))
     }
 
+    /// A consumer as it is; `None` where it is not there.
+    pub async fn read(&self, consumer: &Consumer) -> Result<Option<Value>, Error> {
+        let api = Self::consumers(consumer.sort, self.client.clone());
+        let found = api.get_opt(&consumer.name).await;
+        let attempt = format!("read {consumer}");
+        let found = found.map_err(|it| Error::Api { attempt, source: Box::new(it) })?;
+        Ok(found.as_ref().map(pointed))
+    }
+
     /// Puts a consumer right, and returns it; the operations hold for one version of it alone.
     pub async fn tell(&self, consumer: &Consumer, patch: Vec<Value>) -> Result<Value, Error> {
         let api = Self::consumers(consumer.sort, self.client.clone());

@@ -12,6 +12,10 @@ pub struct Storage {
     /// Most objects a second that a migration writes.
     #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub storage_migration_rate: u32,
+    /// Switch off the conversion of the definitions that have this operator convert, and exit: for when it was taken away, so
+    /// that what it leaves in storage is read without it. Replicas that still run give the conversion back.
+    #[arg(long)]
+    pub end_conversion: bool,
 }
 
 /// Who begins a migration.

@@ -3,6 +3,7 @@
 //! `tests/it/roads.rs` holds it against the other roads.
 
 mod template;
+mod uninstall;
 pub mod values;
 mod written;
 
@@ -36,17 +37,21 @@ pub fn files(parts: &[(String, Vec<Value>)]) -> anyhow::Result<Vec<(String, Stri
         let text = template::write(&objects, condition)?;
         files.push((format!("templates/{name}.yaml"), text));
     }
+    let text = template::write(&uninstall::objects(), RIGHTS)?;
+    files.push(("templates/uninstall.yaml".into(), text));
     Ok(files.into_iter().map(|(path, text)| (format!("{FOLDER}/{path}"), text)).collect())
 }
 
 /// Whose objects templates written by hand bring, as far as values shape them.
 const OPERATOR: &str = "deploy/base/operator.yaml";
+/// Where the release brings roles.
+const RIGHTS: &str = ".Values.rbac.create";
 /// While others than this machine may ask for metrics.
 const SECURE: &str = "and .Values.metrics.enabled .Values.metrics.secure";
 /// Generated templates: their name, the value that they wait for, and of which files they are made.
 const TEMPLATES: &[(&str, &str, &[&str])] = &[
     ("definitions", ".Values.crds.enabled", &["crds/"]),
-    ("roles", ".Values.rbac.create", &["deploy/rbac/role.yaml", OPERATOR]),
+    ("roles", RIGHTS, &["deploy/rbac/role.yaml", OPERATOR]),
     ("people", ".Values.rbac.people", &["deploy/rbac/people.yaml"]),
     ("flowschemas", ".Values.flowSchemas.enabled", &["deploy/priority/flowschemas.yaml"]),
     ("priority", ".Values.priorityClass.create", &["deploy/priority/class.yaml"]),

@@ -370,6 +370,7 @@ fn consumers() -> Vec<Consumer> {
     configurations.chain(definitions()).collect()
 }
 
-fn definitions() -> impl Iterator<Item = Consumer> {
+/// The definitions that are converted.
+pub(super) fn definitions() -> impl Iterator<Item = Consumer> {
     kinds::convertible().map(|name| Consumer { sort: Sort::Definition, name })
 }

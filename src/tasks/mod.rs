@@ -8,6 +8,7 @@ pub mod controllers;
 pub mod convert;
 pub mod definitions;
 mod drain;
+pub mod ending;
 pub mod health;
 pub mod metrics;
 pub mod pods;

@@ -25,7 +25,7 @@ struct Table {
     allowed: &'static [(&'static str, &'static str, &'static str)],
     /// Kinds, or the beginning of keys, that the other road lacks.
     absent: &'static [(&'static str, &'static str)],
-    /// The same, of what the other road alone has.
+    /// The same, or whole keys, of what the other road alone has.
     more: &'static [(&'static str, &'static str)],
 }
 
@@ -54,7 +54,7 @@ enum Row {
 }
 
 /// What the chart may have beside the other roads, or lack.
-const CHART: Table = Table { allowed: ALLOWED, absent: ABSENT, more: &[] };
+const CHART: Table = Table { allowed: ALLOWED, absent: ABSENT, more: MORE };
 const ALLOWED: &[(&str, &str, &str)] = &[
     ("*", "/metadata/labels/helm.sh~1chart", "Helm's convention: which chart made it"),
     ("*", "/metadata/labels/app.kubernetes.io~1managed-by", "Helm's convention: who may change it"),
@@ -88,6 +88,14 @@ const ABSENT: &[(&str, &str)] = &[(
     "Namespace",
     "a release goes into a namespace that is there, or that `--create-namespace` makes",
 )];
+
+/// Whole objects that it has alone.
+const MORE: &[(&str, &str)] = &[
+    ("Job", "what `make undeploy` does by kubectl: definitions are left without their conversion"),
+    ("ServiceAccount/gastown-operator-uninstall", "who the Job is"),
+    ("ClusterRole/gastown-operator-uninstall", "what it may do"),
+    ("ClusterRoleBinding/gastown-operator-uninstall", "the same"),
+];
 
 type Objects = BTreeMap<String, Value>;
 
@@ -191,9 +199,7 @@ fn fits(pattern: &str, at: &str) -> bool {
 fn drift(road: &Objects, other: &Objects, table: &Table) -> (Vec<String>, Vec<Row>) {
     let row = |rows: &[(&str, &str)], key: &str| {
         rows.iter().position(|it| {
-            key.split_once(it.0).is_some_and(|(before, after)| {
-                before.is_empty() && (after.is_empty() || after.starts_with('/'))
-            })
+            key.strip_prefix(it.0).is_some_and(|after| after.is_empty() || after.starts_with('/'))
         })
     };
     let (mut strays, mut used) = (Vec::new(), Vec::new());

@@ -72,6 +72,14 @@ impl Target {
         over(object, wrong)
     }
 
+    /// The same of a definition that nobody is to be asked to convert any more; none where it does not lead to us.
+    pub fn end(&self, object: &Value) -> Vec<Value> {
+        let off =
+            json!({"op": "replace", "path": "/spec/conversion", "value": {"strategy": "None"}});
+        let ours = self.bundle(object).is_some();
+        over(object, ours.then_some(off).into_iter().collect())
+    }
+
     /// What a definition says of whom to trust, empty where it says nothing; `None` where it does not lead to us.
     pub fn bundle<'a>(&self, object: &'a Value) -> Option<&'a str> {
         let config = object.pointer("/spec/conversion/webhook/clientConfig")?;
@@ -300,6 +308,36 @@ mod tests {
             json_patch::patch(&mut object, &patch).unwrap();
             let after = &object["spec"]["conversion"];
             assert_eq!(after, want.as_ref().unwrap_or(conversion), "{because}");
+        }
+    }
+
+    #[test]
+    fn who_goes_ends_what_leads_to_him_alone() {
+        let by = |service: &str, url: Option<&str>| {
+            let mut to = target(url);
+            to.service = service.into();
+            to.conversion(Some("QQ=="))
+        };
+        let url = "https://192.0.2.7:9443";
+        let table = [
+            (by("hooks", None), None, true, "it leads to us"),
+            (json!({"strategy": "None"}), None, false, "it is ended"),
+            (by("theirs", None), None, false, "somebody else took over"),
+            (by("hooks", Some(url)), Some(url), true, "by a URL"),
+            (by("hooks", Some(url)), None, false, "by one that is not ours"),
+        ];
+        for (conversion, at, want, because) in table {
+            let mut object = json!({
+                "metadata": {"resourceVersion": "7"},
+                "spec": {"conversion": conversion},
+            });
+            let patch = target(at).end(&object);
+            assert_eq!(patch.is_empty(), !want, "{because}");
+            let patch: json_patch::Patch = serde_json::from_value(patch.into()).unwrap();
+            json_patch::patch(&mut object, &patch).unwrap();
+            let ended = json!({"strategy": "None"});
+            let after = if want { &ended } else { &conversion };
+            assert_eq!(&object["spec"]["conversion"], after, "{because}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use gastown::manifests::chart::FOLDER;
 use gastown_testbed::tools::Tool;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{objects, run, said, tool};
 use crate::generated::top;
@@ -82,6 +82,7 @@ const ALL: &[(&str, &str)] = &[
 const OFF: &[(&str, &str)] = &[
     ("serviceAccount.create=false", "kind: ServiceAccount\nmetadata"),
     ("rbac.create=false", "name: gastown-operator-manager-role"),
+    ("rbac.create=false", "name: gastown-operator-uninstall"),
     ("rbac.people=false", "aggregate-to-view"),
     ("priorityClass.create=false", "kind: PriorityClass"),
     ("podDisruptionBudget.enabled=false", "kind: PodDisruptionBudget"),
@@ -244,6 +245,42 @@ fn a_monitor_trusts_who_signed_what_is_served() {
         assert_eq!(tls["serverName"], "gastown-operator-webhook-service.town.svc");
         assert!(!monitor.to_string().contains("File\""), "user-workload monitoring refuses files");
     }
+}
+
+#[test]
+fn what_ends_the_conversion_comes_last_ends_in_time_and_may_do_nothing_else() {
+    let test = "what_ends_the_conversion_comes_last_ends_in_time_and_may_do_nothing_else";
+    let Some(helm) = tool(test, Tool::Helm) else { return };
+    let values = ["image.repository=a/operator", "imagePullSecrets[0].name=pull"];
+    let all = objects(&said(&render(&helm, &values)));
+    let of = |kind: &str| &all[&format!("{kind}/gastown-operator-uninstall")];
+    for kind in ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Job"] {
+        let hook = &of(kind)["metadata"]["annotations"];
+        // Before the rest is gone, writes would be stored cut; and a hook that failed then would stop the uninstall.
+        assert_eq!(hook["helm.sh/hook"], "post-delete", "{kind}");
+        let weight = if kind == "Job" { "1" } else { "0" };
+        assert_eq!(hook["helm.sh/hook-weight"], weight, "{kind}: rights come before who uses them");
+    }
+    let definitions: Vec<String> = gastown::kinds::convertible().collect();
+    let rule = json!({"apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"],
+        "resourceNames": definitions, "verbs": ["get", "patch"]});
+    assert_eq!(of("ClusterRole")["rules"], json!([rule]));
+    let job = &of("Job")["spec"];
+    let patience = job["activeDeadlineSeconds"].as_u64().unwrap();
+    assert!((60..300).contains(&patience), "Helm itself waits five minutes: {patience}");
+    let pod = &job["template"]["spec"];
+    let operator = &all["Deployment/gastown-operator-controller-manager"]["spec"];
+    let (theirs, selector) = (&operator["template"]["spec"], &operator["selector"]["matchLabels"]);
+    for field in ["securityContext", "imagePullSecrets"] {
+        assert_eq!(pod[field], theirs[field], "{field}");
+    }
+    for field in ["image", "securityContext"] {
+        assert_eq!(pod["containers"][0][field], theirs["containers"][0][field], "{field}");
+    }
+    assert_eq!(pod.get("priorityClassName"), None, "the class is gone by then");
+    let labels = &job["template"]["metadata"]["labels"];
+    let mut selected = selector.as_object().unwrap().iter();
+    assert!(!selected.all(|(key, it)| labels[key] == *it), "no Service leads to it: {labels}");
 }
 
 /// The schema's leaves, as a release names them.

@@ -1,13 +1,20 @@
 //! From the Go original's installation to ours by the documented commands, on a real API server: its Deployment has our name, and a
 //! selector can't be changed. No node runs the pods; what ours does beside the original is what `upgrade` is about.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::PathBuf,
+    process::{Command, Output},
+};
 
 use gastown::manifests::{NAMESPACE, chart::FOLDER};
 use gastown_testbed::{Options, Testbed, tools::Tool};
+use serde_json::Value;
 
 use super::tool;
 use crate::{
+    asking::comes_true,
     generated::top,
     kubectl::Kubectl,
     make::{make_on, words},
@@ -125,16 +132,129 @@ struct Helm {
 }
 
 impl Helm {
-    async fn said(&self, arguments: &[&str]) -> String {
+    async fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(&self.program);
         command.args(arguments).args(["--namespace", NAMESPACE]).current_dir(top()).env_clear();
         command
             .env("KUBECONFIG", &self.kubeconfig)
             .env("HOME", self.kubeconfig.with_extension("home"));
-        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
+    async fn said(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments).await;
         assert!(output.status.success(), "helm {}: {}", arguments.join(" "), words(&output));
         words(&output)
     }
+}
+
+const UNINSTALL: [&str; 2] = ["uninstall", "gastown-operator"];
+/// Asks for the Job that ends the conversion.
+const HOOK: [&str; 5] = ["-n", NAMESPACE, "get", "job", "gastown-operator-uninstall"];
+/// Witnesses in the version that they are not stored in.
+const OLDER: [&str; 6] =
+    ["-n", "town", "get", "witnesses.v1alpha1.gastown.gastown.io", "-o", "name"];
+
+/// How definitions are converted, each way once.
+async fn strategies(kubectl: &Kubectl) -> Vec<String> {
+    let said = kubectl.said(&["get", "crd", "-o=jsonpath={.items[*].spec.conversion.strategy}"]);
+    let all: BTreeSet<String> = said.await.split_whitespace().map(Into::into).collect();
+    all.into_iter().collect()
+}
+
+async fn applies(bed: &Testbed, kubectl: &Kubectl, version: &str, rig: &str) -> Output {
+    let witness = format!(
+        "apiVersion: gastown.gastown.io/{version}\nkind: Witness\nmetadata: {{name: wendy, namespace: town}}\nspec: {{{rig}}}\n"
+    );
+    let file = bed.kubeconfig.with_extension("witness.yaml");
+    fs::write(&file, witness).unwrap();
+    kubectl.run(&["apply", "-f", &file.to_string_lossy()]).await
+}
+
+/// Puts an object into storage, which nobody converts: no node runs the operator.
+async fn has_a_witness(bed: &Testbed, kubectl: &Kubectl) {
+    kubectl.said(&["create", "namespace", "town"]).await;
+    let closed = ["delete", "validatingwebhookconfigurations", gastown::manifests::VALIDATING];
+    kubectl.said(&closed).await;
+    let output = applies(bed, kubectl, "v1beta1", "rigRef: {name: a}").await;
+    assert!(output.status.success(), "{}", words(&output));
+    let output = kubectl.run(&OLDER).await;
+    assert!(words(&output).contains("conversion webhook"), "{}", words(&output));
+}
+
+/// Runs what the hook's pod asks for, as its account, by the program of this checkout; and tells how it ended.
+async fn does_what_a_node_would(bed: &Testbed, kubectl: &Kubectl) {
+    kubectl
+        .said(&["label", "ns", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted"])
+        .await;
+    let get = ["-n", NAMESPACE, "get", "pods", "-o", "json", "-l"];
+    let get = [&get[..], &["app.kubernetes.io/name=gastown-operator-uninstall"]].concat();
+    let pods = async || {
+        let all: Value = serde_json::from_str(&kubectl.said(&get).await).unwrap();
+        all["items"].as_array().unwrap().first().cloned()
+    };
+    comes_true("the hook's pod", async || pods().await.is_some()).await;
+    let pod = pods().await.unwrap();
+    let (name, account) = (&pod["metadata"]["name"], &pod["spec"]["serviceAccountName"]);
+    let (name, account) = (name.as_str().unwrap(), account.as_str().unwrap());
+    let token = kubectl.said(&["-n", NAMESPACE, "create", "token", account]).await;
+    let config = kubectl.said(&["config", "view", "--raw", "--minify", "-o", "json"]).await;
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    config["users"][0]["user"] = serde_json::json!({"token": token.trim()});
+    let file = bed.kubeconfig.with_extension("hook.kubeconfig");
+    fs::write(&file, config.to_string()).unwrap();
+    let container = &pod["spec"]["containers"][0];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gastown-operator"));
+    command.env_clear().env("GASTOWN_NAMESPACE", NAMESPACE).arg("--kubeconfig").arg(&file);
+    command.args(container["args"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()));
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{}", words(&output));
+    let ended = "-p={\"status\":{\"phase\":\"Succeeded\"}}";
+    let patch = ["-n", NAMESPACE, "patch", "pod", name, "--subresource=status", "--type=merge"];
+    kubectl.said(&[&patch[..], &[ended]].concat()).await;
+}
+
+/// What a plain uninstall leaves is read in either version and deleted with its namespace, and nobody cuts it meanwhile.
+async fn needs_no_webhook(bed: &Testbed, kubectl: &Kubectl) {
+    assert_eq!(strategies(kubectl).await, ["None"]);
+    // The API server makes itself ready for a definition that was changed, and nothing tells when it is.
+    let reads = async || kubectl.run(&OLDER).await.status.success();
+    comes_true("reading in the other version", reads).await;
+    assert_eq!(kubectl.said(&OLDER).await.trim(), "witness.gastown.gastown.io/wendy");
+    let output = applies(bed, kubectl, "v1alpha1", "rigRef: b").await;
+    assert!(!output.status.success(), "it would be stored without what v1alpha1 lacks");
+    assert!(words(&output).contains("nobody converts"), "{}", words(&output));
+    kubectl.said(&["delete", "namespace", "town", "--timeout=60s"]).await;
+}
+
+/// No node runs the hook, as where its image can't be pulled: the release goes all the same.
+async fn goes_though_its_hook_fails(helm: &Helm, kubectl: &Kubectl) {
+    let late = async {
+        comes_true("the hook's Job", async || kubectl.run(&HOOK).await.status.success()).await;
+        let soon = "-p={\"spec\":{\"activeDeadlineSeconds\":1}}";
+        kubectl.said(&["-n", NAMESPACE, "patch", "job", "gastown-operator-uninstall", soon]).await;
+    };
+    let (output, ()) = tokio::join!(helm.run(&UNINSTALL), late);
+    assert!(!output.status.success(), "and that it failed is said: {}", words(&output));
+    assert_eq!(helm.said(&["list", "--short"]).await, "");
+    kubectl.said(&HOOK).await; // it stays, to be looked at
+    let rights = "clusterroles,clusterrolebindings";
+    let left = kubectl.said(&["get", rights, "-o", "name"]).await;
+    assert!(!left.contains("gastown-operator-uninstall"), "{left}");
+}
+
+/// A chart with the original's names: definitions in crds/, which Helm never upgrades.
+fn originals_chart(bed: &Testbed) -> PathBuf {
+    let chart = bed.kubeconfig.with_extension("chart");
+    for folder in ["templates", "crds"] {
+        fs::create_dir_all(chart.join(folder)).unwrap();
+    }
+    fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: gastown-operator\nversion: 0.4.2\n")
+        .unwrap();
+    let instance = ", app.kubernetes.io/instance: '{{ .Release.Name }}'";
+    fs::write(chart.join("templates/all.yaml"), originals(instance)).unwrap();
+    fs::write(chart.join("crds/rigs.yaml"), definition()).unwrap();
+    chart
 }
 
 #[tokio::test]
@@ -145,16 +265,7 @@ async fn helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when
     let kubectl = Kubectl::admin(&bed);
     let kubeconfig = bed.kubeconfig_for("helm", Some("system:masters")).unwrap();
     let helm = Helm { program, kubeconfig };
-    // A chart with the original's names: definitions in crds/, which Helm never upgrades.
-    let chart = bed.kubeconfig.with_extension("chart");
-    for folder in ["templates", "crds"] {
-        fs::create_dir_all(chart.join(folder)).unwrap();
-    }
-    fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: gastown-operator\nversion: 0.4.2\n")
-        .unwrap();
-    let instance = ", app.kubernetes.io/instance: '{{ .Release.Name }}'";
-    fs::write(chart.join("templates/all.yaml"), originals(instance)).unwrap();
-    fs::write(chart.join("crds/rigs.yaml"), definition()).unwrap();
+    let chart = originals_chart(&bed);
     helm.said(&["install", "gastown-operator", &chart.to_string_lossy(), "--create-namespace"])
         .await;
     let before = uid(&kubectl).await;
@@ -177,7 +288,10 @@ async fn helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when
     helm.said(&["upgrade", "gastown-operator", FOLDER, "--set", "replicaCount=3"]).await;
     is_ours(&kubectl, &before).await;
 
-    helm.said(&["uninstall", "gastown-operator"]).await;
+    has_a_witness(&bed, &kubectl).await;
+    let hook = does_what_a_node_would(&bed, &kubectl);
+    tokio::join!(helm.said(&UNINSTALL), hook);
+    needs_no_webhook(&bed, &kubectl).await;
     let left = kubectl.said(&["get", "crds,validatingadmissionpolicies", "-o", "name"]).await;
     assert_eq!(
         left.matches("gastown.gastown.io").count() + left.matches("gptme.ai").count(),
@@ -193,7 +307,14 @@ async fn helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when
     let asks = "mutatingwebhookconfigurations,validatingwebhookconfigurations,deployments.apps,clusterrolebindings";
     let left = kubectl.said(&["-n", NAMESPACE, "get", asks, "-o", "name"]).await;
     assert!(!left.contains("gastown"), "{left}");
-    // Nothing of it is needed to install it again, over what stayed.
-    helm.said(&["install", "gastown-operator", FOLDER]).await;
+    // It is installed again over what stayed, and asks for the conversion that was switched off.
+    helm.said(&["install", "gastown-operator", FOLDER, "--force-conflicts"]).await;
+    assert_eq!(
+        strategies(&kubectl).await,
+        ["None", "Webhook"],
+        "who has two versions is converted"
+    );
+
+    goes_though_its_hook_fails(&helm, &kubectl).await;
     bed.stop().await.unwrap();
 }
