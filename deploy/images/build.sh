@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds or pushes the images of one edition with buildah: build.sh build | push | agent | toolchain | names, or
 # build.sh send IMAGE WHAT, which pushes another one in the same way; build.sh release-check says whether CI_COMMIT_TAG, or
-# else the tag of what is checked out, is the version.
+# else the tag of what is checked out, is the version; build.sh moment says when what is built was committed.
 #
 #   EDITION       community (Dockerfile) or enterprise (Dockerfile.ubi9)
 #   IMG           the operator's image; the two others are named after it and its tag, or by RUNNER_IMG and AGENT_IMG
@@ -31,7 +31,7 @@ operator=${IMG:-gastown-operator:$version$suffix}
 platforms=${PLATFORMS:-linux/$(case $(uname -m) in x86_64) echo amd64 ;; aarch64) echo arm64 ;; *) uname -m ;; esac)}
 read -ra buildah <<<"${BUILDAH:-buildah}"
 # To say what images are called takes no program.
-[[ " names release-check " = *" ${1:-} "* ]] || command -v "${buildah[0]}" >/dev/null ||
+[[ " names release-check moment " = *" ${1:-} "* ]] || command -v "${buildah[0]}" >/dev/null ||
   fail "there is no program ${buildah[0]}; install it (Debian, Fedora: package buildah)"
 
 # registry/path/gastown-operator:1 becomes registry/path/gastown-runner:1, and any other name gets -runner; a second word goes
@@ -172,6 +172,7 @@ case ${1:-} in
   agent) agent ;;
   toolchain) bud toolchain "${TOOLCHAIN_IMG:-$registry/ci-images/gastown-toolchain$suffix:1.95}" ;;
   release-check) release_check ;;
+  moment) moment ;;
   names) for it in ${TARGETS:-operator runner agent}; do image_of "$it"; done ;;
-  *) fail "say build, push, send, agent, toolchain, names or release-check" ;;
+  *) fail "say build, push, send, agent, toolchain, names, release-check or moment" ;;
 esac

@@ -31,7 +31,8 @@ case ${1:-} in
       value=${value# }
       "${buildah[@]}" config --label "${key// /}=${value//\"/}" "$container"
     done < <(grep -E '^  (com\.redhat|operators\.operatorframework)' "$into/bundle/$edition/metadata/annotations.yaml")
-    "${buildah[@]}" commit --quiet --timestamp "$(git log -1 --format=%ct 2>/dev/null || echo 0)" "$container" "$image"
+    made=$(deploy/images/build.sh moment)
+    "${buildah[@]}" commit --quiet --timestamp "$made" "$container" "$image"
     "${buildah[@]}" rm "$container" >/dev/null
     echo "bundle: $image"
     ;;
