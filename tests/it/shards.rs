@@ -78,7 +78,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    fn of(event: &Event) -> Option<Self> {
+    pub fn of(event: &Event) -> Option<Self> {
         let value = |key: &str| {
             let (_, rest) = event.user_agent.split_once(&format!("; {key}="))?;
             rest.split([';', ')']).next()
@@ -104,21 +104,26 @@ pub async fn stamps(world: &World, operators: &[&Operator]) -> BTreeMap<String, 
     all
 }
 
-/// No object was written under an older epoch of a shard after a younger one, nor by an owner again after another, unless by a
-/// newer map; and no attempt has two pods.
+/// What is wrong with these writes of one object, in their order: one was made under an older epoch of a shard after a younger
+/// one, or by an owner again after another, unless by a newer map.
+pub fn flaw(writes: &[Stamp]) -> Option<&'static str> {
+    writes.iter().enumerate().find_map(|(at, now)| {
+        let before = writes.get(..at).unwrap_or_default();
+        if before.iter().any(|it| it.shard == now.shard && it.epoch > now.epoch) {
+            return Some("an epoch went back");
+        }
+        let is_owner = |it: &Stamp| (it.shard, it.epoch) == (now.shard, now.epoch);
+        let first = before.iter().position(is_owner).unwrap_or(at);
+        let between = before.get(first..).unwrap_or_default();
+        let others = between.iter().filter(|it| !is_owner(it)).map(|it| it.map).max();
+        others.is_some_and(|it| it >= now.map).then_some("two owners wrote in turns")
+    })
+}
+
+/// No object has such writes, and no attempt has two pods.
 pub async fn judge(world: &World, operators: &[&Operator], polecats: usize) {
     for (object, writes) in stamps(world, operators).await {
-        for (at, now) in writes.iter().enumerate() {
-            let before = writes.get(..at).unwrap_or_default();
-            let same = |it: &&Stamp| it.shard == now.shard;
-            let older = before.iter().filter(same).all(|it| it.epoch <= now.epoch);
-            assert!(older, "{object}: an epoch went back: {writes:?}");
-            let is_owner = |it: &Stamp| (it.shard, it.epoch) == (now.shard, now.epoch);
-            let first = before.iter().position(is_owner).unwrap_or(at);
-            let between = before.get(first..).unwrap_or_default();
-            let others = between.iter().filter(|it| !is_owner(it)).map(|it| it.map).max();
-            assert!(others.is_none_or(|it| it < now.map), "{object}: two owners: {writes:?}");
-        }
+        assert_eq!(flaw(&writes), None, "{object}: {writes:?}");
     }
     assert_eq!(pods_made(world, operators).await, polecats, "one pod for each Polecat");
 }

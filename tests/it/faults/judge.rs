@@ -6,13 +6,15 @@ use gastown_testbed::audit::Event;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::town::Town;
+use crate::shards::{Stamp, flaw};
 
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Verdict {
     /// Pods by namespace and name, and how often each was made.
     pub pods: BTreeMap<(String, String), usize>,
-    /// Objects that were written under an older epoch after a younger one.
+    /// Objects that were written under an older epoch after a younger one, or by two owners in turns: also where a map moved
+    /// them from one shard to another.
     pub undone: Vec<String>,
     /// For each change of a shard's owner under which both wrote: from the answer to the last write of the one before to the
     /// arrival of the first of the next. Negative: they overlap.
@@ -28,15 +30,6 @@ struct Write {
     answered: Timestamp,
 }
 
-/// Reads `; shard=NN; epoch=E` of a User-Agent.
-fn stamp(event: &Event) -> Option<(u16, i32)> {
-    let number = |name: &str| {
-        let (_, rest) = event.user_agent.split_once(&format!("; {name}="))?;
-        rest.split([';', ')']).next()?.parse::<i32>().ok()
-    };
-    Some((u16::try_from(number("shard")?).ok()?, number("epoch")?))
-}
-
 pub async fn judge(town: &Town) -> Verdict {
     let events = town.bed.audit_events().await.unwrap();
     let prefix = town.user("");
@@ -49,23 +42,24 @@ pub async fn judge(town: &Town) -> Verdict {
 fn weigh<'a>(events: impl Iterator<Item = &'a Event>) -> Verdict {
     let mut verdict = Verdict::default();
     let mut shards: BTreeMap<u16, Vec<Write>> = BTreeMap::new();
-    let mut last: BTreeMap<(String, u16), i32> = BTreeMap::new();
+    let mut objects: BTreeMap<String, Vec<Stamp>> = BTreeMap::new();
     for event in events {
         verdict.refused += usize::from(event.code == 409);
-        let (Some((shard, epoch)), true) = (stamp(event), event.code < 300) else { continue };
+        let (Some(stamp), true) = (Stamp::of(event), event.code < 300) else { continue };
         let object = format!("{} {}/{}", event.resource, event.namespace, event.name);
         if event.resource == "pods" && event.verb == "create" {
             let pod = (event.namespace.clone(), event.name.clone());
             *verdict.pods.entry(pod).or_default() += 1;
         }
-        let before = last.entry((object.clone(), shard)).or_insert(epoch);
-        if *before > epoch {
-            verdict.undone.push(format!("{object}: epoch {epoch} after {before}"));
-        }
-        *before = epoch;
-        let (came, answered) = (event.time, event.done);
+        objects.entry(object).or_default().push(stamp);
+        let (Stamp { shard, epoch, .. }, came, answered) = (stamp, event.time, event.done);
         shards.entry(shard).or_default().push(Write { epoch, came, answered });
     }
+    let flaws = objects.iter().filter_map(|(object, writes)| {
+        let flaw = flaw(writes)?;
+        Some(format!("{object}: {flaw}: {writes:?}"))
+    });
+    verdict.undone.extend(flaws);
     for writes in shards.values() {
         let mut epochs: BTreeMap<i32, (Timestamp, Timestamp)> = BTreeMap::new();
         for it in writes {
@@ -135,4 +129,13 @@ fn the_judge_sees_overlaps_and_second_pods() {
     assert_eq!(late.smallest(), Some(SignedDuration::from_millis(-6)), "the first came back");
     let undone = weigh([event("p", 2, 0, 10), event("p", 1, 30, 40)].iter());
     assert_eq!((undone.undone.len(), undone.pods.values().max()), (1, Some(&2)));
+    let moved = |shard: u16, map: i64, came: i64| {
+        let user_agent = format!("gastown/1 (a; shard={shard:02}; epoch=1; map={map})");
+        let verb = "patch".into();
+        Event { verb, user_agent, ..event("p", 1, came, came + 5) }
+    };
+    let pinned = weigh([moved(3, 1, 0), moved(4, 2, 10), moved(3, 3, 20)].iter());
+    assert_eq!(pinned.undone, [""; 0], "each by a newer map");
+    let both = weigh([moved(3, 1, 0), moved(4, 2, 10), moved(3, 2, 20)].iter());
+    assert_eq!(both.undone.len(), 1, "by the same map, two owners of one namespace");
 }
