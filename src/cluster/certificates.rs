@@ -30,6 +30,8 @@ use crate::{
         connect::Connection,
         definitions::Definitions,
         watch_clients::{Seat, Watches},
+        watch_faults::Faults,
+        watching::complain,
         writing::Writer,
     },
     domain::{
@@ -101,6 +103,16 @@ pub enum Sort {
     Definition,
 }
 
+impl Sort {
+    const fn resource(self) -> &'static str {
+        match self {
+            Self::Mutating => "mutatingwebhookconfigurations",
+            Self::Validating => "validatingwebhookconfigurations",
+            Self::Definition => "customresourcedefinitions",
+        }
+    }
+}
+
 /// One of them, by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Consumer {
@@ -157,7 +169,7 @@ impl Vault {
     ) -> impl Stream<Item = News> + Send + Unpin + use<> {
         let seat = self.watches.seat();
         let secrets = self.secrets(seat.client.clone());
-        let kept = watched(seat, secrets, &self.name)
+        let kept = watched(seat, ("secrets", secrets), &self.name)
             .map(|it| News::Kept(Box::new(it.as_ref().map_or_else(Kept::default, kept))));
         stream::select(kept.boxed(), self.told(consumers))
     }
@@ -175,7 +187,7 @@ impl Vault {
             }
             let seat = self.watches.seat();
             let api = Self::consumers(it.sort, seat.client.clone());
-            let stream = watched(seat, api, &it.name);
+            let stream = watched(seat, (it.sort.resource(), api), &it.name);
             stream
                 .map(move |object| News::Consumer(it.clone(), object.as_ref().map(pointed)))
                 .boxed()
@@ -263,10 +275,11 @@ pub fn seconds() -> i64 {
     super::now().as_second()
 }
 
-/// One object by name: as it is, and whenever it changes. The place is taken for as long as this is asked.
+/// One object by name: as it is, and whenever it changes. The place is taken for as long as this is asked. Failures are
+/// counted as those of this resource.
 pub(super) fn watched<K>(
     seat: Seat,
-    api: Api<K>,
+    (resource, api): (&'static str, Api<K>),
     name: &str,
 ) -> impl Stream<Item = Option<K>> + Send + use<K>
 where
@@ -274,8 +287,12 @@ where
 {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}")).timeout(120);
     let events = watcher::watcher(api, config).default_backoff();
+    let (failures, mut faults) = (seat.failures(resource), Faults::default());
     // A list tells of what is there, and at its end that nothing is.
-    let told = events.scan(false, |found, event| {
+    let told = events.scan(false, move |found, event| {
+        if event.is_ok() {
+            faults.works();
+        }
         let told = match event {
             Ok(Event::Init) => {
                 *found = false;
@@ -288,10 +305,8 @@ where
             Ok(Event::InitDone) => (!*found).then_some(None),
             Ok(Event::Delete(_)) => Some(None),
             Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "Watch failed; it is tried again"
-                );
+                failures.inc();
+                complain(resource, &mut faults, &error);
                 None
             }
         };

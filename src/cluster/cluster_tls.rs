@@ -51,6 +51,6 @@ impl ClusterTls {
         let seat = self.watches.seat();
         let api: Api<DynamicObject> = Api::all_with(seat.client.clone(), &resource);
         let spec = |it: DynamicObject| json!({"spec": it.data.get("spec")});
-        watched(seat, api, NAME).map(move |it| it.map(spec))
+        watched(seat, ("apiservers", api), NAME).map(move |it| it.map(spec))
     }
 }

@@ -11,6 +11,7 @@ use kube::{
 use super::{
     definitions::Definitions,
     guard::user_agent,
+    meters::Meters,
     watch_clients::Watches,
     writing::{Writer, name},
 };
@@ -66,6 +67,7 @@ pub async fn connect(
     kubeconfig: Option<&std::path::Path>,
     context: Option<String>,
     who: &str,
+    meters: &Meters,
 ) -> anyhow::Result<Connection> {
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
     let read = match kubeconfig {
@@ -88,7 +90,7 @@ pub async fn connect(
         Ok(builder.with_layer(&name(agent(what))).build())
     };
     let work = client(&config, "work")?;
-    let watches = Watches::new(config.clone(), agent("watches"))?;
+    let watches = Watches::new(config.clone(), agent("watches"), meters.watch_faults.clone())?;
     config.connect_timeout = Some(Duration::from_millis(1500));
     let leases = client(&config, "leases")?;
     let fips = config.rustls_client_config()?.fips();

@@ -83,7 +83,8 @@ impl Watching {
     fn begin(seat: Seat, name: &str) -> Self {
         let told = Arc::<Mutex<Told>>::default();
         let api = Api::<Watched<Definition>>::all(seat.client.clone());
-        let (news, teller) = (watched(seat, api, name), Teller(told.clone()));
+        let (news, teller) =
+            (watched(seat, (plural::<Definition>(), api), name), Teller(told.clone()));
         let task = tokio::spawn(async move {
             let mut news = pin!(news);
             while let Some(it) = news.next().await {
@@ -194,6 +195,28 @@ mod tests {
             "default",
         );
         (Definitions::new(Watches::all_by(client)), lists)
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_fails_is_counted() {
+        let asked = Arc::new(tokio::sync::Notify::new());
+        let told = asked.clone();
+        let refusing = tower::service_fn(move |_: Request<Body>| {
+            told.notify_one();
+            let status =
+                json!({"kind": "Status", "code": 403, "message": "no", "reason": "Forbidden"});
+            let mut answer = Response::new(Answer::from(status.to_string()));
+            *answer.status_mut() = http::StatusCode::FORBIDDEN;
+            std::future::ready(Ok::<_, Infallible>(answer))
+        });
+        let watches = Watches::all_by(kube::Client::new(refusing, "default"));
+        let _heard = Definitions::new(watches.clone()).of(NAME);
+        let tried = async {
+            asked.notified().await;
+            asked.notified().await; // the first has failed
+        };
+        tokio::time::timeout(Duration::from_secs(30), tried).await.expect("it was not tried again");
+        assert!(watches.seat().failures("customresourcedefinitions").get() >= 1);
     }
 
     fn version(heard: &Heard) -> Option<&str> {

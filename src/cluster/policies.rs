@@ -59,6 +59,16 @@ fn resource(kind: &str) -> ApiResource {
     }
 }
 
+/// The resource of a kind of what is applied here.
+fn watched_as(kind: &str) -> &'static str {
+    match kind {
+        "ValidatingAdmissionPolicy" => "validatingadmissionpolicies",
+        "ValidatingWebhookConfiguration" => "validatingwebhookconfigurations",
+        "MutatingWebhookConfiguration" => "mutatingwebhookconfigurations",
+        _ => "validatingadmissionpolicybindings",
+    }
+}
+
 async fn keep_hooks(
     (client, writer): (kube::Client, Writer),
     seat: Seat,
@@ -68,7 +78,7 @@ async fn keep_hooks(
     let (kind, name) = named(&object);
     let api: Api<DynamicObject> = Api::all_with(client, &resource(&kind));
     let watching: Api<DynamicObject> = Api::all_with(seat.client.clone(), &resource(&kind));
-    let mut news = pin!(watched(seat, watching, &name));
+    let mut news = pin!(watched(seat, (watched_as(&kind), watching), &name));
     let (mut there, mut lead, mut applied) = (None, None, None);
     loop {
         tokio::select! {
@@ -136,7 +146,7 @@ async fn keep_one((client, writer): (kube::Client, Writer), seat: Seat, object: 
     let (kind, name) = named(&object);
     let api: Api<DynamicObject> = Api::all_with(client, &resource(&kind));
     let watching: Api<DynamicObject> = Api::all_with(seat.client.clone(), &resource(&kind));
-    let mut news = pin!(watched(seat, watching, &name));
+    let mut news = pin!(watched(seat, (watched_as(&kind), watching), &name));
     let mut applied = false;
     while let Some(there) = news.next().await {
         if applied && there.is_some() {

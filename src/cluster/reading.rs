@@ -39,7 +39,7 @@ pub struct Reader {
 impl Reader {
     /// Connects as the kubeconfig says, or as the pod's service account.
     pub async fn connect(context: Option<String>) -> anyhow::Result<Self> {
-        let connection = connect::connect(None, context, WHO).await?;
+        let connection = connect::connect(None, context, WHO, &Meters::default()).await?;
         let writer = connection.writer("in person");
         let client = connection.work;
         let namespace = client.default_namespace().to_owned();

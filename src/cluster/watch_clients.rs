@@ -14,11 +14,12 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use kube::client::{Body, ClientBuilder, ConfigExt as _};
+use prometheus_client::metrics::{counter::Counter, family::Family};
 use rustls::pki_types::ServerName;
 use tower::{BoxError, ServiceBuilder};
 use tower_http::timeout::ResponseBodyTimeoutLayer;
 
-use super::writing::name;
+use super::{meters::Controller, writing::name};
 
 /// Watches on one connection at most: an API server takes 100 streams of each (`--http2-max-streams-per-connection`), and
 /// one more than it takes would wait for ever.
@@ -40,21 +41,31 @@ pub struct Watches(Arc<Pool>);
 
 struct Pool {
     make: Box<dyn Fn() -> anyhow::Result<kube::Client> + Send + Sync>,
+    failures: Failures,
     first: Seat,
     more: Mutex<Vec<Seat>>,
 }
+
+/// How often watches failed, by what they watch.
+pub type Failures = Family<Controller, Counter>;
 
 /// A client for one watch, for as long as it is held.
 #[derive(Clone)]
 pub struct Seat {
     pub client: kube::Client,
+    failures: Failures,
     /// Counts who sits here, and the pool.
     taken: Arc<()>,
 }
 
 impl Seat {
-    fn new(client: kube::Client) -> Self {
-        Self { client, taken: Arc::default() }
+    fn new(client: kube::Client, failures: Failures) -> Self {
+        Self { client, failures, taken: Arc::default() }
+    }
+
+    /// The count of failures of watches of this resource.
+    pub fn failures(&self, controller: &'static str) -> Counter {
+        self.failures.get_or_create_owned(&Controller { controller })
     }
 
     fn is_free(&self) -> bool {
@@ -64,17 +75,23 @@ impl Seat {
 
 impl Watches {
     /// Clients with this configuration, which ask under this name. An error is one that no waiting mends.
-    pub fn new(config: kube::Config, agent: HeaderValue) -> anyhow::Result<Self> {
+    pub fn new(
+        config: kube::Config,
+        agent: HeaderValue,
+        failures: Failures,
+    ) -> anyhow::Result<Self> {
         let make = Box::new(move || client(&config, agent.clone()));
-        let first = Seat::new(make()?);
-        Ok(Self(Arc::new(Pool { make, first, more: Mutex::default() })))
+        let first = Seat::new(make()?, failures.clone());
+        Ok(Self(Arc::new(Pool { make, failures, first, more: Mutex::default() })))
     }
 
     /// All watches by one client, which makes connections as it likes.
     pub fn all_by(client: kube::Client) -> Self {
         let of = client.clone();
         let make = Box::new(move || Ok(of.clone()));
-        Self(Arc::new(Pool { make, first: Seat::new(client), more: Mutex::default() }))
+        let failures = Failures::default();
+        let first = Seat::new(client, failures.clone());
+        Self(Arc::new(Pool { make, failures, first, more: Mutex::default() }))
     }
 
     /// A place for one more watch.
@@ -85,7 +102,7 @@ impl Watches {
         }
         match (self.0.make)() {
             Ok(client) => {
-                let seat = Seat::new(client);
+                let seat = Seat::new(client, self.0.failures.clone());
                 more.push(seat.clone());
                 seat
             }
@@ -148,7 +165,8 @@ mod tests {
     async fn a_connection_has_as_many_watches_as_an_api_server_takes_and_a_place_is_free_again() {
         let config = kube::Config::new("https://127.0.0.1:1".parse().unwrap());
         crate::tls::install_provider().unwrap();
-        let watches = Watches::new(config, HeaderValue::from_static("gastown")).unwrap();
+        let watches =
+            Watches::new(config, HeaderValue::from_static("gastown"), Failures::default()).unwrap();
         let clients = || 1 + watches.0.more.lock().unwrap().len();
         let mut seats: Vec<_> = (0..STREAMS).map(|_| watches.seat()).collect();
         assert_eq!(clients(), 1);

@@ -204,7 +204,7 @@ fn key_of<C: Compact>(object: &Watched<C>) -> Key {
     Key::new(namespace, name)
 }
 
-fn complain(kind: &'static str, faults: &mut Faults, error: &watcher::Error) {
+pub(super) fn complain(kind: &'static str, faults: &mut Faults, error: &watcher::Error) {
     let say = faults.failed(watch_faults::code(error), Instant::now());
     let error = error as &dyn std::error::Error;
     match say {

@@ -87,7 +87,7 @@ pub async fn run(
     let ends = servers_stopped.clone();
     metrics::start(&config, registry, (&faces, asking.clone()), &mut servers, ends)?;
     config.webhooks.files()?;
-    let connection = connected(&config, &replica).await?;
+    let connection = connected(&config, &replica, &meters).await?;
     tls::crypto::proven("the client of the API server", connection.fips)?;
     servers.spawn(definitions::keep_policies(&config, &connection, servers_stopped.clone()));
     tokio::select! {
@@ -119,8 +119,8 @@ pub async fn run(
 }
 
 /// Connects as the settings say, under this name.
-async fn connected(config: &Config, who: &str) -> anyhow::Result<Connection> {
-    connect::connect(config.kubeconfig.as_deref(), config.context.clone(), who).await
+async fn connected(config: &Config, who: &str, meters: &Meters) -> anyhow::Result<Connection> {
+    connect::connect(config.kubeconfig.as_deref(), config.context.clone(), who, meters).await
 }
 
 async fn ended(mut servers: JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
