@@ -28,15 +28,27 @@ const SUCCEEDED_AFTER: Duration = Duration::from_secs(2);
 const IN_FLIGHT: usize = 32;
 /// Answers with the metadata alone.
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+/// As long as a node's words for an image are.
+const IMAGE_ID: &str = "registry.example.com/agent@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 /// Times that one request is tried.
 const TRIES: u32 = 3;
 
+/// How much of a pod's life is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "shared with another bench")]
+pub enum Life {
+    Whole,
+    /// It is seen when all is over: that spares a write of ours and one of the operator's.
+    End,
+}
+
 /// Watches pods from `version` on and plays each that a Polecat owns.
-pub async fn play(client: Client, ledger: Arc<Ledger>, version: String) {
+pub async fn play(client: Client, ledger: Arc<Ledger>, version: String, life: Life) {
     let stage = Arc::new(Stage {
         client: client.clone(),
         ledger: ledger.clone(),
         permits: Semaphore::new(IN_FLIGHT),
+        life,
     });
     let fresh = |pod: &Sight| pod.status.phase.is_empty() || pod.status.phase == "Pending";
     let see = |pod: &Sight| {
@@ -73,17 +85,15 @@ struct Stage {
     client: Client,
     ledger: Arc<Ledger>,
     permits: Semaphore,
+    life: Life,
 }
 
 async fn act(stage: Arc<Stage>, key: Key, pod: Meta, seen: Instant) {
     let played = async {
-        tokio::time::sleep_until((seen + RUNNING_AFTER).into()).await;
-        let permit = stage.permits.acquire().await?;
-        let running = Instant::now();
-        let began = Timestamp::now();
-        stage.replace(&pod, running_status(began)).await?;
-        drop(permit);
-        tokio::time::sleep_until((running + SUCCEEDED_AFTER).into()).await;
+        let began = match stage.life {
+            Life::Whole => stage.run(&pod, seen).await?,
+            Life::End => Timestamp::now(),
+        };
         let _permit = stage.permits.acquire().await?;
         let status = succeeded_status(began, Timestamp::now())?;
         stage.ledger.ended(&key);
@@ -95,6 +105,17 @@ async fn act(stage: Arc<Stage>, key: Key, pod: Meta, seen: Instant) {
 }
 
 impl Stage {
+    /// Has it Running in time; ends when its agent is to end, with when that began.
+    async fn run(&self, pod: &Meta, seen: Instant) -> Result<Timestamp> {
+        tokio::time::sleep_until((seen + RUNNING_AFTER).into()).await;
+        let permit = self.permits.acquire().await?;
+        let (running, began) = (Instant::now(), Timestamp::now());
+        self.replace(pod, running_status(began)).await?;
+        drop(permit);
+        tokio::time::sleep_until((running + SUCCEEDED_AFTER).into()).await;
+        Ok(began)
+    }
+
     /// Puts a status in place. Of a pod the API server keeps all but its metadata, so that is all that is sent beside
     /// it, and all that is asked for: a merge patch, answered with the whole pod, costs it half as much again.
     async fn replace(&self, pod: &Meta, status: Value) -> Result<()> {
@@ -132,7 +153,7 @@ impl Stage {
 
 fn container(name: &str, ready: bool, state: &Value) -> Value {
     json!({
-        "name": name, "image": "bench", "imageID": "bench", "ready": ready, "restartCount": 0, "started": ready,
+        "name": name, "image": "bench", "imageID": IMAGE_ID, "ready": ready, "restartCount": 0, "started": ready,
         "state": state,
     })
 }

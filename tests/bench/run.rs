@@ -12,7 +12,7 @@ use crate::{
     load::{self, Load},
     operators::{self, Whose},
     options::{Scenario, Version},
-    player,
+    player::{self, Life},
     probes::{self, Histogram, Requests},
     sight,
     town::{Town, WARM},
@@ -132,7 +132,8 @@ impl Stage {
         let pods = sight::version(&observer, sight::PODS).await?;
         let place = sight::polecats(version);
         let from = sight::version(&observer, &place).await?;
-        watches.spawn(player::play(town.testbed.client("player").await?, ledger.clone(), pods));
+        let player = town.testbed.client("player").await?;
+        watches.spawn(player::play(player, ledger.clone(), pods, Life::Whole));
         watches.spawn(player::observe(observer, ledger.clone(), (place, from)));
         let client = town.testbed.client("loadgen").await?;
         let load = Load { client, ledger: ledger.clone(), version };

@@ -21,7 +21,8 @@ use crate::{
     ledger::Ledger,
     load::{self, Load},
     options::{Options, Version},
-    player, probes, sight,
+    player::{self, Life},
+    probes, sight,
 };
 
 const NAMESPACES: usize = 96;
@@ -68,7 +69,8 @@ async fn run(testbed: &Testbed, options: &Options, replicas: usize) -> Result<(S
     let pods = sight::version(&observer, sight::PODS).await?;
     let place = sight::polecats(Version::V1beta1);
     let from = sight::version(&observer, &place).await?;
-    watches.spawn(player::play(testbed.client("player").await?, ledger.clone(), pods));
+    let player = testbed.client("player").await?;
+    watches.spawn(player::play(player, ledger.clone(), pods, Life::Whole));
     watches.spawn(player::observe(observer, ledger.clone(), (place, from)));
     let client = testbed.client("loadgen").await?;
     let load = Load { client, ledger: ledger.clone(), version: Version::V1beta1 };
@@ -153,7 +155,7 @@ async fn owners(testbed: &Testbed) -> Result<Vec<(String, usize)>> {
 }
 
 /// Resident memory now.
-fn rss_mib(operator: &Operator) -> Result<f64> {
+pub fn rss_mib(operator: &Operator) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", operator.pid))?;
     let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kib: f64 = line.split_ascii_whitespace().next().context("no number")?.parse()?;

@@ -22,6 +22,7 @@ mod logged;
 #[path = "../machine.rs"]
 #[allow(dead_code, reason = "shared with another bench")]
 mod machine;
+mod memory;
 mod options;
 #[path = "../player.rs"]
 mod player;
@@ -74,8 +75,9 @@ async fn bench(options: &Options) -> Result<String> {
     gastown::tls::install_provider()?;
     let mut machine = String::new();
     for part in options.parts() {
-        let testbed =
-            gastown_testbed::Options { fsync: true, ..gastown_testbed::Options::default() };
+        // Where time is not what is measured, it is spared.
+        let fsync = part != Part::Memory;
+        let testbed = gastown_testbed::Options { fsync, ..gastown_testbed::Options::default() };
         let testbed = Testbed::start(testbed).await?;
         testbed.install_crds().await?;
         let done = match part {
@@ -83,6 +85,7 @@ async fn bench(options: &Options) -> Result<String> {
             Part::Handovers => handovers::measure(&testbed, options).await,
             Part::Rolling => rolling::measure(&testbed, options).await,
             Part::Cost => cost::measure(&testbed, options).await,
+            Part::Memory => memory::measure(&testbed, options).await,
         };
         let done = done.with_context(|| part.title())?;
         println!("\n{}\n{done}", part.title());

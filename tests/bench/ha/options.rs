@@ -22,6 +22,9 @@ pub struct Options {
     /// Polecats that run while the cost is measured, 25 a second.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(50..=100_000))]
     pub polecats: u32,
+    /// Polecats with their pods up to which memory is measured, from a twentieth of them on.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(2_000..=100_000))]
+    pub objects: u32,
     /// Times of the protocol, as the operator's flag of this name says them.
     #[arg(long, default_value = "normal")]
     pub failover: String,
@@ -42,6 +45,7 @@ pub enum Part {
     Handovers,
     Rolling,
     Cost,
+    Memory,
 }
 
 impl Options {
@@ -60,6 +64,7 @@ impl Part {
                 "hand-overs: one of three replicas ends by SIGTERM, then another begins"
             }
             Self::Cost => "what one, two and three replicas cost",
+            Self::Memory => "memory, by how many Polecats there are",
             Self::Rolling => "rolling updates of three replicas",
         }
     }
