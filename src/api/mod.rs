@@ -3,6 +3,7 @@
 pub mod fleet;
 pub mod schema;
 pub mod shared;
+pub mod text;
 pub mod v1alpha1;
 pub mod v1beta1;
 

@@ -9,6 +9,8 @@ use k8s_openapi::{
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::api::text::Text;
+
 /// What Kubernetes takes as an amount, such as `500m` or `1Gi`.
 pub const QUANTITY: &str = "^(\\+|-)?(([0-9]+(\\.[0-9]*)?)|(\\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|\
     ([eE](\\+|-)?(([0-9]+(\\.[0-9]*)?)|(\\.[0-9]+))))?$";
@@ -61,18 +63,18 @@ pub struct Resources {
 pub struct Condition {
     /// What is asked, such as `Ready`.
     #[serde(rename = "type")]
-    pub type_: String,
+    pub type_: Text,
     /// `True`, `False` or `Unknown`.
-    pub status: String,
+    pub status: Text,
     /// Generation of the spec that was judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// When `status` last changed.
     pub last_transition_time: Time,
     /// A word for programs.
-    pub reason: String,
+    pub reason: Text,
     /// A sentence for people.
-    pub message: String,
+    pub message: Text,
 }
 
 impl JsonSchema for Condition {

@@ -2,13 +2,16 @@
 //! our own write and the watch event that follows it can come in any order.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque, hash_map::Entry},
+    collections::{BTreeSet, HashMap, VecDeque, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::watch;
 
-use crate::cluster::wire::Compact;
+use crate::{
+    api::text::{Text, Texts},
+    cluster::wire::Compact,
+};
 
 /// Objects that left and are remembered, so that a late answer does not bring one back.
 const TOMBSTONES: usize = 4096;
@@ -44,8 +47,8 @@ pub struct Cache<C> {
 #[derive(Debug)]
 struct Inner<C> {
     objects: HashMap<Key, Arc<C>>,
-    /// Of the keys: thousands share one.
-    namespaces: HashSet<Arc<str>>,
+    /// What thousands have in common, their namespaces before all.
+    texts: Texts,
     tombstones: Tombstones,
     /// Objects that are gone, until that was told.
     leaving: VecDeque<Leaving<C>>,
@@ -63,7 +66,7 @@ impl<C> Default for Cache<C> {
     fn default() -> Self {
         let inner = Inner {
             objects: HashMap::new(),
-            namespaces: HashSet::new(),
+            texts: Texts::default(),
             tombstones: Tombstones::default(),
             leaving: VecDeque::new(),
         };
@@ -78,7 +81,7 @@ impl<C: Compact> Cache<C> {
     }
 
     /// Takes an object in, unless a newer one is there or it has left since. Says whether it is news.
-    pub fn put(&self, object: C) -> bool {
+    pub fn put(&self, mut object: C) -> bool {
         let key = key(&object);
         let mut inner = self.lock();
         if inner.tombstones.bury(object.uid(), object.resource_version()) {
@@ -89,7 +92,10 @@ impl<C: Compact> Cache<C> {
             .get(&key)
             .is_none_or(|old| newer(object.resource_version(), old.resource_version()));
         if news {
-            let key = inner.shared(key);
+            let mut namespace = Text::from(key.namespace);
+            inner.texts.share(&mut namespace);
+            object.share(&mut inner.texts);
+            let key = Key { namespace: namespace.into(), ..key };
             inner.objects.insert(key, Arc::new(object));
         }
         news
@@ -212,20 +218,6 @@ impl<C: Compact> Cache<C> {
     }
 }
 
-impl<C> Inner<C> {
-    /// The same key with the namespace that others have.
-    fn shared(&mut self, key: Key) -> Key {
-        if let Some(namespace) = self.namespaces.get(&key.namespace).cloned() {
-            return Key { namespace, ..key };
-        }
-        if self.namespaces.len() == self.namespaces.capacity() {
-            self.namespaces.retain(|it| Arc::strong_count(it) > 1); // before it grows
-        }
-        self.namespaces.insert(key.namespace.clone());
-        key
-    }
-}
-
 /// The objects that left last: uid, and the version as of which each had left.
 #[derive(Debug, Default)]
 struct Tombstones {
@@ -316,7 +308,7 @@ mod tests {
             cache.remove(&Key::new(&namespace, "max"), "max", "99", None);
             told(&cache);
         }
-        let kept = cache.lock().namespaces.len();
+        let kept = cache.lock().texts.len();
         assert!(kept < 10, "{kept} of a thousand that are gone");
     }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::{
-    api::v1beta1,
+    api::{text::Texts, v1beta1},
     cluster::beginning::Whole,
     domain::{pod_brief::PodBrief, polecat, rig, stored, tenancy::Rules},
 };
@@ -36,6 +36,8 @@ pub trait Compact: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     fn read(wire: Self::Wire, _bytes: usize) -> (Self, Option<Whole>) {
         (Self::from_wire(wire), None)
     }
+    /// Has what many have in common but once.
+    fn share(&mut self, _: &mut Texts) {}
     /// Namespace (empty for cluster-wide kinds) and name.
     fn place(&self) -> (&str, &str);
     fn uid(&self) -> &str;
@@ -215,6 +217,9 @@ impl Compact for polecat::Brief {
     fn bucket(&self) -> Option<u16> {
         self.bucket
     }
+    fn share(&mut self, texts: &mut Texts) {
+        Self::share(self, texts);
+    }
     fn place(&self) -> (&str, &str) {
         (&self.namespace, &self.name)
     }
@@ -295,6 +300,9 @@ impl Compact for PodBrief {
     }
     fn bucket(&self) -> Option<u16> {
         self.labels.bucket
+    }
+    fn share(&mut self, texts: &mut Texts) {
+        Self::share(self, texts);
     }
     fn place(&self) -> (&str, &str) {
         (&self.namespace, &self.name)

@@ -53,12 +53,12 @@ impl Conditions<'_> {
     pub fn set(&mut self, type_: &str, is: Is, reason: &str, message: &str) {
         let now = Time(self.now);
         let mut fresh = Condition {
-            type_: type_.to_owned(),
-            status: is.as_str().to_owned(),
+            type_: type_.into(),
+            status: is.as_str().into(),
             observed_generation: self.generation,
             last_transition_time: now,
-            reason: reason.to_owned(),
-            message: cut(message, MAX_MESSAGE).to_owned(),
+            reason: reason.into(),
+            message: cut(message, MAX_MESSAGE).into(),
         };
         match self.list.iter_mut().find(|it| it.type_ == type_) {
             Some(old) => {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    api::v1beta1::Polecat,
+    api::{text::Text, v1beta1::Polecat},
     domain::{
         polecat::Drift,
         repository::{RepositoryUrl, Transport},
@@ -17,7 +17,7 @@ use crate::{
 /// The Secret that a Polecat clones and pushes with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
-    pub secret: Box<str>,
+    pub secret: Text,
     /// Its agent's container began, which it does after a clone alone, and the spec is still the one that this was of.
     pub proven: bool,
 }
@@ -47,7 +47,7 @@ pub struct Lent {
 #[derive(Debug, Default)]
 struct Namespace {
     /// Who has cloned with which Secret.
-    users: HashMap<Box<str>, BTreeSet<Box<str>>>,
+    users: HashMap<Text, BTreeSet<Box<str>>>,
     /// Who was kept from a Secret.
     refused: BTreeSet<Box<str>>,
 }

@@ -8,7 +8,10 @@ use k8s_openapi::{
 };
 
 use crate::{
-    api::GROUP,
+    api::{
+        GROUP,
+        text::{Text, Texts},
+    },
     domain::{conditions::cut, digest::Digest, layout, names, shard::bucket},
 };
 
@@ -21,7 +24,7 @@ const MAX_TEXT: usize = 4096;
 /// The facts about a pod.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PodBrief {
-    pub namespace: Box<str>,
+    pub namespace: Text,
     pub name: Box<str>,
     pub uid: Box<str>,
     pub resource_version: Box<str>,
@@ -48,7 +51,7 @@ pub struct PodBrief {
     pub claude: Container,
     pub telemetry: Container,
     /// Image of `claude` as asked for.
-    pub image: Option<Box<str>>,
+    pub image: Option<Text>,
     /// Digests of the images as run, such as `sha256:9f86d0…`: of `git-init`, `claude` and `telemetry`.
     pub digests: [Option<Digest>; 3],
     /// The agent's probe fails.
@@ -87,7 +90,7 @@ pub struct Unready {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// With its group where another one has a kind that is called like ours.
-    pub kind: Box<str>,
+    pub kind: Text,
     pub name: Box<str>,
     pub uid: Box<str>,
 }
@@ -127,13 +130,13 @@ pub enum Container {
     #[default]
     Unseen,
     Waiting {
-        reason: Box<str>,
+        reason: Text,
         message: Box<str>,
     },
     Running,
     Ended {
         exit_code: i32,
-        reason: Box<str>,
+        reason: Text,
         message: Box<str>,
         at: Option<Timestamp>,
     },
@@ -178,6 +181,19 @@ pub fn names_the_runner(message: &str) -> bool {
 }
 
 impl PodBrief {
+    /// Has what many have in common but once.
+    pub fn share(&mut self, texts: &mut Texts) {
+        let Self { namespace, owner, image, git_init, claude, telemetry, .. } = self;
+        texts.share(namespace);
+        texts.share_all(owner.iter_mut().map(|it| &mut it.kind));
+        texts.share_all(image);
+        for it in [git_init, claude, telemetry] {
+            if let Container::Waiting { reason, .. } | Container::Ended { reason, .. } = it {
+                texts.share(reason);
+            }
+        }
+    }
+
     /// Whether it is over for good.
     pub const fn over(&self) -> bool {
         matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed)
@@ -230,7 +246,7 @@ impl From<&Pod> for PodBrief {
         let container =
             |name| containers(&status).find(|it| it.name == name).map(seen).unwrap_or_default();
         Self {
-            namespace: boxed(meta.namespace.as_deref()),
+            namespace: text(meta.namespace.as_deref()),
             name: boxed(meta.name.as_deref()),
             uid: boxed(meta.uid.as_deref()),
             resource_version: boxed(meta.resource_version.as_deref()),
@@ -270,7 +286,7 @@ fn attempt(pod: &Pod) -> Option<i32> {
     pod.metadata.annotations.as_ref()?.get(names::ATTEMPT_ANNOTATION)?.parse().ok()
 }
 
-fn image(pod: &Pod) -> Option<Box<str>> {
+fn image(pod: &Pod) -> Option<Text> {
     let mut containers = pod.spec.iter().flat_map(|it| &it.containers);
     containers
         .find(|it| it.name == layout::CLAUDE)
@@ -335,13 +351,13 @@ fn seen(status: &ContainerStatus) -> Container {
     match &status.state {
         Some(ContainerState { terminated: Some(it), .. }) => Container::Ended {
             exit_code: it.exit_code,
-            reason: boxed(it.reason.as_deref()),
+            reason: text(it.reason.as_deref()),
             message: boxed(it.message.as_deref()),
             at: it.finished_at.as_ref().map(|it| it.0),
         },
         Some(ContainerState { running: Some(_), .. }) => Container::Running,
         Some(ContainerState { waiting: Some(it), .. }) => Container::Waiting {
-            reason: boxed(it.reason.as_deref()),
+            reason: text(it.reason.as_deref()),
             message: boxed(it.message.as_deref()),
         },
         _ => Container::Unseen,
@@ -351,6 +367,10 @@ fn seen(status: &ContainerStatus) -> Container {
 fn condition(status: &PodStatus, type_: &str, is: &str) -> Option<(Box<str>, Box<str>)> {
     let it = status.conditions.iter().flatten().find(|it| it.type_ == type_ && it.status == is)?;
     Some((boxed(it.reason.as_deref()), boxed(it.message.as_deref())))
+}
+
+fn text(it: Option<&str>) -> Text {
+    cut(it.unwrap_or_default(), MAX_TEXT).into()
 }
 
 fn boxed(text: Option<&str>) -> Box<str> {

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use crate::{
-    api::v1beta1::PolecatSpec,
+    api::{text::Text, v1beta1::PolecatSpec},
     domain::{
         exposure::Exposure,
         failure::Cause,
@@ -57,8 +57,8 @@ pub struct Rules {
 /// What a Polecat asks for that its Rig has a say in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wishes {
-    pub image: Option<Box<str>>,
-    pub service_account: Option<Box<str>>,
+    pub image: Option<Text>,
+    pub service_account: Option<Text>,
     /// Variables of the agent's that a TLS policy would set, one after the other.
     pub tls_settings: Option<Box<str>>,
 }

@@ -94,10 +94,10 @@ async fn the_status_says_whether_the_pod_runs_and_with_which_image() {
     let told = |it: Polecat| it.status.map(|it| (it.pod_active, it.agent_image)).unwrap();
     for (name, image) in [("max", "localhost/agent:asked"), ("nux", "localhost/agent:dev")] {
         let running = world.condition(name, "Ready", "True/PodRunning").await;
-        assert_eq!(told(running), (Some(true), Some(image.to_owned())), "{name} runs");
+        assert_eq!(told(running), (Some(true), Some(image.into())), "{name} runs");
         world.end(&format!("polecat-{name}")).await;
         let done = world.phase(name, "Done").await;
-        assert_eq!(told(done), (Some(false), Some(image.to_owned())), "{name} is over");
+        assert_eq!(told(done), (Some(false), Some(image.into())), "{name} is over");
     }
 }
 

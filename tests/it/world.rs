@@ -368,7 +368,7 @@ pub fn message(polecat: &Polecat, type_: &str) -> String {
         .conditions
         .into_iter()
         .find(|it| it.type_ == type_)
-        .map(|it| it.message)
+        .map(|it| it.message.into())
         .unwrap_or_default()
 }
 

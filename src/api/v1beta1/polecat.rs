@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::PolecatSpec;
-use crate::api::shared::{Condition, conditions, date_time};
+use crate::api::{
+    shared::{Condition, conditions, date_time},
+    text::Text,
+};
 
 /// The whole object, as converted from the version that was served.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,10 +78,10 @@ pub struct PolecatStatus {
     pub agent: Option<AgentKind>,
     /// Image of the agent's container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agent_image: Option<String>,
+    pub agent_image: Option<Text>,
     /// Model the agent was told to use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agent_model: Option<String>,
+    pub agent_model: Option<Text>,
     /// Number of the current attempt, from 1. Written before its pod, so that no attempt runs twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "attempt")]
@@ -147,13 +150,13 @@ pub struct Trace {
 pub struct ImageDigests {
     /// Of the container that clones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub git_init: Option<String>,
+    pub git_init: Option<Text>,
     /// Of the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub claude: Option<String>,
+    pub claude: Option<Text>,
     /// Of the container that pushes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub telemetry: Option<String>,
+    pub telemetry: Option<Text>,
 }
 
 /// What one attempt took.

@@ -7,14 +7,17 @@ use super::{
     spec_changed::{self, Drift},
 };
 use crate::{
-    api::v1beta1::{self, Completion, DesiredState, PolecatStatus},
+    api::{
+        text::{Text, Texts},
+        v1beta1::{self, Completion, DesiredState, PolecatStatus},
+    },
     domain::{lent::Credential, names, shard::bucket, tenancy::Wishes, trace},
 };
 
 /// What is kept of a Polecat: enough to decide, without its task, its pod settings and its managed fields.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Brief {
-    pub namespace: Box<str>,
+    pub namespace: Text,
     pub name: Box<str>,
     pub uid: Box<str>,
     pub resource_version: Box<str>,
@@ -25,7 +28,7 @@ pub struct Brief {
     pub deleting: bool,
     /// The Go original's finalizer is still on it.
     pub original_finalizer: bool,
-    pub rig: Box<str>,
+    pub rig: Text,
     /// What it asks for that its Rig has a say in.
     pub wishes: Wishes,
     pub credential: Option<Credential>,
@@ -48,7 +51,7 @@ impl From<&v1beta1::Polecat> for Brief {
         let boxed = |it: &Option<String>| it.as_deref().unwrap_or_default().into();
         let drift = spec_changed::drift(polecat);
         Self {
-            namespace: boxed(&meta.namespace),
+            namespace: meta.namespace.as_deref().unwrap_or_default().into(),
             name: boxed(&meta.name),
             uid: boxed(&meta.uid),
             resource_version: boxed(&meta.resource_version),
@@ -73,6 +76,25 @@ impl From<&v1beta1::Polecat> for Brief {
             origin: Origin::of(meta),
             context: trace::Context::of_annotations(meta.annotations.as_ref()),
             status: polecat.status.clone(),
+        }
+    }
+}
+
+impl Brief {
+    /// Has what many have in common but once.
+    pub fn share(&mut self, texts: &mut Texts) {
+        let Self { namespace, rig, wishes, credential, status, .. } = self;
+        texts.share_all([namespace, rig]);
+        texts.share_all(credential.iter_mut().map(|it| &mut it.secret));
+        let PolecatStatus { agent_image, agent_model, image_digests, conditions, .. } = status;
+        let digests = image_digests.iter_mut();
+        let digests = digests.flat_map(|it| [&mut it.git_init, &mut it.claude, &mut it.telemetry]);
+        let Wishes { image, service_account, tls_settings: _ } = wishes;
+        let named = [agent_image, agent_model, image, service_account].into_iter();
+        texts.share_all(named.chain(digests).flatten());
+        for it in conditions {
+            // Conditions of one moment have one message.
+            texts.share_all([&mut it.type_, &mut it.status, &mut it.reason, &mut it.message]);
         }
     }
 }

@@ -21,12 +21,12 @@ impl Brief {
         let known = |it: &Condition| {
             let before = of(&self.status);
             before.is_some_and(|old| old.reason == it.reason && old.message == it.message)
-                || plan.notices.iter().any(|notice| notice.reason == it.reason)
+                || plan.notices.iter().any(|notice| it.reason == notice.reason)
                 // Why its pod went says it too.
                 || (is_silent(it) && plan.notices.iter().any(|notice| notice.message.contains("lost")))
         };
         if let Some(it) = of(&plan.status).filter(in_danger).filter(|it| !known(it)) {
-            plan.notices.push(Notice { reason: it.reason, message: it.message });
+            plan.notices.push(Notice { reason: it.reason.into(), message: it.message.into() });
         }
         plan
     }

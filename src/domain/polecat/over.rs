@@ -43,7 +43,9 @@ impl Brief {
     /// Late words that change why it failed are announced.
     fn corrected(&self, status: &PolecatStatus) -> Vec<Notice> {
         let ready = status.conditions.iter().find(|it| it.type_ == READY && it.status == "False");
-        ready.map(|it| self.news(&Cause::new(&it.reason, &it.message))).unwrap_or_default()
+        ready
+            .map(|it| self.news(&Cause::new(it.reason.as_str(), it.message.as_str())))
+            .unwrap_or_default()
     }
 
     /// What is left until the pod of an attempt that is over goes; `None` where it stays.

@@ -115,7 +115,7 @@ impl Brief {
         attributes.extend(status.pushed.map(|it| (name::PUSHED, it.into())));
         attributes.extend(status.commit.clone().map(|it| (name::COMMIT, it.into())));
         let ready = status.conditions.iter().find(|it| it.type_ == READY);
-        let reason = ready.map(|it| it.reason.clone()).filter(|it| is_word(it));
+        let reason = ready.map(|it| it.reason.to_string()).filter(|it| is_word(it));
         let failed = status.phase == Phase::Stuck;
         attributes.extend(reason.filter(|_| failed).map(|it| (name::ERROR, it.into())));
         Span {
@@ -191,7 +191,9 @@ impl Brief {
         all.extend(container(stage).map(|it| (name::CONTAINER, it.into())));
         if stage == AGENT_STAGE {
             all.push((name::OPERATION, "invoke_agent".into()));
-            all.extend(self.status.agent_model.clone().map(|it| (name::MODEL, it.into())));
+            all.extend(
+                self.status.agent_model.as_ref().map(|it| (name::MODEL, it.to_string().into())),
+            );
             let ended = verdict.and_then(|it| it.agent.as_ref());
             let tokens = ended.and_then(|it| i64::try_from(it.tokens?).ok());
             all.extend(tokens.map(|it| (name::TOKENS, it.into())));

@@ -113,7 +113,8 @@ pub fn intent(
     status.branch = spec.repository.as_ref().map(|it| {
         names::work_branch(it.work_branch.as_deref(), spec.bead_id.as_deref(), &brief.name)
     });
-    (status.agent, status.agent_model) = (Some(spec.agent.kind), spec.agent.model.clone());
+    (status.agent, status.agent_model) =
+        (Some(spec.agent.kind), spec.agent.model.as_deref().map(Into::into));
     (status.started_at, status.finished_at, status.last_activity) = (None, None, None);
     (status.exit_code, status.commit, status.pushed) = (None, None, None);
     (status.base_commit, status.task_sha256) = (None, None);
@@ -188,7 +189,7 @@ pub fn running(brief: &Brief, now: Timestamp, pod: &PodBrief) -> PolecatStatus {
     let since = pod.started_at.or(pod.created_at).unwrap_or(now);
     status.started_at = status.started_at.or(Some(Time(since)));
     status.last_activity = pod.started_at.map(Time).or(status.last_activity);
-    status.agent_image = pod.image.as_deref().map(Into::into);
+    status.agent_image.clone_from(&pod.image);
     let rows = [
         (READY, Is::True, "PodRunning"),
         (WORKING, Is::True, "Working"),
@@ -207,7 +208,7 @@ pub fn ended(brief: &Brief, now: Timestamp, pod: Option<&PodBrief>, end: &End) -
     status.finished_at = status.finished_at.or(Some(Time(end.at)));
     status.exit_code = end.exit_code;
     if let Some(pod) = pod {
-        status.agent_image = pod.image.as_deref().map(Into::into);
+        status.agent_image.clone_from(&pod.image);
         seen_images(&mut status, Some(pod));
         let ran = pod.claude.ended() && pod.claude.unstartable().is_none();
         status.started_at = status.started_at.or_else(|| pod.started_at.filter(|_| ran).map(Time));
@@ -252,7 +253,7 @@ fn failed(status: &mut PolecatStatus, brief: &Brief, now: Timestamp, cause: &Cau
 /// The images that a pod ran, by the node's word.
 pub fn seen_images(status: &mut PolecatStatus, pod: Option<&PodBrief>) {
     let Some(pod) = pod.filter(|it| it.digests.iter().any(Option::is_some)) else { return };
-    let [git_init, claude, telemetry] = pod.digests.map(|it| it.map(|it| it.to_string()));
+    let [git_init, claude, telemetry] = pod.digests.map(|it| it.map(|it| it.to_string().into()));
     status.image_digests = Some(ImageDigests { git_init, claude, telemetry });
 }
 

@@ -140,7 +140,7 @@ fn a_pod_that_was_seen_to_end_before_it_went_is_judged_by_its_end() {
     assert_eq!((plan.status.phase, plan.children.len()), (Phase::Done, 0), "it was done");
     assert_eq!(condition(&plan.status, "Pushed"), "True/Pushed");
     let images = plan.status.image_digests.unwrap();
-    assert_eq!((images.claude, images.telemetry), (Some(digest), None));
+    assert_eq!((images.claude, images.telemetry), (Some(digest.into()), None));
     let foreign = PodBrief { owner: None, ..gone };
     let plan = running().decide(&Seen { departed: Some(foreign), ..seen() });
     assert_eq!(condition(&plan.status, "Ready"), "False/PodLost", "somebody else's end");
