@@ -421,7 +421,7 @@ mod tests {
 
     /// Lists that leave open who owns their items, or by which key.
     fn vague(schema: &Value, path: &str, found: &mut Vec<String>) {
-        let says = |key: &str| schema.get(&format!("x-kubernetes-list-{key}"));
+        let says = |key: &str| schema.get(format!("x-kubernetes-list-{key}"));
         let keyed = says("type").is_none_or(|it| it == "map") && says("map-keys").is_none();
         if schema.get("type").is_some_and(|it| it == "array") && keyed {
             found.push(path.to_owned());

@@ -10,6 +10,7 @@ use crate::{
     cluster::{
         Error,
         certificates::{Consumer, Vault},
+        meters::Meters,
     },
     config::Config,
     domain::certificates::consumers::Target,
@@ -24,7 +25,9 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// Ends the conversion of every definition that leads to this operator; an error names those that could not be written in
 /// time.
 pub async fn run(config: &Config, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let connection = connected(config, &config.identity(String::new()).pod).await?;
+    // It is over before anybody could scrape it.
+    let meters = Meters::default();
+    let connection = connected(config, &config.identity(String::new()).pod, &meters).await?;
     let namespace = config.own_namespace();
     let vault = Vault::new(&connection, &namespace, manifests::CERTIFICATES);
     let (service, url) = (manifests::WEBHOOK_SERVICE.into(), config.webhooks.webhook_url.clone());

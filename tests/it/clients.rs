@@ -8,7 +8,10 @@ use std::{
 
 use axum::{Router, extract::ConnectInfo};
 use gastown::{
-    cluster::connect::{Connection, connect},
+    cluster::{
+        connect::{Connection, connect},
+        meters::Meters,
+    },
     tls,
 };
 use http::{Method, Request, StatusCode, Uri, header};
@@ -46,7 +49,7 @@ async fn connected(server: &str) -> Connection {
          contexts: [{{name: town, context: {{cluster: town, user: max}}}}]\n"
     );
     std::fs::write(&file, text).unwrap();
-    connect(Some(&file), None, "max").await.unwrap()
+    connect(Some(&file), None, "max", &Meters::default()).await.unwrap()
 }
 
 async fn ask(client: &kube::Client, method: Method, path: &str) -> bool {

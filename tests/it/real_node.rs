@@ -160,7 +160,10 @@ fn ran_these_images(told: ImageDigests, pod: &Pod) {
     for (container, told) in of {
         let by_node = all().find(|it| it.name == container).unwrap().image_id.as_str();
         let told = told.unwrap_or_default();
-        assert!(told.starts_with("sha256:") && by_node.ends_with(&told), "{container}: {by_node}");
+        assert!(
+            told.starts_with("sha256:") && by_node.ends_with(told.as_str()),
+            "{container}: {by_node}"
+        );
     }
 }
 
