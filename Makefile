@@ -45,10 +45,11 @@ release: ## Build the operator as it is shipped
 
 .PHONY: run
 run: ## Run the operator here; WEBHOOK_URL=https://HOST:9443, where the API server reaches this machine, brings webhooks and v1alpha1
-	@export GASTOWN_NAMESPACE="$${GASTOWN_NAMESPACE:-gastown-operator-system}"; \
+	@set -e; export GASTOWN_NAMESPACE="$${GASTOWN_NAMESPACE:-gastown-operator-system}"; \
 	$(KUBECTL) get namespace "$$GASTOWN_NAMESPACE" >/dev/null 2>&1 || $(KUBECTL) create namespace "$$GASTOWN_NAMESPACE"; \
-	runner="$${RUNNER_IMG:-$$(TARGETS=runner deploy/images/build.sh names)}"; \
-	export RELATED_IMAGE_RUNNER="$${RELATED_IMAGE_RUNNER:-$$runner}"; \
+	runner="$${RELATED_IMAGE_RUNNER:-$(RUNNER_IMG)}"; \
+	[ -n "$$runner" ] || runner="$$(TARGETS=runner deploy/images/build.sh names)"; \
+	export RELATED_IMAGE_RUNNER="$$runner"; \
 	$(if $(AGENT_IMG),export RELATED_IMAGE_AGENT="$(AGENT_IMG)";) \
 	exec $(CARGO) run --locked --bin gastown-operator -- --log-format=text \
 	  $(if $(WEBHOOK_URL),--webhook-cert-source=own --webhook-url=$(WEBHOOK_URL),--disable-webhooks)

@@ -1,13 +1,35 @@
 #!/usr/bin/env bash
-# Deletes the definitions, and with them every object of theirs, from the current kubeconfig's cluster, whether an operator is
-# there or not: first what would ask or refuse while nobody answers, then what would be waited for, then all.
+# Deletes the definitions, and with them every object of theirs, from the current kubeconfig's cluster, once no operator runs
+# there: first what would ask or refuse while nobody answers, then what would be waited for, then all.
 #
 #   KUBECTL       kubectl, with its flags
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 kubectl=${KUBECTL:-kubectl}
+# One that still runs would give the conversion back that is taken here.
+running=$($kubectl get deployments --all-namespaces -l app.kubernetes.io/name=gastown-operator,control-plane=controller-manager \
+    -o 'jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name} {end}')
+[ -z "$running" ] || {
+    echo "uninstall: the operator still runs ($running): take it away first, by \`make undeploy\`, \`helm uninstall\` or its Subscription" >&2
+    exit 1
+}
 definitions=$($kubectl get -f "$here/../crds" --ignore-not-found -o name)
+
+# API servers take a moment to see that a webhook or a policy is gone, and that a definition was changed.
+patiently() {
+    for _ in $(seq 30); do
+        "$@" && return
+        sleep 1
+    done
+    "$@"
+}
+
+# NAMESPACE KIND NAME FINALIZERS: leaves those alone, unless the object is gone.
+leave() {
+    [ -z "$($kubectl -n "$1" get "$2" "$3" --ignore-not-found -o name)" ] ||
+        $kubectl -n "$1" patch "$2" "$3" --type=merge -p "{\"metadata\":{\"finalizers\":[$4]}}" </dev/null
+}
 
 $kubectl delete --ignore-not-found -k "$here/../webhooks"
 $kubectl delete --ignore-not-found -f "$here/policies/conversion.yaml"
@@ -19,18 +41,19 @@ done
 with='{{range .items}}{{or .metadata.namespace "default"}} {{.metadata.name}}{{range .metadata.finalizers}} {{.}}{{end}}{{"\n"}}{{end}}'
 for definition in $definitions; do
     kind=${definition#*/}
+    all=$(patiently $kubectl get "$kind" --all-namespaces -o go-template="$with")
     while read -r namespace name finalizers; do
         kept=
         for it in $finalizers; do
             [[ $it == gastown.io/*-cleanup ]] || kept+=${kept:+,}\"$it\"
         done
         [[ " $finalizers" != *" gastown.io/"*-cleanup* ]] ||
-            $kubectl -n "$namespace" patch "$kind" "$name" --type=merge -p "{\"metadata\":{\"finalizers\":[$kept]}}" </dev/null
-    done < <($kubectl get "$kind" --all-namespaces -o go-template="$with")
+            patiently leave "$namespace" "$kind" "$name" "$kept"
+    done <<<"$all"
 done
 # What goes is shown. Besides, a definition of which nothing was ever listed may stay for five minutes: its store is only made
 # then, and the API server, which lists too, can forget to try again.
-[ -z "$definitions" ] || $kubectl get --all-namespaces "$(sed 's|.*/||' <<<"$definitions" | paste -sd, -)"
+[ -z "$definitions" ] || patiently $kubectl get --all-namespaces "$(sed 's|.*/||' <<<"$definitions" | paste -sd, -)"
 $kubectl delete --ignore-not-found -f "$here/../crds"
 
 # What was made beside them, by people or by `kubectl gt storage migrate`.

@@ -17,19 +17,28 @@ pub struct Text(Arc<str>);
 
 /// The texts that are known, each once.
 #[derive(Debug, Default)]
-pub struct Texts(HashSet<Text>);
+pub struct Texts {
+    known: HashSet<Text>,
+    /// Once there are so many, those that nobody has any more go.
+    full: usize,
+}
+
+/// So few are not looked through.
+const FEW: usize = 64;
 
 impl Texts {
     /// Puts the known copy of a text in its place, or knows it from now on.
     pub fn share(&mut self, text: &mut Text) {
-        if let Some(known) = self.0.get(&**text) {
+        if let Some(known) = self.known.get(&**text) {
             text.clone_from(known);
             return;
         }
-        if self.0.len() == self.0.capacity() {
-            self.0.retain(|it| Arc::strong_count(&it.0) > 1); // before it grows
+        if self.known.len() >= self.full.max(FEW) {
+            self.known.retain(|it| Arc::strong_count(&it.0) > 1);
+            self.full = self.known.len() * 2;
+            self.known.shrink_to(self.full.max(FEW));
         }
-        self.0.insert(text.clone());
+        self.known.insert(text.clone());
     }
 
     /// The same of all of them.
@@ -39,14 +48,14 @@ impl Texts {
         }
     }
 
-    /// How many are known; those that nobody has any more go before there is need of more room.
+    /// How many are known; those that nobody has any more go once there are twice as many as were left the last time.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.known.len()
     }
 
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.known.is_empty()
     }
 }
 
@@ -178,7 +187,20 @@ mod tests {
         for number in 0..1000 {
             texts.share(&mut Text::from(format!("{number}")));
         }
-        assert!(texts.len() < 10, "{} of a thousand that nobody has", texts.len());
-        assert!(texts.0.contains("Ready"));
+        assert!(texts.len() <= FEW, "{} of a thousand that nobody has", texts.len());
+        assert!(texts.known.contains("Ready"));
+        let all: Vec<_> = (0..1000)
+            .map(|number| {
+                let mut text = Text::from(format!("{number}"));
+                texts.share(&mut text);
+                text
+            })
+            .collect();
+        assert!(texts.len() > all.len(), "what somebody has stays");
+        drop(all);
+        for number in 1000..4000 {
+            texts.share(&mut Text::from(format!("{number}")));
+        }
+        assert!(texts.len() <= FEW, "{} are left of a crowd that is gone", texts.len());
     }
 }

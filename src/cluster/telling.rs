@@ -1,6 +1,6 @@
 //! What is told of a pass and of a run's end.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Event;
 use kube::{
@@ -29,6 +29,8 @@ use crate::{
 const QUEUE: &str = "wait in queue";
 /// Events that are read of pulls: one for each container is what there should be.
 pub(super) const PULLS: u32 = 16;
+/// A run that is over for longer is one of many that a replica took over: it was told of, or nearly.
+const JUST_NOW: Duration = Duration::from_secs(60);
 /// Runs that are told of a change of their shard's owner at most: a shard may have thousands.
 const MOST: usize = 512;
 /// The pass.
@@ -143,14 +145,16 @@ impl Cluster {
         let there = seen.pod.as_ref().filter(|it| brief.owns(it));
         let pod = there.or(seen.departed.as_ref().filter(|it| brief.owns(it)));
         let Some(done) = brief.told_whole(there) else { return Vec::new() };
-        let lately = now().duration_since(done).as_secs_f64() < spans::TOLD_AGAIN.as_secs_f64();
+        let ago = now().duration_since(done).as_secs_f64();
+        let lately = ago < spans::TOLD_AGAIN.as_secs_f64();
         let attempt = brief.status.attempt.unwrap_or(1);
         let sampled = self.spans.samples(&brief.run(attempt));
         if !lately || !sampled || !self.spans.is_news(&brief.uid, attempt) {
             return Vec::new();
         }
         let mut spans = brief.spans(pod);
-        if let Some(pod) = pod.filter(|_| may_have_pulled(&spans)) {
+        let just = ago < JUST_NOW.as_secs_f64();
+        if let Some(pod) = pod.filter(|_| just && may_have_pulled(&spans)) {
             let pulls = brief.pulls(&spans, pod, &self.pulled(pod).await);
             spans.extend(pulls);
         }

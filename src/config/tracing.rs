@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, ValueEnum};
+use clap::{
+    Args, ValueEnum,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 
 use crate::domain::{
     pod::Outside,
@@ -35,13 +38,13 @@ pub struct Tracing {
     #[arg(long, env = "OTEL_EXPORTER_OTLP_COMPRESSION", default_value = "none", value_name = "NAME", value_parser = compression)]
     pub otlp_compression: Compression,
     /// File with the authority of the collector's certificate, in PEM; unset: those of the system.
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_CERTIFICATE", value_name = "FILE")]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_CERTIFICATE", value_name = "FILE", value_parser = file())]
     pub otlp_certificate: Option<PathBuf>,
     /// File with the certificate that a collector is shown which asks for one, in PEM; read at the start.
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", value_name = "FILE")]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", value_name = "FILE", value_parser = file())]
     pub otlp_client_certificate: Option<PathBuf>,
     /// File with its key.
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_CLIENT_KEY", value_name = "FILE")]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_CLIENT_KEY", value_name = "FILE", value_parser = file())]
     pub otlp_client_key: Option<PathBuf>,
     /// File with a bearer token for the collector, read anew for every batch.
     #[arg(long, value_name = "FILE")]
@@ -136,6 +139,11 @@ pub enum Protocol {
     Grpc,
 }
 
+/// A file's name, which may be empty: a template sets variables to nothing.
+fn file() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
 /// A file; a variable that is empty names none.
 fn named(file: Option<&PathBuf>) -> Option<&Path> {
     file.map(PathBuf::as_path).filter(|it| !it.as_os_str().is_empty())
@@ -194,6 +202,9 @@ impl Tracing {
                  https://jaeger.example.com/trace/{PLACE}"
             ));
         }
+        if self.otlp_disabled {
+            return None;
+        }
         let both = [&self.otlp_client_certificate, &self.otlp_client_key];
         let [certificate, key] = both.map(|it| named(it.as_ref()).is_some());
         if certificate != key {
@@ -210,5 +221,34 @@ impl Tracing {
             ));
         }
         self.sampler().err()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Alone {
+        #[command(flatten)]
+        tracing: Tracing,
+    }
+
+    fn parsed(flags: &[&str]) -> Tracing {
+        Alone::try_parse_from(std::iter::once(&"x").chain(flags)).unwrap().tracing
+    }
+
+    #[test]
+    fn what_is_set_to_nothing_names_no_file() {
+        let empty = ["--otlp-certificate=", "--otlp-client-certificate=", "--otlp-client-key="];
+        let it = parsed(&empty);
+        assert_eq!((it.authority(), it.own_certificate(), it.flaw()), (None, None, None));
+        let it = parsed(&["--otlp-certificate=ca.pem", "--otlp-client-certificate=c.pem"]);
+        assert_eq!(it.authority(), Some(Path::new("ca.pem")));
+        assert!(it.flaw().is_some_and(|it| it.contains("both, or neither")), "a key is missing");
+        let it = parsed(&["--otlp-client-certificate=c.pem", "--otlp-disabled=true"]);
+        assert_eq!(it.flaw(), None, "nothing is sent");
     }
 }

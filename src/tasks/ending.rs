@@ -13,7 +13,7 @@ use crate::{
         meters::Meters,
     },
     config::Config,
-    domain::certificates::consumers::Target,
+    domain::certificates::consumers::{Target, is_unconverted},
     manifests,
 };
 
@@ -70,8 +70,14 @@ async fn all(vault: &Vault, target: &Target, left: &mut Vec<Consumer>, why: &mut
 async fn end(vault: &Vault, target: &Target, consumer: &Consumer) -> Result<(), Error> {
     let Some(object) = vault.read(consumer).await? else { return Ok(()) };
     let patch = target.end(&object);
-    if patch.is_empty() {
-        tracing::info!(definition = consumer.name, "It does not ask us");
+    if is_unconverted(&object) {
+        tracing::info!(definition = consumer.name, "It asks nobody");
+    } else if patch.is_empty() {
+        let ours = format!("{}/{}", target.namespace, target.service);
+        tracing::warn!(
+            definition = consumer.name,
+            "It asks somebody else than {ours}, and is left alone: GASTOWN_NAMESPACE and --webhook-url say who we are"
+        );
     } else {
         vault.tell(consumer, patch).await?;
         tracing::info!(definition = consumer.name, "Nobody is asked to convert any more");

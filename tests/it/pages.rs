@@ -27,7 +27,7 @@ const COMMANDS: &[(&str, Held)] = &[
     ("make test", Needs("is a step of `.ci/run` by itself")),
     ("make deploy", Test("make_deploy_brings_three_replicas_that_update_and_go_without_a_trace")),
     ("make undeploy", Test("deploy_applies_an_edition_and_undeploy_leaves_what_people_have")),
-    ("make uninstall", Test("deploy_applies_an_edition_and_undeploy_leaves_what_people_have")),
+    ("make uninstall", Test("install_installs_and_uninstall_asks_first")),
     ("make docker-build", Test("docker_build_and_push_do_what_their_arguments_say")),
     ("make docker-push", Test("docker_build_and_push_do_what_their_arguments_say")),
     (

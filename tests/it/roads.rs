@@ -91,7 +91,10 @@ const ABSENT: &[(&str, &str)] = &[(
 
 /// Whole objects that it has alone.
 const MORE: &[(&str, &str)] = &[
-    ("Job", "what `make undeploy` does by kubectl: definitions are left without their conversion"),
+    (
+        "Job/gastown-operator-uninstall",
+        "what `make undeploy` does by kubectl: definitions are left without their conversion",
+    ),
     ("ServiceAccount/gastown-operator-uninstall", "who the Job is"),
     ("ClusterRole/gastown-operator-uninstall", "what it may do"),
     ("ClusterRoleBinding/gastown-operator-uninstall", "the same"),

@@ -4,15 +4,13 @@ use k8s_openapi::{api::core::v1::Event, jiff::Timestamp};
 use kube::{Api, api::PostParams};
 use serde_json::json;
 
-use super::{
-    ALL_BUT_HAND_OVER, Collector, QUICK, ended, is_tiled, is_whole, root_came, trace_of, world,
-};
+use super::{ALL_BUT_HAND_OVER, Collector, ended, is_tiled, is_whole, root_came, trace_of, world};
 use crate::asking::comes_true;
 
 #[tokio::test]
 async fn a_pull_that_a_run_waited_for_is_in_its_trace() {
     let collector = Collector::start().await;
-    let script = [("testbed.gastown.io/run-after", "3s"), QUICK[0]];
+    let script = [("testbed.gastown.io/run-after", "3s"), ("testbed.gastown.io/run-for", "never")];
     let world = world("pulled", &script, &collector).await;
     world.create("max", |_| {}).await;
     let pods = world.pods();
@@ -33,6 +31,8 @@ async fn a_pull_that_a_run_waited_for_is_in_its_trace() {
     let event: Event = serde_json::from_value(event).unwrap();
     let events = Api::<Event>::namespaced(world.client.clone(), &world.namespace);
     events.create(&PostParams::default(), &event).await.unwrap();
+    world.condition("max", "Ready", "True/PodRunning").await;
+    world.end("polecat-max").await;
     let done = world.phase("max", "Done").await;
     root_came(&collector, &done).await;
     ended(&world.operator).await;
