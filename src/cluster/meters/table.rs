@@ -187,7 +187,8 @@ differ: copy the monitor, with `olmCAKey` of the Secret `gastown-operator-contro
 
 `kubectl apply -k deploy/monitoring`, or `metrics.prometheusRule.enabled=true` in the chart, brings alerts as well; each has a
 page under [runbooks](runbooks). `make test-alerts` has each of them fire, and not fire, in Prometheus' own engine. The bundle of the
-enterprise edition brings them too, but for `GastownDown`, which would fire where no monitor was made yet.
+enterprise edition brings them too, but for `GastownDown`, which would fire where no monitor was made yet; so it installs only where
+the kind PrometheusRule is known, as on OpenShift.
 
 ## Dashboards
 

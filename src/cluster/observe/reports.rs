@@ -27,10 +27,15 @@ impl Cluster {
         pod: &PodBrief,
         now: Timestamp,
     ) -> Result<Reports, Error> {
-        let read = self.caches.inquiries.of(&pod.uid);
-        let again = brief.reports_due(pod, read, &self.settings, now);
-        if again.is_none_or(|wait| !wait.is_zero()) {
-            return Ok(Reports { said: Vec::new(), again });
+        let inquiries = &self.caches.inquiries;
+        if !brief.lacks_reason(pod, &self.settings, now) {
+            inquiries.settle(&pod.uid); // written, or something newer is known
+            return Ok(Reports::default());
+        }
+        let told = inquiries.told(&pod.uid);
+        let again = brief.reports_due(pod, inquiries.of(&pod.uid), &self.settings, now);
+        if told.is_some() || again.is_none_or(|wait| !wait.is_zero()) {
+            return Ok(Reports { told, again });
         }
         let (namespace, uid) = (&*pod.namespace, &*pod.uid);
         let selector = format!("involvedObject.uid={uid},type=Warning");
@@ -43,8 +48,9 @@ impl Cluster {
             message: it.message.unwrap_or_default(),
         };
         let said: Vec<Report> = events.items.into_iter().map(report).collect();
-        self.caches.inquiries.note(uid, pending::explained(&said).is_some());
-        let again = brief.reports_due(pod, self.caches.inquiries.of(uid), &self.settings, now);
-        Ok(Reports { said, again })
+        let told = pending::explained(&said);
+        inquiries.note(uid, told.clone());
+        let again = brief.reports_due(pod, inquiries.of(uid), &self.settings, now);
+        Ok(Reports { told, again })
     }
 }

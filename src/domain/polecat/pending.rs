@@ -11,22 +11,22 @@ use crate::{
     domain::{
         conditions::READY,
         failure::Cause,
-        pending::{self, Report},
+        pending,
         plan::{Next, Plan},
         pod::PodSettings,
         pod_brief::{Container, PodBrief},
     },
 };
 
-/// When the Events of a pod are read, in multiples of `--pending-patience`: after 10 s, and after 160 s by default, which a
-/// kubelet that has waited for a volume for 123 s has spoken before.
+/// When the Events of a pod are read, in multiples of `--pending-patience` since it got its node: after 10 s, and after 160 s
+/// by default, which a kubelet that has waited for a volume for 123 s has spoken before.
 const READINGS: [u32; 2] = [1, 16];
 
 /// What is known of a pod's Events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reports {
-    /// What was read just now.
-    pub said: Vec<Report>,
+    /// What they say keeps it, which its status does not carry yet.
+    pub told: Option<Cause>,
     /// How long until they are to be read again, if this says nothing.
     pub again: Option<Duration>,
 }
@@ -41,13 +41,17 @@ impl Brief {
         settings: &PodSettings,
         now: Timestamp,
     ) -> Option<Duration> {
+        let times = READINGS.get(usize::try_from(read).ok()?)?;
+        let span = settings.pending_patience.saturating_mul(*times);
+        self.lacks_reason(pod, settings, now).then(|| super::left(waits_since(pod), span, now))
+    }
+
+    /// Whether this pod waits and neither its own status nor the Polecat's says why.
+    pub fn lacks_reason(&self, pod: &PodBrief, settings: &PodSettings, now: Timestamp) -> bool {
         let patience = judge::patience(self.completion, settings);
         let judged = judge::judge(pod, self.completion, patience, now);
         let silent = judged == judge::Judgement::Waiting(None) && !pod.deleting;
-        let times = READINGS.get(usize::try_from(read).ok()?)?;
-        let span = settings.pending_patience.saturating_mul(*times);
-        (silent && self.owns(pod) && !self.told_by_events(pod))
-            .then(|| super::left(pod.created_at, span, now))
+        silent && self.owns(pod) && !self.told_by_events(pod)
     }
 
     /// The pod waits; `cause` is what its status says, if that says anything.
@@ -58,8 +62,7 @@ impl Brief {
         cause: Option<Cause>,
         plan: &mut Plan<PolecatStatus>,
     ) {
-        let told = pending::explained(&seen.reports.said);
-        if let Some(cause) = cause.or(told) {
+        if let Some(cause) = cause.or_else(|| seen.reports.told.clone()) {
             plan.status = status::stalled(self, seen.now, &cause);
             plan.notices = self.news(&cause);
         } else if !self.told_by_events(pod) {
@@ -76,5 +79,13 @@ impl Brief {
         };
         ready.is_some_and(told)
             && matches!(pod.git_init, Container::Unseen | Container::Waiting { .. })
+    }
+}
+
+/// Since when a node could say something of it: one may be found long after the pod was made.
+fn waits_since(pod: &PodBrief) -> Option<Timestamp> {
+    match pod.moments.scheduled {
+        0 => pod.created_at,
+        second => Timestamp::from_second(i64::from(second)).ok(),
     }
 }

@@ -133,6 +133,8 @@ impl Brief {
         };
         if !self.is_released() {
             let list = &mut status.conditions;
+            // The API server's clock may be ahead of ours: a word of this life is not older than the object.
+            let now = self.created_at.map_or(now, |it| now.max(it));
             let mut it = Conditions { list, generation: self.generation, now };
             it.remove(RESTORED); // one of an earlier life would keep its time
             it.set(RESTORED, Is::False, RELEASED, message);

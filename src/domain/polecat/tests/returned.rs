@@ -111,6 +111,25 @@ fn a_word_that_a_backup_brought_along_was_for_the_life_before() {
 }
 
 #[test]
+fn a_word_of_this_life_counts_where_the_operators_clock_is_behind() {
+    // The API server made the object two seconds later than it is here.
+    let given = || Seen { whole: Some(Arc::new(whole())), past: Past::NeverScheduled, ..seen() };
+    let back = |origin, desired| Brief { origin, created_at: Some(at(102)), ..polecat(desired) };
+    let mut it = back(Origin::Backup, DesiredState::Idle);
+    it.status = it.decide(&given()).status;
+    assert_eq!(condition(&it.status, "Restored"), "False/Released");
+    it.desired = DesiredState::Working;
+    let later = Seen { now: at(200), ..given() };
+    assert_eq!(it.decide(&later).children.len(), 1, "Idle and back");
+
+    let mut told = back(Origin::Resumed, DesiredState::Working);
+    told.status = told.decide(&given()).status;
+    assert_eq!(condition(&told.status, "Restored"), "False/Released");
+    told.origin = Origin::Backup; // the annotation was taken away
+    assert_eq!(told.decide(&later).children.len(), 1, "its pod is made after a restart too");
+}
+
+#[test]
 fn marks_on_an_object_say_how_it_came_back() {
     let of = |label: Option<&str>, annotations: &[(&str, &str)]| {
         let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
