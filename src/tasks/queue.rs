@@ -35,8 +35,8 @@ struct State {
     due: HashMap<Key, Instant>,
     /// How many objects of each namespace are under way.
     busy: HashMap<Arc<str>, usize>,
-    /// Most objects of one namespace that may be; 0: any number.
-    share: usize,
+    /// Passes that may be under way at a time; 0: any number, and nothing is kept free.
+    workers: usize,
     closed: bool,
 }
 
@@ -74,18 +74,19 @@ pub struct Turn {
     pub key: Key,
     /// Since it was queued.
     pub waited: Duration,
-    /// Since it was the first of its namespace, which had not its share of the workers: what the others cost it.
+    /// Since it was the first of its namespace, which had not its part of the workers: what the others cost it.
     pub behind_others: Duration,
-    /// Whether nothing else of its namespace waited when it was queued: then all of its wait is what the others cost it.
+    /// Whether nothing else of its namespace waited when it was queued, nor had that its part of the workers: then all of its
+    /// wait is what the others cost it.
     pub alone: bool,
 }
 
 impl Queue {
-    /// A queue for so many workers. One namespace never takes all of them: a pass lasts as long as the API server takes
-    /// to answer, so where a crowd held every worker, the first object of another namespace would wait for that.
+    /// A queue for so many workers. A namespace that has its part of them takes more only while some stay idle: a pass lasts
+    /// as long as the API server takes to answer, so where a crowd held every worker that others do not hold, the next object
+    /// of those would wait for that.
     pub fn for_workers(workers: usize) -> Self {
-        let share = if workers > 1 { workers - workers.div_ceil(8) } else { 0 };
-        Self { state: Mutex::new(State { share, ..State::default() }), ..Self::default() }
+        Self { state: Mutex::new(State { workers, ..State::default() }), ..Self::default() }
     }
 
     /// Queues an object, unless it waits already. One under way is looked at again afterwards.
@@ -241,9 +242,9 @@ impl State {
             return;
         }
         let namespace = key.namespace.clone();
-        let has_room = !self.has_its_share(&namespace);
+        let has_its_part = self.has_its_part(&namespace);
         let line = self.waiting.entry(namespace.clone()).or_insert_with(|| Line::new(now));
-        let alone = line.is_empty() && has_room;
+        let alone = line.is_empty() && !has_its_part;
         if line.is_empty() {
             self.turns.push_back(namespace);
         }
@@ -267,9 +268,9 @@ impl State {
         None
     }
 
-    /// Takes the next of the namespace whose turn it is, among those that have not their share of the workers yet.
+    /// Takes the next of the namespace whose turn it is, among those that may have one more worker.
     fn take(&mut self, now: Instant) -> Option<Turn> {
-        let next = self.turns.iter().position(|it| !self.has_its_share(it))?;
+        let next = self.turns.iter().position(|it| self.may_take(it))?;
         let namespace = self.turns.remove(next)?;
         let line = self.waiting.get_mut(&namespace)?;
         let Waiting { key, since, alone } = line.pop()?;
@@ -286,12 +287,25 @@ impl State {
         Some(Turn { key, waited: now.saturating_duration_since(since), behind_others, alone })
     }
 
-    fn has_its_share(&self, namespace: &str) -> bool {
-        self.share > 0 && self.busy.get(namespace).is_some_and(|it| *it >= self.share)
+    /// Beyond its part a namespace takes only what leaves an eighth of the workers idle, for whoever comes next.
+    fn may_take(&self, namespace: &str) -> bool {
+        let idle = self.workers.saturating_sub(self.active.len());
+        !self.has_its_part(namespace) || idle > self.kept_idle()
+    }
+
+    /// Whether a namespace has as many workers as each would have, were those that are not kept idle dealt out evenly among
+    /// all that have something waiting, or all that have something under way where those are more; one at least.
+    fn has_its_part(&self, namespace: &str) -> bool {
+        let part = (self.workers - self.kept_idle()) / self.busy.len().max(self.turns.len()).max(1);
+        self.workers > 1 && self.busy.get(namespace).is_some_and(|it| *it >= part.max(1))
+    }
+
+    const fn kept_idle(&self) -> usize {
+        self.workers.div_ceil(8)
     }
 
     fn leave(&mut self, namespace: &str, now: Instant) {
-        let had_its_share = self.has_its_share(namespace);
+        let had_its_part = self.has_its_part(namespace);
         if let Some(busy) = self.busy.get_mut(namespace) {
             *busy -= 1;
             if *busy == 0 {
@@ -299,7 +313,7 @@ impl State {
             }
         }
         // What it waited for itself was not behind others.
-        if had_its_share && let Some(line) = self.waiting.get_mut(namespace) {
+        if had_its_part && let Some(line) = self.waiting.get_mut(namespace) {
             line.first_since = now;
         }
     }

@@ -29,10 +29,21 @@ async fn doctor(kubeconfig: &Path, args: &[&str]) -> Output {
 /// Exit code, and each check by its id.
 async fn rows(kubeconfig: &Path, args: &[&str]) -> (i32, BTreeMap<String, Value>) {
     let output = doctor(kubeconfig, &[args, &["-o", "json"]].concat()).await;
+    // Who reads of a failure sees why nothing could be asked, and what was said besides.
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     let lines = text.lines().map(|it| serde_json::from_str::<Value>(it).unwrap());
     let by_id = lines.map(|it| (it["id"].as_str().unwrap().to_owned(), it)).collect();
     (output.status.code().unwrap(), by_id)
+}
+
+/// The same, once the API server could be asked: on a busy machine an answer may come too late.
+async fn asked(kubeconfig: &Path, args: &[&str]) -> (i32, BTreeMap<String, Value>) {
+    answered("an examination", async || {
+        let found = rows(kubeconfig, args).await;
+        (found.0 != 2).then_some(found)
+    })
+    .await
 }
 
 /// The checks in this state.
@@ -161,12 +172,15 @@ async fn all_faults_are_found(asker: &Path) {
     comes_true("all faults to be found", async || {
         let (code, found) = rows(asker, &[]).await;
         let is = |(id, state, words): &&(&str, &str, &str)| {
-            found[*id]["state"] == *state && found[*id]["findings"].to_string().contains(words)
+            let says = |it: &Value| {
+                it["state"] == *state && it["findings"].to_string().contains(words)
+            };
+            found.get(*id).is_some_and(says)
         };
         let missing: Vec<_> = want.iter().filter(|it| !is(it)).collect();
         // Who reads of a failure sees what was not found, and what was.
         for (id, ..) in &missing {
-            println!("{id}: {}", found[*id]);
+            println!("{id}: {:?}", found.get(*id));
         }
         code == 1 && missing.is_empty()
     })
@@ -204,14 +218,15 @@ async fn a_healthy_installation_is_told_from_one_with_faults() {
     })
     .await;
     let nobody = bed.kubeconfig_for("nobody", None).unwrap();
-    let (code, found) = rows(&nobody, &[]).await;
-    assert_eq!((code, those(&found, "failed")), (0, vec![]), "what one may not know fails nothing");
-    assert!(those(&found, "unknown").len() > 10, "{found:#?}");
+    let found = asked(&nobody, &[]).await;
+    assert_eq!(those(&found.1, "failed"), [""; 0], "what one may not know fails nothing");
+    assert_eq!(found.0, 0, "{found:#?}");
+    assert!(those(&found.1, "unknown").len() > 10, "{found:#?}");
 
     plant_faults(&bed, &kubectl).await;
     all_faults_are_found(&asker).await;
     let mended = ["--except", "rights.operator", "--except", "webhooks.ours"];
-    let (code, found) = rows(&asker, &mended).await;
+    let (code, found) = asked(&asker, &mended).await;
     assert_eq!((code, found.len()), (1, 17), "what is left out is not told");
     comes_true("all of it in words", async || {
         let text = String::from_utf8(doctor(&asker, &[]).await.stdout).unwrap();

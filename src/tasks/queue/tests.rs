@@ -32,7 +32,50 @@ async fn a_crowd_leaves_workers_for_others() {
     queue.add(Key::new("quiet", "only"));
     assert_eq!(next(&queue).await, Key::new("quiet", "only"));
     queue.done(&taken[0]);
+    let again = tokio::time::timeout(Duration::from_millis(20), queue.next()).await;
+    assert!(again.is_err(), "one stays idle, since another has the one that was");
+    queue.done(&Key::new("quiet", "only"));
     assert_eq!(&*next(&queue).await.namespace, "crowd", "its share is free again");
+}
+
+/// What each namespace has under way, after as many as may were taken.
+fn taken_from(state: &mut State, now: Instant) -> [usize; 3] {
+    while state.take(now).is_some() {}
+    ["crowd", "quiet", "third"].map(|it| state.busy.get(it).copied().unwrap_or_default())
+}
+
+#[test]
+fn a_crowd_gives_way_to_what_others_have_under_way() {
+    let mut state = State { workers: 16, ..State::default() };
+    let now = Instant::now();
+    let add = |state: &mut State, namespace: &str, names: std::ops::Range<u8>| {
+        names.for_each(|it| state.add(Key::new(namespace, &format!("p{it}")), now, false));
+    };
+    add(&mut state, "crowd", 0..40);
+    assert_eq!(taken_from(&mut state, now), [14, 0, 0], "all but an eighth");
+    add(&mut state, "quiet", 0..2);
+    assert_eq!(taken_from(&mut state, now), [14, 2, 0], "which is for who comes next");
+    for name in ["p0", "p1"] {
+        state.active.remove(&Key::new("crowd", name));
+        state.leave("crowd", now);
+    }
+    assert_eq!(taken_from(&mut state, now), [12, 2, 0], "and is kept beside what that one has");
+    add(&mut state, "quiet", 2..3);
+    assert!(state.waiting["quiet"].others[0].alone, "what it waits is the crowd's doing");
+    add(&mut state, "third", 0..1);
+    assert_eq!(taken_from(&mut state, now), [12, 3, 1], "who has less than his part waits for none");
+}
+
+#[test]
+fn many_namespaces_leave_no_worker_idle() {
+    let mut state = State { workers: 8, ..State::default() };
+    let now = Instant::now();
+    for number in 0..16 {
+        state.add(Key::new(&format!("town{}", number % 8), &format!("p{number}")), now, false);
+    }
+    while state.take(now).is_some() {}
+    assert_eq!(state.busy.len(), 8, "each has one");
+    assert_eq!(state.active.len(), 8);
 }
 
 #[tokio::test]
@@ -103,7 +146,7 @@ async fn a_closed_queue_ends_its_workers() {
 
 #[test]
 fn what_a_namespace_waits_for_itself_is_not_the_others_fault() {
-    let mut state = State { share: 1, ..State::default() };
+    let mut state = State { workers: 2, ..State::default() };
     let at = |millis| Instant::now() + Duration::from_millis(millis);
     let (begun, ended, taken) = (at(0), at(400), at(407));
     state.add(Key::new("crowd", "p1"), begun, false);
@@ -118,7 +161,7 @@ fn what_a_namespace_waits_for_itself_is_not_the_others_fault() {
 
 #[test]
 fn what_waits_for_nothing_of_its_own_namespace_is_told_from_a_crowd() {
-    let mut state = State { share: 1, ..State::default() };
+    let mut state = State { workers: 2, ..State::default() };
     let now = Instant::now();
     for name in ["p1", "p2", "p3"] {
         state.add(Key::new("crowd", name), now, false);
