@@ -38,10 +38,9 @@ pub struct Clients {
     pub definitions: Definitions,
 }
 
-/// One client for all, whose failed watches these meters count.
-impl From<(kube::Client, &Meters)> for Clients {
-    fn from((work, meters): (kube::Client, &Meters)) -> Self {
-        let watches = Watches::all_by(work.clone(), meters.watch_faults.clone());
+impl From<kube::Client> for Clients {
+    fn from(work: kube::Client) -> Self {
+        let watches = Watches::all_by(work.clone());
         Self { definitions: Definitions::new(watches.clone()), watches, work }
     }
 }

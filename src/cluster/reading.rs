@@ -53,8 +53,7 @@ impl Reader {
         ownership.use_map(map.clone());
         map.active().for_each(|it| ownership.open(it, 0));
         ownership.valid_until(Some(Moment::now() + LONGEST));
-        let meters = Meters::default();
-        Cluster::new((self.client.clone(), &meters), ownership, Arc::default(), meters.clone())
+        Cluster::new(self.client.clone(), ownership, Arc::default(), Meters::default())
     }
 
     /// Polecats of one namespace, or of all.

@@ -37,7 +37,6 @@ mod ssh;
 mod storage;
 mod supervise;
 mod telemetry;
-mod telling;
 mod times;
 mod tokens;
 mod tools;

@@ -46,8 +46,6 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(10);
 /// How soon something that failed is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
-/// How soon another canary is sent where one did not come through.
-const CANARY: Duration = Duration::from_secs(2);
 /// What is served, from the first certificate on.
 pub type Live = watch::Sender<Option<Arc<ServerConfig>>>;
 
@@ -165,8 +163,7 @@ impl Keeper {
             }
         }
         let told = self.tell(known, &book).await;
-        let awaited = book.awaits_canary(&self.seen(known, &kept));
-        if awaited {
+        if book.phase == Phase::Switched && known.canary == Canary::Untold {
             known.canary = self.vault.canary().await;
         }
         // An API server said it of this very certificate, whatever another one says of the canary.
@@ -177,15 +174,8 @@ impl Keeper {
         if seen.now < book.hold {
             known.problem("SwitchTakenBack", "API servers did not accept the last new certificate");
         }
-        if awaited && seen.canary == Canary::Refused && book.phase != Phase::Switched {
-            known.problem(
-                "CanaryRefused",
-                "An API server does not accept what is served, so nothing else is",
-            );
-        }
         match book.due(&seen) {
             Some(step) => self.step(known, &kept, &book, step).await,
-            None if awaited => told.unwrap_or(CANARY),
             None => told.unwrap_or(LOOK).min(until(book.wakes() - seen.now)),
         }
     }

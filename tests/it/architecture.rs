@@ -22,8 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("conversion", &["api", "domain"]),
     ("cluster", &["api", "domain", "conversion"]),
     ("tls", &["api", "domain"]),
-    ("otlp", &["domain", "tls"]),
-    ("runner", &["api", "domain", "otlp", "tls"]),
+    ("runner", &["api", "domain"]),
 ];
 const PURE: &[&str] = &["api", "domain", "admission", "conversion"];
 const LINES_OF_A_FILE: usize = 400;

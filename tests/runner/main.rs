@@ -20,6 +20,5 @@ mod namespace;
 mod pod;
 mod sign;
 mod ssh;
-mod telling;
 mod time;
 mod whole;

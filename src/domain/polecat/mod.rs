@@ -3,11 +3,9 @@
 
 mod brief;
 mod commits;
-mod goes;
 mod handed;
 mod hold;
 mod idle;
-mod in_pod;
 mod judge;
 mod last_words;
 mod left_behind;
@@ -35,9 +33,7 @@ use crate::{
     },
 };
 pub use brief::Brief;
-pub use goes::goes_with;
 pub use handed::HandOver;
-pub use in_pod::InPod;
 use judge::{End, Judgement};
 use over::left;
 pub use pending::Reports;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::{Asked, Shown};
-use crate::otlp::{
+use crate::telemetry::{
     http::{Http, trusting},
     proxy::Proxies,
 };

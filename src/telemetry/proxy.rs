@@ -18,9 +18,8 @@ use hyper_util::{
     },
     rt::TokioIo,
 };
+use tokio::net::TcpStream;
 use tower::{Service, ServiceExt as _};
-
-use super::stream::Stream;
 
 use crate::domain::pod::Outside;
 
@@ -86,7 +85,7 @@ impl Way {
 }
 
 impl Service<Uri> for Way {
-    type Response = TokioIo<Stream>;
+    type Response = TokioIo<TcpStream>;
     type Error = Broken;
     type Future = BoxFuture<'static, Result<Self::Response, Broken>>;
 
@@ -97,23 +96,20 @@ impl Service<Uri> for Way {
     fn call(&mut self, to: Uri) -> Self::Future {
         match self.proxies.before(&to) {
             Err(why) => std::future::ready(Err(why.into())).boxed(),
-            Ok(None) => {
-                let direct = |it: TokioIo<_>| TokioIo::new(Stream::direct(it.into_inner()));
-                self.tcp.call(to).map_ok(direct).map_err(Into::into).boxed()
-            }
+            Ok(None) => self.tcp.call(to).map_err(Into::into).boxed(),
             Ok(Some(proxy)) => through(&proxy, self.tcp.clone(), to).boxed(),
         }
     }
 }
 
-/// A connection that the proxy makes.
+/// A connection that the proxy makes. What comes in one piece with the proxy's answer is lost: whoever speaks TLS is silent until
+/// it is spoken to, and of gRPC without TLS that can be its settings alone.
 fn through(
     proxy: &Intercept,
     tcp: HttpConnector,
     to: Uri,
-) -> impl Future<Output = Result<TokioIo<Stream>, Broken>> + use<> {
-    let answering = |it: TokioIo<_>| TokioIo::new(Stream::answering(it.into_inner()));
-    let mut tunnel = Tunnel::new(proxy.uri().clone(), tcp.map_response(answering));
+) -> impl Future<Output = Result<TokioIo<TcpStream>, Broken>> + use<> {
+    let mut tunnel = Tunnel::new(proxy.uri().clone(), tcp);
     if let Some(credentials) = proxy.basic_auth() {
         tunnel = tunnel.with_auth(credentials.clone());
     }
@@ -135,7 +131,7 @@ fn with_port(to: Uri) -> Result<Uri, Broken> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(super) mod tests {
     use std::sync::Mutex;
 
     use axum::{Router, routing::post};
@@ -144,13 +140,13 @@ pub mod tests {
     use bytes::Bytes;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::{TcpListener, TcpStream},
+        net::TcpListener,
     };
 
     use super::*;
     use crate::{
         domain::certificates::Book,
-        otlp::http::{Http, trusting},
+        telemetry::http::{Http, trusting},
         tls::{self, check::Presented, mint::ForNames},
     };
 
@@ -301,20 +297,6 @@ pub mod tests {
             let _ = stream.read_to_end(&mut Vec::new()).await;
         });
         format!("http://max:hunter2@{address}")
-    }
-
-    #[tokio::test]
-    async fn what_comes_in_one_piece_with_the_proxys_answer_is_read_too() {
-        for answer in
-            [&b"HTTP/1.1 200 OK\r\nvia: x\r\n\r\nsettings"[..], b"HTTP/1.1 200 OK\n\nsettings"]
-        {
-            let proxies = Proxies::of(&outside(&refusing(answer).await, "", ""));
-            let mut way = crate::otlp::http::way(proxies);
-            let stream = way.call(Uri::from_static("http://collector.town.example")).await.unwrap();
-            let (mut stream, mut read) = (stream.into_inner(), [0; 8]);
-            stream.read_exact(&mut read).await.unwrap();
-            assert_eq!(&read, b"settings");
-        }
     }
 
     #[tokio::test]
