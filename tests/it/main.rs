@@ -91,7 +91,6 @@ mod tls_profile;
 #[path = "../bench/conversion/to_hub.rs"]
 mod to_hub;
 mod tracing;
-mod uninstalled;
 mod upgrade;
 mod versions;
 mod views;

@@ -57,12 +57,7 @@ impl Door {
         let name = lease.metadata.name.clone().unwrap_or_default();
         let there = lease.metadata.resource_version.is_some();
         let put = leases::put((&self.api, &self.writer), &name, lease, there);
-        match tokio::time::timeout(LIMIT, put).await {
-            Ok(Err(error)) if leases::lacks_namespace(&error, there) => {
-                Answer::Unknown(error.to_string())
-            }
-            it => answer(it),
-        }
+        answer(tokio::time::timeout(LIMIT, put).await)
     }
 
     /// Reads a Lease.
