@@ -43,7 +43,7 @@ pub struct Kind {
     pub beta: Option<fn() -> CustomResourceDefinition>,
     /// What admission makes of a create or an update.
     pub admit: fn(&Asked<'_>, Hub<'_>) -> Verdict,
-    /// What the operator does with objects of this kind.
+    /// What the operator does with objects of this kind; of one that the Go original put a finalizer on, it takes that off.
     pub verbs: &'static [&'static str],
     /// The controller of this kind is in this release.
     pub reconciled: bool,
@@ -116,6 +116,7 @@ pub const KINDS: &[Kind] = &[
         crd: || optional_spec(derived::<Rig>()),
         beta: Some(|| optional_spec(bounded::<v1beta1::Rig>())),
         admit: |asked, _| admission::rig::admit(asked.sent),
+        verbs: &["get", "list", "watch", "patch"],
         ..stored::<v1beta1::Rig>("Rig", "rigs")
     },
     Kind {
@@ -140,6 +141,7 @@ pub const KINDS: &[Kind] = &[
         doc: "The beads (issues) of a Rig, kept in its repository.",
         crd: derived::<BeadStore>,
         beta: Some(bounded::<v1beta1::BeadStore>),
+        verbs: &["get", "list", "watch", "patch"],
         ..stored::<v1beta1::BeadStore>("BeadStore", "beadstores")
     },
     Kind {
@@ -158,7 +160,7 @@ pub const KINDS: &[Kind] = &[
         crd: bounded::<v1beta1::ShardMap>,
         beta: None,
         admit: |asked, _| admission::shard_map::admit(asked),
-        verbs: &["get", "list", "watch", "create", "update"],
+        verbs: &["list", "watch", "create", "update"],
         reconciled: true,
         inner: true,
     },
@@ -175,7 +177,7 @@ const fn stored<K: Stored>(kind: &'static str, plural: &'static str) -> Kind {
         crd: CustomResourceDefinition::default,
         beta: None,
         admit: |_, _| admission::stored::admit::<K>(),
-        verbs: &["get", "list", "watch", "patch"],
+        verbs: &["list", "watch"],
         reconciled: false,
         inner: false,
     }
