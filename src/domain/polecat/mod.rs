@@ -3,6 +3,7 @@
 
 mod brief;
 mod commits;
+mod goes;
 mod handed;
 mod hold;
 mod idle;
@@ -33,6 +34,7 @@ use crate::{
     },
 };
 pub use brief::Brief;
+pub use goes::goes_with;
 pub use handed::HandOver;
 use judge::{End, Judgement};
 use over::left;
