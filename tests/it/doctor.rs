@@ -172,9 +172,8 @@ async fn all_faults_are_found(asker: &Path) {
     comes_true("all faults to be found", async || {
         let (code, found) = rows(asker, &[]).await;
         let is = |(id, state, words): &&(&str, &str, &str)| {
-            let says = |it: &Value| {
-                it["state"] == *state && it["findings"].to_string().contains(words)
-            };
+            let says =
+                |it: &Value| it["state"] == *state && it["findings"].to_string().contains(words);
             found.get(*id).is_some_and(says)
         };
         let missing: Vec<_> = want.iter().filter(|it| !is(it)).collect();

@@ -63,7 +63,11 @@ fn a_crowd_gives_way_to_what_others_have_under_way() {
     add(&mut state, "quiet", 2..3);
     assert!(state.waiting["quiet"].others[0].alone, "what it waits is the crowd's doing");
     add(&mut state, "third", 0..1);
-    assert_eq!(taken_from(&mut state, now), [12, 3, 1], "who has less than his part waits for none");
+    assert_eq!(
+        taken_from(&mut state, now),
+        [12, 3, 1],
+        "who has less than his part waits for none"
+    );
 }
 
 #[test]
