@@ -35,7 +35,7 @@ async fn a_crowd_leaves_workers_for_others() {
     let again = tokio::time::timeout(Duration::from_millis(20), queue.next()).await;
     assert!(again.is_err(), "one stays idle, since another has the one that was");
     queue.done(&Key::new("quiet", "only"));
-    assert_eq!(&*next(&queue).await.namespace, "crowd", "its share is free again");
+    assert_eq!(&*next(&queue).await.namespace, "crowd", "and beside that one there is room for it");
 }
 
 /// What each namespace has under way, after as many as may were taken.
