@@ -26,11 +26,23 @@ fn quick() -> [(&'static str, &'static str); 2] {
     [("testbed.gastown.io/run-for", "300ms"), ("testbed.gastown.io/message.telemetry", PUSHED)]
 }
 
+/// The same, but an agent works until it is told to end.
+fn held() -> [(&'static str, &'static str); 2] {
+    [("testbed.gastown.io/run-for", "never"), ("testbed.gastown.io/message.telemetry", PUSHED)]
+}
+
+/// Ends an agent once the operator has said that it runs: where both come at once, one write says both.
+async fn seen_running_then_done(world: &World, name: &str) -> Polecat {
+    world.condition(name, "Ready", "True/PodRunning").await;
+    world.end(&format!("polecat-{name}")).await;
+    world.phase(name, "Done").await
+}
+
 #[tokio::test]
 async fn a_polecat_runs_to_done_with_four_writes_in_the_safe_order() {
-    let world = World::new("four-writes", &quick()).await;
+    let world = World::new("four-writes", &held()).await;
     world.create("max", |_| {}).await;
-    let done = world.phase("max", "Done").await;
+    let done = seen_running_then_done(&world, "max").await;
     let status = done.status.clone().unwrap();
     assert_eq!((status.attempt, status.pod_name.as_deref()), (Some(1), Some("polecat-max")));
     assert_eq!(status.observed_generation, Some(1), "and no write for that alone");
@@ -66,17 +78,17 @@ async fn a_polecat_runs_to_done_with_four_writes_in_the_safe_order() {
 
 #[tokio::test]
 async fn a_change_that_changes_nothing_makes_no_request() {
-    let world = World::new("no-request", &quick()).await;
+    let world = World::new("no-request", &held()).await;
     world.create("max", |_| {}).await;
     world.create("nux", |it| it["spec"]["desiredState"] = json!("Idle")).await;
-    world.phase("max", "Done").await;
+    seen_running_then_done(&world, "max").await;
     world.condition("nux", "Ready", "True/Idle").await;
     for name in ["max", "nux"] {
         world.merge(name, json!({"metadata": {"labels": {"touched": "yes"}}})).await;
     }
     // A later Polecat's end proves that the operator has seen what came before it.
     world.create("slit", |_| {}).await;
-    world.phase("slit", "Done").await;
+    seen_running_then_done(&world, "slit").await;
     let mut want = [writes_of("max"), writes_of("slit")].concat();
     want.push("patch polecats/status nux".to_owned());
     let mut found = said(&asked_about(&world, want.len()).await);

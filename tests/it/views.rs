@@ -177,14 +177,29 @@ async fn what_has_no_label_is_looked_after_by_its_owner_and_labelled_once() {
         let writes: Vec<_> = writes.filter(|it| it.code < 300).collect();
         let strays = writes.iter().find(|it| !town.namespaces[half].contains(&it.namespace));
         assert_eq!(strays, None, "{} acts on its own alone", replica.user);
-        let labels = writes.iter().filter(|it| it.verb == "patch" && it.subresource.is_empty());
-        assert_eq!(labels.count(), each() * NAMESPACES / 2, "{}: one for each", replica.user);
-        let five = each() * NAMESPACES / 2 * 5;
-        assert_eq!(writes.len(), five, "{}: the label, and the four", replica.user);
+        labels_pods_and_phases(replica.user, &writes);
     }
     for it in replicas {
         it.running.stop(tokio::time::sleep(Duration::from_secs(10))).await;
     }
+}
+
+/// One label and one pod for each Polecat; then its intent, that its pod runs, and its end. Who sees a pod only when it has
+/// ended has nothing to say of its running.
+fn labels_pods_and_phases(user: &str, writes: &[&Event]) {
+    let polecats = each() * NAMESPACES / 2;
+    let of = |verb: &str, resource: &str, subresource: &str| {
+        let is = |it: &&&Event| {
+            (it.verb.as_str(), it.resource.as_str(), it.subresource.as_str())
+                == (verb, resource, subresource)
+        };
+        writes.iter().filter(is).count()
+    };
+    let [labels, pods] = [of("patch", "polecats", ""), of("create", "pods", "")];
+    assert_eq!([labels, pods], [polecats; 2], "{user}: one label and one pod each");
+    let phases = of("patch", "polecats", "status");
+    assert!((2 * polecats..=3 * polecats).contains(&phases), "{user}: {phases} of {polecats}");
+    assert_eq!(writes.len(), labels + pods + phases, "{user}: nothing else");
 }
 
 #[tokio::test(flavor = "multi_thread")]
