@@ -3,6 +3,7 @@
 # there: first what would ask or refuse while nobody answers, then what would be waited for, then all.
 #
 #   KUBECTL       kubectl, with its flags
+#   WATCHED       seconds for which sessions are watched, where there are any (8)
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -14,6 +15,20 @@ running=$($kubectl get deployments --all-namespaces -l app.kubernetes.io/name=ga
     echo "uninstall: the operator still runs ($running): take it away first, by \`make undeploy\`, \`helm uninstall\` or its Subscription" >&2
     exit 1
 }
+# So would one that runs elsewhere, as `make run` does: it renews its session every few seconds.
+sessions() {
+    $kubectl get leases --all-namespaces -l gastown.io/lease=session \
+        -o 'jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name} {.metadata.resourceVersion}{"\n"}{end}'
+}
+before=$(sessions)
+if [ -n "$before" ]; then
+    sleep "${WATCHED:-8}"
+    renewed=$(join <(sort <<<"$before") <(sessions | sort) | awk '$2 != $3 {printf "%s ", $1}')
+    [ -z "$renewed" ] || {
+        echo "uninstall: an operator is at work (session ${renewed% }): stop it first" >&2
+        exit 1
+    }
+fi
 definitions=$($kubectl get -f "$here/../crds" --ignore-not-found -o name)
 
 # API servers take a moment to see that a webhook or a policy is gone, and that a definition was changed.

@@ -91,6 +91,7 @@ mod tls_profile;
 #[path = "../bench/conversion/to_hub.rs"]
 mod to_hub;
 mod tracing;
+mod uninstalled;
 mod upgrade;
 mod versions;
 mod views;

@@ -36,14 +36,14 @@ use crate::{
 };
 
 const TOWN: &str = "town";
-const STORES: &str = "beadstores.gastown.gastown.io";
+pub const STORES: &str = "beadstores.gastown.gastown.io";
 /// Time between two edits of one object.
 const NEWS: Duration = Duration::from_millis(500);
 /// Objects of a page, as the migration asks for them.
 const PAGE: usize = 200;
 
 /// An API server full of objects that lie in v1alpha1, with our definitions applied over the original's.
-async fn upgraded(options: Options, count: usize) -> (Testbed, Client) {
+pub async fn upgraded(options: Options, count: usize) -> (Testbed, Client) {
     let bed = Testbed::start(options).await.unwrap();
     as_in_the_original(&bed).await;
     bed.make_namespace(TOWN, &[]).await.unwrap();
@@ -66,7 +66,7 @@ async fn migrating(bed: &Testbed, name: &str, more: &[&str]) -> Operator {
     operator
 }
 
-async fn stored(client: &Client, name: &str) -> Vec<String> {
+pub async fn stored(client: &Client, name: &str) -> Vec<String> {
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     let found = crds.get(name).await.unwrap();
     found.status.and_then(|it| it.stored_versions).unwrap_or_default()
@@ -224,6 +224,15 @@ async fn who_writes_beside_a_migration_loses_nothing() {
 /// news of the resource that is younger than what it was asked; of a quiet one there is little. Who writes is in nobody's way.
 async fn beside_news<T>(client: &Client, something: impl Future<Output = T>) -> T {
     let stores = api(client, TOWN, bead_store(), "v1beta1");
+    Box::pin(beside_news_of(&stores, "beads-0", something)).await
+}
+
+/// The same of one BeadStore of this name.
+pub async fn beside_news_of<T>(
+    stores: &Api<DynamicObject>,
+    name: &str,
+    something: impl Future<Output = T>,
+) -> T {
     let mut news = tokio::time::interval(NEWS);
     let mut number = 0;
     let mut something = pin!(something);
@@ -233,7 +242,7 @@ async fn beside_news<T>(client: &Client, something: impl Future<Output = T>) -> 
             _ = news.tick() => {
                 number += 1;
                 let edit = Patch::Merge(json!({"spec": {"syncIntervalSeconds": number}}));
-                stores.patch("beads-0", &PatchParams::default(), &edit).await.unwrap();
+                stores.patch(name, &PatchParams::default(), &edit).await.unwrap();
             }
         }
     }
