@@ -104,7 +104,7 @@ pub const ALERTS: &[Alert] = &[
         means: "Somebody writes what is not allowed, again and again: a pipeline with an old template, or a policy that was tightened.",
         steps: &[
             "Who and what: the API server's audit log, or the operator's log for pods (`Refused a pod`).",
-            "Try it: `kubectl apply --dry-run=server -f FILE` says every finding with its field; `kubectl gt check FILE` says the same for pods.",
+            "Try it: `kubectl apply --dry-run=server -f FILE` says every finding with its field; `kubectl gt check -f FILE` says the same for pods.",
             "Not meant? Rules of pods are set by `--pod-policy` and its exceptions (docs/admission.md), those of Rigs by their spec.",
         ],
     },

@@ -1,6 +1,8 @@
 //! Every page for people is held to its links and its commands: a link leads somewhere, and a command is executed by a test that
 //! the table names, or marked as one that needs a cluster of the reader's.
 
+mod commands;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -8,143 +10,11 @@ use std::{
     process::Command,
 };
 
+use self::commands::{
+    COMMANDS,
+    Held::{Needs, Test},
+};
 use crate::{generated::top, samples};
-
-/// Who executes a command.
-enum Held {
-    /// The test of this name.
-    Test(&'static str),
-    /// Nobody here: why it takes a cluster, a registry or a machine that tests have not.
-    Needs(&'static str),
-}
-use Held::{Needs, Test};
-
-const KIND: &str = "a container engine";
-
-/// Beginnings of commands as they stand behind a prompt, the first that fits.
-const COMMANDS: &[(&str, Held)] = &[
-    ("make demo", Needs("is a step of `.ci/run` by itself")),
-    ("make test", Needs("is a step of `.ci/run` by itself")),
-    ("make deploy", Test("make_deploy_brings_three_replicas_that_update_and_go_without_a_trace")),
-    ("make undeploy", Test("deploy_applies_an_edition_and_undeploy_leaves_what_people_have")),
-    ("make uninstall", Test("install_installs_and_uninstall_asks_first")),
-    ("make docker-build", Test("docker_build_and_push_do_what_their_arguments_say")),
-    ("make docker-push", Test("docker_build_and_push_do_what_their_arguments_say")),
-    (
-        "make verify-release",
-        Test("a_release_is_verified_by_its_key_and_refused_once_anything_of_it_is_changed"),
-    ),
-    (
-        "cosign verify ",
-        Test("a_release_is_verified_by_its_key_and_refused_once_anything_of_it_is_changed"),
-    ),
-    ("make agent-image", Test("an_agents_image_is_pinned")),
-    ("make bundle ", Test("a_bundle_of_a_release_names_digests_everywhere")),
-    ("make bundle-push", Test("a_catalog_is_made_of_a_bundle_in_a_registry_and_can_be_served")),
-    (
-        "opm alpha render-template",
-        Test("a_catalog_is_made_of_a_bundle_in_a_registry_and_can_be_served"),
-    ),
-    (
-        "deploy/mirror/mirror-ci-images.sh",
-        Test("images_are_mirrored_by_digest_where_there_is_one_and_what_is_missing_is_listed"),
-    ),
-    ("kubectl gt doctor", Test("a_healthy_installation_is_told_from_one_with_faults")),
-    (
-        "kubectl gt pause namespace",
-        Test("a_paused_namespace_begins_nothing_and_touches_nothing_that_runs"),
-    ),
-    (
-        "kubectl gt resume namespace",
-        Test("a_paused_namespace_begins_nothing_and_touches_nothing_that_runs"),
-    ),
-    ("kubectl gt pause rig", Test("a_paused_rig_holds_its_own_polecats_alone")),
-    (
-        "kubectl gt shards",
-        Test("a_person_sees_the_shards_and_splits_one_when_the_last_change_is_done"),
-    ),
-    (
-        "kubectl gt storage",
-        Test("the_way_back_ends_where_the_originals_own_definitions_apply_again"),
-    ),
-    ("kubectl gt ", Needs("runs of one's own to look at")),
-    ("kubectl get polecats", Needs("is what `make demo` prints")),
-    ("kubectl -n town get polecats", Needs("is what `make demo` prints")),
-    (
-        "kubectl annotate polecat furiosa gastown.io/resume",
-        Test("an_export_of_a_finished_polecat_is_held_and_runs_when_told"),
-    ),
-    (
-        "kubectl -n town apply -f deploy/optional/missing-secrets.yaml",
-        Test("a_missing_secret_is_told_with_its_line_where_a_role_lets_the_operator_look"),
-    ),
-    (
-        "kubectl -n town apply -f polecat.yaml",
-        Test("a_missing_secret_is_told_with_its_line_where_a_role_lets_the_operator_look"),
-    ),
-    ("cat kustomization.yaml", Needs("shows a file")),
-    (
-        "kubectl apply --server-side --force-conflicts -k .",
-        Needs("a cluster; `make deploy` does the same with an overlay of its own"),
-    ),
-    ("sed ", Test("one_file_is_what_kustomize_makes_of_the_community_edition")),
-    ("helm rollback ", Test("helm_upgrades_an_older_release_under_load_and_rolls_back")),
-    (
-        "helm ",
-        Test("helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when_it_goes"),
-    ),
-    ("kind ", Needs(KIND)),
-    ("kubectl -n town create secret docker-registry", Needs("a registry that asks who pulls")),
-    ("kubectl -n town patch serviceaccount default", Needs("a registry that asks who pulls")),
-    ("make install run", Needs("a cluster that reaches the reader's machine")),
-    (
-        "cargo build --locked --release --bin kubectl-gt",
-        Test("a_healthy_installation_is_told_from_one_with_faults"),
-    ),
-    ("install target/release/kubectl-gt", Needs("a folder on the reader's `PATH`")),
-    ("buildah push ", Needs("images that are built on a registry's bases")),
-    (
-        "kubectl -n town create secret generic git-",
-        Test("typed_secrets_and_every_form_of_address_push"),
-    ),
-    ("kubectl -n town create configmap trusted-ca", Needs("OpenShift, which fills it in")),
-    ("kubectl -n town label configmap trusted-ca", Needs("OpenShift, which fills it in")),
-    (
-        "kubectl -n gastown-operator-system create serviceaccount reader",
-        Test("metrics_are_read_by_who_may_and_by_nobody_else"),
-    ),
-    (
-        "kubectl create clusterrolebinding reader",
-        Test("metrics_are_read_by_who_may_and_by_nobody_else"),
-    ),
-    (
-        "kubectl -n gastown-operator-system port-forward",
-        Needs("a cluster with the operator in pods"),
-    ),
-    ("curl ", Test("metrics_are_read_by_who_may_and_by_nobody_else")),
-    ("kubectl apply -k deploy/monitoring", Test("the_chart_monitors_as_kustomize_does")),
-    (
-        "kubectl -n gastown-operator-system scale deployment",
-        Needs("a cluster with the operator in pods"),
-    ),
-    ("kubectl -n gastown-operator-system get lease", Needs("a cluster with the original")),
-    (
-        "kubectl apply --server-side --force-conflicts -f crds/",
-        Test("the_crds_apply_client_side_and_then_server_side"),
-    ),
-    ("kubectl delete witnesses,refineries", Needs("a cluster with the original's objects")),
-    (
-        "cargo run --bin manifests -- --storage-version",
-        Test("definitions_that_are_written_to_store_v1alpha1_lead_back_as_well"),
-    ),
-    ("kubectl get crd -o custom-columns", Needs("reads a cluster")),
-    (
-        "kubectl delete validatingadmissionpolic",
-        Test("make_deploy_takes_the_place_of_the_original_under_load_and_gives_it_back"),
-    ),
-    ("kubectl label namespace gastown-operator-system", Needs("a cluster with a release")),
-    ("for it in $(kubectl get crd", Needs("a cluster with a release")),
-];
 
 /// Pages, with the chart's.
 fn pages() -> Vec<PathBuf> {
@@ -290,12 +160,63 @@ fn tests_that_hold_commands_are_there() {
     }
 }
 
+/// What begins a line that is to be run.
+const PROGRAMS: [&str; 12] = [
+    "buildah ",
+    "cargo ",
+    "cosign ",
+    "curl ",
+    "gastown-operator ",
+    "helm ",
+    "kind ",
+    "kubectl ",
+    "make ",
+    "oc ",
+    "opm ",
+    "sed ",
+];
+
+/// Lines that are to be run and stand where no other test looks: in a block without their prompt, or in one that is made by
+/// indenting alone.
+fn unprompted(text: &str) -> Vec<String> {
+    let is = |it: &&str| PROGRAMS.iter().any(|program| it.trim_start().starts_with(program));
+    let mut all = Vec::new();
+    for (number, part) in fenced(text).into_iter().enumerate() {
+        let goes_on =
+            |at: usize| at > 0 && part.lines().nth(at - 1).is_some_and(|it| it.ends_with('\\'));
+        let code = |it: &str| number % 2 == 1 || it.starts_with("    ");
+        let lines = part.lines().enumerate().filter(|(at, it)| code(it) && !goes_on(*at));
+        all.extend(lines.map(|it| it.1).filter(is).map(ToOwned::to_owned));
+    }
+    all
+}
+
+#[test]
+fn every_command_has_its_prompt() {
+    for page in pages() {
+        let found = unprompted(&fs::read_to_string(&page).unwrap());
+        assert!(found.is_empty(), "{}: {found:?}", of(&page));
+    }
+    let text = "x\n\n    kubectl get x\n\n```sh\nmake it \\\n  helm x\n$ kubectl y\n```\n";
+    assert_eq!(unprompted(text), ["    kubectl get x", "make it \\"], "they are found");
+}
+
+/// What a page tells of the plugin within its sentences, words in capitals being the reader's.
+fn mentioned(text: &str) -> Vec<String> {
+    let prose = fenced(text).into_iter().step_by(2).flat_map(|it| it.split('`').skip(1).step_by(2));
+    prose
+        .filter(|it| it.starts_with("kubectl gt "))
+        .map(|it| it.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect()
+}
+
 /// The plugin's own parser is asked, which refuses what it does not know before it shows its help.
 #[test]
 fn the_plugin_knows_what_pages_tell_it() {
     let mut count = 0;
     for page in pages() {
-        for command in commands(&fs::read_to_string(&page).unwrap()) {
+        let text = fs::read_to_string(&page).unwrap();
+        for command in commands(&text).into_iter().chain(mentioned(&text)) {
             let Some(arguments) = command.strip_prefix("kubectl gt ") else { continue };
             let arguments = arguments.split(['|', '>']).next().unwrap().split_whitespace();
             let mut program = Command::new(env!("CARGO_BIN_EXE_kubectl-gt"));

@@ -1,6 +1,8 @@
 //! Two tenants, each with the cluster's aggregated `edit` in a namespace of his own and nothing else, and fifteen ways by which
 //! one could come to the other, to the operator, or past what a platform admin said.
 
+use std::{collections::BTreeSet, fs, path::Path};
+
 use gastown::{
     api::{v1alpha1::Polecat, v1beta1},
     conversion::table::Version,
@@ -203,6 +205,28 @@ async fn fifteen_ways_from_one_tenant_to_another_lead_nowhere() {
     let policies = ["validatingadmissionpolicies", "validatingadmissionpolicybindings"].join(",");
     kubectl.said(&["delete", &policies, &name]).await;
     town.door.close().await;
+}
+
+/// The page for people has a row for each of the ways, and for no other.
+#[test]
+fn the_page_tells_of_each_way() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(top.join("docs/tenancy.md")).unwrap();
+    let rows = page
+        .split("| part of the test |")
+        .nth(1)
+        .unwrap()
+        .lines()
+        .filter(|it| it.starts_with("| to "));
+    let told: BTreeSet<_> = rows.map(|it| it.rsplit('`').nth(1).unwrap()).collect();
+    let source = include_str!("crossings.rs");
+    let test =
+        source.split("fn fifteen_ways_from_one_tenant_to_another_lead_nowhere()").nth(1).unwrap();
+    let calls =
+        test.split("\n}").next().unwrap().lines().filter_map(|it| it.split_once("(&town).await"));
+    let ways: BTreeSet<_> = calls.map(|it| it.0.rsplit(' ').next().unwrap()).collect();
+    assert_eq!(told, ways);
+    assert_eq!(ways.len(), 15);
 }
 
 async fn rig(town: &Town) {

@@ -1,0 +1,171 @@
+//! Every command that a page tells people to run, with who executes it.
+
+/// Who executes a command.
+pub enum Held {
+    /// The test of this name.
+    Test(&'static str),
+    /// Nobody here: why it takes a cluster, a registry or a machine that tests have not.
+    Needs(&'static str),
+}
+use Held::{Needs, Test};
+
+const KIND: &str = "a container engine";
+
+/// Beginnings of commands as they stand behind a prompt, the first that fits.
+pub const COMMANDS: &[(&str, Held)] = &[
+    ("make demo", Needs("is a step of `.ci/run` by itself")),
+    ("make test", Needs("is a step of `.ci/run` by itself")),
+    ("make deploy", Test("make_deploy_brings_three_replicas_that_update_and_go_without_a_trace")),
+    ("make undeploy", Test("deploy_applies_an_edition_and_undeploy_leaves_what_people_have")),
+    ("make uninstall", Test("install_installs_and_uninstall_asks_first")),
+    ("make docker-build", Test("docker_build_and_push_do_what_their_arguments_say")),
+    ("make docker-push", Test("docker_build_and_push_do_what_their_arguments_say")),
+    (
+        "make verify-release",
+        Test("a_release_is_verified_by_its_key_and_refused_once_anything_of_it_is_changed"),
+    ),
+    (
+        "cosign verify ",
+        Test("a_release_is_verified_by_its_key_and_refused_once_anything_of_it_is_changed"),
+    ),
+    ("make agent-image", Test("an_agents_image_is_pinned")),
+    ("make bundle ", Test("a_bundle_of_a_release_names_digests_everywhere")),
+    ("make bundle-push", Test("a_catalog_is_made_of_a_bundle_in_a_registry_and_can_be_served")),
+    (
+        "opm alpha render-template",
+        Test("a_catalog_is_made_of_a_bundle_in_a_registry_and_can_be_served"),
+    ),
+    (
+        "deploy/mirror/mirror-ci-images.sh",
+        Test("images_are_mirrored_by_digest_where_there_is_one_and_what_is_missing_is_listed"),
+    ),
+    ("kubectl gt doctor", Test("a_healthy_installation_is_told_from_one_with_faults")),
+    (
+        "kubectl gt pause namespace",
+        Test("a_paused_namespace_begins_nothing_and_touches_nothing_that_runs"),
+    ),
+    (
+        "kubectl gt resume namespace",
+        Test("a_paused_namespace_begins_nothing_and_touches_nothing_that_runs"),
+    ),
+    ("kubectl gt pause rig", Test("a_paused_rig_holds_its_own_polecats_alone")),
+    (
+        "kubectl gt shards",
+        Test("a_person_sees_the_shards_and_splits_one_when_the_last_change_is_done"),
+    ),
+    (
+        "kubectl gt storage",
+        Test("the_way_back_ends_where_the_originals_own_definitions_apply_again"),
+    ),
+    ("kubectl gt check", Test("the_exit_code_says_allowed_refused_or_bad_input")),
+    ("helm template x", Test("the_exit_code_says_allowed_refused_or_bad_input")),
+    ("kubectl gt log-level", Test("the_log_level_is_changed_and_changed_back_without_a_restart")),
+    (
+        "kubectl -n gastown-operator-system annotate shardmap gastown",
+        Needs("writes by hand what `kubectl gt log-level` writes"),
+    ),
+    ("kubectl gt report", Test("a_report_has_what_helps_and_no_secret")),
+    ("oc adm must-gather", Needs("OpenShift")),
+    ("kubectl get events --field-selector involvedObject.kind=ShardMap", Needs("reads a cluster")),
+    (
+        "kubectl annotate namespace team-a gastown.io/shard",
+        Test("a_map_changes_by_one_version_at_a_time"),
+    ),
+    (
+        "kubectl apply -f deploy/priority/flowschemas.yaml",
+        Needs("is part of every road; a test of the shards applies them"),
+    ),
+    ("kubectl -n gastown-operator-system set env", Needs("a cluster with a collector")),
+    ("kubectl get polecat max -o jsonpath", Needs("a run of one's own to look at")),
+    (
+        "kubectl gt trace",
+        Test(
+            "a_run_is_shown_by_its_name_or_commit_from_the_api_or_from_what_speaks_as_jaeger_does",
+        ),
+    ),
+    (
+        "kubectl -n gastown-operator-system annotate --overwrite secret",
+        Test("no_call_fails_while_certificates_are_rotated"),
+    ),
+    ("kubectl gt ", Needs("runs of one's own to look at")),
+    ("kubectl get polecats", Needs("is what `make demo` prints")),
+    ("kubectl -n town get polecats", Needs("is what `make demo` prints")),
+    (
+        "kubectl annotate polecat furiosa gastown.io/resume",
+        Test("an_export_of_a_finished_polecat_is_held_and_runs_when_told"),
+    ),
+    (
+        "kubectl -n town apply -f deploy/optional/missing-secrets.yaml",
+        Test("a_missing_secret_is_told_with_its_line_where_a_role_lets_the_operator_look"),
+    ),
+    (
+        "kubectl -n town apply -f polecat.yaml",
+        Test("a_missing_secret_is_told_with_its_line_where_a_role_lets_the_operator_look"),
+    ),
+    (
+        "kubectl label namespace town gastown.io/pod-security",
+        Test("a_labelled_namespace_lets_in_what_can_be_mended_and_refuses_the_rest_in_words"),
+    ),
+    ("cat kustomization.yaml", Needs("shows a file")),
+    (
+        "kubectl apply --server-side --force-conflicts -k .",
+        Needs("a cluster; `make deploy` does the same with an overlay of its own"),
+    ),
+    ("sed ", Test("one_file_is_what_kustomize_makes_of_the_community_edition")),
+    ("helm rollback ", Test("helm_upgrades_an_older_release_under_load_and_rolls_back")),
+    (
+        "helm ",
+        Test("helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when_it_goes"),
+    ),
+    ("kind ", Needs(KIND)),
+    ("kubectl -n town create secret docker-registry", Needs("a registry that asks who pulls")),
+    ("kubectl -n town patch serviceaccount default", Needs("a registry that asks who pulls")),
+    ("make install run", Needs("a cluster that reaches the reader's machine")),
+    (
+        "cargo build --locked --release --bin kubectl-gt",
+        Test("a_healthy_installation_is_told_from_one_with_faults"),
+    ),
+    ("install target/release/kubectl-gt", Needs("a folder on the reader's `PATH`")),
+    ("buildah push ", Needs("images that are built on a registry's bases")),
+    (
+        "kubectl -n town create secret generic git-",
+        Test("typed_secrets_and_every_form_of_address_push"),
+    ),
+    ("kubectl -n town create configmap trusted-ca", Needs("OpenShift, which fills it in")),
+    ("kubectl -n town label configmap trusted-ca", Needs("OpenShift, which fills it in")),
+    (
+        "kubectl -n gastown-operator-system create serviceaccount reader",
+        Test("metrics_are_read_by_who_may_and_by_nobody_else"),
+    ),
+    (
+        "kubectl create clusterrolebinding reader",
+        Test("metrics_are_read_by_who_may_and_by_nobody_else"),
+    ),
+    (
+        "kubectl -n gastown-operator-system port-forward",
+        Needs("a cluster with the operator in pods"),
+    ),
+    ("curl ", Test("metrics_are_read_by_who_may_and_by_nobody_else")),
+    ("kubectl apply -k deploy/monitoring", Test("the_chart_monitors_as_kustomize_does")),
+    (
+        "kubectl -n gastown-operator-system scale deployment",
+        Needs("a cluster with the operator in pods"),
+    ),
+    ("kubectl -n gastown-operator-system get lease", Needs("a cluster with the original")),
+    (
+        "kubectl apply --server-side --force-conflicts -f crds/",
+        Test("the_crds_apply_client_side_and_then_server_side"),
+    ),
+    ("kubectl delete witnesses,refineries", Needs("a cluster with the original's objects")),
+    (
+        "cargo run --bin manifests -- --storage-version",
+        Test("definitions_that_are_written_to_store_v1alpha1_lead_back_as_well"),
+    ),
+    ("kubectl get crd -o custom-columns", Needs("reads a cluster")),
+    (
+        "kubectl delete validatingadmissionpolic",
+        Test("make_deploy_takes_the_place_of_the_original_under_load_and_gives_it_back"),
+    ),
+    ("kubectl label namespace gastown-operator-system", Needs("a cluster with a release")),
+    ("for it in $(kubectl get crd", Needs("a cluster with a release")),
+];
