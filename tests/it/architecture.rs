@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use gastown::domain::layout;
 use syn::{
     Attribute, ExprAsync, ImplItemFn, Item, ItemFn, ItemMod, ItemUse, Signature, UseTree,
     spanned::Spanned as _,
@@ -40,6 +41,34 @@ fn layers_point_down() {
                 .collect();
             assert!(strays.is_empty(), "{}: {layer} must not use {strays:?}", file.display());
         }
+    }
+}
+
+/// README's picture: its boxes are layers and the pod's containers, and no arrow between layers says what the code may not.
+#[test]
+fn the_picture_for_people_is_that_of_the_code() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let picture = text.split("```mermaid\n").nth(1).unwrap().split("```").next().unwrap();
+    let layers: BTreeSet<_> = LAYERS.iter().map(|it| it.0).chain(["tasks"]).collect();
+    let may = |from: &str, to: &str| {
+        from == "tasks" || LAYERS.iter().any(|it| it.0 == from && it.1.contains(&to))
+    };
+    let (mut boxes, mut arrows) = (BTreeSet::new(), 0);
+    for line in picture.lines().map(str::trim) {
+        if let Some((name, words)) = line.split_once("[\"").filter(|it| layers.contains(it.0)) {
+            assert!(words.starts_with(&format!("{name}: ")), "{line}");
+            boxes.insert(name);
+        }
+        let Some((from, to)) = line.split_once(" --> ") else { continue };
+        if layers.contains(from) && layers.contains(to) {
+            assert!(may(from, to), "{line}: {from} may not use {to}");
+            arrows += 1;
+        }
+    }
+    assert_eq!(boxes, layers, "every layer has a box");
+    assert!(arrows >= boxes.len(), "they are found: {arrows}");
+    for container in [layout::CLAUDE, layout::GIT_INIT, layout::TELEMETRY] {
+        assert!(picture.contains(&format!("[\"{container}\"]")), "no container {container}");
     }
 }
 
