@@ -41,6 +41,7 @@ readelf --program-headers "$program" | grep -q INTERP || fail "no interpreter: t
 needed=$(readelf --dynamic "$program" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | tr '\n' ' ')
 case $needed in *libssl*|*libcrypto*) fail "it needs $needed" ;; esac
 echo "it needs $needed"
+tests/tools/glibc.sh "$program" 2.34
 
 echo "== its proof"
 report() { "$@" --crypto-report; }
