@@ -38,3 +38,8 @@ pub(super) async fn put(
         writer.create(api, &PostParams::default(), lease).await
     }
 }
+
+/// Whether a Lease could not be made because there is no namespace for it: nothing else of that name can be missing then.
+pub(super) const fn lacks_namespace(error: &kube::Error, there: bool) -> bool {
+    matches!(error, kube::Error::Api(it) if it.code == 404) && !there
+}

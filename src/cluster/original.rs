@@ -167,6 +167,10 @@ impl Original {
                 self.say_taken(over.as_ref());
                 Duration::ZERO
             }
+            Ok(Err(error)) if leases::lacks_namespace(&error, over.is_some()) => {
+                self.say_homeless();
+                PAUSE
+            }
             // It changed meanwhile: whoever acts by it goes on.
             Ok(Err(kube::Error::Api(it))) if matches!(it.code, 404 | 409) => self.look().await,
             unknown => {
@@ -222,14 +226,34 @@ impl Original {
         }
     }
 
+    /// Whether it is time to say again why we wait.
+    fn is_due(&mut self) -> bool {
+        let now = Moment::now();
+        let due = self.reminded.is_none_or(|last| (last + REMINDER).left(now).is_zero());
+        if due {
+            self.reminded = Some(now);
+        }
+        due
+    }
+
+    /// Says that there is nowhere to write to, and what to do; again every minute.
+    fn say_homeless(&mut self) {
+        if self.is_due() {
+            let namespace = &*self.namespace;
+            tracing::warn!(
+                namespace,
+                "The operator's own namespace is not there: nothing is written before it is. Make it: kubectl create namespace \
+                 {namespace}; or name another by GASTOWN_NAMESPACE"
+            );
+        }
+    }
+
     /// Says that we wait, and what to do; again every minute.
     fn remind(&mut self) {
-        let Some(holder) = self.memory.theirs() else { return };
-        let now = Moment::now();
-        if self.reminded.is_some_and(|last| !(last + REMINDER).left(now).is_zero()) {
+        if self.memory.theirs().is_none() || !self.is_due() {
             return;
         }
-        self.reminded = Some(now);
+        let Some(holder) = self.memory.theirs() else { return };
         let (namespace, lease) = (&*self.namespace, &*self.name);
         let seconds = self.memory.record().map_or(0, |it| it.duration().as_secs());
         tracing::warn!(

@@ -1,14 +1,20 @@
 //! An operator whose role was cut: what it may not do is said where a user looks, and done once it may.
 
-use gastown_testbed::{Node, Testbed};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding};
+use gastown_testbed::{Node, Operator, OperatorOptions, Options, Testbed};
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding},
+};
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
-use crate::world::{World, make_namespaces, message, own, phase_of};
+use crate::{
+    asking::comes_true,
+    world::{World, make_namespaces, message, own, phase_of},
+};
 
 const TOWN: &str = "forbidden";
 const GROUP: &str = "forbidden:operators";
@@ -66,4 +72,36 @@ async fn an_operator_that_may_not_create_pods_says_so_and_goes_on_once_it_may() 
     let whole = Patch::Merge(json!({"rules": role(true)["rules"]}));
     roles.patch(TOWN, &PatchParams::default(), &whole).await.unwrap();
     world.condition("max", "Ready", "True/PodRunning").await;
+}
+
+/// As `make run` by an administrator would, had it not made the namespace: who may write there is told by no role.
+#[tokio::test]
+async fn an_operator_without_its_namespace_says_so_and_goes_on_once_it_is_there() {
+    const MISSING: &str = "homeless-nowhere";
+    let bed = Testbed::start(Options::default()).await.unwrap();
+    bed.install_crds().await.unwrap();
+    let client = bed.client("admin").await.unwrap();
+    let variables = ["GASTOWN_NAMESPACE", "POD_NAMESPACE"];
+    let options = OperatorOptions {
+        name: "operator-homeless".into(),
+        namespace: "homeless".into(),
+        group: "system:masters".into(),
+        flags: ["--watch-namespaces=homeless", "--failover=fast", "--shards=4"]
+            .map(ToOwned::to_owned)
+            .into(),
+        environment: variables.map(|it| (it.to_owned(), MISSING.to_owned())).into(),
+        ..OperatorOptions::default()
+    };
+    let operator = Operator::start(&bed, options).await.unwrap();
+    comes_true("a word about the namespace", async || {
+        let log = std::fs::read_to_string(&operator.log).unwrap();
+        log.contains("own namespace is not there")
+            && log.contains("kubectl create namespace homeless-nowhere")
+    })
+    .await;
+    bed.make_namespace(MISSING, &[]).await.unwrap();
+    let leases: Api<Lease> = Api::namespaced(client, MISSING);
+    let shards = ListParams::default().labels("gastown.io/lease=shard");
+    comes_true("owned shards", async || leases.list(&shards).await.unwrap().items.len() == 4).await;
+    bed.stop().await.unwrap();
 }

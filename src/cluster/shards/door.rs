@@ -57,7 +57,12 @@ impl Door {
         let name = lease.metadata.name.clone().unwrap_or_default();
         let there = lease.metadata.resource_version.is_some();
         let put = leases::put((&self.api, &self.writer), &name, lease, there);
-        answer(tokio::time::timeout(LIMIT, put).await)
+        match tokio::time::timeout(LIMIT, put).await {
+            Ok(Err(error)) if leases::lacks_namespace(&error, there) => {
+                Answer::Unknown(error.to_string())
+            }
+            it => answer(it),
+        }
     }
 
     /// Reads a Lease.
