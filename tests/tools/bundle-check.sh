@@ -1,13 +1,26 @@
 #!/usr/bin/env bash
-# bundle-check.sh [--build]: holds both OLM bundles to the rules of operator-sdk, operator-verify and opm; an error or a warning
-# fails it. With --build they are built where they are missing; without, one that is missing is skipped by name, or fails where
+# bundle-check.sh [--build]: holds both OLM bundles to the rules of operator-sdk, operator-verify and opm; an error, or a warning
+# that is not explained below, fails it. With --build they are built where they are missing; without, one that is missing is skipped by name, or fails where
 # GASTOWN_REQUIRE has it. Each tool is also shown a broken bundle: one that takes it holds nothing.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 failed=
 fail() { echo "bundle-check: $*" >&2; failed=yes; }
+# Warnings that stay, each with its reason; one that is no longer said fails it, too.
+declare -A explained=(
+  ["CSV contains permissions to create CRD"]="the rule takes patch for create and reads no resourceNames: the right is to patch the \
+definitions of this bundle by name, which lose their conversion when OLM deletes a CSV, and get it back (docs/versions.md)"
+)
+declare -A heard=()
+# What a tool said of a bundle, without what is explained.
+unexplained() {
+  local said=$1 it
+  for it in "${!explained[@]}"; do said=$(grep -vF -- "$it" <<<"$said"); done
+  echo "$said"
+}
+hear() { local it; for it in "${!explained[@]}"; do if grep -qF -- "$it" <<<"$1"; then heard[$it]=yes; fi; done; }
 # What a tool said of a bundle, unless it is good.
-good() { [ "$1" = 0 ] && ! grep -qiE 'level=(error|warning)|Error: ' <<<"$2"; }
+good() { [ "$1" = 0 ] && ! grep -qiE 'level=(error|warning)|Error: ' <<<"$(unexplained "$2")"; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -54,9 +67,15 @@ for tool in operator-sdk operator-verify opm; do
   esac
   for edition in community enterprise; do
     said=$($check "$program" "bundle/$edition")
-    if good $? "$said"; then echo "$tool: bundle/$edition is good"; else echo "$said"; fail "$tool: bundle/$edition"; fi
+    code=$?
+    hear "$said"
+    if good $code "$said"; then echo "$tool: bundle/$edition is good"; else echo "$said"; fail "$tool: bundle/$edition"; fi
   done
   said=$($check "$program" "$work/broken" 2>&1)
   if good $? "$said"; then fail "$tool takes a broken bundle"; fi
+  [ "$tool" = operator-sdk ] || continue
+  for it in "${!explained[@]}"; do
+    if [ -n "${heard[$it]:-}" ]; then echo "explained: $it: ${explained[$it]}"; else fail "explained, but not said any more: $it"; fi
+  done
 done
 [ -z "$failed" ]
