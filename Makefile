@@ -3,7 +3,6 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 KUBECTL ?= kubectl
-HELM ?= helm
 STATIC := target/static
 export RUST_BACKTRACE ?= 0
 
@@ -44,14 +43,14 @@ release: ## Build the operator as it is shipped
 	@$(CARGO) build --locked --release --bin gastown-operator
 
 .PHONY: run
-run: ## Run the operator here; WEBHOOK_URL=https://HOST:9443, where the API server reaches this machine, brings webhooks and v1alpha1
+run: ## Run the operator here, on the cluster of KUBECTL; WEBHOOK_URL=https://HOST:9443, where the API server reaches this machine, brings webhooks and v1alpha1
 	@set -e; export GASTOWN_NAMESPACE="$${GASTOWN_NAMESPACE:-gastown-operator-system}"; \
 	$(KUBECTL) get namespace "$$GASTOWN_NAMESPACE" >/dev/null 2>&1 || $(KUBECTL) create namespace "$$GASTOWN_NAMESPACE"; \
 	runner="$${RELATED_IMAGE_RUNNER:-$(RUNNER_IMG)}"; \
 	[ -n "$$runner" ] || runner="$$(TARGETS=runner deploy/images/build.sh names)"; \
 	export RELATED_IMAGE_RUNNER="$$runner"; \
 	$(if $(AGENT_IMG),export RELATED_IMAGE_AGENT="$(AGENT_IMG)";) \
-	exec $(CARGO) run --locked --bin gastown-operator -- --log-format=text \
+	KUBECTL="$(KUBECTL)" exec deploy/run.sh $(CARGO) run --locked --bin gastown-operator -- --log-format=text \
 	  $(if $(WEBHOOK_URL),--webhook-cert-source=own --webhook-url=$(WEBHOOK_URL),--disable-webhooks)
 
 .PHONY: manifests
@@ -135,7 +134,11 @@ test-alerts: prepare build ## Each alert firing and not firing, and every query 
 test-bundle: ## Both bundles before operator-sdk, operator-verify and opm; builds those once from pinned Go modules, in a quarter of an hour
 	@tests/tools/bundle-check.sh --build
 	@opm=$$(tests/tools/go-tool.sh opm) && crane=$$(tests/tools/go-tool.sh crane) && \
-	  GASTOWN_REQUIRE=opm,buildah GASTOWN_OPM=$$opm GASTOWN_CRANE=$$crane $(CARGO) test --locked --test it -- catalog::
+	  GASTOWN_REQUIRE=opm,buildah GASTOWN_OPM=$$opm GASTOWN_CRANE=$$crane $(CARGO) test --locked --test it -- catalog:: release::
+
+.PHONY: test-chart
+test-chart: ## The chart's own tests, charts/gastown-operator/tests, by helm-unittest; builds that once from its Go module, in minutes
+	@unittest=$$(tests/tools/go-tool.sh helm-unittest) && "$$unittest" --strict charts/gastown-operator
 
 .PHONY: test-olm
 test-olm: prepare static build release ## OLM's own operator installs the bundle on the real node; builds it once from its Go module, in five minutes
@@ -168,6 +171,7 @@ test-full: prepare static build release ## Every test with the waits that users 
 	@$(MAKE) --no-print-directory demo-trace
 	@$(MAKE) --no-print-directory test-alerts
 	@$(MAKE) --no-print-directory test-bundle
+	@$(MAKE) --no-print-directory test-chart
 	@$(MAKE) --no-print-directory test-olm
 	@$(MAKE) --no-print-directory test-sign
 	@$(MAKE) --no-print-directory test-upgrade
@@ -208,7 +212,7 @@ bench-testbed: prepare build ## Measure how long a testbed takes to be ready, fr
 EDITION ?= community
 export EDITION IMG RUNNER_IMG AGENT_IMG PLATFORMS BINARIES TARGETS DPR_REGISTRY BUILD_ARGS BUILDAH
 export AGENT_NPM AGENT_PIP AGENT_BASE NPM_REGISTRY PIP_INDEX TOOLCHAIN_IMG DIST BUNDLE_IMG RELEASE
-export COSIGN COSIGN_KEY COSIGN_PUB COSIGN_FLAGS
+export COSIGN COSIGN_KEY COSIGN_PUB COSIGN_FLAGS PUSHED CATALOG_IMG OPM OPM_FLAGS HELM OCI OCI_FLAGS PLUGIN_URL
 
 .PHONY: docker-build
 docker-build: ## Build operator, runner and agent base of an edition
@@ -246,6 +250,18 @@ bundle: ## The OLM bundle of an edition with IMG and RUNNER_IMG, by digest for a
 .PHONY: bundle-push
 bundle-push: ## Push that image
 	@deploy/images/bundle.sh push
+
+.PHONY: catalog
+catalog: ## The catalog of an edition with its releases, of BUNDLE_IMG as pushed, and its image CATALOG_IMG
+	@deploy/images/catalog.sh build
+
+.PHONY: catalog-push
+catalog-push: ## Push that image
+	@deploy/images/catalog.sh push
+
+.PHONY: plugin
+plugin: ## Pack kubectl-gt for Linux as RUNNER_IMG has it, into target/dist; with PLUGIN_URL also for krew
+	@deploy/images/plugin.sh
 
 .PHONY: bundle-check
 bundle-check: ## Every rule for OLM bundles: our own tests, and operator-sdk, operator-verify and opm where they are
@@ -290,9 +306,7 @@ deploy: manifests ## Install or upgrade in the current kubeconfig: EDITION=commu
 
 .PHONY: chart
 chart: manifests ## Package the Helm chart into target/dist; with OCI=oci://registry.example.com/charts, push it there
-	@mkdir -p target/dist
-	@$(HELM) package charts/gastown-operator --destination target/dist
-	@$(if $(OCI),$(HELM) push "$$(ls -t target/dist/gastown-operator-*.tgz | head -1)" "$(OCI)")
+	@deploy/images/chart.sh
 
 .PHONY: undeploy
 undeploy: ## Take the operator out again; definitions and objects stay

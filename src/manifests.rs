@@ -2,6 +2,7 @@
 //! program `manifests`; comparing them, that of a test.
 
 pub mod alerts;
+mod cert_manager;
 mod certificates;
 pub mod chart;
 pub mod dashboards;
@@ -140,6 +141,8 @@ fn parts(storage: Version) -> anyhow::Result<Vec<(String, Vec<Value>)>> {
     part("deploy/monitoring/monitor.yaml", vec![monitoring::monitor()]);
     part("deploy/monitoring/rules.yaml", vec![alerts::rules()]);
     part("deploy/dashboards/dashboards.yaml", dashboards::objects()?);
+    part("deploy/cert-manager/issuers.yaml", cert_manager::issuers().into());
+    part("deploy/cert-manager/certificates.yaml", cert_manager::certificates().into());
     let told = |(path, objects): (String, Vec<Value>)| {
         (path, objects.into_iter().map(operator::labelled).collect())
     };

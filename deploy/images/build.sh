@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds or pushes the images of one edition with buildah: build.sh build | push | agent | toolchain | names, or
-# build.sh send IMAGE WHAT, which pushes another one in the same way; build.sh release-check says whether CI_COMMIT_TAG, or
-# else the tag of what is checked out, is the version; build.sh moment says when what is built was committed.
+# build.sh send IMAGE WHAT, which pushes another one in the same way; build.sh catalog IMAGE FOLDER, which builds a catalog's;
+# build.sh release-check says whether CI_COMMIT_TAG, or else the tag of what is checked out, is the version; build.sh moment says
+# when what is built was committed, build.sh platforms for what it is, and build.sh pushed WHAT which image went out, by digest.
 #
 #   EDITION       community (Dockerfile) or enterprise (Dockerfile.ubi9)
 #   IMG           the operator's image; the two others are named after it and its tag, or by RUNNER_IMG and AGENT_IMG
@@ -30,8 +31,11 @@ registry=${DPR_REGISTRY:-dprusocplvjmp01.deepsky.lab:5000}
 operator=${IMG:-gastown-operator:$version$suffix}
 platforms=${PLATFORMS:-linux/$(case $(uname -m) in x86_64) echo amd64 ;; aarch64) echo arm64 ;; *) uname -m ;; esac)}
 read -ra buildah <<<"${BUILDAH:-buildah}"
+notes=${RELEASE:-target/dist}/pushed-$edition.txt
+# What images are built of.
+context=.
 # To say what images are called takes no program.
-[[ " names release-check moment " = *" ${1:-} "* ]] || command -v "${buildah[0]}" >/dev/null ||
+[[ " names note pushed platforms release-check moment " = *" ${1:-} "* ]] || command -v "${buildah[0]}" >/dev/null ||
   fail "there is no program ${buildah[0]}; install it (Debian, Fedora: package buildah)"
 
 # registry/path/gastown-operator:1 becomes registry/path/gastown-runner:1, and any other name gets -runner; a second word goes
@@ -109,15 +113,15 @@ bud() {
   case $platforms in
     *,*)
       "${buildah[@]}" manifest rm "$image" >/dev/null 2>&1 || true
-      "${buildah[@]}" build "${all[@]}" --manifest "$image" .
+      "${buildah[@]}" build "${all[@]}" --manifest "$image" "$context"
       ;;
-    *) "${buildah[@]}" build "${all[@]}" --tag "$image" . ;;
+    *) "${buildah[@]}" build "${all[@]}" --tag "$image" "$context" ;;
   esac
 }
 
 # Pushes an image, and notes for who signs it its digest and what it is.
 send() {
-  local image=$1 what=$2 digest notes=${RELEASE:-target/dist}/pushed-$edition.txt
+  local image=$1 what=$2 digest
   mkdir -p "${notes%/*}"
   rm -f "$notes.digest"
   echo "images: pushing $image"
@@ -127,10 +131,25 @@ send() {
   esac
   [ -s "$notes.digest" ] || fail "${buildah[0]} did not say which digest $image has"
   digest=$(cat "$notes.digest")
+  rm "$notes.digest"
+  note "$image" "$digest" "$what"
+}
+note() {
+  local image=$1 digest=$2 what=$3
+  mkdir -p "${notes%/*}"
   touch "$notes"
   { awk -v image="$image@" 'index($0, image) != 1' "$notes" && echo "$image@$digest $what"; } | LC_ALL=C sort >"$notes.new"
   mv "$notes.new" "$notes"
-  rm "$notes.digest"
+}
+
+# What was pushed, by its digest alone: many who pull take no tag beside one.
+pushed() {
+  local image
+  image=$(awk -v what="$1" '$2 == what { print $1 }' "$notes" 2>/dev/null) || true
+  [ -n "$image" ] || fail "$notes names no $1; push it first"
+  [ "$(wc -l <<<"$image")" = 1 ] || fail "$notes names several of $1; remove it, and push again"
+  local named=${image%%@*}
+  echo "${named%:*}@${image#*@}"
 }
 
 # An agent with its version: what is built today and tomorrow is the same.
@@ -172,7 +191,11 @@ case ${1:-} in
   agent) agent ;;
   toolchain) bud toolchain "${TOOLCHAIN_IMG:-$registry/ci-images/gastown-toolchain$suffix:1.95}" ;;
   release-check) release_check ;;
+  catalog) file=deploy/catalog/Dockerfile context=${3:?which folder}; bud catalog "${2:?which image}" ;;
+  note) note "${2:?which image}" "${3:?its digest}" "${4:?what it is}" ;;
+  pushed) pushed "${2:?which of them}" ;;
+  platforms) echo "$platforms" ;;
   moment) moment ;;
   names) for it in ${TARGETS:-operator runner agent}; do image_of "$it"; done ;;
-  *) fail "say build, push, send, agent, toolchain, names, release-check or moment" ;;
+  *) fail "say build, push, send, agent, toolchain, catalog, names, note, pushed, platforms, release-check or moment" ;;
 esac

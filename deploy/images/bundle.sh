@@ -3,16 +3,20 @@
 #
 #   EDITION     community or enterprise
 #   IMG, RUNNER_IMG, AGENT_IMG   the images in it, for a release by digest (as build.sh names them)
+#   PUSHED      yes: these by the digests that were pushed (the agent's is named, since none is shipped)
 #   BUNDLE_IMG  the bundle's own image (gastown-operator-bundle:vVERSION-EDITION)
 #   BUILDAH     buildah, with its flags; "none" makes the folder alone
+#   RELEASE     the folder that it is made in (target/dist)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 edition=${EDITION:-community}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 image=${BUNDLE_IMG:-gastown-operator-bundle:v$version-$edition}
 read -ra buildah <<<"${BUILDAH:-buildah}"
-into=target/dist
-name() { TARGETS=$1 deploy/images/build.sh names; }
+into=${RELEASE:-target/dist}
+name() {
+  if [ "${PUSHED:-}" = yes ]; then deploy/images/build.sh pushed "$1"; else TARGETS=$1 deploy/images/build.sh names; fi
+}
 case ${1:-} in
   build)
     rm -rf "${into:?}/bundle/$edition"

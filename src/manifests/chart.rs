@@ -39,6 +39,8 @@ pub fn files(parts: &[(String, Vec<Value>)]) -> anyhow::Result<Vec<(String, Stri
     }
     let text = template::write(&uninstall::objects(), RIGHTS)?;
     files.push(("templates/uninstall.yaml".into(), text));
+    let text = template::write(&[uninstall::network()], UNINSTALL_NETWORK)?;
+    files.push(("templates/uninstall-network.yaml".into(), text));
     Ok(files.into_iter().map(|(path, text)| (format!("{FOLDER}/{path}"), text)).collect())
 }
 
@@ -46,6 +48,8 @@ pub fn files(parts: &[(String, Vec<Value>)]) -> anyhow::Result<Vec<(String, Stri
 const OPERATOR: &str = "deploy/base/operator.yaml";
 /// Where the release brings roles.
 const RIGHTS: &str = ".Values.rbac.create";
+/// Where a Job of the release's ends it, and networks are closed.
+const UNINSTALL_NETWORK: &str = "and .Values.rbac.create .Values.networkPolicy.enabled";
 /// While others than this machine may ask for metrics.
 const SECURE: &str = "and .Values.metrics.enabled .Values.metrics.secure";
 /// Generated templates: their name, the value that they wait for, and of which files they are made.
@@ -96,9 +100,11 @@ fn about() -> anyhow::Result<Value> {
         "kubeVersion": format!(">={}-0", olm::MIN_KUBERNETES),
         "description": "Runs AI coding agents as disposable workers, and proves what they did",
         "keywords": ["gastown", "operator", "agents", api::GROUP],
+        "home": "https://github.com/boshu2/gastown-operator",
         "maintainers": [{"name": "Gas Town"}],
         "annotations": {
             "artifacthub.io/operator": "true",
+            "artifacthub.io/operatorCapabilities": "Basic Install",
             "artifacthub.io/license": "Apache-2.0",
             "artifacthub.io/crds": serde_saphyr::to_string(&definitions)?,
             "artifacthub.io/images": serde_saphyr::to_string(&json!([

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    NAMESPACE, document,
+    NAMESPACE, cert_manager, document,
     operator::{CONTAINER, DEPLOYMENT, EDITIONS, Edition},
 };
 
@@ -29,6 +29,10 @@ pub fn files(parts: &[(String, Vec<Value>)]) -> anyhow::Result<Vec<(String, Stri
     }
     let mut made = Vec::new();
     for (folder, mut resources) in inside {
+        if folder == cert_manager::FOLDER {
+            made.push((format!("{folder}/Kustomization"), document(&cert_manager::component())?));
+            continue;
+        }
         let named = if folder == BASE {
             resources.extend(FOLDERS.map(|(_, path)| path));
             "kustomization.yaml"

@@ -5,10 +5,12 @@
 mod csv;
 mod descriptors;
 mod examples;
+pub mod graph;
 mod metadata;
 mod webhooks;
 
 pub use csv::MIN_KUBERNETES;
+pub use metadata::catalog;
 use serde_json::Value;
 
 use super::{
@@ -31,9 +33,9 @@ pub fn webhook_service() -> String {
     format!("{}-service", operator::DEPLOYMENT)
 }
 
-/// The image of an edition's bundle.
-pub fn bundle_image(edition: Edition) -> String {
-    format!("{PACKAGE}-bundle:v{}-{}", env!("CARGO_PKG_VERSION"), edition.name())
+/// The image of the bundle of a version and edition.
+pub fn bundle_image(version: &str, edition: Edition) -> String {
+    format!("{PACKAGE}-bundle:v{version}-{}", edition.name())
 }
 
 /// The image of the catalog with it.
@@ -41,17 +43,12 @@ pub fn catalog_image(edition: Edition) -> String {
     format!("{PACKAGE}-catalog:v{}-{}", env!("CARGO_PKG_VERSION"), edition.name())
 }
 
-/// The name of this version's CSV.
-pub fn name() -> String {
-    format!("{PACKAGE}.v{}", env!("CARGO_PKG_VERSION"))
-}
-
 /// The bundles of both editions, and the templates of their catalogs.
 pub fn files() -> anyhow::Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     for edition in EDITIONS {
         files.extend(bundle(edition, &Images::of(edition))?);
-        files.push(metadata::catalog(edition)?);
+        files.push(catalog(edition, graph::RELEASES)?);
     }
     Ok(files)
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use gastown::kinds::KINDS;
+use gastown::{kinds::KINDS, manifests::olm::graph::RELEASES};
 use serde_json::Value;
 
 use crate::generated::top;
@@ -551,37 +551,6 @@ fn the_deployment_is_that_of_the_other_roads() {
     }
 }
 
-/// One head a channel, and the default one there.
-#[test]
-fn catalogs_lead_to_the_bundle() {
-    for it in Bundle::all() {
-        let file = top().join(format!("deploy/catalog/{}.yaml", it.edition));
-        let template: Value = serde_saphyr::from_str(&fs::read_to_string(file).unwrap()).unwrap();
-        assert_eq!(template["schema"], "olm.template.basic");
-        let of = |schema: &str| {
-            let entries = list(&template["entries"]).iter();
-            entries.filter(|it| it["schema"] == schema).collect::<Vec<_>>()
-        };
-        let (packages, channels) = (of("olm.package"), of("olm.channel"));
-        let ([package], [channel]) = (&*packages, &*channels) else { panic!("one each") };
-        assert_eq!(package["name"], "gastown-operator");
-        assert_eq!(channel["package"], "gastown-operator");
-        assert_eq!(package["defaultChannel"], channel["name"]);
-        let entries = list(&channel["entries"]);
-        assert!(
-            entries.iter().any(|entry| entry["name"] == it.csv["metadata"]["name"]),
-            "{channel}"
-        );
-        let replaced: BTreeSet<_> =
-            entries.iter().filter_map(|it| it["replaces"].as_str()).collect();
-        let heads = entries.iter().filter(|it| !replaced.contains(text(&it["name"]))).count();
-        assert_eq!(heads, 1, "one head");
-        let bundles = of("olm.bundle");
-        assert!(!bundles.is_empty(), "{template}");
-        assert!(bundles.iter().all(|it| is_image(text(&it["image"]))), "{template}");
-    }
-}
-
 /// Every image that is written anywhere is one of those that are mirrored.
 #[test]
 fn the_lists_for_mirrors_name_every_image() {
@@ -612,10 +581,12 @@ fn the_lists_for_mirrors_name_every_image() {
         images_below(&top().join(folder), &mut seen);
     }
     assert!(seen.iter().any(|it| it.starts_with("gastown-runner:")), "they are found: {seen:?}");
-    // A catalog names the bundle's own image, which is built with it.
+    // A catalog names the bundles' own images, which are built with them.
     for edition in ["community", "enterprise"] {
-        let bundle = format!("gastown-operator-bundle:v{}-{edition}", env!("CARGO_PKG_VERSION"));
-        assert!(seen.remove(&bundle), "{bundle}: {seen:?}");
+        for version in RELEASES {
+            let bundle = format!("gastown-operator-bundle:v{version}-{edition}");
+            assert!(seen.remove(&bundle), "{bundle}: {seen:?}");
+        }
     }
     let enterprise = &Bundle::read("enterprise").csv["spec"]["relatedImages"];
     let known: BTreeSet<_> =

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    os::unix::process::CommandExt as _,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -13,6 +13,7 @@ use gastown::{api::v1alpha1::Polecat, manifests::NAMESPACE};
 use gastown_testbed::{Node, Options, Testbed, manifests};
 use kube::{Api, api::PostParams};
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::{Value, json};
 
 use crate::{
     kubectl::Kubectl,
@@ -46,7 +47,7 @@ pub fn make(arguments: &[&str]) -> Command {
 }
 
 /// Variables by which people tell our Makefile, and it its scripts, what to do.
-const NOT_PASSED_ON: [&str; 29] = [
+const NOT_PASSED_ON: [&str; 37] = [
     "AGENT_BASE",
     "AGENT_IMG",
     "AGENT_NPM",
@@ -55,6 +56,7 @@ const NOT_PASSED_ON: [&str; 29] = [
     "BUILDAH",
     "BUILD_ARGS",
     "BUNDLE_IMG",
+    "CATALOG_IMG",
     "CONFIRM",
     "COSIGN",
     "COSIGN_FLAGS",
@@ -63,6 +65,7 @@ const NOT_PASSED_ON: [&str; 29] = [
     "DIST",
     "DPR_REGISTRY",
     "EDITION",
+    "HELM",
     "IMG",
     "KUBECONFIG",
     "KUBECTL",
@@ -70,8 +73,14 @@ const NOT_PASSED_ON: [&str; 29] = [
     "MAKELEVEL",
     "MFLAGS",
     "NPM_REGISTRY",
+    "OCI",
+    "OCI_FLAGS",
+    "OPM",
+    "OPM_FLAGS",
     "PIP_INDEX",
     "PLATFORMS",
+    "PLUGIN_URL",
+    "PUSHED",
     "RELEASE",
     "RUNNER_IMG",
     "TARGETS",
@@ -164,10 +173,24 @@ impl Drop for Group {
     }
 }
 
+/// A kubeconfig whose current context leads nowhere, and the name of the one that it was.
+fn led_astray(kubeconfig: &Path) -> String {
+    let text = fs::read_to_string(kubeconfig).unwrap();
+    let mut whole: Value = serde_saphyr::from_str(&text).unwrap();
+    let right = whole["current-context"].as_str().unwrap().to_owned();
+    let mut add = |list: &str, it: Value| whole[list].as_array_mut().unwrap().push(it);
+    add("clusters", json!({"name": "none", "cluster": {"server": "https://127.0.0.1:1"}}));
+    add("users", json!({"name": "nobody", "user": {}}));
+    add("contexts", json!({"name": "none", "context": {"cluster": "none", "user": "nobody"}}));
+    whole["current-context"] = json!("none");
+    fs::write(kubeconfig, whole.to_string()).unwrap();
+    right
+}
+
 /// What Cargo would build is what is tested here, so in its place stands one that starts that. It opens no ports: those
 /// that are usual may be another's.
 #[tokio::test]
-async fn run_runs_the_operator_where_the_kubeconfig_leads() {
+async fn run_runs_the_operator_where_kubectl_leads() {
     let name = "made-to-run";
     let bed = Testbed::shared_with(Node::Kwok).await.unwrap();
     install_crds(bed).await;
@@ -184,14 +207,18 @@ async fn run_runs_the_operator_where_the_kubeconfig_leads() {
     );
     gastown_testbed::program::write(&cargo, &text).unwrap();
     let mut run = make(&["run", &format!("CARGO={}", cargo.display())]);
-    run.env("KUBECTL", &bed.kubectl)
-        .env("KUBECONFIG", bed.kubeconfig_for("made-to-run", Some("system:masters")).unwrap());
+    let kubeconfig = bed.kubeconfig_for("made-to-run", Some("system:masters")).unwrap();
+    let context = led_astray(&kubeconfig);
+    run.env("KUBECTL", format!("{} --context={context}", bed.kubectl.display()));
+    let private = folder.path().join("private");
+    fs::create_dir(&private).unwrap();
+    run.env("KUBECONFIG", kubeconfig).env("TMPDIR", &private);
     run.env("GASTOWN_NAMESPACE", own(name)).env("WATCH_NAMESPACE", name);
     run.env("RELATED_IMAGE_RUNNER", "localhost/gt-runner:dev");
     run.env("RELATED_IMAGE_AGENT", "localhost/agent:dev");
     run.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap()).process_group(0);
     let mut run = tokio::process::Command::from(run).spawn().unwrap();
-    let _all = Group(Pid::from_raw(run.id().unwrap().cast_signed()).unwrap());
+    let all = Group(Pid::from_raw(run.id().unwrap().cast_signed()).unwrap());
     let polecats: Api<Polecat> = Api::namespaced(client, name);
     let asked = serde_json::from_value(polecat("max")).unwrap();
     polecats.create(&PostParams::default(), &asked).await.unwrap();
@@ -202,6 +229,13 @@ async fn run_runs_the_operator_where_the_kubeconfig_leads() {
     }
     let said = fs::read_to_string(&log).unwrap();
     assert!(said.contains("INFO") && !said.starts_with('{'), "for a person to read: {said}");
+    let files = || -> Vec<_> { fs::read_dir(&private).unwrap().map(Result::unwrap).collect() };
+    let [file] = &*files() else { panic!("one kubeconfig: {:?}", files()) };
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o077, 0, "nobody else's to read");
+    // As Ctrl-C ends it: each of them is told.
+    kill_process_group(all.0, Signal::INT).unwrap();
+    run.wait().await.unwrap();
+    assert!(files().is_empty(), "left behind: {:?}", files());
 }
 
 /// A replica on this machine acts for the namespace that the manifests have, which is there, and has an image for its runner:

@@ -20,7 +20,7 @@ use crate::{
 /// Keys of the top level that are no jobs.
 const NO_JOBS: [&str; 5] = ["variables", "stages", "workflow", "default", "include"];
 
-fn pipeline() -> Value {
+pub fn pipeline() -> Value {
     let text = fs::read_to_string(top().join(".gitlab-ci.yml")).unwrap();
     serde_saphyr::from_str(&text).unwrap()
 }
@@ -72,7 +72,7 @@ fn flaws(pipeline: &Value) -> Vec<String> {
 }
 
 /// What a job runs.
-fn lines(job: &Value) -> Vec<String> {
+pub fn lines(job: &Value) -> Vec<String> {
     let parts = ["before_script", "script", "after_script"];
     let lines = parts.iter().filter_map(|it| job[*it].as_array()).flatten();
     lines.map(|it| it.as_str().unwrap_or_default().to_owned()).collect()
@@ -156,12 +156,22 @@ fn the_users_variables_keep_their_names_and_are_used() {
 #[test]
 fn jobs_run_where_they_can_and_a_release_runs_once() {
     let whole = pipeline();
-    for job in ["deploy", "release:images"] {
+    for job in ["deploy", "release:images", "release:packages", "release:sign"] {
         assert_eq!(whole[job]["interruptible"], json!(false), "{job}");
         assert_eq!(whole[job]["retry"], json!(0), "{job}");
     }
-    let privileged =
-        ["test", "docker-build", "scan-images", "test-bundle", "toolchain-image", "docker-push"];
+    let privileged = [
+        "test",
+        "test-full",
+        "docker-build",
+        "docker-push",
+        "scan-images",
+        "test-bundle",
+        "toolchain-image",
+        "bundle",
+        "catalog",
+        "plugin",
+    ];
     for (job, body) in whole.as_object().unwrap() {
         let needs = lines(body)
             .iter()
@@ -178,6 +188,20 @@ fn jobs_run_where_they_can_and_a_release_runs_once() {
     for folder in folders {
         assert!(ignored.lines().any(|it| it == folder), "{folder} is not in .dockerignore");
     }
+}
+
+/// What takes hours is run by a schedule alone, and there nothing of it is skipped.
+#[test]
+fn the_long_tests_run_by_a_schedule() {
+    let whole = pipeline();
+    let scheduled = json!({"if": "$CI_PIPELINE_SOURCE == \"schedule\""});
+    assert!(whole["workflow"]["rules"].as_array().unwrap().contains(&scheduled));
+    let long = &whole["test:full"];
+    assert_eq!(lines(long)[0], "make test-full");
+    assert_eq!(long["rules"], json!([scheduled]), "at no other time");
+    let required = |job: &str| whole[job]["variables"]["GASTOWN_REQUIRE"].clone();
+    assert_eq!(required("test:full"), required("test:all"));
+    assert_eq!(long["variables"]["GIT_DEPTH"], "0", "the release before is built of its commit");
 }
 
 /// A program of Python's, on the path or where `make prepare` puts it.

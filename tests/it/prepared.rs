@@ -147,16 +147,18 @@ fn what_is_missing_is_installed_by_root_and_named_to_everybody_else() {
 /// Jobs of the pipeline install nothing, so all that would be installed is in their image, but for what every Debian has.
 #[test]
 fn the_pipelines_image_has_all_that_is_prepared() {
-    const EVERY_DEBIAN: [&str; 10] = [
+    const EVERY_DEBIAN: [&str; 12] = [
         "-",
         "bash",
         "coreutils",
         "dash",
         "grep",
+        "gzip",
         "libc-bin",
         "mawk",
         "mount",
         "sed",
+        "tar",
         "util-linux",
     ];
     let text = fs::read_to_string(top().join("Dockerfile")).unwrap();

@@ -1,14 +1,27 @@
-//! What a release is made of: a bundle whose images are named by digest.
+//! What a release is made of: a bundle whose images are named by digest, a chart, the plugin, and the jobs that make and sign all
+//! of it.
 
-use std::fs;
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use gastown_testbed::tools::Tool;
+use serde_json::{Value, json};
 
 use crate::{
     generated::top,
+    images::Store,
     make::{make, words},
+    pipeline::{lines, pipeline},
+    preconditions::skip,
+    roads::tool,
+    signing::{Registry, given},
 };
 
 /// Runs `manifests` where scripts run it by cargo, which would build it anew.
-fn cargo(folder: &std::path::Path) -> String {
+pub fn cargo(folder: &Path) -> String {
     let file = folder.join("cargo");
     let program = env!("CARGO_BIN_EXE_manifests");
     let text = format!(
@@ -44,4 +57,170 @@ fn a_bundle_of_a_release_names_digests_everywhere() {
         let text = fs::read_to_string(made.join("deploy/mirror").join(list)).unwrap();
         assert!(text.contains(&operator) && text.contains(&runner), "{list}: {text}");
     }
+}
+
+/// Images first, then what names them by digest, and at last the signature over all of it.
+#[test]
+fn a_release_makes_all_that_people_install_by_and_signs_it_last() {
+    let whole = pipeline();
+    let chain = ["release:digests", "release:images", "release:packages", "release:sign"];
+    for (before, job) in chain.iter().zip(&chain[1..]) {
+        let job = &whole[*job];
+        assert!(job["needs"].as_array().unwrap().contains(&json!(before)), "{before}: {job}");
+        assert_eq!(job["rules"], json!([{"if": "$CI_COMMIT_TAG"}]), "for a tag alone");
+        assert_eq!(job["parallel"], whole["release:images"]["parallel"], "of both editions");
+    }
+    let run: Vec<_> = chain.iter().flat_map(|it| lines(&whole[*it])).collect();
+    let want = [
+        "release-check",
+        "docker-build",
+        "docker-push",
+        "bundle",
+        "bundle-push",
+        "catalog",
+        "catalog-push",
+        "chart",
+        "plugin",
+        "notices",
+        "sbom",
+        "sign",
+        "verify-release",
+    ];
+    assert_eq!(run, want.map(|it| format!("make {it}")));
+    // Under the names that catalogs and lists for mirrors have.
+    let variables = &whole["release:packages"]["variables"];
+    assert_eq!(variables["PUSHED"], "yes", "by digest");
+    let version = env!("CARGO_PKG_VERSION");
+    for edition in ["community", "enterprise"] {
+        let named = variables["BUNDLE_IMG"].as_str().unwrap();
+        let named = named.replace("${CI_COMMIT_TAG}", version).replace("${EDITION}", edition);
+        let template = top().join(format!("deploy/catalog/{edition}.yaml"));
+        let own = named.rsplit('/').next().unwrap();
+        assert!(fs::read_to_string(template).unwrap().contains(&format!("image: {own}\n")));
+    }
+    // What is signed is what the jobs before hand on.
+    let handed = |job: &str| -> Vec<String> {
+        let paths = whole[job]["artifacts"]["paths"].as_array().unwrap().iter();
+        paths.map(|it| it.as_str().unwrap().to_owned()).collect()
+    };
+    for kept in ["pushed-", "gastown-operator-*.tgz", "kubectl-gt-", "krew-"] {
+        for job in ["release:packages", "release:sign"] {
+            assert!(handed(job).iter().any(|it| it.contains(kept)), "{job}: {kept}");
+        }
+    }
+    assert!(handed("release:images").iter().any(|it| it.contains("pushed-")));
+}
+
+/// Runs make, which has to go well, for a release in this folder.
+fn makes(folder: &Path, arguments: &[String]) -> String {
+    let mut command = make(&["--silent", "--assume-old=manifests"]);
+    command.args(arguments).arg(format!("RELEASE={}", folder.display()));
+    let output: Output = command.output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", words(&output));
+    words(&output)
+}
+
+/// A chart that is packaged again is the same file, and leads to the registry that its images were pushed to.
+#[test]
+fn a_packaged_chart_is_the_same_each_time_and_knows_its_registry() {
+    const TEST: &str = "a_packaged_chart_is_the_same_each_time_and_knows_its_registry";
+    let Some(helm) = tool(TEST, Tool::Helm) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    let package = |name: &str| {
+        let into = folder.path().join(name);
+        let image = format!("IMG=registry.example.com:5000/town/gastown-operator:{version}");
+        makes(&into, &["chart".to_owned(), image, format!("HELM={}", helm.display())]);
+        into.join(format!("gastown-operator-{version}.tgz"))
+    };
+    let [one, other] = ["one", "other"].map(package);
+    assert_eq!(fs::read(&one).unwrap(), fs::read(&other).unwrap());
+    let mut command = Command::new(&helm);
+    command.args(["template", "gastown-operator"]).arg(&one).stdin(Stdio::null());
+    let rendered = command.env("HOME", folder.path()).output().unwrap();
+    assert!(rendered.status.success(), "{}", words(&rendered));
+    for image in ["operator", "runner"] {
+        let whole = format!("registry.example.com:5000/town/gastown-{image}:{version}");
+        assert!(words(&rendered).contains(&whole), "{whole}");
+    }
+}
+
+#[test]
+fn a_chart_is_pushed_and_noted_for_who_signs() {
+    const TEST: &str = "a_chart_is_pushed_and_noted_for_who_signs";
+    let Some(crane) = given("GASTOWN_CRANE") else {
+        return skip(TEST, "opm", "no crane; make test-bundle builds it");
+    };
+    let Some(helm) = tool(TEST, Tool::Helm) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::start(&crane);
+    let version = env!("CARGO_PKG_VERSION");
+    let arguments = [
+        "chart".to_owned(),
+        format!("HELM={}", helm.display()),
+        format!("OCI=oci://{}/charts", registry.host),
+        "OCI_FLAGS=--plain-http".to_owned(),
+    ];
+    let noted = |time: &str| {
+        makes(folder.path(), &arguments);
+        let notes = fs::read_to_string(folder.path().join("pushed-community.txt"));
+        let notes = notes.unwrap_or_else(|why| panic!("{time}: {why}"));
+        assert_eq!(notes.lines().count(), 1, "{time}: {notes}");
+        notes
+    };
+    let notes = noted("once");
+    let (image, what) = notes.trim().rsplit_once(' ').unwrap();
+    let (named, digest) = image.split_once('@').unwrap();
+    assert_eq!(named, format!("{}/charts/gastown-operator:{version}", registry.host));
+    assert_eq!(what, "chart");
+    let mut asked = Command::new(&crane);
+    let asked = asked.args(["digest", "--insecure", named]).output().unwrap();
+    assert_eq!(words(&asked).trim(), digest, "as it lies in the registry");
+    assert_eq!(noted("again"), notes, "the same is pushed");
+}
+
+#[test]
+fn the_plugin_is_the_program_of_the_runners_image_and_krew_finds_it() {
+    const TEST: &str = "the_plugin_is_the_program_of_the_runners_image_and_krew_finds_it";
+    let Some(store) = Store::new(TEST) else { return };
+    let image = "localhost/gastown-runner:dev";
+    let program = env!("CARGO_BIN_EXE_kubectl-gt");
+    let container = store.run(&["from", "scratch"]);
+    store.run(&["copy", "--quiet", &container, program, "/usr/bin/gather"]);
+    let licence = top().join("LICENSE").display().to_string();
+    store.run(&["copy", "--quiet", &container, &licence, "/licenses/LICENSE"]);
+    store.run(&["commit", "--quiet", "--rm", &container, image]);
+    let folder = store.folder.path().join("release");
+    let arguments = [
+        "plugin".to_owned(),
+        format!("BUILDAH={}", store.program()),
+        format!("RUNNER_IMG={image}"),
+        "PLUGIN_URL=https://files.example.com/0.5.0".to_owned(),
+    ];
+    makes(&folder, &arguments);
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let version = env!("CARGO_PKG_VERSION");
+    let name = format!("kubectl-gt-{version}-linux-{architecture}-community.tar.gz");
+    let archive = fs::read(folder.join(&name)).unwrap();
+
+    let unpacked = store.folder.path().join("unpacked");
+    fs::create_dir(&unpacked).unwrap();
+    let mut tar = Command::new("tar");
+    tar.arg("-xzf").arg(folder.join(&name)).arg("-C").arg(&unpacked);
+    assert!(tar.status().unwrap().success());
+    let said = Command::new(unpacked.join("kubectl-gt")).arg("--version").output().unwrap();
+    assert!(words(&said).contains(version), "{}", words(&said));
+    assert!(unpacked.join("LICENSE").is_file());
+
+    let manifest = fs::read_to_string(folder.join("krew-community.yaml")).unwrap();
+    let manifest: Value = serde_saphyr::from_str(&manifest).unwrap();
+    let platform = &manifest["spec"]["platforms"][0];
+    assert_eq!(manifest["metadata"]["name"], "gt", "as kubectl calls it");
+    assert_eq!(manifest["spec"]["version"], format!("v{version}"));
+    assert_eq!(platform["selector"]["matchLabels"], json!({"os": "linux", "arch": architecture}));
+    assert_eq!(platform["uri"], format!("https://files.example.com/0.5.0/{name}"));
+    let sums = Command::new("sha256sum").arg(folder.join(&name)).output().unwrap();
+    assert!(words(&sums).starts_with(platform["sha256"].as_str().unwrap()), "{platform}");
+    makes(&folder, &arguments);
+    assert_eq!(fs::read(folder.join(&name)).unwrap(), archive, "the same image, the same file");
 }

@@ -1,6 +1,7 @@
 //! Every road ends in the same objects: kustomize, `install.yaml`, the chart and what OLM makes of a bundle are compared. What
 //! may differ is a table with reasons; anything else is drift.
 
+mod cert_manager;
 mod chart;
 pub mod olm;
 mod page;
@@ -98,6 +99,7 @@ const MORE: &[(&str, &str)] = &[
     ("ServiceAccount/gastown-operator-uninstall", "who the Job is"),
     ("ClusterRole/gastown-operator-uninstall", "what it may do"),
     ("ClusterRoleBinding/gastown-operator-uninstall", "the same"),
+    ("NetworkPolicy/gastown-operator-uninstall", "whom it reaches"),
 ];
 
 type Objects = BTreeMap<String, Value>;

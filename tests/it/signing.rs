@@ -38,6 +38,14 @@ impl Registry {
         let port = line.rsplit(' ').next().unwrap();
         Self { child, host: format!("127.0.0.1:{port}") }
     }
+
+    /// buildah with a store, that reaches it.
+    pub fn buildah(&self, store: &Store) -> String {
+        let settings = store.folder.path().join("registries.conf");
+        let text = format!("[[registry]]\nlocation = \"{}\"\ninsecure = true\n", self.host);
+        fs::write(&settings, text).unwrap();
+        format!("{} --registries-conf {}", store.program(), settings.display())
+    }
 }
 
 impl Drop for Registry {
@@ -74,11 +82,7 @@ impl Release {
     }
 
     fn buildah(&self) -> String {
-        let settings = self.store.folder.path().join("registries.conf");
-        let registry = &self.registry.host;
-        let text = format!("[[registry]]\nlocation = \"{registry}\"\ninsecure = true\n");
-        fs::write(&settings, text).unwrap();
-        format!("{} --registries-conf {}", self.store.program(), settings.display())
+        self.registry.buildah(&self.store)
     }
 
     fn make(&self, target: &str, key: &str) -> Output {

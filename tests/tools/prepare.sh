@@ -19,7 +19,7 @@ declare -A package_of=(
   # Part of every Debian, and often not of smaller systems.
   [bash]=bash [awk]=mawk [sed]=sed [grep]=grep [chown]=coreutils [cp]=coreutils [expand]=coreutils [id]=coreutils [sha256sum]=coreutils
   [sleep]=coreutils [timeout]=coreutils [true]=coreutils [ldd]=libc-bin [mount]=mount [nsenter]=util-linux [prlimit]=util-linux
-  [setpriv]=util-linux [sh]=dash [unshare]=util-linux
+  [setpriv]=util-linux [sh]=dash [unshare]=util-linux [tar]=tar [gzip]=gzip
 )
 # Too new for Debian's packages: these are installed first.
 first=(cargo go)

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     kinds::convertible,
-    manifests::{NAMESPACE, operator::labelled},
+    manifests::{NAMESPACE, network, operator::labelled},
 };
 
 /// Name of all of it.
@@ -33,6 +33,19 @@ pub fn objects() -> Vec<Value> {
         }),
     ];
     all.map(labelled).into()
+}
+
+/// What its pod reaches, where nothing may be reached that no policy lets: the API server, as the operator does. It is a hook as
+/// well, since the policies of the release are gone by then.
+pub fn network() -> Value {
+    let [_, mut egress] = network::policies();
+    if let Some(policy) = egress.as_object_mut() {
+        policy.insert("metadata".into(), metadata(Some(NAMESPACE)));
+    }
+    if let Some(selected) = egress.pointer_mut("/spec/podSelector/matchLabels") {
+        *selected = json!({"app.kubernetes.io/name": NAME});
+    }
+    labelled(egress)
 }
 
 fn metadata(namespace: Option<&str>) -> Value {

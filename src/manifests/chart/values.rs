@@ -231,14 +231,14 @@ pub struct Crds {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Certificates {
-    /// own: an authority of the operator's, rotated by itself. cert-manager: a Certificate, whose bundle it injects. secret: a
-    /// Secret that is there, whose bundle is `caBundle`.
+    /// own: an authority of the operator's, rotated by itself. cert-manager: an authority and a certificate of it, whose bundle it
+    /// injects. secret: a Secret that is there, whose bundle is `caBundle`.
     pub source: Source,
     /// Name of the Secret with tls.crt and tls.key; not with own.
     pub secret_name: String,
     /// With secret: the authority, as base64 of PEM, written to webhooks and definitions.
     pub ca_bundle: String,
-    /// With cert-manager: who signs; empty: a self-signed Issuer that the chart makes.
+    /// With cert-manager: who signs, and lays a ca.crt beside what it signed; empty: an authority that the chart makes.
     pub issuer_ref: Raw,
 }
 

@@ -3,7 +3,7 @@
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value, json};
 
-use super::{descriptors, examples, name, webhooks};
+use super::{descriptors, examples, graph, webhooks};
 use crate::{
     kinds::KINDS,
     manifests::{
@@ -24,11 +24,12 @@ pub const ICON: &[u8] = include_bytes!("icon.svg");
 
 /// The whole of it.
 pub fn csv(edition: Edition, images: &Images) -> anyhow::Result<Value> {
-    Ok(json!({
+    let update = graph::entries(graph::RELEASES).pop().unwrap_or_default();
+    let mut csv = json!({
         "apiVersion": "operators.coreos.com/v1alpha1",
         "kind": "ClusterServiceVersion",
         "metadata": {
-            "name": name(),
+            "name": update.get("name"),
             "annotations": annotations(images)?,
             "labels": {
                 "operatorframework.io/arch.amd64": "supported",
@@ -58,7 +59,12 @@ pub fn csv(edition: Edition, images: &Images) -> anyhow::Result<Value> {
             "webhookdefinitions": webhooks::definitions(),
             "relatedImages": images.related(),
         },
-    }))
+    });
+    let spec = csv.get_mut("spec").and_then(Value::as_object_mut);
+    if let (Some(spec), Some(replaced)) = (spec, update.get("replaces")) {
+        spec.insert("replaces".into(), replaced.clone());
+    }
+    Ok(csv)
 }
 
 /// A conversion webhook leaves no other mode.

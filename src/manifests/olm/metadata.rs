@@ -3,7 +3,7 @@
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::json;
 
-use super::{CHANNEL, PACKAGE, bundle_image, csv, name};
+use super::{CHANNEL, PACKAGE, bundle_image, csv, graph};
 use crate::manifests::{document, operator::Edition};
 
 /// `metadata/annotations.yaml`.
@@ -44,18 +44,21 @@ pub fn scorecard() -> anyhow::Result<String> {
     }))
 }
 
-/// The template of a catalog, for `opm alpha render-template basic`, with the bundle's image to be named in it.
-pub fn catalog(edition: Edition) -> anyhow::Result<(String, String)> {
-    let template = json!({
-        "schema": "olm.template.basic",
-        "entries": [
-            {
-                "schema": "olm.package", "name": PACKAGE, "defaultChannel": CHANNEL,
-                "icon": {"base64data": BASE64_STANDARD.encode(csv::ICON), "mediatype": "image/svg+xml"},
-            },
-            {"schema": "olm.channel", "package": PACKAGE, "name": CHANNEL, "entries": [{"name": name()}]},
-            {"schema": "olm.bundle", "image": bundle_image(edition)},
-        ],
-    });
+/// The template of a catalog with every release, for `opm alpha render-template basic`; `make catalog` puts the registry before
+/// the images of the bundles.
+pub fn catalog(edition: Edition, releases: &[&str]) -> anyhow::Result<(String, String)> {
+    let mut parts = vec![
+        json!({
+            "schema": "olm.package", "name": PACKAGE, "defaultChannel": CHANNEL,
+            "icon": {"base64data": BASE64_STANDARD.encode(csv::ICON), "mediatype": "image/svg+xml"},
+        }),
+        json!({
+            "schema": "olm.channel", "package": PACKAGE, "name": CHANNEL,
+            "entries": graph::entries(releases),
+        }),
+    ];
+    let bundle = |it: &&str| json!({"schema": "olm.bundle", "image": bundle_image(it, edition)});
+    parts.extend(releases.iter().map(bundle));
+    let template = json!({"schema": "olm.template.basic", "entries": parts});
     Ok((format!("deploy/catalog/{}.yaml", edition.name()), document(&template)?))
 }

@@ -31,10 +31,9 @@ pub const COMMANDS: &[(&str, Held)] = &[
     ("make agent-image", Test("an_agents_image_is_pinned")),
     ("make bundle ", Test("a_bundle_of_a_release_names_digests_everywhere")),
     ("make bundle-push", Test("a_catalog_is_made_of_a_bundle_in_a_registry_and_can_be_served")),
-    (
-        "opm alpha render-template",
-        Test("a_catalog_is_made_of_a_bundle_in_a_registry_and_can_be_served"),
-    ),
+    ("make catalog", Test("a_catalog_is_made_of_a_bundle_in_a_registry_and_can_be_served")),
+    ("make chart", Test("a_chart_is_pushed_and_noted_for_who_signs")),
+    ("make plugin", Test("the_plugin_is_the_program_of_the_runners_image_and_krew_finds_it")),
     (
         "deploy/mirror/mirror-ci-images.sh",
         Test("images_are_mirrored_by_digest_where_there_is_one_and_what_is_missing_is_listed"),

@@ -254,7 +254,7 @@ fn what_ends_the_conversion_comes_last_ends_in_time_and_may_do_nothing_else() {
     let values = ["image.repository=a/operator", "imagePullSecrets[0].name=pull"];
     let all = objects(&said(&render(&helm, &values)));
     let of = |kind: &str| &all[&format!("{kind}/gastown-operator-uninstall")];
-    for kind in ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Job"] {
+    for kind in ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "NetworkPolicy", "Job"] {
         let hook = &of(kind)["metadata"]["annotations"];
         // Before the rest is gone, writes would be stored cut; and a hook that failed then would stop the uninstall.
         assert_eq!(hook["helm.sh/hook"], "post-delete", "{kind}");
@@ -281,6 +281,26 @@ fn what_ends_the_conversion_comes_last_ends_in_time_and_may_do_nothing_else() {
     let labels = &job["template"]["metadata"]["labels"];
     let mut selected = selector.as_object().unwrap().iter();
     assert!(!selected.all(|(key, it)| labels[key] == *it), "no Service leads to it: {labels}");
+}
+
+/// In a namespace where nothing may be reached that no policy lets.
+#[test]
+fn what_ends_the_conversion_reaches_the_api_server_as_the_operator_does() {
+    let test = "what_ends_the_conversion_reaches_the_api_server_as_the_operator_does";
+    let Some(helm) = tool(test, Tool::Helm) else { return };
+    let all = objects(&said(&render(&helm, &["networkPolicy.egressPorts={16443}"])));
+    let policy = &all["NetworkPolicy/gastown-operator-uninstall"]["spec"];
+    let selected = policy["podSelector"]["matchLabels"].as_object().unwrap();
+    let job = &all["Job/gastown-operator-uninstall"]["spec"]["template"]["metadata"]["labels"];
+    assert!(
+        !selected.is_empty() && selected.iter().all(|(key, it)| job[key] == *it),
+        "{selected:?}"
+    );
+    let operators = &all["NetworkPolicy/gastown-operator-controller-manager-egress"]["spec"];
+    assert_eq!(policy["egress"], operators["egress"]);
+    assert!(policy["egress"].to_string().contains("16443"), "where API servers listen elsewhere");
+    let without = objects(&said(&render(&helm, &["networkPolicy.enabled=false"])));
+    assert!(!without.contains_key("NetworkPolicy/gastown-operator-uninstall"));
 }
 
 /// The schema's leaves, as a release names them.

@@ -1,0 +1,80 @@
+//! Certificates by cert-manager: the chart's and kustomize's are the same.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use gastown::{
+    kinds::KINDS,
+    manifests::{NAMESPACE, chart::FOLDER},
+};
+use gastown_testbed::tools::{Tool, on_path};
+
+use super::{CHART, by_name, drift, objects, run, said, tool};
+use crate::{generated::top, preconditions::skip};
+
+#[test]
+fn the_chart_has_cert_manager_make_what_the_component_does() {
+    const TEST: &str = "the_chart_has_cert_manager_make_what_the_component_does";
+    let (Some(kubectl), Some(helm)) = (tool(TEST, Tool::Kubectl), tool(TEST, Tool::Helm)) else {
+        return;
+    };
+    // kustomize takes nothing from above the folder that it is given, but what that names.
+    let folder = tempfile::Builder::new().prefix(".overlay.").tempdir_in(top().join("deploy"));
+    let folder = folder.unwrap();
+    let text = "resources: [../community]\ncomponents: [../cert-manager]\n";
+    fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
+    let overlay = folder.path().to_str().unwrap();
+    let road = by_name(objects(&said(&run(&kubectl, &["kustomize", overlay]))));
+    let chart = ["template", "gastown-operator", FOLDER, "-n", NAMESPACE];
+    let asked = ["--set", "certificates.source=cert-manager"];
+    let chart = by_name(objects(&said(&run(&helm, &[&chart[..], &asked].concat()))));
+    let (strays, _) = drift(&road, &chart, &CHART);
+    assert!(strays.is_empty(), "{}", strays.join("\n"));
+    let injected = "cert-manager.io/inject-ca-from";
+    let served = format!("{NAMESPACE}/gastown-operator-webhook");
+    let told = road.values().filter(|it| it["metadata"]["annotations"][injected] == *served);
+    assert_eq!(told.count(), KINDS.len() + 4, "definitions and webhooks");
+    let of = |kind: &str| road.keys().filter(|it| it.starts_with(&format!("{kind}/"))).count();
+    assert_eq!((of("Issuer"), of("Certificate")), (2, 2));
+}
+
+/// Runs openssl in a folder; whether it went well.
+fn openssl(folder: &Path, arguments: &str) -> bool {
+    let mut command = Command::new("openssl");
+    command.args(arguments.split(' ')).current_dir(folder).stdin(Stdio::null());
+    command.output().unwrap().status.success()
+}
+
+/// What `rotationPolicy: Never` of the authority is for: whichever of the two a caller trusts, and whichever signed.
+#[test]
+fn an_authority_that_keeps_its_key_is_renewed_without_a_refused_call() {
+    const TEST: &str = "an_authority_that_keeps_its_key_is_renewed_without_a_refused_call";
+    if on_path("openssl").is_none() {
+        return skip(TEST, "openssl", "no openssl");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &str| assert!(openssl(folder.path(), arguments), "openssl {arguments}");
+    let own = "-subj /CN=gastown-operator-ca -days 2";
+    let new_key = "-newkey ec -pkeyopt ec_paramgen_curve:P-384 -nodes -keyout";
+    run(&format!("req -x509 {new_key} kept.key -out before.crt {own}"));
+    run(&format!("req -x509 -key kept.key -out renewed.crt {own}"));
+    run(&format!("req -x509 {new_key} other.key -out rekeyed.crt {own}"));
+    run(&format!("req {new_key} leaf.key -out leaf.csr -subj /CN=hooks"));
+    for (authority, key) in [("before", "kept"), ("renewed", "kept"), ("rekeyed", "other")] {
+        let by = format!("-CA {authority}.crt -CAkey {key}.key -set_serial 7 -days 1");
+        run(&format!("x509 -req -in leaf.csr {by} -out by-{authority}.crt"));
+    }
+    for (trusted, signed, accepted, because) in [
+        ("renewed", "before", true, "a replica has not read its new files"),
+        ("before", "renewed", true, "an API server has not heard of the new bundle"),
+        ("rekeyed", "before", false, "with another key, calls fail meanwhile"),
+        ("before", "rekeyed", false, "in both directions"),
+    ] {
+        let verified =
+            openssl(folder.path(), &format!("verify -CAfile {trusted}.crt by-{signed}.crt"));
+        assert_eq!(verified, accepted, "{because}");
+    }
+}
