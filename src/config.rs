@@ -1,6 +1,7 @@
 //! Every flag and environment variable, parsed once. The Go original's flags keep their names and meaning; one that
 //! can't be done as asked ends the start with a word.
 
+mod alone;
 mod brakes;
 mod election;
 mod faults;
@@ -28,10 +29,10 @@ pub use faults::Faults;
 pub use metrics::{Metrics, Serving};
 pub use outside::Reach;
 pub use pod_rules::PodRules;
-pub use signals::{Signal, Signals};
+pub use signals::Signals;
 pub use storage::{Storage, StorageMigration};
 pub use tls::Tls;
-pub use tracing::{Compression, Protocol, Tracing};
+pub use tracing::Tracing;
 pub use webhooks::{CertificateSource, ReferenceAccess, Webhooks};
 
 /// The namespace file of a pod's service account.
@@ -283,6 +284,7 @@ impl Config {
             fixed_users: self.pod_rules.known_platform() != Some(Platform::OpenShift),
             outside: self.reach.outside(),
             trace_url: self.tracing.page(),
+            telling: self.tracing.telling(),
         }
     }
 

@@ -12,6 +12,7 @@ pub mod conversion;
 pub mod domain;
 pub mod kinds;
 pub mod manifests;
+pub mod otlp;
 pub mod plugin;
 pub mod runner;
 pub mod tasks;

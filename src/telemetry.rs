@@ -4,13 +4,9 @@
 mod bridge;
 mod export;
 mod figures;
-pub mod http;
 mod lines;
 mod logs;
-mod otlp;
-pub mod proxy;
 mod signals;
-mod wire;
 
 pub use crate::domain::trace::attributes;
 pub use logs::{follow, start};

@@ -1,18 +1,16 @@
 //! Where traces go, by OpenTelemetry's own variables.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
-use clap::{
-    Args, ValueEnum,
-    builder::{OsStringValueParser, TypedValueParser},
-};
+use clap::Args;
 
-use crate::domain::{
-    pod::Outside,
-    trace::{PLACE, Sampler},
+use super::alone::{self, Headers, LIMITS, TracesAlone, file, given, is_address, named};
+use crate::{
+    domain::{
+        pod::{Outside, Telling},
+        trace::{PLACE, Sampler},
+    },
+    otlp::{Protocol, Route, Signal},
 };
 
 /// What is told to a collector. Off without an endpoint.
@@ -22,17 +20,19 @@ pub struct Tracing {
     #[arg(skip)]
     pub outside: Outside,
     /// Collector that takes traces by OTLP, such as `http://jaeger-collector.observability:4318`. Unset: nothing is recorded. Its
-    /// headers come from `OTEL_EXPORTER_OTLP_HEADERS` alone, since they may hold a secret.
+    /// headers come from `OTEL_EXPORTER_OTLP_HEADERS` alone, since they may hold a secret. What is said of one signal wins over
+    /// what is said of all.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<String>,
-    /// The same for traces alone: over http/protobuf the whole address, with its path.
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", value_name = "URL")]
-    pub otlp_traces_endpoint: Option<String>,
+    #[command(flatten)]
+    pub alone: TracesAlone,
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_HEADERS", hide = true, hide_env_values = true)]
+    pub otlp_headers: Option<Headers>,
     /// Whether traces go there: otlp, or none.
     #[arg(long, env = "OTEL_TRACES_EXPORTER", default_value = "otlp", value_name = "NAME", value_parser = exporter)]
     pub otlp_traces_exporter: Exporter,
-    /// How it is spoken to. http/json is not offered.
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_PROTOCOL", value_enum, default_value_t)]
+    /// How it is spoken to: http/protobuf, or grpc. http/json is not offered.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_PROTOCOL", default_value = "http/protobuf", value_name = "NAME", value_parser = protocol)]
     pub otlp_protocol: Protocol,
     /// How what is sent is compressed: gzip, or none.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_COMPRESSION", default_value = "none", value_name = "NAME", value_parser = compression)]
@@ -50,7 +50,7 @@ pub struct Tracing {
     #[arg(long, value_name = "FILE")]
     pub otlp_token_file: Option<PathBuf>,
     /// Milliseconds that one batch may take, retries included.
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_TIMEOUT", default_value_t = 10_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=120_000))]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_TIMEOUT", default_value_t = 10_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(LIMITS))]
     pub otlp_timeout: u64,
     /// Name of this service in traces.
     #[arg(
@@ -89,6 +89,11 @@ pub struct Tracing {
         num_args = 1
     )]
     pub otlp_disabled: bool,
+    /// Collector that agent pods tell their part of a run to by themselves and at once, over http/protobuf, such as
+    /// `http://collector.observability:4318`. They show it nothing, and trust whom their programs trust. Unset: the operator
+    /// tells of it once a run is over, as it does in any case.
+    #[arg(long, env = "GASTOWN_RUNNER_OTLP_ENDPOINT", value_name = "URL")]
+    pub runner_otlp_endpoint: Option<String>,
     /// Groups whose members may have a run continue a trace of their own, by annotation gastown.io/traceparent; `*`: everybody.
     #[arg(long, value_delimiter = ',', default_value = "system:masters", value_name = "GROUP")]
     pub trace_callers: Vec<String>,
@@ -121,7 +126,7 @@ pub enum Compression {
 }
 
 /// By OpenTelemetry's name; an empty one is none.
-fn compression(name: &str) -> Result<Compression, &'static str> {
+pub fn compression(name: &str) -> Result<Compression, &'static str> {
     match name {
         "" | "none" => Ok(Compression::Nothing),
         "gzip" => Ok(Compression::Gzip),
@@ -129,41 +134,20 @@ fn compression(name: &str) -> Result<Compression, &'static str> {
     }
 }
 
-/// How the collector is spoken to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Protocol {
-    #[default]
-    #[value(name = "http/protobuf")]
-    Http,
-    #[value(name = "grpc")]
-    Grpc,
-}
-
-/// A file's name, which may be empty: a template sets variables to nothing.
-fn file() -> impl TypedValueParser<Value = PathBuf> {
-    OsStringValueParser::new().map(PathBuf::from)
-}
-
-/// A file; a variable that is empty names none.
-fn named(file: Option<&PathBuf>) -> Option<&Path> {
-    file.map(PathBuf::as_path).filter(|it| !it.as_os_str().is_empty())
+/// By OpenTelemetry's name; an empty one is the usual.
+pub fn protocol(name: &str) -> Result<Protocol, &'static str> {
+    match name {
+        "" | "http/protobuf" => Ok(Protocol::Http),
+        "grpc" => Ok(Protocol::Grpc),
+        "http/json" => Err("http/json is not offered; write http/protobuf or grpc"),
+        _ => Err("write http/protobuf or grpc"),
+    }
 }
 
 impl Tracing {
-    /// Whether traces go anywhere, and where: over http with the path, over gRPC without.
-    pub fn endpoint(&self) -> Option<String> {
-        let given = |it: &Option<String>| it.clone().filter(|it| !it.is_empty());
-        if self.otlp_disabled || self.otlp_traces_exporter == Exporter::Nowhere {
-            return None;
-        }
-        if let Some(whole) = given(&self.otlp_traces_endpoint) {
-            return Some(whole);
-        }
-        let base = given(&self.otlp_endpoint)?;
-        Some(match self.otlp_protocol {
-            Protocol::Http => format!("{}/v1/traces", base.trim_end_matches('/')),
-            Protocol::Grpc => base,
-        })
+    /// The way of traces; none where they go nowhere. An error says what can't be done as asked.
+    pub fn route(&self) -> Result<Option<Route>, String> {
+        alone::route(self, (Signal::Traces, self.otlp_traces_exporter), self.alone.said())
     }
 
     /// Which traces are recorded.
@@ -171,19 +155,20 @@ impl Tracing {
         Sampler::named(&self.otlp_sampler, self.otlp_sampler_arg.as_deref())
     }
 
-    /// How long one batch may take.
-    pub const fn timeout(&self) -> Duration {
-        Duration::from_millis(self.otlp_timeout)
-    }
-
     /// The file with the authority that the collector has to be signed by, where there is one.
     pub fn authority(&self) -> Option<&Path> {
         named(self.otlp_certificate.as_ref())
     }
 
-    /// The files with what the collector is shown: certificate and key.
-    pub fn own_certificate(&self) -> Option<(&Path, &Path)> {
-        named(self.otlp_client_certificate.as_ref()).zip(named(self.otlp_client_key.as_ref()))
+    /// What agent pods are told of a collector; none where they are told of none.
+    pub fn telling(&self) -> Option<Telling> {
+        let base = given(self.runner_otlp_endpoint.as_deref())?;
+        self.route().ok()??;
+        Some(Telling {
+            endpoint: Signal::Traces.below(base),
+            resource: self.otlp_resource_attributes.clone(),
+            sampler: self.sampler().ok()?,
+        })
     }
 
     /// The template of a trace's page.
@@ -202,25 +187,22 @@ impl Tracing {
                  https://jaeger.example.com/trace/{PLACE}"
             ));
         }
-        if self.otlp_disabled {
-            return None;
-        }
-        let both = [&self.otlp_client_certificate, &self.otlp_client_key];
-        let [certificate, key] = both.map(|it| named(it.as_ref()).is_some());
-        if certificate != key {
+        let of_pods = given(self.runner_otlp_endpoint.as_deref()).filter(|_| !self.otlp_disabled);
+        // Not shown: it may hold a password.
+        if of_pods.is_some_and(|it| !is_address(it) || it.contains('@')) {
             return Some(
-                "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY: set both, or neither"
+                "--runner-otlp-endpoint: it is no address, or holds a name and password, which pods would show; write one \
+                 such as http://collector:4318"
                     .into(),
             );
         }
-        let endpoint = self.endpoint()?;
-        if !web(&endpoint) || endpoint.parse::<http::Uri>().is_err() {
-            return Some(format!(
-                "OTEL_EXPORTER_OTLP_ENDPOINT (--otlp-endpoint): {endpoint:?} is no address; write one such as \
-                 http://collector:4318"
-            ));
+        match self.route() {
+            Err(why) => Some(why),
+            Ok(None) => of_pods.map(|_| {
+                "--runner-otlp-endpoint: set --otlp-endpoint as well; what pods tell would hang on what nobody tells".into()
+            }),
+            Ok(Some(_)) => self.sampler().err(),
         }
-        self.sampler().err()
     }
 }
 
@@ -244,11 +226,35 @@ mod tests {
     fn what_is_set_to_nothing_names_no_file() {
         let empty = ["--otlp-certificate=", "--otlp-client-certificate=", "--otlp-client-key="];
         let it = parsed(&empty);
-        assert_eq!((it.authority(), it.own_certificate(), it.flaw()), (None, None, None));
-        let it = parsed(&["--otlp-certificate=ca.pem", "--otlp-client-certificate=c.pem"]);
+        assert_eq!((it.authority(), it.flaw()), (None, None));
+        let to = "--otlp-endpoint=http://c";
+        let empty = empty.into_iter().chain([to]).collect::<Vec<_>>();
+        assert!(parsed(&empty).route().unwrap().unwrap().own.is_none());
+        let it = parsed(&[to, "--otlp-certificate=ca.pem", "--otlp-client-certificate=c.pem"]);
         assert_eq!(it.authority(), Some(Path::new("ca.pem")));
         assert!(it.flaw().is_some_and(|it| it.contains("both, or neither")), "a key is missing");
-        let it = parsed(&["--otlp-client-certificate=c.pem", "--otlp-disabled=true"]);
+        let it = parsed(&[to, "--otlp-client-certificate=c.pem", "--otlp-disabled=true"]);
         assert_eq!(it.flaw(), None, "nothing is sent");
+    }
+
+    #[test]
+    fn pods_are_told_of_a_collector_that_needs_no_secret() {
+        let both = |runner: &str| {
+            parsed(&["--otlp-endpoint=http://c", &format!("--runner-otlp-endpoint={runner}")])
+        };
+        let it = both("http://node-collector:4318/");
+        assert_eq!(it.flaw(), None);
+        assert_eq!(it.telling().unwrap().endpoint, "http://node-collector:4318/v1/traces");
+        assert_eq!(both("").telling(), None);
+        for bad in ["collector:4318", "http://max:hunter2@collector"] {
+            let flaw = both(bad).flaw().unwrap();
+            assert!(flaw.contains("--runner-otlp-endpoint") && !flaw.contains("hunter2"), "{flaw}");
+        }
+        let flaw = parsed(&["--runner-otlp-endpoint=http://c"]).flaw().unwrap();
+        assert!(flaw.contains("hang on"), "what they tell would hang on nothing: {flaw}");
+        assert_eq!(
+            parsed(&["--runner-otlp-endpoint=http://c", "--otlp-disabled=true"]).flaw(),
+            None
+        );
     }
 }

@@ -7,7 +7,9 @@
 //! | `ollama` | `OLLAMA_HOST` | `OLLAMA_API_KEY` | `OLLAMA_MODEL` |
 //! | `litellm` | `ANTHROPIC_BASE_URL`, `OPENAI_BASE_URL` | `ANTHROPIC_AUTH_TOKEN`, `OPENAI_API_KEY` | `ANTHROPIC_MODEL`, `OPENAI_MODEL` |
 
-use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ResourceFieldSelector, SecretKeySelector};
+use k8s_openapi::api::core::v1::{
+    EnvVar, EnvVarSource, ObjectFieldSelector, ResourceFieldSelector, SecretKeySelector,
+};
 
 use crate::{
     api::{
@@ -78,6 +80,14 @@ pub fn agent(agent: &Agent) -> Vec<EnvVar> {
 /// A variable with a literal value: the kubelet's `$(NAME)` expansion is switched off, so that text stays text.
 pub fn value(name: &str, text: &str) -> EnvVar {
     EnvVar { name: name.into(), value: Some(text.replace("$(", "$$(")), value_from: None }
+}
+
+/// A field of the pod itself, such as `metadata.uid`.
+pub fn field(name: &str, path: &str) -> EnvVar {
+    let selector =
+        ObjectFieldSelector { field_path: path.into(), ..ObjectFieldSelector::default() };
+    let from = EnvVarSource { field_ref: Some(selector), ..EnvVarSource::default() };
+    EnvVar { name: name.into(), value: None, value_from: Some(from) }
 }
 
 /// A limit of a container of the pod as it was admitted: a `LimitRange` may have set it.

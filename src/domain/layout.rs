@@ -112,8 +112,18 @@ pub mod env {
     pub const REQUESTED_BY: &str = "GT_REQUESTED_BY";
     /// The trace that the run belongs to: trailer `Trace` of every commit. Read by `git-init`.
     pub const TRACE: &str = "GT_TRACE";
-    /// Where in the run's trace the agent is, as W3C writes it: for what the agent itself tells of. Read by nobody of ours.
+    /// Where in the run's trace the container is, as W3C writes it. In `claude` for what the agent itself tells of; in `telemetry`
+    /// the run's root, where it is told of a collector.
     pub const TRACEPARENT: &str = "TRACEPARENT";
+    /// The collector that `telemetry` tells of the run, the whole address. It and the next ones are there where one is named.
+    pub const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+    /// What else is said of the runner there, `key=value,key=value`.
+    pub const OTLP_RESOURCE: &str = "OTEL_RESOURCE_ATTRIBUTES";
+    /// The pod's name, and its uid.
+    pub const POD: &str = "GT_POD";
+    pub const POD_UID: &str = "GT_POD_UID";
+    /// The model that the agent was told to use; unset: none.
+    pub const MODEL: &str = "GT_AGENT_MODEL";
     /// Seconds the agent may run.
     pub const DEADLINE_SECONDS: &str = "GT_DEADLINE_SECONDS";
     /// Seconds without activity after which the agent is ended; unset: never.

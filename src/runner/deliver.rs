@@ -18,6 +18,7 @@ use super::{
     push::{self, Outcome},
     settings::Settings,
     sign::Signer,
+    telling::Telling,
 };
 use crate::domain::{
     layout,
@@ -35,6 +36,7 @@ pub struct Delivery<'a> {
     pub settings: &'a Settings,
     pub arguments: &'a Telemetry,
     pub metrics: &'a Metrics,
+    pub telling: &'a Telling,
     /// How long the hand-over was waited for in vain: what is there is its last checkpoint.
     pub late: Option<Duration>,
     /// No new try begins after it.
@@ -65,6 +67,7 @@ impl Delivery<'_> {
         // An agent that still runs may have written a report of its own.
         let report = if self.late.is_none() { intake::report(self.paths) } else { None };
         self.draft.borrow_mut().agent.clone_from(&report);
+        self.telling.tell(&self.draft.borrow());
         let clone = Clone::open(self.paths);
         let base = clone.base().await?;
         self.draft.borrow_mut().base = Some(base.clone());

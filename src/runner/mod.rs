@@ -37,6 +37,7 @@ mod ssh;
 mod storage;
 mod supervise;
 mod telemetry;
+mod telling;
 mod times;
 mod tokens;
 mod tools;

@@ -7,7 +7,9 @@ use super::{paths::Paths, problem::Problem};
 use crate::domain::{
     fields,
     layout::env,
+    pod::Outside,
     repository::{BranchName, RepositoryUrl},
+    trace::Context,
     untrusted,
     verdict::reason,
 };
@@ -34,6 +36,21 @@ pub struct Settings {
     pub requested_by: String,
     pub trace: String,
     variable: fn(&str) -> Result<String, VarError>,
+}
+
+/// A collector that is told of the run, and what it is told of the pod beside the rest.
+pub struct Collector {
+    /// The whole address.
+    pub endpoint: String,
+    /// The run's root.
+    pub root: Context,
+    pub namespace: String,
+    pub pod: String,
+    pub pod_uid: String,
+    pub resource: String,
+    pub model: String,
+    /// Proxies on the way.
+    pub outside: Outside,
 }
 
 impl Settings {
@@ -90,6 +107,27 @@ impl Settings {
     /// The branch that is pushed.
     pub fn work_branch(&self) -> Result<BranchName, Problem> {
         self.parse_branch(env::WORK_BRANCH, fields::WORK_BRANCH)
+    }
+
+    /// The collector, where the operator names one.
+    pub fn collector(&self) -> Option<Collector> {
+        let set = |name: &str| (self.variable)(name).ok().filter(|it| !it.is_empty());
+        let either = |name: &str| set(name).or_else(|| set(&name.to_lowercase()));
+        Some(Collector {
+            endpoint: set(env::OTLP_ENDPOINT)?,
+            root: Context::parse(&set(env::TRACEPARENT)?)?,
+            namespace: set(env::NAMESPACE)?,
+            pod: set(env::POD)?,
+            pod_uid: set(env::POD_UID)?,
+            resource: set(env::OTLP_RESOURCE).unwrap_or_default(),
+            model: set(env::MODEL).unwrap_or_default(),
+            outside: Outside {
+                http_proxy: either("HTTP_PROXY"),
+                https_proxy: either("HTTPS_PROXY"),
+                no_proxy: either("NO_PROXY"),
+                trusted_ca: None,
+            },
+        })
     }
 
     fn parse_branch(&self, variable: &str, field: &str) -> Result<BranchName, Problem> {

@@ -23,6 +23,7 @@ use super::{
     presence::Presence,
     problem::Problem,
     settings::Settings,
+    telling::Telling,
     times,
 };
 use crate::domain::{
@@ -39,21 +40,24 @@ const LAST_CHANCE: Duration = Duration::from_secs(1);
 pub async fn main(paths: &Paths, arguments: &Telemetry) -> ExitCode {
     let settings = Settings::read();
     let draft = RefCell::new(deliver::draft(settings.as_ref().ok()));
-    if let Err(problem) = run(paths, arguments, settings, &draft).await {
+    let telling = Telling::begin(paths, settings.as_ref().ok());
+    if let Err(problem) = run(paths, arguments, settings, (&draft, &telling)).await {
         let mut draft = draft.borrow_mut();
         (draft.pushed, draft.reason, draft.message) =
             (false, problem.reason.to_owned(), problem.message);
     }
     let verdict = draft.into_inner();
     log::say(&format!("Verdict: {}: {}", verdict.reason, verdict.message));
-    if last_words::verdict(paths, &verdict) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+    let written = last_words::verdict(paths, &verdict);
+    telling.end(&verdict).await;
+    if written { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }
 
 async fn run(
     paths: &Paths,
     arguments: &Telemetry,
     settings: Result<Settings, Problem>,
-    draft: &RefCell<Verdict>,
+    (draft, telling): (&RefCell<Verdict>, &Telling),
 ) -> Result<(), Problem> {
     let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     hidden.map_err(|it| Problem::volume("prepare", "this container", &it.into()))?;
@@ -71,18 +75,19 @@ async fn run(
     let presence = Presence::open(paths)?;
     let declared = presence.declare();
     declared.map_err(|it| Problem::volume("take the lock of", "this container", &it))?;
+    let cloned = Times { clone: times::clone(paths), ..Times::default() };
+    telling.tell(&Verdict { times: Some(cloned), ..Verdict::default() });
     let mut wait =
         Wait { paths, lock: &lock, metrics: &metrics, watch: Watch::default(), told: None };
     let handover = Duration::from_secs(arguments.handover_seconds);
     let late = wait.for_end(&mut terminate, handover).await?;
     let ended = Instant::now();
-    let cloned = Times { clone: times::clone(paths), ..Times::default() };
     draft.borrow_mut().times = Some(Times { handed_over: Some(times::now()), ..cloned });
     let last = Duration::from_secs(arguments.end_seconds);
     let mut until = ended + Duration::from_secs(arguments.push_seconds);
     until = wait.told.map_or(until, |told| until.min(told + last));
-    let delivery =
-        Delivery { paths, settings: &settings, arguments, metrics: &metrics, late, until, draft };
+    let (settings, metrics) = (&settings, &metrics);
+    let delivery = Delivery { paths, settings, arguments, metrics, telling, late, until, draft };
     let delivered = delivery.run();
     pin!(delivered);
     let in_time = loop {

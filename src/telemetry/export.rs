@@ -3,32 +3,25 @@
 
 use std::{pin::pin, time::Duration};
 
-use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{
-    bridge,
-    otlp::{self, Collector},
-};
+use super::{bridge, signals::Destination};
 use crate::{
-    cluster::{
-        meters::{Lost, Meters},
-        spans::Spans,
-    },
+    cluster::{meters::Meters, spans::Spans},
     config::Tracing,
-    domain::trace::Span,
+    domain::trace::{Source, Span},
+    otlp::{self, Outcome, spans::request},
 };
 
 /// Spans sent at once.
 const BATCH: usize = 512;
 /// How long what is queued may take to be sent once this process ends.
 const LAST: Duration = Duration::from_secs(5);
-/// The same refusal is said once in so long.
-const SAID: Duration = Duration::from_secs(60);
 
 /// The task that sends; spans that it has not sent by the end are lost.
 #[derive(Debug, Default)]
@@ -40,20 +33,18 @@ pub fn begin(
     who: (&str, &str),
     meters: &Meters,
 ) -> anyhow::Result<(Spans, Exporting)> {
-    let Some(endpoint) = settings.endpoint() else {
+    let Some(route) = settings.route().map_err(anyhow::Error::msg)? else {
         return Ok((Spans::default(), Exporting::default()));
     };
     let sampler = settings.sampler().map_err(anyhow::Error::msg)?;
-    let collector = otlp::connect(settings, &endpoint, who.0)?;
     let length = usize::try_from(settings.otlp_queue).unwrap_or(usize::MAX);
     let (spans, queue) = Spans::new(length, sampler, who, meters.clone());
     bridge::into(&spans);
     let (stop, stopped) = oneshot::channel();
     let delay = Duration::from_millis(settings.otlp_delay);
-    // Retries of its own end with its time; this is for what heeds none.
-    let limit = settings.timeout() + Duration::from_secs(1);
-    let pump = Pump { collector, meters: meters.clone(), delay, limit, said: None };
-    tracing::info!(endpoint, protocol = ?settings.otlp_protocol, "Sending traces");
+    let to = Destination::new(&route, settings, who.0, meters)?;
+    let runner = otlp::runner(&settings.otlp_resource_attributes);
+    let pump = Pump { to, runner, delay };
     Ok((spans, Exporting(Some((stop, tokio::spawn(pump.run(queue, stopped)))))))
 }
 
@@ -70,12 +61,10 @@ impl Exporting {
 }
 
 struct Pump {
-    collector: Collector,
-    meters: Meters,
+    to: Destination,
+    /// Who the runner is, of which the operator tells.
+    runner: Resource,
     delay: Duration,
-    limit: Duration,
-    /// When a failure was said last.
-    said: Option<Instant>,
 }
 
 /// Takes a batch out of a queue: as soon as there are `most`, or this long after the first. `false`: the queue has ended.
@@ -110,13 +99,12 @@ impl Pump {
             }
             let under_way = std::mem::take(&mut batch);
             let count = under_way.len();
-            let limit = self.limit;
-            let sent = timeout(limit, self.collector.send(under_way));
+            let sent = self.send(under_way);
             tokio::select! {
                 biased;
-                outcome = sent => self.note(count, outcome.ok()),
+                outcome = sent => self.to.note(count, outcome),
                 _ = &mut stopped => {
-                    self.lose(count, "stopped");
+                    self.to.lose(count, "stopped");
                     break;
                 }
             }
@@ -133,32 +121,18 @@ impl Pump {
         while !batch.is_empty() {
             let rest = batch.split_off(batch.len().min(BATCH));
             let count = batch.len();
-            match timeout_at(until, self.collector.send(batch)).await {
-                Ok(outcome) => self.note(count, Some(outcome)),
-                Err(_) => self.lose(count, "stopped"),
+            match timeout_at(until, self.send(batch)).await {
+                Ok(outcome) => self.to.note(count, outcome),
+                Err(_) => self.to.lose(count, "stopped"),
             }
             batch = rest;
         }
     }
 
-    fn note(&mut self, count: usize, outcome: Option<OTelSdkResult>) {
-        let (reason, why) = match outcome {
-            Some(Ok(())) => {
-                self.meters.spans_sent.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
-                return;
-            }
-            Some(Err(error)) => ("refused", error.to_string()),
-            None => ("no-answer", "it did not answer in time".to_owned()),
-        };
-        self.lose(count, reason);
-        if self.said.is_none_or(|it| it.elapsed() > SAID) {
-            self.said = Some(Instant::now());
-            tracing::warn!(reason, why, spans = count, "The collector did not take traces");
-        }
-    }
-
-    fn lose(&self, count: usize, reason: &'static str) {
-        let lost = self.meters.spans_lost.get_or_create(&Lost { reason });
-        lost.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+    async fn send(&self, batch: Vec<Span>) -> Outcome {
+        let (operator, runner): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|it| it.source == Source::Operator);
+        let of = [(self.to.resource.clone(), operator), (self.runner.clone(), runner)];
+        self.to.wire.patiently(&request(of)).await
     }
 }

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use opentelemetry_proto::tonic::{
-    common::v1::{AnyValue, KeyValue, any_value},
+    common::v1::KeyValue,
     metrics::v1::{
         AggregationTemporality, Exemplar, Gauge, Histogram, HistogramDataPoint, Metric,
         NumberDataPoint, Sum, exemplar, metric::Data, number_data_point,
     },
 };
+
+use crate::otlp::text;
 
 type Labels = Vec<(String, String)>;
 
@@ -162,12 +164,6 @@ fn bytes(hex: &str) -> Option<Vec<u8>> {
 
 fn pairs(labels: &Labels) -> Vec<KeyValue> {
     labels.iter().map(|(key, value)| text(key, value)).collect()
-}
-
-/// An attribute that is a text.
-pub fn text(key: &str, value: &str) -> KeyValue {
-    let value = AnyValue { value: Some(any_value::Value::StringValue(value.to_owned())) };
-    KeyValue { key: key.to_owned(), value: Some(value), ..KeyValue::default() }
 }
 
 /// `name{label="value"} 1.0 # {label="value"} 1.0`.

@@ -14,13 +14,13 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 
-use super::figures::text;
 use crate::{
     cluster::{
         meters::{Lost, Meters},
         spans,
     },
     domain::untrusted::head,
+    otlp::text,
 };
 
 /// Longest text of a line or of a field of it, in bytes.

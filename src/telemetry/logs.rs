@@ -11,7 +11,7 @@ use tracing_subscriber::{
 use super::{bridge, lines::Lines};
 use crate::{
     cluster::live,
-    config::{LogFormat, Logs, Signal, Signals, Tracing},
+    config::{LogFormat, Logs, Signals, Tracing},
     domain::{log_level, untrusted::fit},
 };
 
@@ -34,12 +34,12 @@ pub fn start(logs: &Logs, tracing: &Tracing, signals: &Signals) -> anyhow::Resul
             .boxed(),
         LogFormat::Text => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).boxed(),
     };
-    let bridge = match tracing.endpoint() {
+    let bridge = match tracing.route().map_err(anyhow::Error::msg)? {
         Some(_) => Some(bridge::layer(tracing.sampler().map_err(anyhow::Error::msg)?)),
         None => None,
     };
     let mut layers = vec![layer];
-    if signals.endpoint(Signal::Logs, tracing).is_some() {
+    if signals.logs(tracing).map_err(anyhow::Error::msg)?.is_some() {
         layers.push(Lines.boxed());
     }
     tracing_subscriber::registry().with(layers.with_filter(filter)).with(bridge).try_init()?;

@@ -18,23 +18,20 @@ use tokio::{
 
 use super::{
     export::fill,
-    figures::{self, Span, text},
+    figures::{self, Span},
     lines,
-    wire::{Outcome, Wire},
 };
 use crate::{
     cluster::{
         meters::{Lost, Meters},
         spans,
     },
-    config::{Signal, Signals, Tracing},
+    config::{Signals, Tracing},
+    otlp::{self, Outcome, Route, Signal, Wire},
 };
 
 /// Lines sent at once.
 const BATCH: usize = 512;
-/// Tries of one batch of lines, and the pause before the second; each next one is twice as long.
-const TRIES: u32 = 4;
-const PAUSE: Duration = Duration::from_millis(250);
 /// How long what is there may take to be sent once this process ends.
 const LAST: Duration = Duration::from_secs(3);
 /// The same failure is said once in so long.
@@ -61,28 +58,16 @@ pub fn begin(
 ) -> anyhow::Result<Sending> {
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    let route = |signal: Signal, endpoint: &str| -> anyhow::Result<Route> {
-        tracing::info!(endpoint, signal = signal.name(), "Sending to a collector");
-        Ok(Route {
-            wire: Wire::new(settings, shared, signal, endpoint)?,
-            resource: resource(shared, replica),
-            signal,
-            meters: meters.clone(),
-            said: None,
-            alone_until: None,
-        })
-    };
-    if let Some(endpoint) = settings.endpoint(Signal::Metrics, shared) {
+    let to = |it: &Route| Destination::new(it, shared, replica, meters);
+    if let Some(route) = settings.metrics(shared).map_err(anyhow::Error::msg)? {
         let interval = Duration::from_millis(settings.otlp_metrics_interval);
-        let route = route(Signal::Metrics, &endpoint)?;
-        tasks.spawn(metrics(route, scrape, interval, stopped.clone()));
+        tasks.spawn(metrics(to(&route)?, scrape, interval, stopped.clone()));
     }
-    if let Some(endpoint) = settings.endpoint(Signal::Logs, shared) {
-        let route = route(Signal::Logs, &endpoint)?;
+    if let Some(route) = settings.logs(shared).map_err(anyhow::Error::msg)? {
         let length = usize::try_from(settings.otlp_logs_queue).unwrap_or(usize::MAX);
         let queue = lines::begin(length, meters);
         let delay = Duration::from_millis(settings.otlp_logs_delay);
-        tasks.spawn(logs(route, queue, delay, stopped));
+        tasks.spawn(logs(to(&route)?, queue, delay, stopped));
     }
     Ok(Sending { tasks, stop })
 }
@@ -97,9 +82,9 @@ impl Sending {
 }
 
 /// Where a signal goes, and what was said of that.
-struct Route {
-    wire: Wire,
-    resource: Resource,
+pub(super) struct Destination {
+    pub(super) wire: Wire,
+    pub(super) resource: Resource,
     signal: Signal,
     meters: Meters,
     /// When a failure was said last.
@@ -107,25 +92,38 @@ struct Route {
     alone_until: Option<Instant>,
 }
 
-impl Route {
+impl Destination {
+    pub(super) fn new(
+        route: &Route,
+        shared: &Tracing,
+        replica: &str,
+        meters: &Meters,
+    ) -> anyhow::Result<Self> {
+        let (wire, signal) = (Wire::new(route)?, route.signal);
+        let (endpoint, protocol) = (&*route.endpoint, route.protocol);
+        tracing::info!(endpoint, ?protocol, signal = signal.name(), "Sending to a collector");
+        let resource = resource(shared, replica);
+        let meters = meters.clone();
+        Ok(Self { wire, resource, signal, meters, said: None, alone_until: None })
+    }
+
     /// Whether it makes sense to send now.
     fn open(&self) -> bool {
         self.alone_until.is_none_or(|it| it <= Instant::now())
     }
 
     /// Counts what became of so many.
-    fn note(&mut self, count: usize, outcome: Outcome) {
-        let count = u64::try_from(count).unwrap_or(u64::MAX);
+    pub(super) fn note(&mut self, count: usize, outcome: Outcome) {
         let (lost, reason, why) = match outcome {
             Outcome::Taken(rejected) => {
-                let rejected = rejected.min(count);
+                let rejected = usize::try_from(rejected).unwrap_or(count).min(count);
                 self.sent(count - rejected);
                 if rejected == 0 {
                     return;
                 }
                 (rejected, "refused", "it took a part alone".into())
             }
-            Outcome::Busy(why) | Outcome::Refused(why) => (count, "refused", why),
+            Outcome::Busy { why, .. } | Outcome::Refused(why) => (count, "refused", why),
             Outcome::NoAnswer => (count, "no-answer", "it did not answer in time".into()),
             Outcome::Unknown => {
                 self.alone_until = Some(Instant::now() + LEFT_ALONE);
@@ -142,38 +140,39 @@ impl Route {
         }
     }
 
-    fn sent(&self, count: u64) {
+    fn sent(&self, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
         match self.signal {
+            Signal::Traces => self.meters.spans_sent.inc_by(count),
             Signal::Metrics => self.meters.metrics_sent.inc_by(count),
             Signal::Logs => self.meters.lines_sent.inc_by(count),
         };
     }
 
-    fn lose(&self, count: u64, reason: &'static str) {
+    pub(super) fn lose(&self, count: usize, reason: &'static str) {
         let family = match self.signal {
+            Signal::Traces => &self.meters.spans_lost,
             Signal::Metrics => &self.meters.metrics_lost,
             Signal::Logs => &self.meters.lines_lost,
         };
-        family.get_or_create(&Lost { reason }).inc_by(count);
+        let lost = family.get_or_create(&Lost { reason });
+        lost.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 }
 
+/// Who this process says that it is.
 fn resource(shared: &Tracing, replica: &str) -> Resource {
-    let pairs = shared.otlp_resource_attributes.split(',').filter_map(|it| it.split_once('='));
-    let mut attributes: Vec<_> = pairs.map(|(key, it)| text(key.trim(), it.trim())).collect();
     let own = [
         ("service.name", shared.otlp_service_name.as_str()),
         ("service.version", env!("CARGO_PKG_VERSION")),
         ("service.instance.id", replica),
     ];
-    attributes.retain(|it| own.iter().all(|(key, _)| *key != it.key));
-    attributes.extend(own.map(|(key, it)| text(key, it)));
-    Resource { attributes, ..Resource::default() }
+    otlp::resource(&shared.otlp_resource_attributes, &own)
 }
 
 /// Sends the figures each interval, and once more at the end.
 async fn metrics(
-    mut route: Route,
+    mut route: Destination,
     scrape: Scrape,
     interval: Duration,
     mut stopped: watch::Receiver<bool>,
@@ -196,7 +195,7 @@ async fn metrics(
             let sent = async {
                 // One under way when this process ends has as long as the last.
                 tokio::select! {
-                    it = route.wire.send(request) => it,
+                    it = route.wire.send(&request) => it,
                     () = over(stopped.clone(), last, until) => Outcome::NoAnswer,
                 }
             };
@@ -234,7 +233,7 @@ type Queue = mpsc::Receiver<(&'static str, LogRecord)>;
 
 /// Sends lines in batches: when one is full, or a while after its first line.
 async fn logs(
-    mut route: Route,
+    mut route: Destination,
     mut queue: Queue,
     delay: Duration,
     mut stopped: watch::Receiver<bool>,
@@ -250,12 +249,12 @@ async fn logs(
         let count = batch.len();
         if !route.open() {
             batch.clear();
-            route.lose(u64::try_from(count).unwrap_or(u64::MAX), "refused");
+            route.lose(count, "refused");
             continue;
         }
         let request = lines_of(std::mem::take(&mut batch), route.resource.clone());
         let outcome = tokio::select! {
-            it = patiently(&route.wire, request) => it,
+            it = route.wire.patiently(&request) => it,
             _ = stopped.wait_for(|it| *it) => Outcome::NoAnswer,
         };
         route.note(count, outcome);
@@ -269,21 +268,10 @@ async fn logs(
         let rest = batch.split_off(batch.len().min(BATCH));
         let count = batch.len();
         let request = lines_of(batch, route.resource.clone());
-        let outcome = timeout_at(until, route.wire.send(request)).await;
+        let outcome = timeout_at(until, route.wire.send(&request)).await;
         route.note(count, outcome.unwrap_or(Outcome::NoAnswer));
         batch = rest;
     }
-}
-
-/// Sends again what may be taken a little later.
-async fn patiently(wire: &Wire, request: ExportLogsServiceRequest) -> Outcome {
-    for attempt in 0..TRIES - 1 {
-        match wire.send(request.clone()).await {
-            Outcome::Busy(_) => tokio::time::sleep(PAUSE * 2_u32.pow(attempt)).await,
-            outcome => return outcome,
-        }
-    }
-    wire.send(request).await
 }
 
 fn lines_of(batch: Vec<(&'static str, LogRecord)>, resource: Resource) -> ExportLogsServiceRequest {
@@ -321,7 +309,10 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::{config::Config, telemetry::proxy::tests::proxy};
+    use crate::{
+        config::Config,
+        otlp::{proxy::tests::proxy, text},
+    };
 
     /// Answers of a collector, the last one for ever, and what it took.
     #[derive(Clone, Default)]
@@ -359,7 +350,7 @@ mod tests {
     }
 
     /// A route of a signal to a collector that answers so.
-    async fn route(signal: Signal, answers: &[u16], flags: &[&str]) -> (Route, Collector) {
+    async fn route(signal: Signal, answers: &[u16], flags: &[&str]) -> (Destination, Collector) {
         let _ = crate::tls::install_provider();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}/x", listener.local_addr().unwrap());
@@ -369,21 +360,29 @@ mod tests {
         (to(signal, &endpoint, flags), collector)
     }
 
-    fn to(signal: Signal, endpoint: &str, flags: &[&str]) -> Route {
-        let args = std::iter::once("gastown-operator").chain(flags.iter().copied());
-        let Config { signals, tracing, .. } = Config::try_parse_from(args).unwrap();
-        Route {
-            wire: Wire::new(&signals, &tracing, signal, endpoint).unwrap(),
-            resource: resource(&tracing, "replica-0"),
-            signal,
-            meters: Meters::default(),
-            said: None,
-            alone_until: None,
-        }
+    fn parsed(signal: Signal, endpoint: &str, flags: &[&str]) -> Config {
+        let to = format!("--otlp-{}-endpoint={endpoint}", signal.name());
+        let args = ["gastown-operator", &to].into_iter().chain(flags.iter().copied());
+        Config::try_parse_from(args).unwrap()
+    }
+
+    fn way(Config { signals, tracing, .. }: &Config, signal: Signal) -> Route {
+        let way = match signal {
+            Signal::Traces => tracing.route(),
+            Signal::Metrics => signals.metrics(tracing),
+            Signal::Logs => signals.logs(tracing),
+        };
+        way.unwrap().unwrap()
+    }
+
+    fn to(signal: Signal, endpoint: &str, flags: &[&str]) -> Destination {
+        let config = parsed(signal, endpoint, flags);
+        let way = way(&config, signal);
+        Destination::new(&way, &config.tracing, "replica-0", &Meters::default()).unwrap()
     }
 
     /// Sends so many lines, one batch after another, to the end.
-    async fn send_lines(route: Route, batches: &[usize]) -> Meters {
+    async fn send_lines(route: Destination, batches: &[usize]) -> Meters {
         let meters = route.meters.clone();
         let (lines, queue) = mpsc::channel(16);
         let (stop, stopped) = watch::channel(false);
@@ -505,12 +504,15 @@ mod tests {
         let flags = ["--otlp-protocol=grpc"];
         let batch = || lines_of(vec![("m", LogRecord::default())], Resource::default());
         let route = to(Signal::Logs, &grpc("0").await, &flags);
-        assert_eq!(route.wire.send(batch()).await, Outcome::Taken(0));
+        assert_eq!(route.wire.send(&batch()).await, Outcome::Taken(0));
         let route = to(Signal::Logs, &grpc("8").await, &flags);
-        assert!(matches!(route.wire.send(batch()).await, Outcome::Busy(_)), "resources exhausted");
+        assert!(
+            matches!(route.wire.send(&batch()).await, Outcome::Busy { .. }),
+            "resources exhausted"
+        );
         let route = to(Signal::Metrics, &grpc("0").await, &flags);
         let figures = figures_of("", Span { from: 0, to: 0 }, Resource::default());
-        assert_eq!(route.wire.send(figures).await, Outcome::Unknown, "it takes logs alone");
+        assert_eq!(route.wire.send(&figures).await, Outcome::Unknown, "it takes logs alone");
     }
 
     #[tokio::test]
@@ -519,13 +521,12 @@ mod tests {
         let collector = grpc("0").await;
         let address = collector.strip_prefix("http://").unwrap().parse().unwrap();
         let (through, asked) = proxy(address).await;
-        let flags = ["gastown-operator", "--otlp-protocol=grpc"];
-        let Config { signals, mut tracing, .. } = Config::try_parse_from(flags).unwrap();
-        tracing.outside.http_proxy = Some(through);
         let to = "http://collector.town.example:4317";
-        let wire = Wire::new(&signals, &tracing, Signal::Logs, to).unwrap();
+        let mut config = parsed(Signal::Logs, to, &["--otlp-protocol=grpc"]);
+        config.tracing.outside.http_proxy = Some(through);
+        let wire = Wire::new(&way(&config, Signal::Logs)).unwrap();
         let batch = lines_of(vec![("m", LogRecord::default())], Resource::default());
-        assert_eq!(wire.send(batch).await, Outcome::Taken(0));
+        assert_eq!(wire.send(&batch).await, Outcome::Taken(0));
         let asked = asked.lock().unwrap().clone();
         assert!(asked[0].starts_with("CONNECT collector.town.example:4317 "), "{asked:?}");
     }

@@ -22,7 +22,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("conversion", &["api", "domain"]),
     ("cluster", &["api", "domain", "conversion"]),
     ("tls", &["api", "domain"]),
-    ("runner", &["api", "domain"]),
+    ("otlp", &["domain", "tls"]),
+    ("runner", &["api", "domain", "otlp", "tls"]),
 ];
 const PURE: &[&str] = &["api", "domain", "admission", "conversion"];
 const LINES_OF_A_FILE: usize = 400;

@@ -20,5 +20,6 @@ mod namespace;
 mod pod;
 mod sign;
 mod ssh;
+mod telling;
 mod time;
 mod whole;

@@ -4,6 +4,7 @@
 mod checks;
 mod fragments;
 mod outside;
+mod telling;
 
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use fragments::{
     storage_limit, storage_words, told,
 };
 pub use outside::Outside;
+pub use telling::Telling;
 
 /// How long a pod may take to end once it is told to.
 pub const GRACE: Duration = Duration::from_secs(60);
@@ -73,6 +75,8 @@ pub struct PodSettings {
     pub outside: Outside,
     /// The address of a trace's page, with [`crate::domain::trace::PLACE`] for its id.
     pub trace_url: Option<String>,
+    /// The collector that they tell of a run by themselves.
+    pub telling: Option<Telling>,
 }
 
 impl Default for PodSettings {
@@ -95,6 +99,7 @@ impl Default for PodSettings {
             fixed_users: true,
             outside: Outside::default(),
             trace_url: None,
+            telling: None,
         }
     }
 }
@@ -132,6 +137,7 @@ pub fn agent_pod(polecat: &Polecat, attempt: i32, settings: &PodSettings) -> Res
         ..Pod::default()
     };
     let pod = if settings.house.tls_policy.is_fips() { approved(pod) } else { pod };
+    let pod = telling::told(pod, polecat, attempt, settings.telling.as_ref());
     let pod = outside::reaching(pod, &settings.outside);
     Ok(fragments::users(settings.fixed_users, pod))
 }

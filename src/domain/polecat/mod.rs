@@ -6,6 +6,7 @@ mod commits;
 mod handed;
 mod hold;
 mod idle;
+mod in_pod;
 mod judge;
 mod last_words;
 mod left_behind;
@@ -34,6 +35,7 @@ use crate::{
 };
 pub use brief::Brief;
 pub use handed::HandOver;
+pub use in_pod::InPod;
 use judge::{End, Judgement};
 use over::left;
 pub use pending::Reports;

@@ -5,6 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::{
     Brief,
+    in_pod::{InPod, Known, identity},
     judge::{self, Words},
 };
 use crate::{
@@ -12,9 +13,8 @@ use crate::{
     domain::{
         conditions::{PROGRESSING, READY},
         failure::is_word,
-        layout,
         pod_brief::PodBrief,
-        trace::{Kind, Run, Said, Source, Span, SpanId, Value, attributes as name, recorded},
+        trace::{Kind, Run, Said, Source, Span, Value, attributes as name, recorded},
         verdict::{Times, Verdict},
     },
 };
@@ -25,9 +25,9 @@ pub const RUN: &str = "polecat run";
 pub const AGENT_STAGE: &str = "agent";
 pub(super) const START_POD: &str = "start pod";
 pub(super) const START_AGENT: &str = "start agent";
-const CLONE: &str = "clone";
-const HAND_OVER: &str = "hand over";
-const PUSH: &str = "push";
+pub(super) const CLONE: &str = "clone";
+pub(super) const HAND_OVER: &str = "hand over";
+pub(super) const PUSH: &str = "push";
 /// The stages, in their order. The last ends with the run.
 pub const STAGES: [&str; 9] = [
     "queue",
@@ -134,13 +134,7 @@ impl Brief {
     }
 
     pub(super) fn identity(&self, attempt: i32) -> Vec<(&'static str, Value)> {
-        vec![
-            (name::KIND, "Polecat".into()),
-            (name::NAMESPACE, self.namespace.to_string().into()),
-            (name::NAME, self.name.to_string().into()),
-            (name::UID, self.uid.to_string().into()),
-            (name::ATTEMPT, attempt.into()),
-        ]
+        identity(&self.namespace, &self.name, &self.uid, attempt)
     }
 
     fn stages(&self, run: &Run, attempt: i32, pod: &PodBrief, (from, to): (u64, u64)) -> Vec<Span> {
@@ -148,72 +142,35 @@ impl Brief {
             Words::Verdict(it) => Some(*it),
             _ => None,
         };
+        let within = InPod {
+            trace: run.trace,
+            root: run.root,
+            namespace: &self.namespace,
+            name: &self.name,
+            uid: &self.uid,
+            attempt,
+            pod: &pod.name,
+            pod_uid: &pod.uid,
+            model: self.status.agent_model.as_deref(),
+        };
+        let known = Known { verdict: verdict.as_ref(), exit_code: pod.claude.exit_code() };
         let ends = ends(pod, verdict.as_ref());
         let last = ends.iter().rposition(Option::is_some).map_or(0, |it| it + 1);
         let (mut all, mut at) = (Vec::new(), from);
-        for (index, (stage, end)) in STAGES.iter().zip(ends.into_iter().chain([None])).enumerate() {
+        for (index, (&stage, end)) in STAGES.iter().zip(ends.into_iter().chain([None])).enumerate()
+        {
             // What was under way when the run ended lasted until then.
             let end = if index == last { Some(to) } else { end };
             let Some(end) = end else { continue };
             // One that took no time that the node counts: Jaeger takes a length of nothing for a mistake.
             let end = end.max(at + 1);
-            all.push(Span {
-                trace: run.trace,
-                id: SpanId::of_stage(run.trace, &self.uid, attempt, stage),
-                parent: Some(run.root),
-                name: (*stage).into(),
-                kind: Kind::Internal,
-                source: if container(stage).is_some() { Source::Runner } else { Source::Operator },
-                from: at,
-                to: end,
-                attributes: self.about(stage, attempt, pod, verdict.as_ref()),
-                links: Vec::new(),
-                failed: None,
-            });
+            all.push(within.stage(stage, (at, end), known));
             at = end;
             if index == last {
                 break;
             }
         }
         all
-    }
-
-    fn about(
-        &self,
-        stage: &str,
-        attempt: i32,
-        pod: &PodBrief,
-        verdict: Option<&Verdict>,
-    ) -> Vec<(&'static str, Value)> {
-        let mut all = self.identity(attempt);
-        all.push((name::POD, pod.name.to_string().into()));
-        all.push((name::POD_UID, pod.uid.to_string().into()));
-        all.extend(container(stage).map(|it| (name::CONTAINER, it.into())));
-        if stage == AGENT_STAGE {
-            all.push((name::OPERATION, "invoke_agent".into()));
-            all.extend(
-                self.status.agent_model.as_ref().map(|it| (name::MODEL, it.to_string().into())),
-            );
-            let ended = verdict.and_then(|it| it.agent.as_ref());
-            let tokens = ended.and_then(|it| i64::try_from(it.tokens?).ok());
-            all.extend(tokens.map(|it| (name::TOKENS, it.into())));
-            all.extend(pod.claude.exit_code().map(|it| (name::EXIT, it.into())));
-        }
-        if stage == PUSH {
-            let pushed = verdict.map(|it| (name::PUSHED, it.pushed.into()));
-            all.extend(pushed);
-        }
-        all
-    }
-}
-
-/// The container that a stage runs in.
-fn container(stage: &str) -> Option<&'static str> {
-    match stage {
-        CLONE => Some(layout::GIT_INIT),
-        AGENT_STAGE | HAND_OVER => Some(layout::CLAUDE),
-        PUSH => Some(layout::TELEMETRY),
-        _ => None,
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::{Asked, Shown};
-use crate::telemetry::{
+use crate::otlp::{
     http::{Http, trusting},
     proxy::Proxies,
 };

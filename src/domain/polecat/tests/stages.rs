@@ -9,7 +9,7 @@ use crate::{
     domain::{
         pod_brief::Moments,
         polecat::{
-            Pulled, may_have_pulled,
+            InPod, Pulled, may_have_pulled,
             stages::{RUN, STAGES},
         },
         trace::{Span, attributes},
@@ -87,6 +87,52 @@ fn stages_follow_each_other_by_the_finest_clock_that_can_be_believed() {
         assert!(found.0 == want.0 && near(found.1, want.1) && near(found.2, want.2), "{found:?}");
     }
     assert!(spans.iter().skip(1).all(|it| it.parent == Some(spans[0].id)));
+}
+
+/// The runner tells of its part by itself, and the operator of all: an id that is there twice means the same.
+#[test]
+fn what_the_runner_tells_by_itself_the_operator_tells_again() {
+    let clone = Some((ms(10_250), ms(15_500)));
+    let handed_over = Some(ms(40_900));
+    let times = |pushed| Times { clone, handed_over, pushed };
+    // The last agent ends in the very millisecond in which that is seen, and there is nothing to push.
+    for (agent, pushed) in [(40_750, Some(ms(45_100))), (40_750, None), (40_900, handed_over)] {
+        let said = verdict(Some(times(pushed)), Some((ms(21_000), ms(agent))));
+        let pod = PodBrief { claude: over(7, ""), ..pod_that_said(&said) };
+        let mut brief = ended(&pod);
+        brief.status.agent_model = Some("opus".into());
+        let (spans, run) = (brief.spans(Some(&pod)), brief.run(1));
+        let place = InPod {
+            trace: run.trace,
+            root: run.root,
+            namespace: &brief.namespace,
+            name: &brief.name,
+            uid: &brief.uid,
+            attempt: 1,
+            pod: &pod.name,
+            pod_uid: &pod.uid,
+            model: Some("opus"),
+        };
+        let told = place.told(&serde_json::from_str(&said).unwrap());
+        let names: Vec<_> = told.iter().map(|it| &*it.name).collect();
+        let all = ["clone", "agent", "hand over", "push"];
+        assert_eq!(names, all[..if pushed.is_some() { 4 } else { 3 }]);
+        for it in &told {
+            assert!(spans.contains(it), "{it:#?} is not among {spans:#?}");
+        }
+    }
+    // What can't be is left to who can hold it against the node's word.
+    for lie in [(ms(1), ms(30_000)), (ms(21_000), ms(900_000)), (ms(30_000), ms(21_000))] {
+        let said = verdict(Some(times(None)), Some(lie));
+        let (pod, run) = (pod_that_said(&said), running().run(1));
+        let (trace, root) = (run.trace, run.root);
+        let (namespace, name, uid) = ("n", "max", "u");
+        let (pod_name, pod_uid, model) = (&*pod.name, &*pod.uid, None);
+        let place =
+            InPod { trace, root, namespace, name, uid, attempt: 1, pod: pod_name, pod_uid, model };
+        let told = place.told(&serde_json::from_str(&said).unwrap());
+        assert_eq!(told.iter().map(|it| &*it.name).collect::<Vec<_>>(), ["clone"], "{lie:?}");
+    }
 }
 
 #[test]

@@ -18,8 +18,9 @@ use hyper_util::{
     },
     rt::TokioIo,
 };
-use tokio::net::TcpStream;
 use tower::{Service, ServiceExt as _};
+
+use super::stream::Stream;
 
 use crate::domain::pod::Outside;
 
@@ -85,7 +86,7 @@ impl Way {
 }
 
 impl Service<Uri> for Way {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<Stream>;
     type Error = Broken;
     type Future = BoxFuture<'static, Result<Self::Response, Broken>>;
 
@@ -96,20 +97,23 @@ impl Service<Uri> for Way {
     fn call(&mut self, to: Uri) -> Self::Future {
         match self.proxies.before(&to) {
             Err(why) => std::future::ready(Err(why.into())).boxed(),
-            Ok(None) => self.tcp.call(to).map_err(Into::into).boxed(),
+            Ok(None) => {
+                let direct = |it: TokioIo<_>| TokioIo::new(Stream::direct(it.into_inner()));
+                self.tcp.call(to).map_ok(direct).map_err(Into::into).boxed()
+            }
             Ok(Some(proxy)) => through(&proxy, self.tcp.clone(), to).boxed(),
         }
     }
 }
 
-/// A connection that the proxy makes. What comes in one piece with the proxy's answer is lost: whoever speaks TLS is silent until
-/// it is spoken to, and of gRPC without TLS that can be its settings alone.
+/// A connection that the proxy makes.
 fn through(
     proxy: &Intercept,
     tcp: HttpConnector,
     to: Uri,
-) -> impl Future<Output = Result<TokioIo<TcpStream>, Broken>> + use<> {
-    let mut tunnel = Tunnel::new(proxy.uri().clone(), tcp);
+) -> impl Future<Output = Result<TokioIo<Stream>, Broken>> + use<> {
+    let answering = |it: TokioIo<_>| TokioIo::new(Stream::answering(it.into_inner()));
+    let mut tunnel = Tunnel::new(proxy.uri().clone(), tcp.map_response(answering));
     if let Some(credentials) = proxy.basic_auth() {
         tunnel = tunnel.with_auth(credentials.clone());
     }
@@ -131,7 +135,7 @@ fn with_port(to: Uri) -> Result<Uri, Broken> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub mod tests {
     use std::sync::Mutex;
 
     use axum::{Router, routing::post};
@@ -140,13 +144,13 @@ pub(super) mod tests {
     use bytes::Bytes;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpListener,
+        net::{TcpListener, TcpStream},
     };
 
     use super::*;
     use crate::{
         domain::certificates::Book,
-        telemetry::http::{Http, trusting},
+        otlp::http::{Http, trusting},
         tls::{self, check::Presented, mint::ForNames},
     };
 
@@ -297,6 +301,20 @@ pub(super) mod tests {
             let _ = stream.read_to_end(&mut Vec::new()).await;
         });
         format!("http://max:hunter2@{address}")
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_one_piece_with_the_proxys_answer_is_read_too() {
+        for answer in
+            [&b"HTTP/1.1 200 OK\r\nvia: x\r\n\r\nsettings"[..], b"HTTP/1.1 200 OK\n\nsettings"]
+        {
+            let proxies = Proxies::of(&outside(&refusing(answer).await, "", ""));
+            let mut way = crate::otlp::http::way(proxies);
+            let stream = way.call(Uri::from_static("http://collector.town.example")).await.unwrap();
+            let (mut stream, mut read) = (stream.into_inner(), [0; 8]);
+            stream.read_exact(&mut read).await.unwrap();
+            assert_eq!(&read, b"settings");
+        }
     }
 
     #[tokio::test]

@@ -1,0 +1,101 @@
+//! What `telemetry` is told of, so that it can tell of a run by itself: a collector, and its place in the trace. Nothing that the
+//! agent is told, and no secret.
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::fragments::Identity;
+use crate::{
+    api::v1beta1::Polecat,
+    domain::{
+        env,
+        layout::{self, env as var},
+        names,
+        trace::{Run, Sampler},
+    },
+};
+
+/// Where pods tell of their runs, and of which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Telling {
+    /// The whole address, for spans by OTLP over HTTP.
+    pub endpoint: String,
+    /// What else is said of who tells, as `OTEL_RESOURCE_ATTRIBUTES` has it.
+    pub resource: String,
+    /// Which runs are recorded; the others are told of by nobody.
+    pub sampler: Sampler,
+}
+
+/// The pod of an attempt that is recorded, with a collector; any other as it was.
+pub(super) fn told(mut pod: Pod, of: &Polecat, attempt: i32, telling: Option<&Telling>) -> Pod {
+    let run = Run::of_whole(of, attempt);
+    let recorded = telling.filter(|it| it.sampler.samples(run.trace, run.sampled));
+    let (Some(telling), Some(spec)) = (recorded, pod.spec.as_mut()) else { return pod };
+    let Some(it) = spec.containers.iter_mut().find(|it| it.name == layout::TELEMETRY) else {
+        return pod;
+    };
+    let Identity { name, namespace, .. } = Identity::of(of);
+    let variables = it.env.get_or_insert_default();
+    variables.extend([
+        env::value(var::OTLP_ENDPOINT, &telling.endpoint),
+        env::value(var::TRACEPARENT, &run.at(run.root).to_string()),
+        env::value(var::NAMESPACE, namespace),
+        env::value(var::POD, &names::pod(name, attempt)),
+        env::field(var::POD_UID, "metadata.uid"),
+    ]);
+    let more = [
+        (var::OTLP_RESOURCE, Some(&*telling.resource)),
+        (var::MODEL, of.spec.agent.model.as_deref()),
+    ];
+    let more = more.into_iter().filter_map(|(name, text)| Some((name, text?)));
+    variables.extend(more.filter(|it| !it.1.is_empty()).map(|(name, text)| env::value(name, text)));
+    pod
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec};
+
+    use super::*;
+    use crate::domain::trace::Context;
+
+    fn pod(telling: Option<&Telling>, of: &Polecat) -> [Vec<EnvVar>; 2] {
+        let container = |name: &str| Container { name: name.into(), ..Container::default() };
+        let containers = vec![container(layout::CLAUDE), container(layout::TELEMETRY)];
+        let spec = PodSpec { containers, ..PodSpec::default() };
+        let pod = told(Pod { spec: Some(spec), ..Pod::default() }, of, 2, telling);
+        let containers: [Container; 2] = pod.spec.unwrap().containers.try_into().unwrap();
+        containers.map(|it| it.env.unwrap_or_default())
+    }
+
+    #[test]
+    fn telemetry_alone_is_told_of_a_collector_and_only_of_runs_that_are_recorded() {
+        let mut polecat = Polecat::default();
+        polecat.metadata.name = Some("max".into());
+        polecat.metadata.namespace = Some("town".into());
+        polecat.metadata.uid = Some("u".into());
+        polecat.spec.agent.model = Some("opus".into());
+        let telling = |sampler: &str| Telling {
+            endpoint: "http://collector:4318/v1/traces".into(),
+            resource: String::new(),
+            sampler: Sampler::named(sampler, None).unwrap(),
+        };
+        let [claude, telemetry] = pod(Some(&telling("always_on")), &polecat);
+        assert_eq!(claude, [], "an agent is told of none by us");
+        let says = |name: &str| {
+            let of = telemetry.iter().find(|it| it.name == name);
+            of.and_then(|it| it.value.clone())
+        };
+        let run = Run::of_whole(&polecat, 2);
+        let at = Context::parse(&says(var::TRACEPARENT).unwrap()).unwrap();
+        assert_eq!((at.trace, at.span, at.sampled), (run.trace, run.root, true));
+        assert_eq!(says(var::POD), Some(names::pod("max", 2)));
+        assert_eq!(says(var::MODEL).as_deref(), Some("opus"));
+        assert_eq!(says(var::OTLP_RESOURCE), None, "nothing is said where there is nothing to say");
+        let uid = telemetry.iter().find(|it| it.name == var::POD_UID).unwrap();
+        let from = uid.value_from.clone().unwrap().field_ref.unwrap();
+        assert_eq!(from.field_path, "metadata.uid");
+        for none in [None, Some(&telling("always_off"))] {
+            assert_eq!(pod(none, &polecat), [vec![], vec![]]);
+        }
+    }
+}
