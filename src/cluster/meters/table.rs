@@ -180,8 +180,9 @@ or `metrics.serviceMonitor.enabled=true` in the chart, makes a ServiceMonitor an
 else, with a token in a Secret. Nothing in the monitor names a file, so that OpenShift's user-workload monitoring takes it. It
 trusts `ca.crt` of the Secret with the certificates: the operator's own, or cert-manager's. Under OLM both
 differ: copy the monitor, with `olmCAKey` of the Secret `gastown-operator-controller-manager-service-cert` as its authority and
-`gastown-operator-controller-manager-service.NAMESPACE.svc` as `serverName`. Label the namespace of your Prometheus:
-`kubectl label namespace monitoring metrics=enabled`.
+`gastown-operator-controller-manager-service.NAMESPACE.svc` as `serverName`. No bundle brings one: `serverName` holds the namespace, which
+is chosen at the installation and which nothing fills into a bundle's objects, and a bundle with a kind that the cluster does not know is not installed at all. Label
+the namespace of your Prometheus: `kubectl label namespace monitoring metrics=enabled`.
 
 ## Alerts
 
