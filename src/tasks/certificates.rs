@@ -46,6 +46,8 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(10);
 /// How soon something that failed is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// How soon another canary is sent where one did not come through.
+const CANARY: Duration = Duration::from_secs(2);
 /// What is served, from the first certificate on.
 pub type Live = watch::Sender<Option<Arc<ServerConfig>>>;
 
@@ -163,7 +165,8 @@ impl Keeper {
             }
         }
         let told = self.tell(known, &book).await;
-        if book.phase == Phase::Switched && known.canary == Canary::Untold {
+        let awaited = book.awaits_canary(&self.seen(known, &kept));
+        if awaited {
             known.canary = self.vault.canary().await;
         }
         // An API server said it of this very certificate, whatever another one says of the canary.
@@ -174,8 +177,15 @@ impl Keeper {
         if seen.now < book.hold {
             known.problem("SwitchTakenBack", "API servers did not accept the last new certificate");
         }
+        if awaited && seen.canary == Canary::Refused && book.phase != Phase::Switched {
+            known.problem(
+                "CanaryRefused",
+                "An API server does not accept what is served, so nothing else is",
+            );
+        }
         match book.due(&seen) {
             Some(step) => self.step(known, &kept, &book, step).await,
+            None if awaited => told.unwrap_or(CANARY),
             None => told.unwrap_or(LOOK).min(until(book.wakes() - seen.now)),
         }
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// Authorities that may wait for their retirement at a time: callers follow six certificates of a chain at most.
 const MOST_RETIRED: usize = 5;
-/// How long a switch is watched until it counts as confirmed where no canary could be sent, in seconds.
+/// After how long a step is taken where no canary tells whether calls come through, in seconds.
 const UNTOLD: i64 = 60;
 /// How long nothing is switched after a switch was taken back, in seconds.
 const HOLD: i64 = 600;
@@ -140,7 +140,7 @@ pub trait Mint {
     fn leaf(&self, by: &Authority, now: i64) -> Result<Leaf, Self::Error>;
 }
 
-/// Whether a call came through the API server to our webhook, since the switch.
+/// Whether a call came through the API server to our webhook, under what the Secret holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Canary {
     /// None was sent, or it says nothing about certificates.
@@ -149,6 +149,24 @@ pub enum Canary {
     Passed,
     /// The API server did not accept our certificate.
     Refused,
+}
+
+impl Canary {
+    /// By the API server's words on a call that did not end well. Others have webhooks too, with certificates of their own:
+    /// what becomes of theirs says nothing of ours.
+    pub fn told(words: &str) -> Self {
+        let webhook = ["mpolecat.kb.io", "vpolecat.kb.io"].iter().find(|it| words.contains(**it));
+        let ours =
+            webhook.is_some() || words.contains("conversion webhook for gastown.gastown.io/");
+        if ours && words.contains("x509:") {
+            Self::Refused
+        } else if ours && words.contains(" denied the request") {
+            // By us: the call came through.
+            Self::Passed
+        } else {
+            Self::Untold
+        }
+    }
 }
 
 /// What a step is judged by.
@@ -208,6 +226,25 @@ impl Book {
         if now < self.leaf.life.from || now >= self.leaf.life.renewal() {
             return Some(Step::Leaf);
         }
+        self.following(seen).filter(|step| self.comes_through(*step, seen))
+    }
+
+    /// Whether all that the next step waits for is a canary that comes through.
+    pub fn awaits_canary(&self, seen: &Seen<'_>) -> bool {
+        let passed = Seen { canary: Canary::Passed, ..*seen };
+        let gated = self.due(&passed).is_some_and(|it| self.following(&passed) == Some(it));
+        gated
+            && match seen.canary {
+                Canary::Untold => true,
+                // After a switch one word is enough, and it is taken back.
+                Canary::Refused => self.phase != Phase::Switched,
+                Canary::Passed => false,
+            }
+    }
+
+    /// The step of a transition that comes next, if its time has come.
+    fn following(&self, seen: &Seen<'_>) -> Option<Step> {
+        let now = seen.now;
         if self.retired.iter().any(|it| it.until <= now) && self.phase != Phase::Switched {
             return Some(Step::Retire);
         }
@@ -218,10 +255,19 @@ impl Book {
             Phase::Steady => ((wished || old) && room).then_some(Step::Prepare),
             Phase::Prepared => Some(Step::Publish),
             Phase::Published => (seen.published && now >= self.hold).then_some(Step::Switch),
-            Phase::Switched => {
-                let told = seen.canary == Canary::Passed || now >= self.since + UNTOLD;
-                told.then_some(Step::Confirm)
-            }
+            Phase::Switched => Some(Step::Confirm),
+        }
+    }
+
+    /// Whether calls come through as things are: nothing is begun, and nothing taken away, where an API server is known not to
+    /// take what is served.
+    fn comes_through(&self, step: Step, seen: &Seen<'_>) -> bool {
+        let over = self.retired.iter().map(|it| it.until).filter(|it| *it <= seen.now).min();
+        let since = over.filter(|_| step == Step::Retire).unwrap_or(self.since);
+        match seen.canary {
+            Canary::Passed => true,
+            Canary::Refused => false,
+            Canary::Untold => seen.now >= since + UNTOLD,
         }
     }
 
@@ -231,9 +277,9 @@ impl Book {
         let leaf = self.leaf.life.renewal();
         let authority = self.authority.life.renewal();
         let phase = match self.phase {
-            Phase::Published => self.hold,
-            Phase::Switched => self.since + UNTOLD,
-            Phase::Steady | Phase::Prepared => i64::MAX,
+            Phase::Published => self.hold.max(self.since + UNTOLD),
+            Phase::Prepared | Phase::Switched => self.since + UNTOLD,
+            Phase::Steady => i64::MAX,
         };
         let beyond = |it: &i64| *it > self.since;
         retired.chain([leaf, authority, phase]).filter(beyond).min().unwrap_or(leaf)
@@ -317,42 +363,100 @@ mod tests {
     #[test]
     fn a_step_is_due_when_it_may_be_taken() {
         let steady = Book::new(&Numbers, 1, 0).unwrap();
-        let wish = |now| Seen { wish: "now", ..seen(now) };
+        let wish = |now| Seen { wish: "now", canary: Canary::Passed, ..seen(now) };
         let go = |book: &Book, step, seen: &Seen<'_>| book.after(step, seen, &Numbers).unwrap();
         let prepared = go(&steady, Step::Prepare, &wish(1));
         let published = go(&prepared, Step::Publish, &wish(2));
         let switched = go(&published, Step::Switch, &wish(3));
         let back = go(&switched, Step::Back, &wish(4));
         let confirmed = go(&switched, Step::Confirm, &wish(4));
+        let renewed = go(&confirmed, Step::Leaf, &seen(6 * DAY));
         let unread = Seen { published: false, ..wish(3) };
-        let canary = |canary| Seen { canary, ..wish(4) };
+        let told = |canary, now| Seen { canary, ..wish(now) };
+        let (passed, refused, untold) = (Canary::Passed, Canary::Refused, Canary::Untold);
+        let later = 3 + 7 * DAY;
         #[rustfmt::skip]
         let table = [
             (&steady, seen(1), None, "all is well"),
             (&steady, wish(1), Some(Step::Prepare), "somebody wishes it"),
+            (&steady, told(refused, 1), None, "but calls do not come through"),
             (&steady, seen(4 * DAY), None, "the leaf is good for two thirds of a week"),
             (&steady, seen(5 * DAY), Some(Step::Leaf), "and is renewed then"),
             (&steady, seen(-1), Some(Step::Anew), "the clock was put back"),
             (&steady, seen(366 * DAY), Some(Step::Anew), "it went forward by a year"),
-            (&prepared, wish(2), Some(Step::Publish), "nobody is asked"),
+            (&prepared, told(untold, 2), None, "whether calls come through is not known"),
+            (&prepared, wish(2), Some(Step::Publish), "they do"),
+            (&prepared, told(untold, 1 + UNTOLD), Some(Step::Publish), "no canary can be sent"),
+            (&prepared, told(refused, 1 + UNTOLD), None, "they do not"),
             (&published, unread, None, "somebody does not trust it yet"),
-            (&published, wish(3), Some(Step::Switch), "everybody trusts it"),
-            (&switched, canary(Canary::Untold), None, "whether it works is not known"),
-            (&switched, canary(Canary::Passed), Some(Step::Confirm), "it works"),
-            (&switched, canary(Canary::Refused), Some(Step::Back), "it does not"),
+            (&published, told(untold, 3), None, "everybody does, but no call tells"),
+            (&published, wish(3), Some(Step::Switch), "a call comes through"),
+            (&published, told(untold, 2 + UNTOLD), Some(Step::Switch), "no canary can be sent"),
+            (&published, told(refused, 2 + UNTOLD), None, "what is served now is not taken"),
+            (&switched, told(untold, 4), None, "whether it works is not known"),
+            (&switched, told(passed, 4), Some(Step::Confirm), "it works"),
+            (&switched, told(refused, 4), Some(Step::Back), "it does not"),
             (&switched, seen(3 + UNTOLD), Some(Step::Confirm), "no canary can be sent"),
             (&back, wish(5), None, "not at once again"),
             (&back, wish(4 + HOLD), Some(Step::Switch), "but once more"),
             (&confirmed, wish(5), None, "the wish was granted"),
+            (&renewed, told(untold, later), None, "it may go, but no call tells"),
+            (&renewed, told(passed, later), Some(Step::Retire), "nobody misses it"),
+            (&renewed, told(untold, later + UNTOLD), Some(Step::Retire), "no canary can be sent"),
+            (&renewed, told(refused, later + UNTOLD), None, "it may be what somebody goes by"),
             (&confirmed, seen(2 * DAY), None, "the old leaf may still be served"),
         ];
         for (book, seen, want, because) in table {
             assert_eq!(book.due(&seen), want, "{because}");
         }
-        let renewed = go(&confirmed, Step::Leaf, &seen(6 * DAY));
         assert_eq!(renewed.due(&seen(8 * DAY)), Some(Step::Retire), "nothing of it is valid");
         assert_eq!(back.chain(), steady.chain(), "what was served is served again");
         assert!(back.wakes() > 4 && steady.wakes() > 4 * DAY && steady.wakes() < 5 * DAY);
+    }
+
+    #[test]
+    fn what_an_api_server_says_tells_whether_it_takes_what_we_serve() {
+        let x509 =
+            "tls: failed to verify certificate: x509: certificate signed by unknown authority";
+        let failed = |name: &str| format!("failed calling webhook \"{name}\": {x509}");
+        let denied = |name: &str| format!("admission webhook \"{name}\" denied the request: no");
+        let converted = format!(
+            "conversion webhook for gastown.gastown.io/v1alpha1, Kind=Polecat failed: {x509}"
+        );
+        let table = [
+            (failed("vpolecat.kb.io"), Canary::Refused),
+            (converted, Canary::Refused),
+            (denied("vpolecat.kb.io"), Canary::Passed),
+            (failed("theirs.example.com"), Canary::Untold),
+            (denied("theirs.example.com"), Canary::Untold),
+            (
+                "failed calling webhook \"vpolecat.kb.io\": connection refused".into(),
+                Canary::Untold,
+            ),
+        ];
+        for (words, want) in table {
+            assert_eq!(Canary::told(&words), want, "{words}");
+        }
+    }
+
+    #[test]
+    fn a_canary_is_sent_for_every_step_of_a_transition_and_for_nothing_else() {
+        let mut book = Book::new(&Numbers, 1, 0).unwrap();
+        let at = |now, canary, wish| Seen { canary, wish, ..seen(now) };
+        let mut gated = Vec::new();
+        assert!(!book.awaits_canary(&at(1, Canary::Untold, "")), "nothing is to be done");
+        for now in [2, 3, 4, 5, 6 * DAY, 8 * DAY] {
+            let (untold, passed) = (at(now, Canary::Untold, "a"), at(now, Canary::Passed, "a"));
+            let step = book.due(&passed).unwrap();
+            if book.awaits_canary(&untold) {
+                assert!(!book.awaits_canary(&passed), "it is known");
+                gated.push(step);
+            }
+            book = book.after(step, &passed, &Numbers).unwrap();
+        }
+        let all = [Step::Prepare, Step::Publish, Step::Switch, Step::Confirm, Step::Retire];
+        assert_eq!(gated, all, "another leaf waits for nobody");
+        assert!(book.retired.is_empty());
     }
 
     #[test]

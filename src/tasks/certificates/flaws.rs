@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What can be wrong beside what is in the Secret or in files.
-const OTHERS: [&str; 2] = ["SwitchTakenBack", "BundleFoughtOver"];
+const OTHERS: [&str; 3] = ["SwitchTakenBack", "CanaryRefused", "BundleFoughtOver"];
 
 /// Says it.
 pub struct Flaws(Meters);
