@@ -20,7 +20,7 @@ use crate::{
     },
     conversion::{self, table::Version},
     domain::{
-        fields,
+        fields, polecat,
         references::{self, Reference, Sort},
         secrets::{self, Needed},
         stored::Stored,
@@ -43,6 +43,8 @@ pub struct Kind {
     pub beta: Option<fn() -> CustomResourceDefinition>,
     /// What admission makes of a create or an update.
     pub admit: fn(&Asked<'_>, Hub<'_>) -> Verdict,
+    /// What who deletes an object, as it is stored, is told that goes with it; none, where nobody is to be told anything.
+    pub goes_with: Option<fn(&Value) -> Vec<String>>,
     /// What the operator does with objects of this kind.
     pub verbs: &'static [&'static str],
     /// The controller of this kind is in this release.
@@ -107,6 +109,7 @@ pub const KINDS: &[Kind] = &[
         crd: || optional_spec(derived::<Polecat>()),
         beta: Some(|| optional_spec(bounded::<v1beta1::PolecatObject>())),
         admit: |asked, hub| admit_on_hub(asked, hub, polecat_spec, admission::polecat::admit),
+        goes_with: Some(goes_with_polecat),
         verbs: &["get", "list", "watch", "patch", "delete"],
         reconciled: true,
         inner: false,
@@ -158,6 +161,7 @@ pub const KINDS: &[Kind] = &[
         crd: bounded::<v1beta1::ShardMap>,
         beta: None,
         admit: |asked, _| admission::shard_map::admit(asked),
+        goes_with: None,
         verbs: &["get", "list", "watch", "create", "update"],
         reconciled: true,
         inner: true,
@@ -175,6 +179,7 @@ const fn stored<K: Stored>(kind: &'static str, plural: &'static str) -> Kind {
         crd: CustomResourceDefinition::default,
         beta: None,
         admit: |_, _| admission::stored::admit::<K>(),
+        goes_with: None,
         verbs: &["get", "list", "watch", "patch"],
         reconciled: false,
         inner: false,
@@ -292,6 +297,15 @@ fn polecat_spec(hub: &Value) -> Option<v1beta1::PolecatSpec> {
         None | Some(Value::Null) => Some(v1beta1::PolecatSpec::default()),
         Some(it) => serde_json::from_value(it.clone()).ok(),
     }
+}
+
+/// A Polecat of either version; one whose status can't be read says nothing.
+fn goes_with_polecat(stored: &Value) -> Vec<String> {
+    let hub = in_hub(stored);
+    let hub = hub.as_ref().unwrap_or(stored);
+    let name = hub.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let status = hub.get("status").and_then(|it| serde_json::from_value(it.clone()).ok());
+    status.map(|it| polecat::goes_with(name, &it)).unwrap_or_default()
 }
 
 /// The hub's version.

@@ -209,8 +209,27 @@ fn validating() -> Value {
             webhook.insert("matchConditions".into(), conditions.into());
             webhook.into()
         })
+        .chain(KINDS.iter().filter(|it| it.goes_with.is_some()).map(deletes))
         .collect();
     configuration("Validating", VALIDATING, &webhooks)
+}
+
+/// A word to people who delete; an entry of its own, since no deletion waits for us.
+fn deletes(kind: &Kind) -> Value {
+    let mut webhook = webhook_of(kind, "d", "/validate", &["DELETE"]);
+    webhook.insert("failurePolicy".into(), "Ignore".into());
+    webhook.insert("timeoutSeconds".into(), 2.into());
+    let going = "!has(oldObject.metadata.deletionTimestamp)";
+    // The garbage collector and the end of a namespace delete many, and read no warnings.
+    let people = "!request.userInfo.username.startsWith('system:serviceaccount:kube-system:') && \
+                  request.userInfo.username != 'system:kube-controller-manager'";
+    let conditions = json!([
+        {"name": "not-going", "expression": going},
+        by_others(),
+        {"name": "not-the-cluster", "expression": people},
+    ]);
+    webhook.insert("matchConditions".into(), conditions);
+    webhook.into()
 }
 
 fn configuration(sort: &str, name: &str, webhooks: &[Value]) -> Value {
@@ -224,6 +243,11 @@ fn configuration(sort: &str, name: &str, webhooks: &[Value]) -> Value {
 
 /// What both webhooks of a kind have in common.
 fn webhook(kind: &Kind, prefix: &str, path: &str) -> Map<String, Value> {
+    webhook_of(kind, prefix, path, &["CREATE", "UPDATE"])
+}
+
+/// A webhook that is asked about these operations.
+fn webhook_of(kind: &Kind, prefix: &str, path: &str, operations: &[&str]) -> Map<String, Value> {
     let scope = (kind.crd)().spec.scope;
     let webhook = json!({
         "name": format!("{prefix}{}.kb.io", kind.kind.to_lowercase()),
@@ -235,7 +259,7 @@ fn webhook(kind: &Kind, prefix: &str, path: &str) -> Map<String, Value> {
         "sideEffects": "None",
         "rules": [{
             "apiGroups": [kind.group], "apiVersions": kind.versions(), "resources": [kind.plural],
-            "operations": ["CREATE", "UPDATE"], "scope": scope,
+            "operations": operations, "scope": scope,
         }],
     });
     match webhook {

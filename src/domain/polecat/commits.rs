@@ -49,9 +49,13 @@ impl Brief {
 }
 
 /// An agent that committed nothing, or never began, has nothing to lose.
+pub(super) fn may_exist(pushed: &Condition) -> bool {
+    ![reason::NOTHING_TO_PUSH, reason::NOT_BEGUN].contains(&pushed.reason.as_str())
+}
+
+/// There are commits, perhaps, and not where they should be.
 fn in_danger(pushed: &Condition) -> bool {
-    let harmless = [reason::NOTHING_TO_PUSH, reason::NOT_BEGUN];
-    let refused = pushed.status == "False" && !harmless.contains(&pushed.reason.as_str());
+    let refused = pushed.status == "False" && may_exist(pushed);
     refused || is_silent(pushed) || pushed.reason == "VerdictUnreadable"
 }
 

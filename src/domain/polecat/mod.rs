@@ -3,6 +3,7 @@
 
 mod brief;
 mod commits;
+mod goes;
 mod handed;
 mod hold;
 mod idle;
@@ -34,6 +35,7 @@ use crate::{
     },
 };
 pub use brief::Brief;
+pub use goes::goes_with;
 pub use handed::HandOver;
 pub use in_pod::InPod;
 use judge::{End, Judgement};

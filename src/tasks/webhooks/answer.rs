@@ -135,7 +135,7 @@ pub fn judged(
     named: Named,
 ) -> (AdmissionResponse, Option<Run>) {
     let response = AdmissionResponse::from(request);
-    let Some(write) = Write::of(request) else { return (response, None) };
+    let Some(write) = Write::of(request) else { return (deleted(request, response), None) };
     let asked = write.asked(policy, rig);
     let Verdict { changed, mut warnings, mut refusals } = kinds::admit(write.kind, &asked);
     warnings.extend(named.warnings);
@@ -147,6 +147,23 @@ pub fn judged(
     record(&mut response, &write, &refusals);
     let run = write.run(None);
     (response, run)
+}
+
+/// With a word on what goes with an object that is deleted; nobody is kept from it.
+fn deleted(
+    request: &AdmissionRequest<DynamicObject>,
+    mut response: AdmissionResponse,
+) -> AdmissionResponse {
+    let kind = kinds::find(&request.resource.group, &request.resource.resource);
+    let told = kind.and_then(|it| Some((it, it.goes_with?)));
+    let old = request.old_object.as_ref().filter(|_| request.operation == Operation::Delete);
+    let old = old.filter(|it| it.metadata.deletion_timestamp.is_none());
+    let (Some((kind, goes_with)), Some(old)) = (told, old) else { return response };
+    let stored = serde_json::to_value(old).unwrap_or_default();
+    let warnings = goes_with(&stored);
+    response.warnings = (!warnings.is_empty()).then(|| admission::warnings_of(warnings, ""));
+    note(&mut response, kind, &stored, request);
+    response
 }
 
 /// 422 with a cause for each field, as the API server answers for its own kinds.
@@ -195,17 +212,8 @@ fn list(refusals: &[Refusal]) -> String {
 fn record(response: &mut AdmissionResponse, write: &Write<'_>, refusals: &[Refusal]) {
     let fields: Vec<&str> = refusals.iter().map(|it| it.field.as_str()).collect();
     let violations = fields.join(", ");
-    let by = admission::annotation(&write.sent, names::REQUESTED_BY).map_or_else(
-        || Cow::from(write.request.user_info.username.clone().unwrap_or_default()),
-        Cow::from,
-    );
-    let notes = &mut response.audit_annotations;
-    notes.insert("policy".into(), format!("{}/{}", write.kind.group, write.kind.plural));
-    notes.insert("violations".into(), violations.clone());
-    notes.insert("requested-by".into(), by.clone().into_owned());
-    // By which the log is joined to the object, its pods and its commits.
-    let uid = write.sent.pointer("/metadata/uid").and_then(Value::as_str);
-    notes.extend(uid.map(|it| ("uid".to_owned(), it.to_owned())));
+    note(response, write.kind, &write.sent, write.request);
+    response.audit_annotations.insert("violations".into(), violations.clone());
     if refusals.is_empty() {
         return;
     }
@@ -218,6 +226,26 @@ fn record(response: &mut AdmissionResponse, write: &Write<'_>, refusals: &[Refus
         violations,
         "Refused a write"
     );
+}
+
+/// What every decision says in the audit log; that nothing was wrong, until something is.
+fn note(
+    response: &mut AdmissionResponse,
+    kind: &Kind,
+    object: &Value,
+    request: &AdmissionRequest<DynamicObject>,
+) {
+    let by = admission::annotation(object, names::REQUESTED_BY).map_or_else(
+        || Cow::from(request.user_info.username.clone().unwrap_or_default()),
+        Cow::from,
+    );
+    let notes = &mut response.audit_annotations;
+    notes.insert("policy".into(), format!("{}/{}", kind.group, kind.plural));
+    notes.insert("violations".into(), String::new());
+    notes.insert("requested-by".into(), by.into_owned());
+    // By which the log is joined to the object, its pods and its commits.
+    let uid = object.pointer("/metadata/uid").and_then(Value::as_str);
+    notes.extend(uid.map(|it| ("uid".to_owned(), it.to_owned())));
 }
 
 #[cfg(test)]
