@@ -30,8 +30,6 @@ use crate::{
         connect::Connection,
         definitions::Definitions,
         watch_clients::{Seat, Watches},
-        watch_faults::Faults,
-        watching::complain,
         writing::Writer,
     },
     domain::{
@@ -281,11 +279,11 @@ where
 {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}")).timeout(120);
     let events = watcher::watcher(api, config).default_backoff();
-    let (failures, mut faults) = (seat.failures(resource), Faults::default());
+    let mut fares = seat.fares(resource);
     // A list tells of what is there, and at its end that nothing is.
     let told = events.scan(false, move |found, event| {
         if event.is_ok() {
-            faults.works();
+            fares.works();
         }
         let told = match event {
             Ok(Event::Init) => {
@@ -299,8 +297,7 @@ where
             Ok(Event::InitDone) => (!*found).then_some(None),
             Ok(Event::Delete(_)) => Some(None),
             Err(error) => {
-                failures.inc();
-                complain(resource, &mut faults, &error);
+                fares.failed(&error);
                 None
             }
         };

@@ -38,9 +38,10 @@ pub struct Clients {
     pub definitions: Definitions,
 }
 
-impl From<kube::Client> for Clients {
-    fn from(work: kube::Client) -> Self {
-        let watches = Watches::all_by(work.clone());
+/// One client for all, whose failed watches these meters count.
+impl From<(kube::Client, &Meters)> for Clients {
+    fn from((work, meters): (kube::Client, &Meters)) -> Self {
+        let watches = Watches::all_by(work.clone(), meters.watch_faults.clone());
         Self { definitions: Definitions::new(watches.clone()), watches, work }
     }
 }

@@ -157,6 +157,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::cluster::watch_faults::{
+        Failures,
+        testing::{refusing, tried_again},
+    };
 
     const NAME: &str = "rigs.gastown.gastown.io";
 
@@ -194,29 +198,18 @@ mod tests {
             }),
             "default",
         );
-        (Definitions::new(Watches::all_by(client)), lists)
+        (Definitions::new(Watches::all_by(client, Failures::default())), lists)
     }
 
     #[tokio::test]
     async fn a_watch_that_fails_is_counted() {
-        let asked = Arc::new(tokio::sync::Notify::new());
-        let told = asked.clone();
-        let refusing = tower::service_fn(move |_: Request<Body>| {
-            told.notify_one();
-            let status =
-                json!({"kind": "Status", "code": 403, "message": "no", "reason": "Forbidden"});
-            let mut answer = Response::new(Answer::from(status.to_string()));
-            *answer.status_mut() = http::StatusCode::FORBIDDEN;
-            std::future::ready(Ok::<_, Infallible>(answer))
-        });
-        let watches = Watches::all_by(kube::Client::new(refusing, "default"));
-        let _heard = Definitions::new(watches.clone()).of(NAME);
-        let tried = async {
-            asked.notified().await;
-            asked.notified().await; // the first has failed
-        };
-        tokio::time::timeout(Duration::from_secs(30), tried).await.expect("it was not tried again");
-        assert!(watches.seat().failures("customresourcedefinitions").get() >= 1);
+        let (client, asked) = refusing();
+        let failures = Failures::default();
+        let watches = Watches::all_by(client, failures.clone());
+        let _heard = Definitions::new(watches).of(NAME);
+        tried_again(&asked).await;
+        let of = Controller { controller: "customresourcedefinitions" };
+        assert!(failures.get_or_create(&of).get() >= 1);
     }
 
     fn version(heard: &Heard) -> Option<&str> {

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use crate::{
     cluster::{
         clock::Moment, connect::Connection, leases, meters::Meters, now, ownership::Ownership,
-        writing::Writer,
+        watch_faults::Fares, writing::Writer,
     },
     domain::original::{HOLDER, Memory, Record, Step, TIMES, Whose},
 };
@@ -99,16 +99,20 @@ impl Original {
     fn news(&self) -> impl Stream<Item = Option<Lease>> + use<> {
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
         let events = watcher(self.api.clone(), config).default_backoff();
-        events.filter_map(|event| async move {
-            match event {
+        let mut fares = Fares::of(&self.meters.watch_faults, "leases");
+        events.filter_map(move |event| {
+            if event.is_ok() {
+                fares.works();
+            }
+            std::future::ready(match event {
                 Ok(watcher::Event::InitApply(it) | watcher::Event::Apply(it)) => Some(Some(it)),
                 Ok(watcher::Event::Delete(_)) => Some(None),
                 Ok(watcher::Event::Init | watcher::Event::InitDone) => None,
                 Err(error) => {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "Watch failed");
+                    fares.failed(&error);
                     None
                 }
-            }
+            })
         })
     }
 

@@ -53,7 +53,8 @@ impl Reader {
         ownership.use_map(map.clone());
         map.active().for_each(|it| ownership.open(it, 0));
         ownership.valid_until(Some(Moment::now() + LONGEST));
-        Cluster::new(self.client.clone(), ownership, Arc::default(), Meters::default())
+        let meters = Meters::default();
+        Cluster::new((self.client.clone(), &meters), ownership, Arc::default(), meters.clone())
     }
 
     /// Polecats of one namespace, or of all.

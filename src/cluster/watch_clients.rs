@@ -14,12 +14,14 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use kube::client::{Body, ClientBuilder, ConfigExt as _};
-use prometheus_client::metrics::{counter::Counter, family::Family};
 use rustls::pki_types::ServerName;
 use tower::{BoxError, ServiceBuilder};
 use tower_http::timeout::ResponseBodyTimeoutLayer;
 
-use super::{meters::Controller, writing::name};
+use super::{
+    watch_faults::{Failures, Fares},
+    writing::name,
+};
 
 /// Watches on one connection at most: an API server takes 100 streams of each (`--http2-max-streams-per-connection`), and
 /// one more than it takes would wait for ever.
@@ -46,9 +48,6 @@ struct Pool {
     more: Mutex<Vec<Seat>>,
 }
 
-/// How often watches failed, by what they watch.
-pub type Failures = Family<Controller, Counter>;
-
 /// A client for one watch, for as long as it is held.
 #[derive(Clone)]
 pub struct Seat {
@@ -63,9 +62,9 @@ impl Seat {
         Self { client, failures, taken: Arc::default() }
     }
 
-    /// The count of failures of watches of this resource.
-    pub fn failures(&self, controller: &'static str) -> Counter {
-        self.failures.get_or_create_owned(&Controller { controller })
+    /// How a watch of this resource will fare.
+    pub fn fares(&self, resource: &'static str) -> Fares {
+        Fares::of(&self.failures, resource)
     }
 
     fn is_free(&self) -> bool {
@@ -86,10 +85,9 @@ impl Watches {
     }
 
     /// All watches by one client, which makes connections as it likes.
-    pub fn all_by(client: kube::Client) -> Self {
+    pub fn all_by(client: kube::Client, failures: Failures) -> Self {
         let of = client.clone();
         let make = Box::new(move || Ok(of.clone()));
-        let failures = Failures::default();
         let first = Seat::new(client, failures.clone());
         Self(Arc::new(Pool { make, failures, first, more: Mutex::default() }))
     }

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeSet, HashSet},
     pin::pin,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::StreamExt as _;
@@ -23,7 +23,6 @@ use crate::{
         cache::{Cache, Key},
         meters,
         unreadable::Announcer,
-        watch_faults::{self, Faults, Say},
         wire::{Compact, Watched},
     },
     domain::shard::bucket,
@@ -116,13 +115,6 @@ impl Cluster {
         }
     }
 
-    /// A rate does not see the first event of a counter that begins with it.
-    fn counts_from_zero(&self, controller: &meters::Controller) {
-        for counter in [&self.meters.watch_faults, &self.meters.undecodable] {
-            drop(counter.get_or_create(controller));
-        }
-    }
-
     async fn follow<C: Compact>(
         &self,
         cache: &Cache<C>,
@@ -133,19 +125,18 @@ impl Cluster {
         let seat = self.watches.seat();
         let api = selection.api::<C>(seat.client.clone());
         let controller = meters::Controller { controller: super::carry_out::plural::<C>() };
-        self.counts_from_zero(&controller);
+        let mut fares = seat.fares(controller.controller);
+        drop(self.meters.undecodable.get_or_create(&controller)); // counts from zero too
         let mut stream = pin!(watcher::watcher(api, selection.config()).default_backoff());
         let mut listed = HashSet::new();
         // A watch that is begun anew tells of everything again: its predecessor may have ended before it had told.
         let mut first = true;
-        let mut faults = Faults::default();
         cache.tell_leaving(news); // of what the one before had not told
         let take_in = |object, anew| self.take_in(cache, &object, announcer, (news, anew));
         while let Some(event) = stream.next().await {
             match event {
                 Err(error) => {
-                    self.meters.watch_faults.get_or_create(&controller).inc();
-                    complain(controller.controller, &mut faults, &error);
+                    fares.failed(&error);
                     continue;
                 }
                 Ok(Event::Init) => {
@@ -169,9 +160,7 @@ impl Cluster {
                 }
             }
             cache.tell_leaving(news);
-            if let Some(failures) = faults.works() {
-                tracing::info!(kind = controller.controller, failures, "Watch works again");
-            }
+            fares.works();
             let objects = i64::try_from(cache.len()).unwrap_or(i64::MAX);
             self.meters.objects.get_or_create(&controller).set(objects);
         }
@@ -202,15 +191,6 @@ impl Cluster {
 fn key_of<C: Compact>(object: &Watched<C>) -> Key {
     let (namespace, name) = object.place();
     Key::new(namespace, name)
-}
-
-pub(super) fn complain(kind: &'static str, faults: &mut Faults, error: &watcher::Error) {
-    let say = faults.failed(watch_faults::code(error), Instant::now());
-    let error = error as &dyn std::error::Error;
-    match say {
-        Say::Aloud => tracing::warn!(error, kind, "Watch failed; it is tried again"),
-        Say::Quietly => tracing::debug!(error, kind, "Watch failed; it is tried again"),
-    }
 }
 
 /// How long a watch may go unseen when it is dropped silently.

@@ -49,7 +49,8 @@ impl Replica {
         let flags = ["gastown-operator", "--agent-image=a", "--runner-image=b"];
         let settings = Arc::new(Config::try_parse_from(flags).unwrap().pod_settings());
         let client = bed.client(user).await.unwrap();
-        let cluster = Cluster::new(client, ownership.clone(), settings, Meters::default());
+        let meters = Meters::default();
+        let cluster = Cluster::new((client, &meters), ownership.clone(), settings, meters.clone());
         let running = start(&cluster, &Scope { concurrency: 8, ..Scope::default() });
         let views = running.views();
         views.narrow(&of_map(shards)).await;

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     api::v1beta1::ShardMap,
-    cluster::{cache, housekeeper::weights_of, leases::record},
+    cluster::{cache, housekeeper::weights_of, leases::record, watch_faults::Fares},
     domain::{
         lease::Record,
         shard::{Map, ShardId, map::Move, seen::Shard},
@@ -66,13 +66,16 @@ impl Backoff for Soon {
     }
 }
 
-/// Watches our Leases for ever.
-pub fn leases(api: Api<Lease>) -> impl Stream<Item = LeaseNews> {
+/// Watches our Leases for ever, which fares so.
+pub fn leases(api: Api<Lease>, mut fares: Fares) -> impl Stream<Item = LeaseNews> {
     let config = watcher::Config::default()
         .labels(&format!("{KIND} in ({SESSION},{SHARD})"))
         .timeout(WATCH_SECONDS);
     let events = watcher(api, config).backoff(Soon::default());
-    let listed = |listed: &mut Vec<Lease>, event| {
+    let listed = move |listed: &mut Vec<Lease>, event: Result<_, _>| {
+        if event.is_ok() {
+            fares.works();
+        }
         let news = match event {
             Ok(Event::Init) => {
                 listed.clear();
@@ -86,7 +89,7 @@ pub fn leases(api: Api<Lease>) -> impl Stream<Item = LeaseNews> {
             Ok(Event::Apply(it)) => Some(LeaseNews::Put(Box::new(it))),
             Ok(Event::Delete(it)) => Some(LeaseNews::Gone(Box::new(it))),
             Err(error) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "Watch of Leases failed");
+                fares.failed(&error);
                 None
             }
         };
@@ -95,12 +98,15 @@ pub fn leases(api: Api<Lease>) -> impl Stream<Item = LeaseNews> {
     events.scan(Vec::new(), listed).flat_map(stream::iter)
 }
 
-/// Watches the map for ever.
-pub fn maps(api: Api<ShardMap>) -> impl Stream<Item = MapNews> {
+/// Watches the map for ever, which fares so.
+pub fn maps(api: Api<ShardMap>, mut fares: Fares) -> impl Stream<Item = MapNews> {
     let config =
         watcher::Config::default().fields(&format!("metadata.name={MAP}")).timeout(WATCH_SECONDS);
     let events = watcher(api, config).backoff(Soon::default());
-    let there = |there: &mut bool, event| {
+    let there = move |there: &mut bool, event: Result<_, _>| {
+        if event.is_ok() {
+            fares.works();
+        }
         let news = match event {
             Ok(Event::Init) => {
                 *there = false;
@@ -113,10 +119,7 @@ pub fn maps(api: Api<ShardMap>) -> impl Stream<Item = MapNews> {
             Ok(Event::InitDone) => (!*there).then_some(MapNews::None),
             Ok(Event::Delete(_)) => Some(MapNews::None),
             Err(error) => {
-                tracing::debug!(
-                    error = &error as &dyn std::error::Error,
-                    "Watch of the map failed"
-                );
+                fares.failed(&error);
                 None
             }
         };
@@ -296,4 +299,41 @@ pub(super) fn name(lease: &Lease) -> &str {
 /// Whether one version of a Lease comes after another.
 fn newer(record: &Record, than: &Record) -> bool {
     cache::newer(&record.resource_version, &than.resource_version)
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::{encoding::text::encode, registry::Registry};
+
+    use super::*;
+    use crate::cluster::{
+        meters::Meters,
+        watch_faults::testing::{refusing, tried_again},
+    };
+
+    #[tokio::test]
+    async fn watches_of_leases_and_of_the_map_that_fail_are_counted_where_a_scrape_finds_it() {
+        let (meters, mut registry) = (Meters::default(), Registry::default());
+        meters.register(&mut registry);
+        let fares = |resource| Fares::of(&meters.watch_faults, resource);
+        let (client, asked) = refusing();
+        let mut leases = Box::pin(leases(Api::namespaced(client, "town"), fares("leases")));
+        tokio::select! {
+            news = leases.next() => panic!("{news:?}"),
+            () = tried_again(&asked) => {}
+        }
+        let (client, asked) = refusing();
+        let mut maps = Box::pin(maps(Api::namespaced(client, "town"), fares("shardmaps")));
+        tokio::select! {
+            news = maps.next() => panic!("{news:?}"),
+            () = tried_again(&asked) => {}
+        }
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for it in ["leases", "shardmaps"] {
+            let line = format!("gastown_watch_errors_total{{controller=\"{it}\"}} ");
+            let counted = text.lines().find_map(|it| it.strip_prefix(&line));
+            assert!(counted.is_some_and(|it| it != "0"), "{it}: {counted:?}");
+        }
+    }
 }

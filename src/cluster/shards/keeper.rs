@@ -29,6 +29,7 @@ use crate::{
         degraded::{self, Troubles},
         meters::Meters,
         ownership::{Ownership, Shut},
+        watch_faults::Fares,
         writing,
     },
     domain::{
@@ -157,8 +158,9 @@ impl Keeper {
     /// Takes part until `stop`; then gives back what it owns, once all work in it has stopped.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         self.session.writer.owned = has_pod(self.pods.clone(), self.settings.me.clone()).await;
-        let mut leases = pin!(hear::leases(self.door.api.clone()));
-        let mut maps = pin!(hear::maps(self.maps.clone()));
+        let fares = |resource| Fares::of(&self.meters.watch_faults, resource);
+        let mut leases = pin!(hear::leases(self.door.api.clone(), fares("leases")));
+        let mut maps = pin!(hear::maps(self.maps.clone(), fares("shardmaps")));
         loop {
             let again = self.turn();
             if self.has_ended() {

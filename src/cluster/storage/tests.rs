@@ -140,7 +140,8 @@ fn serve(server: &Arc<Mutex<Server>>) -> Cluster {
     ownership.use_map(map.clone());
     map.active().for_each(|it| ownership.open(it, 1));
     ownership.valid_until(Some(Moment::now() + Duration::from_secs(3600)));
-    Cluster::new(kube::Client::new(service, "town"), ownership, Arc::default(), Meters::default())
+    let (client, meters) = (kube::Client::new(service, "town"), Meters::default());
+    Cluster::new((client, &meters), ownership, Arc::default(), meters.clone())
 }
 
 /// Migrates, and says what was told.

@@ -13,7 +13,12 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    cluster::{clock::Moment, meters::Meters, ownership::Ownership},
+    cluster::{
+        clock::Moment,
+        meters::Meters,
+        ownership::Ownership,
+        watch_faults::testing::{refusing, tried_again},
+    },
     domain::{polecat, shard::Map},
 };
 
@@ -55,7 +60,8 @@ async fn announcing_what_cannot_be_read_keeps_nobody_waiting() {
     map.active().for_each(|it| ownership.open(it, 1));
     ownership.valid_until(Some(Moment::now() + Duration::from_secs(3600)));
     let meters = Meters::default();
-    let cluster = Cluster::new(server(&writes), ownership, Arc::default(), meters.clone());
+    let cluster =
+        Cluster::new((server(&writes), &meters), ownership, Arc::default(), meters.clone());
     let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let news = |_: &polecat::Brief, key: Key| told.send(key.name.to_string()).unwrap();
     let caches = cluster.caches.clone();
@@ -77,4 +83,19 @@ async fn announcing_what_cannot_be_read_keeps_nobody_waiting() {
     assert_eq!(name.as_deref(), Some("good"));
     let polecats = meters::Controller { controller: "polecats" };
     assert_eq!(meters.undecodable.get_or_create(&polecats).get(), 1);
+}
+
+#[tokio::test]
+async fn a_watch_that_fails_is_counted_in_the_meters_that_are_scraped() {
+    let (client, asked) = refusing();
+    let meters = Meters::default();
+    let ownership = Ownership::new("me");
+    let cluster = Cluster::new((client, &meters), ownership, Arc::default(), meters.clone());
+    let news = |_: &polecat::Brief, _: Key| {};
+    tokio::select! {
+        () = tried_again(&asked) => {}
+        () = cluster.watch(&cluster.caches.polecats, Selection::default(), news) => panic!("it ended"),
+    }
+    let polecats = meters::Controller { controller: "polecats" };
+    assert!(meters.watch_faults.get_or_create(&polecats).get() >= 1);
 }
