@@ -8,10 +8,12 @@ use super::{
 
 /// Most that all annotations of an object may take, names and values.
 const ANNOTATIONS: usize = 256 * 1024;
-/// More entries than this are applied together or not at all.
-const ONE_BY_ONE: usize = 64;
-/// Most parts of entries that are tried one by one.
-const TRIES: usize = 128;
+/// Most times that it is tried whether some entries contradict the object, where all together do.
+const TRIES: usize = 192;
+/// In a large object it is tried less often, so that all tries together read about so many bytes.
+const TRIED: usize = 16 * 1024 * 1024;
+/// But that often in any.
+const LEAST_TRIES: usize = 16;
 
 /// Why an object is not converted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -117,13 +119,15 @@ struct Pass<'k> {
 
 impl Pass<'_> {
     fn spec(&mut self, spec: &mut Member<'_>) -> Result<(), Refusal> {
+        let size = if let Node::Text(text) = &spec.value { text.len() } else { 0 };
         let Some(whole) = spec.value.open()? else { return Ok(()) };
         let mut said = self.there.go(whole)?;
         let mut again = said.clone();
         let mut back = self.back.go(&mut again)?;
         self.lost = delta::lost(whole, &mut back)?;
         if let Some(delta) = self.notes.delta.take() {
-            let rest = self.restore(&delta, &mut said, &mut back)?;
+            let tries = (TRIED / size.max(1)).clamp(LEAST_TRIES, TRIES);
+            let rest = self.restore(&delta, &mut said, &mut back, tries)?;
             self.notes.delta =
                 Some(Delta { add: rest.add, change: rest.change, remove: rest.remove, ..delta });
         }
@@ -137,21 +141,13 @@ impl Pass<'_> {
         delta: &Delta,
         said: &mut Members<'_>,
         back: &mut Members<'_>,
+        mut tries: usize,
     ) -> Result<Delta, Refusal> {
         let mut inert = Delta::default();
         let mut wanted = Vec::new();
         let mut trial = said.clone();
         for (path, entry) in delta.entries() {
-            let mut fate = delta::apply(&mut trial, &self.there.target, path, entry)?;
-            if fate == Fate::Outdated {
-                // An edit may have made the block that this was to make: what it says counts, and the rest finds its place.
-                for (path, text) in self.parts(path, entry) {
-                    let part = Entry::Add(&text);
-                    let part = delta::apply(&mut trial, &self.there.target, &path, part)?;
-                    fate = if part == Fate::Applied { part } else { fate };
-                }
-            }
-            match fate {
+            match self.lay(&mut trial, path, entry)? {
                 Fate::Applied => wanted.push((path, entry)),
                 Fate::Inert => inert.insert(path, entry),
                 Fate::Outdated => {}
@@ -162,25 +158,70 @@ impl Pass<'_> {
         }
         if self.says_the_same(&trial, back)? {
             *said = trial;
-        } else if wanted.len() <= ONE_BY_ONE {
-            let mut tries = TRIES;
-            for (path, entry) in wanted {
-                if self.adopt(path, entry, said, back)? {
-                    continue;
-                }
-                let before = said.clone();
-                let mut found = false;
-                for (path, text) in self.parts(path, entry).into_iter().take(tries) {
-                    tries -= 1;
-                    let adopted = self.adopt(&path, Entry::Add(&text), said, back)?;
-                    found |= adopted && text != "{}";
-                }
-                if !found {
-                    *said = before;
-                }
-            }
+        } else {
+            self.adopt_halves(&wanted, said, back, &mut tries)?;
         }
         Ok(inert)
+    }
+
+    /// Applies an entry: whole, or, where an edit has made the block that it was to make, in parts. What the edit says counts, and the rest
+    /// finds its place.
+    fn lay(&self, trial: &mut Members<'_>, path: &str, entry: Entry<'_>) -> Result<Fate, Refusal> {
+        let mut fate = delta::apply(trial, &self.there.target, path, entry)?;
+        if fate == Fate::Outdated {
+            for (path, text) in self.parts(path, entry) {
+                let part = delta::apply(trial, &self.there.target, &path, Entry::Add(&text))?;
+                fate = if part == Fate::Applied { part } else { fate };
+            }
+        }
+        Ok(fate)
+    }
+
+    /// Entries that contradict the object together: each half by itself, and so on, so that one of many that does is found soon.
+    fn adopt_halves(
+        &self,
+        wanted: &[(&str, Entry<'_>)],
+        said: &mut Members<'_>,
+        back: &mut Members<'_>,
+        tries: &mut usize,
+    ) -> Result<(), Refusal> {
+        let (first, second) = wanted.split_at(wanted.len() / 2);
+        for half in [first, second] {
+            if half.is_empty() || self.adopt(half, said, back, tries)? {
+                continue;
+            }
+            if *tries == 0 {
+                return Ok(());
+            }
+            match half {
+                [(path, entry)] => self.adopt_parts(path, *entry, said, back, tries)?,
+                _ => self.adopt_halves(half, said, back, tries)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn adopt_parts(
+        &self,
+        path: &str,
+        entry: Entry<'_>,
+        said: &mut Members<'_>,
+        back: &mut Members<'_>,
+        tries: &mut usize,
+    ) -> Result<(), Refusal> {
+        let before = said.clone();
+        let mut found = false;
+        for (path, text) in self.parts(path, entry) {
+            if *tries == 0 {
+                break;
+            }
+            let adopted = self.adopt(&[(&path, Entry::Add(&text))], said, back, tries)?;
+            found |= adopted && text != "{}";
+        }
+        if !found {
+            *said = before;
+        }
+        Ok(())
     }
 
     fn parts(&self, path: &str, entry: Entry<'_>) -> Vec<(String, String)> {
@@ -190,17 +231,22 @@ impl Pass<'_> {
         }
     }
 
-    /// Applies one entry, if it does not contradict the object; whether it did.
+    /// Applies entries, if they find their places and do not contradict the object; whether it did. That is one try.
     fn adopt(
         &self,
-        path: &str,
-        entry: Entry<'_>,
+        entries: &[(&str, Entry<'_>)],
         said: &mut Members<'_>,
         back: &mut Members<'_>,
+        tries: &mut usize,
     ) -> Result<bool, Refusal> {
+        let Some(left) = tries.checked_sub(1) else { return Ok(false) };
+        *tries = left;
         let mut trial = said.clone();
-        let fate = delta::apply(&mut trial, &self.there.target, path, entry)?;
-        let fine = fate == Fate::Applied && self.says_the_same(&trial, back)?;
+        let mut fine = true;
+        for (path, entry) in entries {
+            fine &= self.lay(&mut trial, path, *entry)? == Fate::Applied;
+        }
+        let fine = fine && self.says_the_same(&trial, back)?;
         if fine {
             *said = trial;
         }
@@ -210,7 +256,7 @@ impl Pass<'_> {
     /// Whether the source's version of this spec is what it was: an edit there is never overruled.
     fn says_the_same(&self, said: &Members<'_>, back: &mut Members<'_>) -> Result<bool, Flaw> {
         let mut again = said.clone();
-        for member in &mut again.0 {
+        for member in again.iter_mut() {
             member.taken = false;
         }
         Ok(delta::lost(&mut self.back.go(&mut again)?, back)?.is_empty())
@@ -275,22 +321,22 @@ fn rest(delta: &Delta) -> Option<String> {
 
 /// The annotation, compressed where room is short. What is not ours to understand is the first to go.
 fn packed(mut lost: Delta, from: &str, name: &'static str, most: usize) -> Result<String, Refusal> {
-    for _ in 0..2 {
-        // One after the other: compressing takes longer than all the rest of a conversion.
-        for encode in [Delta::encode, Delta::encode_small] {
-            let encoded = encode(&lost);
-            if encoded.len() <= most && lost.fits(&encoded) {
-                return Ok(encoded);
+    let bytes = match lost.within(most) {
+        Ok(encoded) => return Ok(encoded),
+        Err(bytes) if lost.kept.is_none() && lost.own.is_none() && lost.under.is_none() => bytes,
+        Err(_) => {
+            (lost.kept, lost.own, lost.under) = (None, None, None);
+            match lost.within(most) {
+                Ok(encoded) => return Ok(encoded),
+                Err(bytes) => bytes,
             }
         }
-        (lost.kept, lost.own, lost.under) = (None, None, None);
-    }
-    let bytes = lost.encode_small().len();
+    };
     Err(Refusal::TooLarge { from: shown(from), name, bytes, most })
 }
 
 fn size_without(annotations: &Members<'_>, names: &[&str]) -> usize {
-    let others = annotations.0.iter().filter(|it| !names.contains(&&*it.name));
+    let others = annotations.iter().filter(|it| !names.contains(&&*it.name));
     others
         .map(|it| match &it.value {
             Node::Text(text) => it.name.len() + text.len(),
@@ -332,7 +378,7 @@ fn write_annotations(
             None => all.remove(name),
         }
     }
-    if all.0.is_empty() {
+    if all.is_empty() {
         metadata.remove("annotations");
     }
     Ok(())

@@ -18,6 +18,7 @@ use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
 
 use super::{
     json::{self, Flaw, Members, Node},
+    scan,
     schema::Schema,
 };
 
@@ -111,14 +112,24 @@ impl Delta {
         if plain.len() <= PLAIN { plain } else { compressed(&plain) }
     }
 
-    /// The annotation in as little room as it can have.
+    /// The annotation, compressed however short it is.
+    #[cfg(test)]
     pub fn encode_small(&self) -> String {
         compressed(&self.plain())
     }
 
-    /// Whether an annotation of this content can be read again.
-    pub fn fits(&self, encoded: &str) -> bool {
-        encoded.len() <= MOST && self.plain().len() <= MOST_UNFOLDED
+    /// The annotation in at most so many bytes, compressed where room is short; an error is how many it would take. Compressing
+    /// takes longer than all the rest of a conversion, so it is done once at most.
+    pub fn within(&self, most: usize) -> Result<String, usize> {
+        let plain = self.plain();
+        if plain.len() <= PLAIN.min(most) {
+            return Ok(plain);
+        }
+        if plain.len() > MOST_UNFOLDED {
+            return Err(plain.len()); // nobody would read it again
+        }
+        let small = compressed(&plain);
+        if small.len() <= most { Ok(small) } else { Err(small.len()) }
     }
 
     fn plain(&self) -> String {
@@ -166,12 +177,12 @@ impl Delta {
             }
             None => annotation,
         };
-        if json::depth(text.as_bytes()) > DEEPEST {
+        if scan::depth(text.as_bytes()) > DEEPEST {
             return None;
         }
         serde_json::from_str::<&serde_json::value::RawValue>(text).ok()?;
         let mut delta = Self::default();
-        for member in Members::parse(text).ok()?.0 {
+        for member in Members::parse(text).ok()? {
             delta.read(member)?;
         }
         Some(delta)
@@ -185,12 +196,12 @@ impl Delta {
             "own" => self.own = Some(string(&member.value)?),
             "under" => self.under = Some(string(&member.value)?),
             "add" => {
-                for it in member.value.open().ok()??.0.drain(..) {
+                for it in std::mem::take(member.value.open().ok()??) {
                     self.add.insert(it.name.into_owned(), it.value.to_text());
                 }
             }
             "change" => {
-                for it in member.value.open().ok()??.0.drain(..) {
+                for it in std::mem::take(member.value.open().ok()??) {
                     let text = it.value.to_text();
                     let pair: (String, &serde_json::value::RawValue) =
                         serde_json::from_str(&text).ok()?;
@@ -201,7 +212,7 @@ impl Delta {
                 }
             }
             "remove" => {
-                for it in member.value.open().ok()??.0.drain(..) {
+                for it in std::mem::take(member.value.open().ok()??) {
                     self.remove.insert(it.name.into_owned(), hash_word(string(&it.value)?)?);
                 }
             }
@@ -263,7 +274,7 @@ pub fn parts(schema: &Schema, path: &str, text: &str) -> Vec<(String, String)> {
     let members = Members::parse(text).ok().filter(|_| place.is_some_and(Schema::has_parts));
     let Some(members) = members else { return Vec::new() };
     let mut all = vec![(path.to_owned(), "{}".to_owned())];
-    for member in members.0 {
+    for member in members {
         let (path, text) = (below(path, &member.name), member.value.to_text());
         let inner = parts(schema, &path, &text);
         if inner.is_empty() {
@@ -288,13 +299,8 @@ fn compare(
     path: &str,
     delta: &mut Delta,
 ) -> Result<(), Flaw> {
-    let places = back.places();
-    for member in &mut whole.0 {
-        let returned = match &places {
-            Some(all) => all.get(&*member.name).and_then(|at| back.0.get_mut(*at)),
-            None => back.find_mut(&member.name),
-        };
-        let Some(returned) = returned else {
+    for member in whole.iter_mut() {
+        let Some(returned) = back.find_mut(&member.name) else {
             delta.add.insert(below(path, &member.name), member.value.to_text());
             continue;
         };
@@ -310,13 +316,8 @@ fn compare(
             delta.change.insert(below(path, &member.name), (was, member.value.to_text()));
         }
     }
-    let places = whole.places();
-    for returned in &back.0 {
-        let there = match &places {
-            Some(all) => all.contains_key(&*returned.name),
-            None => whole.find(&returned.name).is_some(),
-        };
-        if !there {
+    for returned in back.iter() {
+        if whole.find(&returned.name).is_none() {
             delta.remove.insert(below(path, &returned.name), hash(&returned.value.to_text()));
         }
     }

@@ -1,9 +1,14 @@
 //! JSON read no further than needed. A value stays the text that came in until somebody has to look inside, and what
 //! nobody looked into goes out as the same bytes: that is why unknown fields, nulls and odd numbers survive.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, hash_map::Entry},
+};
 
 use serde_json::Value;
+
+use super::scan::Scan;
 
 /// A value: text, or an object that was opened.
 #[derive(Clone, Debug)]
@@ -21,9 +26,14 @@ pub struct Member<'a> {
     pub taken: bool,
 }
 
-/// An object's members in the order in which they were written; no name twice.
+/// An object's members in the order in which they were written; no name twice. Finding one takes as long among many as among few.
 #[derive(Clone, Debug, Default)]
-pub struct Members<'a>(pub Vec<Member<'a>>);
+pub struct Members<'a> {
+    /// None where one was removed.
+    all: Vec<Option<Member<'a>>>,
+    /// Where each name is; none while there are so few that looking through them is quicker.
+    places: Option<HashMap<Cow<'a, str>, usize>>,
+}
 
 /// Why an object cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +44,7 @@ pub enum Flaw {
     Twice(String),
 }
 
-/// Objects of more members than this are searched by sorting, or by an index.
+/// Objects of more members than this have an index.
 const FEW: usize = 32;
 
 impl<'a> Node<'a> {
@@ -98,70 +108,106 @@ impl<'a> Node<'a> {
 impl<'a> Members<'a> {
     /// Splits the text of an object into its members, without a look at what is inside them.
     pub fn parse(text: &'a str) -> Result<Self, Flaw> {
-        let mut scan = Scan { text, at: 0 };
+        let mut scan = Scan::of(text);
         scan.expect(b'{')?;
-        let mut members = Vec::new();
+        let mut all = Vec::new();
         if scan.next_is(b'}') {
-            return Ok(Self(members));
+            return Ok(Self::default());
         }
         loop {
             let name = unquoted(scan.value()?)?;
             scan.expect(b':')?;
             let value = Node::text(scan.value()?);
-            members.push(Member { name, value, taken: false });
+            all.push(Some(Member { name, value, taken: false }));
             if scan.next_is(b'}') {
                 break;
             }
             scan.expect(b',')?;
         }
-        let members = Self(members);
+        let mut members = Self { all, places: None };
         members.no_name_twice()?;
         Ok(members)
     }
 
-    fn no_name_twice(&self) -> Result<(), Flaw> {
+    fn no_name_twice(&mut self) -> Result<(), Flaw> {
         let twice = |name: &str| Err(Flaw::Twice(name.chars().take(64).collect()));
-        if self.0.len() <= FEW {
-            for (index, it) in self.0.iter().enumerate() {
-                if self.0.iter().take(index).any(|before| before.name == it.name) {
-                    return twice(&it.name);
-                }
-            }
-            return Ok(());
+        if self.all.len() > FEW {
+            return self.index().or_else(|name| twice(&name));
         }
-        let mut names: Vec<&str> = self.0.iter().map(|it| &*it.name).collect();
-        names.sort_unstable();
-        match names.windows(2).find(|pair| pair.first() == pair.last()) {
-            Some(pair) => twice(pair.first().copied().unwrap_or_default()),
-            None => Ok(()),
+        for (index, it) in self.iter().enumerate() {
+            if self.iter().take(index).any(|before| before.name == it.name) {
+                return twice(&it.name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the index; an error is a name that comes twice.
+    fn index(&mut self) -> Result<(), Cow<'a, str>> {
+        let mut places = HashMap::with_capacity(self.all.len());
+        for (at, it) in self.all.iter().enumerate() {
+            let Some(it) = it else { continue };
+            match places.entry(it.name.clone()) {
+                Entry::Vacant(place) => drop(place.insert(at)),
+                Entry::Occupied(place) => return Err(place.key().clone()),
+            }
+        }
+        self.places = Some(places);
+        Ok(())
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Member<'a>> {
+        self.all.iter().flatten()
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Member<'a>> {
+        self.all.iter_mut().flatten()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        match &self.places {
+            Some(places) => places.get(name).copied(),
+            None => self.all.iter().position(|it| it.as_ref().is_some_and(|it| it.name == name)),
         }
     }
 
     pub fn find(&self, name: &str) -> Option<&Member<'a>> {
-        self.0.iter().find(|it| it.name == name)
-    }
-
-    /// Where each name is; none where there are so few that looking through them is quicker.
-    pub fn places(&self) -> Option<HashMap<String, usize>> {
-        let all = || self.0.iter().enumerate().map(|(at, it)| (it.name.clone().into_owned(), at));
-        (self.0.len() > FEW).then(|| all().collect())
+        self.all.get(self.place(name)?)?.as_ref()
     }
 
     pub fn find_mut(&mut self, name: &str) -> Option<&mut Member<'a>> {
-        self.0.iter_mut().find(|it| it.name == name)
+        let place = self.place(name)?;
+        self.all.get_mut(place)?.as_mut()
     }
 
     /// Sets a member, in its old place where it has one.
     pub fn set(&mut self, name: impl Into<Cow<'a, str>>, value: Node<'a>) {
         let name = name.into();
-        match self.find_mut(&name) {
-            Some(member) => member.value = value,
-            None => self.0.push(Member { name, value, taken: false }),
+        if let Some(member) = self.find_mut(&name) {
+            member.value = value;
+            return;
+        }
+        if let Some(places) = &mut self.places {
+            places.insert(name.clone(), self.all.len());
+        }
+        self.all.push(Some(Member { name, value, taken: false }));
+        if self.places.is_none() && self.all.len() > FEW {
+            let _ = self.index(); // no name is there twice
         }
     }
 
     pub fn remove(&mut self, name: &str) {
-        self.0.retain(|it| it.name != name);
+        let place = self.place(name);
+        if let Some(it) = place.and_then(|it| self.all.get_mut(it)) {
+            *it = None;
+        }
+        if let Some(places) = &mut self.places {
+            places.remove(name);
+        }
     }
 
     /// The member at a path, opening objects on the way.
@@ -198,7 +244,7 @@ impl<'a> Members<'a> {
 
     pub fn write(&self, out: &mut String) {
         out.push('{');
-        for (index, it) in self.0.iter().enumerate() {
+        for (index, it) in self.iter().enumerate() {
             if index > 0 {
                 out.push(',');
             }
@@ -215,7 +261,20 @@ impl<'a> Members<'a> {
             value: it.value.into_owned(),
             taken: it.taken,
         };
-        Members(self.0.into_iter().map(owned).collect())
+        let all = self.all.into_iter().map(|it| it.map(owned)).collect();
+        let places = self.places.map(|it| {
+            it.into_iter().map(|(name, at)| (Cow::Owned(name.into_owned()), at)).collect()
+        });
+        Members { all, places }
+    }
+}
+
+impl<'a> IntoIterator for Members<'a> {
+    type Item = Member<'a>;
+    type IntoIter = std::iter::Flatten<std::vec::IntoIter<Option<Member<'a>>>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.all.into_iter().flatten()
     }
 }
 
@@ -247,109 +306,6 @@ fn unquoted(text: &str) -> Result<Cow<'_, str>, Flaw> {
         return Ok(Cow::Borrowed(inner));
     }
     serde_json::from_str(text).map(Cow::Owned).map_err(|_| Flaw::Syntax)
-}
-
-/// How deeply objects and lists are nested.
-pub fn depth(text: &[u8]) -> usize {
-    let (mut at, mut open, mut most) = (0, 0_usize, 0);
-    while let Some(byte) = text.get(at) {
-        match byte {
-            b'"' => match string_end(text, at) {
-                Some(end) => at = end - 1,
-                None => break,
-            },
-            b'{' | b'[' => {
-                open += 1;
-                most = most.max(open);
-            }
-            b'}' | b']' => open = open.saturating_sub(1),
-            _ => {}
-        }
-        at += 1;
-    }
-    most
-}
-
-/// The place after a string that begins here.
-fn string_end(text: &[u8], begin: usize) -> Option<usize> {
-    let mut at = begin + 1;
-    loop {
-        let rest = text.get(at..)?;
-        let found = memchr::memchr2(b'"', b'\\', rest)?;
-        if rest.get(found) == Some(&b'"') {
-            return Some(at + found + 1);
-        }
-        at += found + 2;
-    }
-}
-
-/// Where we are in a text. It has been through a parser before, so this only has to find the seams; on anything else it
-/// ends in an error or nonsense, never in a panic.
-struct Scan<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-impl<'a> Scan<'a> {
-    fn peek(&mut self) -> Option<u8> {
-        loop {
-            let byte = *self.text.as_bytes().get(self.at)?;
-            if !matches!(byte, b' ' | b'\n' | b'\t' | b'\r') {
-                return Some(byte);
-            }
-            self.at += 1;
-        }
-    }
-
-    fn next_is(&mut self, want: u8) -> bool {
-        let is = self.peek() == Some(want);
-        self.at += usize::from(is);
-        is
-    }
-
-    fn expect(&mut self, want: u8) -> Result<(), Flaw> {
-        if self.next_is(want) { Ok(()) } else { Err(Flaw::Syntax) }
-    }
-
-    /// The text of the value that comes next.
-    fn value(&mut self) -> Result<&'a str, Flaw> {
-        let first = self.peek().ok_or(Flaw::Syntax)?;
-        let begin = self.at;
-        let end = match first {
-            b'"' => string_end(self.text.as_bytes(), begin),
-            b'{' | b'[' => self.closing(begin),
-            _ => self.text.as_bytes().get(begin..).map(|rest| {
-                let ends =
-                    |it: &u8| matches!(it, b',' | b'}' | b']' | b' ' | b'\n' | b'\t' | b'\r');
-                begin + rest.iter().position(ends).unwrap_or(rest.len())
-            }),
-        };
-        let end = end.ok_or(Flaw::Syntax)?;
-        self.at = end;
-        self.text.get(begin..end).filter(|it| !it.is_empty()).ok_or(Flaw::Syntax)
-    }
-
-    fn closing(&self, begin: usize) -> Option<usize> {
-        let bytes = self.text.as_bytes();
-        let (mut at, mut open) = (begin, 0_usize);
-        loop {
-            match bytes.get(at)? {
-                b'"' => {
-                    at = string_end(bytes, at)?;
-                    continue;
-                }
-                b'{' | b'[' => open += 1,
-                b'}' | b']' => {
-                    open = open.checked_sub(1)?;
-                    if open == 0 {
-                        return Some(at + 1);
-                    }
-                }
-                _ => {}
-            }
-            at += 1;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -384,11 +340,5 @@ mod tests {
         for text in ["", "{", "{\"a\"}", "{\"a\":}", "{a:1}", "{\"a\":1,}", "[1]", "\"\\"] {
             assert!(Members::parse(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn depth_does_not_count_what_is_in_strings() {
-        assert_eq!(depth(br#"{"a":"[[[","b":[{}]}"#), 3);
-        assert_eq!(depth("[".repeat(100_000).as_bytes()), 100_000);
     }
 }

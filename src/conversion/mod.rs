@@ -32,6 +32,7 @@ pub mod polecat;
 mod refinery;
 pub mod review;
 mod rig;
+mod scan;
 pub mod schema;
 pub mod table;
 mod witness;

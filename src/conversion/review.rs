@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::{
     convert::{Refusal, shown},
     json::{self, Members},
+    scan,
 };
 
 const API_VERSION: &str = "apiextensions.k8s.io/v1";
@@ -82,7 +83,7 @@ impl Review {
     /// Reads a review's envelope.
     pub fn read(body: &[u8]) -> Result<Self, Malformed> {
         // Before anything is parsed: what is skipped over is not counted by the parser.
-        if json::depth(body) > DEEPEST {
+        if scan::depth(body) > DEEPEST {
             return Err(Malformed::Deep);
         }
         let text = std::str::from_utf8(body).map_err(|it| Malformed::Json(it.to_string()))?;

@@ -275,7 +275,7 @@ fn stay<'a>(
     path: &mut Vec<Cow<'a, str>>,
     to: &mut Members<'a>,
 ) -> Result<(), Flaw> {
-    for member in &mut from.0 {
+    for member in from.iter_mut() {
         if member.taken {
             continue;
         }

@@ -1,6 +1,7 @@
 //! Conversion of a made-up kind that has every difficulty at once.
 #![expect(clippy::needless_pass_by_value, reason = "objects are written in place")]
 
+mod hostile;
 mod reviews;
 
 use serde_json::{Value, json};

@@ -1,0 +1,85 @@
+//! Objects that are as large as an API server takes, made to keep a conversion busy: it takes in proportion to their size.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::conversion::delta::{Delta, hash};
+
+const LABELS: Table = Table { kind: "Widget", rows: &[Row::same("labels")], defaults: &[] };
+/// Members of a large object, about a megabyte of them.
+const MANY: usize = 40_000;
+/// Name by name it would be 800 million comparisons: minutes as tests are built.
+const LONG: Duration = Duration::from_secs(20);
+
+fn kinds() -> Vec<Kind> {
+    let spec = json!({"type": "object", "properties": {
+        "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+    }});
+    vec![Kind::new(&LABELS, Schema::read(&spec), Schema::read(&spec))]
+}
+
+fn labels(from: usize, to: usize) -> Value {
+    let all = (from..to).map(|it| (format!("label-number-{it:05}"), json!("v")));
+    all.collect::<serde_json::Map<_, _>>().into()
+}
+
+/// Converts, and says what became of the labels.
+fn labelled(object: &Value) -> Value {
+    let (mut out, began) = (String::new(), Instant::now());
+    convert(&kinds(), &object.to_string(), &api("v1beta1"), &mut out).unwrap();
+    let took = began.elapsed();
+    println!("{} bytes took {took:?}", object.to_string().len());
+    assert!(took < LONG, "{took:?}");
+    serde_json::from_str::<Value>(&out).unwrap()["spec"].take()
+}
+
+fn forged(spec: Value, delta: &Delta) -> Value {
+    object("v1alpha1", spec, json!({"gastown.io/v1beta1-fields": delta.encode()}))
+}
+
+fn path(number: usize) -> String {
+    format!("/spec/labels/label-number-{number:05}")
+}
+
+#[test]
+fn fields_that_neither_version_knows_are_carried_however_many_there_are() {
+    let spec = labels(0, MANY);
+    assert_eq!(labelled(&object("v1alpha1", spec.clone(), json!({}))), spec);
+}
+
+#[test]
+fn entries_that_contradict_the_object_are_not_tried_one_by_one() {
+    let spec = json!({"labels": labels(0, MANY)});
+    let was = hash("\"v\"");
+    let half = MANY / 4;
+    let add = (MANY..MANY + half).map(|it| (path(it), "\"new\"".to_owned())).collect();
+    let remove = (0..half).map(|it| (path(it), was.clone())).collect();
+    let change = (half..2 * half).map(|it| (path(it), (was.clone(), "\"x\"".to_owned()))).collect();
+    let none = Delta::default;
+    for delta in [Delta { add, ..none() }, Delta { change, ..none() }, Delta { remove, ..none() }] {
+        assert_eq!(labelled(&forged(spec.clone(), &delta)), spec, "what the object says counts");
+    }
+}
+
+/// By halves: with one of many that contradicts, all others are restored within the tries that a large object has.
+#[test]
+fn one_entry_that_contradicts_takes_no_other_one_along() {
+    let (large, spec) = ("x".repeat(1_000_000), json!({"size": 1, "rig": "r"}));
+    for padding in ["", &large] {
+        let mut spec = spec.clone();
+        spec["padding"] = json!(padding);
+        let hidden = [
+            ("/spec/agent", r#"{"grade":1}"#),
+            ("/spec/completion", "\"Push\""),
+            ("/spec/mode", "\"Both\""),
+            ("/spec/notes", r#"["n"]"#),
+            ("/spec/repository", r#"{"url":"u","depth":2}"#),
+        ];
+        let add = hidden.map(|(path, text)| (path.to_owned(), text.to_owned()));
+        let new = up(&forged(spec, &Delta { add: add.into(), ..Delta::default() }));
+        assert_eq!(new["spec"]["agent"], json!({"grade": 1}));
+        assert_eq!(new["spec"]["mode"], "Both");
+        assert_eq!(new["spec"]["notes"], json!(["n"]));
+        assert_eq!(new["spec"].get("repository"), None, "v1alpha1 would show its url");
+    }
+}
