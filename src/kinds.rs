@@ -45,7 +45,7 @@ pub struct Kind {
     pub admit: fn(&Asked<'_>, Hub<'_>) -> Verdict,
     /// What who deletes an object, as it is stored, is told that goes with it; none, where nobody is to be told anything.
     pub goes_with: Option<fn(&Value) -> Vec<String>>,
-    /// What the operator does with objects of this kind.
+    /// What the operator does with objects of this kind; of one that the Go original put a finalizer on, it takes that off.
     pub verbs: &'static [&'static str],
     /// The controller of this kind is in this release.
     pub reconciled: bool,
@@ -119,6 +119,7 @@ pub const KINDS: &[Kind] = &[
         crd: || optional_spec(derived::<Rig>()),
         beta: Some(|| optional_spec(bounded::<v1beta1::Rig>())),
         admit: |asked, _| admission::rig::admit(asked.sent),
+        verbs: &["get", "list", "watch", "patch"],
         ..stored::<v1beta1::Rig>("Rig", "rigs")
     },
     Kind {
@@ -143,6 +144,7 @@ pub const KINDS: &[Kind] = &[
         doc: "The beads (issues) of a Rig, kept in its repository.",
         crd: derived::<BeadStore>,
         beta: Some(bounded::<v1beta1::BeadStore>),
+        verbs: &["get", "list", "watch", "patch"],
         ..stored::<v1beta1::BeadStore>("BeadStore", "beadstores")
     },
     Kind {
@@ -162,7 +164,7 @@ pub const KINDS: &[Kind] = &[
         beta: None,
         admit: |asked, _| admission::shard_map::admit(asked),
         goes_with: None,
-        verbs: &["get", "list", "watch", "create", "update"],
+        verbs: &["list", "watch", "create", "update"],
         reconciled: true,
         inner: true,
     },
@@ -180,7 +182,7 @@ const fn stored<K: Stored>(kind: &'static str, plural: &'static str) -> Kind {
         beta: None,
         admit: |_, _| admission::stored::admit::<K>(),
         goes_with: None,
-        verbs: &["get", "list", "watch", "patch"],
+        verbs: &["list", "watch"],
         reconciled: false,
         inner: false,
     }

@@ -293,13 +293,12 @@ fn service() -> Value {
 
 fn cluster_role() -> Value {
     let ours = KINDS.iter().filter(|it| !it.inner).flat_map(|kind| {
-        let status = format!("{}/status", kind.plural);
-        [
-            json!({"apiGroups": [kind.group], "resources": [kind.plural], "verbs": kind.verbs}),
-            json!({"apiGroups": [kind.group], "resources": [status], "verbs": ["patch"]}),
-            // Owner references that block deletion ask for this right.
-            json!({"apiGroups": [kind.group], "resources": [format!("{}/finalizers", kind.plural)], "verbs": ["update"]}),
-        ]
+        let rule = |part: &str, verbs: &[&str]| {
+            json!({"apiGroups": [kind.group], "resources": [format!("{}{part}", kind.plural)], "verbs": verbs})
+        };
+        // Owner references that block deletion ask for the last one, so only of what owns pods.
+        let owns = kind.reconciled.then(|| rule("/finalizers", &["update"]));
+        [rule("", kind.verbs), rule("/status", &["patch"])].into_iter().chain(owns)
     });
     let foreign =
         FOREIGN.iter().map(|(group, resource, verbs, _)| json!({"apiGroups": [group], "resources": [resource], "verbs": verbs}));
@@ -315,9 +314,11 @@ fn cluster_role() -> Value {
 fn own_role() -> Value {
     let leases = json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"]});
     let own = KINDS.iter().filter(|it| it.inner);
-    let own = own.map(|it| {
-        let all = [it.plural.to_owned(), format!("{}/status", it.plural)];
-        json!({"apiGroups": [it.group], "resources": all, "verbs": it.verbs})
+    let own = own.flat_map(|it| {
+        let rule = |resource: &str, verbs: &[&str]| {
+            json!({"apiGroups": [it.group], "resources": [resource], "verbs": verbs})
+        };
+        [rule(it.plural, it.verbs), rule(&format!("{}/status", it.plural), &["update"])]
     });
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",

@@ -16,7 +16,7 @@ pub fn bundles() -> [Value; 2] {
     let group = "admissionregistration.k8s.io";
     let (mutating, validating) =
         ("mutatingwebhookconfigurations", "validatingwebhookconfigurations");
-    let verbs = ["get", "list", "watch", "patch"];
+    let verbs = ["list", "watch", "patch"];
     [
         json!({"apiGroups": [group], "resources": [mutating], "resourceNames": [MUTATING, PODS_MUTATING], "verbs": verbs}),
         json!({"apiGroups": [group], "resources": [validating], "resourceNames": [VALIDATING, PODS_VALIDATING], "verbs": verbs}),
@@ -36,7 +36,7 @@ fn conversions() -> Value {
 pub fn profile() -> Value {
     json!({
         "apiGroups": ["config.openshift.io"], "resources": ["apiservers"],
-        "resourceNames": ["cluster"], "verbs": ["get", "list", "watch"],
+        "resourceNames": ["cluster"], "verbs": ["list", "watch"],
     })
 }
 
@@ -45,7 +45,7 @@ pub fn own_rules() -> [Value; 3] {
     [
         json!({
             "apiGroups": [""], "resources": ["secrets"],
-            "resourceNames": [CERTIFICATES], "verbs": ["get", "list", "watch", "update"],
+            "resourceNames": [CERTIFICATES], "verbs": ["list", "watch", "update"],
         }),
         json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}),
         json!({"apiGroups": [crate::api::GROUP], "resources": ["polecats"], "verbs": ["create"]}),

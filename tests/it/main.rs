@@ -74,6 +74,7 @@ mod real_upgrade;
 mod release;
 mod report;
 mod restored;
+mod rights;
 mod roads;
 mod samples;
 mod scan;
