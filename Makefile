@@ -203,6 +203,10 @@ bench-conversion: ## Measure conversion beside a Vec<Value> implementation: time
 bench-admission: prepare build release ## Measure reviews of pods beside kubernetes' own PodSecurity webhook: processor time, latency, memory
 	@$(BENCH) --bench admission -- $(BENCHARGS)
 
+.PHONY: bench-install
+bench-install: prepare static build release ## Measure an installation: image, idle memory, start to ready, and by each road the time to the first Polecat
+	@$(BENCH) --bench install -- $(BENCHARGS)
+
 .PHONY: bench-testbed
 bench-testbed: prepare build ## Measure how long a testbed takes to be ready, from programs that are built
 	@$(BENCH) --bench testbed -- $(BENCHARGS)
