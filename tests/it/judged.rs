@@ -1,5 +1,7 @@
 //! The webhook that judges: it stands last, waits for nobody's stamp, says everything at once, and refuses while it is down.
 
+use gastown::api::v1alpha1::Polecat;
+use gastown_testbed::audit::Event;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api,
@@ -10,7 +12,8 @@ use serde_json::json;
 use crate::{
     asking::comes_true,
     door::Door,
-    world::{World, polecat},
+    kubectl::Kubectl,
+    world::{World, polecat, until},
 };
 
 #[tokio::test]
@@ -73,5 +76,39 @@ async fn while_nobody_judges_nothing_of_ours_is_stored_and_everything_else_is() 
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &door.world.namespace);
     let map = serde_json::from_value(json!({"metadata": {"name": "foreign"}})).unwrap();
     maps.create(&PostParams::default(), &map).await.expect("it is nobody's business");
+    door.close().await;
+}
+
+#[tokio::test]
+async fn who_deletes_running_work_is_told_so_and_is_kept_from_nothing() {
+    let door = Door::open("judged-deletes", &[("testbed.gastown.io/run-for", "never")]).await;
+    let World { bed, operator, namespace, .. } = &door.world;
+    for name in ["runs", "runs-on"] {
+        assert_eq!(door.create(&polecat(name)).await.code, 201);
+        let begun = |it: &Polecat| it.status.as_ref().is_some_and(|it| it.pod_name.is_some());
+        until(&door.world.polecats(), name, "at work", begun).await;
+    }
+    let mut rests = polecat("rests");
+    rests["spec"]["desiredState"] = json!("Idle");
+    assert_eq!(door.create(&rests).await.code, 201);
+    door.world.phase("rests", "Idle").await;
+    let kubectl = Kubectl::admin(bed);
+    let delete = async |name: &str| {
+        let args = ["-n", namespace, "delete", "polecat", name, "--wait=false"];
+        let output = kubectl.run(&args).await;
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{name} goes: {errors}");
+        errors
+    };
+    let said = delete("runs").await;
+    insta::assert_snapshot!(said.trim_end(), @r#"Warning: Polecat "runs" is at work, and pod polecat-runs ends with it: what its agent has committed is pushed while the pod ends, the rest is lost"#);
+    assert_eq!(delete("rests").await, "", "nothing goes with it");
+    let events = bed.audit_events().await.unwrap();
+    let deletion =
+        |it: &&Event| it.verb == "delete" && it.name == "runs" && it.namespace == *namespace;
+    let noted = events.iter().find(deletion).and_then(|it| it.noted("policy"));
+    assert_eq!(noted, Some("gastown.gastown.io/polecats"), "who was told is in the audit log");
+    operator.kill9().await.unwrap();
+    assert_eq!(delete("runs-on").await, "", "nobody answers, and nobody waits");
     door.close().await;
 }

@@ -121,6 +121,37 @@ async fn nobody_but_the_operator_calls_a_pod_a_polecats() {
     door.close().await;
 }
 
+/// `pods/resize` is no way past the rules, though no webhook is asked about it: the API server takes resources from it alone.
+#[tokio::test]
+async fn a_resize_changes_nothing_that_is_judged() {
+    let door = Door::open("pods-resize", &[]).await;
+    door.world.create("max", |_| {}).await;
+    until(&door.world.pods(), "polecat-max", "pod", |_: &Pod| true).await;
+    let api: Api<Pod> = door.world.pods();
+    let before = api.get("polecat-max").await.unwrap();
+    let container = json!({
+        "name": "claude", "image": "other:1", "securityContext": {"privileged": true, "runAsUser": 0},
+        "resources": {"limits": {"cpu": "3"}, "requests": {"cpu": "3"}},
+    });
+    let resize = json!({
+        "metadata": {"labels": {"gastown.io/polecat": null}},
+        "spec": {"hostNetwork": true, "nodeName": "n", "containers": [container]},
+    });
+    let params = PatchParams::default();
+    let resize = Patch::Strategic(resize);
+    let answer = api.patch_subresource("resize", "polecat-max", &params, &resize).await;
+    println!("the API server said {:?}", answer.map(|it| it.spec));
+    let mut after = api.get("polecat-max").await.unwrap();
+    let had = |it: &Pod| it.spec.clone().unwrap().containers;
+    for (after, before) in after.spec.as_mut().unwrap().containers.iter_mut().zip(had(&before)) {
+        after.resources = before.resources;
+    }
+    after.spec.as_mut().unwrap().node_name = before.spec.as_ref().unwrap().node_name.clone();
+    assert_eq!(after.spec, before.spec, "nothing but resources");
+    assert_eq!(after.metadata.labels, before.metadata.labels);
+    door.close().await;
+}
+
 /// As OLM installs them: the entry for Polecat pods with no namespaceSelector, and nobody who answers.
 #[tokio::test]
 async fn with_every_replica_gone_only_polecat_pods_wait_and_the_floor_still_refuses() {
