@@ -154,7 +154,7 @@ PREVIOUS_CHART ?= $(or $(shell git describe --tags --abbrev=0 2>/dev/null),0b5f3
 test-upgrade: prepare static build release ## Upgrade from PREVIOUS=commit and back under load on the real node, by make deploy and by Helm; builds those once, in ten minutes
 	@previous=$$(tests/tools/previous.sh $(PREVIOUS)) && chart=$$(tests/tools/previous.sh $(PREVIOUS_CHART)) && \
 	  GASTOWN_REQUIRE=previous,node,release,helm GASTOWN_PREVIOUS=$$previous GASTOWN_PREVIOUS_CHART=$$chart \
-	  $(CARGO) test --locked --test it -- --nocapture --test-threads=1 real_upgrade::
+	  $(CARGO) test --locked --test it -- --nocapture --test-threads=1 real_upgrade:: an_older_version_beside
 
 .PHONY: test-sign
 test-sign: ## Sign, verify, and refuse what was changed, with a registry of its own; builds cosign once from its Go module, in six minutes

@@ -95,8 +95,12 @@ impl<C: Compact> Cache<C> {
             let mut namespace = Text::from(key.namespace);
             inner.texts.share(&mut namespace);
             object.share(&mut inner.texts);
-            let key = Key { namespace: namespace.into(), ..key };
-            inner.objects.insert(key, Arc::new(object));
+            let (key, uid) = (Key { namespace: namespace.into(), ..key }, object.uid().to_owned());
+            let old = inner.objects.insert(key.clone(), Arc::new(object));
+            // Another object of that name: the one before went unseen.
+            if let Some(last) = old.filter(|it| it.uid() != uid) {
+                inner.leaving.push_back(Leaving { key, last, tries: 0 });
+            }
         }
         news
     }

@@ -42,6 +42,8 @@ use crate::{
 pub const WISH: &str = "gastown.io/rotate-certificates";
 /// What the whole book is kept under, beside the names that others know.
 const BOOK: &str = "book.json";
+/// As whom an API server notes what we have written: by how our User-Agent begins.
+const MANAGER: &str = "gastown";
 
 /// Where the certificates are kept, and who is told of them.
 #[derive(Clone)]
@@ -244,6 +246,31 @@ impl Vault {
         let attempt = format!("write the bundle into {consumer}");
         let object = self.writer.patch(&api, &consumer.name, (&params, &patch)).await;
         Ok(pointed(&object.map_err(|it| Error::Api { attempt, source: Box::new(it) })?))
+    }
+
+    /// Gives up what we own by having written it, so that whoever applies a consumer again meets no conflict with us.
+    pub async fn disown(&self, consumer: &Consumer) -> Result<(), Error> {
+        let api = Self::consumers(consumer.sort, self.client.clone());
+        let attempt = || format!("give up what we own of {consumer}");
+        let failed = |it| Error::Api { attempt: attempt(), source: Box::new(it) };
+        let Some(object) = api.get_opt(&consumer.name).await.map_err(failed)? else {
+            return Ok(());
+        };
+        let (all, version) = (object.metadata.managed_fields, object.metadata.resource_version);
+        let all = all.unwrap_or_default();
+        let others: Vec<_> =
+            all.iter().filter(|it| it.manager.as_deref() != Some(MANAGER)).collect();
+        if others.is_empty() || others.len() == all.len() {
+            return Ok(());
+        }
+        let patch = json!([
+            {"op": "test", "path": "/metadata/resourceVersion", "value": version},
+            {"op": "replace", "path": "/metadata/managedFields", "value": others},
+        ]);
+        let patch = serde_json::from_value(patch).unwrap_or_default();
+        let (params, patch) = (PatchParams::default(), Patch::<Value>::Json(patch));
+        self.writer.patch(&api, &consumer.name, (&params, &patch)).await.map_err(failed)?;
+        Ok(())
     }
 
     /// Asks the API server for what it has to ask us for: whether a call of it reaches our webhook.

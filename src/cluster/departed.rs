@@ -1,6 +1,7 @@
 //! Pods as they were when they went. The watch tells of a deletion with the object's last state, and what its containers
 //! said in it is said nowhere else; and a pod that was there is never made again. What a watch calls gone may only have lost
-//! its label: before a run counts as lost, the API server is asked for the pod itself.
+//! its label: before a run counts as lost, the API server is asked for the pod itself. A pod of the same owner and name that
+//! comes after one that went is late: whoever asked for it was away meanwhile, and its attempt is over.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,8 +22,14 @@ pub struct Departed(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     told: Recent<PodBrief>,
-    /// The uid of the owner of the latest pod of a name.
-    seen: Recent<Box<str>>,
+    seen: Recent<Gone>,
+}
+
+/// The latest pod of a name; where its owner had more than one, the first.
+#[derive(Debug)]
+struct Gone {
+    owner: Box<str>,
+    pod: Box<str>,
 }
 
 impl Departed {
@@ -30,7 +37,10 @@ impl Departed {
     pub fn note(&self, key: &Key, pod: &PodBrief) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(owner) = &pod.owner {
-            inner.seen.put(key, owner.uid.clone(), SEEN);
+            if inner.is_late(key, &owner.uid, pod) {
+                return; // it says nothing of the run
+            }
+            inner.seen.put(key, Gone { owner: owner.uid.clone(), pod: pod.uid.clone() }, SEEN);
         }
         if pod.claude.ended() || pod.telemetry.ended() || pod.disruption.is_some() {
             inner.told.put(key, pod.clone(), TOLD);
@@ -45,7 +55,20 @@ impl Departed {
     /// Whether this replica saw such a pod of this owner, and saw it go.
     pub fn saw(&self, key: &Key, owner: &str) -> bool {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.seen.latest.get(key).is_some_and(|it| **it == *owner)
+        inner.seen.latest.get(key).is_some_and(|it| *it.owner == *owner)
+    }
+
+    /// Whether this pod of this owner's came after another one of its name had gone.
+    pub fn is_late(&self, key: &Key, owner: &str, pod: &PodBrief) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_late(key, owner, pod)
+    }
+}
+
+impl Inner {
+    /// The original numbers no attempts: each of them has a pod of the same name.
+    fn is_late(&self, key: &Key, owner: &str, pod: &PodBrief) -> bool {
+        let first = self.seen.latest.get(key).filter(|it| *it.owner == *owner);
+        first.is_some_and(|it| it.pod != pod.uid) && !pod.by_original
     }
 }
 
@@ -85,26 +108,29 @@ mod tests {
             namespace: "town".into(),
             name: "polecat-max".into(),
             uid: uid.into(),
-            owner: Some(Owner { kind: "Polecat".into(), name: "max".into(), uid: "p-1".into() }),
+            owner: Some(owner("p-1")),
             claude,
             ..PodBrief::default()
         }
     }
 
+    fn owner(uid: &str) -> Owner {
+        Owner { kind: "Polecat".into(), name: "max".into(), uid: uid.into() }
+    }
+
+    fn over(exit_code: i32) -> Container {
+        Container::Ended { exit_code, reason: "".into(), message: "".into(), at: None }
+    }
+
     #[test]
     fn the_latest_of_a_name_that_had_something_to_say_is_found() {
-        let over = |exit_code| Container::Ended {
-            exit_code,
-            reason: "".into(),
-            message: "".into(),
-            at: None,
-        };
         let (departed, key) = (Departed::default(), Key::new("town", "polecat-max"));
         departed.note(&key, &pod("1", Container::Running));
         assert_eq!(departed.of(&key), None, "it had nothing to say");
-        departed.note(&key, &pod("2", over(0)));
-        departed.note(&key, &pod("3", over(1)));
-        assert_eq!(departed.of(&key).map(|it| it.uid), Some("3".into()));
+        departed.note(&key, &pod("1", over(0)));
+        let other = PodBrief { owner: Some(owner("p-2")), ..pod("2", over(1)) };
+        departed.note(&key, &other);
+        assert_eq!(departed.of(&key).map(|it| it.uid), Some("2".into()));
         assert_eq!(departed.of(&Key::new("other", "polecat-max")), None);
     }
 
@@ -115,6 +141,23 @@ mod tests {
         departed.note(&key, &pod("1", Container::Unseen));
         assert!(departed.saw(&key, "p-1"), "although it never ran");
         assert!(!departed.saw(&key, "p-2"), "one of the same name that came later");
+    }
+
+    #[test]
+    fn a_second_pod_of_an_attempt_is_late_and_its_words_are_nobodys() {
+        let (departed, key) = (Departed::default(), Key::new("town", "polecat-max"));
+        let (first, second) = (pod("1", Container::Running), pod("2", Container::Running));
+        assert!(!departed.is_late(&key, "p-1", &first));
+        departed.note(&key, &first);
+        assert!(!departed.is_late(&key, "p-1", &first), "it is back: it had only lost its label");
+        assert!(departed.is_late(&key, "p-1", &second));
+        assert!(!departed.is_late(&key, "p-2", &second), "of a Polecat that was made again");
+        let original = PodBrief { by_original: true, ..second.clone() };
+        assert!(!departed.is_late(&key, "p-1", &original), "which numbers no attempts");
+        departed.note(&key, &PodBrief { claude: over(143), ..second });
+        assert_eq!(departed.of(&key), None, "the first one had nothing to say");
+        assert!(departed.is_late(&key, "p-1", &pod("3", Container::Running)));
+        assert!(!departed.is_late(&key, "p-1", &first), "the first stays the first");
     }
 
     #[test]

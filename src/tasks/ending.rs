@@ -71,6 +71,7 @@ async fn end(vault: &Vault, target: &Target, consumer: &Consumer) -> Result<(), 
     let Some(object) = vault.read(consumer).await? else { return Ok(()) };
     let patch = target.end(&object);
     if is_unconverted(&object) {
+        vault.disown(consumer).await?;
         tracing::info!(definition = consumer.name, "It asks nobody");
     } else if patch.is_empty() {
         let ours = format!("{}/{}", target.namespace, target.service);
@@ -80,6 +81,7 @@ async fn end(vault: &Vault, target: &Target, consumer: &Consumer) -> Result<(), 
         );
     } else {
         vault.tell(consumer, patch).await?;
+        vault.disown(consumer).await?;
         tracing::info!(definition = consumer.name, "Nobody is asked to convert any more");
     }
     Ok(())

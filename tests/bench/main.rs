@@ -8,6 +8,7 @@
     reason = "a bench is outside the operator's layers: it talks to the API server and reads the clock"
 )]
 
+mod cast;
 mod checks;
 mod figures;
 mod ledger;

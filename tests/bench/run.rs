@@ -1,27 +1,24 @@
 //! One run: one operator, one scenario, from its start to its end.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use gastown_testbed::Operator;
 use k8s_openapi::jiff::Timestamp;
-use tokio::task::JoinSet;
 
 use crate::{
-    ledger::{Course, Key, Ledger},
-    load::{self, Load},
+    cast::{Cast, PATIENCE},
+    ledger::{Course, Key},
+    load,
     operators::{self, Whose},
     options::{Scenario, Version},
-    player::{self, Life},
+    player::Life,
     probes::{self, Histogram, Requests},
-    sight,
     town::{Town, WARM},
 };
 
 /// Polecats that warm up connections, caches and allocators before anything is measured.
 const WARMING: usize = 16;
-/// Without any change for so long, what is not Done is lost.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// What an operator still does this long after the last Done counts too.
 const SETTLING: Duration = Duration::from_secs(2);
 /// Creates in flight for a crowd that nobody looks at yet.
@@ -66,11 +63,9 @@ pub struct Queues {
 
 /// Everything that takes part in a run.
 struct Stage {
-    ledger: Arc<Ledger>,
-    load: Load,
+    cast: Cast,
     control_plane: Vec<u32>,
     converter: Option<u32>,
-    _watches: JoinSet<()>,
 }
 
 /// Does one scenario with one operator, on a control plane that nobody has used.
@@ -89,7 +84,7 @@ pub async fn run(
             let (operator, keys) = (start().await?, load::spread(&town.namespaces, polecats));
             let before = stage.warm_up(&operator).await?;
             since = Timestamp::now();
-            stage.load.burst(&keys, in_flight).await?;
+            stage.cast.load.burst(&keys, in_flight).await?;
             let measured = stage.finish(&operator, before).await?;
             (operator, measured)
         }
@@ -97,7 +92,7 @@ pub async fn run(
             let (operator, keys) = (start().await?, load::spread(&town.namespaces, polecats));
             let before = stage.warm_up(&operator).await?;
             since = Timestamp::now();
-            stage.load.paced(keys, a_second).await?;
+            stage.cast.load.paced(keys, a_second).await?;
             let measured = stage.finish(&operator, before).await?;
             (operator, measured)
         }
@@ -107,14 +102,14 @@ pub async fn run(
             };
             let before = Cpu { operator: 0.0, control_plane: stage.control_plane()? };
             let keys = load::spread(std::slice::from_ref(first), crowd);
-            stage.load.burst(&keys, CROWD_IN_FLIGHT).await?;
+            stage.cast.load.burst(&keys, CROWD_IN_FLIGHT).await?;
             let operator = start().await?;
             let keys = load::spread(std::slice::from_ref(second), others);
             let queues = stage.beside_a_crowd(&operator, first, keys, a_second).await?;
             let mut measured = stage.finish(&operator, before).await?;
             let second = |key: &Key| key.namespace == *second;
-            measured.courses = stage.ledger.courses(second);
-            measured.crowd = stage.ledger.courses(|key| key.namespace == *first);
+            measured.courses = stage.cast.ledger.courses(second);
+            measured.crowd = stage.cast.ledger.courses(|key| key.namespace == *first);
             measured.queues = Some(queues);
             (operator, measured)
         }
@@ -126,29 +121,19 @@ pub async fn run(
 
 impl Stage {
     async fn set(town: &Town, version: Version) -> Result<Self> {
-        let ledger = Arc::new(Ledger::new());
-        let mut watches = JoinSet::new();
-        let observer = town.testbed.client("observer").await?;
-        let pods = sight::version(&observer, sight::PODS).await?;
-        let place = sight::polecats(version);
-        let from = sight::version(&observer, &place).await?;
-        let player = town.testbed.client("player").await?;
-        watches.spawn(player::play(player, ledger.clone(), pods, Life::Whole));
-        watches.spawn(player::observe(observer, ledger.clone(), (place, from)));
-        let client = town.testbed.client("loadgen").await?;
-        let load = Load { client, ledger: ledger.clone(), version };
+        let cast = Cast::begin(&town.testbed, version, Life::Whole).await?;
         let control_plane = town.programs(&["kube-apiserver", "etcd"])?;
         // Where nothing is to be converted it only renews Leases that no operator beside it would have.
         let converter = town.testbed.converter().filter(|_| version == Version::V1alpha1);
         let converter = converter.map(|it| it.pid);
-        Ok(Self { ledger, load, control_plane, converter, _watches: watches })
+        Ok(Self { cast, control_plane, converter })
     }
 
     /// Lets a few Polecats run to their end; returns the processor time that was used by then.
     async fn warm_up(&self, operator: &Operator) -> Result<Cpu> {
         let keys = load::spread(&[WARM.to_owned()], WARMING);
-        self.load.burst(&keys, WARMING).await?;
-        if !self.ledger.until(PATIENCE, |all| all.values().all(|it| it.done.is_some())).await? {
+        self.cast.load.burst(&keys, WARMING).await?;
+        if !self.cast.all_done().await? {
             bail!(
                 "{} did not finish one of the first {WARMING} Polecats; its log: {}",
                 operator.name,
@@ -171,11 +156,11 @@ impl Stage {
 
     /// Waits until all are Done or nothing happens any more, and reads what it cost.
     async fn finish(&self, operator: &Operator, before: Cpu) -> Result<Run> {
-        self.ledger.until(PATIENCE, |all| all.values().all(|it| it.done.is_some())).await?;
+        self.cast.all_done().await?;
         tokio::time::sleep(SETTLING).await;
         let after = self.cpu(operator)?;
         Ok(Run {
-            courses: self.ledger.courses(|key| key.namespace != WARM),
+            courses: self.cast.ledger.courses(|key| key.namespace != WARM),
             crowd: Vec::new(),
             requests: Requests::default(),
             cpu: Cpu {
@@ -196,17 +181,18 @@ impl Stage {
         keys: Vec<Key>,
         a_second: u32,
     ) -> Result<Queues> {
-        let begun = self.ledger.until(PATIENCE, |all| all.values().any(|it| it.pod.is_some()));
+        let begun = self.cast.ledger.until(PATIENCE, |all| all.values().any(|it| it.pod.is_some()));
         if !begun.await? {
             bail!("{} made no pod; its log: {}", operator.name, tail(operator));
         }
         let before = probes::scrape(operator).await?;
-        self.load.paced(keys, a_second).await?;
+        self.cast.load.paced(keys, a_second).await?;
         let others = |key: &Key| key.namespace != crowd;
-        self.ledger
+        self.cast
+            .ledger
             .until(PATIENCE, |all| all.iter().all(|(key, it)| !others(key) || it.pod.is_some()))
             .await?;
-        let waiting = self.ledger.courses(|key| !others(key) && key.namespace != WARM);
+        let waiting = self.cast.ledger.courses(|key| !others(key) && key.namespace != WARM);
         let after = probes::scrape(operator).await?;
         let histogram = |name: &str| -> Result<Histogram> {
             Ok(Histogram::parse(&after, name)?.since(&Histogram::parse(&before, name)?))

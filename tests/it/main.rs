@@ -42,6 +42,7 @@ mod hub;
 mod images;
 mod judged;
 mod kubectl;
+mod late_pods;
 mod log_level;
 mod make;
 mod metrics_door;

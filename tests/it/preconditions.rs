@@ -14,6 +14,15 @@ pub fn release_binary(test: &str) -> Option<PathBuf> {
     None
 }
 
+/// The folder of an older version of ours that this variable names, with its programs in `built/`.
+pub fn previous(test: &str, variable: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os(variable).map(PathBuf::from);
+    if folder.is_none() {
+        skip(test, "previous", &format!("{variable} names nothing (make test-upgrade)"));
+    }
+    folder
+}
+
 /// Says that a test is skipped, and why; a failure where the precondition is required.
 pub fn skip(test: &str, precondition: &str, reason: &str) {
     gastown_testbed::preconditions::skip(test, precondition, reason).unwrap();

@@ -42,13 +42,26 @@ fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The package that brings what `prepare.sh` looks for.
+struct Package {
+    /// `-` where Debian has none that is new enough.
+    name: String,
+    /// Every Debian has it.
+    everywhere: bool,
+}
+
 /// What `prepare.sh` looks for, with the package that brings it.
-fn listed() -> BTreeMap<String, String> {
+fn listed() -> BTreeMap<String, Package> {
     let output = Command::new(top().join("tests/tools/prepare.sh")).arg("--list").output().unwrap();
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
-    let pairs = text.lines().map(|it| it.split_once(' ').unwrap());
-    pairs.map(|(program, package)| (program.to_owned(), package.to_owned())).collect()
+    let package = |line: &str| {
+        let words: Vec<_> = line.split(' ').collect();
+        let (program, name, more) = (words[0].to_owned(), words[1].to_owned(), &words[2..]);
+        assert!(matches!(more, [] | ["everywhere"]), "{line}");
+        (program, Package { name, everywhere: !more.is_empty() })
+    };
+    text.lines().map(package).collect()
 }
 
 #[test]
@@ -114,9 +127,9 @@ fn what_is_missing_is_installed_by_root_and_named_to_everybody_else() {
         it.starts_with('/')
             || ["/usr/sbin", "/sbin"].iter().any(|at| Path::new(at).join(it).exists())
     };
-    let of_debian = listed().into_iter().filter(|(it, package)| package != "-" && !there(it));
+    let of_debian = listed().into_iter().filter(|(it, package)| package.name != "-" && !there(it));
     let missing: BTreeSet<_> =
-        of_debian.map(|it| it.1).filter(|it| it != "bash" && it != "coreutils").collect();
+        of_debian.map(|it| it.1.name).filter(|it| it != "bash" && it != "coreutils").collect();
     assert!(missing.len() > 5, "{missing:?}");
     let names_all = |text: &str| {
         let words: BTreeSet<_> = text.split([' ', ';', '\n']).collect();
@@ -147,28 +160,14 @@ fn what_is_missing_is_installed_by_root_and_named_to_everybody_else() {
 /// Jobs of the pipeline install nothing, so all that would be installed is in their image, but for what every Debian has.
 #[test]
 fn the_pipelines_image_has_all_that_is_prepared() {
-    const EVERY_DEBIAN: [&str; 12] = [
-        "-",
-        "bash",
-        "coreutils",
-        "dash",
-        "grep",
-        "gzip",
-        "libc-bin",
-        "mawk",
-        "mount",
-        "sed",
-        "tar",
-        "util-linux",
-    ];
     let text = fs::read_to_string(top().join("Dockerfile")).unwrap();
     let stage = text.split(" AS toolchain\n").nth(1).unwrap().replace("\\\n", " ");
     let line = stage.lines().find(|it| it.starts_with("RUN ") && it.contains("\" install "));
     let installed: BTreeSet<_> =
         line.unwrap().split("\" install ").nth(1).unwrap().split_whitespace().collect();
-    let mut wanted: BTreeSet<_> = listed().into_values().collect();
+    let all = listed().into_values().filter(|it| it.name != "-" && !it.everywhere);
+    let mut wanted: BTreeSet<_> = all.map(|it| it.name).collect();
     wanted.insert("python3-venv".to_owned()); // with python3, for the environment of Python's programs
-    wanted.retain(|it| !EVERY_DEBIAN.contains(&it.as_str()));
     assert!(wanted.len() > 20, "{wanted:?}");
     let lacking: Vec<_> = wanted.iter().filter(|it| !installed.contains(it.as_str())).collect();
     assert!(lacking.is_empty(), "the stage toolchain of Dockerfile lacks {lacking:?}");

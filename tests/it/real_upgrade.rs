@@ -24,7 +24,7 @@ use crate::{
     generated::top,
     kubectl::Kubectl,
     make::words,
-    preconditions::{release_binary, skip},
+    preconditions::{previous, release_binary},
     real_deployed::runs,
     real_node::{at, in_bare, make_references, repository},
     roads::tool,
@@ -248,9 +248,7 @@ async fn each_pod_once(bed: &Testbed, names: &[&str]) {
 }
 
 async fn there_and_back(road: Road, variable: &str, test: &str) {
-    let Some(previous) = std::env::var_os(variable).map(PathBuf::from) else {
-        return skip(test, "previous", &format!("{variable} names nothing (make test-upgrade)"));
-    };
+    let Some(previous) = previous(test, variable) else { return };
     if !preconditions::allow(test, Node::Real).unwrap() {
         return;
     }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests and the demo need and this machine lacks, where that may be done: as root on Debian. Elsewhere
 # it says what is missing and what is skipped for it, and goes on. With --list it prints what it looks for, each with the
-# package of Debian that brings it, and does nothing. tests/it/prepared.rs holds the list against what tests start.
+# package of Debian that brings it and "everywhere" where every Debian has that, and does nothing. tests/it/prepared.rs holds
+# the list against what tests start.
 set -u
 
 # A program, or a file that stands for a package without one.
@@ -16,18 +17,21 @@ declare -A package_of=(
   [git-shell]=git [sshd]=openssh-server [ssh]=openssh-client [ssh-keygen]=openssh-client
   # What tests drive: agents' programs in approved settings, hostile agents, lists of what is linked.
   [openssl]=openssl [curl]=curl [node]=nodejs [perl]=perl [jq]=jq [python3]=python3
-  # Part of every Debian, and often not of smaller systems.
+)
+# Part of every Debian, and often not of smaller systems.
+declare -A everywhere=(
   [bash]=bash [awk]=mawk [sed]=sed [grep]=grep [chown]=coreutils [cp]=coreutils [expand]=coreutils [id]=coreutils [sha256sum]=coreutils
   [sleep]=coreutils [timeout]=coreutils [true]=coreutils [ldd]=libc-bin [mount]=mount [nsenter]=util-linux [prlimit]=util-linux
   [setpriv]=util-linux [sh]=dash [unshare]=util-linux [tar]=tar [gzip]=gzip
 )
+for it in "${!everywhere[@]}"; do package_of[$it]=${everywhere[$it]}; done
 # Too new for Debian's packages: these are installed first.
 first=(cargo go)
 # Built from Go modules by the tests that want them.
 built=(helm)
 
 if [ "${1:-}" = --list ]; then
-  for it in "${!package_of[@]}"; do echo "$it ${package_of[$it]}"; done
+  for it in "${!package_of[@]}"; do echo "$it ${package_of[$it]}${everywhere[$it]:+ everywhere}"; done
   printf '%s -\n' "${first[@]}" "${built[@]}"
   exit 0
 fi

@@ -154,7 +154,7 @@ impl Cluster {
         let attempt = status.attempt.unwrap_or(1);
         let name = status.pod_name.clone().unwrap_or_else(|| names::pod(&brief.name, attempt));
         let key = Key::new(&brief.namespace, &name);
-        let pod = self.caches.pods.get(&key).map(Arc::unwrap_or_clone);
+        let (pod, late) = self.pod_of(brief, &key).await?;
         // One of the very name that comes next is taken over, not waited for.
         let next = match brief.stage() {
             Stage::Fresh { attempt } => names::pod(&brief.name, attempt),
@@ -163,14 +163,14 @@ impl Cluster {
         let earlier = brief.pods(&self.caches).into_iter().find(|it| *it.name != *next);
         let ending = earlier.map(|it| it.name.to_string());
         let settings = self.settings.clone();
-        let past = Past::Unasked;
+        let past = if late { Past::Seen } else { Past::Unasked };
         let departed = if pod.is_none() { self.caches.departed.of(&key) } else { None };
         let departed = departed.filter(|it| brief.owns(it));
         let now = now();
         let (whole, hold, refusal, reports) = (None, None, None, Reports::default());
         let mut seen =
             Seen { now, pod, past, departed, ending, reports, whole, hold, refusal, settings };
-        if let Some(name) = brief.wants_past(seen.pod.as_ref()) {
+        if let Some(name) = brief.wants_past(seen.pod.as_ref()).filter(|_| !late) {
             // Also one that its watch called gone: it may only have lost its label.
             seen.pod = self.find_pod(&brief.namespace, &name).await?;
             if let Some(pod) = seen.pod.as_ref().filter(|it| brief.owns(it) && !it.labels.polecat) {
@@ -188,6 +188,30 @@ impl Cluster {
             self.caches.strangers.note(&pod.uid);
         }
         Ok(seen)
+    }
+
+    /// The pod of this name, and whether there is one that came late: after the attempt's own had gone. That one is nobody's,
+    /// and goes, since no plan has it. Where an attempt is over the cache may show its pod as it was before: that is asked anew.
+    async fn pod_of(&self, brief: &Brief, key: &Key) -> Result<(Option<PodBrief>, bool), Error> {
+        let Some(pod) = self.caches.pods.get(key) else { return Ok((None, false)) };
+        let late = brief.owns(&pod) && self.caches.departed.is_late(key, &brief.uid, &pod);
+        let shown = if late {
+            None
+        } else if brief.outlived_by(&pod) {
+            self.find_pod(&key.namespace, &key.name).await?
+        } else {
+            return Ok((Some(Arc::unwrap_or_clone(pod)), false));
+        };
+        if late || shown.as_ref().is_some_and(|it| brief.outlived_by(it)) {
+            let (namespace, name, uid) = (&*key.namespace, &*key.name, &*pod.uid);
+            tracing::warn!(
+                namespace,
+                name,
+                uid,
+                "A second pod of an attempt came late, and is deleted"
+            );
+        }
+        Ok((shown, late))
     }
 
     /// What is seen where a pod can be built.

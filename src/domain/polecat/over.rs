@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Brief, Seen, judge};
+use super::{Brief, Seen, Stage, judge};
 use crate::{
     api::v1beta1::PolecatStatus,
     domain::{
@@ -27,7 +27,8 @@ impl Brief {
             plan.status = status;
         }
         let Some(pod) = seen.pod.as_ref().filter(|it| self.owns(it)) else { return plan };
-        if self.was_ended_by_us() && !pod.claude.ended() {
+        let ends = self.was_ended_by_us() && !pod.claude.ended();
+        if ends || self.outlived_by(pod) {
             return plan; // it is being deleted, or still has to be
         }
         let wait = Self::pod_left(&self.status, pod, seen);
@@ -68,6 +69,14 @@ impl Brief {
             }
             _ => None,
         }
+    }
+
+    /// Whether an agent has yet to end in this pod although its attempt is over, which is said once the agent of the attempt's
+    /// own pod has ended or can't begin, or that pod is gone: this is a second one. Whoever asked for it was away meanwhile.
+    pub fn outlived_by(&self, pod: &PodBrief) -> bool {
+        let ended = pod.over() || pod.claude.ended() || pod.futile() || pod.deserted();
+        let ours = self.owns(pod) && !pod.by_original;
+        self.stage() == Stage::Over && ours && !ended && !self.was_ended_by_us()
     }
 
     /// The attempt was called over while its agent ran.

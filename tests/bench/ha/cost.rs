@@ -1,7 +1,7 @@
 //! What replicas cost: Leases while nothing happens; then processor time, memory, connections and objects of each, with the
 //! same work for one, two and three.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::TryStreamExt as _;
@@ -13,15 +13,14 @@ use kube::{
     api::ListParams,
     runtime::{WatchStreamExt as _, watcher},
 };
-use tokio::{task::JoinSet, time::timeout};
+use tokio::time::timeout;
 
 use crate::{
+    cast::{Cast, PATIENCE},
     fleet::{Fleet, SHARDS},
-    handovers,
-    ledger::Ledger,
-    load::{self, Load},
+    handovers, load,
     options::{Options, Version},
-    player::{self, Life},
+    player::Life,
     probes, sight,
 };
 
@@ -29,8 +28,6 @@ const NAMESPACES: usize = 96;
 const A_SECOND: u32 = 25;
 /// While a replica renews its session so often, and nothing else happens, Lease writes are counted.
 const RENEWALS: usize = 10;
-/// Without any change for so long, what is not Done is lost.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Share of the sum of several over one alone that is meant to be enough.
 const OVERHEAD: f64 = 1.10;
 
@@ -63,22 +60,11 @@ async fn run(testbed: &Testbed, options: &Options, replicas: usize) -> Result<(S
     }
     let fleet = Fleet::start(testbed, options, replicas).await?;
     let writes = lease_writes(testbed, &fleet).await?;
-    let ledger = Arc::new(Ledger::new());
-    let mut watches = JoinSet::new();
-    let observer = testbed.client("observer").await?;
-    let pods = sight::version(&observer, sight::PODS).await?;
-    let place = sight::polecats(Version::V1beta1);
-    let from = sight::version(&observer, &place).await?;
-    let player = testbed.client("player").await?;
-    watches.spawn(player::play(player, ledger.clone(), pods, Life::Whole));
-    watches.spawn(player::observe(observer, ledger.clone(), (place, from)));
-    let client = testbed.client("loadgen").await?;
-    let load = Load { client, ledger: ledger.clone(), version: Version::V1beta1 };
+    let cast = Cast::begin(testbed, Version::V1beta1, Life::Whole).await?;
     let used = || fleet.live.iter().map(|it| probes::cpu_seconds(it.pid)).sum::<Result<f64>>();
     let before = used()?;
-    load.paced(load::spread(&names, usize::try_from(options.polecats)?), A_SECOND).await?;
-    let all = ledger.until(PATIENCE, |all| all.values().all(|it| it.done.is_some())).await?;
-    ensure!(all, "Polecats were lost");
+    cast.load.paced(load::spread(&names, usize::try_from(options.polecats)?), A_SECOND).await?;
+    ensure!(cast.all_done().await?, "Polecats were lost");
     let cpu = (used()? - before) / f64::from(options.polecats) * 1e3;
     let owners = owners(testbed).await?;
     let mut row = format!(

@@ -7,6 +7,8 @@
     reason = "a bench is outside the operator's layers: it talks to the API server and reads the clock"
 )]
 
+#[path = "../cast.rs"]
+mod cast;
 mod cost;
 mod crashes;
 mod elector;

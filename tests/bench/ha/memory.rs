@@ -1,21 +1,20 @@
 //! What Polecats and their pods cost each replica in memory: one alone while they come to be, and one and three that are
 //! begun when all are there.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt::Write as _, time::Duration};
 
 use anyhow::{Result, ensure};
 use gastown_testbed::Testbed;
-use tokio::task::JoinSet;
 
 use crate::{
+    cast::{Cast, PATIENCE},
     cost::rss_mib,
     fleet::Fleet,
     handovers,
-    ledger::Ledger,
-    load::{self, Load},
+    ledger::{Course, Key},
+    load,
     options::{Options, Version},
-    player::{self, Life},
-    sight,
+    player::Life,
 };
 
 /// Enough that each of three replicas has about a third of what is in them.
@@ -23,8 +22,6 @@ const NAMESPACES: usize = 192;
 /// Polecats under way at a time while they come to be.
 const AT_ONCE: usize = 200;
 const IN_FLIGHT: usize = 16;
-/// Without any change for so long, what is not Done is lost.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// After it was busy, and before its memory is read: what comes later still comes in the meantime.
 const REST: Duration = Duration::from_secs(10);
 /// Bytes for each Polecat and its pod that are meant to be enough.
@@ -44,13 +41,13 @@ pub async fn measure(testbed: &Testbed, options: &Options) -> Result<String> {
     let (few, more) = all.split_at(all.len() / 20);
     let alone = Fleet::start(testbed, options, 1).await?;
     let idle = rss(&alone).await?;
-    let town = Town::begin(testbed).await?;
-    town.run(few).await?;
+    let cast = Cast::begin(testbed, Version::V1beta1, Life::End).await?;
+    run(&cast, few).await?;
     let with_few = rss(&alone).await?;
-    town.run(more).await?;
+    run(&cast, more).await?;
     let with_all = rss(&alone).await?;
     end(alone).await?;
-    drop(town);
+    drop(cast);
     let anew = begun(testbed, options, 1).await?;
     let three = begun(testbed, options, 3).await?;
     let each = (mean(&with_all) - mean(&with_few)) * MIB / count(more.len())?;
@@ -122,43 +119,15 @@ async fn end(fleet: Fleet<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Who makes Polecats, and ends their pods.
-struct Town {
-    load: Load,
-    ledger: Arc<Ledger>,
-    _watches: JoinSet<()>,
-}
-
-impl Town {
-    async fn begin(testbed: &Testbed) -> Result<Self> {
-        let ledger = Arc::new(Ledger::new());
-        let mut watches = JoinSet::new();
-        let observer = testbed.client("observer").await?;
-        let pods = sight::version(&observer, sight::PODS).await?;
-        let place = sight::polecats(Version::V1beta1);
-        let from = sight::version(&observer, &place).await?;
-        let player = testbed.client("player").await?;
-        watches.spawn(player::play(player, ledger.clone(), pods, Life::End));
-        watches.spawn(player::observe(observer, ledger.clone(), (place, from)));
-        let client = testbed.client("loadgen").await?;
-        let load = Load { client, ledger: ledger.clone(), version: Version::V1beta1 };
-        Ok(Self { load, ledger, _watches: watches })
-    }
-
-    /// Until each of these is Done; so many are under way at a time.
-    async fn run(&self, keys: &[crate::ledger::Key]) -> Result<()> {
-        for some in keys.chunks(AT_ONCE) {
-            self.load.burst(some, IN_FLIGHT).await?;
-            let done = |all: &std::collections::HashMap<_, crate::ledger::Course>| {
-                let left = all.values().filter(|it| it.done.is_none()).count();
-                left < AT_ONCE / 2
-            };
-            ensure!(self.ledger.until(PATIENCE, done).await?, "Polecats were lost");
-        }
-        let all = |all: &std::collections::HashMap<_, crate::ledger::Course>| {
-            all.values().all(|it| it.done.is_some())
+/// Until each of these is Done; so many are under way at a time.
+async fn run(cast: &Cast, keys: &[Key]) -> Result<()> {
+    for some in keys.chunks(AT_ONCE) {
+        cast.load.burst(some, IN_FLIGHT).await?;
+        let done = |all: &HashMap<Key, Course>| {
+            all.values().filter(|it| it.done.is_none()).count() < AT_ONCE / 2
         };
-        ensure!(self.ledger.until(PATIENCE, all).await?, "Polecats were lost");
-        Ok(())
+        ensure!(cast.ledger.until(PATIENCE, done).await?, "Polecats were lost");
     }
+    ensure!(cast.all_done().await?, "Polecats were lost");
+    Ok(())
 }

@@ -23,7 +23,7 @@ pub struct Options {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(50..=100_000))]
     pub polecats: u32,
     /// Polecats with their pods up to which memory is measured, from a twentieth of them on.
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(2_000..=100_000))]
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(200..=100_000))]
     pub objects: u32,
     /// Times of the protocol, as the operator's flag of this name says them.
     #[arg(long, default_value = "normal")]

@@ -16,7 +16,7 @@ use super::{
     toll::Way,
     town::{SHARDS, Town},
 };
-use crate::asking::comes_true;
+use crate::{asking::comes_true, preconditions::previous};
 
 /// How long a replica may take to end.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -69,10 +69,21 @@ async fn in_a_rolling_update_each_shard_moves_once() {
 
 #[tokio::test]
 async fn replicas_that_are_killed_or_frozen_one_after_the_other_are_succeeded() {
-    if !takes_minutes("replicas_that_are_killed_or_frozen_one_after_the_other_are_succeeded") {
-        return;
+    if takes_minutes("replicas_that_are_killed_or_frozen_one_after_the_other_are_succeeded") {
+        killed_and_frozen(Town::new("crashes", &[]).await).await;
     }
-    let town = Town::new("crashes", &[]).await;
+}
+
+/// Times and shards that an installation has, if it asks for no others.
+#[tokio::test]
+async fn replicas_are_succeeded_by_the_times_and_with_the_shards_by_default() {
+    if takes_minutes("replicas_are_succeeded_by_the_times_and_with_the_shards_by_default") {
+        let town = Town::new("by-default", &["--failover=normal"]).await;
+        killed_and_frozen(town.with_shards(64)).await;
+    }
+}
+
+async fn killed_and_frozen(town: Town) {
     let [a, b, c] = town.three().await;
     let load = town.load(rate());
     load.reaches(20).await;
@@ -86,7 +97,7 @@ async fn replicas_that_are_killed_or_frozen_one_after_the_other_are_succeeded() 
     b.resume();
     town.settled(&[&b, &c, &d]).await;
     let count = town.all_done(load).await;
-    judge(&town).await.holds("crashes", count);
+    judge(&town).await.holds(town.name, count);
 }
 
 #[tokio::test]
@@ -118,10 +129,21 @@ async fn replicas_that_join_and_leave_all_the_time_move_no_more_than_they_must()
 
 #[tokio::test]
 async fn two_builds_side_by_side_keep_what_they_have_and_the_newer_gains() {
-    if !takes_minutes("two_builds_side_by_side_keep_what_they_have_and_the_newer_gains") {
-        return;
+    if takes_minutes("two_builds_side_by_side_keep_what_they_have_and_the_newer_gains") {
+        side_by_side(Town::new("two-builds", &[]).await).await;
     }
-    let town = Town::new("two-builds", &[]).await;
+}
+
+#[tokio::test]
+async fn an_older_version_beside_this_one_keeps_what_it_has_and_this_one_gains() {
+    let test = "an_older_version_beside_this_one_keeps_what_it_has_and_this_one_gains";
+    if let Some(folder) = previous(test, "GASTOWN_PREVIOUS") {
+        let town = Town::new("two-versions", &[]).await;
+        side_by_side(town.begun_by(folder.join("built/gastown-operator"))).await;
+    }
+}
+
+async fn side_by_side(town: Town) {
     let [a, b, c] = town.three().await;
     let load = town.load(rate());
     load.reaches(10).await;
@@ -138,7 +160,7 @@ async fn two_builds_side_by_side_keep_what_they_have_and_the_newer_gains() {
     ends(&c).await;
     town.settled(&[&new]).await;
     let count = town.all_done(load).await;
-    judge(&town).await.holds("two-builds", count);
+    judge(&town).await.holds(town.name, count);
 }
 
 /// The next version of the map.

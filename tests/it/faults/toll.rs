@@ -13,7 +13,7 @@ use axum::{
     Router,
     body::{Body, Bytes, to_bytes},
     extract::{Request, State},
-    http::{StatusCode, Version, header},
+    http::{Method, StatusCode, Version, header},
     response::{IntoResponse as _, Response},
 };
 use axum_server::tls_rustls::RustlsConfig;
@@ -22,6 +22,8 @@ use gastown_testbed::{OperatorOptions, Testbed};
 use kube::Client;
 use serde_json::json;
 use tokio::sync::watch;
+
+use crate::world::PATIENCE;
 
 /// What becomes of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +46,15 @@ pub struct Toll {
     pub server: String,
     way: watch::Sender<Way>,
     generation: Arc<AtomicU64>,
+    held: watch::Receiver<usize>,
 }
 
 #[derive(Clone)]
 struct Passage {
     client: Client,
     way: watch::Receiver<Way>,
+    /// Creates that were held up.
+    held: Arc<watch::Sender<usize>>,
     requests: Arc<AtomicU64>,
     /// Watches of an older generation are deaf.
     generation: Arc<AtomicU64>,
@@ -61,9 +66,11 @@ impl Toll {
         let client = bed.client_in(name, Some(&OperatorOptions::default().group)).await.unwrap();
         let way = watch::Sender::new(Way::Open);
         let generation = Arc::<AtomicU64>::default();
+        let (holding, held) = watch::channel(0);
         let passage = Passage {
             client,
             way: way.subscribe(),
+            held: Arc::new(holding),
             requests: Arc::default(),
             generation: generation.clone(),
         };
@@ -76,7 +83,14 @@ impl Toll {
         let router = Router::new().fallback(pass).with_state(passage);
         let server = axum_server::from_tcp_rustls(listener, tls).unwrap();
         tokio::spawn(server.serve(router.into_make_service()));
-        Self { server: format!("https://{address}"), way, generation }
+        Self { server: format!("https://{address}"), way, generation, held }
+    }
+
+    /// Waits until so many creates are or were held up.
+    pub async fn holds_creates(&self, count: usize) {
+        let mut held = self.held.clone();
+        let waited = tokio::time::timeout(PATIENCE, held.wait_for(|it| *it >= count)).await;
+        waited.expect("they come in time").expect("the proxy lives");
     }
 
     pub fn set(&self, way: Way) {
@@ -135,6 +149,9 @@ async fn pass(State(passage): State<Passage>, request: Request) -> Response {
     let arriving = tokio::spawn({
         let (passage, path) = (passage.clone(), path.clone());
         async move {
+            if head.method == Method::POST && passage.way().holds(&path) {
+                passage.held.send_modify(|it| *it += 1);
+            }
             passage.until(|it| !it.holds(&path)).await;
             passage.client.send(http::Request::from_parts(head, body.into())).await
         }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -27,7 +28,7 @@ use crate::{
     world::{PATIENCE, install_crds, phase_of, polecat},
 };
 
-/// Shards of these towns; three replicas have five or six each.
+/// Shards of these towns, unless a test says otherwise; three replicas have five or six each.
 pub const SHARDS: usize = 16;
 const NAMESPACES: usize = 24;
 /// Unless a test says otherwise.
@@ -39,6 +40,9 @@ pub struct Town {
     client: Client,
     namespaces: Vec<String>,
     flags: Vec<String>,
+    shards: usize,
+    /// The program of the first three; unset: this build's.
+    first: Option<PathBuf>,
     /// Only one set of replicas looks after everything at a time.
     _alone: MutexGuard<'static, ()>,
 }
@@ -79,16 +83,23 @@ impl Town {
         let leases: Api<Lease> = Api::namespaced(client.clone(), &own);
         leases.create(&PostParams::default(), &nobodys_housekeeper()).await.unwrap();
         let flags = flags.iter().map(ToString::to_string).collect();
-        Self { bed, name, client, namespaces, flags, _alone: alone }
+        Self { bed, name, client, namespaces, flags, shards: SHARDS, first: None, _alone: alone }
+    }
+
+    /// The same with so many shards.
+    pub fn with_shards(self, shards: usize) -> Self {
+        Self { shards, ..self }
+    }
+
+    /// The same, whose first three replicas are of this program.
+    pub fn begun_by(self, program: PathBuf) -> Self {
+        Self { first: Some(program), ..self }
     }
 
     /// Three replicas that have their shares.
     pub async fn three(&self) -> [Operator; 3] {
-        let all = [
-            self.replica("a", &[]).await,
-            self.replica("b", &[]).await,
-            self.replica("c", &[]).await,
-        ];
+        let first = async |name| self.start(name, &[], (self.first.clone(), None)).await;
+        let all = [first("a").await, first("b").await, first("c").await];
         self.settled(&[&all[0], &all[1], &all[2]]).await;
         all
     }
@@ -103,12 +114,12 @@ impl Town {
     }
 
     pub async fn replica(&self, name: &str, flags: &[&str]) -> Operator {
-        self.start(name, flags, None).await
+        self.start(name, flags, (None, None)).await
     }
 
     /// One that reaches the API server through a proxy of its own.
     pub async fn behind(&self, toll: &Toll, name: &str, flags: &[&str]) -> Operator {
-        self.start(name, flags, Some(toll.server.clone())).await
+        self.start(name, flags, (None, Some(toll.server.clone()))).await
     }
 
     /// The name that the audit log knows a replica by.
@@ -116,7 +127,12 @@ impl Town {
         format!("{}-{name}", self.name)
     }
 
-    async fn start(&self, name: &str, flags: &[&str], server: Option<String>) -> Operator {
+    async fn start(
+        &self,
+        name: &str,
+        flags: &[&str],
+        (program, server): (Option<PathBuf>, Option<String>),
+    ) -> Operator {
         let base = [
             "--disable-webhooks",
             "--runner-image=localhost/gt-runner:dev",
@@ -134,8 +150,9 @@ impl Town {
         let options = OperatorOptions {
             name: self.user(name),
             namespace: self.own(),
-            flags: base.chain(own).chain([format!("--shards={SHARDS}")]).collect(),
+            flags: base.chain(own).chain([format!("--shards={}", self.shards)]).collect(),
             environment: vec![("POD_UID".into(), format!("uid-{name}"))],
+            program,
             server,
             ..OperatorOptions::default()
         };
@@ -150,7 +167,8 @@ impl Town {
 
     /// Waits until these have even shares, and nobody else any.
     pub async fn settled(&self, operators: &[&Operator]) {
-        let (least, most) = (SHARDS / operators.len(), SHARDS.div_ceil(operators.len()));
+        let shards = self.shards;
+        let (least, most) = (shards / operators.len(), shards.div_ceil(operators.len()));
         comes_true("even shares", async || {
             let mut all = 0;
             for it in operators {
@@ -160,7 +178,7 @@ impl Town {
                 }
                 all += owned;
             }
-            all == SHARDS
+            all == shards
         })
         .await;
     }

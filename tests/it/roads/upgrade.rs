@@ -307,8 +307,8 @@ async fn helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when
     let asks = "mutatingwebhookconfigurations,validatingwebhookconfigurations,deployments.apps,clusterrolebindings";
     let left = kubectl.said(&["-n", NAMESPACE, "get", asks, "-o", "name"]).await;
     assert!(!left.contains("gastown"), "{left}");
-    // It is installed again over what stayed, and asks for the conversion that was switched off.
-    helm.said(&["install", "gastown-operator", FOLDER, "--force-conflicts"]).await;
+    // It is installed again over what stayed, by the command itself, and asks for the conversion that was switched off.
+    helm.said(&["install", "gastown-operator", FOLDER]).await;
     assert_eq!(
         strategies(&kubectl).await,
         ["None", "Webhook"],

@@ -180,6 +180,8 @@ impl ControlPlane {
             // is measured.
             "--kube-api-qps=1000".to_owned(),
             "--kube-api-burst=2000".to_owned(),
+            // Nor does it collect finished pods: benches count more of them than it leaves by default.
+            "--terminated-pod-gc-threshold=0".to_owned(),
         ];
         arguments.extend(plan.storage_migration.then(|| STORAGE_MIGRATION.to_owned()));
         self.program(plan, Tool::ControllerManager, arguments)

@@ -69,6 +69,14 @@ proptest! {
         prop_assert!(second.notices.is_empty(), "{:?}", second.notices);
     }
 
+    /// What came late goes at once, and changes nothing that was said of its attempt.
+    #[test]
+    fn a_second_pod_of_an_attempt_that_is_over_goes(it in any_polecat(), pod in any_pod()) {
+        let Some(pod) = pod.filter(|pod| it.desired == DesiredState::Working && it.outlived_by(pod)) else { return Ok(()) };
+        let plan = it.decide(&Seen { pod: Some(pod), ..seen() });
+        prop_assert_eq!((plan.children.len(), &plan.status), (0, &it.status));
+    }
+
     /// Never two pods, and never one for an attempt that may have run.
     #[test]
     fn never_two_pods_and_never_one_twice(it in any_polecat(), pod in any_pod(), scheduled in any::<bool>()) {
