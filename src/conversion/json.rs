@@ -94,7 +94,11 @@ impl<'a> Node<'a> {
         {
             return true;
         }
-        value(&self.to_text()) == value(&other.to_text())
+        let texts = [self.to_text(), other.to_text()];
+        #[cfg(test)]
+        super::effort::spend(texts.iter().map(String::len).sum());
+        let [one, other] = texts.map(|it| value(&it));
+        one == other
     }
 
     fn into_owned(self) -> Node<'static> {
@@ -108,6 +112,8 @@ impl<'a> Node<'a> {
 impl<'a> Members<'a> {
     /// Splits the text of an object into its members, without a look at what is inside them.
     pub fn parse(text: &'a str) -> Result<Self, Flaw> {
+        #[cfg(test)]
+        super::effort::spend(text.len());
         let mut scan = Scan::of(text);
         scan.expect(b'{')?;
         let mut all = Vec::new();
@@ -169,6 +175,8 @@ impl<'a> Members<'a> {
     }
 
     fn place(&self, name: &str) -> Option<usize> {
+        #[cfg(test)]
+        super::effort::spend(if self.places.is_some() { 1 } else { self.all.len() });
         match &self.places {
             Some(places) => places.get(name).copied(),
             None => self.all.iter().position(|it| it.as_ref().is_some_and(|it| it.name == name)),

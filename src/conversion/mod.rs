@@ -96,6 +96,8 @@ pub fn part(crd: &CustomResourceDefinition, name: &str) -> Value {
 }
 
 #[cfg(test)]
+mod effort;
+#[cfg(test)]
 pub mod laws;
 #[cfg(test)]
 mod tests;

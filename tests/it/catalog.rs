@@ -98,6 +98,9 @@ fn every_release_leads_to_this_one_step_by_step() {
     }
 }
 
+/// What is done to a catalog.
+type Edit = fn(&mut Value);
+
 #[test]
 fn a_graph_that_loses_somebody_is_seen() {
     let releases = ["0.4.0", "0.5.0", "0.6.0"];
@@ -105,7 +108,6 @@ fn a_graph_that_loses_somebody_is_seen() {
         serde_saphyr::from_str(&catalog(Edition::Community, &releases).unwrap().1).unwrap()
     };
     assert_eq!(flaws(&made(), "community", &releases), Vec::<String>::new());
-    type Edit = fn(&mut Value);
     let table: [(Edit, &str); 7] = [
         (|it| it["entries"][0]["defaultChannel"] = json!("stable"), "the default channel"),
         (|it| drop(it["entries"][1]["entries"][2]["replaces"].take()), "v0.5.0 gets no update"),
@@ -264,8 +266,8 @@ fn a_catalog_of_two_releases_has_one_head_and_leads_to_it() {
     let copied = Command::new("cp").arg("-r").arg(&of_now).arg(&before).status().unwrap();
     assert!(copied.success());
     let csv = before.join("manifests/gastown-operator.clusterserviceversion.yaml");
-    let text = fs::read_to_string(&csv).unwrap().replace(VERSION, "0.4.9");
-    fs::write(&csv, text).unwrap();
+    let renumbered = fs::read_to_string(&csv).unwrap().replace(VERSION, "0.4.9");
+    fs::write(&csv, renumbered).unwrap();
     for part in ["manifests", "metadata"] {
         let from = before.join(part).display().to_string();
         road.store.run(&["copy", "--quiet", &container, &from, &format!("/{part}")]);

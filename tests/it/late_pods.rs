@@ -100,7 +100,8 @@ async fn arrive(toll: &Toll, world: &World, second: &str) {
         let all = world.bed.audit_events().await.unwrap();
         let is = |it: &Event| {
             let create = it.verb == "create" && it.resource == "pods" && it.code == 201;
-            create && (it.user == *first || it.user == second)
+            let ours = ALL.iter().any(|name| it.name == format!("polecat-{name}"));
+            create && ours && (it.user == *first || it.user == second)
         };
         let creates: Vec<Event> = all.into_iter().filter(is).collect();
         let late = creates.iter().filter(|it| it.user == *first).count();

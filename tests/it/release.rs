@@ -161,14 +161,14 @@ fn a_chart_is_pushed_and_noted_for_who_signs() {
         format!("OCI=oci://{}/charts", registry.host),
         "OCI_FLAGS=--plain-http".to_owned(),
     ];
-    let noted = |time: &str| {
+    let pushed = |time: &str| {
         makes(folder.path(), &arguments);
         let notes = fs::read_to_string(folder.path().join("pushed-community.txt"));
         let notes = notes.unwrap_or_else(|why| panic!("{time}: {why}"));
         assert_eq!(notes.lines().count(), 1, "{time}: {notes}");
         notes
     };
-    let notes = noted("once");
+    let notes = pushed("once");
     let (image, what) = notes.trim().rsplit_once(' ').unwrap();
     let (named, digest) = image.split_once('@').unwrap();
     assert_eq!(named, format!("{}/charts/gastown-operator:{version}", registry.host));
@@ -176,7 +176,7 @@ fn a_chart_is_pushed_and_noted_for_who_signs() {
     let mut asked = Command::new(&crane);
     let asked = asked.args(["digest", "--insecure", named]).output().unwrap();
     assert_eq!(words(&asked).trim(), digest, "as it lies in the registry");
-    assert_eq!(noted("again"), notes, "the same is pushed");
+    assert_eq!(pushed("again"), notes, "the same is pushed");
 }
 
 #[test]

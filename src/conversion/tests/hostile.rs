@@ -4,8 +4,8 @@ use super::*;
 use crate::conversion::delta::{Delta, hash};
 
 const LABELS: Table = Table { kind: "Widget", rows: &[Row::same("labels")], defaults: &[] };
-/// Members of a large object, about a megabyte of them.
-const MANY: usize = 40_000;
+/// Members of a large object, half a megabyte of them.
+const MANY: usize = 20_000;
 
 fn kinds() -> Vec<Kind> {
     let spec = json!({"type": "object", "properties": {
@@ -22,7 +22,7 @@ fn labels(from: usize, to: usize) -> Value {
 /// Converts, and says what became of the labels.
 fn labelled(object: &Value) -> Value {
     let (mut out, text) = (String::new(), object.to_string());
-    promptly(|| convert(&kinds(), &text, &api("v1beta1"), &mut out)).unwrap();
+    convert(&kinds(), &text, &api("v1beta1"), &mut out).unwrap();
     serde_json::from_str::<Value>(&out).unwrap()["spec"].take()
 }
 
@@ -36,22 +36,39 @@ fn path(number: usize) -> String {
 
 #[test]
 fn fields_that_neither_version_knows_are_carried_however_many_there_are() {
-    let spec = labels(0, MANY);
-    assert_eq!(labelled(&object("v1alpha1", spec.clone(), json!({}))), spec);
+    in_proportion(MANY, |many| {
+        let spec = labels(0, many);
+        assert_eq!(labelled(&object("v1alpha1", spec.clone(), json!({}))), spec);
+    });
 }
 
 #[test]
 fn entries_that_contradict_the_object_are_not_tried_one_by_one() {
-    let spec = json!({"labels": labels(0, MANY)});
-    let was = hash("\"v\"");
-    let half = MANY / 4;
-    let add = (MANY..MANY + half).map(|it| (path(it), "\"new\"".to_owned())).collect();
-    let remove = (0..half).map(|it| (path(it), was.clone())).collect();
-    let change = (half..2 * half).map(|it| (path(it), (was.clone(), "\"x\"".to_owned()))).collect();
-    let none = Delta::default;
-    for delta in [Delta { add, ..none() }, Delta { change, ..none() }, Delta { remove, ..none() }] {
-        assert_eq!(labelled(&forged(spec.clone(), &delta)), spec, "what the object says counts");
+    for which in 0..3 {
+        in_proportion(MANY, |many| {
+            let spec = json!({"labels": labels(0, many)});
+            let object = forged(spec.clone(), &contradicting(which, many));
+            assert_eq!(labelled(&object), spec, "what the object says counts");
+        });
     }
+}
+
+/// So many additions, changes or removals that do not fit to an object with all its labels.
+fn contradicting(which: usize, many: usize) -> Delta {
+    let (was, quarter) = (hash("\"v\""), many / 4);
+    let mut delta = Delta::default();
+    match which {
+        0 => {
+            let added = |it| (path(it), "\"new\"".to_owned());
+            delta.add = (many..many + quarter).map(added).collect();
+        }
+        1 => {
+            let changed = |it| (path(it), (was.clone(), "\"x\"".to_owned()));
+            delta.change = (quarter..2 * quarter).map(changed).collect();
+        }
+        _ => delta.remove = (0..quarter).map(|it| (path(it), was.clone())).collect(),
+    }
+    delta
 }
 
 /// By halves: with one of many that contradicts, all others are restored within the tries that a large object has.
