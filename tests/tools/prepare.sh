@@ -22,7 +22,7 @@ declare -A package_of=(
 declare -A everywhere=(
   [bash]=bash [awk]=mawk [sed]=sed [grep]=grep [chown]=coreutils [cp]=coreutils [expand]=coreutils [id]=coreutils [sha256sum]=coreutils
   [sleep]=coreutils [timeout]=coreutils [true]=coreutils [ldd]=libc-bin [mount]=mount [nsenter]=util-linux [prlimit]=util-linux
-  [setpriv]=util-linux [sh]=dash [unshare]=util-linux [tar]=tar [gzip]=gzip
+  [setpriv]=util-linux [sh]=dash [unshare]=util-linux [tar]=tar [gzip]=gzip [getconf]=libc-bin
 )
 for it in "${!everywhere[@]}"; do package_of[$it]=${everywhere[$it]}; done
 # Too new for Debian's packages: these are installed first.
