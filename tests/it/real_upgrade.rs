@@ -33,7 +33,7 @@ use crate::{
 
 const TOWN: &str = "upgraded";
 /// A pod of the replicas that are waited for is gone after at most that.
-const PATIENCE: &str = "--timeout=180s";
+const PATIENCE: &str = "--timeout=600s";
 
 /// Writes and reads over and over, each of which passes admission and conversion.
 struct Load {

@@ -189,7 +189,7 @@ async fn owner_of_the_work(world: &World, operators: &[&Operator]) -> String {
 async fn a_replica_that_is_told_to_end_hands_each_shard_over_once() {
     let (world, second, third) = three("handed-over").await;
     let before = shards(&world).await;
-    assert_eq!(second.terminate(Duration::from_secs(30)).await.unwrap(), 0, "a clean end");
+    assert_eq!(second.terminate(Duration::from_secs(120)).await.unwrap(), 0, "a clean end");
     for it in [&world.operator, &third] {
         owns(it, SHARDS / 2).await;
     }

@@ -27,7 +27,7 @@ use tokio::sync::OnceCell;
 use crate::faults::toll::Toll;
 
 /// Longest wait for anything, on a machine that has other things to do as well.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(600);
 
 pub struct World {
     pub bed: &'static Testbed,

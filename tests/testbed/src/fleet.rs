@@ -10,7 +10,7 @@ use tokio::{process::Child, time::timeout};
 use crate::process::{Identity, Program, Roll, log_tail};
 
 /// How long any one step may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// How often a state is looked at that nobody reports.
 const PERIOD: Duration = Duration::from_millis(25);
 

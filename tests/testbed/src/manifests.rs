@@ -67,9 +67,9 @@ pub async fn apply_crds(
     for document in documents(folder)? {
         let name = name_of(&document)?;
         let served = await_condition(api.clone(), name, is_crd_established());
-        let served = tokio::time::timeout(Duration::from_secs(30), served).await;
+        let served = tokio::time::timeout(Duration::from_secs(120), served).await;
         served
-            .with_context(|| format!("waited 30 s for CRD {name}"))?
+            .with_context(|| format!("waited 120 s for CRD {name}"))?
             .with_context(|| format!("watching {name}"))?;
     }
     Ok(())

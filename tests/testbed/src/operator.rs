@@ -160,10 +160,10 @@ impl Operator {
         Ok(to_server.count())
     }
 
-    /// Waits until `/readyz` says so. An operator that ends first, or takes longer than a minute, is an
+    /// Waits until `/readyz` says so. An operator that ends first, or takes longer than three minutes, is an
     /// error with the end of its log.
     pub async fn wait_ready(&self) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(180);
         while !is_ready(&self.health).await {
             if let Some(code) = *self.end.borrow() {
                 bail!(
@@ -173,7 +173,7 @@ impl Operator {
                 );
             }
             if Instant::now() > deadline {
-                bail!("{} was not ready within 60 s; {}", self.name, log_tail(&self.log));
+                bail!("{} was not ready within 180 s; {}", self.name, log_tail(&self.log));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -203,7 +203,7 @@ impl Operator {
     /// Kills it without warning, and waits until it is gone.
     pub async fn kill9(&self) -> Result<()> {
         self.signal(Signal::KILL);
-        self.wait_end(Duration::from_secs(10)).await.map(drop)
+        self.wait_end(Duration::from_secs(60)).await.map(drop)
     }
 
     /// Asks it to end, and waits: the exit code, 128 and the signal's number for one that a signal ended.

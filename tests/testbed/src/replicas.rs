@@ -37,7 +37,7 @@ use crate::{
 /// How often a replica is asked whether it is ready.
 const PERIOD: Duration = Duration::from_millis(200);
 /// How long the operators may take to be ready.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// How long they may take to end by themselves.
 const GRACE: Duration = Duration::from_secs(3);
 

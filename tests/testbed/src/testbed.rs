@@ -34,7 +34,7 @@ const MARKER: &str = "testbed-marker";
 /// The operator that converts for tests, and its namespace.
 const CONVERTER: &str = "converter";
 /// How long the audit log may take to catch up.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running testbed. What it says of itself ([`Ready`]) is read through it: `testbed.kubeconfig`,
 /// `testbed.audit`, … It ends when this is dropped, and when this process ends, however it does.

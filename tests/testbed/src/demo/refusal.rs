@@ -23,7 +23,7 @@ use super::{
 use crate::ask;
 
 /// How long the label of a namespace may take to have an effect.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const POD: &str = "apiVersion: v1
 kind: Pod

@@ -159,9 +159,9 @@ impl Stage {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
         let name = format!("polecat-{}", super::BAD);
         let there = await_condition(pods, &name, |pod: Option<&Pod>| pod.is_some());
-        tokio::time::timeout(Duration::from_secs(30), there)
+        tokio::time::timeout(Duration::from_secs(120), there)
             .await
-            .with_context(|| format!("pod {name} was not made within 30 s"))?
+            .with_context(|| format!("pod {name} was not made within 120 s"))?
             .with_context(|| format!("failed to watch pod {name}"))?;
         self.script(&json!({"init-exit-code": "0", "init-message": null})).await
     }

@@ -61,13 +61,13 @@ async fn until_phase(api: &Api<Pod>, name: &str, phase: &'static str) -> Pod {
         pod.and_then(|it| it.status.as_ref()?.phase.as_deref()) == Some(phase)
     };
     let waited =
-        tokio::time::timeout(Duration::from_secs(60), await_condition(api.clone(), name, is)).await;
+        tokio::time::timeout(Duration::from_secs(180), await_condition(api.clone(), name, is)).await;
     if let Ok(pod) = waited {
         return pod.unwrap().unwrap();
     }
     let log = api.logs(name, &LogParams::default()).await;
     panic!(
-        "{name} is not {phase} within 60 s: {:?}\nlog: {log:?}",
+        "{name} is not {phase} within 180 s: {:?}\nlog: {log:?}",
         api.get(name).await.unwrap().status
     );
 }

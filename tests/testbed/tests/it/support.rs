@@ -7,11 +7,11 @@ use std::{
 
 use gastown_testbed::{Node, Options, Ready, cgroup_hierarchies};
 
-/// Waits until something is so; fails, naming it, after half a minute.
+/// Waits until something is so; fails, naming it, after two minutes.
 pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !so() {
-        assert!(Instant::now() < deadline, "waited 30 s for {what}");
+        assert!(Instant::now() < deadline, "waited 120 s for {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
