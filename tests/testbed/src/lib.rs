@@ -93,6 +93,7 @@ pub mod janitor;
 mod kubeconfig;
 mod launch;
 mod link;
+mod lock;
 pub mod manifests;
 mod mounts;
 mod net;

@@ -20,6 +20,7 @@ use crate::{
     enclosure::{self, ourselves},
     janitor::Janitor,
     link,
+    lock::lock,
     net::{Block, free_block},
     plan::{Event, Plan, Programs},
     preconditions,
@@ -27,7 +28,7 @@ use crate::{
     replicas::Replicas,
     run_folder::{RunFolder, sweep},
     sibling,
-    tools::{Tool, Tools, bail_unless_executable, cache, lock},
+    tools::{Tool, Tools, bail_unless_executable, cache},
 };
 
 pub use crate::process::die_with_parent;

@@ -9,10 +9,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::build::{self, Module};
+use crate::{
+    build::{self, Module},
+    lock::lock,
+};
 
 /// A program that the testbed runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -174,21 +176,6 @@ pub fn cache() -> Result<PathBuf> {
     let path = root.join("gastown-testbed");
     fs::create_dir_all(&path).with_context(|| format!("failed to create {}", path.display()))?;
     Ok(path)
-}
-
-/// Waits for, and takes, a lock that every testbed of this user respects. It is free again when the file is
-/// dropped.
-pub fn lock(path: &Path, waiting_for: &str) -> Result<fs::File> {
-    let file =
-        fs::File::create(path).with_context(|| format!("failed to create {}", path.display()))?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        if !waiting_for.is_empty() {
-            eprintln!("testbed: waiting for {waiting_for}");
-        }
-        flock(&file, FlockOperation::LockExclusive)
-            .with_context(|| format!("failed to lock {}", path.display()))?;
-    }
-    Ok(file)
 }
 
 /// What a folder of `KUBEBUILDER_ASSETS` has of a program.

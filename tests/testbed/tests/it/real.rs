@@ -61,7 +61,8 @@ async fn until_phase(api: &Api<Pod>, name: &str, phase: &'static str) -> Pod {
         pod.and_then(|it| it.status.as_ref()?.phase.as_deref()) == Some(phase)
     };
     let waited =
-        tokio::time::timeout(Duration::from_secs(180), await_condition(api.clone(), name, is)).await;
+        tokio::time::timeout(Duration::from_secs(180), await_condition(api.clone(), name, is))
+            .await;
     if let Ok(pod) = waited {
         return pod.unwrap().unwrap();
     }
