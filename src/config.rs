@@ -12,11 +12,12 @@ mod signals;
 mod storage;
 mod tls;
 mod tracing;
+mod unset;
 mod webhooks;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{ArgAction, Args, Parser, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 
 use crate::{
     admission::pods::Platform,
@@ -197,9 +198,11 @@ pub enum LogFormat {
 impl Config {
     /// Reads the command line, with Go's single dash allowed before long names.
     pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        Self::try_parse_from(
-            args.into_iter().enumerate().map(|(at, it)| if at == 0 { it } else { two_dashes(it) }),
-        )
+        let args =
+            args.into_iter().enumerate().map(|(at, it)| if at == 0 { it } else { two_dashes(it) });
+        let mut command = unset::without_empty(Self::command());
+        let mut found = command.try_get_matches_from_mut(args)?;
+        Self::from_arg_matches_mut(&mut found).map_err(|it| it.format(&mut command))
     }
 
     /// What can't be done as asked, in words; checked before anything is opened.
@@ -284,6 +287,7 @@ impl Config {
             fixed_users: self.pod_rules.known_platform() != Some(Platform::OpenShift),
             outside: self.reach.outside(),
             trace_url: self.tracing.page(),
+            recorded: self.tracing.recorded(),
             telling: self.tracing.telling(),
         }
     }

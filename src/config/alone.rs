@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::tracing::{Compression, Exporter, Tracing, compression, protocol};
 use crate::{
-    otlp::{Protocol, Route, Signal},
+    otlp::{Protocol, Route, Signal, decoded},
     tls::Files,
 };
 
@@ -128,6 +128,7 @@ pub fn route(
         let (name, upper) = (signal.name(), signal.name().to_uppercase());
         format!("OTEL_EXPORTER_OTLP_{upper}_{what} (--otlp-{name}-{flag}): {why}")
     };
+    shared.readable()?;
     let own = said.protocol.map(protocol).transpose();
     let protocol =
         own.map_err(|it| wrong("PROTOCOL", "protocol", it))?.unwrap_or(shared.otlp_protocol);
@@ -212,19 +213,4 @@ fn header(pair: &str) -> Option<(HeaderName, HeaderValue)> {
     let mut value = HeaderValue::from_bytes(&decoded(value.trim())?).ok()?;
     value.set_sensitive(true);
     Some((name, value))
-}
-
-/// Without the escapes of a URL.
-fn decoded(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = text.bytes();
-    let mut plain = Vec::with_capacity(text.len());
-    while let Some(it) = bytes.next() {
-        plain.push(if it == b'%' {
-            let mut digit = || char::from(bytes.next()?).to_digit(16);
-            u8::try_from(digit()? * 16 + digit()?).ok()?
-        } else {
-            it
-        });
-    }
-    Some(plain)
 }

@@ -10,7 +10,7 @@ use crate::{
         pod::{Outside, Telling},
         trace::{PLACE, Sampler},
     },
-    otlp::{Protocol, Route, Signal},
+    otlp::{self, Protocol, Route, Signal},
 };
 
 /// What is told to a collector. Off without an endpoint.
@@ -52,15 +52,11 @@ pub struct Tracing {
     /// Milliseconds that one batch may take, retries included.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_TIMEOUT", default_value_t = 10_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(LIMITS))]
     pub otlp_timeout: u64,
-    /// Name of this service in traces.
-    #[arg(
-        long,
-        env = "OTEL_SERVICE_NAME",
-        default_value = "gastown-operator",
-        value_name = "NAME"
-    )]
-    pub otlp_service_name: String,
-    /// What else is said of this process, as `key=value,key=value`.
+    /// Name of this service in traces; unset: the service.name of --otlp-resource-attributes, else gastown-operator.
+    #[arg(long, env = "OTEL_SERVICE_NAME", value_name = "NAME")]
+    pub otlp_service_name: Option<String>,
+    /// What else is said of this process, as `key=value,key=value`; a comma, an equals sign or a percent sign in one of them as
+    /// in a URL: %2C, %3D, %25.
     #[arg(long, env = "OTEL_RESOURCE_ATTRIBUTES", default_value = "", value_name = "PAIRS")]
     pub otlp_resource_attributes: String,
     /// Which traces are recorded: `always_on`, `always_off` or `traceidratio`, or one of these after `parentbased_`.
@@ -86,7 +82,9 @@ pub struct Tracing {
         env = "OTEL_SDK_DISABLED",
         default_value = "false",
         value_name = "BOOL",
-        num_args = 1
+        num_args = 1,
+        action = clap::ArgAction::Set,
+        value_parser = boolean
     )]
     pub otlp_disabled: bool,
     /// Collector that agent pods tell their part of a run to by themselves and at once, over http/protobuf, such as
@@ -134,6 +132,15 @@ pub fn compression(name: &str) -> Result<Compression, &'static str> {
     }
 }
 
+/// True or false, in any case of letters, as the standard has it.
+pub fn boolean(text: &str) -> Result<bool, &'static str> {
+    match text.to_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("write true or false"),
+    }
+}
+
 /// By OpenTelemetry's name; an empty one is the usual.
 pub fn protocol(name: &str) -> Result<Protocol, &'static str> {
     match name {
@@ -160,14 +167,19 @@ impl Tracing {
         named(self.otlp_certificate.as_ref())
     }
 
+    /// Which runs are recorded; none where nothing is.
+    pub fn recorded(&self) -> Option<Sampler> {
+        self.route().ok()??;
+        self.sampler().ok()
+    }
+
     /// What agent pods are told of a collector; none where they are told of none.
     pub fn telling(&self) -> Option<Telling> {
         let base = given(self.runner_otlp_endpoint.as_deref())?;
-        self.route().ok()??;
         Some(Telling {
+            sampler: self.recorded()?,
             endpoint: Signal::Traces.below(base),
             resource: self.otlp_resource_attributes.clone(),
-            sampler: self.sampler().ok()?,
         })
     }
 
@@ -204,6 +216,21 @@ impl Tracing {
             Ok(Some(_)) => self.sampler().err(),
         }
     }
+
+    /// Whether what else is said of this process can be read.
+    pub fn readable(&self) -> Result<(), String> {
+        otlp::pairs(&self.otlp_resource_attributes).map(drop).map_err(|it| {
+            format!(
+                "OTEL_RESOURCE_ATTRIBUTES (--otlp-resource-attributes): {it:?} is no key=value with both as in a URL; write \
+                 such as deployment.environment.name=test,team=a%2Cb"
+            )
+        })
+    }
+
+    /// What this service is called, where somebody said so: in its own variable, else among what else is said.
+    pub fn service_name(&self) -> Option<&str> {
+        given(self.otlp_service_name.as_deref())
+    }
 }
 
 #[cfg(test)]
@@ -235,6 +262,24 @@ mod tests {
         assert!(it.flaw().is_some_and(|it| it.contains("both, or neither")), "a key is missing");
         let it = parsed(&[to, "--otlp-client-certificate=c.pem", "--otlp-disabled=true"]);
         assert_eq!(it.flaw(), None, "nothing is sent");
+    }
+
+    #[test]
+    fn what_cannot_be_read_of_this_process_ends_the_start_where_something_is_told() {
+        let bad = "--otlp-resource-attributes=team=%zz";
+        let flaw = parsed(&["--otlp-endpoint=http://c", bad]).flaw().unwrap();
+        assert!(flaw.contains("OTEL_RESOURCE_ATTRIBUTES") && flaw.contains("team=%zz"), "{flaw}");
+        assert_eq!(parsed(&[bad]).flaw(), None, "nothing is told");
+        let fine = "--otlp-resource-attributes=team=a%2Cb,";
+        assert_eq!(parsed(&["--otlp-endpoint=http://c", fine]).flaw(), None);
+    }
+
+    #[test]
+    fn runs_are_recorded_where_traces_go_somewhere() {
+        let it = parsed(&["--otlp-endpoint=http://c", "--otlp-sampler=always_off"]);
+        assert_eq!(it.recorded(), Some(Sampler::named("always_off", None).unwrap()));
+        let none = parsed(&["--otlp-endpoint=http://c", "--otlp-traces-exporter=none"]);
+        assert_eq!([parsed(&[]).recorded(), none.recorded()], [None, None]);
     }
 
     #[test]

@@ -94,17 +94,85 @@ fn attribute(key: &str, value: Value) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(value), ..KeyValue::default() }
 }
 
-/// Who tells: `pairs` as OpenTelemetry's variable has them, `key=value,key=value`, over which what it says by itself wins.
-pub fn resource(pairs: &str, own: &[(&str, &str)]) -> Resource {
-    let pairs = pairs.split(',').filter_map(|it| it.split_once('='));
-    let mut attributes: Vec<_> = pairs.map(|(key, it)| text(key.trim(), it.trim())).collect();
+/// What OpenTelemetry's variable says of who tells, `key=value,key=value`, both of them as in a URL.
+///
+/// # Errors
+/// The first piece that is no such pair.
+pub fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
+    let pieces = text.split(',').map(str::trim).filter(|it| !it.is_empty());
+    pieces.map(|it| pair(it).ok_or_else(|| it.to_owned())).collect()
+}
+
+fn pair(text: &str) -> Option<(String, String)> {
+    let (key, value) = text.split_once('=')?;
+    let plain = |it: &str| String::from_utf8(decoded(it.trim())?).ok();
+    Some((plain(key)?, plain(value)?)).filter(|it| !it.0.is_empty())
+}
+
+/// Without the escapes of a URL.
+pub fn decoded(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = text.bytes();
+    let mut plain = Vec::with_capacity(text.len());
+    while let Some(it) = bytes.next() {
+        plain.push(if it == b'%' {
+            let mut digit = || char::from(bytes.next()?).to_digit(16);
+            u8::try_from(digit()? * 16 + digit()?).ok()?
+        } else {
+            it
+        });
+    }
+    Some(plain)
+}
+
+/// Who tells: what the variable says, see [`pairs`], over which wins what it says by itself. Of a variable that cannot be read
+/// nothing is said, as the standard wants; the operator does not start with one.
+pub fn resource(variable: &str, own: &[(&str, &str)]) -> Resource {
+    let said = pairs(variable).unwrap_or_default();
+    let mut attributes: Vec<_> = said.iter().map(|(key, it)| text(key, it)).collect();
     attributes.retain(|it| own.iter().all(|(key, _)| *key != it.key));
     attributes.extend(own.iter().map(|(key, it)| text(key, it)));
     Resource { attributes, ..Resource::default() }
 }
 
-/// What the runner says of itself; the same, whoever tells of its work. `pairs`: see [`resource`].
-pub fn runner(pairs: &str) -> Resource {
+/// What the runner says of itself; the same, whoever tells of its work. `variable`: see [`resource`].
+pub fn runner(variable: &str) -> Resource {
     let own = [("service.name", "gastown-runner"), ("service.version", env!("CARGO_PKG_VERSION"))];
-    resource(pairs, &own)
+    resource(variable, &own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_read_as_the_standard_writes_them() {
+        #[rustfmt::skip]
+        let table = [
+            ("", Ok(vec![]), "nothing is said"),
+            ("a=b", Ok(vec![("a", "b")]), "one"),
+            (" a = b , c=d ,", Ok(vec![("a", "b"), ("c", "d")]), "room around, and a comma at the end"),
+            ("team=a%2Cb%3Dc", Ok(vec![("team", "a,b=c")]), "what would part them is written as in a URL"),
+            ("town=M%C3%BCnchen", Ok(vec![("town", "München")]), "and so is what is no ASCII"),
+            ("k%65y=100%25", Ok(vec![("key", "100%")]), "keys too"),
+            ("a==", Ok(vec![("a", "=")]), "the first equals sign parts them"),
+            ("a=", Ok(vec![("a", "")]), "a value may be empty"),
+            ("a=b,plain", Err("plain"), "no pair"),
+            ("=b", Err("=b"), "no key"),
+            ("a=%zz", Err("a=%zz"), "no escape"),
+            ("a=%f", Err("a=%f"), "half of one"),
+            ("a=%ff", Err("a=%ff"), "no text"),
+        ];
+        for (variable, want, because) in table {
+            let own = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+            let want = want.map(|all| all.into_iter().map(own).collect::<Vec<_>>());
+            assert_eq!(pairs(variable), want.map_err(ToOwned::to_owned), "{because}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_by_itself_wins_over_the_variable() {
+        let it = resource("service.name=x,team=a%2Cb", &[("service.name", "y")]);
+        assert_eq!(it.attributes, [text("team", "a,b"), text("service.name", "y")]);
+        assert_eq!(resource("team", &[]).attributes, [], "nothing of what can't be read");
+    }
 }

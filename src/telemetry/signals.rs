@@ -36,6 +36,8 @@ const BATCH: usize = 512;
 const LAST: Duration = Duration::from_secs(3);
 /// The same failure is said once in so long.
 const SAID: Duration = Duration::from_secs(60);
+/// What this service is called where nobody says otherwise.
+const SERVICE: &str = "gastown-operator";
 /// A collector that knows no such signal is left alone for so long.
 const LEFT_ALONE: Duration = Duration::from_secs(600);
 
@@ -162,12 +164,14 @@ impl Destination {
 
 /// Who this process says that it is.
 fn resource(shared: &Tracing, replica: &str) -> Resource {
-    let own = [
-        ("service.name", shared.otlp_service_name.as_str()),
-        ("service.version", env!("CARGO_PKG_VERSION")),
-        ("service.instance.id", replica),
-    ];
-    otlp::resource(&shared.otlp_resource_attributes, &own)
+    let (said, name) = (&shared.otlp_resource_attributes, "service.name");
+    let elsewhere = || otlp::pairs(said).unwrap_or_default().into_iter().any(|it| it.0 == name);
+    let called = match shared.service_name() {
+        None if elsewhere() => None,
+        given => Some((name, given.unwrap_or(SERVICE))),
+    };
+    let rest = [("service.version", env!("CARGO_PKG_VERSION")), ("service.instance.id", replica)];
+    otlp::resource(said, &called.into_iter().chain(rest).collect::<Vec<_>>())
 }
 
 /// Sends the figures each interval, and once more at the end.
@@ -427,6 +431,23 @@ mod tests {
         );
         assert_eq!(of.scope_logs[0].scope.as_ref().unwrap().name, "gastown::tasks");
         assert_eq!(of.scope_logs[0].log_records.len(), 3);
+    }
+
+    #[test]
+    fn a_service_is_called_as_its_own_variable_says_or_else_as_the_other_does() {
+        #[rustfmt::skip]
+        let table: [(&[&str], &str, &str); 4] = [
+            (&[], "gastown-operator", "nobody says"),
+            (&["--otlp-resource-attributes=service.name=town"], "town", "one of many"),
+            (&["--otlp-resource-attributes=service.name=town", "--otlp-service-name=own"], "own", "its own wins"),
+            (&["--otlp-resource-attributes=service.name=town", "--otlp-service-name="], "town", "an empty one says nothing"),
+        ];
+        for (flags, want, because) in table {
+            let config = parsed(Signal::Logs, "http://c", flags);
+            let said = resource(&config.tracing, "replica-0").attributes;
+            let names: Vec<_> = said.into_iter().filter(|it| it.key == "service.name").collect();
+            assert_eq!(names, [text("service.name", want)], "{because}");
+        }
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ use crate::{
         provenance::Provenance,
         shard::bucket,
         tls_policy::{self, TlsPolicy},
-        trace::{Run, SpanId},
+        trace::{Context, Run, Sampler, SpanId},
     },
 };
 
@@ -206,15 +206,22 @@ pub(super) fn owner(meta: &ObjectMeta) -> OwnerReference {
     }
 }
 
-/// For whom the run is, and where in its trace the agent is.
-pub(super) fn provenance(polecat: &Polecat, attempt: i32) -> Result<(Provenance, String), Cause> {
+/// For whom the run is, and where in its trace the agent is. Its flag says what becomes of the run, so that what an agent tells
+/// hangs on something; where this operator tells of none, what was decided before stands.
+pub(super) fn provenance(
+    polecat: &Polecat,
+    attempt: i32,
+    recorded: Option<Sampler>,
+) -> Result<(Provenance, String), Cause> {
     let run = Run::of_whole(polecat, attempt);
     let uid = polecat.metadata.uid.as_deref().unwrap_or_default();
     let agent = SpanId::of_stage(run.trace, uid, attempt, AGENT_STAGE);
     let found = Provenance::of(&polecat.metadata);
     let found = found.map_err(|why| Cause::new("PodBuildFailed", why))?;
     let trace = Some(run.trace.to_string());
-    Ok((Provenance { trace, ..found }, run.at(agent).to_string()))
+    let at = run.at(agent);
+    let sampled = recorded.map_or(at.sampled, |it| it.samples(run.trace, run.sampled));
+    Ok((Provenance { trace, ..found }, Context { sampled, ..at }.to_string()))
 }
 
 /// A backup that held the pod would run it again at its restore.

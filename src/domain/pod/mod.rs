@@ -23,6 +23,7 @@ use crate::{
         names,
         provenance::Provenance,
         tenancy::House,
+        trace::Sampler,
     },
 };
 pub use checks::{BUILD_AGENT, flaws};
@@ -75,6 +76,8 @@ pub struct PodSettings {
     pub outside: Outside,
     /// The address of a trace's page, with [`crate::domain::trace::PLACE`] for its id.
     pub trace_url: Option<String>,
+    /// Which runs are told of; `None`: this operator tells of none.
+    pub recorded: Option<Sampler>,
     /// The collector that they tell of a run by themselves.
     pub telling: Option<Telling>,
 }
@@ -99,6 +102,7 @@ impl Default for PodSettings {
             fixed_users: true,
             outside: Outside::default(),
             trace_url: None,
+            recorded: None,
             telling: None,
         }
     }
@@ -171,7 +175,7 @@ impl<'a> Parts<'a> {
         let work_branch = names::work_branch(asked, spec.bead_id.as_deref(), name);
         check(polecat, settings.max_active_deadline)?;
         let (git_image, agent_image, telemetry_image) = images(polecat, settings)?;
-        let (provenance, traceparent) = provenance(polecat, attempt)?;
+        let (provenance, traceparent) = provenance(polecat, attempt, settings.recorded)?;
         Ok(Self {
             polecat,
             repository,

@@ -98,4 +98,41 @@ mod tests {
             assert_eq!(pod(none, &polecat), [vec![], vec![]]);
         }
     }
+
+    /// What hangs on a span that nobody tells of is found by nobody.
+    #[test]
+    fn an_agent_is_told_whether_its_run_is_recorded() {
+        use crate::domain::pod::{
+            PodSettings, agent_pod,
+            tests::{polecat, settings},
+        };
+        let flag = |stamped: Option<&str>, sampler: Option<&str>| {
+            let mut it = polecat();
+            let context =
+                |flag| format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flag}");
+            it.metadata.annotations =
+                stamped.map(|flag| [(names::TRACEPARENT.to_owned(), context(flag))].into());
+            let recorded = sampler.map(|it| Sampler::named(it, Some("0")).unwrap());
+            let settings = PodSettings { recorded, ..settings() };
+            let spec = agent_pod(&it, 1, &settings).unwrap().spec.unwrap();
+            let claude = spec.containers.into_iter().find(|it| it.name == layout::CLAUDE).unwrap();
+            let of = claude.env.unwrap().into_iter().find(|it| it.name == var::TRACEPARENT);
+            Context::parse(&of.unwrap().value.unwrap()).unwrap().sampled
+        };
+        #[rustfmt::skip]
+        let table = [
+            (None, Some("parentbased_always_on"), true, "past the stamping, and told of"),
+            (None, Some("parentbased_always_off"), false, "past the stamping, and told of by nobody"),
+            (None, Some("traceidratio"), false, "none of a share of nothing"),
+            (Some("01"), Some("parentbased_always_off"), true, "whoever began the trace has decided"),
+            (Some("00"), Some("parentbased_always_on"), false, "against it too"),
+            (Some("01"), Some("always_off"), false, "a sampler that follows nobody"),
+            (Some("00"), Some("always_on"), true, "neither way"),
+            (Some("00"), None, false, "an operator that tells of nothing leaves what was decided"),
+            (None, None, true, "or what an agent would do by itself"),
+        ];
+        for (stamped, sampler, want, because) in table {
+            assert_eq!(flag(stamped, sampler), want, "{because}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use crate::api::{
     v1beta1::{ConfigMapRef, Provider},
 };
 
-fn polecat() -> Polecat {
+pub(super) fn polecat() -> Polecat {
     let mut it = Polecat::default();
     it.metadata.name = Some("furiosa".into());
     it.metadata.namespace = Some("town".into());
@@ -32,7 +32,7 @@ fn polecat() -> Polecat {
     it
 }
 
-fn settings() -> PodSettings {
+pub(super) fn settings() -> PodSettings {
     PodSettings {
         git_image: Some("gt-runner:1".into()),
         agent_image: Some("agent:1".into()),

@@ -7,6 +7,7 @@ mod pulls;
 mod shown;
 mod signals;
 mod troubled;
+mod variables;
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
