@@ -63,6 +63,27 @@ impl Connection {
     }
 }
 
+#[cfg(test)]
+impl Connection {
+    /// One client for all, of an API server that a test plays.
+    pub fn played<F>(
+        answer: impl Fn(http::Request<kube::client::Body>) -> F + Send + 'static,
+        meters: &Meters,
+    ) -> Self
+    where
+        F: Future<Output = http::Response<axum::body::Body>> + Send + 'static,
+    {
+        let service = tower::service_fn(move |request| {
+            let answered = answer(request);
+            async move { Ok::<_, std::convert::Infallible>(answered.await) }
+        });
+        let client = kube::Client::new(service, "town");
+        let Clients { work, watches, definitions } = Clients::from((client, meters));
+        let (who, server) = ("test".to_owned(), http::Uri::from_static("https://town"));
+        Self { who, leases: work.clone(), work, watches, definitions, server, fips: false }
+    }
+}
+
 /// Connects as the kubeconfig says, or as the pod's service account; `who` does.
 pub async fn connect(
     kubeconfig: Option<&std::path::Path>,

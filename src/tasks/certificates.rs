@@ -5,6 +5,8 @@ mod files;
 mod flaws;
 mod from_files;
 mod known;
+#[cfg(test)]
+mod taken_back;
 
 use std::{
     pin::pin,
