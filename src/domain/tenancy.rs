@@ -127,12 +127,9 @@ pub fn forbidden(
 /// What is wished for and on none of the Rig's lists.
 fn unlisted(rig: &str, rules: &Rules, wishes: &Wishes) -> Vec<Exposure> {
     let mut all = Vec::new();
-    if let (Some(list), Some(image)) = (&rules.allowed_images, &wishes.image)
-        && !list.iter().any(|it| fits(it, image))
-    {
+    if let Some(list) = wishes.image.as_deref().and_then(|it| instead_of(rules, it)) {
         let message = format!(
-            "is none of the allowedImages of Rig {rig}; use one of {}, or leave it out for the operator's own",
-            shown(list)
+            "is none of the allowedImages of Rig {rig}; use one of {list}, or leave it out for the operator's own"
         );
         all.push(Exposure { field: fields::IMAGE.into(), message });
     }
@@ -152,6 +149,12 @@ fn unlisted(rig: &str, rules: &Rules, wishes: &Wishes) -> Vec<Exposure> {
 pub fn cause(forbidden: &[Exposure]) -> Option<Cause> {
     let first = forbidden.first()?;
     Some(Cause::new(NOT_ALLOWED, format!("{} {}", first.field, first.message)))
+}
+
+/// The images that a Rig allows, as a message shows them, where this one is none of them.
+pub fn instead_of(rules: &Rules, image: &str) -> Option<String> {
+    let list = rules.allowed_images.as_ref()?;
+    (!list.iter().any(|it| fits(it, image))).then(|| shown(list))
 }
 
 /// Whether an image is what an entry names: the very image, or what begins with the part before a `*` at the end.

@@ -49,7 +49,7 @@ use crate::{
         spans::Spans,
     },
     config::{self, Config, StorageMigration},
-    domain::lease::Identity,
+    domain::{lease::Identity, pod::PodSettings},
     manifests, telemetry, tls,
 };
 use controllers::{Scope, storage::Upkeep};
@@ -233,7 +233,11 @@ fn pods_of(config: &Config, server: webhooks::Asking) -> pods::Pods {
         operators.push(manifests::own_user(&config.own_namespace()));
     }
     let platform = rules.known_platform().map_or_else(OnceLock::new, OnceLock::from);
+    let PodSettings { git_image, agent_image, agent_image_override, telemetry_image, .. } =
+        config.pod_settings();
+    let images = [git_image, agent_image, agent_image_override, telemetry_image];
     pods::Pods {
+        images: images.into_iter().flatten().collect(),
         standard: rules.pod_policy,
         exceptions: rules.exceptions(),
         fips: config.house().tls_policy.is_fips(),

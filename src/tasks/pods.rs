@@ -25,8 +25,9 @@ use super::{
 };
 use crate::{
     admission::pods::{
-        Platform, Question, Standard, Tables,
+        Platform, Question, Standard, Tables, Violation,
         door::{self, Answer, Asked},
+        lists,
     },
     domain::untrusted,
 };
@@ -43,6 +44,8 @@ pub struct Pods {
     pub standard: Standard,
     pub exceptions: Vec<&'static str>,
     pub operators: Vec<String>,
+    /// The operator's own, which every Rig allows.
+    pub images: Vec<String>,
     /// Every pod of a Polecat's is held to approved TLS settings.
     pub fips: bool,
     /// As the settings say; else what the API server says first.
@@ -217,7 +220,9 @@ async fn judged(pods: &Pods, request: Request) -> Reply {
         fips: pods.fips,
         namespace: namespace.as_ref(),
     };
-    let Answer { refusal, warnings, audit } = door::answer(&asked, &question, &pods.operators);
+    let beyond = beyond(pods, &asked).await;
+    let answer = door::answer(&asked, &question, &pods.operators, beyond);
+    let Answer { refusal, warnings, audit } = answer;
     let audit_annotations: BTreeMap<_, _> = audit.into_iter().collect();
     if refusal.is_some() {
         tracing::warn!(
@@ -234,6 +239,14 @@ async fn judged(pods: &Pods, request: Request) -> Reply {
     let status = refusal.map(|it| json!({"code": 403, "reason": "Forbidden", "message": it}));
     let uid = request.uid;
     Reply { uid, allowed, status, warnings, audit_annotations, patch: None }
+}
+
+/// What a change brings into a Polecat's pod that its Rig does not allow. The Rig is asked where there is such a thing alone.
+async fn beyond(pods: &Pods, asked: &Asked<'_>) -> Vec<Violation> {
+    let Some(brought) = lists::brought(asked, &pods.operators, &pods.images) else {
+        return Vec::new();
+    };
+    brought.violations(pods.server.rules(brought.rig).await.said())
 }
 
 async fn mutate(

@@ -1,7 +1,7 @@
 //! Pods through the webhooks and the policy as they are installed: what a person reads, who may call a pod a Polecat's, and
 //! that nothing else waits for us.
 
-use gastown::{domain::tls_policy, manifests::pods as generated};
+use gastown::{api::v1beta1::Rig, domain::tls_policy, manifests::pods as generated};
 use gastown_testbed::watch::await_condition;
 use gastown_testbed::{Node, Options, Testbed, manifests, manifests::Webhooks};
 use http::Method;
@@ -11,7 +11,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api,
-    api::{Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams},
     runtime::wait::conditions::is_crd_established,
 };
 use serde_json::{Value, json};
@@ -118,6 +118,48 @@ async fn nobody_but_the_operator_calls_a_pod_a_polecats() {
     let taken = json!({"metadata": {"labels": {"gastown.io/polecat": null}}});
     let refused = api.patch("polecat-max", &PatchParams::default(), &Patch::Merge(&taken)).await;
     assert!(refused.unwrap_err().to_string().contains("only the operator"), "{path}");
+    door.close().await;
+}
+
+/// A Rig's `allowedImages` do not end at the Polecat: whoever may write its pod brings no other image in, by no road.
+#[tokio::test]
+async fn no_image_comes_into_a_polecats_pod_that_its_rig_does_not_allow() {
+    const RIG: &str = "pods-images";
+    let door = Door::open("pods-images", &[]).await;
+    let Door { world, .. } = &door;
+    let rig = json!({"apiVersion": "gastown.gastown.io/v1beta1", "kind": "Rig", "metadata": {"name": RIG}, "spec": {
+        "repository": {"url": "git@git.example.com:town/greeter.git"}, "beadsPrefix": "gt",
+        "allowedImages": ["registry.example.com/agents/*"]}});
+    let made = door.create(&rig).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    world.create("max", |it| it["spec"]["rig"] = json!(RIG)).await;
+    until(&world.pods(), "polecat-max", "pod", |_: &Pod| true).await;
+    let api: Api<Pod> = world.pods();
+    let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+    let image = |it: &str| {
+        Patch::Strategic(json!({"spec": {"containers": [{"name": "claude", "image": it}]}}))
+    };
+    let debug = |it: &str| {
+        Patch::Strategic(json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": it}]}}))
+    };
+    for (fine, it) in [(true, "registry.example.com/agents/claude:2"), (false, "evil:1")] {
+        let changed = api.patch("polecat-max", &dry, &image(it)).await;
+        let added =
+            api.patch_subresource("ephemeralcontainers", "polecat-max", &dry, &debug(it)).await;
+        for told in [changed, added] {
+            let said = told.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            assert_eq!(told.is_ok(), fine, "{it}: {said}");
+            let why = "must be one of the allowedImages of Rig pods-images: registry.example.com/agents/*";
+            assert_eq!(said.contains(why), !fine, "{said}");
+        }
+    }
+    let other = json!({"metadata": {"labels": {"gastown.io/rig": "another"}}});
+    let refused = api.patch("polecat-max", &dry, &Patch::Merge(&other)).await.unwrap_err();
+    assert!(refused.to_string().contains("which Rig a Polecat's pod is of"), "{refused}");
+    let rigs: Api<Rig> = Api::all(world.client.clone());
+    rigs.delete(RIG, &DeleteParams::default()).await.unwrap();
+    let told = api.patch("polecat-max", &dry, &image("evil:1")).await;
+    assert!(told.is_ok(), "a Rig that is not there allows what it always did: {told:?}");
     door.close().await;
 }
 

@@ -41,8 +41,13 @@ pub struct Answer {
 }
 
 /// Judges a create or an update. Of an update only what it makes wrong is refused; a pod that is being deleted never is.
-/// `operators` are the users who may give a pod the label of a Polecat's, or take it away.
-pub fn answer(asked: &Asked<'_>, question: &Question<'_>, operators: &[String]) -> Answer {
+/// `operators` are the users who may give a pod the label of a Polecat's, or take it away; `more` is what else is wrong with it.
+pub fn answer(
+    asked: &Asked<'_>,
+    question: &Question<'_>,
+    operators: &[String],
+    more: Vec<Violation>,
+) -> Answer {
     if is_going(asked) || NO_PODS.contains(&asked.subresource) {
         return Answer::default();
     }
@@ -66,7 +71,7 @@ pub fn answer(asked: &Asked<'_>, question: &Question<'_>, operators: &[String]) 
         violations.retain(|it| !before.contains(it.same.as_str()));
     }
     if asked.kind == "Pod" {
-        violations.extend(marks(asked, operators));
+        violations.extend(marks(asked, operators).into_iter().chain(more));
     }
     audit.extend(scc.map(|it| ("scc", it.to_owned())));
     audit.extend(polecat(asked).map(|it| ("polecat-uid", it.to_owned())));
@@ -95,23 +100,33 @@ fn polecat<'a>(asked: &Asked<'a>) -> Option<&'a str> {
     owners.iter().find(is)?.get("uid")?.as_str()
 }
 
-/// A Polecat's pod is looked at by every rule, and some are held to more: nobody but the operator says so, or says no more.
+/// A Polecat's pod is looked at by every rule, by its Rig's lists, and some are held to more: nobody but the operator says so,
+/// or says no more.
 fn marks(asked: &Asked<'_>, operators: &[String]) -> Vec<Violation> {
     let ours = [
-        ("labels", names::POLECAT_LABEL, "a pod is a Polecat's"),
-        ("annotations", tls_policy::ANNOTATION, "a pod is held to a TLS policy"),
+        ("labels", names::POLECAT_LABEL, "that a pod is a Polecat's"),
+        ("annotations", tls_policy::ANNOTATION, "that a pod is held to a TLS policy"),
+    ];
+    let of_polecats = [
+        ("labels", names::RIG_LABEL, "which Rig a Polecat's pod is of"),
+        ("annotations", names::RIG_LABEL, "which Rig a Polecat's pod is of"),
     ];
     if operators.iter().any(|it| it == asked.user) {
         return Vec::new();
     }
-    let changed = ours.into_iter().filter(|(list, key, _)| {
-        let of = |it: &Value| it.pointer("/metadata")?.get(list)?.get(key).cloned();
+    let said =
+        |it: &Value, list: &str, key: &str| it.pointer("/metadata")?.get(list)?.get(key).cloned();
+    let polecats = |it: &Value| said(it, "labels", names::POLECAT_LABEL).is_some();
+    let is_polecats = polecats(asked.object) || asked.old.is_some_and(polecats);
+    let held = ours.into_iter().chain(of_polecats.into_iter().filter(|_| is_polecats));
+    let changed = held.filter(|(list, key, _)| {
+        let of = |it: &Value| said(it, list, key);
         of(asked.object) != asked.old.and_then(of)
     });
     let violation = |(list, key, what): (&str, &str, &str)| Violation {
         check: "ours.label",
         path: format!("metadata.{list}[{key}]"),
-        message: format!("only the operator says that {what}, must be left as it was (ours)"),
+        message: format!("only the operator says {what}, must be left as it was (ours)"),
         same: String::new(),
         fix: None,
     };

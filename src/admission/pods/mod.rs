@@ -6,6 +6,7 @@ pub mod cel;
 pub mod door;
 pub mod feedback;
 pub mod judge;
+pub mod lists;
 pub mod ours;
 pub mod pss;
 pub mod rows;

@@ -57,10 +57,15 @@ impl Asking {
     /// What the Rig of a request says; where nobody can say it in time, the operator asks again before the pod.
     pub async fn rig(&self, request: &AdmissionRequest<DynamicObject>) -> Found {
         let rig = request.object.as_ref().and_then(|it| it.data.pointer("/spec/rig")?.as_str());
-        let (Some(cluster), Some(rig)) = (self.cluster.get(), rig) else { return Found::Unasked };
-        if request.resource.resource != "polecats" || !names::is_name(rig) {
-            return Found::Unasked;
+        match rig.filter(|it| request.resource.resource == "polecats" && names::is_name(it)) {
+            Some(rig) => self.rules(rig).await,
+            None => Found::Unasked,
         }
+    }
+
+    /// What the Rig of this name says.
+    pub async fn rules(&self, rig: &str) -> Found {
+        let Some(cluster) = self.cluster.get() else { return Found::Unasked };
         match tokio::time::timeout(LIMIT, cluster.rig_rules(rig)).await {
             Ok(Ok(Some(rules))) => Found::There(rules),
             Ok(Ok(None)) => Found::Absent,

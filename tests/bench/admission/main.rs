@@ -175,11 +175,11 @@ fn evaluation() -> Result<f64> {
         namespace: None,
     };
     let asked = door::Asked { kind: "Pod", subresource: "", user: "ada", object: &pod, old: None };
-    let answer = door::answer(&asked, &question, &[]);
+    let answer = door::answer(&asked, &question, &[], Vec::new());
     anyhow::ensure!(answer.refusal.is_none(), "the pod that is measured is refused");
     let begun = Instant::now();
     for _ in 0..TIMES {
-        black_box(door::answer(black_box(&asked), &question, &[]));
+        black_box(door::answer(black_box(&asked), &question, &[], Vec::new()));
     }
     let micros = begun.elapsed().as_secs_f64() * 1e6 / f64::from(TIMES);
     Ok(micros)

@@ -22,7 +22,12 @@ fn question() -> Question<'static> {
 fn told(object: &Value, old: Option<&Value>, user: &str) -> Answer {
     let kind = object["kind"].as_str().unwrap();
     let question = question();
-    answer(&Asked { kind, subresource: "", user, object, old }, &question, &[OPERATOR.into()])
+    answer(
+        &Asked { kind, subresource: "", user, object, old },
+        &question,
+        &[OPERATOR.into()],
+        Vec::new(),
+    )
 }
 
 fn bad() -> Value {
@@ -114,7 +119,7 @@ fn a_pod_that_is_being_deleted_may_be_written() {
     {
         let asked = Asked { kind: "Pod", subresource, user: "ada", object: &object, old: None };
         assert_eq!(
-            answer(&asked, &question, &[OPERATOR.into()]).refusal.is_some(),
+            answer(&asked, &question, &[OPERATOR.into()], Vec::new()).refusal.is_some(),
             refused,
             "{subresource}"
         );
