@@ -2,6 +2,7 @@
 //! a level of a version, and judged by us as it was sent. Verdict and reasons must be the same.
 
 pub mod cells;
+mod own_rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -122,12 +123,12 @@ async fn the_floor_says_the_same(bed: &Testbed, client: &Client, minor: u32, cas
     api.patch("floor", &PatchParams::default(), &Patch::Merge(labels)).await.unwrap();
     let bare = cells::pod_case(minor, json!({"hostNetwork": true}));
     comes_true("the policy to be heeded", async || {
-        refused_by_the_floor(client, &bare).await.is_some_and(|it| it.is_some())
+        refused_by_the_floor(client, "floor", &bare).await.is_some_and(|it| it.is_some())
     })
     .await;
     let asked = futures::stream::iter(cases).map(|case| {
         let case = Case { standard, ..case.clone() };
-        async move { (refused_by_the_floor(client, &case).await, case) }
+        async move { (refused_by_the_floor(client, "floor", &case).await, case) }
     });
     let all: Vec<_> = asked.buffer_unordered(AT_ONCE).collect().await;
     let mut wrong = Vec::new();
@@ -154,8 +155,12 @@ async fn the_floor_says_the_same(bed: &Testbed, client: &Client, minor: u32, cas
 }
 
 /// The check that the floor names, where it refuses; `None` where there is no verdict.
-async fn refused_by_the_floor(client: &Client, case: &Case) -> Option<Option<String>> {
-    let (code, said) = dry_run(client, "floor", case).await;
+async fn refused_by_the_floor(
+    client: &Client,
+    namespace: &str,
+    case: &Case,
+) -> Option<Option<String>> {
+    let (code, said) = dry_run(client, namespace, case).await;
     match (code, said.split_once("denied request: ")) {
         (200 | 201, _) => Some(None),
         (403 | 422, Some((_, reasons))) => {

@@ -15,7 +15,7 @@ pub enum Shape {
     Pod,
 }
 
-const CONTAINERS: [Shape; 4] = [Shape::Init, Shape::Sidecar, Shape::Regular, Shape::Ephemeral];
+pub const CONTAINERS: [Shape; 4] = [Shape::Init, Shape::Sidecar, Shape::Regular, Shape::Ephemeral];
 
 /// Who says what every container needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,13 @@ pub fn pod_case(minor: u32, spec: Value) -> Case {
     let standard = Standard { level: Level::Restricted, minor };
     let edit = Edit { patch: spec, pod: json!({}), only: None };
     case("restrictedVolumes", standard, Shape::Pod, true, &edit, 0)
+}
+
+/// A pod of this base with a value in its spec, or in a container of this kind.
+pub fn with(check: &'static str, shape: Shape, refuse: bool, base: Base, value: &Value) -> Case {
+    let standard = Standard::default();
+    let edit = Edit { patch: value.clone(), pod: json!({}), only: Some(base) };
+    case(check, standard, shape, refuse, &edit, 0)
 }
 
 /// What a value is in: a merge patch of the container (or, for `Shape::Pod`, of the spec), and one of the pod.
