@@ -10,7 +10,7 @@ use kube::{
 };
 
 use crate::{
-    api::v1beta1::PolecatObject,
+    api::v1beta1::{Convoy, PolecatObject},
     cluster::{
         Cluster, clock::Moment, connect, meters::Meters, ownership::Ownership, telling,
         writing::Writer,
@@ -75,6 +75,11 @@ impl Reader {
     /// One Polecat.
     pub async fn polecat(&self, namespace: &str, name: &str) -> anyhow::Result<DynamicObject> {
         Ok(self.api(Some(namespace)).get(name).await?)
+    }
+
+    /// One Convoy.
+    pub async fn convoy(&self, namespace: &str, name: &str) -> anyhow::Result<Convoy> {
+        Ok(Api::namespaced(self.client.clone(), namespace).get(name).await?)
     }
 
     /// A pod, if it is there.

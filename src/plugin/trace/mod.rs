@@ -1,5 +1,6 @@
 //! `kubectl gt trace`: a run as a tree. What the API knows of it needs no collector; Jaeger knows the passes and requests too.
 
+mod convoy;
 mod jaeger;
 mod page;
 
@@ -25,7 +26,7 @@ use crate::{
 /// Which run, and who is asked.
 #[derive(Debug, Args)]
 pub struct Asked {
-    /// polecat/NAME, or NAME
+    /// polecat/NAME, or NAME; convoy/NAME for the traces of its Polecats
     #[arg(required_unless_present = "commit", conflicts_with = "commit")]
     name: Option<String>,
     /// The run that made this commit, by at least seven digits
@@ -64,11 +65,14 @@ pub struct Shown {
 
 /// Runs it; the answer is what it prints.
 pub async fn run(reader: &Reader, namespace: &str, asked: &Asked) -> anyhow::Result<String> {
-    let object = find(reader, namespace, asked).await?;
-    let object: PolecatObject = object.try_parse()?;
-    let status = object.status.unwrap_or_default();
-    let PolecatObject { metadata, spec, .. } = object;
-    let polecat = v1beta1::Polecat { metadata, spec, status };
+    if let Some(name) = asked.convoy() {
+        anyhow::ensure!(
+            asked.jaeger.is_none() && asked.html.is_none(),
+            "--jaeger and --html show one run, and a Convoy has many: name one of its Polecats"
+        );
+        return convoy::run(reader, namespace, name).await;
+    }
+    let polecat = whole(find(reader, namespace, asked).await?)?;
     let brief = Brief::from(&polecat);
     let attempt = brief.status.attempt.unwrap_or(1);
     anyhow::ensure!(
@@ -106,6 +110,20 @@ pub async fn run(reader: &Reader, namespace: &str, asked: &Asked) -> anyhow::Res
         text = format!("{text}\nWrote {}\n", path.display());
     }
     Ok(text)
+}
+
+impl Asked {
+    /// The Convoy that was named.
+    fn convoy(&self) -> Option<&str> {
+        let name = self.name.as_deref()?;
+        name.strip_prefix("convoy/").or(name.strip_prefix("convoys/"))
+    }
+}
+
+/// A Polecat, with the status of one that has none yet.
+fn whole(object: DynamicObject) -> anyhow::Result<v1beta1::Polecat> {
+    let PolecatObject { metadata, spec, status } = object.try_parse()?;
+    Ok(v1beta1::Polecat { metadata, spec, status: status.unwrap_or_default() })
 }
 
 async fn find(reader: &Reader, namespace: &str, asked: &Asked) -> anyhow::Result<DynamicObject> {

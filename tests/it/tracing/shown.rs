@@ -10,10 +10,12 @@ use axum::{
 };
 use axum_server::{Handle, tls_rustls::RustlsConfig};
 use gastown::{
+    api::v1beta1::Convoy,
     domain::certificates::Book,
     tls::{self, check::Presented, mint::ForNames},
 };
 use k8s_openapi::jiff::Timestamp;
+use kube::{Api, api::PostParams};
 use serde_json::json;
 
 use super::{ALL_BUT_HAND_OVER, QUICK, trace_id};
@@ -77,6 +79,23 @@ async fn jaeger(trace: String, authority: &Path) -> String {
     format!("https://localhost:{}/ui/", handle.listening().await.unwrap().port())
 }
 
+/// A Convoy has no trace, but leads to those of its Polecats.
+async fn leads_from_a_convoy(world: &World, id: &str) {
+    let convoy = json!({"metadata": {"name": "release"}, "spec": {"description": "both",
+        "beads": [{"id": "gt-abc12"}, {"id": "gt-none"}]}});
+    let api: Api<Convoy> = Api::namespaced(world.client.clone(), &world.namespace);
+    let convoy = serde_json::from_value(convoy).unwrap();
+    api.create(&PostParams::default(), &convoy).await.unwrap();
+    let text = said(world, &["convoy/release"]).await;
+    assert!(text.contains("1 of 2 beads"), "{text}");
+    let line = |bead: &str| text.lines().find(|it| it.starts_with(bead)).unwrap_or_default();
+    assert!(line("gt-abc12").contains("max") && line("gt-abc12").contains(id), "{text}");
+    assert!(line("gt-none").contains(" - "), "{text}");
+    let output = gt(world, &["convoy/release", "--jaeger", "http://localhost"]).await;
+    let why = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && why.contains("name one of its Polecats"), "{why}");
+}
+
 #[tokio::test]
 async fn a_run_is_shown_by_its_name_or_commit_from_the_api_or_from_what_speaks_as_jaeger_does() {
     let script = [QUICK[0], ("testbed.gastown.io/message.telemetry", PUSHED)];
@@ -99,6 +118,8 @@ async fn a_run_is_shown_by_its_name_or_commit_from_the_api_or_from_what_speaks_a
     let stranger = gt(&world, &["--commit", "0000000"]).await;
     let why = String::from_utf8_lossy(&stranger.stderr).into_owned();
     assert!(!stranger.status.success() && why.contains("made commit 0000000"), "{why}");
+
+    leads_from_a_convoy(&world, &id).await;
 
     let (authority, token) = (file("ca.crt"), file("token"));
     fs::write(&token, "open-sesame\n").unwrap();
