@@ -68,6 +68,7 @@ mod real_disruption;
 mod real_images;
 mod real_node;
 mod real_olm;
+mod real_openshift;
 mod real_pending;
 mod real_secrets;
 mod real_trust;

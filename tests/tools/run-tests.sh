@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 log=target/test.log
 mkdir -p target
 # Those that run whole pods on a real node have the machine to themselves: they hold the times that a run is given.
-node=(real_deployed:: real_disruption:: real_images:: real_node:: real_pending:: real_secrets:: real_trust:: real_upgrade::)
+node=(real_deployed:: real_disruption:: real_images:: real_node:: real_openshift:: real_pending:: real_secrets:: real_trust:: real_upgrade::)
 if [ $# = 0 ]; then set -- "${node[@]/#/--skip=}"; alone=yes; else alone=; fi
 # Objects of each kind and direction that go through the conversion.
 export GASTOWN_LAWS=${GASTOWN_LAWS-10000}
