@@ -130,13 +130,13 @@ impl Housekeeper {
     async fn write_status(&self, object: &ShardMap, status: &ShardMapStatus) {
         let new = ShardMap { status: Some(status.clone()), ..object.clone() };
         let write = self.writer.replace_status(&self.maps, MAP, &new);
-        say("the status of the ShardMap", tokio::time::timeout(LIMIT, write).await);
+        say("the status of the ShardMap", &tokio::time::timeout(LIMIT, write).await);
     }
 
     async fn publish(&self, object: &ShardMap, next: &Map) {
         let new = ShardMap { spec: next.into(), ..object.clone() };
         let write = self.writer.replace(&self.maps, MAP, &new);
-        say("the next version of the ShardMap", tokio::time::timeout(LIMIT, write).await);
+        say("the next version of the ShardMap", &tokio::time::timeout(LIMIT, write).await);
     }
 
     /// Tells of each refusal once, in the namespace that wished: who may look there sees it.
@@ -147,7 +147,8 @@ impl Housekeeper {
             let Some(wish) = wishing.get(name).filter(|_| self.told.len() < REFUSED) else {
                 continue;
             };
-            if !self.told.insert((name.clone(), why.clone())) {
+            let refusal = (name.clone(), why.clone());
+            if self.told.contains(&refusal) {
                 continue;
             }
             let about = ObjectReference {
@@ -167,7 +168,12 @@ impl Housekeeper {
             let events: Api<Event> = Api::namespaced(self.client.clone(), name);
             let params = PostParams::default();
             let write = self.writer.create(&events, &params, &event);
-            say("an Event", tokio::time::timeout(LIMIT, write).await);
+            let answer = tokio::time::timeout(LIMIT, write).await;
+            say("an Event", &answer);
+            if !is_final(&answer) {
+                return; // the others as well are told a while later
+            }
+            self.told.insert(refusal);
         }
     }
 }
@@ -225,7 +231,20 @@ pub fn weights_of(status: &ShardMapStatus) -> BTreeMap<ShardId, u32> {
     status.weights.iter().filter_map(weight).collect()
 }
 
-fn say<T>(what: &str, answer: Result<kube::Result<T>, tokio::time::error::Elapsed>) {
+/// What came of a write.
+type Written<T> = Result<kube::Result<T>, tokio::time::error::Elapsed>;
+
+/// Whether trying again would change nothing: it was written, or the API server has said why not for good, as in a namespace that
+/// is being deleted.
+fn is_final<T>(answer: &Written<T>) -> bool {
+    match answer {
+        Ok(Ok(_)) => true,
+        Ok(Err(kube::Error::Api(it))) => (400..500).contains(&it.code) && it.code != 429,
+        Ok(Err(_)) | Err(_) => false,
+    }
+}
+
+fn say<T>(what: &str, answer: &Written<T>) {
     match answer {
         Ok(Ok(_)) => tracing::debug!(what, "The housekeeper wrote"),
         // Somebody else was faster, or it is there already.
@@ -233,10 +252,35 @@ fn say<T>(what: &str, answer: Result<kube::Result<T>, tokio::time::error::Elapse
         Ok(Err(error)) => {
             tracing::info!(
                 what,
-                error = &error as &dyn std::error::Error,
+                error = error as &dyn std::error::Error,
                 "Not written by the housekeeper"
             );
         }
         Err(_) => tracing::info!(what, "Not written by the housekeeper in time"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: u16) -> kube::Error {
+        let status = kube::core::Status::failure("no", "Tested").with_code(code);
+        kube::Error::Api(Box::new(status))
+    }
+
+    #[tokio::test]
+    async fn a_refusal_whose_event_was_not_written_is_told_again() {
+        let late = tokio::time::timeout(Duration::ZERO, std::future::pending::<()>()).await;
+        let table = [
+            (Ok(Ok(())), true, "it is there"),
+            (Ok(Err(refused(403))), true, "the namespace is being deleted"),
+            (Ok(Err(refused(429))), false, "the API server is busy"),
+            (Ok(Err(refused(500))), false, "its storage did not answer"),
+            (late.map(Ok), false, "nobody answered in time"),
+        ];
+        for (answer, want, because) in table {
+            assert_eq!(is_final(&answer), want, "{because}");
+        }
     }
 }

@@ -330,6 +330,8 @@ fn keeps_to_spdx(test: &str, file: &Path) {
     assert!(!check(&broken).status.success(), "it can refuse");
 }
 
+const OPERATOR: &str = "localhost/gastown-operator:dev";
+
 /// buildah with storage of its own, which goes with it.
 pub struct Store {
     pub folder: tempfile::TempDir,
@@ -364,8 +366,8 @@ impl Store {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// Builds an edition's images by make, on a base that has what they would install.
-    fn build(&self, edition: &str, dist: &str, targets: &str) {
+    /// Builds an edition's images by make, on a base that has what they would install; `operator` is the operator's.
+    pub fn build(&self, edition: &str, dist: &str, (targets, operator): (&str, &str)) {
         let mut command = make(&["docker-build", targets]);
         let bases = ["OPERATOR", "RUNNER", "AGENT"]
             .map(|it| format!("--build-arg {it}_BASE=localhost/base:dev"));
@@ -373,7 +375,7 @@ impl Store {
         let install = "--build-arg INSTALL=echo${IFS}$@>/asked";
         let arguments = format!("{} --build-arg DIST={dist} {install}", bases.join(" "));
         command.arg(format!("BUILDAH={}", self.program())).arg(format!("EDITION={edition}"));
-        command.args(["BINARIES=prebuilt", "IMG=localhost/gastown-operator:dev"]);
+        command.args(["BINARIES=prebuilt", &format!("IMG={operator}")]);
         command.env("BUILD_ARGS", arguments).env("BUILDAH_ISOLATION", "chroot");
         let output = command.output().unwrap();
         assert!(output.status.success(), "{edition}: {}", self::words(&output));
@@ -394,13 +396,13 @@ impl Store {
     }
 }
 
-/// The programs where `make dist` would put them.
-fn dist(folder: &Path, operator: &Path) -> String {
+/// The programs where `make dist` would put them; the folder, as seen from the checkout.
+pub fn dist(folder: &Path, operator: &Path, runner: &Path) -> String {
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
     let into = folder.join(architecture);
     fs::create_dir_all(into.join("licenses")).unwrap();
     fs::copy(operator, into.join("gastown-operator")).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_gt-runner"), into.join("gt-runner")).unwrap();
+    fs::copy(runner, into.join("gt-runner")).unwrap();
     fs::copy(env!("CARGO_BIN_EXE_kubectl-gt"), into.join("kubectl-gt")).unwrap();
     fs::copy(top().join("LICENSE"), into.join("licenses/LICENSE")).unwrap();
     let mut notices = Command::new(top().join("tests/tools/notices.sh"));
@@ -409,7 +411,8 @@ fn dist(folder: &Path, operator: &Path) -> String {
     folder.strip_prefix(top()).unwrap().to_string_lossy().into_owned()
 }
 
-fn base(store: &Store, operator: &Path) {
+/// The base of this machine's own programs and libraries.
+pub fn base(store: &Store, operator: &Path) {
     let archive = store.folder.path().join("base.tar");
     let programs = [operator.to_owned(), PathBuf::from(env!("CARGO_BIN_EXE_gt-runner"))];
     gastown_testbed::node::images::write_base(&programs, "localhost/base:dev", &archive).unwrap();
@@ -426,9 +429,9 @@ fn both_editions_are_built_and_are_what_their_files_say() {
     let folder = top().join("target/dist");
     fs::create_dir_all(&folder).unwrap();
     let folder = tempfile::tempdir_in(folder).unwrap();
-    let dist = dist(folder.path(), &operator);
+    let dist = dist(folder.path(), &operator, Path::new(env!("CARGO_BIN_EXE_gt-runner")));
     for edition in ["community", "enterprise"] {
-        store.build(edition, &dist, "TARGETS=operator runner agent");
+        store.build(edition, &dist, ("TARGETS=operator runner agent", OPERATOR));
         let image = |name: &str| format!("localhost/gastown-{name}:dev");
         for name in ["operator", "runner", "agent"] {
             let config = store.inspect(&image(name))["config"].take();
@@ -464,11 +467,11 @@ fn both_editions_are_built_and_are_what_their_files_say() {
             assert!(!said.contains(agent), "{edition}: no vendor's program is in it: {agent}");
         }
         let first = store.run(&["images", "--quiet", "--no-trunc", &image("operator")]);
-        store.build(edition, &dist, "TARGETS=operator");
+        store.build(edition, &dist, ("TARGETS=operator", OPERATOR));
         let again = store.run(&["images", "--quiet", "--no-trunc", &image("operator")]);
         assert_eq!(first, again, "{edition}: the same sources make the same image");
     }
-    let size = compressed(&store, "localhost/gastown-operator:dev");
+    let size = compressed(&store, OPERATOR);
     assert!(size < 27_000_000, "{size} bytes beside the base: 40 MB with one of 13 MB");
 }
 

@@ -63,6 +63,7 @@ mod promql;
 mod proxied;
 mod ratchet;
 mod real_approved;
+mod real_built;
 mod real_deployed;
 mod real_disruption;
 mod real_images;

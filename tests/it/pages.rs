@@ -2,6 +2,7 @@
 //! the table names, or marked as one that needs a cluster of the reader's.
 
 mod commands;
+mod symptoms;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

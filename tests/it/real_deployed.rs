@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use gastown::{api::v1alpha1::Polecat, manifests::NAMESPACE};
+use gastown::{
+    api::v1alpha1::Polecat,
+    manifests::{NAMESPACE, own_user},
+};
 use gastown_testbed::{Node, Options, Testbed, preconditions};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
@@ -16,6 +19,7 @@ use crate::{
     make::{make_on, words},
     preconditions::release_binary,
     real_node::{at, in_bare, make_references, repository},
+    rights::forbidden,
     world::{condition, polecat, until},
 };
 
@@ -34,7 +38,7 @@ async fn epochs(client: &Client) -> BTreeMap<String, i32> {
 }
 
 /// Runs a target against a testbed; what it says.
-async fn makes(bed: &Testbed, arguments: &[&str]) -> String {
+pub async fn makes(bed: &Testbed, arguments: &[&str]) -> String {
     let output = make_on(bed, arguments).await;
     assert!(output.status.success(), "make {}: {}", arguments.join(" "), words(&output));
     words(&output)
@@ -53,6 +57,16 @@ pub async fn runs(bed: &Testbed, client: &Client, town: &str, name: &str) {
     let done = until(&polecats, name, "pushed commit", pushed).await;
     let commit = done.status.unwrap().commit.unwrap();
     assert_eq!(in_bare(git, name, &["rev-parse", "feature/gt-abc12"]).trim(), commit);
+}
+
+/// The account of the operator's pods was refused nothing: what it asks for is what the manifests let it.
+pub async fn asks_for_what_it_may(bed: &Testbed) {
+    let account = own_user(NAMESPACE);
+    let all = bed.audit_events().await.unwrap();
+    let asked: Vec<_> = all.iter().filter(|it| it.user == account).collect();
+    assert!(asked.iter().any(|it| it.resource == "pods" && it.verb == "create"), "it is who acts");
+    let refused = forbidden(&all, |user| user == account);
+    assert!(refused.is_empty(), "asked without a right: {refused:#?}");
 }
 
 #[tokio::test]
@@ -94,6 +108,7 @@ async fn make_deploy_brings_three_replicas_that_update_and_go_without_a_trace() 
 
     // Applied again, it changes nothing that matters; taken away, what people have stays and can be read.
     makes(&bed, &deploy).await;
+    asks_for_what_it_may(&bed).await;
     makes(&bed, &["undeploy"]).await;
     for version in ["v1alpha1", "v1beta1"] {
         let kind = format!("polecats.{version}.gastown.gastown.io");

@@ -18,11 +18,11 @@ use crate::{
 
 const IMAGE: &str = "localhost/gastown-operator:test";
 /// Where it is installed, which is none of our names.
-const HERE: &str = "somewhere";
+pub const HERE: &str = "somewhere";
 const TOWN: &str = "olm";
 
 /// What OLM is given, in two parts: all but the CSV, as its install plans make it, and the CSV.
-fn bundle() -> (Vec<Value>, Value) {
+pub fn bundle() -> (Vec<Value>, Value) {
     let images = Images {
         operator: IMAGE.into(),
         runner: "localhost/gt-runner:dev".into(),

@@ -2,6 +2,7 @@
 //! may differ is a table with reasons; anything else is drift.
 
 mod cert_manager;
+mod changes;
 mod chart;
 pub mod olm;
 mod page;

@@ -426,6 +426,13 @@ async fn the_way_back_ends_where_the_originals_own_definitions_apply_again() {
     let tried: Vec<_> = all.iter().filter(|it| it.user == "person" && it.is_write()).collect();
     assert!(tried.is_empty(), "a dry run writes nothing: {tried:?}");
 
+    let kubectl = Kubectl::admin(&bed);
+    let folder = "tests/it/original/crds/";
+    let apply = ["apply", "--server-side", "--force-conflicts", "-f", folder];
+    let refused = kubectl.run(&apply).await;
+    let words = String::from_utf8_lossy(&refused.stderr);
+    assert!(words.contains("missing from spec.versions"), "not before: {words}");
+
     let said = gt_said(&bed, &back).await;
     let want = "migrated: 2 objects written, all lie in v1alpha1";
     assert_eq!(said.matches(want).count(), both().len(), "{said}");
@@ -435,9 +442,7 @@ async fn the_way_back_ends_where_the_originals_own_definitions_apply_again() {
     assert_eq!(read_all(&client, &objects, "v1alpha1").await, old);
     assert_eq!(read_all(&client, &objects, "v1beta1").await, new);
 
-    let kubectl = Kubectl::admin(&bed);
-    let folder = "tests/it/original/crds/";
-    let said = kubectl.said(&["apply", "--server-side", "--force-conflicts", "-f", folder]).await;
+    let said = kubectl.said(&apply).await;
     assert_eq!(said.lines().count(), both().len(), "{said}");
     for name in kinds::convertible() {
         assert_eq!(stored(&client, &name).await, ["v1alpha1"], "{name}");

@@ -110,7 +110,7 @@ pub const COMMANDS: &[(&str, Held)] = &[
         "kubectl apply --server-side --force-conflicts -k .",
         Needs("a cluster; `make deploy` does the same with an overlay of its own"),
     ),
-    ("sed ", Test("one_file_is_what_kustomize_makes_of_the_community_edition")),
+    ("sed ", Test("one_file_takes_the_place_of_what_the_original_applied")),
     ("helm rollback ", Test("helm_upgrades_an_older_release_under_load_and_rolls_back")),
     (
         "helm ",
@@ -125,7 +125,7 @@ pub const COMMANDS: &[(&str, Held)] = &[
         Test("a_healthy_installation_is_told_from_one_with_faults"),
     ),
     ("install target/release/kubectl-gt", Needs("a folder on the reader's `PATH`")),
-    ("buildah push ", Needs("images that are built on a registry's bases")),
+    ("buildah push ", Test("images_of_both_editions_are_deployed_answer_and_do_a_run")),
     (
         "kubectl -n town create secret generic git-",
         Test("typed_secrets_and_every_form_of_address_push"),
@@ -162,9 +162,26 @@ pub const COMMANDS: &[(&str, Held)] = &[
     ),
     ("kubectl get crd -o custom-columns", Needs("reads a cluster")),
     (
+        "kubectl -n gastown-operator-system delete poddisruptionbudget",
+        Test("one_file_takes_the_place_of_what_the_original_applied"),
+    ),
+    (
+        "kubectl -n gastown-operator-system delete deployment",
+        Test("from_kustomize_to_helm_and_back_what_people_have_stays"),
+    ),
+    ("kubectl -n NAMESPACE delete subscriptions.operators.coreos.com", Needs("OLM")),
+    ("kubectl -n NAMESPACE delete clusterserviceversions.operators.coreos.com", Needs("OLM")),
+    (
+        "kubectl delete mutatingwebhookconfigurations,validatingwebhookconfigurations",
+        Test("what_olm_leaves_is_taken_over_by_helm_and_by_kustomize"),
+    ),
+    (
         "kubectl delete validatingadmissionpolic",
         Test("make_deploy_takes_the_place_of_the_original_under_load_and_gives_it_back"),
     ),
     ("kubectl label namespace gastown-operator-system", Needs("a cluster with a release")),
-    ("for it in $(kubectl get crd", Needs("a cluster with a release")),
+    (
+        "for it in $(kubectl get crd",
+        Test("helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when_it_goes"),
+    ),
 ];

@@ -105,6 +105,37 @@ async fn uid(kubectl: &Kubectl) -> String {
         .await
 }
 
+/// Applies `deploy/install.yaml` by the command of the page.
+async fn applies_one_file(bed: &Testbed) -> Output {
+    let page = fs::read_to_string(top().join("docs/install.md")).unwrap();
+    let command = page.split("$ sed ").nth(1).unwrap().split("```").next().unwrap();
+    let command = command.replace("\\\n", " ").replace("kubectl apply", "\"$KUBECTL\" apply");
+    let mut shell = Command::new("bash");
+    shell.args(["-o", "pipefail", "-c", &format!("sed {command}")]).current_dir(top());
+    shell.env("KUBECTL", &bed.kubectl).env("KUBECONFIG", &bed.kubeconfig);
+    tokio::task::spawn_blocking(move || shell.output().unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn one_file_takes_the_place_of_what_the_original_applied() {
+    let bed = Testbed::start(Options::default()).await.unwrap();
+    let kubectl = Kubectl::admin(&bed);
+    kubectl.said(&["create", "namespace", NAMESPACE]).await;
+    let file = bed.kubeconfig.with_extension("original.yaml");
+    fs::write(&file, format!("{}---\n{}", originals(""), definition())).unwrap();
+    kubectl.said(&["apply", "-f", &file.to_string_lossy()]).await;
+    let before = uid(&kubectl).await;
+    let refused = applies_one_file(&bed).await;
+    let why = words(&refused);
+    assert!(!refused.status.success() && why.contains("minAvailable and maxUnavailable"), "{why}");
+    let budget = ["-n", NAMESPACE, "delete", "poddisruptionbudget"];
+    kubectl.said(&[&budget[..], &["gastown-operator-controller-manager-pdb"]].concat()).await;
+    let output = applies_one_file(&bed).await;
+    assert!(output.status.success(), "{}", words(&output));
+    is_ours(&kubectl, &before).await;
+    bed.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn make_deploy_takes_the_place_of_what_the_original_applied() {
     let bed = Testbed::start(Options::default()).await.unwrap();
@@ -126,13 +157,19 @@ async fn make_deploy_takes_the_place_of_what_the_original_applied() {
     bed.stop().await.unwrap();
 }
 
-struct Helm {
+/// Helm as who may do anything, for a release in the operator's namespace.
+pub(super) struct Helm {
     program: PathBuf,
     kubeconfig: PathBuf,
 }
 
 impl Helm {
-    async fn run(&self, arguments: &[&str]) -> Output {
+    pub(super) fn on(bed: &Testbed, program: PathBuf) -> Self {
+        let kubeconfig = bed.kubeconfig_for("helm", Some("system:masters")).unwrap();
+        Self { program, kubeconfig }
+    }
+
+    pub(super) async fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(&self.program);
         command.args(arguments).args(["--namespace", NAMESPACE]).current_dir(top()).env_clear();
         command
@@ -141,14 +178,14 @@ impl Helm {
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
     }
 
-    async fn said(&self, arguments: &[&str]) -> String {
+    pub(super) async fn said(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments).await;
         assert!(output.status.success(), "helm {}: {}", arguments.join(" "), words(&output));
         words(&output)
     }
 }
 
-const UNINSTALL: [&str; 2] = ["uninstall", "gastown-operator"];
+pub(super) const UNINSTALL: [&str; 2] = ["uninstall", "gastown-operator"];
 /// Asks for the Job that ends the conversion.
 const HOOK: [&str; 5] = ["-n", NAMESPACE, "get", "job", "gastown-operator-uninstall"];
 /// Witnesses in the version that they are not stored in.
@@ -156,7 +193,7 @@ const OLDER: [&str; 6] =
     ["-n", "town", "get", "witnesses.v1alpha1.gastown.gastown.io", "-o", "name"];
 
 /// How definitions are converted, each way once.
-async fn strategies(kubectl: &Kubectl) -> Vec<String> {
+pub(super) async fn strategies(kubectl: &Kubectl) -> Vec<String> {
     let said = kubectl.said(&["get", "crd", "-o=jsonpath={.items[*].spec.conversion.strategy}"]);
     let all: BTreeSet<String> = said.await.split_whitespace().map(Into::into).collect();
     all.into_iter().collect()
@@ -172,18 +209,21 @@ async fn applies(bed: &Testbed, kubectl: &Kubectl, version: &str, rig: &str) -> 
 }
 
 /// Puts an object into storage, which nobody converts: no node runs the operator.
-async fn has_a_witness(bed: &Testbed, kubectl: &Kubectl) {
+pub(super) async fn has_a_witness(bed: &Testbed, kubectl: &Kubectl) {
     kubectl.said(&["create", "namespace", "town"]).await;
     let closed = ["delete", "validatingwebhookconfigurations", gastown::manifests::VALIDATING];
     kubectl.said(&closed).await;
-    let output = applies(bed, kubectl, "v1beta1", "rigRef: {name: a}").await;
-    assert!(output.status.success(), "{}", words(&output));
+    // Who may be asked, and who lets writes through, is told to the API server a moment after it is written.
+    comes_true("a write", async || {
+        applies(bed, kubectl, "v1beta1", "rigRef: {name: a}").await.status.success()
+    })
+    .await;
     let output = kubectl.run(&OLDER).await;
     assert!(words(&output).contains("conversion webhook"), "{}", words(&output));
 }
 
 /// Runs what the hook's pod asks for, as its account, by the program of this checkout; and tells how it ended.
-async fn does_what_a_node_would(bed: &Testbed, kubectl: &Kubectl) {
+pub(super) async fn does_what_a_node_would(bed: &Testbed, kubectl: &Kubectl) {
     kubectl
         .said(&["label", "ns", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted"])
         .await;
@@ -243,6 +283,53 @@ async fn goes_though_its_hook_fails(helm: &Helm, kubectl: &Kubectl) {
     assert!(!left.contains("gastown-operator-uninstall"), "{left}");
 }
 
+/// What a hook that failed would have done, by the command of the chart's page; and the release after that.
+async fn is_mended_by_hand(bed: &Testbed, helm: &Helm, kubectl: &Kubectl) {
+    let asks = kubectl.run(&OLDER).await;
+    assert!(words(&asks).contains("conversion webhook"), "nobody answers: {}", words(&asks));
+    let page = fs::read_to_string(top().join(FOLDER).join("README.md")).unwrap();
+    let command = page.split("$ for it in ").nth(1).unwrap().split("```").next().unwrap();
+    let kubectls = bed.kubectl.parent().unwrap().display();
+    let mut shell = Command::new("bash");
+    shell.args(["-e", "-c", &format!("PATH={kubectls}:$PATH; for it in {command}")]);
+    shell.env("KUBECONFIG", &bed.kubeconfig);
+    let output = tokio::task::spawn_blocking(move || shell.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{}", words(&output));
+    comes_true("reading", async || kubectl.run(&OLDER).await.status.success()).await;
+    let install = ["install", "gastown-operator", FOLDER];
+    let refused = helm.run(&install).await;
+    assert!(!refused.status.success() && words(&refused).contains("conflict"), "kubectl owns it");
+    // A release that failed is there, and its objects with it.
+    let again = ["upgrade", "gastown-operator", FOLDER, "--force-conflicts"];
+    helm.said(&again).await;
+    assert_eq!(strategies(kubectl).await, ["None", "Webhook"]);
+}
+
+/// The version of a release that is not there yet.
+pub(super) const LATER: &str = "9.0.0";
+
+/// The chart as that release has it: its version stands on every object.
+pub(super) fn later_chart(bed: &Testbed) -> String {
+    let chart = bed.kubeconfig.with_extension("later");
+    let copied = Command::new("cp").arg("-r").arg(top().join(FOLDER)).arg(&chart).status();
+    assert!(copied.unwrap().success());
+    let file = chart.join("Chart.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    let next = text.replace(env!("CARGO_PKG_VERSION"), LATER);
+    assert_ne!(text, next);
+    fs::write(file, next).unwrap();
+    chart.to_str().unwrap().to_owned()
+}
+
+/// The versions that definitions and the Deployment say, each once.
+pub(super) async fn versions(kubectl: &Kubectl) -> Vec<String> {
+    let of = "-o=jsonpath={.items[*].metadata.labels.app\\.kubernetes\\.io/version}";
+    let definitions = kubectl.said(&["get", "crds", of]).await;
+    let deployments = kubectl.said(&["-n", NAMESPACE, "get", "deployments", of]).await;
+    let all = definitions.split_whitespace().chain(deployments.split_whitespace());
+    all.map(Into::into).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 /// A chart with the original's names: definitions in crds/, which Helm never upgrades.
 fn originals_chart(bed: &Testbed) -> PathBuf {
     let chart = bed.kubeconfig.with_extension("chart");
@@ -263,8 +350,7 @@ async fn helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when
     let Some(program) = tool(test, Tool::Helm) else { return };
     let bed = Testbed::start(Options::default()).await.unwrap();
     let kubectl = Kubectl::admin(&bed);
-    let kubeconfig = bed.kubeconfig_for("helm", Some("system:masters")).unwrap();
-    let helm = Helm { program, kubeconfig };
+    let helm = Helm::on(&bed, program);
     let chart = originals_chart(&bed);
     helm.said(&["install", "gastown-operator", &chart.to_string_lossy(), "--create-namespace"])
         .await;
@@ -314,7 +400,12 @@ async fn helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when
         ["None", "Webhook"],
         "who has two versions is converted"
     );
+    // And goes on as any release does: no owner of what stayed is in the way of another version.
+    helm.said(&["upgrade", "gastown-operator", &later_chart(&bed)]).await;
+    assert_eq!(versions(&kubectl).await, [LATER]);
 
+    has_a_witness(&bed, &kubectl).await;
     goes_though_its_hook_fails(&helm, &kubectl).await;
+    is_mended_by_hand(&bed, &helm, &kubectl).await;
     bed.stop().await.unwrap();
 }

@@ -16,7 +16,7 @@ use crate::{net::Port, sibling, tools};
 pub const NAMESPACE: &str = "gastown-operator-system";
 /// The Service in front of the operators' webhooks.
 pub const SERVICE: &str = "gastown-operator-webhook-service";
-/// The group that operators are in; bound to `cluster-admin`.
+/// The group that operators are in; bound to the roles of `deploy/rbac`, as the operator's account is where it runs in pods.
 pub const GROUP: &str = "gastown:operators";
 
 /// Ports that are one operator's own.

@@ -189,6 +189,12 @@ impl Testbed {
         self.make_image(image, |path| node::images::write_operator(program, image, path)).await
     }
 
+    /// Gives the real node the images of an archive that was written elsewhere, under the names that they have there.
+    pub async fn load_images(&self, archive: &Path) -> Result<()> {
+        let loaded = self.images(&["import", &archive.to_string_lossy()]).await;
+        loaded.with_context(|| format!("failed to load the images of {}", archive.display()))
+    }
+
     async fn make_image(&self, image: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let path = self.dir.join(format!("{}.tar", image.replace(['/', ':'], "-")));
         write(&path)?;
