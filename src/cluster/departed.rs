@@ -29,6 +29,7 @@ struct Inner {
 #[derive(Debug)]
 struct Gone {
     owner: Box<str>,
+    /// Its uid; empty where only one that came after it was seen.
     pod: Box<str>,
 }
 
@@ -56,6 +57,21 @@ impl Departed {
     pub fn saw(&self, key: &Key, owner: &str) -> bool {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.seen.latest.get(key).is_some_and(|it| *it.owner == *owner)
+    }
+
+    /// Takes in that a pod which is there came late: of its name there was one before, which nobody here saw. So it stays one
+    /// that came late, also once its containers have ended and have something to say.
+    pub fn came_late(&self, key: &Key, owner: &str) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.seen.put(key, Gone { owner: owner.into(), pod: Box::default() }, SEEN);
+    }
+
+    /// Forgets what was seen in places that are somebody else's from now on: whoever looks after them may make a pod again that
+    /// never ran, and if they come back, that one is no late one.
+    pub fn forget(&self, is: impl Fn(&Key) -> bool) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.told.forget(&is);
+        inner.seen.forget(&is);
     }
 
     /// Whether this pod of this owner's came after another one of its name had gone.
@@ -95,6 +111,11 @@ impl<V> Recent<V> {
         {
             self.latest.remove(&oldest);
         }
+    }
+
+    fn forget(&mut self, is: impl Fn(&Key) -> bool) {
+        self.latest.retain(|key, _| !is(key));
+        self.order.retain(|key| !is(key));
     }
 }
 
@@ -158,6 +179,32 @@ mod tests {
         assert_eq!(departed.of(&key), None, "the first one had nothing to say");
         assert!(departed.is_late(&key, "p-1", &pod("3", Container::Running)));
         assert!(!departed.is_late(&key, "p-1", &first), "the first stays the first");
+    }
+
+    #[test]
+    fn one_that_came_late_stays_late_when_it_ends() {
+        let (departed, key) = (Departed::default(), Key::new("town", "polecat-max"));
+        let (late, ended) = (pod("2", Container::Running), pod("2", over(0)));
+        departed.came_late(&key, "p-1");
+        assert!(departed.is_late(&key, "p-1", &late) && departed.is_late(&key, "p-1", &ended));
+        departed.note(&key, &ended);
+        assert_eq!(departed.of(&key), None, "it says nothing of the run");
+        assert!(departed.saw(&key, "p-1"), "and the run is not begun again");
+    }
+
+    #[test]
+    fn what_another_replica_makes_meanwhile_is_not_late() {
+        let (departed, key) = (Departed::default(), Key::new("town", "polecat-max"));
+        departed.note(&key, &pod("1", over(1)));
+        departed.forget(|it| *it.namespace != *"town");
+        assert!(departed.saw(&key, "p-1") && departed.of(&key).is_some(), "it is ours still");
+        departed.forget(|it| *it.namespace == *"town");
+        assert!(!departed.is_late(&key, "p-1", &pod("2", Container::Running)));
+        assert_eq!(departed.of(&key), None);
+        departed.note(&key, &pod("2", Container::Running));
+        assert!(departed.saw(&key, "p-1"));
+        let kept = departed.0.lock().unwrap().seen.order.len();
+        assert_eq!(kept, 1, "nothing is counted that was forgotten");
     }
 
     #[test]

@@ -7,9 +7,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use clap::Parser as _;
 use gastown::{
     api::v1alpha1::Polecat,
-    cluster::{Cluster, clock::Moment, meters::Meters, ownership::Ownership},
+    cluster::{Cluster, cache::Key, clock::Moment, meters::Meters, ownership::Ownership},
     config::Config,
-    domain::shard::{Map, ShardId, bucket},
+    domain::{
+        pod_brief::{Owner, PodBrief},
+        shard::{Map, ShardId, bucket},
+    },
     tasks::controllers::{Running, Scope, start, views::Views},
 };
 use gastown_testbed::{Node, Options, Testbed, audit::Event};
@@ -305,10 +308,18 @@ async fn hands_over(first: &Replica, second: &Replica, one: &str) {
     tokio::time::timeout(PATIENCE, second.views.warmed(shard)).await.unwrap();
     let caches = &second.cluster.caches;
     assert!(caches.polecats.len() >= 5 && caches.pods.len() >= 5, "warm");
+    let (gone, departed) = (Key::new(one, "polecat-went"), &first.cluster.caches.departed);
+    let owner = Owner { kind: "Polecat".into(), name: "went".into(), uid: "1".into() };
+    departed.note(&gone, &PodBrief { owner: Some(owner), ..PodBrief::default() });
+    assert!(departed.saw(&gone, "1"));
     first.ownership.close(shard).await;
     second.ownership.open(shard, 2);
     second.views.wake(shard);
     first.views.cool(shard).await;
     let left = first.cluster.caches.polecats.find(|key, _| *key.namespace == *one);
     assert_eq!(left, [], "forgotten");
+    assert!(
+        !departed.saw(&gone, "1"),
+        "whoever has it now may make that pod, which is no late one"
+    );
 }

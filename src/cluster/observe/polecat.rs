@@ -194,24 +194,23 @@ impl Cluster {
     /// and goes, since no plan has it. Where an attempt is over the cache may show its pod as it was before: that is asked anew.
     async fn pod_of(&self, brief: &Brief, key: &Key) -> Result<(Option<PodBrief>, bool), Error> {
         let Some(pod) = self.caches.pods.get(key) else { return Ok((None, false)) };
-        let late = brief.owns(&pod) && self.caches.departed.is_late(key, &brief.uid, &pod);
-        let shown = if late {
-            None
-        } else if brief.outlived_by(&pod) {
-            self.find_pod(&key.namespace, &key.name).await?
-        } else {
-            return Ok((Some(Arc::unwrap_or_clone(pod)), false));
-        };
-        if late || shown.as_ref().is_some_and(|it| brief.outlived_by(it)) {
-            let (namespace, name, uid) = (&*key.namespace, &*key.name, &*pod.uid);
-            tracing::warn!(
-                namespace,
-                name,
-                uid,
-                "A second pod of an attempt came late, and is deleted"
-            );
+        let departed = &self.caches.departed;
+        if !(brief.owns(&pod) && departed.is_late(key, &brief.uid, &pod)) {
+            if !brief.outlived_by(&pod) {
+                return Ok((Some(Arc::unwrap_or_clone(pod)), false));
+            }
+            let shown = self.find_pod(&key.namespace, &key.name).await?;
+            if !shown.as_ref().is_some_and(|it| brief.outlived_by(it)) {
+                return Ok((shown, false));
+            }
+            departed.came_late(key, &brief.uid);
         }
-        Ok((shown, late))
+        if !pod.deleting {
+            let (namespace, name, uid) = (&*key.namespace, &*key.name, &*pod.uid);
+            let text = "A second pod of an attempt came late, and is deleted";
+            tracing::warn!(namespace, name, uid, "{text}");
+        }
+        Ok((None, true))
     }
 
     /// What is seen where a pod can be built.

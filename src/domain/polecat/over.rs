@@ -74,7 +74,7 @@ impl Brief {
     /// Whether an agent has yet to end in this pod although its attempt is over, which is said once the agent of the attempt's
     /// own pod has ended or can't begin, or that pod is gone: this is a second one. Whoever asked for it was away meanwhile.
     pub fn outlived_by(&self, pod: &PodBrief) -> bool {
-        let ended = pod.over() || pod.claude.ended() || pod.futile() || pod.deserted();
+        let ended = pod.over() || pod.claude.ended() || pod.futile() || pod.telemetry.ended();
         let ours = self.owns(pod) && !pod.by_original;
         self.stage() == Stage::Over && ours && !ended && !self.was_ended_by_us()
     }

@@ -320,6 +320,7 @@ impl Views {
         let mut watched = Shown::default();
         state.sights.keys().for_each(|it| watched.add(it.clone()));
         self.0.cluster.forget_namespaces(|it| !watched.has(it));
+        caches.departed.forget(|key| !watched.has(key.place()));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
