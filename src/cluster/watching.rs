@@ -10,7 +10,7 @@ use std::{
 
 use futures::StreamExt as _;
 use kube::{
-    Api,
+    Api, Resource as _,
     runtime::{
         WatchStreamExt as _,
         watcher::{self, Event},
@@ -18,6 +18,7 @@ use kube::{
 };
 
 use crate::{
+    api::GROUP,
     cluster::{
         Cluster,
         cache::{Cache, Key},
@@ -30,6 +31,11 @@ use crate::{
 
 /// A silently dropped watch goes unseen for this long, plus the watcher's idle window.
 const WATCH_SECONDS: u32 = 120;
+
+/// A selection by which every object is taken, since no name is like this. An API server whose cache of a kind has yet to be
+/// filled answers a page of a list without a selection from storage, and for that has each object converted that lies there in
+/// another version, once for every replica of ours; nobody could go on by a watch then. So it is to say that it is not ready.
+const ANY_NAME: &str = "metadata.name!=-";
 
 /// Which objects.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +70,7 @@ impl Selection {
         }
     }
 
-    fn config(&self) -> watcher::Config {
+    fn config<C: Compact>(&self) -> watcher::Config {
         let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
         let buckets = match &self.buckets {
             Buckets::All => None,
@@ -74,6 +80,9 @@ impl Selection {
         let all: Vec<_> = self.labels.iter().cloned().chain(buckets).collect();
         config.label_selector = (!all.is_empty()).then(|| all.join(","));
         config.field_selector = self.name.as_ref().map(|it| format!("metadata.name={it}"));
+        if C::Kind::group(&()) == GROUP && all.is_empty() {
+            config.field_selector.get_or_insert_with(|| ANY_NAME.into());
+        }
         config
     }
 
@@ -127,7 +136,7 @@ impl Cluster {
         let controller = meters::Controller { controller: super::carry_out::plural::<C>() };
         let mut fares = seat.fares(controller.controller);
         drop(self.meters.undecodable.get_or_create(&controller)); // counts from zero too
-        let mut stream = pin!(watcher::watcher(api, selection.config()).default_backoff());
+        let mut stream = pin!(watcher::watcher(api, selection.config::<C>()).default_backoff());
         let mut listed = HashSet::new();
         // A watch that is begun anew tells of everything again: its predecessor may have ended before it had told.
         let mut first = true;

@@ -107,6 +107,20 @@ async fn join_the_service(client: &Client, replica: &Operator) {
     manifests::apply(client, &slice).await.unwrap();
 }
 
+/// Conversions to v1beta1 that the API server asked for and got, by its own count.
+async fn conversions(admin: &Client) -> usize {
+    let request = http::Request::get("/metrics").body(Vec::new()).unwrap();
+    let text = admin.request_text(request).await.unwrap();
+    let is = |it: &&str| {
+        it.starts_with("apiserver_crd_conversion_webhook_duration_seconds_count{")
+            && ["beadstores.", "to_version=\"v1beta1\"", "succeeded=\"true\""]
+                .iter()
+                .all(|part| it.contains(part))
+    };
+    let count = |it: &str| it.rsplit(' ').next().unwrap().parse::<usize>().unwrap();
+    text.lines().filter(is).map(count).sum()
+}
+
 /// Nobody converts but the replicas themselves, and none of them may wait for that.
 #[tokio::test]
 async fn five_thousand_old_objects_are_served_in_both_versions_by_replicas_that_all_start_cold() {
@@ -151,8 +165,15 @@ async fn five_thousand_old_objects_are_served_in_both_versions_by_replicas_that_
     }
     comes_true("conversion", async || stores.get("beads-0").await.is_ok()).await;
 
+    let began = std::time::Instant::now();
     let new = list(&client, "v1beta1").await;
     assert_eq!(new.len(), CROWD);
+    let calls = conversions(&admin).await;
+    eprintln!("listed after {:?} and {calls} conversions", began.elapsed());
+    assert!(
+        calls < 2 * CROWD,
+        "{calls}: each once for the API server's cache, and not for each replica"
+    );
     let want = json!({"rigRef": {"name": "greeter"}, "prefix": "gt-", "syncIntervalSeconds": 7});
     assert!(new.iter().all(|it| it.data["spec"] == want), "{:?}", new.first());
     let old = list(&client, "v1alpha1").await;

@@ -99,3 +99,17 @@ async fn a_watch_that_fails_is_counted_in_the_meters_that_are_scraped() {
     let polecats = meters::Controller { controller: "polecats" };
     assert!(meters.watch_faults.get_or_create(&polecats).get() >= 1);
 }
+
+#[test]
+fn no_list_of_ours_has_objects_converted_while_a_cache_is_being_filled() {
+    let of = |selection: &Selection| selection.config::<polecat::Brief>().field_selector;
+    assert_eq!(of(&Selection::default()).as_deref(), Some(ANY_NAME));
+    let town = Selection { namespace: Some("town".into()), ..Selection::default() };
+    assert_eq!(of(&town).as_deref(), Some(ANY_NAME));
+    let orphans = Selection { buckets: Buckets::Orphans, ..Selection::default() };
+    assert_eq!(of(&orphans), None, "it selects already");
+    let one = Selection { name: Some("max".into()), ..Selection::default() };
+    assert_eq!(of(&one).as_deref(), Some("metadata.name=max"));
+    let pods = Selection::default().config::<crate::domain::pod_brief::PodBrief>();
+    assert_eq!(pods.field_selector, None, "nobody converts pods");
+}
