@@ -2,6 +2,7 @@
 //! generated file from this.
 
 mod held;
+mod served;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceConversion, CustomResourceDefinition, ServiceReference, WebhookClientConfig,
@@ -18,7 +19,7 @@ use crate::{
         v1alpha1::{BeadStore, Convoy, Polecat, Refinery, Rig, Witness},
         v1beta1,
     },
-    conversion::{self, table::Version},
+    conversion::table::Version,
     domain::{
         fields, polecat,
         references::{self, Reference, Sort},
@@ -27,6 +28,8 @@ use crate::{
     },
     manifests,
 };
+pub use served::unservable;
+use served::{HUB, in_hub, other_version, parsed, refusal};
 
 /// A kind that we serve.
 pub struct Kind {
@@ -310,34 +313,11 @@ fn goes_with_polecat(stored: &Value) -> Vec<String> {
     status.map(|it| polecat::goes_with(name, &it)).unwrap_or_default()
 }
 
-/// The hub's version.
-const HUB: &str = "v1beta1";
-
-/// An object as the other version of its kind says it, and that version; none, if the kind has but one.
-fn other_version(object: &Value) -> Option<(&'static str, Result<String, conversion::Refusal>)> {
-    let kind = object.get("kind")?.as_str()?;
-    let (group, version) = object.get("apiVersion")?.as_str()?.split_once('/')?;
-    KINDS.iter().find(|it| it.kind == kind && it.group == group && it.beta.is_some())?;
-    let other = if version == HUB { "v1alpha1" } else { HUB };
-    let mut out = String::new();
-    let (text, desired) = (object.to_string(), format!("{group}/{other}"));
-    let done = conversion::convert(conversion::kinds(), &text, &desired, &mut out);
-    Some((other, done.map(|()| out)))
-}
-
-fn parsed(text: &str) -> Option<Value> {
-    serde_json::from_str(text).ok()
-}
-
-/// What admission makes of an object of a kind. One that the other version could not be made of is refused: it could be
-/// stored, and then not be read.
+/// What admission makes of an object of a kind.
 pub fn admit(kind: &Kind, asked: &Asked<'_>) -> Verdict {
     let (new, old) = match other_version(asked.sent) {
         Some((version, Err(why))) => {
-            let message = format!("it can't be served as {version}: {why}");
-            let field = "metadata.annotations".into();
-            let refusals = vec![admission::Refusal { field, message }];
-            return Verdict { refusals, ..Verdict::default() };
+            return Verdict { refusals: vec![refusal(version, &why)], ..Verdict::default() };
         }
         Some((HUB, Ok(text))) => match parsed(&text) {
             None => return Verdict::default(),
@@ -353,14 +333,6 @@ pub fn admit(kind: &Kind, asked: &Asked<'_>) -> Verdict {
     verdict.refusals.extend(held::refusals(kind, asked, hub));
     verdict.warnings.extend(dropped(asked));
     verdict
-}
-
-/// An object of the other version as the hub says it.
-fn in_hub(object: &Value) -> Option<Value> {
-    match other_version(object)? {
-        (HUB, Ok(text)) => parsed(&text),
-        _ => None,
-    }
 }
 
 /// A word on a whole replace that leaves out what only the other version can say: it is taken for meant, as any field is
@@ -388,6 +360,7 @@ fn optional_spec(mut crd: CustomResourceDefinition) -> CustomResourceDefinition 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conversion;
 
     /// Paths of what may be of any size.
     fn endless(schema: &Value, path: &str, found: &mut Vec<String>) {

@@ -64,6 +64,11 @@ pub fn convert(kinds: &[Kind], text: &str, desired: &str, out: &mut String) -> R
     Ok(())
 }
 
+/// How often it is tried whether entries contradict a spec of so many bytes. What an annotation unfolds to is read each time, too.
+pub(super) fn tries(spec: usize, delta: &Delta) -> usize {
+    (TRIED / (spec + delta.size()).max(1)).clamp(LEAST_TRIES, TRIES)
+}
+
 fn word(object: &Members<'_>, name: &'static str) -> Result<String, Refusal> {
     let member = object.find(name).map(|it| it.value.to_text());
     let word = member.as_deref().and_then(json::string);
@@ -126,8 +131,7 @@ impl Pass<'_> {
         let mut back = self.back.go(&mut again)?;
         self.lost = delta::lost(whole, &mut back)?;
         if let Some(delta) = self.notes.delta.take() {
-            let tries = (TRIED / size.max(1)).clamp(LEAST_TRIES, TRIES);
-            let rest = self.restore(&delta, &mut said, &mut back, tries)?;
+            let rest = self.restore(&delta, &mut said, &mut back, tries(size, &delta))?;
             self.notes.delta =
                 Some(Delta { add: rest.add, change: rest.change, remove: rest.remove, ..delta });
         }
@@ -335,11 +339,14 @@ fn packed(mut lost: Delta, from: &str, name: &'static str, most: usize) -> Resul
     Err(Refusal::TooLarge { from: shown(from), name, bytes, most })
 }
 
+/// Bytes as the API server counts them, which counts no quotes and no escapes.
 fn size_without(annotations: &Members<'_>, names: &[&str]) -> usize {
     let others = annotations.iter().filter(|it| !names.contains(&&*it.name));
     others
         .map(|it| match &it.value {
-            Node::Text(text) => it.name.len() + text.len(),
+            Node::Text(text) => {
+                it.name.len() + json::string(text).map_or(text.len(), |it| it.len())
+            }
             Node::Object(_) => it.name.len(),
         })
         .sum()

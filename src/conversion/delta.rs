@@ -80,6 +80,15 @@ impl Delta {
         add.chain(change).chain(remove)
     }
 
+    /// Bytes of all entries.
+    pub fn size(&self) -> usize {
+        let size = |(path, entry): (&str, Entry<'_>)| {
+            let (Entry::Add(text) | Entry::Change(_, text) | Entry::Remove(text)) = entry;
+            path.len() + text.len()
+        };
+        self.entries().map(size).sum()
+    }
+
     /// Takes an entry in.
     pub fn insert(&mut self, path: &str, entry: Entry<'_>) {
         match entry {

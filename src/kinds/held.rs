@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::OnceLock};
 
 use serde_json::Value;
 
-use super::{Hub, KINDS, Kind, in_hub};
+use super::{Hub, KINDS, Kind, served::in_hub};
 use crate::{
     admission::{
         self, Asked, Refusal,

@@ -1,7 +1,10 @@
 //! Objects that are as large as an API server takes, made to keep a conversion busy: it takes in proportion to their size.
 
 use super::*;
-use crate::conversion::delta::{Delta, hash};
+use crate::conversion::{
+    convert::tries,
+    delta::{Delta, hash},
+};
 
 const LABELS: Table = Table { kind: "Widget", rows: &[Row::same("labels")], defaults: &[] };
 /// Members of a large object, half a megabyte of them.
@@ -69,6 +72,32 @@ fn contradicting(which: usize, many: usize) -> Delta {
         _ => delta.remove = (0..quarter).map(|it| (path(it), was.clone())).collect(),
     }
     delta
+}
+
+/// An API server counts what annotations hold, and sends some of it as escapes of six bytes each.
+#[test]
+fn escapes_of_other_annotations_take_no_room_from_ours() {
+    let new =
+        object("v1beta1", json!({"completion": "Push"}), json!({"mine": "<".repeat(200_000)}));
+    let (sent, mut out) = (new.to_string().replace('<', r"\u003c"), String::new());
+    assert!(sent.len() > 1_200_000);
+    convert(&widget(), &sent, &api("v1alpha1"), &mut out).unwrap();
+    let old: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(up(&old)["spec"]["completion"], "Push");
+}
+
+/// Of 64 KiB it may unfold to a megabyte, on an object of a few bytes.
+#[test]
+fn an_annotation_that_unfolds_to_much_is_tried_as_rarely_as_a_large_object() {
+    let notes = |size: usize| {
+        let text = json!(["x".repeat(size)]).to_string();
+        Delta { add: [("/spec/notes".to_owned(), text)].into(), ..Delta::default() }
+    };
+    let [small, large] = [10, 1_000_000].map(notes);
+    assert!(large.encode().len() < 64 * 1024);
+    assert_eq!(tries(100, &small), tries(10_000, &small), "both are small");
+    assert_eq!(tries(100, &large), tries(1_000_000, &small));
+    assert!(10 * tries(100, &large) < tries(100, &small));
 }
 
 /// By halves: with one of many that contradicts, all others are restored within the tries that a large object has.
