@@ -28,7 +28,6 @@ use crate::{
     },
     manifests,
 };
-pub use served::unservable;
 use served::{HUB, in_hub, other_version, parsed, refusal};
 
 /// A kind that we serve.

@@ -42,11 +42,6 @@ pub(super) fn parsed(text: &str) -> Option<Value> {
 
 /// Why an object can't be stored of which the other version can't be made: nobody could read it in that one, and as long as it is
 /// there no list of its kind, in any namespace.
-pub fn unservable(object: &Value) -> Option<Refusal> {
-    let (version, done) = other_version(object)?;
-    Some(refusal(version, &done.err()?))
-}
-
 pub(super) fn refusal(version: &str, why: &conversion::Refusal) -> Refusal {
     let message = format!("it can't be served as {version}: {why}");
     Refusal { field: "metadata.annotations".into(), message }

@@ -43,15 +43,12 @@ struct Write<'a> {
 impl<'a> Write<'a> {
     /// Nothing else is any business of ours, nor what is on its way out.
     fn of(request: &'a AdmissionRequest<DynamicObject>) -> Option<Self> {
-        let leaves = request.object.as_ref()?.metadata.deletion_timestamp.is_some();
-        if leaves { None } else { Self::of_any(request) }
-    }
-
-    /// The same of what is on its way out, too.
-    fn of_any(request: &'a AdmissionRequest<DynamicObject>) -> Option<Self> {
         let kind = kinds::find(&request.resource.group, &request.resource.resource)?;
         let writes = matches!(request.operation, Operation::Create | Operation::Update);
         let object = request.object.as_ref().filter(|_| writes)?;
+        if object.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
         let sent = serde_json::to_value(object).ok()?;
         let stored = request.old_object.as_ref().and_then(|it| serde_json::to_value(it).ok());
         Some(Self { kind, request, sent, stored })
@@ -138,7 +135,7 @@ pub fn judged(
     named: Named,
 ) -> (AdmissionResponse, Option<Run>) {
     let response = AdmissionResponse::from(request);
-    let Some(write) = Write::of(request) else { return (leaving(request, response), None) };
+    let Some(write) = Write::of(request) else { return (deleted(request, response), None) };
     let asked = write.asked(policy, rig);
     let Verdict { changed, mut warnings, mut refusals } = kinds::admit(write.kind, &asked);
     warnings.extend(named.warnings);
@@ -150,23 +147,6 @@ pub fn judged(
     record(&mut response, &write, &refusals);
     let run = write.run(None);
     (response, run)
-}
-
-/// Nobody is kept from deleting, or from what has to be done before an object goes; but as long as it is there, it is read.
-fn leaving(
-    request: &AdmissionRequest<DynamicObject>,
-    response: AdmissionResponse,
-) -> AdmissionResponse {
-    let Some(write) = Write::of_any(request) else { return deleted(request, response) };
-    let before = write.stored.as_ref().and_then(kinds::unservable);
-    // One that could not be read before is let go.
-    let Some(refusal) = kinds::unservable(&write.sent).filter(|_| before.is_none()) else {
-        return response;
-    };
-    let refusals = [refusal];
-    let mut response = refused(response, &write, &refusals);
-    record(&mut response, &write, &refusals);
-    response
 }
 
 /// With a word on what goes with an object that is deleted; nobody is kept from it.
