@@ -3,6 +3,7 @@
 use super::{
     delta::{self, Delta, Entry, Fate, MOST},
     json::{self, Flaw, Member, Members, Node},
+    metadata,
     table::{Kind, Version, Way},
 };
 
@@ -93,7 +94,7 @@ struct Notes {
 
 impl Notes {
     fn of(object: &mut Members<'_>, source: Version, target: Version) -> Result<Self, Refusal> {
-        let Some(all) = annotations(object)? else { return Ok(Self::default()) };
+        let Some(all) = metadata::annotations(object)? else { return Ok(Self::default()) };
         let read = |all: &Members<'_>, name| {
             let member = all.find(name)?;
             Some(json::string(&member.value.to_text())?.into_owned())
@@ -101,15 +102,6 @@ impl Notes {
         let text = read(all, target.annotation());
         let delta = text.as_deref().and_then(Delta::decode);
         Ok(Self { delta, text, foreign: read(all, source.annotation()) })
-    }
-}
-
-fn annotations<'o, 'a>(object: &'o mut Members<'a>) -> Result<Option<&'o mut Members<'a>>, Flaw> {
-    let Some(metadata) = object.find_mut("metadata") else { return Ok(None) };
-    let Some(metadata) = metadata.value.open()? else { return Ok(None) };
-    match metadata.find_mut("annotations") {
-        Some(it) => it.value.open(),
-        None => Ok(None),
     }
 }
 
@@ -277,7 +269,8 @@ impl Pass<'_> {
             return Ok(());
         }
         let (here, there) = (source.annotation(), target.annotation());
-        let others = annotations(object)?.map_or(0, |it| size_without(it, &[here, there]));
+        let others = metadata::annotations(object)?
+            .map_or(0, |it| metadata::size_without(it, &[here, there]));
         let (restored, own, rest) = match delta {
             Some(delta) if others + unpacked(&delta, here, there) <= ANNOTATIONS => {
                 let rest = rest(&delta);
@@ -294,9 +287,12 @@ impl Pass<'_> {
             let room = ANNOTATIONS.saturating_sub(
                 others + here.len() + own.as_ref().map_or(0, |it| it.len() + there.len()),
             );
-            Some(packed(lost, from, here, room.min(MOST))?)
+            match packed(lost, from, here, room.min(MOST)) {
+                Err(Refusal::TooLarge { .. }) if metadata::is_going(object)? => None,
+                packed => Some(packed?),
+            }
         };
-        write_annotations(object, from, [(there, own), (here, ours)])
+        metadata::write(object, from, [(there, own), (here, ours)])
     }
 }
 
@@ -337,56 +333,4 @@ fn packed(mut lost: Delta, from: &str, name: &'static str, most: usize) -> Resul
         }
     };
     Err(Refusal::TooLarge { from: shown(from), name, bytes, most })
-}
-
-/// Bytes as the API server counts them, which counts no quotes and no escapes.
-fn size_without(annotations: &Members<'_>, names: &[&str]) -> usize {
-    let others = annotations.iter().filter(|it| !names.contains(&&*it.name));
-    others
-        .map(|it| match &it.value {
-            Node::Text(text) => {
-                it.name.len() + json::string(text).map_or(text.len(), |it| it.len())
-            }
-            Node::Object(_) => it.name.len(),
-        })
-        .sum()
-}
-
-fn write_annotations(
-    object: &mut Members<'_>,
-    from: &str,
-    ours: [(&'static str, Option<String>); 2],
-) -> Result<(), Refusal> {
-    let needed = ours.iter().any(|(_, value)| value.is_some());
-    if needed && object.find("metadata").is_none() {
-        object.set("metadata", Node::Object(Members::default()));
-    }
-    let Some(metadata) = object.find_mut("metadata") else { return Ok(()) };
-    let Some(metadata) = metadata.value.open()? else {
-        return if needed { Err(Refusal::NoPlace("metadata", shown(from))) } else { Ok(()) };
-    };
-    let absent = metadata
-        .find("annotations")
-        .is_none_or(|it| matches!(&it.value, Node::Text(text) if text == "null"));
-    if needed && absent {
-        metadata.set("annotations", Node::Object(Members::default()));
-    }
-    let Some(member) = metadata.find_mut("annotations") else { return Ok(()) };
-    let Some(all) = member.value.open()? else {
-        return if needed { Err(Refusal::NoPlace("annotations", shown(from))) } else { Ok(()) };
-    };
-    for (name, value) in ours {
-        match value {
-            Some(value) => {
-                let mut text = String::new();
-                json::quote(&value, &mut text);
-                all.set(name, Node::owned(text));
-            }
-            None => all.remove(name),
-        }
-    }
-    if all.is_empty() {
-        metadata.remove("annotations");
-    }
-    Ok(())
 }

@@ -28,6 +28,7 @@ mod convoy;
 pub mod delta;
 pub mod json;
 pub mod lens;
+mod metadata;
 pub mod polecat;
 mod refinery;
 pub mod review;

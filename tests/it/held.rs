@@ -86,6 +86,9 @@ async fn what_the_originals_webhook_kept_as_it_was_stays_in_both_versions() {
     }
 }
 
+/// Most that an API server takes of all annotations of an object, in bytes.
+const MOST: usize = 256 * 1024;
+
 /// What only v1beta1 can say needs room in an annotation, so an object may be stored that v1alpha1 can't be made of. Then nobody
 /// could list its kind in v1alpha1, in any namespace.
 #[tokio::test]
@@ -99,6 +102,7 @@ async fn no_object_keeps_others_from_reading_its_kind_in_the_other_version() {
         let spec = json!({"rig": "greeter", "desiredState": "Idle", "completion": "Push"});
         let mut it = object(polecats, "v1beta1", name, &spec);
         it.metadata.annotations = Some([("note".to_owned(), note)].into());
+        it.metadata.finalizers = Some(vec!["example.com/held".into()]);
         it
     };
     let params = PostParams::default();
@@ -110,5 +114,19 @@ async fn no_object_keeps_others_from_reading_its_kind_in_the_other_version() {
 
     let full = new.create(&params, &odd("full", "x".repeat(262_100))).await.unwrap_err();
     assert!(full.to_string().contains("can't be served as v1alpha1"), "{full}");
+
+    // What is on its way out is judged by nobody.
+    new.delete("odd", &DeleteParams::default()).await.unwrap();
+    let edit = async |metadata: Value| {
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        new.patch("odd", &PatchParams::default(), &patch).await.expect("it is let through")
+    };
+    let others = new.get("odd").await.unwrap().metadata.annotations.unwrap();
+    let others = others.iter().filter(|it| it.0 != "note");
+    let taken: usize = others.map(|(name, value)| name.len() + value.len()).sum();
+    edit(json!({"annotations": {"note": "x".repeat(MOST - taken - "note".len())}})).await;
+    let all = old.list(&ListParams::default()).await.expect("others are read").items;
+    assert_eq!(all.len(), 1);
+    edit(json!({"finalizers": null})).await;
     door.close().await;
 }

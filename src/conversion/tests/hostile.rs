@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::conversion::{
-    convert::tries,
+    convert::{Refusal, tries},
     delta::{Delta, hash},
 };
 
@@ -121,4 +121,22 @@ fn one_entry_that_contradicts_takes_no_other_one_along() {
         assert_eq!(new["spec"]["notes"], json!(["n"]));
         assert_eq!(new["spec"].get("repository"), None, "v1alpha1 would show its url");
     }
+}
+
+/// Whoever keeps an object by a finalizer while it is being deleted may fill its annotations, since no webhook is asked then.
+#[test]
+fn what_is_being_deleted_keeps_nobody_from_reading_the_others() {
+    let spec = json!({"size": 1, "mode": "Both", "notes": ["n"]});
+    let full = json!({"note": "x".repeat(256 * 1024 - "note".len())});
+    let mut text = object("v1beta1", spec, full.clone());
+    let convert = |it: &Value| {
+        let mut out = String::new();
+        convert(&widget(), &it.to_string(), &api("v1alpha1"), &mut out).map(|()| out)
+    };
+    let why = convert(&text).unwrap_err();
+    assert!(matches!(why, Refusal::TooLarge { .. }), "{why}");
+    text["metadata"]["deletionTimestamp"] = json!("2026-11-29T10:00:00Z");
+    let old: Value = serde_json::from_str(&convert(&text).unwrap()).unwrap();
+    assert_eq!(old["metadata"]["annotations"], full, "what does not fit is left out");
+    assert_eq!(old["spec"]["size"], 1);
 }
