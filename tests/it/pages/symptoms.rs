@@ -67,6 +67,10 @@ const SYMPTOMS: &[(&str, Held)] = &[
         "`storage is (re)initializing`",
         Needs("the API server's own, for moments: tests that change a definition ask again"),
     ),
+    (
+        "`it can't be served as v1alpha1",
+        Test("no_object_keeps_others_from_reading_its_kind_in_the_other_version"),
+    ),
     ("`exceeded quota", Test("a_quota_on_the_number_of_polecats_is_kept_by_the_api_server")),
     ("`… is forbidden", Test("a_person_with_edit_makes_polecats_at_home_alone")),
     (
