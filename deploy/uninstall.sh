@@ -23,7 +23,9 @@ sessions() {
 before=$(sessions)
 if [ -n "$before" ]; then
     sleep "${WATCHED:-8}"
-    renewed=$(join <(sort <<<"$before") <(sessions | sort) | awk '$2 != $3 {printf "%s ", $1}')
+    # By itself, so that no answer ends this instead of passing for no session.
+    after=$(sessions)
+    renewed=$(LC_ALL=C join <(LC_ALL=C sort <<<"$before") <(LC_ALL=C sort <<<"$after") | awk '$2 != $3 {printf "%s ", $1}')
     [ -z "$renewed" ] || {
         echo "uninstall: an operator is at work (session ${renewed% }): stop it first" >&2
         exit 1

@@ -1,14 +1,21 @@
 //! Pods as they were when they went. The watch tells of a deletion with the object's last state, and what its containers
 //! said in it is said nowhere else; and a pod that was there is never made again. What a watch calls gone may only have lost
 //! its label: before a run counts as lost, the API server is asked for the pod itself. A pod of the same owner and name that
-//! comes after one that went is late: whoever asked for it was away meanwhile, and its attempt is over.
+//! comes after one that went is late: whoever asked for it was away meanwhile, and its attempt is over. That holds as long as this
+//! replica has had the shard since: another owner may make a pod again that never ran.
 
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Mutex, PoisonError},
 };
 
-use crate::{cluster::cache::Key, domain::pod_brief::PodBrief};
+use crate::{
+    cluster::cache::Key,
+    domain::{pod_brief::PodBrief, shard::ShardId},
+};
+
+/// A shard, and the epoch under which this replica holds it; none where it does not.
+pub type Under = Option<(ShardId, i32)>;
 
 /// Pods with something to say that are kept. Each is read within the next pass over its Polecat.
 const TOLD: usize = 1024;
@@ -31,17 +38,23 @@ struct Gone {
     owner: Box<str>,
     /// Its uid; empty where only one that came after it was seen.
     pod: Box<str>,
+    /// The original's, which numbers no attempts: our first one has a pod of the very name.
+    by_original: bool,
+    /// Whose it was when it went.
+    under: Under,
 }
 
 impl Departed {
     /// Takes in a pod that is gone.
-    pub fn note(&self, key: &Key, pod: &PodBrief) {
+    pub fn note(&self, key: &Key, pod: &PodBrief, under: Under) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(owner) = &pod.owner {
-            if inner.is_late(key, &owner.uid, pod) {
+            if inner.is_late(key, &owner.uid, pod, under) {
                 return; // it says nothing of the run
             }
-            inner.seen.put(key, Gone { owner: owner.uid.clone(), pod: pod.uid.clone() }, SEEN);
+            let (owner, by_original) = (owner.uid.clone(), pod.by_original);
+            let gone = Gone { owner, pod: pod.uid.clone(), by_original, under };
+            inner.seen.put(key, gone, SEEN);
         }
         if pod.claude.ended() || pod.telemetry.ended() || pod.disruption.is_some() {
             inner.told.put(key, pod.clone(), TOLD);
@@ -61,9 +74,17 @@ impl Departed {
 
     /// Takes in that a pod which is there came late: of its name there was one before, which nobody here saw. So it stays one
     /// that came late, also once its containers have ended and have something to say.
-    pub fn came_late(&self, key: &Key, owner: &str) {
+    pub fn came_late(&self, key: &Key, owner: &str, under: Under) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.seen.put(key, Gone { owner: owner.into(), pod: Box::default() }, SEEN);
+        let gone = Gone { owner: owner.into(), pod: Box::default(), by_original: false, under };
+        inner.seen.put(key, gone, SEEN);
+    }
+
+    /// Forgets a pod of this name, since an attempt that has not begun has one of it yet to come.
+    pub fn begin(&self, key: &Key) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.told.remove(key);
+        inner.seen.remove(key);
     }
 
     /// Forgets what was seen in places that are somebody else's from now on: whoever looks after them may make a pod again that
@@ -75,15 +96,15 @@ impl Departed {
     }
 
     /// Whether this pod of this owner's came after another one of its name had gone.
-    pub fn is_late(&self, key: &Key, owner: &str, pod: &PodBrief) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_late(key, owner, pod)
+    pub fn is_late(&self, key: &Key, owner: &str, pod: &PodBrief, under: Under) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_late(key, owner, pod, under)
     }
 }
 
 impl Inner {
-    /// The original numbers no attempts: each of them has a pod of the same name.
-    fn is_late(&self, key: &Key, owner: &str, pod: &PodBrief) -> bool {
-        let first = self.seen.latest.get(key).filter(|it| *it.owner == *owner);
+    fn is_late(&self, key: &Key, owner: &str, pod: &PodBrief, under: Under) -> bool {
+        let first = self.seen.latest.get(key).filter(|it| *it.owner == *owner && !it.by_original);
+        let first = first.filter(|it| it.under.is_some() && it.under == under);
         first.is_some_and(|it| it.pod != pod.uid) && !pod.by_original
     }
 }
@@ -113,6 +134,12 @@ impl<V> Recent<V> {
         }
     }
 
+    fn remove(&mut self, key: &Key) {
+        if self.latest.remove(key).is_some() {
+            self.order.retain(|it| it != key);
+        }
+    }
+
     fn forget(&mut self, is: impl Fn(&Key) -> bool) {
         self.latest.retain(|key, _| !is(key));
         self.order.retain(|key| !is(key));
@@ -123,6 +150,8 @@ impl<V> Recent<V> {
 mod tests {
     use super::*;
     use crate::domain::pod_brief::{Container, Owner};
+
+    const OURS: Under = Some((ShardId(3), 7));
 
     fn pod(uid: &str, claude: Container) -> PodBrief {
         PodBrief {
@@ -146,11 +175,11 @@ mod tests {
     #[test]
     fn the_latest_of_a_name_that_had_something_to_say_is_found() {
         let (departed, key) = (Departed::default(), Key::new("town", "polecat-max"));
-        departed.note(&key, &pod("1", Container::Running));
+        departed.note(&key, &pod("1", Container::Running), OURS);
         assert_eq!(departed.of(&key), None, "it had nothing to say");
-        departed.note(&key, &pod("1", over(0)));
+        departed.note(&key, &pod("1", over(0)), OURS);
         let other = PodBrief { owner: Some(owner("p-2")), ..pod("2", over(1)) };
-        departed.note(&key, &other);
+        departed.note(&key, &other, OURS);
         assert_eq!(departed.of(&key).map(|it| it.uid), Some("2".into()));
         assert_eq!(departed.of(&Key::new("other", "polecat-max")), None);
     }
@@ -159,7 +188,7 @@ mod tests {
     fn a_pod_is_remembered_by_its_owner() {
         let (departed, key) = (Departed::default(), Key::new("town", "polecat-max"));
         assert!(!departed.saw(&key, "p-1"));
-        departed.note(&key, &pod("1", Container::Unseen));
+        departed.note(&key, &pod("1", Container::Unseen), OURS);
         assert!(departed.saw(&key, "p-1"), "although it never ran");
         assert!(!departed.saw(&key, "p-2"), "one of the same name that came later");
     }
@@ -168,26 +197,32 @@ mod tests {
     fn a_second_pod_of_an_attempt_is_late_and_its_words_are_nobodys() {
         let (departed, key) = (Departed::default(), Key::new("town", "polecat-max"));
         let (first, second) = (pod("1", Container::Running), pod("2", Container::Running));
-        assert!(!departed.is_late(&key, "p-1", &first));
-        departed.note(&key, &first);
-        assert!(!departed.is_late(&key, "p-1", &first), "it is back: it had only lost its label");
-        assert!(departed.is_late(&key, "p-1", &second));
-        assert!(!departed.is_late(&key, "p-2", &second), "of a Polecat that was made again");
+        assert!(!departed.is_late(&key, "p-1", &first, OURS));
+        departed.note(&key, &first, OURS);
+        assert!(
+            !departed.is_late(&key, "p-1", &first, OURS),
+            "it is back: it had only lost its label"
+        );
+        assert!(departed.is_late(&key, "p-1", &second, OURS));
+        assert!(!departed.is_late(&key, "p-2", &second, OURS), "of a Polecat that was made again");
         let original = PodBrief { by_original: true, ..second.clone() };
-        assert!(!departed.is_late(&key, "p-1", &original), "which numbers no attempts");
-        departed.note(&key, &PodBrief { claude: over(143), ..second });
+        assert!(!departed.is_late(&key, "p-1", &original, OURS), "which numbers no attempts");
+        departed.note(&key, &PodBrief { claude: over(143), ..second }, OURS);
         assert_eq!(departed.of(&key), None, "the first one had nothing to say");
-        assert!(departed.is_late(&key, "p-1", &pod("3", Container::Running)));
-        assert!(!departed.is_late(&key, "p-1", &first), "the first stays the first");
+        assert!(departed.is_late(&key, "p-1", &pod("3", Container::Running), OURS));
+        assert!(!departed.is_late(&key, "p-1", &first, OURS), "the first stays the first");
     }
 
     #[test]
     fn one_that_came_late_stays_late_when_it_ends() {
         let (departed, key) = (Departed::default(), Key::new("town", "polecat-max"));
         let (late, ended) = (pod("2", Container::Running), pod("2", over(0)));
-        departed.came_late(&key, "p-1");
-        assert!(departed.is_late(&key, "p-1", &late) && departed.is_late(&key, "p-1", &ended));
-        departed.note(&key, &ended);
+        departed.came_late(&key, "p-1", OURS);
+        assert!(
+            departed.is_late(&key, "p-1", &late, OURS)
+                && departed.is_late(&key, "p-1", &ended, OURS)
+        );
+        departed.note(&key, &ended, OURS);
         assert_eq!(departed.of(&key), None, "it says nothing of the run");
         assert!(departed.saw(&key, "p-1"), "and the run is not begun again");
     }
@@ -195,16 +230,37 @@ mod tests {
     #[test]
     fn what_another_replica_makes_meanwhile_is_not_late() {
         let (departed, key) = (Departed::default(), Key::new("town", "polecat-max"));
-        departed.note(&key, &pod("1", over(1)));
+        departed.note(&key, &pod("1", over(1)), OURS);
         departed.forget(|it| *it.namespace != *"town");
         assert!(departed.saw(&key, "p-1") && departed.of(&key).is_some(), "it is ours still");
         departed.forget(|it| *it.namespace == *"town");
-        assert!(!departed.is_late(&key, "p-1", &pod("2", Container::Running)));
+        assert!(!departed.is_late(&key, "p-1", &pod("2", Container::Running), OURS));
         assert_eq!(departed.of(&key), None);
-        departed.note(&key, &pod("2", Container::Running));
+        departed.note(&key, &pod("2", Container::Running), OURS);
         assert!(departed.saw(&key, "p-1"));
         let kept = departed.0.lock().unwrap().seen.order.len();
         assert_eq!(kept, 1, "nothing is counted that was forgotten");
+    }
+
+    /// It may have given the shard away meanwhile, or never had it.
+    #[test]
+    fn what_went_under_another_epoch_makes_no_pod_late() {
+        let (key, second) = (Key::new("town", "polecat-max"), pod("2", Container::Running));
+        for (before, now) in [(OURS, Some((ShardId(3), 9))), (None, OURS), (None, None)] {
+            let departed = Departed::default();
+            departed.note(&key, &pod("1", Container::Unseen), before);
+            assert!(!departed.is_late(&key, "p-1", &second, now), "{before:?}, {now:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_pod_after_the_originals_is_not_late_and_heeds_none_of_its_words() {
+        let (departed, key) = (Departed::default(), Key::new("town", "polecat-max"));
+        let original = PodBrief { by_original: true, ..pod("1", over(1)) };
+        departed.note(&key, &original, OURS);
+        assert!(!departed.is_late(&key, "p-1", &pod("2", Container::Running), OURS));
+        departed.begin(&key);
+        assert!(departed.of(&key).is_none() && !departed.saw(&key, "p-1"));
     }
 
     #[test]

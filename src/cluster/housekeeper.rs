@@ -39,6 +39,8 @@ pub const LEASE: &str = "gastown-housekeeper";
 /// How often it is asked who is it: at most so many writes of the Lease.
 pub const PERIOD: Duration = Duration::from_secs(5);
 const TTL: Duration = Duration::from_secs(15);
+/// Events that may fail in a round before the rest is left for the next.
+const TRIES: u32 = 2;
 /// Longest time that one request may take.
 const LIMIT: Duration = Duration::from_secs(3);
 /// Most refused wishes that are written down, and the longest reason.
@@ -143,6 +145,7 @@ impl Housekeeper {
     async fn tell(&mut self, answer: &Answer, wishing: &BTreeMap<Box<str>, Wish>) {
         let refused = &answer.refused;
         self.told.retain(|(name, why)| refused.get(name) == Some(why));
+        let mut failed = 0;
         for (name, why) in refused {
             let Some(wish) = wishing.get(name).filter(|_| self.told.len() < REFUSED) else {
                 continue;
@@ -170,10 +173,13 @@ impl Housekeeper {
             let write = self.writer.create(&events, &params, &event);
             let answer = tokio::time::timeout(LIMIT, write).await;
             say("an Event", &answer);
-            if !is_final(&answer) {
-                return; // the others as well are told a while later
+            if is_final(&answer) {
+                self.told.insert(refusal);
+            } else if failed == TRIES {
+                return; // it is the API server rather than these namespaces: a while later
+            } else {
+                failed += 1;
             }
-            self.told.insert(refusal);
         }
     }
 }

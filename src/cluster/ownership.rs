@@ -242,6 +242,13 @@ impl Ownership {
         shard.and_then(|it| state.shards.get(&it)).is_some_and(|it| !it.closing)
     }
 
+    /// The shard of this namespace, and the epoch under which this replica holds it, also while it gives it away.
+    pub fn under(&self, place: &str) -> Option<(ShardId, i32)> {
+        let state = self.lock();
+        let shard = state.map.as_ref()?.shard_of(place)?;
+        Some((shard, state.shards.get(&shard)?.epoch))
+    }
+
     /// Ends when the session is valid, and nobody besides may act.
     pub async fn allowed(&self) {
         let mut news = self.0.news.subscribe();

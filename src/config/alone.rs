@@ -114,6 +114,12 @@ pub fn is_address(text: &str) -> bool {
     web && text.parse::<http::Uri>().is_ok_and(|it| it.host().is_some())
 }
 
+/// Whether an address holds a name, or a name and password.
+fn names_somebody(text: &str) -> bool {
+    let authority = text.split_once("://").map_or(text, |it| it.1).split(['/', '?', '#']).next();
+    authority.is_some_and(|it| it.contains('@'))
+}
+
 /// The way of a signal, by what is said of it and of all; none where it goes nowhere. An error says what can't be done.
 pub fn route(
     shared: &Tracing,
@@ -136,6 +142,13 @@ pub fn route(
         Protocol::Http if said.endpoint.is_none() => signal.below(base),
         _ => base.to_owned(),
     };
+    if names_somebody(&endpoint) {
+        return Err(format!(
+            "OTEL_EXPORTER_OTLP_ENDPOINT (--otlp-endpoint), or --otlp-{}-endpoint: it holds a name and password, which the log \
+             would show and nobody would send; give them by OTEL_EXPORTER_OTLP_HEADERS",
+            signal.name()
+        ));
+    }
     if !is_address(&endpoint) {
         return Err(format!(
             "OTEL_EXPORTER_OTLP_ENDPOINT (--otlp-endpoint), or --otlp-{}-endpoint: {endpoint:?} is no address; write one \

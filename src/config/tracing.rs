@@ -275,6 +275,13 @@ mod tests {
     }
 
     #[test]
+    fn an_address_names_nobody() {
+        let flaw = parsed(&["--otlp-endpoint=http://max:hunter2@c/x"]).flaw().unwrap();
+        assert!(flaw.contains("OTLP_HEADERS") && !flaw.contains("hunter2"), "{flaw}");
+        assert_eq!(parsed(&["--otlp-endpoint=http://c/team@x"]).flaw(), None, "that is a path");
+    }
+
+    #[test]
     fn runs_are_recorded_where_traces_go_somewhere() {
         let it = parsed(&["--otlp-endpoint=http://c", "--otlp-sampler=always_off"]);
         assert_eq!(it.recorded(), Some(Sampler::named("always_off", None).unwrap()));

@@ -310,7 +310,8 @@ async fn hands_over(first: &Replica, second: &Replica, one: &str) {
     assert!(caches.polecats.len() >= 5 && caches.pods.len() >= 5, "warm");
     let (gone, departed) = (Key::new(one, "polecat-went"), &first.cluster.caches.departed);
     let owner = Owner { kind: "Polecat".into(), name: "went".into(), uid: "1".into() };
-    departed.note(&gone, &PodBrief { owner: Some(owner), ..PodBrief::default() });
+    let went = PodBrief { owner: Some(owner), ..PodBrief::default() };
+    departed.note(&gone, &went, first.ownership.under(one));
     assert!(departed.saw(&gone, "1"));
     first.ownership.close(shard).await;
     second.ownership.open(shard, 2);

@@ -88,7 +88,7 @@ pub fn answer(
 }
 
 /// It is on its way out. What is created can't be: an API server takes such a word off before it asks.
-fn is_going(asked: &Asked<'_>) -> bool {
+pub(super) fn is_going(asked: &Asked<'_>) -> bool {
     let going = asked.object.pointer("/metadata/deletionTimestamp");
     asked.old.is_some() && going.is_some_and(|it| !it.is_null())
 }

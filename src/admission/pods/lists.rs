@@ -3,7 +3,11 @@
 
 use serde_json::Value;
 
-use super::{Subject, Violation, door::Asked, subject::Container};
+use super::{
+    Subject, Violation,
+    door::{Asked, is_going},
+    subject::Container,
+};
 use crate::{
     admission::Rig,
     domain::{names, tenancy, untrusted},
@@ -25,7 +29,7 @@ pub struct Brought<'a> {
 /// allows.
 pub fn brought<'a>(asked: &Asked<'a>, operators: &[String], own: &[String]) -> Option<Brought<'a>> {
     let old = asked.old.filter(|_| asked.kind == "Pod")?;
-    if operators.iter().any(|it| it == asked.user) {
+    if is_going(asked) || operators.iter().any(|it| it == asked.user) {
         return None;
     }
     let of = |list: &str, key: &str| old.pointer("/metadata")?.get(list)?.get(key)?.as_str();

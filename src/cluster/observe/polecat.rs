@@ -160,6 +160,9 @@ impl Cluster {
             Stage::Fresh { attempt } => names::pod(&brief.name, attempt),
             _ => String::new(),
         };
+        if !next.is_empty() {
+            self.caches.departed.begin(&Key::new(&brief.namespace, &next));
+        }
         let earlier = brief.pods(&self.caches).into_iter().find(|it| *it.name != *next);
         let ending = earlier.map(|it| it.name.to_string());
         let settings = self.settings.clone();
@@ -194,8 +197,8 @@ impl Cluster {
     /// and goes, since no plan has it. Where an attempt is over the cache may show its pod as it was before: that is asked anew.
     async fn pod_of(&self, brief: &Brief, key: &Key) -> Result<(Option<PodBrief>, bool), Error> {
         let Some(pod) = self.caches.pods.get(key) else { return Ok((None, false)) };
-        let departed = &self.caches.departed;
-        if !(brief.owns(&pod) && departed.is_late(key, &brief.uid, &pod)) {
+        let (departed, under) = (&self.caches.departed, self.ownership.under(key.place()));
+        if !(brief.owns(&pod) && departed.is_late(key, &brief.uid, &pod, under)) {
             if !brief.outlived_by(&pod) {
                 return Ok((Some(Arc::unwrap_or_clone(pod)), false));
             }
@@ -203,7 +206,7 @@ impl Cluster {
             if !shown.as_ref().is_some_and(|it| brief.outlived_by(it)) {
                 return Ok((shown, false));
             }
-            departed.came_late(key, &brief.uid);
+            departed.came_late(key, &brief.uid, under);
         }
         if !pod.deleting {
             let (namespace, name, uid) = (&*key.namespace, &*key.name, &*pod.uid);

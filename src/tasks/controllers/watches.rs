@@ -175,7 +175,7 @@ impl Watcher {
         let news = move |cluster: &Cluster, pod: &PodBrief, key: Key| {
             let caches = &cluster.caches;
             if caches.pods.get(&key).is_none_or(|it| it.uid != pod.uid) {
-                caches.departed.note(&key, pod);
+                caches.departed.note(&key, pod, cluster.ownership.under(key.place()));
             }
             if is_wrong(cluster, pod) {
                 labels.add(key.clone());

@@ -193,3 +193,23 @@ async fn a_run_after_one_of_the_originals_is_the_second() {
     let it = world.condition("max", "Ready", "True/PodRunning").await.status.unwrap();
     assert_eq!((it.attempt, it.pod_name.as_deref()), (Some(2), Some("polecat-max-2")));
 }
+
+/// Its telemetry never ends, and it numbers no attempts: our first one has a pod of the very name.
+#[tokio::test]
+async fn what_it_finished_can_work_again() {
+    let name = "original-again";
+    let bed = Testbed::shared_with(Node::Kwok).await.unwrap();
+    let left = Left::new(bed, name).await;
+    let finished = left.polecat("again").await;
+    Box::pin(left.pod(&finished, &[("testbed.gastown.io/run-for", "0s")])).await;
+    left.status("again", "Stuck", ("False", "PodFailed"), false).await;
+    let old = left.pods.get("polecat-again").await.unwrap().uid().unwrap();
+
+    let world = World::new(name, &SCRIPT).await;
+    world.merge("again", json!({"spec": {"desiredState": "Idle"}})).await;
+    let gone = await_condition(left.pods.clone(), "polecat-again", is_deleted(&old));
+    tokio::time::timeout(PATIENCE, gone).await.expect("its pod goes").unwrap();
+    world.merge("again", json!({"spec": {"desiredState": "Working"}})).await;
+    let it = world.condition("again", "Ready", "True/PodRunning").await.status.unwrap();
+    assert_eq!((it.attempt, it.pod_name.as_deref()), (Some(1), Some("polecat-again")));
+}
