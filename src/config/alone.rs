@@ -120,6 +120,25 @@ fn names_somebody(text: &str) -> bool {
     authority.is_some_and(|it| it.contains('@'))
 }
 
+/// Refuses what is no address of a collector's, or holds more.
+fn addressed(endpoint: &str, signal: Signal) -> Result<(), String> {
+    if names_somebody(endpoint) {
+        return Err(format!(
+            "OTEL_EXPORTER_OTLP_ENDPOINT (--otlp-endpoint), or --otlp-{}-endpoint: it holds a name and password, which the log \
+             would show and nobody would send; give them by OTEL_EXPORTER_OTLP_HEADERS",
+            signal.name()
+        ));
+    }
+    if !is_address(endpoint) {
+        return Err(format!(
+            "OTEL_EXPORTER_OTLP_ENDPOINT (--otlp-endpoint), or --otlp-{}-endpoint: {endpoint:?} is no address; write one \
+             such as http://collector:4318",
+            signal.name()
+        ));
+    }
+    Ok(())
+}
+
 /// The way of a signal, by what is said of it and of all; none where it goes nowhere. An error says what can't be done.
 pub fn route(
     shared: &Tracing,
@@ -142,20 +161,7 @@ pub fn route(
         Protocol::Http if said.endpoint.is_none() => signal.below(base),
         _ => base.to_owned(),
     };
-    if names_somebody(&endpoint) {
-        return Err(format!(
-            "OTEL_EXPORTER_OTLP_ENDPOINT (--otlp-endpoint), or --otlp-{}-endpoint: it holds a name and password, which the log \
-             would show and nobody would send; give them by OTEL_EXPORTER_OTLP_HEADERS",
-            signal.name()
-        ));
-    }
-    if !is_address(&endpoint) {
-        return Err(format!(
-            "OTEL_EXPORTER_OTLP_ENDPOINT (--otlp-endpoint), or --otlp-{}-endpoint: {endpoint:?} is no address; write one \
-             such as http://collector:4318",
-            signal.name()
-        ));
-    }
+    addressed(&endpoint, signal)?;
     let own = said.compression.map(compression).transpose();
     let compression = own
         .map_err(|it| wrong("COMPRESSION", "compression", it))?

@@ -87,6 +87,7 @@ fn required() -> String {
 const WORDS: &[&str] = &[
     "advisories",
     "buildah",
+    "built",
     "cargo-deny",
     "cgroup",
     "check-jsonschema",
