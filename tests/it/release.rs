@@ -195,7 +195,7 @@ fn the_plugin_is_the_program_of_the_runners_image_and_krew_finds_it() {
         "plugin".to_owned(),
         format!("BUILDAH={}", store.program()),
         format!("RUNNER_IMG={image}"),
-        "PLUGIN_URL=https://files.example.com/0.5.0".to_owned(),
+        "PLUGIN_URL=https://example.com/gastown/0.5.0".to_owned(),
     ];
     makes(&folder, &arguments);
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
@@ -218,7 +218,7 @@ fn the_plugin_is_the_program_of_the_runners_image_and_krew_finds_it() {
     assert_eq!(manifest["metadata"]["name"], "gt", "as kubectl calls it");
     assert_eq!(manifest["spec"]["version"], format!("v{version}"));
     assert_eq!(platform["selector"]["matchLabels"], json!({"os": "linux", "arch": architecture}));
-    assert_eq!(platform["uri"], format!("https://files.example.com/0.5.0/{name}"));
+    assert_eq!(platform["uri"], format!("https://example.com/gastown/0.5.0/{name}"));
     let sums = Command::new("sha256sum").arg(folder.join(&name)).output().unwrap();
     assert!(words(&sums).starts_with(platform["sha256"].as_str().unwrap()), "{platform}");
     makes(&folder, &arguments);

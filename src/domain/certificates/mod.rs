@@ -445,8 +445,8 @@ mod tests {
         let at = |now, canary, wish| Seen { canary, wish, ..seen(now) };
         let mut gated = Vec::new();
         assert!(!book.awaits_canary(&at(1, Canary::Untold, "")), "nothing is to be done");
-        for now in [2, 3, 4, 5, 6 * DAY, 8 * DAY] {
-            let (untold, passed) = (at(now, Canary::Untold, "a"), at(now, Canary::Passed, "a"));
+        for time in [2, 3, 4, 5, 6 * DAY, 8 * DAY] {
+            let (untold, passed) = (at(time, Canary::Untold, "a"), at(time, Canary::Passed, "a"));
             let step = book.due(&passed).unwrap();
             if book.awaits_canary(&untold) {
                 assert!(!book.awaits_canary(&passed), "it is known");
