@@ -6,7 +6,10 @@ use gastown::{
     api::{v1alpha1::Polecat, v1beta1::ImageDigests},
     domain::names,
 };
-use gastown_testbed::{Git, Node, Options, Testbed, audit, preconditions, watch::await_condition};
+use gastown_testbed::{
+    Git, Node, Options, Testbed, audit, preconditions, repository::with_commit,
+    watch::await_condition,
+};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::{Api, Client, ResourceExt as _, api::PostParams};
 use serde_json::{Value, json};
@@ -65,28 +68,10 @@ pub async fn make_references(client: &Client, namespace: &str, git: &Git) {
 /// A bare repository with one commit.
 pub fn repository(git: &Git, name: &str) {
     let seed = tempfile::tempdir().unwrap();
-    fs::write(seed.path().join("greeting.txt"), "Hello.\n").unwrap();
-    fs::write(seed.path().join("check.sh"), "#!/bin/sh\ngrep -q Hello greeting.txt\n").unwrap();
     let bare = git.repositories.join(format!("{name}.git"));
-    for args in [
-        &["init", "--quiet", "--initial-branch=main"][..],
-        &["add", "--all"],
-        &[
-            "-c",
-            "user.name=Town",
-            "-c",
-            "user.email=town@example.com",
-            "commit",
-            "--quiet",
-            "--message=first",
-        ],
-        &["clone", "--quiet", "--bare", ".", bare.to_str().unwrap()],
-    ] {
-        assert!(
-            Command::new("git").current_dir(seed.path()).args(args).status().unwrap().success(),
-            "{args:?}"
-        );
-    }
+    let check = "#!/bin/sh\ngrep -q Hello greeting.txt\n";
+    let files = [("greeting.txt", "Hello.\n"), ("check.sh", check)];
+    with_commit(seed.path(), &bare, "first", &files).unwrap();
 }
 
 pub fn in_bare(git: &Git, name: &str, args: &[&str]) -> String {

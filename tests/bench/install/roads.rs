@@ -5,14 +5,15 @@ use std::{
     fmt::Write as _,
     fs,
     path::Path,
-    process::{Command, Stdio},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use gastown::api::v1alpha1::Polecat;
 use gastown_testbed::{
     Node, Options, Testbed, ask,
+    repository::with_commit,
     tools::{Tool, Tools},
     watch::await_condition,
 };
@@ -108,27 +109,8 @@ async fn walk(bed: &Testbed, asked: &Asked, (line, helm): (&str, &Path)) -> Resu
 /// What people have before: a repository, and what a Polecat names.
 async fn prepare(bed: &Testbed, client: &Client) -> Result<()> {
     let git = bed.git.as_ref().context("no git server")?;
-    let seed = bed.dir.join("seed");
-    fs::create_dir_all(&seed)?;
-    fs::write(seed.join("greeting.txt"), "Hello.\n")?;
-    let bare = git.repositories.join("first.git");
-    for words in [
-        &["init", "--quiet", "--initial-branch=main"][..],
-        &["add", "--all"],
-        &[
-            "-c",
-            "user.name=Town",
-            "-c",
-            "user.email=town@example.com",
-            "commit",
-            "--quiet",
-            "--message=first",
-        ],
-        &["clone", "--quiet", "--bare", ".", &bare.to_string_lossy()],
-    ] {
-        let ended = Command::new("git").current_dir(&seed).args(words).status()?;
-        ensure!(ended.success(), "git {words:?} ended with {ended}");
-    }
+    let (seed, bare) = (bed.dir.join("seed"), git.repositories.join("first.git"));
+    with_commit(&seed, &bare, "first", &[("greeting.txt", "Hello.\n")])?;
     bed.make_namespace(TOWN, &[]).await?;
     let read = |path: &Path| fs::read_to_string(path).context("failed to read a key");
     let secret: Secret = serde_json::from_value(json!({

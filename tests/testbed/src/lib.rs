@@ -106,6 +106,7 @@ pub mod preconditions;
 mod process;
 pub mod program;
 mod replicas;
+pub mod repository;
 mod run_folder;
 mod testbed;
 pub mod tools;

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use crate::{
     Git, Node, Testbed, manifests,
     process::{die_with_parent, without_proxies},
+    repository::{self, run},
 };
 
 /// The namespace of the samples.
@@ -198,35 +199,8 @@ pub fn polecats(client: &Client) -> Api<DynamicObject> {
 
 /// A repository with one file and a check of its own, and a bare clone of it.
 fn make_repository(seed: &Path, bare: &Path) -> Result<()> {
-    fs::create_dir_all(seed).with_context(|| format!("failed to make {}", seed.display()))?;
-    let write = |name: &str, text: &str| {
-        fs::write(seed.join(name), text).with_context(|| format!("failed to write {name}"))
-    };
-    write("greeting.txt", "Hello.\n")?;
-    write(
-        "check.sh",
-        "#!/bin/sh\n# A greeting must stay a greeting.\nhead -n 1 greeting.txt | grep -q Hello\n",
-    )?;
-    let git = |arguments: &[&str]| {
-        let mut command = Command::new("git");
-        command.arg("-C").arg(seed).args([
-            "-c",
-            "user.name=Town",
-            "-c",
-            "user.email=town@example.com",
-        ]);
-        run(command.args(arguments))
-    };
-    git(&["init", "--quiet", "--initial-branch=main"])?;
-    git(&["add", "--all"])?;
-    git(&["commit", "--quiet", "--message=Say hello"])?;
-    run(Command::new("git").args(["clone", "--quiet", "--bare"]).arg(seed).arg(bare)).map(drop)
-}
-
-fn run(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("failed to start {command:?}"))?;
-    if !output.status.success() {
-        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    let check =
+        "#!/bin/sh\n# A greeting must stay a greeting.\nhead -n 1 greeting.txt | grep -q Hello\n";
+    let files = [("greeting.txt", "Hello.\n"), ("check.sh", check)];
+    repository::with_commit(seed, bare, "Say hello", &files)
 }
