@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 
 use crate::{
+    asking::comes_true,
     kubectl::Kubectl,
     samples::pages,
     world::{install_crds, make_namespaces, own, phase_of, polecat, until},
@@ -281,8 +282,11 @@ async fn install_installs_and_uninstall_asks_first() {
     let file = bed.kubeconfig.with_extension("objects.yaml");
     fs::write(&file, objects).unwrap();
     kubectl.said(&["create", "-f", &file.to_string_lossy()]).await;
+    let wendy = make_wendy(&bed, &kubectl, "default").await;
     kubectl.said(&["apply", "-f", "deploy/policies/conversion.yaml"]).await;
-    make_wendy(&bed, &kubectl, "default").await;
+    // From now on nothing of ours may be written, its finalizers neither.
+    let write = ["annotate", "--overwrite", "--dry-run=server", "-f", &wendy, "gastown.io/a=b"];
+    comes_true("the policy's refusals", async || !kubectl.run(&write).await.status.success()).await;
     for time in ["the first time", "where nothing is left"] {
         let output = run(&["uninstall", "CONFIRM=yes"]).await;
         assert!(output.status.success(), "{time}: {}", words(&output));
@@ -298,11 +302,14 @@ async fn install_installs_and_uninstall_asks_first() {
 }
 
 /// An object that no webhook is asked about, in the version that is stored.
-async fn make_wendy(bed: &Testbed, kubectl: &Kubectl, namespace: &str) {
+/// Gives the file that she is read from.
+async fn make_wendy(bed: &Testbed, kubectl: &Kubectl, namespace: &str) -> String {
     let witness = "apiVersion: gastown.gastown.io/v1beta1\nkind: Witness\nmetadata: {name: wendy}\nspec: {rigRef: {name: a}}\n";
     let file = bed.kubeconfig.with_extension("witness.yaml");
     fs::write(&file, witness).unwrap();
-    kubectl.said(&["-n", namespace, "create", "-f", &file.to_string_lossy()]).await;
+    let file = file.to_string_lossy().into_owned();
+    kubectl.said(&["-n", namespace, "create", "-f", &file]).await;
+    file
 }
 
 /// No node runs the pods: what is applied and what is left is what is looked at.

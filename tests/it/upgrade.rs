@@ -251,6 +251,7 @@ async fn a_conversion_that_is_switched_off_costs_no_field() {
     kubectl.said(&["apply", "-f", "deploy/rbac/role.yaml"]).await;
     crate::switched_off::install_operators_role(&client).await;
     kubectl.said(&["apply", "-f", "deploy/policies/conversion.yaml"]).await;
+    crate::switched_off::until_refused(&client, TOWN, false).await;
     let mut all = one_of_each(&client).await;
     let mut hubs = Vec::new();
     for (kind, made) in &mut all {
