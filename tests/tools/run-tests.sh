@@ -27,6 +27,8 @@ fi
 # With one test at a time its name comes first, on the same line.
 all_skips=$(cat "$log" ${OTHER_LOGS:-} | grep -oE '(^|^test [^ ]+ \.\.\. )SKIP [^ ]+: .*' | sed 's/^test [^ ]* \.\.\. //' || true)
 skips=$(printf '%s' "$all_skips" | grep -c '')
+# What failed, with its words, where a reader of the last lines finds it.
+awk '/^failures:$/ {shown = 0} /^---- .* stdout ----$/ {shown = 25} shown {print; shown--}' "$log"
 echo
 grep "^test result" "$log"
 echo "objects of each kind and direction through the conversion: $GASTOWN_LAWS"
