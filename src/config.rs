@@ -119,7 +119,8 @@ pub struct Pods {
     /// Seconds after the agent's end until a run is called over without its verdict; one that comes later is added.
     #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
     pub verdict_wait: u64,
-    /// Seconds that a pod may stay unready beyond its agent's idle limit until it is deleted.
+    /// Seconds that a pod may stay unready beyond its agent's idle limit until it is deleted, and one that was told to end may
+    /// stay beyond its grace until its node is called silent.
     #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=3600))]
     pub idle_grace: u64,
     /// Seconds that a pod may be pending until its Events are read to say why; where they say nothing, once more after 16 times

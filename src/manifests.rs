@@ -182,12 +182,16 @@ fn mutating() -> Value {
         .iter()
         .map(|kind| {
             let mut webhook = webhook(kind, "m", "/mutate");
-            // Who comes past it is told so by the other webhook.
-            webhook.insert("failurePolicy".into(), "Ignore".into());
+            // Who comes past it is told so by the other webhook; of what was run before, the status alone tells, and that
+            // the other never sees.
+            let works = kind.goes_with.is_some();
+            webhook.insert("failurePolicy".into(), if works { "Fail" } else { "Ignore" }.into());
             webhook.insert("reinvocationPolicy".into(), "Never".into());
-            webhook.insert("timeoutSeconds".into(), 2.into());
-            if kind.inner {
-                webhook.insert("matchConditions".into(), json!([by_others()]));
+            webhook.insert("timeoutSeconds".into(), if works { 3 } else { 2 }.into());
+            let conditions = works.then(going).into_iter().chain(kind.inner.then(by_others));
+            let conditions: Vec<_> = conditions.collect();
+            if !conditions.is_empty() {
+                webhook.insert("matchConditions".into(), conditions.into());
             }
             webhook.into()
         })

@@ -49,7 +49,7 @@ impl Cluster {
         // No `..`: a new field in `Plan` must be dealt with here before it compiles.
         let Plan { children, status, notices, finalizer, retire, next } = plan;
         // The intent before anything exists, the end before evidence is destroyed.
-        self.write_status(of, &status).await?;
+        let written = self.write_status(of, &status).await?;
         for child in &children {
             let Child::Pod(pod) = child else { continue };
             match self.create_pod(of.uid(), pod).await? {
@@ -68,17 +68,22 @@ impl Cluster {
             self.release(of, name).await?;
         }
         if retire == Retire::Delete {
-            let now = K::cache(&self.caches).get(&Key::new(of.place().0, of.place().1));
-            let version = now.as_ref().map_or(of.resource_version(), |it| it.resource_version());
+            // No other than was judged: whoever changes it meanwhile keeps it, and it is looked at again.
+            let version = written.as_deref().unwrap_or_else(|| of.resource_version());
             self.delete::<K>(of, Some(version)).await?;
         }
         Ok(Outcome::Done(next))
     }
 
-    /// Writes what changed of a status, on exactly the version it was computed from.
-    async fn write_status<K: Managed>(&self, of: &K, status: &K::Status) -> Result<(), Error> {
+    /// Writes what changed of a status, on exactly the version it was computed from. Returns the version that this made, where
+    /// something was written.
+    async fn write_status<K: Managed>(
+        &self,
+        of: &K,
+        status: &K::Status,
+    ) -> Result<Option<String>, Error> {
         if status == of.status() {
-            return Ok(());
+            return Ok(None);
         }
         let (namespace, name) = of.place();
         let patch = json!({
@@ -94,10 +99,12 @@ impl Cluster {
         let attempt = || format!("write the status of {} {namespace}/{name}", K::CONTROLLER);
         let answer: Watched<K> = self.write(K::CONTROLLER, attempt, built).await?;
         K::count(self, of, status);
+        let mut version = None;
         if let Ok(object) = answer.content {
+            version = Some(object.resource_version().to_owned());
             K::cache(&self.caches).put(object);
         }
-        Ok(())
+        Ok(version)
     }
 
     /// Creates a pod unless the cache has it. One of that name that the cache has not is looked at next time.

@@ -1,6 +1,8 @@
 //! Condition types and reasons, and the one way to set a condition. The older pair (`Ready`, `Working`) and the newer
 //! trio (`Available`, `Progressing`, `Degraded`) of the Go original are both written.
 
+use std::borrow::Cow;
+
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
 use crate::api::shared::Condition;
@@ -21,7 +23,7 @@ pub const SPEC_CHANGED: &str = "SpecChanged";
 pub const PAUSED: &str = "Paused";
 
 /// Longest message that we write, in bytes; the API allows 32,768.
-const MAX_MESSAGE: usize = 2048;
+const MAX_MESSAGE: usize = 4096;
 
 /// What a condition says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +60,7 @@ impl Conditions<'_> {
             observed_generation: self.generation,
             last_transition_time: now,
             reason: reason.into(),
-            message: cut(message, MAX_MESSAGE).into(),
+            message: (&*shortened(message, MAX_MESSAGE)).into(),
         };
         match self.list.iter_mut().find(|it| it.type_ == type_) {
             Some(old) => {
@@ -86,6 +88,15 @@ pub fn cut(text: &str, max: usize) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
+/// The same, with a mark where something was left out.
+pub fn shortened(text: &str, max: usize) -> Cow<'_, str> {
+    const MARK: &str = "…";
+    if text.len() <= max {
+        return text.into();
+    }
+    format!("{}{MARK}", cut(text, max.saturating_sub(MARK.len()))).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,7 +114,7 @@ mod tests {
         let mut third = Conditions { list: &mut list, generation: Some(2), now: at(3) };
         third.set(READY, Is::False, "PodFailed", &"ü".repeat(5000));
         assert_eq!(list[1].last_transition_time, Time(at(3)), "no longer True");
-        assert!(list[1].message.len() <= MAX_MESSAGE);
+        assert!(list[1].message.len() <= MAX_MESSAGE && list[1].message.ends_with('…'));
         assert_eq!(list[0].type_, "Merged");
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::domain::{
     causes,
-    conditions::cut,
+    conditions::shortened,
     fields::{DEADLINE, MAX_IDLE},
     layout,
     pod_brief::{Container, PodBrief, PodPhase, names_the_runner},
@@ -13,6 +13,9 @@ use crate::domain::{
 
 /// Longest foreign text inside a message of ours, in bytes.
 const MAX_QUOTE: usize = 1024;
+
+/// The same of the API server's refusals, whose decisive words may come last: OpenShift names every constraint that it tried.
+const MAX_REFUSAL: usize = 3 * 1024;
 
 /// Why a run waits or failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +142,13 @@ fn cut_off(pod: &PodBrief, verdict: Option<&Verdict>) -> Option<Cause> {
         (_, "DeletionByTaintManager") => because("NodeLost", "its node was tainted or lost"),
         (_, "DeletionByPodGC") | ("NodeLost", _) => because("NodeLost", "its node is gone"),
         (_, "EvictionByEvictionAPI") => because("Drained", "its node was drained"),
+        // The kubelet has more than one reason to end a pod, which it calls by one name.
+        ("Preempting", "TerminationByKubelet") => {
+            because("Preempted", "its node made room for a critical pod")
+        }
+        ("Terminated" | "NodeShutdown", "TerminationByKubelet") => {
+            because("Drained", "its node ended it, as it does when it shuts down")
+        }
         ("Evicted", _) | (_, "TerminationByKubelet") => {
             because("Evicted", "its node ended it for want of resources")
         }
@@ -225,10 +235,19 @@ pub fn is_word(text: &str) -> bool {
 
 /// Foreign text: one line, printable, cut, without what looks like a credential.
 pub fn quote(text: &str) -> String {
+    quoted(text, MAX_QUOTE)
+}
+
+/// The same where the words are the API server's own.
+pub fn quote_whole(text: &str) -> String {
+    quoted(text, MAX_REFUSAL)
+}
+
+fn quoted(text: &str, max: usize) -> String {
     let text = Scrubber::default().scrub(text);
     let line: String =
         text.trim().chars().map(|it| if is_deceptive(it) { ' ' } else { it }).collect();
-    cut(&line, MAX_QUOTE).to_owned()
+    shortened(&line, max).into_owned()
 }
 
 #[cfg(test)]

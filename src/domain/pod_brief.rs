@@ -63,6 +63,8 @@ pub struct PodBrief {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moments {
     pub scheduled: u32,
+    /// By when it is to be gone, once it was told to end.
+    pub goes: u32,
     /// Of `git-init`, `claude` and `telemetry`.
     pub began: [u32; 3],
     pub ended: [u32; 3],
@@ -277,7 +279,7 @@ impl From<&Pod> for PodBrief {
                     .and_then(|it| Digest::of_image(&it.image_id))
             }),
             unready: unready(&status),
-            moments: moments(&status),
+            moments: Moments { goes: second(meta.deletion_timestamp.as_ref()), ..moments(&status) },
         }
     }
 }
@@ -294,9 +296,12 @@ fn image(pod: &Pod) -> Option<Text> {
         .map(Into::into)
 }
 
+/// 0: it has not come.
+fn second(at: Option<&Time>) -> u32 {
+    at.and_then(|it| u32::try_from(it.0.as_second()).ok()).unwrap_or(0)
+}
+
 fn moments(status: &PodStatus) -> Moments {
-    let second =
-        |it: Option<&Time>| it.and_then(|it| u32::try_from(it.0.as_second()).ok()).unwrap_or(0);
     let scheduled = status.conditions.iter().flatten();
     let scheduled =
         scheduled.into_iter().find(|it| it.type_ == "PodScheduled" && it.status == "True");
@@ -311,6 +316,7 @@ fn moments(status: &PodStatus) -> Moments {
     let all = [layout::GIT_INIT, layout::CLAUDE, layout::TELEMETRY];
     Moments {
         scheduled: second(scheduled.and_then(|it| it.last_transition_time.as_ref())),
+        goes: 0,
         began: all.map(|it| state(it).map_or(0, began)),
         ended: all.map(|it| state(it).map_or(0, ended)),
     }

@@ -1,12 +1,14 @@
 //! Why the API server will not have a pod: its own words, behind a word for programs.
 
-use crate::domain::failure::{Cause, quote};
+use crate::domain::failure::{Cause, quote_whole};
 
 /// What an answer means.
 pub fn refused(code: u16, words: &str) -> Cause {
     let lower = words.to_lowercase();
     let has = |text: &str| lower.contains(text);
-    let reason = if has("exceeded quota") {
+    // The same plugin's other words: a quota that nobody has counted yet, and a resource that only a quota may grant.
+    let no_room = ["exceeded quota", "status unknown for quota", "insufficient quota to consume"];
+    let reason = if no_room.into_iter().any(has) {
         "QuotaExceeded"
     } else if has("failed quota") {
         "QuotaUnmet"
@@ -22,14 +24,14 @@ pub fn refused(code: u16, words: &str) -> Cause {
         "ServiceAccountMissing"
     } else if has("being terminated") {
         "NamespaceTerminating"
-    } else if code == 403 && has("usage per") {
+    } else if code == 403 && (has("usage per") || has("limit to request ratio")) {
         "LimitRangeRefused"
     } else if code == 422 {
         "PodInvalid"
     } else {
         "PodCreateFailed"
     };
-    let said = quote(words);
+    let said = quote_whole(words);
     let said = if reason == "QuotaExceeded" { without_usage(&said) } else { said };
     Cause::known(reason, format!("the API server refused the pod ({code}): {said}"))
 }
@@ -71,6 +73,42 @@ mod tests {
         );
     }
 
+    /// In the API server's own words.
+    #[test]
+    fn every_word_of_quotas_and_limits_is_known() {
+        let table = [
+            ("pods \"p\" is forbidden: exceeded quota: small, requested: pods=1", "QuotaExceeded"),
+            (
+                "pods \"p\" is forbidden: status unknown for quota: small, resources: pods",
+                "QuotaExceeded",
+            ),
+            ("pods \"p\" is forbidden: insufficient quota to consume: pods", "QuotaExceeded"),
+            ("pods \"p\" is forbidden: failed quota: small: must specify cpu", "QuotaUnmet"),
+            (
+                "pods \"p\" is forbidden: maximum cpu usage per Container is 1, but limit is 2",
+                "LimitRangeRefused",
+            ),
+            (
+                "pods \"p\" is forbidden: cpu max limit to request ratio per Container is 4, but provided ratio is 10.000000",
+                "LimitRangeRefused",
+            ),
+        ];
+        for (words, want) in table {
+            assert_eq!(refused(403, words).reason, want, "{words}");
+        }
+    }
+
+    #[test]
+    fn what_comes_last_in_a_long_refusal_is_kept() {
+        let tried =
+            "provider restricted-v2: .spec.securityContext.fsGroup: Invalid value: ".repeat(36);
+        let words = format!(
+            "unable to validate against any security context constraint: [{tried}] the end"
+        );
+        let message = refused(403, &words).message;
+        assert!(words.len() > 2500 && message.contains("the end"), "{message}");
+    }
+
     #[test]
     fn a_webhook_is_known_by_its_words_whatever_its_code() {
         let denied = "admission webhook \"policy.example.com\" denied the request: busy";
@@ -91,6 +129,6 @@ mod tests {
         assert_eq!(cause.reason, "AdmissionRefused");
         assert!(cause.message.contains("policy.example.com"), "who refused");
         assert!(!cause.message.contains(char::is_control), "no control characters");
-        assert!(cause.message.len() < 2048, "cut");
+        assert!(cause.message.len() < 4096 && cause.message.contains('…'), "cut, and it shows");
     }
 }

@@ -29,6 +29,8 @@ use crate::{
     world::{PATIENCE, World, condition, message, phase_of, polecat, until},
 };
 
+mod hopeless;
+
 const FOREVER: [(&str, &str); 1] = [("testbed.gastown.io/run-for", "never")];
 const QUICK: [(&str, &str); 1] = [("testbed.gastown.io/run-for", "300ms")];
 

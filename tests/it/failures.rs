@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod refused;
+mod silent;
 
 const NO_RUNNER: &str =
     "exec: \"/usr/local/bin/gt-runner\": stat /usr/local/bin/gt-runner: no such file or directory";
@@ -153,6 +154,8 @@ fn ends() -> Vec<Row> {
         row("drain", disrupted("EvictionByEvictionAPI", ""), ("Ready", "Drained", "drained: said by the node; commits may be lost")),
         row("preempted", disrupted("PreemptionByScheduler", "Preempted"), ("Ready", "Preempted", "said by the node; commits may be lost")),
         row("evicted", disrupted("TerminationByKubelet", "Evicted"), ("Ready", "Evicted", "said by the node; commits may be lost")),
+        row("node-stops", disrupted("TerminationByKubelet", "Terminated"), ("Ready", "Drained", "shuts down: said by the node; commits may be lost")),
+        row("critical", disrupted("TerminationByKubelet", "Preempting"), ("Ready", "Preempted", "critical pod: said by the node")),
         row("node-lost", disrupted("DeletionByPodGC", ""), ("Ready", "NodeLost", "gone: said by the node; commits may be lost")),
         row("cut-off", disrupted("EvictionByEvictionAPI", ""), ("Pushed", "NoVerdict", "may be lost")),
         row("tainted", disrupted("DeletionByTaintManager", ""), ("Ready", "NodeLost", "tainted")),
@@ -183,7 +186,7 @@ fn other_words(known: &BTreeSet<&str>) -> Vec<Row> {
 }
 
 /// Rows that another test makes, and where.
-const ELSEWHERE: [(&str, &str); 23] = [
+const ELSEWHERE: [(&str, &str); 24] = [
     ("NamespaceTerminating", include_str!("terminating.rs")),
     ("ServiceAccountMissing", REFUSED),
     ("MissingKubernetesSpec", include_str!("polecats.rs")),
@@ -203,6 +206,7 @@ const ELSEWHERE: [(&str, &str); 23] = [
     ("AdmissionRefused", REFUSED),
     ("AdmissionUnavailable", REFUSED),
     ("PodInvalid", REFUSED),
+    ("NodeSilent", include_str!("failures/silent.rs")),
     ("PodLost", include_str!("ends.rs")),
     ("PodCreateFailed", include_str!("forbidden.rs")),
     ("AgentImageNotSet", REFUSED),

@@ -4,10 +4,14 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::{Brief, Seen, Stage, status};
 use crate::{
-    api::v1beta1::{DesiredState, Phase, PolecatStatus},
+    api::{
+        shared::Condition,
+        v1beta1::{DesiredState, Phase, PolecatStatus},
+    },
     domain::{
         brake::{self, Hold, Place},
         conditions::{AVAILABLE, Conditions, DEGRADED, Is, PAUSED, PROGRESSING, READY, WORKING},
+        failure::Cause,
         plan::Plan,
         slots::Standing,
     },
@@ -24,7 +28,16 @@ impl Brief {
                 _ => self.again_later(seen, cause),
             };
         }
-        Plan::only(held(self, seen.now, hold))
+        let cause = hold.cause();
+        let refused = self.ready().filter(|_| self.gave_its_place_back());
+        match refused.filter(|_| matches!(hold, Hold::Full { .. })) {
+            Some(it) if it.reason == cause.reason => Plan::only(self.status.clone()),
+            Some(it) => {
+                let text = format!("{}; its pod was refused before: {}", cause.message, it.reason);
+                Plan::only(held(self, seen.now, hold, &Cause::new(&cause.reason, text)))
+            }
+            None => Plan::only(held(self, seen.now, hold, &cause)),
+        }
     }
 
     /// A pause is over, or does not concern what this Polecat does now.
@@ -48,7 +61,8 @@ impl Brief {
     /// What it is to the book of slots while nothing pauses it. One that waits for something else than room stands in nobody's way.
     pub fn standing(&self) -> Standing {
         match self.stage() {
-            Stage::Begun { .. } => Standing::Begun,
+            Stage::Begun { .. } if !self.gave_its_place_back() => Standing::Begun,
+            Stage::Begun { .. } if !self.waits_for_more() => Standing::InLine(self.place()),
             Stage::Fresh { .. } if self.begins() && self.runnable && !self.waits_for_more() => {
                 Standing::InLine(self.place())
             }
@@ -56,16 +70,25 @@ impl Brief {
         }
     }
 
+    /// Whether its attempt began, and the API server would not have its pod: it asks for room anew when it tries again. A pod
+    /// that is there after all has its own.
+    fn gave_its_place_back(&self) -> bool {
+        let it = &self.status;
+        it.phase == Phase::Stuck && it.finished_at.is_none() && it.pod_name.is_some()
+    }
+
+    fn ready(&self) -> Option<&Condition> {
+        self.status.conditions.iter().find(|it| it.type_ == READY)
+    }
+
     fn waits_for_more(&self) -> bool {
-        let ready = self.status.conditions.iter().find(|it| it.type_ == READY);
         let brakes = [brake::PAUSED, brake::NAMESPACE_LIMIT];
-        ready.is_some_and(|it| it.status != "True" && !brakes.contains(&it.reason.as_str()))
+        self.ready().is_some_and(|it| it.status != "True" && !brakes.contains(&it.reason.as_str()))
     }
 }
 
-fn held(brief: &Brief, now: Timestamp, hold: &Hold) -> PolecatStatus {
+fn held(brief: &Brief, now: Timestamp, hold: &Hold, cause: &Cause) -> PolecatStatus {
     let mut status = brief.status.clone();
-    let cause = hold.cause();
     if matches!(brief.stage(), Stage::Fresh { .. }) && brief.desired == DesiredState::Working {
         status.phase = Phase::Idle;
         (status.pod_name, status.pod_active) = (None, status.pod_active.map(|_| false));

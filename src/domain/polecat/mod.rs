@@ -15,6 +15,7 @@ mod over;
 mod pending;
 mod pulls;
 mod restored;
+mod silent;
 mod spec_changed;
 mod stages;
 mod status;
@@ -330,13 +331,20 @@ impl Brief {
         let mut plan = Plan::only(self.status.clone());
         plan.children = vec![Child::Existing { pod: pod.name.to_string() }];
         let patience = judge::patience(self.completion, &seen.settings);
+        let silence = silent::silence_left(seen, pod);
         match judge::judge(pod, self.completion, patience, seen.now) {
-            Judgement::Waiting(cause) => self.waits(seen, pod, cause, &mut plan),
+            Judgement::Waiting(_) | Judgement::Running if silence == Some(Duration::ZERO) => {
+                self.silenced(seen, pod, &mut plan);
+            }
+            Judgement::Waiting(cause) => {
+                self.waits(seen, pod, cause, &mut plan);
+                plan.next = plan.next.or(silence.map_or(Next::OnChange, Next::After));
+            }
             Judgement::Running => match self.idle_left(seen, pod) {
                 Some(Duration::ZERO) => return self.idled(seen, pod),
                 wait => {
                     plan.status = status::running(self, seen.now, pod);
-                    plan.next = wait.map_or(Next::OnChange, Next::After);
+                    plan.next = wait.or(silence).map_or(Next::OnChange, Next::After);
                 }
             },
             Judgement::Ending(wait) => {

@@ -23,6 +23,9 @@ use crate::{
 /// How long a restored object is left alone: Velero creates it first and writes its status, if it was asked to, a moment
 /// later; a status of ours in between would keep that from being written.
 const SETTLE: Duration = Duration::from_secs(3);
+/// Reasons of `Restored` while it is held.
+const BACKUP: &str = "RestoredFromBackup";
+const EXPORT: &str = "RestoredFromExport";
 /// Reason of `Restored` once a person said that it shall run.
 const RELEASED: &str = "Released";
 
@@ -38,6 +41,8 @@ pub enum Origin {
     Export,
     /// It came back, and was told to run.
     Resumed,
+    /// It was told to run, and no mark says that it came back.
+    Told,
 }
 
 impl Origin {
@@ -47,25 +52,22 @@ impl Origin {
             map.as_ref().is_some_and(|it| it.contains_key(key))
         };
         let resume = meta.annotations.as_ref().and_then(|it| it.get(names::RESUME));
+        let told = resume.is_some_and(|it| it == "true");
         let origin = if has(&meta.annotations, names::RESTORED_FROM) {
             Self::Export
         } else if has(&meta.labels, names::VELERO_RESTORE) {
             Self::Backup
         } else {
-            return Self::New;
+            return if told { Self::Told } else { Self::New };
         };
-        if resume.is_some_and(|it| it == "true") { Self::Resumed } else { origin }
+        if told { Self::Resumed } else { origin }
     }
 
     const fn word(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::New | Self::Resumed => None,
-            Self::Backup => {
-                Some(("RestoredFromBackup", "it was restored from a backup without its status"))
-            }
-            Self::Export => {
-                Some(("RestoredFromExport", "it was applied with the status of an earlier run"))
-            }
+            Self::New | Self::Resumed | Self::Told => None,
+            Self::Backup => Some((BACKUP, "it was restored from a backup without its status")),
+            Self::Export => Some((EXPORT, "it was applied with the status of an earlier run")),
         }
     }
 }
@@ -74,7 +76,7 @@ impl Brief {
     /// Why it may not begin: it came back, and nobody has said that it shall run. A status that came along is as old as the
     /// backup.
     pub(super) fn restored(&self) -> Option<Cause> {
-        let (reason, what) = self.origin.word()?;
+        let (reason, what) = self.came_by().word()?;
         if self.is_released() || self.desired != DesiredState::Working {
             return None;
         }
@@ -93,15 +95,33 @@ impl Brief {
 
     /// Whether the attempt that its status calls begun is one from before it came back.
     pub(super) fn begun_before(&self) -> bool {
-        self.origin != Origin::New && !self.is_released()
+        self.came_by() != Origin::New && !self.is_released()
     }
 
-    /// It was told to run since it came back. A word that a backup brought along is older than the object itself.
+    /// How it came back, by its marks, or by what its status says of it in this life: whoever takes the marks away has not told
+    /// it to run.
+    fn came_by(&self) -> Origin {
+        let here = |it: &Condition| self.is_of_this_life(it) && it.status == "True";
+        let held = self.status.conditions.iter().find(|it| it.type_ == RESTORED && here(it));
+        match (self.origin, held.map(|it| it.reason.as_str())) {
+            (Origin::New, Some(EXPORT)) => Origin::Export,
+            (Origin::New, Some(_)) => Origin::Backup,
+            (Origin::Told, Some(_)) => Origin::Resumed,
+            (Origin::Told, None) => Origin::New,
+            (origin, _) => origin,
+        }
+    }
+
+    /// A word that a backup brought along is older than the object itself.
+    fn is_of_this_life(&self, it: &Condition) -> bool {
+        let at = it.last_transition_time.0.as_second();
+        self.created_at.map(Timestamp::as_second).is_none_or(|here| at >= here)
+    }
+
+    /// It was told to run since it came back.
     fn is_released(&self) -> bool {
-        let here = self.created_at.map(Timestamp::as_second);
         let told = |it: &Condition| {
-            let at = it.last_transition_time.0.as_second();
-            it.type_ == RESTORED && it.status == "False" && here.is_none_or(|here| at >= here)
+            it.type_ == RESTORED && it.status == "False" && self.is_of_this_life(it)
         };
         self.status.conditions.iter().any(told)
     }
@@ -121,7 +141,7 @@ impl Brief {
 
     /// Notes that it was told: by `Idle` or `Terminated`, or by the annotation.
     pub(super) fn release(&self, mut status: PolecatStatus, now: Timestamp) -> PolecatStatus {
-        let message = match (self.origin, self.desired) {
+        let message = match (self.came_by(), self.desired) {
             (Origin::Resumed, DesiredState::Working) => {
                 "it came back, and was told to run by annotation"
             }

@@ -165,6 +165,19 @@ pub fn stalled(brief: &Brief, now: Timestamp, cause: &Cause) -> PolecatStatus {
     status
 }
 
+/// The pod should be gone, and nobody says whether it is: what it was doing stands.
+pub fn silent(brief: &Brief, now: Timestamp, cause: &Cause) -> PolecatStatus {
+    let mut status = brief.status.clone();
+    status.phase = Phase::Working;
+    let mut it = conditions(&mut status, brief, now);
+    it.set(READY, Is::False, &cause.reason, &cause.message);
+    it.set(WORKING, Is::Unknown, &cause.reason, &cause.message);
+    it.set(PROGRESSING, Is::Unknown, &cause.reason, &cause.message);
+    it.set(AVAILABLE, Is::False, "NotReady", &cause.message);
+    it.set(DEGRADED, Is::True, &cause.reason, &cause.message);
+    status
+}
+
 /// The pod could not be made; it will be tried again.
 pub fn refused(brief: &Brief, now: Timestamp, cause: &Cause) -> PolecatStatus {
     let mut status = brief.status.clone();

@@ -33,6 +33,32 @@ fn a_restored_polecat_waits_to_be_told() {
     assert_eq!(condition(&lost.status, "Ready"), "False/PodLost", "its status says that it ran");
 }
 
+/// Taking labels off, or replacing the object by what a repository has, is no word that it shall run.
+#[test]
+fn one_that_is_held_stays_so_when_its_marks_are_taken_away() {
+    let given = || Seen { whole: Some(Arc::new(whole())), past: Past::NeverScheduled, ..seen() };
+    for origin in [Origin::Backup, Origin::Export] {
+        let mut it = Brief { origin, created_at: Some(at(0)), ..polecat(DesiredState::Working) };
+        it.status = it.decide(&given()).status;
+        it.origin = Origin::New;
+        assert!(!it.begins() && !it.wants_pod(&given()), "{origin:?}");
+        assert_eq!(it.decide(&given()).status, it.status, "{origin:?}: and says the same");
+        let told = Brief { origin: Origin::Told, ..it.clone() }.decide(&given());
+        assert_eq!(condition(&told.status, "Restored"), "False/Released", "{origin:?}");
+        assert_eq!(told.children.len(), 1, "{origin:?}");
+        let mut idle = Brief { desired: DesiredState::Idle, ..it.clone() };
+        idle.status = idle.decide(&given()).status;
+        idle.desired = DesiredState::Working;
+        assert_eq!(idle.decide(&given()).children.len(), 1, "{origin:?}: Idle and back");
+        let mut before = it;
+        before.created_at = Some(at(5000)); // made anew, with that status and no mark
+        let plan = before.decide(&Seen { now: at(6000), ..given() });
+        assert_eq!(plan.children.len(), 1, "{origin:?}: what was said of another life");
+    }
+    let alone = Brief { origin: Origin::Told, ..polecat(DesiredState::Working) }.decide(&given());
+    assert_eq!((alone.children.len(), condition(&alone.status, "Restored").as_str()), (1, ""));
+}
+
 #[test]
 fn a_status_from_a_backup_does_not_tell_what_was_run_since() {
     let back = || Brief {
@@ -141,7 +167,7 @@ fn marks_on_an_object_say_how_it_came_back() {
         Origin::of(&meta)
     };
     let (from, resume) = ((names::RESTORED_FROM, "Done 1"), (names::RESUME, "true"));
-    assert_eq!(of(None, &[resume]), Origin::New, "the word alone means nothing");
+    assert_eq!(of(None, &[resume]), Origin::Told, "the word alone");
     assert_eq!(of(Some(names::VELERO_RESTORE), &[]), Origin::Backup);
     assert_eq!(of(None, &[from]), Origin::Export);
     assert_eq!(of(None, &[from, resume]), Origin::Resumed);

@@ -21,7 +21,7 @@ const BEGIN: u32 = 1_800_000_000;
 
 fn moments() -> Moments {
     let of = |it: [u32; 3]| it.map(|it| BEGIN + it);
-    Moments { scheduled: BEGIN + 3, began: of([10, 20, 20]), ended: of([15, 40, 45]) }
+    Moments { goes: 0, scheduled: BEGIN + 3, began: of([10, 20, 20]), ended: of([15, 40, 45]) }
 }
 
 /// Milliseconds after the begin.
