@@ -68,7 +68,10 @@ pub fn agent(agent: &Agent) -> Vec<EnvVar> {
             .for_each(|it| put(&mut list, it));
     }
     if let Some(key) = &agent.api_key_secret_ref {
-        table.key.iter().for_each(|name| put(&mut list, secret(name, key)));
+        // Both are credentials of one client: beside the more specific key, this one must not be found.
+        let beside = agent.anthropic_key_secret_ref.is_some();
+        let names = table.key.iter().filter(|it| !(beside && **it == "ANTHROPIC_AUTH_TOKEN"));
+        names.for_each(|name| put(&mut list, secret(name, key)));
     }
     agent.env.iter().flatten().for_each(|it| put(&mut list, it.clone()));
     if let Some(key) = &agent.anthropic_key_secret_ref {
@@ -184,6 +187,15 @@ mod tests {
         assert_eq!(have[0].value.as_deref(), Some("mine"));
         let from = have[1].value_from.as_ref().unwrap().secret_key_ref.as_ref().unwrap();
         assert_eq!(from.name, "special");
+        let names: Vec<_> = agent(&Agent { provider: Provider::Litellm, ..it })
+            .into_iter()
+            .map(|it| it.name)
+            .collect();
+        assert_eq!(
+            names,
+            ["OPENAI_MODEL", "OPENAI_API_KEY", "ANTHROPIC_MODEL", "ANTHROPIC_API_KEY"],
+            "and no token beside the key"
+        );
     }
 
     #[test]
