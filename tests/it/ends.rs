@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::waits::{are_full, shortened};
+use crate::waits::shortened;
 use crate::world::{PATIENCE, World, condition, message, phase_of, until};
 
 const NEVER: [(&str, &str); 1] = [("testbed.gastown.io/run-for", "never")];
@@ -162,10 +162,10 @@ async fn a_run_that_nobody_wrote_down_is_not_run_again() {
 
 #[tokio::test]
 async fn a_finished_pod_goes_after_its_time_and_its_polecat_stays() {
-    let script = [("testbed.gastown.io/run-for", "100ms")];
-    let world = World::with_flags("pod-ttl", &script, &["--finished-pod-ttl=1"]).await;
+    let world = World::with_flags("pod-ttl", &NEVER, &["--finished-pod-ttl=1"]).await;
     world.create("max", |_| {}).await;
     let pod = until(&world.pods(), "polecat-max", "there", |_: &Pod| true).await;
+    world.end("polecat-max").await;
     world.phase("max", "Done").await;
     gone(&world, "polecat-max", &pod.uid().unwrap()).await;
     let stays = world.polecats().get("max").await.unwrap();
@@ -182,7 +182,7 @@ async fn a_finished_pod_goes_after_its_time_and_its_polecat_stays() {
 async fn a_verdict_that_comes_late_corrects_the_end_once() {
     let script = [
         ("testbed.gastown.io/run-for", "100ms"),
-        ("testbed.gastown.io/linger", if are_full() { "20s" } else { "4s" }),
+        ("testbed.gastown.io/linger", "never"),
         ("testbed.gastown.io/message.telemetry", VERDICT),
     ];
     let world = World::with_flags("late-verdict", &script, shortened(&["--verdict-wait=1"])).await;
@@ -190,6 +190,8 @@ async fn a_verdict_that_comes_late_corrects_the_end_once() {
     let done = world.phase("max", "Done").await;
     assert_eq!(condition(&done, "Pushed"), "Unknown/NoVerdict", "done by its exit code alone");
     assert!(message(&done, "Pushed").contains("lost"), "says that commits may be lost");
+    let now = json!({"metadata": {"annotations": {"testbed.gastown.io/linger": "0s"}}});
+    world.pods().patch("polecat-max", &PatchParams::default(), &Patch::Merge(now)).await.unwrap();
     let told = world.condition("max", "Pushed", "True/Pushed").await;
     assert_eq!((phase_of(&told), told.status.unwrap().commit.as_deref()), ("Done", Some("bbbb")));
 }

@@ -13,7 +13,8 @@ async fn an_api_server_that_is_away_for_a_while_costs_nothing_but_the_while() {
     let bed = Testbed::start(Options { node: Node::Kwok, ..Options::default() }).await.unwrap();
     // Ends with this process; the test of a testbed's end is its own.
     let bed: &'static Testbed = Box::leak(Box::new(bed));
-    let script = [("testbed.gastown.io/run-for", "3s")];
+    // Each works until it is told to end, after the outage: none can be over before it was seen to run.
+    let script = [("testbed.gastown.io/run-for", "never")];
     let world = World::apart(bed, "outage", &script).await;
     let second = world.another("second").await;
     for name in ["running-1", "running-2", "running-3"] {
@@ -37,10 +38,12 @@ async fn an_api_server_that_is_away_for_a_while_costs_nothing_but_the_while() {
     bed.start_program(API_SERVER).await.unwrap();
     let all = ["running-1", "running-2", "running-3", "begun-1", "begun-2", "begun-3"];
     for name in all {
+        world.end_once_seen(name).await;
         let done = world.phase(name, "Done").await;
         assert_eq!(done.status.unwrap().attempt, Some(1), "{name}");
     }
     world.create("later", |_| {}).await;
+    world.end_once_seen("later").await;
     world.phase("later", "Done").await;
     for operator in [&world.operator, &second] {
         assert_eq!(operator.ended(), None, "{} lives", operator.name);

@@ -31,10 +31,8 @@ fn held() -> [(&'static str, &'static str); 2] {
     [("testbed.gastown.io/run-for", "never"), ("testbed.gastown.io/message.telemetry", PUSHED)]
 }
 
-/// Ends an agent once the operator has said that it runs: where both come at once, one write says both.
 async fn seen_running_then_done(world: &World, name: &str) -> Polecat {
-    world.condition(name, "Ready", "True/PodRunning").await;
-    world.end(&format!("polecat-{name}")).await;
+    world.end_once_seen(name).await;
     world.phase(name, "Done").await
 }
 

@@ -16,6 +16,7 @@ use crate::{
 };
 
 const QUICK: [(&str, &str); 1] = [("testbed.gastown.io/run-for", "300ms")];
+const FOREVER: [(&str, &str); 1] = [("testbed.gastown.io/run-for", "never")];
 
 /// Writes of one Polecat's life: intent, pod, Running, end.
 const WRITES: u64 = 4;
@@ -26,14 +27,20 @@ async fn killed_before_any_write_it_leaves_one_pod_and_the_right_phase() {
         let name = format!("killed-before-{number}");
         let world = World::with_flags(
             &name,
-            &QUICK,
+            &FOREVER,
             &[&format!("--test-faults=kill-before-write={number}")],
         )
         .await;
         world.create("max", |_| {}).await;
+        if number == WRITES {
+            world.end_once_seen("max").await;
+        }
         let end = world.operator.wait_end(PATIENCE).await.unwrap();
         assert_eq!(end, 128 + 9, "write {number}: it died as by SIGKILL");
         let next = world.another_with("operator", &[]).await;
+        if number < WRITES {
+            world.end_once_seen("max").await;
+        }
         let done = world.phase("max", "Done").await;
         assert_eq!(done.status.unwrap().attempt, Some(1), "write {number}");
         assert_eq!(
@@ -56,7 +63,7 @@ pub async fn pods_made(world: &World, operators: &[&Operator]) -> usize {
 
 #[tokio::test]
 async fn a_stopped_replica_drains_gives_its_lease_back_and_the_next_takes_over_at_once() {
-    let world = World::new("hand-over", &[("testbed.gastown.io/run-for", "never")]).await;
+    let world = World::new("hand-over", &FOREVER).await;
     world.create("max", |_| {}).await;
     world.condition("max", "Ready", "True/PodRunning").await;
     let second = world.another("second").await;
@@ -76,7 +83,7 @@ async fn a_stopped_replica_drains_gives_its_lease_back_and_the_next_takes_over_a
 
 #[tokio::test]
 async fn a_killed_replica_is_succeeded_after_the_wait() {
-    let world = World::new("taken-over", &[("testbed.gastown.io/run-for", "never")]).await;
+    let world = World::new("taken-over", &FOREVER).await;
     world.create("max", |_| {}).await;
     world.condition("max", "Ready", "True/PodRunning").await;
     let second = world.another("second").await;

@@ -184,6 +184,12 @@ impl World {
         self.pods().patch(pod, &PatchParams::default(), &Patch::Merge(over)).await.unwrap();
     }
 
+    /// Ends a Polecat's first agent, once the operator has said that it runs: where it sees both at once, one write says both.
+    pub async fn end_once_seen(&self, name: &str) {
+        self.condition(name, "Ready", "True/PodRunning").await;
+        self.end(&format!("polecat-{name}")).await;
+    }
+
     /// Creates a Polecat that is to work, edited as told.
     pub async fn create(&self, name: &str, edit: impl FnOnce(&mut Value)) -> Polecat {
         let mut object = polecat(name);
@@ -364,12 +370,8 @@ pub fn condition(polecat: &Polecat, type_: &str) -> String {
 
 pub fn message(polecat: &Polecat, type_: &str) -> String {
     let status = polecat.status.clone().unwrap_or_default();
-    status
-        .conditions
-        .into_iter()
-        .find(|it| it.type_ == type_)
-        .map(|it| it.message.into())
-        .unwrap_or_default()
+    let found = status.conditions.into_iter().find(|it| it.type_ == type_);
+    found.map(|it| it.message.into()).unwrap_or_default()
 }
 
 /// Waits, by watch, until an object is as told.
