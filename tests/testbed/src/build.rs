@@ -84,6 +84,11 @@ pub fn helm() -> Result<Module> {
 }
 
 impl Module {
+    /// `36` of 1.36.3; of Kubernetes alone, whose version was looked at when it was read.
+    pub fn minor(&self) -> u32 {
+        minor(&self.version).unwrap_or_default()
+    }
+
     /// Its folder in the cache.
     pub fn folder(&self) -> Result<PathBuf> {
         let path = cache()?.join(format!("{}-{}", self.name, self.version));

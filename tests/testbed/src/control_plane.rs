@@ -10,15 +10,16 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use crate::{
-    kubeconfig,
+    Node, kubeconfig,
     net::{Block, Port},
+    node::kwok,
     pki::{Authority, MASTERS, service_account_key},
     plan::Plan,
     process::Program,
     tools::Tool,
 };
 
-const STORAGE_MIGRATION: &str = "--feature-gates=StorageVersionMigrator=true";
+const STORAGE_MIGRATION: &str = "StorageVersionMigrator=true";
 
 /// Files and addresses of one control plane.
 pub struct ControlPlane {
@@ -149,10 +150,8 @@ impl ControlPlane {
             format!("--kubelet-certificate-authority={}", self.pki("ca.crt")),
             "--kubelet-preferred-address-types=InternalIP".to_owned(),
         ];
-        if plan.storage_migration {
-            arguments.push("--runtime-config=storagemigration.k8s.io/v1beta1=true".to_owned());
-            arguments.push(STORAGE_MIGRATION.to_owned());
-        }
+        let scripts = (plan.node == Node::Kwok).then(|| kwok::policies(plan.minor)).flatten();
+        arguments.extend(switched_on(plan.storage_migration, scripts));
         if plan.block.is_none() {
             // An endpoint may not be a loopback address, so the Service `kubernetes` stays without any.
             arguments.push("--endpoint-reconciler-type=none".to_owned());
@@ -183,7 +182,9 @@ impl ControlPlane {
             // Nor does it collect finished pods: benches count more of them than it leaves by default.
             "--terminated-pod-gc-threshold=0".to_owned(),
         ];
-        arguments.extend(plan.storage_migration.then(|| STORAGE_MIGRATION.to_owned()));
+        if plan.storage_migration {
+            arguments.push(format!("--feature-gates={STORAGE_MIGRATION}"));
+        }
         self.program(plan, Tool::ControllerManager, arguments)
     }
 
@@ -200,5 +201,53 @@ impl ControlPlane {
             .with_context(|| format!("failed to write {}", path.display()))?;
         let arguments = vec![format!("--config={}", path.display()), "--secure-port=0".to_owned()];
         self.program(plan, Tool::Scheduler, arguments)
+    }
+}
+
+/// An API server's flags for what it does not do by itself: each once, with all that it is for. Scripts of Namespaces need
+/// policies in this version, which no API server has switched on before it is `v1`.
+fn switched_on(storage_migration: bool, policies: Option<&str>) -> Vec<String> {
+    let (mut apis, mut gates) = (Vec::new(), Vec::new());
+    if storage_migration {
+        apis.push("storagemigration.k8s.io/v1beta1=true".to_owned());
+        gates.push(STORAGE_MIGRATION);
+    }
+    if let Some(version) = policies.filter(|it| *it != "v1") {
+        apis.push(format!("admissionregistration.k8s.io/{version}=true"));
+        gates.push("MutatingAdmissionPolicy=true");
+    }
+    if gates.is_empty() {
+        return Vec::new();
+    }
+    vec![
+        format!("--runtime-config={}", apis.join(",")),
+        format!("--feature-gates={}", gates.join(",")),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_version_does_not_do_by_itself_is_switched_on_once() {
+        let apis = "--runtime-config=";
+        let gates = "--feature-gates=";
+        #[rustfmt::skip]
+        let table = [
+            (false, Some(36), vec![], "policies are served by themselves"),
+            (false, Some(35), vec![format!("{apis}admissionregistration.k8s.io/v1beta1=true"),
+                format!("{gates}MutatingAdmissionPolicy=true")], "a beta is off by default"),
+            (true, Some(36), vec![format!("{apis}storagemigration.k8s.io/v1beta1=true"),
+                format!("{gates}StorageVersionMigrator=true")], "the migration is asked for"),
+            (true, Some(32), vec![
+                format!("{apis}storagemigration.k8s.io/v1beta1=true,admissionregistration.k8s.io/v1alpha1=true"),
+                format!("{gates}StorageVersionMigrator=true,MutatingAdmissionPolicy=true")], "both, in one flag each"),
+            (false, None, vec![], "no pod is played"),
+        ];
+        for (migration, minor, want, because) in table {
+            let policies = minor.and_then(kwok::policies);
+            assert_eq!(switched_on(migration, policies), want, "{because}");
+        }
     }
 }

@@ -134,10 +134,9 @@ async fn start(folder: &Path, plan: &Plan, fleet: &mut Fleet) -> Result<(Event, 
     fleet.until("kube-apiserver to be ready", || is_ready(&client)).await?;
     fleet.start(plane.controller_manager(plan)?)?;
     fleet.start(plane.scheduler(plan)?)?;
-    let scripts = match plan.node {
-        Node::Kwok => start_kwok(folder, plan, &plane, &client, fleet).await?,
-        Node::None | Node::Real => false,
-    };
+    if plan.node == Node::Kwok {
+        start_kwok(folder, plan, &plane, &client, fleet).await?;
+    }
     let git = match real {
         Some(real) => Some(real.finish(&plane, fleet).await?),
         None => None,
@@ -151,25 +150,26 @@ async fn start(folder: &Path, plan: &Plan, fleet: &mut Fleet) -> Result<(Event, 
     }
     // Without it the API server refuses every pod.
     fleet.until("ServiceAccount default to be made", || has_service_account(&client)).await?;
-    if scripts {
+    if plan.node == Node::Kwok {
         let copied = || node::kwok::scripts_are_copied(&client);
         fleet.until("pods to get their Namespace's script", copied).await?;
     }
     Ok((Event::Ready { git: git.map(Box::new) }, plane))
 }
 
-/// Whether the scripts of Namespaces will be copied.
 async fn start_kwok(
     folder: &Path,
     plan: &Plan,
     plane: &ControlPlane,
     client: &Client,
     fleet: &mut Fleet,
-) -> Result<bool> {
+) -> Result<()> {
     let kubeconfig = plane.kubeconfig("kwok", Some(MASTERS))?;
     fleet.start(node::kwok::program(folder, plan, &kubeconfig)?)?;
     node::kwok::create_node(client).await?;
-    node::kwok::copy_scripts(client).await
+    let policies = node::kwok::policies(plan.minor);
+    let version = policies.with_context(|| node::kwok::lacking(plan.minor).unwrap_or_default())?;
+    node::kwok::copy_scripts(client, version).await
 }
 
 /// A real node in the making: what needs no API server is under way while that starts.

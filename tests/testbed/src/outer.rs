@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    Options, Ready, absolute,
+    Options, Ready, absolute, build,
     enclosure::{self, ourselves},
     janitor::Janitor,
     link,
@@ -125,6 +125,7 @@ impl Outer {
             node: options.node,
             fsync: options.fsync,
             storage_migration: options.storage_migration,
+            minor: build::kubernetes()?.minor(),
             audit,
             block,
             cgroup: self.folder.cgroup(),

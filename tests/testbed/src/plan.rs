@@ -18,6 +18,8 @@ pub struct Plan {
     pub fsync: bool,
     /// The API server's own storage migration is switched on.
     pub storage_migration: bool,
+    /// The minor version of Kubernetes, such as `36`.
+    pub minor: u32,
     /// The audit log's file.
     pub audit: PathBuf,
     /// Addresses, when enclosed in namespaces; otherwise everything is on loopback.

@@ -5,8 +5,8 @@ use std::{io::Write as _, path::Path};
 use anyhow::{Result, bail};
 
 use crate::{
-    Node, enclosure, link,
-    node::{images, real},
+    Node, build, enclosure, link,
+    node::{cgroups, images, kwok, real},
     tools::{Tool, Tools, on_path},
 };
 
@@ -25,10 +25,16 @@ pub(crate) fn of_machine(node: Node) -> std::result::Result<(), Vec<String>> {
             missing
                 .push("root with CAP_SYS_ADMIN and CAP_NET_ADMIN, to make namespaces".to_owned());
         }
-        if !is_writable(Path::new("/sys/fs/cgroup")) {
+        let groups = Path::new("/sys/fs/cgroup");
+        if is_writable(groups) {
+            missing.extend(cgroups::lacking(groups));
+        } else {
             missing.push("a writable /sys/fs/cgroup".to_owned());
         }
         missing.extend(packages());
+    }
+    if node == Node::Kwok {
+        missing.extend(build::kubernetes().ok().and_then(|it| kwok::lacking(it.minor())));
     }
     if enclosure::is_possible() && !link::is_possible() {
         missing.push("the program ip (Debian package iproute2)".to_owned());
@@ -154,21 +160,23 @@ fn allowed(required: &str, test: &str, word: &str, reason: &str) -> Result<()> {
     Ok(())
 }
 
-/// What has to be installed, each with its Debian package.
+/// Programs that a real node needs, each with its Debian package.
+pub const PROGRAMS: [(&str, &str); 10] = [
+    ("containerd", "containerd"),
+    ("ctr", "containerd"),
+    ("containerd-shim-runc-v2", "containerd"),
+    ("runc", "runc"),
+    ("nft", "nftables"),
+    ("sshd", "openssh-server"),
+    ("ssh", "openssh-client"),
+    ("ssh-keygen", "openssh-client"),
+    ("git", "git"),
+    ("ldd", "libc-bin"),
+];
+
+/// What of a real node's needs is not installed.
 fn packages() -> Vec<String> {
-    let needed = [
-        ("containerd", "containerd"),
-        ("ctr", "containerd"),
-        ("containerd-shim-runc-v2", "containerd"),
-        ("runc", "runc"),
-        ("nft", "nftables"),
-        ("sshd", "openssh-server"),
-        ("ssh", "openssh-client"),
-        ("ssh-keygen", "openssh-client"),
-        ("git", "git"),
-        ("ldd", "libc-bin"),
-    ];
-    let absent = needed.iter().filter(|(program, _)| on_path(program).is_none());
+    let absent = PROGRAMS.iter().filter(|(program, _)| on_path(program).is_none());
     let mut missing: Vec<_> = absent
         .map(|(program, package)| format!("the program {program} (Debian package {package})"))
         .collect();
@@ -181,9 +189,12 @@ fn packages() -> Vec<String> {
     if images::nss_wrapper().is_none() {
         missing.push("libnss_wrapper.so (Debian package libnss-wrapper)".to_owned());
     }
-    if let Err(error) = images::busybox() {
-        missing.push(error.to_string());
-    }
+    // Without git the program is missing, which is said above.
+    let transport = on_path("git").map(|_| images::transport().map(drop));
+    let checked = [images::busybox().map(drop), images::certificates().map(drop)];
+    missing.extend(
+        checked.into_iter().chain(transport).filter_map(Result::err).map(|it| format!("{it:#}")),
+    );
     missing
 }
 

@@ -183,21 +183,46 @@ fn base(tree: &mut Tree) -> Result<()> {
     tree.text("etc/passwd", PASSWD);
     tree.text("etc/group", "root:x:0:\nnonroot:x:65532:\n");
     tree.text("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n");
-    let certificates = Path::new("/etc/ssl/certs/ca-certificates.crt");
-    if !certificates.exists() {
-        bail!("{} is missing: install the Debian package ca-certificates", certificates.display());
-    }
-    tree.file("etc/ssl/certs/ca-certificates.crt", certificates);
+    tree.file("etc/ssl/certs/ca-certificates.crt", &certificates()?);
     Ok(())
 }
 
-/// git with its transport over https.
+/// Whom this machine trusts, where its distribution keeps that: Debian and Arch, Fedora, openSUSE.
+pub fn certificates() -> Result<PathBuf> {
+    let usual = [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/ca-bundle.pem",
+    ];
+    usual.map(PathBuf::from).into_iter().find(|it| it.is_file()).with_context(|| {
+        format!("{} is missing: install the Debian package ca-certificates", usual.join(" or "))
+    })
+}
+
+/// git's transport over https, where this machine's git looks for it.
+pub fn transport() -> Result<PathBuf> {
+    let git = find("git", "git")?;
+    let answer = Command::new(&git).arg("--exec-path").output();
+    let answer = answer.with_context(|| format!("failed to run {}", git.display()))?;
+    let folder = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+    let path = Path::new(&folder).join("git-remote-http");
+    if folder.is_empty() || !path.is_file() {
+        bail!(
+            "git's transport over https, {}, is missing: install the Debian package git",
+            path.display()
+        );
+    }
+    Ok(path)
+}
+
+/// git with its transport over https, which it looks for where this machine's does.
 fn git(tree: &mut Tree) -> Result<()> {
     tree.program("usr/bin/git", &find("git", "git")?)?;
-    let core = Path::new("/usr/lib/git-core");
-    tree.program("usr/lib/git-core/git-remote-http", &core.join("git-remote-http"))?;
-    tree.link("usr/lib/git-core/git-remote-https", "git-remote-http");
-    tree.link("usr/lib/git-core/git", "../../bin/git");
+    let transport = transport()?;
+    let inside = transport.to_string_lossy().trim_start_matches('/').to_owned();
+    tree.program(&inside, &transport)?;
+    tree.link(&format!("{inside}s"), "git-remote-http");
+    tree.link(&inside.replace("git-remote-http", "git"), "/usr/bin/git");
     tree.folder("usr/share/git-core/templates", 0o755, (0, 0));
     Ok(())
 }

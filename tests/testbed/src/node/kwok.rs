@@ -16,9 +16,8 @@
 //! | `delete-after` | from the deletion's request to the pod's disappearance, or `never` | `50ms` |
 //!
 //! The pod's phase is Failed when a container's exit code is not 0, else Succeeded. Annotations of this
-//! kind on a Namespace are the script of every pod made in it that does not say otherwise (from Kubernetes
-//! 1.36 on). A script may be changed while it is played: a pod that runs for `never` ends when that becomes
-//! `0s`.
+//! kind on a Namespace are the script of every pod made in it that does not say otherwise. A script may be changed
+//! while it is played: a pod that runs for `never` ends when that becomes `0s`.
 
 use std::{
     fs,
@@ -90,10 +89,30 @@ pub async fn create_node(client: &Client) -> Result<()> {
 /// An annotation that every pod gets, by which the policy below is known to work.
 const PLAYED: &str = "testbed.gastown.io/played";
 
-/// Lets a Namespace's script be that of its pods. Older API servers have no such policies: `false`.
-pub async fn copy_scripts(client: &Client) -> Result<bool> {
+/// In which version an API server of this minor version of Kubernetes has policies that change what is made, if any.
+pub fn policies(minor: u32) -> Option<&'static str> {
+    match minor {
+        36.. => Some("v1"),
+        34 | 35 => Some("v1beta1"),
+        32 | 33 => Some("v1alpha1"),
+        _ => None,
+    }
+}
+
+/// What is missing where it has none: pods would not play what their Namespace says.
+pub fn lacking(minor: u32) -> Option<String> {
+    policies(minor).is_none().then(|| {
+        format!(
+            "Kubernetes 1.32 or later, since kwok plays pods by policies that 1.{minor} does not have (TESTBED_KUBERNETES)"
+        )
+    })
+}
+
+/// Lets a Namespace's script be that of its pods, by policies of this version.
+pub async fn copy_scripts(client: &Client, version: &str) -> Result<()> {
+    let version = format!("admissionregistration.k8s.io/{version}");
     let policies = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1",
+        "apiVersion": version,
         "kind": "MutatingAdmissionPolicy",
         "metadata": { "name": "testbed-scripts" },
         "spec": {
@@ -116,19 +135,13 @@ pub async fn copy_scripts(client: &Client) -> Result<bool> {
         },
     });
     let binding = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1",
+        "apiVersion": version,
         "kind": "MutatingAdmissionPolicyBinding",
         "metadata": { "name": "testbed-scripts" },
         "spec": { "policyName": "testbed-scripts" },
     });
-    let version =
-        client.apiserver_version().await.context("failed to ask for the API server's version")?;
-    if version.minor.parse::<u32>().is_ok_and(|it| it < 36) {
-        return Ok(false);
-    }
     manifests::apply(client, &policies).await?;
-    manifests::apply(client, &binding).await?;
-    Ok(true)
+    manifests::apply(client, &binding).await
 }
 
 /// Whether the policy above is at work: a dry run of a pod shows its mark.
@@ -146,6 +159,25 @@ pub async fn scripts_are_copied(client: &Client) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_plays_scripts_or_is_refused_by_name() {
+        let table = [
+            (37, Some("v1"), "the newest"),
+            (36, Some("v1"), "stable since then"),
+            (35, Some("v1beta1"), "a beta"),
+            (34, Some("v1beta1"), "since then"),
+            (33, Some("v1alpha1"), "an alpha"),
+            (32, Some("v1alpha1"), "since then"),
+            (31, None, "unknown"),
+        ];
+        for (minor, want, because) in table {
+            assert_eq!(policies(minor), want, "1.{minor}: {because}");
+            assert_eq!(lacking(minor).is_some(), want.is_none(), "1.{minor}: {because}");
+        }
+        let said = lacking(31).unwrap();
+        assert!(said.contains("1.32 or later") && said.contains("1.31"), "{said}");
+    }
 
     #[test]
     fn the_stages_are_yaml_and_named_once() {

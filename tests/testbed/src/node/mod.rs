@@ -1,6 +1,6 @@
 //! What plays the node, once the control plane is up.
 
-mod cgroups;
+pub mod cgroups;
 pub mod images;
 pub mod kwok;
 pub mod real;
