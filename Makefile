@@ -5,6 +5,8 @@ CARGO ?= cargo
 KUBECTL ?= kubectl
 STATIC := target/static
 export RUST_BACKTRACE ?= 0
+# What is built is looked for here, wherever else this user has Cargo build.
+export CARGO_TARGET_DIR := $(CURDIR)/target
 
 .DEFAULT_GOAL := help
 
@@ -15,7 +17,7 @@ help: ## List the targets
 ##@ The two commands
 
 .PHONY: demo
-demo: prepare static build ## The whole way through on a control plane and node of its own: apply, pod, agent, pushed commit; 90 seconds once built
+demo: prepare-demo static build ## The whole way through on a control plane and node of its own: apply, pod, agent, pushed commit; 90 seconds once built
 	@target/debug/testbed demo
 
 .PHONY: test
@@ -27,6 +29,10 @@ test: prepare static build release ## Every test; ends with what was skipped, an
 .PHONY: prepare
 prepare: ## Install what tests and demo need, where that may be done (root on Debian)
 	@tests/tools/prepare.sh
+
+.PHONY: prepare-demo
+prepare-demo:
+	@tests/tools/prepare.sh --demo
 
 .PHONY: build
 build: ## Build every program, and those that tests start

@@ -58,6 +58,7 @@ mod poisoned;
 mod polecats;
 mod preconditions;
 mod prepared;
+mod preparing;
 mod process;
 mod promql;
 mod proxied;

@@ -133,6 +133,13 @@ fn every_target_that_the_pages_name_is_there() {
     }
 }
 
+#[test]
+fn what_is_built_is_looked_for_where_it_is_built() {
+    let mut asked = make(&["--eval=where: ; @echo $$CARGO_TARGET_DIR", "where"]);
+    let said = words(&asked.env("CARGO_TARGET_DIR", "/elsewhere").output().unwrap());
+    assert_eq!(said.trim(), format!("{}/target", env!("CARGO_MANIFEST_DIR")));
+}
+
 /// A bench lies where a release does, and the testbed does not.
 #[test]
 fn every_bench_that_builds_a_testbed_is_told_where_it_is() {

@@ -4,12 +4,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
 };
 
-use gastown_testbed::tools::on_path;
 use syn::{
     Expr, ExprCall, ExprLit, ExprTuple, Lit, Macro,
     punctuated::Punctuated,
@@ -38,20 +36,20 @@ const NOT_EVERYWHERE: &[&str] = &[
     "ssh", "unzip", "wget", "xxd", "zip",
 ];
 
-fn top() -> &'static Path {
+pub fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The package that brings what `prepare.sh` looks for.
-struct Package {
+pub struct Package {
     /// `-` where Debian has none that is new enough.
-    name: String,
+    pub name: String,
     /// Every Debian has it.
     everywhere: bool,
 }
 
 /// What `prepare.sh` looks for, with the package that brings it.
-fn listed() -> BTreeMap<String, Package> {
+pub fn listed() -> BTreeMap<String, Package> {
     let output = Command::new(top().join("tests/tools/prepare.sh")).arg("--list").output().unwrap();
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
@@ -97,64 +95,6 @@ fn what_scripts_use_is_prepared() {
             assert!(listed.contains_key(program), "{script} uses {program}, which is not prepared");
         }
     }
-}
-
-/// A machine with next to nothing on it, whose user and whose apt-get are played.
-fn prepared(user: u32, apt_get_ends_with: u8, with_cargo: bool) -> (Output, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    for it in ["bash", "sort", "uname", "dirname"] {
-        symlink(on_path(it).unwrap(), at(it)).unwrap();
-    }
-    let script = |name: &str, text: &str| {
-        gastown_testbed::program::write(&at(name), format!("#!/bin/sh\n{text}\n")).unwrap();
-    };
-    script("go", "");
-    if with_cargo {
-        script("cargo", "");
-    }
-    script("id", &format!("echo {user}"));
-    script("apt-get", &format!("echo \"$*\" >> \"${{0%/*}}/asked\"; exit {apt_get_ends_with}"));
-    let mut prepare = Command::new(top().join("tests/tools/prepare.sh"));
-    let output = prepare.env_clear().env("PATH", folder.path()).output().unwrap();
-    (output, fs::read_to_string(at("asked")).unwrap_or_default())
-}
-
-#[test]
-fn what_is_missing_is_installed_by_root_and_named_to_everybody_else() {
-    // Administrators' programs are looked for in their own folders as well.
-    let there = |it: &str| {
-        it.starts_with('/')
-            || ["/usr/sbin", "/sbin"].iter().any(|at| Path::new(at).join(it).exists())
-    };
-    let of_debian = listed().into_iter().filter(|(it, package)| package.name != "-" && !there(it));
-    let missing: BTreeSet<_> =
-        of_debian.map(|it| it.1.name).filter(|it| it != "bash" && it != "coreutils").collect();
-    assert!(missing.len() > 5, "{missing:?}");
-    let names_all = |text: &str| {
-        let words: BTreeSet<_> = text.split([' ', ';', '\n']).collect();
-        missing.iter().all(|it| words.contains(it.as_str()))
-    };
-    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
-
-    let (output, asked) = prepared(1000, 0, true);
-    let words = said(&output);
-    assert!(output.status.success() && words.contains("is skipped by name"), "it goes on: {words}");
-    assert!(words.contains("prepare: missing: ") && names_all(&words), "{words}");
-    assert_eq!(asked, "", "who is not root installs nothing");
-
-    let (output, asked) = prepared(0, 0, true);
-    assert!(output.status.success() && !said(&output).contains("missing"), "{}", said(&output));
-    assert!(asked.starts_with("update ") && asked.contains("\ninstall -y "), "{asked}");
-    assert!(names_all(&asked), "{missing:?} in {asked}");
-
-    let (output, _) = prepared(0, 100, true);
-    let words = said(&output);
-    assert!(words.contains("apt-get could not install") && words.contains("missing: "), "{words}");
-
-    let (output, asked) = prepared(0, 0, false);
-    assert!(!output.status.success() && said(&output).contains("cargo is not installed"));
-    assert_eq!(asked, "", "what Debian does not have comes first");
 }
 
 /// Jobs of the pipeline install nothing, so all that would be installed is in their image, but for what every Debian has.
@@ -204,6 +144,29 @@ fn ci_requires_what_tests_can_be_skipped_for() {
         forgotten.is_empty(),
         ".ci/run requires none of {forgotten:?}, even where they are there"
     );
+}
+
+/// What it requires a real node for is what a testbed asks before it raises one.
+#[test]
+fn ci_requires_a_node_by_what_a_testbed_asks() {
+    let text = fs::read_to_string(top().join(".ci/run")).unwrap();
+    let (_, rest) = text.split_once("can_have_node() {").unwrap();
+    let (body, _) = rest.split_once("\n}").unwrap();
+    let words: BTreeSet<_> =
+        body.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c)).collect();
+    let programs = gastown_testbed::preconditions::PROGRAMS.iter().map(|it| it.0);
+    let others = [
+        "ip",
+        "busybox",
+        "git-remote-http",
+        "libnss_wrapper.so",
+        "ca-certificates.crt",
+        "CapEff",
+        "cgroup.subtree_control",
+    ];
+    for it in programs.chain(others) {
+        assert!(words.contains(it), ".ci/run requires a real node without asking for {it}");
+    }
 }
 
 #[test]
