@@ -246,7 +246,99 @@ fn difference(old: &Value, new: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::{Method, Response, StatusCode};
+    use kube::client::Body;
+
     use super::*;
+    use crate::{
+        api::v1beta1::PolecatStatus,
+        cluster::{clock::Moment, connect::Connection, meters::Meters, ownership::Ownership},
+        domain::{pod_brief::Owner, polecat::Brief, shard::Map},
+    };
+
+    /// Polecat `max` as it was seen: version 5. In storage it has another since, and its pod is another one.
+    fn seen() -> Brief {
+        let status = PolecatStatus { attempt: Some(1), ..PolecatStatus::default() };
+        let (namespace, name) = ("town".into(), "max".into());
+        Brief {
+            namespace,
+            name,
+            uid: "u".into(),
+            resource_version: "5".into(),
+            status,
+            ..Brief::default()
+        }
+    }
+
+    /// Its pod as it was seen.
+    fn pod() -> PodBrief {
+        let owner = Owner { kind: "Polecat".into(), name: "max".into(), uid: "u".into() };
+        let (namespace, name) = ("town".into(), "polecat-max".into());
+        PodBrief { namespace, name, uid: "old".into(), owner: Some(owner), ..PodBrief::default() }
+    }
+
+    /// A pass before an API server that takes whatever does not contradict what it has, and what it has taken.
+    fn pass() -> (Cluster, Ownership, Arc<Mutex<Vec<String>>>) {
+        let taken: Arc<Mutex<Vec<String>>> = Arc::default();
+        let kept = taken.clone();
+        let answer = move |request: http::Request<Body>| {
+            let kept = kept.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                let body = body.collect_bytes().await.unwrap();
+                let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+                let says = if head.method == Method::DELETE {
+                    &body["preconditions"]
+                } else {
+                    &body["metadata"]
+                };
+                let stands = |field: &str, is: &str| says[field].is_null() || says[field] == is;
+                let uid = if head.uri.path().ends_with("/pods/polecat-max") { "new" } else { "u" };
+                let conflict = !stands("uid", uid) || !stands("resourceVersion", "6");
+                if !conflict {
+                    kept.lock().unwrap().push(format!("{} {} {body}", head.method, head.uri));
+                }
+                let code = if conflict { 409 } else { 200 };
+                let said = json!({"kind": "Status", "status": "Failure", "code": code, "message": "", "reason": "Conflict"});
+                let said = if conflict { said } else { json!({"metadata": {"name": "max"}}) };
+                let mut answer = Response::new(axum::body::Body::from(said.to_string()));
+                *answer.status_mut() = StatusCode::from_u16(code).unwrap();
+                answer
+            }
+        };
+        let (meters, ownership) = (Meters::default(), Ownership::new("me"));
+        let map = Arc::new(Map::first(1));
+        ownership.use_map(map.clone());
+        map.active().for_each(|it| ownership.open(it, 1));
+        ownership.valid_until(Some(Moment::now() + Duration::from_secs(3600)));
+        let connection = Connection::played(answer, &meters);
+        (Cluster::new(&connection, ownership.clone(), Arc::default(), meters), ownership, taken)
+    }
+
+    #[tokio::test]
+    async fn what_has_changed_since_it_was_seen_is_neither_written_nor_deleted() {
+        let (cluster, ownership, taken) = pass();
+        let entered = ownership.enter(&Key::new("town", "max")).unwrap();
+        let cluster = cluster.under(entered.guard());
+        let is_conflict =
+            |it: Result<Outcome, Error>| it.is_err_and(|it| it.class() == Class::Conflict);
+
+        let status = PolecatStatus { attempt: Some(2), ..PolecatStatus::default() };
+        assert!(is_conflict(cluster.carry_out(&seen(), Plan::only(status)).await), "a status");
+
+        let gone = Plan { retire: Retire::Delete, ..Plan::only(seen().status) };
+        assert!(is_conflict(cluster.carry_out(&seen(), gone).await), "a Polecat whose time is up");
+
+        cluster.caches.pods.put(pod());
+        let done = cluster.carry_out(&seen(), Plan::only(seen().status)).await;
+        assert!(
+            matches!(done, Ok(Outcome::Done(_))),
+            "the pod that was meant is gone, which is well"
+        );
+        assert_eq!(*taken.lock().unwrap(), [""; 0], "written past what was seen");
+    }
 
     #[test]
     fn only_what_changed_is_written() {
