@@ -90,9 +90,10 @@ async fn play(bed: &Testbed, node: Node) -> Result<()> {
     refusal::show(&stage).await?;
     show::heading("kubectl apply -f deploy/samples/");
     let names = [GOOD, BAD];
-    let (ends, ()) = tokio::try_join!(follow::until_ended(&stage, &names), stage.apply_samples())?;
+    let (ends, warnings) =
+        tokio::try_join!(follow::until_ended(&stage, &names), stage.apply_samples())?;
     show::heading("What became of them");
-    let mut wrong = Vec::new();
+    let mut wrong = unwarned(&stage.kinds()?, &warnings);
     for end in &ends {
         show::end(end);
         wrong.extend(verdict(end, node));
@@ -103,9 +104,11 @@ async fn play(bed: &Testbed, node: Node) -> Result<()> {
     if node.is_real() {
         stage.ask(&["logs", &format!("polecat-{GOOD}"), "--container=claude"])?;
         show::heading("The pushed commit");
-        let log = stage.pushed(&branch(&ends))?;
+        let (branch, commit) = (said(&ends, "/branch"), said(&ends, "/commit"));
+        let log = stage.pushed(&branch)?;
         show::line(&log);
         wrong.extend(unpushed(&log));
+        wrong.extend(elsewhere(&commit, &stage.tip(&branch)?));
     }
     outcome(&wrong)
 }
@@ -129,8 +132,23 @@ fn unpushed(log: &str) -> Option<String> {
     (!added).then(|| "the pushed branch lacks the line that the task asked for".to_owned())
 }
 
-fn branch(ends: &[Ended]) -> String {
-    ends.iter().find(|it| it.name == GOOD).and_then(|it| it.text("/branch")).unwrap_or_default()
+/// What is wrong where the status names another commit than the branch is at in the repository.
+fn elsewhere(commit: &str, tip: &str) -> Option<String> {
+    let wrong = format!("{GOOD}: status.commit is {commit:?}, but its branch is at {tip}");
+    (commit != tip).then_some(wrong)
+}
+
+/// Which kinds that this release only stores were applied without a warning.
+fn unwarned(kinds: &[String], warnings: &[String]) -> Vec<String> {
+    let is_said =
+        |kind: &str| warnings.iter().any(|it| it.starts_with(&format!("the {kind} is stored")));
+    let silent = kinds.iter().filter(|it| !is_said(it));
+    silent.map(|it| format!("kubectl apply must warn that the {it} is stored only")).collect()
+}
+
+/// A field of the good one's status.
+fn said(ends: &[Ended], field: &str) -> String {
+    ends.iter().find(|it| it.name == GOOD).and_then(|it| it.text(field)).unwrap_or_default()
 }
 
 /// What of an end is not as announced.
@@ -221,6 +239,14 @@ mod tests {
             let wrong = unshown(&end, table).unwrap();
             assert!(wrong.contains("must show furiosa as Done"), "{table:?}: {wrong}");
         }
+        assert_eq!(elsewhere("aaaa", "aaaa"), None);
+        assert!(elsewhere("aaaa", "bbbb").is_some_and(|it| it.contains("at bbbb")));
+        let kinds = ["Rig", "Convoy"].map(str::to_owned);
+        let warnings =
+            kinds.clone().map(|it| format!("the {it} is stored, and nothing comes of it"));
+        assert_eq!(unwarned(&kinds, &warnings), [""; 0]);
+        let wrong = unwarned(&kinds, &warnings[..1]);
+        assert!(matches!(&wrong[..], [it] if it.contains("the Convoy")), "{wrong:?}");
         assert_eq!(unpushed("commit a\n\n+++ b/greeting.txt\n Hello.\n+Good bye.\n"), None);
         for log in ["", "commit a\n\n Good bye.\n", "commit a\n\n-Good bye.\n"] {
             assert!(unpushed(log).is_some(), "{log:?}");

@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -18,6 +18,7 @@ use kube::{
     runtime::wait::await_condition,
 };
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::{
     Git, Node, Testbed, manifests,
@@ -90,14 +91,15 @@ impl Stage {
         self.git.is_some()
     }
 
-    /// Applies every sample, with the git server of this testbed in place of the one they name.
-    pub async fn apply_samples(&self) -> Result<()> {
+    /// Applies every sample, with the git server of this testbed in place of the one they name. Returns the warnings.
+    pub async fn apply_samples(&self) -> Result<Vec<String>> {
         let all = self.write_samples()?;
         let fails = |it: &PathBuf| it.ends_with(BAD_SAMPLE);
         if self.git.is_none() {
             let (bad, good): (Vec<_>, Vec<_>) = all.into_iter().partition(fails);
-            self.play_a_failure(&bad).await?;
-            return self.apply(&good).await;
+            let mut warnings = self.play_a_failure(&bad).await?;
+            warnings.extend(self.apply(&good).await?);
+            return Ok(warnings);
         }
         self.apply(&all).await
     }
@@ -122,19 +124,40 @@ impl Stage {
         Ok(all)
     }
 
-    /// As a user would; what kubectl says is seen as it says it.
-    async fn apply(&self, files: &[PathBuf]) -> Result<()> {
+    /// Kinds of the samples, but for Polecats.
+    pub fn kinds(&self) -> Result<Vec<String>> {
+        let mut kinds = Vec::new();
+        for path in self.write_samples()? {
+            let text = fs::read_to_string(&path);
+            let text = text.with_context(|| format!("failed to read {}", path.display()))?;
+            kinds
+                .extend(text.lines().filter_map(|it| it.strip_prefix("kind: ")).map(str::to_owned));
+        }
+        kinds.retain(|it| it != "Polecat");
+        Ok(kinds)
+    }
+
+    /// As a user would; what kubectl says is seen as it says it, and its warnings are returned.
+    async fn apply(&self, files: &[PathBuf]) -> Result<Vec<String>> {
         let mut command = self.kubectl();
         command.arg("apply");
         for it in files {
             command.arg("-f").arg(it);
         }
-        let status = tokio::process::Command::from(command).status().await;
-        let status = status.context("failed to start kubectl")?;
+        command.stderr(Stdio::piped());
+        let mut kubectl =
+            tokio::process::Command::from(command).spawn().context("failed to start kubectl")?;
+        let errors = kubectl.stderr.take().context("kubectl has no standard error")?;
+        let (mut lines, mut warnings) = (BufReader::new(errors).lines(), Vec::new());
+        while let Some(line) = lines.next_line().await.context("failed to hear kubectl")? {
+            eprintln!("{line}");
+            warnings.extend(line.strip_prefix("Warning: ").map(str::to_owned));
+        }
+        let status = kubectl.wait().await.context("failed to wait for kubectl")?;
         if !status.success() {
             bail!("kubectl apply ended with {status}");
         }
-        Ok(())
+        Ok(warnings)
     }
 
     /// Asks kubectl, and shows the question and the answer.
@@ -154,9 +177,9 @@ impl Stage {
     }
 
     /// Where pods are played: this sample's pod fails in its clone, those after it do not.
-    async fn play_a_failure(&self, sample: &[PathBuf]) -> Result<()> {
+    async fn play_a_failure(&self, sample: &[PathBuf]) -> Result<Vec<String>> {
         self.script(&json!({"init-exit-code": "1", "init-message": PLAYED})).await?;
-        self.apply(sample).await?;
+        let warnings = self.apply(sample).await?;
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
         let name = format!("polecat-{}", super::BAD);
         let there = await_condition(pods, &name, |pod: Option<&Pod>| pod.is_some());
@@ -164,7 +187,8 @@ impl Stage {
             .await
             .with_context(|| format!("pod {name} was not made within 120 s"))?
             .with_context(|| format!("failed to watch pod {name}"))?;
-        self.script(&json!({"init-exit-code": "0", "init-message": null})).await
+        self.script(&json!({"init-exit-code": "0", "init-message": null})).await?;
+        Ok(warnings)
     }
 
     async fn script(&self, lines: &Value) -> Result<()> {
@@ -181,13 +205,20 @@ impl Stage {
 
     /// The pushed branch, as git shows it.
     pub fn pushed(&self, branch: &str) -> Result<String> {
+        self.of_repository(&["log", "-p", &format!("main..{branch}")])
+    }
+
+    /// The commit that a branch is at in the bare repository.
+    pub fn tip(&self, branch: &str) -> Result<String> {
+        let said =
+            self.of_repository(&["rev-parse", "--verify", &format!("refs/heads/{branch}")])?;
+        Ok(said.trim().to_owned())
+    }
+
+    fn of_repository(&self, ask: &[&str]) -> Result<String> {
         let git = self.git.as_ref().context("there is no repository")?;
         let bare = git.repositories.join("greeter.git");
-        run(Command::new("git").arg("--git-dir").arg(bare).args([
-            "log",
-            "-p",
-            &format!("main..{branch}"),
-        ]))
+        run(Command::new("git").arg("--git-dir").arg(bare).args(ask))
     }
 }
 
