@@ -17,7 +17,8 @@ help: ## List the targets
 ##@ The two commands
 
 .PHONY: demo
-demo: prepare-demo static build ## The whole way through on a control plane and node of its own: apply, pod, agent, pushed commit; 90 seconds once built
+demo: PREPARE = --demo
+demo: prepare static build ## The whole way through on a control plane and node of its own: apply, pod, agent, pushed commit; 90 seconds once built
 	@target/debug/testbed demo
 
 .PHONY: test
@@ -28,11 +29,7 @@ test: prepare static build release ## Every test; ends with what was skipped, an
 
 .PHONY: prepare
 prepare: ## Install what tests and demo need, where that may be done (root on Debian)
-	@tests/tools/prepare.sh
-
-.PHONY: prepare-demo
-prepare-demo:
-	@tests/tools/prepare.sh --demo
+	@tests/tools/prepare.sh $(PREPARE)
 
 .PHONY: build
 build: ## Build every program, and those that tests start

@@ -103,7 +103,7 @@ pub fn policies(minor: u32) -> Option<&'static str> {
 pub fn lacking(minor: u32) -> Option<String> {
     policies(minor).is_none().then(|| {
         format!(
-            "Kubernetes 1.32 or later, since kwok plays pods by policies that 1.{minor} does not have (TESTBED_KUBERNETES)"
+            "Kubernetes 1.32 or later, since pods are played by a MutatingAdmissionPolicy, which 1.{minor} does not have (TESTBED_KUBERNETES)"
         )
     })
 }
