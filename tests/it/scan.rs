@@ -70,6 +70,33 @@ fn a_second_library_of_cryptography_is_banned() {
     }
 }
 
+/// A person's own cargo-deny is never exchanged for ours.
+#[test]
+fn a_cargo_deny_of_another_version_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir_all(at("tests/tools")).unwrap();
+    fs::create_dir(at("bin")).unwrap();
+    let script = at("tests/tools/deny.sh");
+    fs::copy(top().join("tests/tools/deny.sh"), &script).unwrap();
+    let text = fs::read_to_string(&script).unwrap();
+    let version = text.lines().find_map(|it| it.strip_prefix("version=")).unwrap();
+    let program = |name: &str, text: &str| {
+        gastown_testbed::program::write(&at(name), format!("#!/bin/sh\n{text}\n")).unwrap();
+    };
+    program("bin/cargo-deny", "echo cargo-deny 0.1.0; echo \"$*\" >> others");
+    program("ours", &format!("echo cargo-deny {version}; echo \"$*\" >> judged"));
+    let install = "[ $1 = install ] || exit 0\necho \"$*\" > built; mkdir -p target/tools/bin; cp ours target/tools/bin/cargo-deny";
+    program("bin/cargo", install);
+    let mut deny = Command::new(&script);
+    deny.env_clear().env("PATH", format!("{}:/usr/bin:/bin", at("bin").display()));
+    let said = words(&deny.output().unwrap());
+    let read = |name: &str| fs::read_to_string(at(name)).unwrap_or_default();
+    assert!(read("built").contains("--root target/tools cargo-deny@"), "{said}");
+    assert!(read("judged").contains("licenses bans sources"), "{said}");
+    assert_eq!(read("others").trim(), "--version", "it is asked which it is, and no more");
+}
+
 fn git(database: &Path, args: &[&str]) {
     let who = ["-c", "user.name=Nobody", "-c", "user.email=nobody@example.com"];
     let status = Command::new("git").args(who).arg("-C").arg(database).args(args).status().unwrap();

@@ -35,6 +35,16 @@ fn a_demo_without_any_node_is_refused() {
     assert!(!demo.status.success() && errors.contains("real or kwok"), "{errors}");
 }
 
+/// Its played pods would not do what their Namespace says.
+#[test]
+fn a_demo_with_a_kubernetes_that_plays_no_scripts_is_refused_by_name() {
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_testbed"));
+    let demo =
+        demo.args(["demo", "--node=kwok"]).env("TESTBED_KUBERNETES", "1.31.4").output().unwrap();
+    let errors = String::from_utf8_lossy(&demo.stderr);
+    assert!(!demo.status.success() && errors.contains("Kubernetes 1.32 or later"), "{errors}");
+}
+
 /// Of a Kubernetes that is none no node can be had, whatever else a machine has.
 #[test]
 fn a_demo_where_a_real_node_is_required_never_comes_down_to_a_played_one() {
