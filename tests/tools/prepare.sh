@@ -103,17 +103,23 @@ fi
 install() {
   local policy=${POLICY_RC_D:-/usr/sbin/policy-rc.d} keeper='' held=''
   if [ ! -e "$policy" ]; then
-    # Whoever keeps it removes it once nobody holds the pipe: this script and apt-get have ended, of whatever.
+    # Whoever keeps it removes it once nobody holds the pipe: this script has ended, of whatever. apt-get does not hold it, since
+    # what that leaves running would keep us waiting.
     exec {held}> >(trap '' INT TERM HUP; while read -r _; do :; done; rm -f "$policy")
     keeper=$!
     printf '#!/bin/sh\nexit 101 # of tests/tools/prepare.sh\n' > "$policy" && chmod +x "$policy"
   fi
   export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq >/dev/null && apt-get install -y -q --no-install-recommends "$@" |
-    while read -r line; do
+  local codes=1
+  if apt-get update -qq >/dev/null; then
+    {
+      [ -z "$held" ] || exec {held}>&-
+      exec apt-get install -y -q --no-install-recommends "$@"
+    } | while read -r line; do
       case $line in Get:* | "Setting up "*) echo "prepare: $line" ;; esac
     done
-  local codes="${PIPESTATUS[*]}"
+    codes="${PIPESTATUS[*]}"
+  fi
   [ -z "$held" ] || { exec {held}>&-; wait "$keeper"; }
   case " $* " in *" openssh-server "*) idle ssh.service ssh.socket ;; esac
   case " $* " in *" containerd "*) idle containerd.service ;; esac
@@ -146,7 +152,7 @@ if [ "${1:-}" != --demo ] && has python3 && ! { has check-jsonschema && has pysp
   { [ -x "$python/bin/check-jsonschema" ] && [ -x "$python/bin/pyspdxtools" ]; } || {
     echo "prepare: fetching check-jsonschema and spdx-tools" >&3
     python3 -m venv "$python" &&
-      "$python/bin/pip" install --quiet --timeout 5 --retries 1 --disable-pip-version-check \
+      "$python/bin/pip" install --quiet --timeout 15 --retries 2 --disable-pip-version-check \
         check-jsonschema==0.39.0 spdx-tools==0.8.5 yamllint==1.38.0
   } 3>&1 >/dev/null 2>&1 ||
     echo "prepare: check-jsonschema and spdx-tools could not be installed; what they check is skipped by name" >&2
