@@ -3,7 +3,7 @@
 
 use gastown_testbed::watch::await_condition;
 use k8s_openapi::api::{
-    core::v1::{Node, Pod},
+    core::v1::{Namespace, Node, Pod},
     scheduling::v1::PriorityClass,
 };
 use kube::{
@@ -46,9 +46,25 @@ async fn reads(world: &World, name: &str, reason: &'static str, part: &str) {
     assert_eq!((phase_of(&told), condition(&told, "Ready").as_str()), ("Stuck", reason));
     let said = message(&told, "Ready");
     assert!(said.contains(part) && !said.contains("may be lost"), "{name}: {said}");
+    is_pushed(world, name);
+}
+
+fn is_pushed(world: &World, name: &str) {
     let git = world.bed.git.as_ref().unwrap();
     let file = in_bare(git, name, &["show", "feature/gt-abc12:greeting.txt"]);
     assert_eq!(file, "Hello.\nGood bye.\n", "{name}");
+}
+
+/// Waits until the node has ended the pod of this Polecat.
+async fn ends(world: &World, name: &str, uid: &str) {
+    let name = format!("polecat-{name}");
+    let gone = await_condition(world.pods(), &name, is_deleted(uid));
+    tokio::time::timeout(PATIENCE, gone).await.expect("the pod ends").unwrap();
+}
+
+async fn uid(world: &World, name: &str) -> String {
+    let pod = world.pods().get(&format!("polecat-{name}")).await.unwrap();
+    pod.metadata.uid.unwrap()
 }
 
 #[tokio::test]
@@ -70,8 +86,8 @@ async fn preemption_and_a_taint_have_their_words_and_keep_what_was_committed() {
     let vip = world.pods().create(&PostParams::default(), &vip).await.unwrap();
     reads(&world, "preempted", "False/Preempted", "higher priority").await;
     world.pods().delete("vip", &DeleteParams::default()).await.unwrap();
-    let uid = vip.metadata.uid.unwrap();
-    let gone = await_condition(world.pods(), "vip", is_deleted(&uid));
+    let vip_uid = vip.metadata.uid.unwrap();
+    let gone = await_condition(world.pods(), "vip", is_deleted(&vip_uid));
     tokio::time::timeout(PATIENCE, gone).await.expect("the other pod goes").unwrap();
 
     works(&world, "tainted", &cpu).await;
@@ -81,4 +97,23 @@ async fn preemption_and_a_taint_have_their_words_and_keep_what_was_committed() {
     let name = node.metadata.name.unwrap();
     nodes.patch(&name, &PatchParams::default(), &Patch::Merge(taint)).await.unwrap();
     reads(&world, "tainted", "False/NodeLost", "tainted").await;
+}
+
+/// Whoever deletes work that runs, or all that is around it, gets what was committed, though nobody is left to tell of it.
+#[tokio::test]
+async fn a_deleted_polecat_and_a_deleted_namespace_keep_what_was_committed() {
+    let test = "a_deleted_polecat_and_a_deleted_namespace_keep_what_was_committed";
+    let Some(world) = world_apart(test, "real-deleted").await else { return };
+    works(&world, "deleted", "500m").await;
+    let pod = uid(&world, "deleted").await;
+    world.polecats().delete("deleted", &DeleteParams::default()).await.unwrap();
+    ends(&world, "deleted", &pod).await;
+    is_pushed(&world, "deleted");
+
+    works(&world, "evacuated", "500m").await;
+    let pod = uid(&world, "evacuated").await;
+    let namespaces: Api<Namespace> = Api::all(world.client.clone());
+    namespaces.delete(&world.namespace, &DeleteParams::default()).await.unwrap();
+    ends(&world, "evacuated", &pod).await;
+    is_pushed(&world, "evacuated");
 }
