@@ -49,6 +49,8 @@ pub fn admit(request: &Request<'_, PolecatSpec>) -> Verdict {
             fields::MAX_IDLE
         ));
     }
+    let before = request.old.as_ref().map(pod::capped).unwrap_or_default();
+    warnings.extend(pod::capped(&request.new).into_iter().filter(|it| !before.contains(it)));
     let ttl = |it: &PolecatSpec| it.limits.ttl_seconds_after_finished.filter(|it| *it < 0);
     if ttl(&request.new).is_some() && request.old.as_ref().and_then(ttl) != ttl(&request.new) {
         warnings.push(format!(
@@ -339,6 +341,27 @@ mod tests {
             let warnings = admit(&Request { asked, new: with(ttl), old }).warnings;
             let said = warnings.iter().filter(|it| it.contains("ttlSecondsAfterFinished")).count();
             assert_eq!(said, want, "{because}");
+        }
+    }
+
+    #[test]
+    fn a_time_beyond_a_year_is_taken_and_warned_about_once() {
+        let sent = json!({"metadata": {"name": "max"}});
+        for (idle, deadline, want) in [
+            (31_536_000, 31_536_000, 0),
+            (i32::MAX, 60, 1),
+            (60, 99_999_999, 1),
+            (i32::MAX, i64::MAX, 2),
+        ] {
+            let mut new = spec();
+            (new.limits.max_idle_seconds, new.limits.active_deadline_seconds) =
+                (Some(idle), deadline);
+            let it = created(&sent, new.clone());
+            let said = it.warnings.iter().filter(|it| it.contains("counts as 31536000")).count();
+            assert_eq!((said, it.refusals.len()), (want, 0), "{idle}, {deadline}");
+            let asked = asked(&sent, None);
+            let again = admit(&Request { asked, new: new.clone(), old: Some(new) }).warnings;
+            assert!(!again.iter().any(|it| it.contains("counts as")), "{again:?}");
         }
     }
 

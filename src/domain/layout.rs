@@ -8,6 +8,9 @@ pub const CLAUDE: &str = "claude";
 /// Pushes, and writes the verdict. Holds the git credential.
 pub const TELEMETRY: &str = "telemetry";
 
+/// The longest time that the runner is told, in seconds: a year, as in v1beta1's schema.
+pub const MAX_SECONDS: u32 = 365 * 86_400;
+
 /// Clone for the agent: `git-init` and `claude`.
 pub const WORKSPACE: Mount = Mount { volume: "workspace", path: "/workspace" };
 /// The agent's working directory.

@@ -4,14 +4,14 @@
 use clap::{Args, Parser, Subcommand, builder::RangedU64ValueParser};
 
 use super::storage::VolumeLimit;
-use crate::domain::layout::env;
+use crate::domain::layout::{MAX_SECONDS, env};
 
 /// Largest bundle, in bytes, where nobody says otherwise.
 const MAX_BUNDLE: u64 = 512 * 1024 * 1024;
 
-/// A time in seconds: up to a year, so that no clock overflows.
+/// A time in seconds: up to a year, so that no clock overflows. The operator asks for a day less at most.
 fn seconds() -> RangedU64ValueParser {
-    RangedU64ValueParser::new().range(0..=366 * 86_400)
+    RangedU64ValueParser::new().range(0..=u64::from(MAX_SECONDS) + 86_400)
 }
 
 /// Runs inside the containers of an agent pod: clones, runs the agent, pushes, reports.
@@ -115,4 +115,42 @@ pub struct Probe {
     /// Seconds without activity after which the agent counts as idle; 0: never.
     #[arg(long, env = env::MAX_IDLE_SECONDS, default_value_t = 0, value_parser = seconds())]
     pub max_idle_seconds: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_time_that_the_operator_asks_for_is_taken() {
+        let most = MAX_SECONDS.to_string();
+        let words =
+            ["gt-runner", "claude", "--deadline-seconds", &most, "--max-idle-seconds", &most];
+        assert!(Arguments::try_parse_from(words).is_ok());
+        assert!(
+            Arguments::try_parse_from(["gt-runner", "probe", "--max-idle-seconds", &most]).is_ok()
+        );
+    }
+
+    /// SIGTERM reaches both containers at once, and the kubelet kills what is left after its grace: within that, the agent
+    /// ends, hands over, and is pushed.
+    #[test]
+    fn the_end_of_a_pod_fits_into_its_grace() {
+        let parsed = |part: &str| Arguments::parse_from(["gt-runner", part]).command;
+        let (Command::Claude(claude), Command::Telemetry(telemetry)) =
+            (parsed("claude"), parsed("telemetry"))
+        else {
+            panic!("each is what it is called");
+        };
+        assert_eq!(
+            (claude.grace_seconds, telemetry.handover_seconds, telemetry.end_seconds),
+            (10, 25, 52)
+        );
+        assert!(claude.grace_seconds < telemetry.handover_seconds);
+        assert!(telemetry.handover_seconds < telemetry.end_seconds);
+        let kill = crate::domain::pod::GRACE.as_secs();
+        assert!(telemetry.end_seconds < kill, "{kill} s and the pod is killed");
+        let reserve = crate::domain::pod::PodSettings::default().push_reserve.as_secs();
+        assert_eq!(telemetry.push_seconds, reserve - 10, "the rest is for the verdict to be read");
+    }
 }

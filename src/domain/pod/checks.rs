@@ -11,7 +11,7 @@ use crate::{
         env,
         exposure::{self, Exposure},
         failure::Cause,
-        fields, names,
+        fields, layout, names,
         provenance::Provenance,
         references,
         repository::{BranchName, RepositoryUrl},
@@ -99,6 +99,19 @@ fn deadline_above(asked: i64, most: Option<i64>) -> Option<String> {
     Some(format!(
         "is {asked}, and this operator allows at most {most} (--max-active-deadline); ask for {most} or less"
     ))
+}
+
+/// What is said of times that v1alpha1 takes and the runner does not: people write them for "never".
+pub fn capped(spec: &PolecatSpec) -> Vec<String> {
+    let limits = &spec.limits;
+    let idle = limits.max_idle_seconds.map(i64::from);
+    let times =
+        [(fields::DEADLINE, Some(limits.active_deadline_seconds)), (fields::MAX_IDLE, idle)];
+    let say = |(field, seconds): (&str, Option<i64>)| {
+        let seconds = seconds.filter(|it| *it > layout::MAX_SECONDS.into())?;
+        Some(format!("{field} is {seconds} and counts as {}, a year", layout::MAX_SECONDS))
+    };
+    times.into_iter().filter_map(say).collect()
 }
 
 pub(super) fn images(

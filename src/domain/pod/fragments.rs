@@ -134,12 +134,17 @@ pub(super) fn approved(mut pod: Pod) -> Pod {
 }
 
 /// v1alpha1 has no bound for it, and what is none is no limit, as in the Go original.
-pub(super) fn idle_limit(polecat: &Polecat) -> Option<i32> {
-    polecat.spec.limits.max_idle_seconds.filter(|it| *it > 0)
+pub(super) fn idle_limit(polecat: &Polecat) -> Option<i64> {
+    polecat.spec.limits.max_idle_seconds.filter(|it| *it > 0).map(|it| bounded(it.into()))
+}
+
+/// A time as the runner takes it.
+pub(super) fn bounded(seconds: i64) -> i64 {
+    seconds.min(layout::MAX_SECONDS.into())
 }
 
 /// Ready while the agent was active lately: only reads the time stamp that the runner keeps.
-pub(super) fn idle_probe(max_idle_seconds: i32) -> Probe {
+pub(super) fn idle_probe(max_idle_seconds: i64) -> Probe {
     let words = [layout::RUNNER, "probe", "--max-idle-seconds"].map(ToOwned::to_owned);
     let command = words.into_iter().chain([max_idle_seconds.to_string()]).collect();
     Probe {

@@ -26,12 +26,12 @@ use crate::{
         trace::Sampler,
     },
 };
-pub use checks::{BUILD_AGENT, flaws};
+pub use checks::{BUILD_AGENT, capped, flaws};
 use checks::{check, images};
 use fragments::{
-    AGENTS, Identity, amounts, annotations, approved, from_config_map, from_secret, idle_limit,
-    idle_probe, labels, locked_down, owner, pod_security, provenance, ro, rw, scratch, seconds,
-    storage_limit, storage_words, told,
+    AGENTS, Identity, amounts, annotations, approved, bounded, from_config_map, from_secret,
+    idle_limit, idle_probe, labels, locked_down, owner, pod_security, provenance, ro, rw, scratch,
+    seconds, storage_limit, storage_words, told,
 };
 pub use outside::Outside;
 pub use telling::Telling;
@@ -184,7 +184,7 @@ impl<'a> Parts<'a> {
             provenance,
             traceparent,
             work_branch,
-            deadline: spec.limits.active_deadline_seconds,
+            deadline: bounded(spec.limits.active_deadline_seconds),
             push_seconds: settings.push_reserve.as_secs().saturating_sub(10).to_string(),
             git_image,
             agent_image,

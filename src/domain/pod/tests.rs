@@ -225,6 +225,24 @@ fn an_idle_limit_becomes_a_probe_that_only_reads() {
     "#);
 }
 
+/// v1alpha1 bounds neither, and the runner takes a year at most.
+#[test]
+fn times_that_are_meant_for_ever_are_what_the_runner_takes() {
+    let mut it = polecat();
+    it.spec.limits.max_idle_seconds = Some(i32::MAX);
+    it.spec.limits.active_deadline_seconds = i64::MAX;
+    let spec = agent_pod(&it, 1, &settings()).unwrap().spec.unwrap();
+    assert_eq!(
+        spec.active_deadline_seconds,
+        Some(31_536_000 + 120),
+        "the API server takes 32 bits"
+    );
+    let command = spec.containers[0].command.clone().unwrap();
+    assert_eq!(command[2..6], ["--deadline-seconds", "31536000", "--max-idle-seconds", "31536000"]);
+    let probe = spec.containers[0].readiness_probe.clone().unwrap().exec.unwrap().command.unwrap();
+    assert_eq!(probe.last().unwrap(), "31536000");
+}
+
 #[test]
 fn commits_are_by_whom_and_for_whom_the_annotations_say() {
     let mut it = polecat();
