@@ -1,6 +1,7 @@
 //! Whether the agent does anything: it prints, or files of its workspace and home change. Watched in the
 //! background at a bounded cost, and left as one file's time for the readiness probe. A forged time gains
-//! an agent nothing but its deadline.
+//! an agent nothing but its deadline. What has not been looked at is not idle: in a tree so large that a round takes
+//! longer than the limit, an agent is ended later, and never while it works.
 
 use std::{
     fs,
@@ -34,8 +35,10 @@ const MAX_LOG: u64 = 50 << 20;
 #[derive(Clone, Debug)]
 pub struct Activity {
     since: Instant,
-    /// Milliseconds after `since`.
+    /// When something last happened, in milliseconds after `since`.
     last: Arc<AtomicU64>,
+    /// Until when all is known that happened: when the last whole round through the files began.
+    looked: Arc<AtomicU64>,
     over: Arc<AtomicBool>,
     /// Bytes that its output has in the node's log.
     logged: Arc<AtomicU64>,
@@ -46,6 +49,7 @@ impl Activity {
         Self {
             since: Instant::now(),
             last: Arc::default(),
+            looked: Arc::default(),
             over: Arc::default(),
             logged: Arc::default(),
         }
@@ -69,9 +73,10 @@ impl Activity {
         self.logged.load(Ordering::Relaxed).min(MAX_LOG)
     }
 
-    /// Time since something happened.
+    /// For how long nothing happened, as far as every file was looked at since.
     pub fn idle(&self) -> Duration {
-        Duration::from_millis(self.now().saturating_sub(self.last.load(Ordering::Relaxed)))
+        let [looked, last] = [&self.looked, &self.last].map(|it| it.load(Ordering::Relaxed));
+        Duration::from_millis(looked.saturating_sub(last))
     }
 
     /// Nobody watches any more.
@@ -89,26 +94,56 @@ impl Activity {
         let activity = self.clone();
         let stamp = paths.at(layout::ACTIVITY);
         let roots = vec![paths.at(layout::WORKSPACE.path).into(), paths.home().into()];
-        let mut walk = Walk::new(roots, SystemTime::now());
+        let mut watch = Watch::new(activity.clone(), Walk::new(roots, SystemTime::now()));
         thread::spawn(move || {
-            let mut stamped = None;
             while !activity.over.load(Ordering::Relaxed) {
-                if walk.step(STEP) {
-                    activity.note();
-                }
-                let last = activity.last.load(Ordering::Relaxed);
-                if stamped != Some(last) && touch(&stamp, activity.idle()) {
-                    stamped = Some(last);
-                }
+                watch.step(STEP);
+                // Left out where the volume is full or the agent is in the way: tried again soon.
+                let _again = touch(&stamp, activity.idle());
                 thread::sleep(PAUSE);
             }
         });
     }
 }
 
+/// Notes what a walk sees, and how far it has seen all.
+struct Watch {
+    activity: Activity,
+    walk: Walk,
+    /// When the round began that is under way.
+    begun: Option<u64>,
+}
+
+impl Watch {
+    fn new(activity: Activity, walk: Walk) -> Self {
+        Self { activity, walk, begun: None }
+    }
+
+    fn step(&mut self, budget: usize) {
+        let begun = *self.begun.get_or_insert(self.activity.now());
+        let seen = self.walk.step(budget);
+        if seen.changed {
+            self.activity.note();
+        }
+        if seen.round_over {
+            self.activity.looked.fetch_max(begun, Ordering::Relaxed);
+            self.begun = None;
+        }
+    }
+}
+
 /// Sets the stamp's time, creating it where the agent removed it. Nothing is written through a link.
 fn touch(path: &str, idle: Duration) -> bool {
     files::open_to_touch(path).and_then(|it| it.set_modified(SystemTime::now() - idle)).is_ok()
+}
+
+/// What one step of a walk has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Step {
+    /// Something changed after the last change that was known.
+    changed: bool,
+    /// Everything was looked at; the next step begins anew.
+    round_over: bool,
 }
 
 /// A walk through folders that goes round and round, a few files at a time, and notices changes that it
@@ -130,9 +165,10 @@ impl Walk {
         Self { waiting: roots.clone(), roots, open: None, known }
     }
 
-    /// Looks at up to `budget` files; true where one changed after the last change that was known.
-    fn step(&mut self, budget: usize) -> bool {
+    /// Looks at up to `budget` files.
+    fn step(&mut self, budget: usize) -> Step {
         let before = self.known;
+        let mut round_over = false;
         for _ in 0..budget {
             match self.open.as_mut().and_then(Iterator::next) {
                 Some(Ok(entry)) => self.look(&entry),
@@ -140,13 +176,14 @@ impl Walk {
                 None => {
                     let Some(folder) = self.waiting.pop() else {
                         self.waiting.clone_from(&self.roots);
+                        round_over = true;
                         break;
                     };
                     self.open = fs::read_dir(folder).ok();
                 }
             }
         }
-        self.known > before
+        Step { changed: self.known > before, round_over }
     }
 
     fn look(&mut self, entry: &fs::DirEntry) {
@@ -183,7 +220,7 @@ mod tests {
         }
         fs::create_dir_all(root.path().join(".git/objects/aa")).unwrap();
         let mut walk = Walk::new(vec![root.path().to_owned()], UNIX_EPOCH);
-        let round = |walk: &mut Walk| (0..40).filter(|_| walk.step(10)).count();
+        let round = |walk: &mut Walk| (0..40).filter(|_| walk.step(10).changed).count();
         assert!(round(&mut walk) > 0, "the first round sees all");
         assert_eq!(round(&mut walk), 0, "nothing changed");
         let before = walk.known;
@@ -196,6 +233,32 @@ mod tests {
         assert_eq!(round(&mut walk), 1, "one file deep inside");
         fs::write(root.path().join(".git/objects/aa/x"), "x").unwrap();
         assert_eq!(round(&mut walk), 0, "the object store is left out");
+    }
+
+    #[test]
+    fn nothing_is_idle_that_was_not_looked_at() {
+        let root = tempfile::tempdir().unwrap();
+        for number in 0..50 {
+            fs::write(root.path().join(number.to_string()), "").unwrap();
+        }
+        let while_ago = Duration::from_secs(10);
+        let since = Instant::now().checked_sub(while_ago).unwrap();
+        let activity = Activity { since, ..Activity::begin() };
+        // What is there is no change, however the clocks of files and processes differ.
+        let walk = Walk::new(vec![root.path().to_owned()], SystemTime::now() + while_ago);
+        let mut watch = Watch::new(activity.clone(), walk);
+        for _ in 0..5 {
+            watch.step(10);
+            assert_eq!(
+                activity.idle(),
+                Duration::ZERO,
+                "the agent may work where nobody has looked"
+            );
+        }
+        watch.step(10);
+        assert!(activity.idle() >= while_ago, "all was looked at, and nothing happened");
+        activity.note();
+        assert_eq!(activity.idle(), Duration::ZERO, "it printed");
     }
 
     #[test]
