@@ -273,6 +273,13 @@ impl BranchName {
         let number = attempt.map(|it| format!("-{it}")).unwrap_or_default();
         Self(format!("{}-{short}{number}", self.0))
     }
+
+    /// The branch that keeps the `number`th of what an attempt committed on branches of its own:
+    /// `<branch>-<first 8 characters of the uid>-<attempt>-side-<number>`.
+    #[must_use]
+    pub fn beside(&self, uid: &str, attempt: u32, number: usize) -> Self {
+        Self(format!("{}-side-{number}", self.kept(uid, Some(attempt)).0))
+    }
 }
 
 impl FromStr for BranchName {

@@ -79,7 +79,7 @@ pub struct Ended {
     /// Tokens the agent reported, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
-    /// What was handed over: `Bundle`, `Nothing`, or `Failed` and `TooLarge`, where commits may be lost.
+    /// What was handed over: `Bundle`, `Nothing`, or `Partly`, `Failed` and `TooLarge`, where commits may be lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handover: Option<String>,
     /// When it began and ended, in milliseconds since 1970.
@@ -259,6 +259,8 @@ pub mod reason {
     pub const PUSH_FAILED: &str = "PushFailed";
     /// The push took longer than its reserve.
     pub const PUSH_TIMED_OUT: &str = "PushTimedOut";
+    /// The agent committed, and nothing of it on the work branch.
+    pub const COMMITTED_ELSEWHERE: &str = "CommittedElsewhere";
     /// The commits do not continue the one that the agent began with.
     pub const HISTORY_REWRITTEN: &str = "HistoryRewritten";
     /// The agent's container never began.
@@ -287,6 +289,8 @@ pub mod words {
     pub const STOPPED: [&str; 4] = [DEADLINE, IDLE_TIMEOUT, STORAGE_EXCEEDED, TERMINATED];
     /// Of [`super::Ended::handover`].
     pub const BUNDLE: &str = "Bundle";
+    /// A bundle, and not of all branches.
+    pub const PARTLY: &str = "Partly";
     pub const NOTHING: &str = "Nothing";
     pub const FAILED: &str = "Failed";
     pub const TOO_LARGE: &str = "TooLarge";

@@ -47,8 +47,8 @@ const MAX_CREDENTIALS: u64 = 1024 * 1024;
 /// Runs the agent, and leaves a word where that fails or its time was over.
 pub async fn main(paths: &Paths, arguments: Claude) -> ExitCode {
     match run(paths, arguments).await {
-        Ok((end, storage)) => {
-            say_why(paths, end, &storage);
+        Ok((end, storage, handed_over)) => {
+            say_why(paths, end, &storage, handed_over);
             ExitCode::from(u8::try_from(end.code).unwrap_or(u8::MAX))
         }
         Err((problem, code)) => {
@@ -58,7 +58,8 @@ pub async fn main(paths: &Paths, arguments: Claude) -> ExitCode {
     }
 }
 
-async fn run(paths: &Paths, arguments: Claude) -> Result<(End, Storage), (Problem, u8)> {
+/// How the agent ended, what its volumes held, and whether what it had committed is handed over.
+async fn run(paths: &Paths, arguments: Claude) -> Result<(End, Storage, bool), (Problem, u8)> {
     let failed = |it| (it, super::FAILED);
     let here = |doing: &str, it: &io::Error| failed(Problem::volume(doing, "this container", it));
     protect().map_err(failed)?;
@@ -108,7 +109,7 @@ async fn run(paths: &Paths, arguments: Claude) -> Result<(End, Storage), (Proble
     if handed_over && end.stopped == Some(Stop::StorageExceeded) {
         storage.free();
     }
-    Ok((end, storage))
+    Ok((end, storage, handed_over))
 }
 
 fn limits(arguments: &Claude) -> Limits {
@@ -167,8 +168,10 @@ fn command(
         command
     } else {
         let mut command = Command::new("claude");
-        let mode = ["-p", "--dangerously-skip-permissions"];
-        command.args(mode).args(words).arg(prompt(settings));
+        command.args(["-p", "--dangerously-skip-permissions"]).args(words);
+        // A task may begin with a dash, as a list does, and is no option.
+        command.args(Some("--").filter(|end| words.iter().all(|it| it != end)));
+        command.arg(prompt(settings));
         command
     };
     command.current_dir(&folder).env("HOME", paths.home()).env("PWD", &folder);
@@ -225,34 +228,37 @@ fn not_started(program: &OsString, error: &io::Error) -> (Problem, u8) {
 }
 
 /// The agent could write the termination message too, so it is written over in any case.
-fn say_why(paths: &Paths, end: End, storage: &Storage) {
-    let full;
-    let (reason, message) = match end.stopped {
+fn say_why(paths: &Paths, end: End, storage: &Storage, handed_over: bool) {
+    let (reason, why, advice) = match end.stopped {
         None if end.code == 0 => return last_words::clear(paths),
         None => return last_words::failed(paths, end.code),
         Some(Stop::Deadline) => (
             reason::DEADLINE_EXCEEDED,
-            "the agent was ended at spec.limits.activeDeadlineSeconds (v1alpha1: \
-             spec.kubernetes.activeDeadlineSeconds); what it had committed is \
-             handed over; give it more time or a smaller task",
+            "at spec.limits.activeDeadlineSeconds (v1alpha1: spec.kubernetes.activeDeadlineSeconds)".to_owned(),
+            "; give it more time or a smaller task",
         ),
         Some(Stop::IdleTimeout) => (
             reason::IDLE_TIMEOUT,
-            "the agent did nothing for spec.limits.maxIdleSeconds (v1alpha1: spec.maxIdleSeconds) and was ended; what it had committed is handed \
-             over; see its log for what it waited for",
+            "because it did nothing for spec.limits.maxIdleSeconds (v1alpha1: spec.maxIdleSeconds)".to_owned(),
+            "; see its log for what it waited for",
         ),
         Some(Stop::StorageExceeded) => {
             let what = storage.exceeded().unwrap_or("its volumes were nearly full");
-            full = format!(
-                "the agent was ended because {what}, and the node ends a pod at once that holds more; what it had \
-                 committed is handed over; have it keep less, or remove what it no longer needs"
-            );
-            (reason::STORAGE_EXCEEDED, full.as_str())
+            (
+                reason::STORAGE_EXCEEDED,
+                format!("because {what}, and the node ends a pod at once that holds more"),
+                "; have it keep less, or remove what it no longer needs",
+            )
         }
-        Some(Stop::Terminated) => (
-            reason::TERMINATED,
-            "the agent was ended because its pod was told to end; what it had committed is handed over",
-        ),
+        Some(Stop::Terminated) => {
+            (reason::TERMINATED, "because its pod was told to end".to_owned(), "")
+        }
     };
+    let commits = if handed_over {
+        "what it had committed is handed over"
+    } else {
+        "what it had committed could not be handed over and may be lost, all but its last checkpoint"
+    };
+    let message = format!("the agent was ended {why}; {commits}{advice}");
     last_words::leave(paths, &Problem::new(reason, message));
 }

@@ -1,5 +1,5 @@
-//! Reads the head of a git bundle by ourselves: one reference, plain objects, known prerequisites,
-//! bounded lines. What git would accept beside that (filters, more references) is refused.
+//! Reads the head of a git bundle by ourselves: a few references, plain objects, known prerequisites,
+//! bounded lines. What git would accept beside that (filters, references without end) is refused.
 
 use std::io::{self, BufRead, Read};
 
@@ -8,12 +8,24 @@ use super::remote::is_commit;
 /// Longest line of a head, and most prerequisites.
 const MAX_LINE: u64 = 4096;
 const MAX_PREREQUISITES: usize = 10_000;
+/// Most references: what is for the work branch, and what else the agent committed.
+pub const MAX_REFERENCES: usize = 9;
+
+/// What a bundle hands over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    pub commit: String,
+    /// What the agent's side calls it: any text of at most a line.
+    pub name: String,
+}
 
 /// The head of a bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The commit that is handed over.
-    pub commit: String,
+    /// What is handed over first.
+    pub first: Reference,
+    /// What else is.
+    pub others: Vec<Reference>,
     /// Where the pack begins, in bytes.
     pub length: u64,
 }
@@ -33,7 +45,7 @@ pub enum Refusal {
     Form,
     #[error("it names more than {MAX_PREREQUISITES} prerequisites")]
     Prerequisites,
-    #[error("it must hold one reference")]
+    #[error("it must hold 1 to {MAX_REFERENCES} references")]
     References,
 }
 
@@ -46,7 +58,7 @@ pub fn read(mut from: impl BufRead) -> Result<Head, Refusal> {
         b"# v3 git bundle" => 3,
         _ => return Err(Refusal::Signature),
     };
-    let mut commit = None;
+    let mut references = Vec::new();
     let mut prerequisites = 0;
     loop {
         let line = next(&mut length)?;
@@ -61,15 +73,20 @@ pub fn read(mut from: impl BufRead) -> Result<Head, Refusal> {
                     return Err(Refusal::Prerequisites);
                 }
             }
-            Some(_) if commit.is_some() => return Err(Refusal::References),
-            Some(_) => {
-                // What the agent's side calls it is of no concern.
-                let id = line.split(|it| *it == b' ').next().unwrap_or_default();
-                commit = Some(id_of(id)?);
-            }
+            Some(_) if references.len() == MAX_REFERENCES => return Err(Refusal::References),
+            Some(_) => references.push(reference(&line)?),
         }
     }
-    Ok(Head { commit: commit.ok_or(Refusal::References)?, length })
+    let mut references = references.into_iter();
+    let first = references.next().ok_or(Refusal::References)?;
+    Ok(Head { first, others: references.collect(), length })
+}
+
+fn reference(line: &[u8]) -> Result<Reference, Refusal> {
+    let mut parts = line.splitn(2, |it| *it == b' ');
+    let commit = id_of(parts.next().unwrap_or_default())?;
+    let name = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+    Ok(Reference { commit, name })
 }
 
 /// A partial bundle, as a filter makes it, would leave us with commits that can't be pushed.
@@ -105,10 +122,15 @@ mod tests {
     fn heads_that_git_writes() {
         let text = format!("# v2 git bundle\n-{A} a subject: \u{e9}\n-{A}\n{A} HEAD\n\nPACK");
         let head = read(text.as_bytes()).unwrap();
-        assert_eq!(head.commit, A);
+        assert_eq!(head.first, Reference { commit: A.into(), name: "HEAD".into() });
         assert_eq!(text.get(usize::try_from(head.length).unwrap()..), Some("PACK"));
         let text = format!("# v3 git bundle\n@object-format=sha1\n{A} HEAD\n\n");
         assert!(read(text.as_bytes()).is_ok());
+        let text =
+            format!("# v2 git bundle\n{A} HEAD\n{A} refs/heads/mine\n{A} worktrees/w/HEAD\n\n");
+        let others = read(text.as_bytes()).unwrap().others;
+        let names: Vec<_> = others.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(names, ["refs/heads/mine", "worktrees/w/HEAD"]);
     }
 
     #[test]
@@ -120,7 +142,10 @@ mod tests {
             ("# v4 git bundle\n\n".to_owned(), "a version that we don't know"),
             (format!("# v2 git bundle\n{one}"), "no end"),
             ("# v2 git bundle\n\n".to_owned(), "no reference"),
-            (format!("# v2 git bundle\n{one}{one}\n"), "two references"),
+            (
+                format!("# v2 git bundle\n{}\n", one.repeat(MAX_REFERENCES + 1)),
+                "too many references",
+            ),
             ("# v2 git bundle\nabc HEAD\n\n".to_owned(), "no commit"),
             (format!("# v2 git bundle\n--upload-pack\n{one}\n"), "no prerequisite"),
             (format!("# v3 git bundle\n@filter=blob:none\n{one}\n"), "a partial bundle"),

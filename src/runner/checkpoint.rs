@@ -13,7 +13,7 @@ use super::{
     FAILED,
     args::{self, Claude},
     handover::Handover,
-    log,
+    log, others,
     paths::Paths,
     tools::Start,
 };
@@ -22,6 +22,8 @@ use crate::domain::layout;
 /// Watches the agent's branches.
 pub struct Checkpoints {
     root: String,
+    /// The agent's `.git`.
+    directory: String,
     watched: Vec<String>,
     every: Duration,
     max_bundle: u64,
@@ -33,11 +35,13 @@ impl Checkpoints {
     /// `checkpoint_seconds` is the least time between two; zero: never.
     pub fn new(paths: &Paths, start: &Start, arguments: &Claude) -> Self {
         let every = Duration::from_secs(arguments.checkpoint_seconds);
-        let file = |name: &str| paths.at(&format!("{}/.git/{name}", layout::REPOSITORY));
+        let directory = format!("{}/.git", paths.at(layout::REPOSITORY));
+        let file = |name: &str| format!("{directory}/{name}");
         let work = format!("refs/heads/{}", start.branch);
         let watched = ["HEAD", "logs/HEAD", "packed-refs", &work].map(file).to_vec();
         let (root, max_bundle) = (paths.at("/"), arguments.max_bundle_bytes);
-        let mut it = Self { root, watched, every, max_bundle, seen: None, last: Instant::now() };
+        let (seen, last) = (None, Instant::now());
+        let mut it = Self { root, directory, watched, every, max_bundle, seen, last };
         it.seen = it.changed();
         it
     }
@@ -68,9 +72,12 @@ impl Checkpoints {
         command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().map(drop)
     }
 
-    /// The latest change of a file that moves when a branch does.
+    /// The latest change of a file that moves when a branch does, or a HEAD of a further work tree.
     fn changed(&self) -> Option<(i64, i64)> {
-        let times = self.watched.iter().filter_map(|it| fs::symlink_metadata(it).ok());
+        let trees = others::work_trees(&self.directory).into_iter();
+        let logs = trees.map(|it| format!("{}/worktrees/{it}/logs/HEAD", self.directory));
+        let files = self.watched.iter().cloned().chain(logs);
+        let times = files.filter_map(|it| fs::symlink_metadata(it).ok());
         times.map(|it| (it.ctime(), it.ctime_nsec())).max()
     }
 }
@@ -82,7 +89,7 @@ pub async fn main(paths: &Paths, arguments: &args::Checkpoint) -> ExitCode {
         Err(problem) => Err(problem),
     };
     match bundled {
-        Ok(Some(commit)) => log::say(&format!("Checkpoint: handed over commit {commit}")),
+        Ok(Some(bundled)) => log::say(&format!("Checkpoint: handed over {}", bundled.said())),
         Ok(None) => {}
         Err(problem) => {
             log::say(&format!("Failed to make a checkpoint: {problem}"));

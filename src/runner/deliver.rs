@@ -10,7 +10,8 @@ use super::{
     access::Access,
     args::Telemetry,
     git::Git,
-    intake::{self, Clone, Taken},
+    held,
+    intake::{self, Clone, Other, Taken},
     log,
     metrics::Metrics,
     paths::Paths,
@@ -29,6 +30,8 @@ use crate::domain::{
 
 /// Longest quotation of the remote's refusal, in bytes.
 const MAX_QUOTE: usize = 600;
+
+const NO_UID: &str = "GT_POLECAT_UID is not set";
 
 /// What is to be delivered, and how.
 pub struct Delivery<'a> {
@@ -71,7 +74,9 @@ impl Delivery<'_> {
         let clone = Clone::open(self.paths);
         let base = clone.base().await?;
         self.draft.borrow_mut().base = Some(base.clone());
-        let Some(taken) = clone.take(self.paths, &base, self.arguments.max_bundle_bytes).await?
+        let work = self.settings.work_branch()?;
+        let Some(taken) =
+            clone.take(self.paths, &base, &work, self.arguments.max_bundle_bytes).await?
         else {
             return Err(self.late.map_or_else(|| nothing(report.as_ref()), late));
         };
@@ -80,29 +85,12 @@ impl Delivery<'_> {
             let mut draft = self.draft.borrow_mut();
             (draft.commit, draft.commits) = (Some(taken.commit.clone()), taken.commits);
         }
-        let work = self.settings.work_branch()?;
         let access = Access::prepare(self.paths, self.settings.repository(self.paths)?)?;
         let git = access.git(&self.paths.at(layout::BARE), self.paths).sparing();
-        let mut push = Push { delivery: self, git, access, taken, work };
-        if !push.taken.continues {
-            let why = "the agent rewrote the commit that it began with, so its commits do not continue \
-                       the work branch";
-            push.keep(reason::HISTORY_REWRITTEN, why).await;
-            return Ok(());
-        }
-        if let Err(problem) = clone.must_be_whole(&base, &push.taken.commit).await {
-            push.keep(problem.reason, &problem.message).await;
-            return Ok(());
-        }
-        match push.signed(&base).await {
-            Ok(None) => {}
-            Ok(Some(commit)) => push.replace(commit),
-            Err(problem) => {
-                push.keep(problem.reason, &problem.message).await;
-                return Ok(());
-            }
-        }
-        push.run().await
+        let mut push = Push { delivery: self, git, access, taken, work, unsigned: None };
+        push.first(&clone, &base).await?;
+        push.others().await;
+        Ok(())
     }
 }
 
@@ -142,6 +130,11 @@ fn unless_whole(report: Option<&Ended>, late: Option<Duration>) -> String {
             format!("ended, and did not hand over within {} s", waited.as_secs())
         }
         (None, Some(Some(words::BUNDLE))) => return String::new(),
+        (None, Some(Some(words::PARTLY))) => {
+            return "; the agent had more branches than could be handed over: see the log of container claude; commits on \
+                    them may be lost"
+                .to_owned();
+        }
         (None, _) => "cut off".to_owned(),
     };
     format!("; the agent's container was {why}, so commits after its last checkpoint may be lost")
@@ -153,12 +146,39 @@ struct Push<'a> {
     access: Access,
     taken: Taken,
     work: BranchName,
+    /// Why the commits are not signed, though there is a key.
+    unsigned: Option<Problem>,
 }
 
 impl Push<'_> {
+    /// What is for the work branch, or would be if the agent had committed it there.
+    async fn first(&mut self, clone: &Clone, base: &str) -> Result<(), Problem> {
+        if let Err(problem) = self.sign(base).await {
+            log::say(&format!("Keeping the commits unsigned: {problem}"));
+            self.unsigned = Some(problem);
+        }
+        if let Some(name) = &self.taken.elsewhere {
+            let why = format!(
+                "the agent committed on {name} alone, and left the work branch checked out as it was"
+            );
+            self.keep(reason::COMMITTED_ELSEWHERE, &why).await;
+        } else if !self.taken.continues {
+            let why = "the agent rewrote the commit that it began with, so its commits do not continue \
+                       the work branch";
+            self.keep(reason::HISTORY_REWRITTEN, why).await;
+        } else if let Err(problem) = clone.must_be_whole(base, &self.taken.commit).await {
+            self.keep(problem.reason, &problem.message).await;
+        } else if let Some(problem) = self.unsigned.take() {
+            self.keep(problem.reason, &problem.message).await;
+        } else {
+            return self.run().await;
+        }
+        Ok(())
+    }
+
     async fn run(&self) -> Result<(), Problem> {
         let Self { taken, work, delivery, .. } = self;
-        match self.to(work).await {
+        match self.to(work, &taken.commit).await {
             Outcome::Taken => {
                 delivery.draft.borrow_mut().branch = Some(work.to_string());
                 let rest = unless_whole(delivery.draft.borrow().agent.as_ref(), delivery.late);
@@ -176,43 +196,99 @@ impl Push<'_> {
         }
     }
 
-    /// The tip of the same commits, signed; nothing where there is no key to sign with.
-    async fn signed(&self, base: &str) -> Result<Option<String>, Problem> {
-        match Signer::prepare(self.delivery.paths, self.git.clone())? {
-            Some(signer) => signer.sign(base, &self.taken.commit).await.map(Some),
-            None => Ok(None),
+    /// Puts signed commits in the place of those that the agent made, where there is a key to sign with: all of them, or
+    /// none where it fails.
+    async fn sign(&mut self, base: &str) -> Result<(), Problem> {
+        let Self { delivery, access, git, taken, .. } = self;
+        let Some(mut signer) = Signer::prepare(delivery.paths, git.clone())? else { return Ok(()) };
+        let others = taken.others.iter().map(|it| it.commit.as_str());
+        let tips: Vec<&str> = std::iter::once(taken.commit.as_str()).chain(others).collect();
+        let mut known = held::by_remote(access, git, &tips, delivery.until).await?;
+        known.push(base.to_owned());
+        let commit = signer.sign(&known, &taken.commit).await?;
+        let mut others = Vec::new();
+        for Other { name, commit } in &taken.others {
+            let commit = signer.sign(&known, commit).await?;
+            others.push(Other { name: name.clone(), commit });
         }
-    }
-
-    fn replace(&mut self, commit: String) {
         log::say(&format!("Signed the commits up to {commit}"));
-        self.delivery.draft.borrow_mut().commit = Some(commit.clone());
-        self.taken.commit = commit;
+        delivery.draft.borrow_mut().commit = Some(commit.clone());
+        (taken.commit, taken.others) = (commit, others);
+        Ok(())
     }
 
-    async fn to(&self, branch: &BranchName) -> Outcome {
-        log::say(&format!(
-            "Pushing {} to branch {branch} of {}",
-            self.taken.commit, self.access.repository
-        ));
+    /// Keeps what the agent committed on other branches, and says where.
+    async fn others(&self) {
+        let Settings { uid, attempt, .. } = self.delivery.settings;
+        let before = self.delivery.draft.borrow().message.clone();
+        let (mut kept, mut lost) = (Vec::new(), Vec::new());
+        let mut left = self.taken.others.as_slice();
+        while let Some((Other { name, commit }, rest)) = left.split_first() {
+            // Written before each, for the case that time is over meanwhile.
+            self.say_of_others(&before, &kept, lost.iter().chain(left.iter().map(|it| &it.name)));
+            left = rest;
+            let branch = self.work.beside(uid, *attempt, self.taken.others.len() - rest.len());
+            let outcome = if uid.is_empty() {
+                Outcome::Rejected(NO_UID.to_owned())
+            } else {
+                self.to(&branch, commit).await
+            };
+            let said = match outcome {
+                Outcome::Taken => {
+                    kept.push(format!("{name} on branch {branch}"));
+                    continue;
+                }
+                Outcome::Rejected(said) => said,
+                Outcome::Failed(problem) => problem.message,
+            };
+            log::say(&format!("Failed to keep what the agent committed on {name}: {said}"));
+            lost.push(name.clone());
+        }
+        self.say_of_others(&before, &kept, lost.iter());
+    }
+
+    fn say_of_others<'b>(
+        &self,
+        before: &str,
+        kept: &[String],
+        lost: impl Iterator<Item = &'b String>,
+    ) {
+        let lost: Vec<&str> = lost.map(String::as_str).collect();
+        let told = |what: &str, names: String| {
+            Some(format!("; of the agent's other branches {what}: {names}"))
+                .filter(|_| !names.is_empty())
+        };
+        let told = [
+            told("are kept", kept.join(", ")),
+            told("these are lost with the pod", lost.join(", ")),
+        ];
+        let message = before.to_owned() + &told.into_iter().flatten().collect::<String>();
+        self.delivery.draft.borrow_mut().message = message;
+    }
+
+    async fn to(&self, branch: &BranchName, commit: &str) -> Outcome {
+        log::say(&format!("Pushing {commit} to branch {branch} of {}", self.access.repository));
         self.delivery.metrics.pushing();
-        push::push(&self.access, &self.git, &self.taken.commit, branch, self.delivery.until).await
+        push::push(&self.access, &self.git, commit, branch, self.delivery.until).await
     }
 
     /// Pushes to a branch of this Polecat's own, so that nothing is lost.
     async fn keep(&self, reason: &'static str, why: &str) {
         let Settings { uid, attempt, .. } = self.delivery.settings;
-        let mut said = "GT_POLECAT_UID is not set".to_owned();
+        let mut said = NO_UID.to_owned();
         let kept = if uid.is_empty() {
             Vec::new()
         } else {
             vec![self.work.kept(uid, None), self.work.kept(uid, Some(*attempt))]
         };
         for branch in kept {
-            match self.to(&branch).await {
+            match self.to(&branch, &self.taken.commit).await {
                 Outcome::Taken => {
+                    let unsigned =
+                        self.unsigned.iter().map(|it| format!("; unsigned: {}", it.message));
+                    let unsigned: String = unsigned.collect();
                     let message = format!(
-                        "{why}; its commits are kept on branch {branch}: merge them from there"
+                        "{why}; its commits are kept on branch {branch}: merge them from there{unsigned}"
                     );
                     self.delivery.draft.borrow_mut().branch = Some(branch.to_string());
                     self.delivery.conclude(false, reason, message);

@@ -7,7 +7,14 @@ use std::{fs, time::Duration};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{
-    diagnosis, files, git::Git, log, paths::Paths, problem::Problem, process::Output, tools::Start,
+    diagnosis, files,
+    git::Git,
+    log,
+    others::{self, Others},
+    paths::Paths,
+    problem::Problem,
+    process::Output,
+    tools::Start,
 };
 use crate::domain::{
     layout,
@@ -25,6 +32,27 @@ const TOO_LARGE_SIGNAL: &str = "died of signal 25";
 
 /// With more filters in its configuration a repository is not asked for uncommitted changes.
 const MAX_FILTERS: usize = 100;
+
+/// What a bundle holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundled {
+    /// The commit for the work branch.
+    commit: Option<String>,
+    /// References beside it.
+    others: Vec<String>,
+    /// There may be more commits, on other branches than these.
+    in_part: bool,
+}
+
+impl Bundled {
+    /// What it is, for a sentence.
+    pub fn said(&self) -> String {
+        let commit = self.commit.iter().map(|it| format!("commit {it}"));
+        let all: Vec<String> = commit.chain(self.others.iter().cloned()).collect();
+        let rest = if self.in_part { ", and not all that was committed elsewhere" } else { "" };
+        format!("{}{rest}", all.join(", "))
+    }
+}
 
 /// The agent's repository after its end.
 pub struct Handover<'a> {
@@ -53,7 +81,10 @@ impl<'a> Handover<'a> {
         }
         mark_begun(self.paths);
         let (word, said) = match self.bundle().await {
-            Ok(Some(commit)) => (words::BUNDLE, format!("Handed over commit {commit}")),
+            Ok(Some(it)) => {
+                let word = if it.in_part { words::PARTLY } else { words::BUNDLE };
+                (word, format!("Handed over {}", it.said()))
+            }
             Ok(None) => {
                 files::remove(&bundle)
                     .unwrap_or_else(|it| log::say(&format!("Left {bundle}: {it}")));
@@ -72,20 +103,48 @@ impl<'a> Handover<'a> {
         if let Err(error) = json.and_then(|it| files::write(&path, &it, 0o644)) {
             log::say(&format!("Failed to write {path}: {error}"));
         }
-        matches!(word, words::BUNDLE | words::NOTHING)
+        matches!(word, words::BUNDLE | words::PARTLY | words::NOTHING)
     }
 
     /// Writes the bundle, complete or not at all. Nothing where there is no commit after the base. Writes
     /// nothing into the agent's volumes, which it may have filled.
-    pub async fn bundle(&self) -> Result<Option<String>, Problem> {
-        let Some((name, commit)) = self.head().await? else { return Ok(None) };
+    pub async fn bundle(&self) -> Result<Option<Bundled>, Problem> {
+        let main = self.head().await?;
+        // A repository that the agent made anew has no base to leave out.
+        let base = self.commit(&self.start.base).await?;
+        let known = main.iter().map(|it| it.1.as_str()).chain(base.as_deref()).collect::<Vec<_>>();
+        let directory = format!("{}/.git", self.paths.at(layout::REPOSITORY));
+        let Others { names: others, left_out: in_part } =
+            others::find(&self.git, &directory, &known).await;
+        let Some((main, commit)) = main else {
+            if others.is_empty() && !in_part {
+                return Ok(None);
+            }
+            if others.is_empty() {
+                let message = "it is not known whether other branches hold commits";
+                return Err(Problem::new(reason::HANDOVER_FAILED, message));
+            }
+            self.write(&others, base.as_deref()).await?;
+            return Ok(Some(Bundled { commit: None, others, in_part }));
+        };
+        let commit = Some(commit);
+        let all: Vec<String> = std::iter::once(&main).chain(&others).cloned().collect();
+        match self.write(&all, base.as_deref()).await {
+            Err(problem) if !others.is_empty() => {
+                log::say(&format!("Handing over {main} without other branches: {problem}"));
+                self.write(&[main], base.as_deref()).await?;
+                Ok(Some(Bundled { commit, others: Vec::new(), in_part: true }))
+            }
+            made => made.map(|()| Some(Bundled { commit, others, in_part })),
+        }
+    }
+
+    async fn write(&self, names: &[String], base: Option<&str>) -> Result<(), Problem> {
         let bundle = self.paths.at(layout::BUNDLE);
         let beside = format!("{bundle}.{}", std::process::id()); // a checkpoint may be on its way
-        let excluded = format!("^{}", self.start.base);
-        let mut arguments = vec!["bundle", "create", "--quiet", &beside, &name];
-        if self.commit(&self.start.base).await?.is_some() {
-            arguments.push(&excluded); // a repository that the agent made anew has no base to leave out
-        }
+        let excluded = base.map(|it| format!("^{it}"));
+        let mut arguments = vec!["bundle", "create", "--quiet", &beside];
+        arguments.extend(names.iter().chain(&excluded).map(String::as_str));
         let made = self.make_bundle(&arguments).await;
         let moved = made.and_then(|()| {
             fs::rename(&beside, &bundle).map_err(|it| Problem::volume("rename", &beside, &it))
@@ -95,7 +154,7 @@ impl<'a> Handover<'a> {
                 files::remove(&left).unwrap_or_else(|it| log::say(&format!("Left {left}: {it}")));
             }
         }
-        moved.map(|()| Some(commit))
+        moved
     }
 
     /// Never more than `telemetry` takes: a bundle that outgrew the volume would have the node end the pod at once.
@@ -120,8 +179,8 @@ impl<'a> Handover<'a> {
         Err(Problem::new(reason::BUNDLE_TOO_LARGE, message))
     }
 
-    /// The reference and the commit to hand over: the work branch's; where the agent went on from it on
-    /// another branch, that one's.
+    /// The reference and the commit for the work branch: its own; where the agent went on from it on
+    /// another branch that it left checked out, that one's.
     async fn head(&self) -> Result<Option<(String, String)>, Problem> {
         let branch = format!("refs/heads/{}", self.start.branch);
         let work = self.after_base(&branch).await?.map(|it| (branch, it));
@@ -133,12 +192,10 @@ impl<'a> Handover<'a> {
         if self.descends(&work.1, &head.1).await? {
             return Ok(Some(head));
         }
-        let (at, branch) = (&head.1, &self.start.branch);
-        log::say(&format!("Leaving out what is checked out at {at}: {branch} stands elsewhere"));
-        Ok(Some(work))
+        Ok(Some(work)) // the other, too, where git did not say in time: it is then handed over beside it
     }
 
-    /// The commit of a reference, unless it is the base or one before it.
+    /// The commit of a reference, unless it is the base or one before it. In doubt it is neither.
     async fn after_base(&self, name: &str) -> Result<Option<String>, Problem> {
         let Some(commit) = self.commit(name).await? else { return Ok(None) };
         let base = &self.start.base;

@@ -9,12 +9,19 @@ use std::{
 };
 
 use super::{
-    bundle, clone::BASE, contents, diagnosis, files, git::Git, paths::Paths, pointers,
-    problem::Problem, process::Output,
+    bundle::{self, Reference},
+    clone::BASE,
+    contents, diagnosis, files,
+    git::Git,
+    paths::Paths,
+    pointers,
+    problem::Problem,
+    process::Output,
 };
 use crate::domain::{
     layout,
-    untrusted::Scrubber,
+    repository::BranchName,
+    untrusted::{Scrubber, fit},
     verdict::{Ended, reason, words},
 };
 
@@ -29,6 +36,8 @@ const STRICT: &str =
     "--strict=badTimezone=ignore,missingSpaceBeforeDate=ignore,zeroPaddedFilemode=ignore";
 /// What git may ask of memory at once: an object that was made to burst this container fails instead.
 const MAX_ALLOCATION: &str = "64m";
+/// Longest name of a branch of the agent's in a message, in bytes.
+const MAX_NAME: usize = 60;
 
 /// What was handed over, once it is in our own clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +47,18 @@ pub struct Taken {
     pub commits: u32,
     /// It descends from the base.
     pub continues: bool,
+    /// The agent's name of the branch that it is on, where nothing is for the work branch.
+    pub elsewhere: Option<String>,
+    /// What the agent committed beside it.
+    pub others: Vec<Other>,
+}
+
+/// Commits on another branch of the agent's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// The agent's name for it, fit for a message.
+    pub name: String,
+    pub commit: String,
 }
 
 /// Our own bare clone.
@@ -64,11 +85,12 @@ impl Clone {
         ))
     }
 
-    /// Takes the bundle; nothing where none was handed over.
+    /// Takes the bundle of commits for the branch `work`; nothing where none was handed over.
     pub async fn take(
         &self,
         paths: &Paths,
         base: &str,
+        work: &BranchName,
         max_bytes: u64,
     ) -> Result<Option<Taken>, Problem> {
         let (from, to) = (paths.at(layout::BUNDLE), paths.intake());
@@ -83,19 +105,33 @@ impl Clone {
         let output =
             self.git.run_on(file, &["index-pack", "--stdin", "--fix-thin", STRICT], CHECK).await?;
         must(&output, "its objects fail git's checks")?;
-        let (commit, not_base) = (head.commit.as_str(), format!("^{base}"));
-        let output = self.git.run(&["cat-file", "-t", commit], CHECK).await?;
-        if output.line() != "commit" {
-            return Err(refused("what it hands over is no commit"));
-        }
-        let output = self
-            .git
-            .run(&["rev-list", "--objects", "--quiet", commit, &not_base, "--"], CHECK)
-            .await?;
-        must(&output, "objects are missing in it")?;
-        let output = self.git.run(&["update-ref", "--no-deref", WORK, commit], CHECK).await?;
+        let Reference { commit, name } = head.first;
+        let elsewhere = is_elsewhere(&name, work).then(|| called(&name));
+        let other = |it: Reference| Other { name: called(&it.name), commit: it.commit };
+        let others: Vec<Other> = head.others.into_iter().map(other).collect();
+        let all: Vec<&str> = std::iter::once(&commit)
+            .chain(others.iter().map(|it| &it.commit))
+            .map(String::as_str)
+            .collect();
+        self.must_be_there(&all, base).await?;
+        let output = self.git.run(&["update-ref", "--no-deref", WORK, &commit], CHECK).await?;
         must(&output, "its commit can't be kept")?;
-        self.judge(commit, base).await.map(Some)
+        Ok(Some(Taken { elsewhere, others, ..self.judge(commit, base).await? }))
+    }
+
+    /// Fails unless all of them are commits, and all that they are made of is here.
+    async fn must_be_there(&self, commits: &[&str], base: &str) -> Result<(), Problem> {
+        for commit in commits {
+            let output = self.git.run(&["cat-file", "-t", commit], CHECK).await?;
+            if output.line() != "commit" {
+                return Err(refused("what it hands over is no commit"));
+            }
+        }
+        let not_base = format!("^{base}");
+        let mut arguments = vec!["rev-list", "--objects", "--quiet"];
+        arguments.extend(commits);
+        arguments.extend([not_base.as_str(), "--"]);
+        must(&self.git.run(&arguments, CHECK).await?, "objects are missing in it")
     }
 
     /// Fails where a commit that was taken names what it does not hold.
@@ -104,20 +140,29 @@ impl Clone {
         pointers::none(&self.git, base, commit, reason::PUSH_FAILED).await
     }
 
-    async fn judge(&self, commit: &str, base: &str) -> Result<Taken, Problem> {
-        let output = self.git.run(&["merge-base", "--is-ancestor", base, commit], CHECK).await?;
+    async fn judge(&self, commit: String, base: &str) -> Result<Taken, Problem> {
+        let output = self.git.run(&["merge-base", "--is-ancestor", base, &commit], CHECK).await?;
         let continues = output.is_success();
         let output = self
             .git
-            .run(&["rev-list", "--count", commit, &format!("^{base}"), "--"], CHECK)
+            .run(&["rev-list", "--count", &commit, &format!("^{base}"), "--"], CHECK)
             .await?;
         must(&output, "its commits can't be counted")?;
-        Ok(Taken {
-            commit: commit.to_owned(),
-            commits: output.line().parse().unwrap_or(u32::MAX),
-            continues,
-        })
+        let commits = output.line().parse().unwrap_or(u32::MAX);
+        Ok(Taken { commit, commits, continues, elsewhere: None, others: Vec::new() })
     }
+}
+
+/// Whether the agent's side says that it is a branch other than the work branch. Anything else is for that one.
+fn is_elsewhere(name: &str, work: &BranchName) -> bool {
+    let branch = name.starts_with("refs/heads/") || name.starts_with("worktrees/");
+    branch && name != work.reference()
+}
+
+/// A branch's name as people know it. The agent chose it.
+fn called(name: &str) -> String {
+    let name = name.strip_prefix("refs/heads/").unwrap_or(name);
+    fit(&Scrubber::default().scrub(name), MAX_NAME)
 }
 
 /// Copies the bundle to our own volume, where nobody can change it under our hands. Answers with the
@@ -170,7 +215,7 @@ pub fn report(paths: &Paths) -> Option<Ended> {
     let mut ended: Ended = serde_json::from_str(&text).ok()?;
     let known = |it: &String, among: &[&str]| among.contains(&it.as_str());
     ended.stopped = ended.stopped.filter(|it| known(it, &words::STOPPED));
-    let handed = [words::BUNDLE, words::NOTHING, words::FAILED, words::TOO_LARGE];
+    let handed = [words::BUNDLE, words::PARTLY, words::NOTHING, words::FAILED, words::TOO_LARGE];
     ended.handover = ended.handover.filter(|it| known(it, &handed));
     Some(ended.fit())
 }

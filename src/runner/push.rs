@@ -47,7 +47,7 @@ pub async fn push(
 }
 
 /// Whether a failure may be gone in a moment.
-fn may_pass(problem: &Problem) -> bool {
+pub fn may_pass(problem: &Problem) -> bool {
     matches!(problem.reason, reason::HOST_NOT_REACHABLE | reason::PUSH_FAILED)
 }
 

@@ -1,6 +1,6 @@
 //! Signs the commits that are about to be pushed with the ssh key that only `telemetry` holds: each is
-//! written anew with the same tree, author, dates and message. Never touches the base or what came before
-//! it.
+//! written anew with the same tree, author, dates and message. Never touches the base, what came before it, or what
+//! the remote has already.
 
 use std::{
     collections::BTreeMap,
@@ -30,6 +30,8 @@ pub struct Signer {
     draft: String,
     folder: String,
     scrubber: Scrubber,
+    /// What is signed, by its old name: one commit in two histories stays one.
+    renamed: BTreeMap<String, String>,
 }
 
 impl Signer {
@@ -41,36 +43,36 @@ impl Signer {
             .and_then(|()| files::write(&key, private.as_bytes(), 0o600));
         laid.map_err(|it| Problem::volume("write", &key, &it))?;
         let scrubber = Scrubber::new([private.as_str()]);
-        Ok(Some(Self { git, key, draft: paths.own(DRAFT), folder, scrubber }))
+        let (draft, renamed) = (paths.own(DRAFT), BTreeMap::new());
+        Ok(Some(Self { git, key, draft, folder, scrubber, renamed }))
     }
 
-    /// Signs every commit after `base` up to `tip`, and answers with the new tip.
-    pub async fn sign(&self, base: &str, tip: &str) -> Result<String, Problem> {
-        let not_base = format!("^{base}");
-        let arguments = ["rev-list", "--reverse", "--topo-order", tip, &not_base, "--"];
-        let output = self.must("list the commits to sign", &arguments, None).await?;
+    /// Signs every commit up to `tip` that none of `others` contains, and answers with the new tip: the old one where it is
+    /// among them. What of the others is not here is not in that history either.
+    pub async fn sign(&mut self, others: &[String], tip: &str) -> Result<String, Problem> {
+        let list = others.iter().fold(format!("{tip}\n"), |list, it| list + "^" + it + "\n");
+        let arguments = ["rev-list", "--reverse", "--topo-order", "--ignore-missing", "--stdin"];
+        let input = Some(self.write(list.as_bytes())?);
+        let output = self.must("list the commits to sign", &arguments, input).await?;
         let text = output.text();
         let old: Vec<&str> = text.lines().collect();
         if old.len() > MAX_COMMITS {
             return Err(failed(&format!("there are more than {MAX_COMMITS} commits")));
         }
-        let mut renamed = BTreeMap::new();
         for id in old {
+            if self.renamed.contains_key(id) {
+                continue;
+            }
             let raw = self.must("read a commit", &["cat-file", "commit", id], None).await?.stdout;
-            let new = self.rewrite(&raw, &renamed).await?;
-            renamed.insert(id.to_owned(), new);
+            let new = self.rewrite(&raw).await?;
+            self.renamed.insert(id.to_owned(), new);
         }
-        renamed
-            .remove(tip)
-            .ok_or_else(|| failed("its last commit is not among those after the base"))
+        Ok(self.renamed.get(tip).map_or(tip, String::as_str).to_owned())
     }
 
-    async fn rewrite(
-        &self,
-        raw: &[u8],
-        renamed: &BTreeMap<String, String>,
-    ) -> Result<String, Problem> {
-        let payload = with_parents(raw, renamed).ok_or_else(|| failed("a commit can't be read"))?;
+    async fn rewrite(&self, raw: &[u8]) -> Result<String, Problem> {
+        let payload =
+            with_parents(raw, &self.renamed).ok_or_else(|| failed("a commit can't be read"))?;
         let signature = self.signature(&payload).await?;
         let object =
             with_signature(&payload, &signature).ok_or_else(|| failed("a commit has no head"))?;

@@ -57,8 +57,14 @@ fn a_bundle_that_was_left_before_the_end_is_taken() {
     assert_eq!(pod.head("fix/x"), verdict.commit);
 }
 
-fn two_references(pod: &Pod, folder: &Path) {
-    bundle(pod, folder, &[ONE, NAME], &["FILE", HANDED_OVER, "refs/heads/fix/x", "^HEAD~1"]);
+fn references_without_end(pod: &Pod, folder: &Path) {
+    let names: Vec<String> = (0..10).map(|it| format!("refs/heads/b{it}")).collect();
+    let branches: Vec<[&str; 3]> = names.iter().map(|it| ["update-ref", it, "HEAD"]).collect();
+    let prepare: Vec<&[&str]> =
+        [ONE].into_iter().chain(branches.iter().map(|it| &it[..])).collect();
+    let all: Vec<&str> =
+        ["FILE"].into_iter().chain(names.iter().map(String::as_str)).chain(["^HEAD~1"]).collect();
+    bundle(pod, folder, &prepare, &all);
 }
 
 fn link(pod: &Pod, folder: &Path) {
@@ -123,7 +129,7 @@ fn whatever_is_no_bundle_of_ours_is_refused() {
         (pipe, "a pipe that nobody writes into"),
         (|_, it| fs::write(it.join("work.bundle"), "").unwrap(), "nothing"),
         (|_, it| fs::write(it.join("work.bundle"), vec![0xff; 100_000]).unwrap(), "noise"),
-        (two_references, "more than one reference"),
+        (references_without_end, "more references than are taken"),
         (cut_short, "a pack that is cut short"),
         (flipped_bits, "a pack with flipped bits"),
         (hollow, "a parent that is nowhere"),
@@ -136,6 +142,22 @@ fn whatever_is_no_bundle_of_ours_is_refused() {
         assert_eq!(told, (reason::BUNDLE_REFUSED, false), "{because}: {verdict:?}");
         assert_eq!((pod.head("fix/x"), pod.head("fix/x-0a1b2c3d")), (None, None), "{because}");
     }
+}
+
+#[test]
+fn a_branch_with_a_deceptive_name_is_kept_and_named_as_text() {
+    let name = "ghp_0123456789abcdefghij\u{202e}ereh";
+    let fill = |pod: &Pod, folder: &Path| {
+        let side = format!("refs/heads/{name}");
+        let prepare: [&[&str]; 3] = [ONE, &["update-ref", &side, "HEAD"], ONE];
+        bundle(pod, folder, &prepare, &["FILE", "refs/heads/fix/x", &side, "^HEAD~2"]);
+    };
+    let (pod, verdict) = forged(fill, &[]);
+    assert_eq!((verdict.reason.as_str(), verdict.pushed), (reason::PUSHED, true), "{verdict:?}");
+    assert!(pod.head("fix/x-0a1b2c3d-1-side-1").is_some(), "{verdict:?}");
+    let said = verdict.message;
+    assert!(said.contains("[removed]") && !said.contains("ghp_"), "{said}");
+    assert!(!said.contains('\u{202e}'), "{said:?}");
 }
 
 #[test]

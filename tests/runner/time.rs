@@ -488,6 +488,66 @@ fn a_repository_that_is_broken_at_the_end_loses_no_checkpoint() {
 }
 
 #[test]
+fn a_commit_in_a_further_work_tree_is_handed_over_while_the_agent_runs() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let bundle = pod.file(layout::CLAUDE, layout::BUNDLE);
+    let wait = format!("until [ -e {} ]; do sleep 0.05; done", bundle.display());
+    let script = format!(
+        "git worktree add -q -b mine ../tree && cd ../tree && {COMMIT}; {wait}; kill -KILL $PPID"
+    );
+    pod.script(&["--checkpoint-seconds", "1"], &script).end();
+    pod.telemetry(&[]).end().succeeded();
+    let verdict = pod.verdict();
+    assert_eq!(verdict.reason, reason::COMMITTED_ELSEWHERE, "{verdict:?}");
+    assert_eq!(pod.head("fix/x-0a1b2c3d"), verdict.commit);
+}
+
+/// As in a deep history that git has no time to walk.
+#[test]
+fn what_is_checked_out_is_not_lost_where_git_does_not_say_what_it_continues() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let path = pod.git_that_fails("merge-base", "exit 128");
+    let script =
+        format!("{COMMIT} && git checkout -q -b mine && git commit -q --allow-empty -m mine");
+    let arguments = ["claude", "--", "sh", "-c", &script];
+    let mut agent = pod.command(layout::CLAUDE, &arguments);
+    agent.env("PATH", path);
+    Process::start(agent).end().succeeded();
+    pod.telemetry(&[]).end().succeeded();
+    let verdict = pod.verdict();
+    assert_eq!((verdict.reason.as_str(), verdict.commits), (reason::PUSHED, 1), "{verdict:?}");
+    assert!(verdict.message.contains("mine on branch fix/x-0a1b2c3d-1-side-1"), "{verdict:?}");
+}
+
+#[test]
+fn an_agent_that_is_ended_is_told_what_became_of_its_commits() {
+    let said = |script: &str| {
+        let pod = Pod::new();
+        pod.git_init().succeeded();
+        let options = ["--deadline-seconds", "1", "--checkpoint-seconds", "0"];
+        pod.script(&options, &format!("{COMMIT}; {script}; sleep 60")).end();
+        pod.failure(layout::CLAUDE).message
+    };
+    let fine = said("true");
+    assert!(fine.contains("what it had committed is handed over; give it more time"), "{fine}");
+    let broken = said("rm -rf .git");
+    assert!(broken.contains("could not be handed over and may be lost"), "{broken}");
+    assert!(!broken.contains("is handed over"), "{broken}");
+}
+
+#[test]
+fn an_agent_that_forges_its_activity_is_ended_all_the_same() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let stamp = pod.file(layout::CLAUDE, layout::ACTIVITY);
+    let forge = format!("while :; do touch -d @4000000000 {}; sleep 0.1; done", stamp.display());
+    pod.script(&["--max-idle-seconds", "2"], &forge).end();
+    assert_eq!(pod.failure(layout::CLAUDE).reason, reason::IDLE_TIMEOUT);
+}
+
+#[test]
 fn commits_that_are_taken_back_are_not_handed_over() {
     let pod = Pod::new();
     pod.git_init().succeeded();

@@ -270,11 +270,127 @@ fn commits_on_another_branch_are_not_lost() {
     let pod = Pod::new();
     let (_, verdict) = pod.run(&format!("{COMMIT} && git checkout -q --detach && {COMMIT}"));
     assert_eq!((verdict.reason.as_str(), verdict.commits), (reason::PUSHED, 2), "{verdict:?}");
+}
+
+#[test]
+fn what_is_committed_beside_the_work_branch_is_kept_and_named() {
     let pod = Pod::new();
-    let (agent, verdict) =
-        pod.run(&format!("{COMMIT} && git checkout -q -b mine HEAD~1 && {OTHER}"));
+    let script = format!(
+        "{COMMIT} && git checkout -q -b mine HEAD~1 && {OTHER} && git branch copy && \
+         git worktree add -q --detach ../tree HEAD~1 && git tag mine HEAD~1 && cd ../tree && echo tree > tree && git add tree && \
+         git commit -q -m tree && git worktree add -q -b further ../further fix/x && cd ../further && \
+         echo further > further && git add further && git commit -q -m further"
+    );
+    let (agent, verdict) = pod.run(&script);
+    agent.succeeded();
     assert_eq!((verdict.reason.as_str(), verdict.commits), (reason::PUSHED, 1), "{verdict:?}");
-    assert!(agent.stderr.contains("fix/x stands elsewhere"), "{}", agent.stderr);
+    assert_eq!((verdict.branch.as_deref(), pod.head("fix/x")), (Some("fix/x"), verdict.commit));
+    let said = verdict.message;
+    let mut subjects = Vec::new();
+    for number in 1..=3 {
+        let branch = format!("fix/x-0a1b2c3d-1-side-{number}");
+        let subject = pod.log(&branch, "%s").lines().next().unwrap().to_owned();
+        let name = match subject.as_str() {
+            "tree" => "worktrees/tree/HEAD",
+            "further" => "further",
+            _ if said.contains("mine on") => "mine",
+            _ => "copy",
+        };
+        assert!(said.contains(&format!("{name} on branch {branch}")), "{subject}: {said}");
+        subjects.push(subject);
+    }
+    subjects.sort();
+    assert_eq!(subjects, ["Do other", "further", "tree"], "each once");
+    assert_eq!(pod.head("fix/x-0a1b2c3d-1-side-4"), None);
+}
+
+#[test]
+fn commits_on_a_side_branch_alone_are_kept_and_never_called_nothing() {
+    for leave in [
+        "git checkout -q -b mine && COMMIT && git checkout -q fix/x",
+        "git worktree add -q -b mine ../tree && cd ../tree && COMMIT",
+    ] {
+        let pod = Pod::new();
+        let (agent, verdict) = pod.run(&leave.replace("COMMIT", COMMIT));
+        agent.succeeded();
+        assert_eq!(
+            (verdict.reason.as_str(), verdict.pushed, verdict.branch.as_deref()),
+            (reason::COMMITTED_ELSEWHERE, false, Some("fix/x-0a1b2c3d")),
+            "{leave}: {verdict:?}"
+        );
+        assert!(verdict.message.contains("mine alone"), "{}", verdict.message);
+        assert_eq!((pod.head("fix/x"), pod.head("fix/x-0a1b2c3d")), (None, verdict.commit));
+    }
+}
+
+#[test]
+fn branches_of_the_remote_that_the_agent_checked_out_are_not_its_own() {
+    let pod = Pod::new();
+    let seed = pod.path("seed");
+    pod.git_init().succeeded();
+    git(&seed, &["commit", "--quiet", "--allow-empty", "-m", "theirs"]);
+    git(&seed, &["push", "--quiet", &pod.remote().to_string_lossy(), "main"]);
+    let telemetry = pod.telemetry(&[]);
+    let script = format!(
+        "git fetch -q origin && git branch -q main origin/main && git checkout -q main && git checkout -q fix/x && \
+         {COMMIT}"
+    );
+    pod.script(&[], &script).end().succeeded();
+    telemetry.end().succeeded();
+    let verdict = pod.verdict();
+    assert_eq!(verdict.message, "pushed to branch fix/x; commits: 1");
+}
+
+#[test]
+fn more_branches_than_are_handed_over_are_said() {
+    let pod = Pod::new();
+    let script = format!(
+        "{COMMIT}; for i in $(seq 10); do git checkout -q -b mine$i fix/x && git commit -q --allow-empty -m $i; \
+         done; git checkout -q fix/x"
+    );
+    let (agent, verdict) = pod.run(&script);
+    assert!(
+        agent.succeeded().stderr.contains("too many branches: refs/heads/mine"),
+        "by name, in the log"
+    );
+    assert_eq!((verdict.reason.as_str(), verdict.pushed), (reason::PUSHED, true), "{verdict:?}");
+    assert!(verdict.message.contains("commits on them may be lost"), "{}", verdict.message);
+    assert!(pod.head("fix/x-0a1b2c3d-1-side-8").is_some());
+    assert_eq!(verdict.agent.unwrap().handover.as_deref(), Some(words::PARTLY));
+}
+
+#[test]
+fn a_side_branch_that_is_too_large_does_not_keep_the_work_back() {
+    let pod = Pod::new();
+    pod.git_init().succeeded();
+    let large = "git checkout -q -b mine && head -c 3000000 /dev/urandom > large && git add large && git commit -q -m large && \
+                 git checkout -q fix/x";
+    let options = ["--max-bundle-bytes", "1000000", "--checkpoint-seconds", "0"];
+    pod.script(&options, &format!("{COMMIT} && {large}")).end().succeeded();
+    pod.telemetry(&[]).end().succeeded();
+    let verdict = pod.verdict();
+    assert_eq!((verdict.reason.as_str(), verdict.commits), (reason::PUSHED, 1), "{verdict:?}");
+    assert!(verdict.message.contains("commits on them may be lost"), "{}", verdict.message);
+}
+
+#[test]
+fn time_that_is_over_while_other_branches_are_kept_leaves_the_push_true() {
+    let pod = Pod::new();
+    let begun = pod.path("side-begun");
+    pod.remote_hook(
+        "update",
+        &format!("case $1 in *side*) touch {}; sleep 60;; esac", begun.display()),
+    );
+    pod.git_init().succeeded();
+    let script = format!("git checkout -q -b mine && {OTHER} && git checkout -q fix/x && {COMMIT}");
+    pod.script(&[], &script).end().succeeded();
+    let mut telemetry = pod.telemetry(&["--end-seconds", "0"]);
+    telemetry.wait_for("side-1 of");
+    telemetry.signal(rustix::process::Signal::TERM);
+    telemetry.end().succeeded();
+    let verdict = pod.verdict();
+    assert_eq!((verdict.reason.as_str(), verdict.pushed), (reason::PUSHED, true), "{verdict:?}");
+    assert!(verdict.message.contains("these are lost with the pod: mine"), "{}", verdict.message);
 }
 
 #[test]
@@ -335,11 +451,37 @@ fn without_a_command_the_agent_is_claude_with_the_task() {
     command.env("PATH", path);
     let agent = crate::pod::Process::start(command).end().succeeded();
     assert!(agent.stdout.starts_with(
-        "<-p><--dangerously-skip-permissions><Issue: gt-1\n\nSay \"hello\"; $(touch /x) `y`\n"
+        "<-p><--dangerously-skip-permissions><--><Issue: gt-1\n\nSay \"hello\"; $(touch /x) `y`\n"
     ));
     assert!(agent.stdout.ends_with("{subscription}"), "{}", agent.stdout);
     let copy = pod.volume(layout::HOME).join(".claude/.credentials.json");
     assert_eq!(std::os::unix::fs::MetadataExt::mode(&fs::metadata(copy).unwrap()) & 0o777, 0o600);
+}
+
+#[test]
+fn a_task_that_begins_with_a_dash_is_no_option() {
+    let mut pod = Pod::new();
+    let claude = pod.program("claude", "#!/bin/sh\nprintf '<%s>' \"$@\"\n");
+    pod.set(env::ISSUE, "");
+    pod.set(env::TASK_DESCRIPTION, "--version\n- and more");
+    pod.git_init().succeeded();
+    let said = |words: &[&str]| {
+        let arguments: Vec<&str> = ["claude"].iter().chain(words).copied().collect();
+        let mut command = pod.command(layout::CLAUDE, &arguments);
+        command.env("PATH", format!("{}:/usr/bin:/bin", claude.parent().unwrap().display()));
+        crate::pod::Process::start(command).end().succeeded().stdout
+    };
+    let mode = "<-p><--dangerously-skip-permissions>";
+    let task = "<--><--version\n- and more\n\nCommit";
+    let own = said(&["--default-agent", "--", "--tools", "a"]);
+    assert!(own.starts_with(&format!("{mode}<--tools><a>{task}")), "{own}");
+    let ended = said(&["--default-agent", "--", "--fast", "--"]);
+    assert!(
+        ended.starts_with(&format!("{mode}<--fast>{task}")),
+        "the user's own end is enough: {ended}"
+    );
+    let users = said(&["--", "claude", "--fast"]);
+    assert_eq!(users, "<--fast>", "a command of one's own gets what one says");
 }
 
 #[test]

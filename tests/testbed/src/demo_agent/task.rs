@@ -185,11 +185,13 @@ const WITH_VALUE: [&str; 12] = [
     "--settings",
 ];
 
-/// The last argument that is neither a flag nor a flag's value.
+/// The argument behind `--`, else the last one that is neither a flag nor a flag's value.
 pub fn of_arguments(mut arguments: impl Iterator<Item = String>) -> Option<String> {
     let mut task = None;
     while let Some(argument) = arguments.next() {
-        if WITH_VALUE.contains(&argument.as_str()) {
+        if argument == "--" {
+            return arguments.next();
+        } else if WITH_VALUE.contains(&argument.as_str()) {
             arguments.next();
         } else if !argument.starts_with('-') {
             task = Some(argument);
@@ -280,6 +282,7 @@ mod tests {
             of(&["--dangerously-skip-permissions", "--print", "Exit 2"]).as_deref(),
             Some("Exit 2")
         );
+        assert_eq!(of(&["-p", "--model", "x", "--", "- Exit 3"]).as_deref(), Some("- Exit 3"));
         assert_eq!(of(&["--model=x", "--verbose"]), None);
     }
 }
