@@ -225,8 +225,11 @@ impl Pod {
         words.map(str::to_owned).to_vec()
     }
 
-    /// A whole run by those words.
+    /// A whole run by those words, with nothing of one before: a pod's volumes are new.
     pub fn run_by(&self, words: &[String], script: &str) -> Verdict {
+        for left in fs::read_dir(self.volume(layout::HANDOVER)).unwrap().map(Result::unwrap) {
+            fs::remove_file(left.path()).unwrap();
+        }
         fs::write(self.file(layout::TELEMETRY, layout::TERMINATION_LOG), "").unwrap();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let run = |container: &str, arguments: &[&str]| {
