@@ -27,7 +27,8 @@ use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use tokio::io::AsyncWriteExt;
 
 use crate::{
-    pod::{ANY_UID, Pod, Process, has, may_change_user, skip},
+    pod::{ANY_UID, Pod, Process, git, has, may_change_user, skip},
+    sign,
     whole::COMMIT,
 };
 
@@ -263,6 +264,34 @@ fn a_private_authority_behind_a_proxy_is_reached_through_it_and_nothing_else_is(
     assert_eq!((verdict.reason.as_str(), verdict.pushed), (reason::PUSHED, true), "{verdict:?}");
     let (seen, connect) = (asked.lock().unwrap(), format!("CONNECT {host} HTTP/1.1"));
     assert!(seen.len() > 2 && seen.iter().all(|it| *it == connect), "clone and push: {seen:?}");
+}
+
+/// As most hosts are asked: what both sides have is compared in requests that know nothing of one another.
+#[test]
+fn over_https_what_others_have_committed_is_recognised_before_it_is_signed() {
+    const TEST: &str = "over_https_what_others_have_committed_is_recognised_before_it_is_signed";
+    let mut pod = Pod::new();
+    if !backend(TEST) {
+        return;
+    }
+    let (authority, host, _) = serve(&pod);
+    let remote = pod.remote().display().to_string();
+    pod.set(env::GIT_REPOSITORY, &format!("https://{host}/remote.git"));
+    let user = ("username", "canary");
+    secret(&pod, &[user, ("token", TOKEN), ("host", &host), ("ca.crt", &authority)]);
+    if sign::key(&pod, TEST).is_none() {
+        return;
+    }
+    pod.git_init().succeeded();
+    let met = sign::theirs(&pod, 2);
+    let script =
+        format!("{COMMIT} && git fetch -q {remote} main && git merge -q --no-edit FETCH_HEAD");
+    pod.script(&[], &script).end().succeeded();
+    sign::theirs(&pod, 1);
+    let telemetry = pod.telemetry(&[]).end().succeeded();
+    assert!(!telemetry.stderr.contains("Going by the branches"), "{}", telemetry.stderr);
+    assert_eq!(pod.verdict().reason, reason::PUSHED, "{:?}", pod.verdict());
+    git(&pod.remote(), &["merge-base", "--is-ancestor", &met, "fix/x"]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Gives the pod a key to sign with, and answers with its private half. Nothing where none can be made.
-fn key(pod: &Pod, test: &str) -> Option<String> {
+pub fn key(pod: &Pod, test: &str) -> Option<String> {
     if !has("ssh-keygen") {
         skip(test, "ssh-keygen", "openssh-client is not installed");
         return None;
@@ -36,7 +36,7 @@ fn must_be_signed(pod: &Pod, commit: &str) {
 }
 
 /// Somebody else's commits on `main` of the remote; the last of them.
-fn theirs(pod: &Pod, number: usize) -> String {
+pub fn theirs(pod: &Pod, number: usize) -> String {
     let seed = pod.path("seed");
     for _ in 0..number {
         git(&seed, &["commit", "--quiet", "--allow-empty", "-m", "theirs"]);
