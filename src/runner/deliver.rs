@@ -181,7 +181,7 @@ impl Push<'_> {
         match self.to(work, &taken.commit).await {
             Outcome::Taken => {
                 delivery.draft.borrow_mut().branch = Some(work.to_string());
-                let rest = unless_whole(delivery.draft.borrow().agent.as_ref(), delivery.late);
+                let rest = self.rest();
                 let message = format!("pushed to branch {work}; commits: {}{rest}", taken.commits);
                 delivery.conclude(true, reason::PUSHED, message);
                 Ok(())
@@ -272,6 +272,11 @@ impl Push<'_> {
         push::push(&self.access, &self.git, commit, branch, self.delivery.until).await
     }
 
+    /// What the bundle leaves open.
+    fn rest(&self) -> String {
+        unless_whole(self.delivery.draft.borrow().agent.as_ref(), self.delivery.late)
+    }
+
     /// Pushes to a branch of this Polecat's own, so that nothing is lost.
     async fn keep(&self, reason: &'static str, why: &str) {
         let Settings { uid, attempt, .. } = self.delivery.settings;
@@ -287,8 +292,9 @@ impl Push<'_> {
                     let unsigned =
                         self.unsigned.iter().map(|it| format!("; unsigned: {}", it.message));
                     let unsigned: String = unsigned.collect();
+                    let rest = self.rest();
                     let message = format!(
-                        "{why}; its commits are kept on branch {branch}: merge them from there{unsigned}"
+                        "{why}; its commits are kept on branch {branch}: merge them from there{unsigned}{rest}"
                     );
                     self.delivery.draft.borrow_mut().branch = Some(branch.to_string());
                     self.delivery.conclude(false, reason, message);

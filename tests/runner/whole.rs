@@ -357,6 +357,10 @@ fn more_branches_than_are_handed_over_are_said() {
     assert!(verdict.message.contains("commits on them may be lost"), "{}", verdict.message);
     assert!(pod.head("fix/x-0a1b2c3d-1-side-8").is_some());
     assert_eq!(verdict.agent.unwrap().handover.as_deref(), Some(words::PARTLY));
+    let pod = Pod::new();
+    let (_, verdict) = pod.run(&script.replace(COMMIT, "true"));
+    assert_eq!(verdict.reason, reason::COMMITTED_ELSEWHERE, "{verdict:?}");
+    assert!(verdict.message.contains("commits on them may be lost"), "{}", verdict.message);
 }
 
 #[test]
