@@ -22,7 +22,7 @@ pub const METRICS: &str = "metrics";
 pub const DRAIN: u64 = 20;
 pub const GRACE: u64 = HEARD + DRAIN + 10;
 /// Seconds until every node has taken a pod that goes out of the webhooks' Service. An API server that reached a closed port would
-/// skip the stamping, which fails open, and refuse what was not stamped.
+/// refuse what nobody stamped or judged.
 pub const HEARD: u64 = 5;
 
 /// What is built for whom.

@@ -110,20 +110,23 @@ install() {
     printf '#!/bin/sh\nexit 101 # of tests/tools/prepare.sh\n' > "$policy" && chmod +x "$policy"
   fi
   export DEBIAN_FRONTEND=noninteractive
-  local codes=1
+  local code=1
   if apt-get update -qq >/dev/null; then
-    {
+    (
       [ -z "$held" ] || exec {held}>&-
       exec apt-get install -y -q --no-install-recommends "$@"
-    } | while read -r line; do
-      case $line in Get:* | "Setting up "*) echo "prepare: $line" ;; esac
-    done
-    codes="${PIPESTATUS[*]}"
+    ) > >(
+      [ -z "$held" ] || exec {held}>&-
+      while read -r line; do
+        case $line in Get:* | "Setting up "*) echo "prepare: $line" ;; esac
+      done
+    )
+    code=$?
   fi
   [ -z "$held" ] || { exec {held}>&-; wait "$keeper"; }
   case " $* " in *" openssh-server "*) idle ssh.service ssh.socket ;; esac
   case " $* " in *" containerd "*) idle containerd.service ;; esac
-  [[ $codes != *[1-9]* ]]
+  return $code
 }
 
 # Units that were installed a moment ago, as a machine with systemd has them.

@@ -11,8 +11,7 @@ use crate::{
     domain::{
         brake::{self, Hold, Place},
         conditions::{AVAILABLE, Conditions, DEGRADED, Is, PAUSED, PROGRESSING, READY, WORKING},
-        failure::Cause,
-        plan::Plan,
+        plan::{Next, Plan},
         slots::Standing,
     },
 };
@@ -28,16 +27,14 @@ impl Brief {
                 _ => self.again_later(seen, cause),
             };
         }
-        let cause = hold.cause();
-        let refused = self.ready().filter(|_| self.gave_its_place_back());
-        match refused.filter(|_| matches!(hold, Hold::Full { .. })) {
-            Some(it) if it.reason == cause.reason => Plan::only(self.status.clone()),
-            Some(it) => {
-                let text = format!("{}; its pod was refused before: {}", cause.message, it.reason);
-                Plan::only(held(self, seen.now, hold, &Cause::new(&cause.reason, text)))
-            }
-            None => Plan::only(held(self, seen.now, hold, &cause)),
+        if matches!(hold, Hold::Full { .. }) && self.gave_its_place_back() && !self.may_be_mended()
+        {
+            // What it was refused for says more than that there is no room now to be refused again.
+            let mut plan = Plan::only(self.status.clone());
+            plan.next = Next::Retry;
+            return plan;
         }
+        Plan::only(held(self, seen.now, hold))
     }
 
     /// A pause is over, or does not concern what this Polecat does now.
@@ -62,7 +59,7 @@ impl Brief {
     pub fn standing(&self) -> Standing {
         match self.stage() {
             Stage::Begun { .. } if !self.gave_its_place_back() => Standing::Begun,
-            Stage::Begun { .. } if !self.waits_for_more() => Standing::InLine(self.place()),
+            Stage::Begun { .. } if self.asks_again() => Standing::InLine(self.place()),
             Stage::Fresh { .. } if self.begins() && self.runnable && !self.waits_for_more() => {
                 Standing::InLine(self.place())
             }
@@ -77,6 +74,17 @@ impl Brief {
         it.phase == Phase::Stuck && it.finished_at.is_none() && it.pod_name.is_some()
     }
 
+    /// Whether its pod may be taken now that was refused before.
+    fn asks_again(&self) -> bool {
+        self.desired == DesiredState::Working && !self.deleting && !self.waits_for_more()
+    }
+
+    /// Whether it waits for room, or was edited since it was refused: then it has its turn like others.
+    fn may_be_mended(&self) -> bool {
+        let edited = self.ready().is_none_or(|it| it.observed_generation != self.generation);
+        edited || !self.waits_for_more()
+    }
+
     fn ready(&self) -> Option<&Condition> {
         self.status.conditions.iter().find(|it| it.type_ == READY)
     }
@@ -87,8 +95,9 @@ impl Brief {
     }
 }
 
-fn held(brief: &Brief, now: Timestamp, hold: &Hold, cause: &Cause) -> PolecatStatus {
+fn held(brief: &Brief, now: Timestamp, hold: &Hold) -> PolecatStatus {
     let mut status = brief.status.clone();
+    let cause = hold.cause();
     if matches!(brief.stage(), Stage::Fresh { .. }) && brief.desired == DesiredState::Working {
         status.phase = Phase::Idle;
         (status.pod_name, status.pod_active) = (None, status.pod_active.map(|_| false));

@@ -166,6 +166,10 @@ impl Brief {
 fn held(brief: &Brief, now: Timestamp, cause: &Cause) -> PolecatStatus {
     let mut status = brief.status.clone();
     status.phase = Phase::Idle;
+    let another_life = |it: &Condition| it.type_ == RESTORED && !brief.is_of_this_life(it);
+    status.conditions.retain(|it| !another_life(it)); // it would keep its time
+    // The API server's clock may be ahead of ours: what is said in this life is not older than the object.
+    let now = brief.created_at.map_or(now, |it| now.max(it));
     let mut it = Conditions { list: &mut status.conditions, generation: brief.generation, now };
     it.set(RESTORED, Is::True, &cause.reason, &cause.message);
     it.set(READY, Is::False, RESTORED, &cause.message);

@@ -50,6 +50,11 @@ fn one_that_is_held_stays_so_when_its_marks_are_taken_away() {
         idle.status = idle.decide(&given()).status;
         idle.desired = DesiredState::Working;
         assert_eq!(idle.decide(&given()).children.len(), 1, "{origin:?}: Idle and back");
+        let mut again = Brief { origin, created_at: Some(at(5000)), ..it.clone() };
+        let later = || Seen { now: at(6000), ..given() };
+        again.status = again.decide(&later()).status; // restored once more, with that status
+        again.origin = Origin::New;
+        assert!(again.decide(&later()).children.is_empty(), "{origin:?}: said of this life too");
         let mut before = it;
         before.created_at = Some(at(5000)); // made anew, with that status and no mark
         let plan = before.decide(&Seen { now: at(6000), ..given() });
