@@ -48,6 +48,8 @@ pub const HANDOVER: Mount = Mount { volume: "handover", path: "/gastown/handover
 pub const BEGUN: &str = "/gastown/handover/begun";
 /// `base..work` as one git bundle.
 pub const BUNDLE: &str = "/gastown/handover/work.bundle";
+/// What the agent committed on other branches, as another: opened when all is over for the work branch.
+pub const BESIDE: &str = "/gastown/handover/beside.bundle";
 /// What the runner in `claude` says of the agent's end: a JSON `Ended`.
 pub const ENDED: &str = "/gastown/handover/ended.json";
 /// Time stamp (its mtime) of the agent's last activity.

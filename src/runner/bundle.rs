@@ -8,8 +8,8 @@ use super::remote::is_commit;
 /// Longest line of a head, and most prerequisites.
 const MAX_LINE: u64 = 4096;
 const MAX_PREREQUISITES: usize = 10_000;
-/// Most references: what is for the work branch, and what else the agent committed.
-pub const MAX_REFERENCES: usize = 9;
+/// Most references: of what the agent committed beside the work branch. For that one there is one.
+pub const MAX_REFERENCES: usize = 8;
 
 /// What a bundle hands over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,10 +22,8 @@ pub struct Reference {
 /// The head of a bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// What is handed over first.
-    pub first: Reference,
-    /// What else is.
-    pub others: Vec<Reference>,
+    /// What is handed over: at least one.
+    pub references: Vec<Reference>,
     /// Where the pack begins, in bytes.
     pub length: u64,
 }
@@ -45,12 +43,12 @@ pub enum Refusal {
     Form,
     #[error("it names more than {MAX_PREREQUISITES} prerequisites")]
     Prerequisites,
-    #[error("it must hold 1 to {MAX_REFERENCES} references")]
-    References,
+    #[error("it must hold a reference, and at most {0}")]
+    References(usize),
 }
 
-/// Reads the head and stops where the pack begins.
-pub fn read(mut from: impl BufRead) -> Result<Head, Refusal> {
+/// Reads the head, of `most` references at most, and stops where the pack begins.
+pub fn read(mut from: impl BufRead, most: usize) -> Result<Head, Refusal> {
     let mut length = 0;
     let mut next = |length: &mut u64| line(&mut from, length);
     let version = match next(&mut length)?.as_slice() {
@@ -73,13 +71,14 @@ pub fn read(mut from: impl BufRead) -> Result<Head, Refusal> {
                     return Err(Refusal::Prerequisites);
                 }
             }
-            Some(_) if references.len() == MAX_REFERENCES => return Err(Refusal::References),
+            Some(_) if references.len() == most => return Err(Refusal::References(most)),
             Some(_) => references.push(reference(&line)?),
         }
     }
-    let mut references = references.into_iter();
-    let first = references.next().ok_or(Refusal::References)?;
-    Ok(Head { first, others: references.collect(), length })
+    if references.is_empty() {
+        return Err(Refusal::References(most));
+    }
+    Ok(Head { references, length })
 }
 
 fn reference(line: &[u8]) -> Result<Reference, Refusal> {
@@ -121,15 +120,15 @@ mod tests {
     #[test]
     fn heads_that_git_writes() {
         let text = format!("# v2 git bundle\n-{A} a subject: \u{e9}\n-{A}\n{A} HEAD\n\nPACK");
-        let head = read(text.as_bytes()).unwrap();
-        assert_eq!(head.first, Reference { commit: A.into(), name: "HEAD".into() });
+        let head = read(text.as_bytes(), 1).unwrap();
+        assert_eq!(head.references, [Reference { commit: A.into(), name: "HEAD".into() }]);
         assert_eq!(text.get(usize::try_from(head.length).unwrap()..), Some("PACK"));
         let text = format!("# v3 git bundle\n@object-format=sha1\n{A} HEAD\n\n");
-        assert!(read(text.as_bytes()).is_ok());
-        let text =
-            format!("# v2 git bundle\n{A} HEAD\n{A} refs/heads/mine\n{A} worktrees/w/HEAD\n\n");
-        let others = read(text.as_bytes()).unwrap().others;
-        let names: Vec<_> = others.iter().map(|it| it.name.as_str()).collect();
+        assert!(read(text.as_bytes(), 1).is_ok());
+        let text = format!("# v2 git bundle\n{A} refs/heads/mine\n{A} worktrees/w/HEAD\n\n");
+        assert!(read(text.as_bytes(), 1).is_err(), "more than were asked for");
+        let references = read(text.as_bytes(), 2).unwrap().references;
+        let names: Vec<_> = references.iter().map(|it| it.name.as_str()).collect();
         assert_eq!(names, ["refs/heads/mine", "worktrees/w/HEAD"]);
     }
 
@@ -163,7 +162,7 @@ mod tests {
             ),
         ];
         for (text, because) in table {
-            assert!(read(text.as_bytes()).is_err(), "{because}");
+            assert!(read(text.as_bytes(), MAX_REFERENCES).is_err(), "{because}");
         }
     }
 
@@ -172,7 +171,7 @@ mod tests {
         fn no_bytes_upset_it(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let mut text = b"# v2 git bundle\n".to_vec();
             text.extend(&bytes);
-            let _either = (read(bytes.as_slice()), read(text.as_slice()));
+            let _either = (read(bytes.as_slice(), 1), read(text.as_slice(), 8));
         }
     }
 }

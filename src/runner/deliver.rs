@@ -1,5 +1,5 @@
 //! From the agent's end to the verdict: takes the bundle, pushes the work branch, keeps refused commits
-//! on a branch of their own. Every step is written into a draft, so that a verdict can be given whenever
+//! on a branch of their own; other branches come after that. Every step is written into a draft, so that a verdict can be given whenever
 //! time is over.
 
 use std::{cell::RefCell, time::Duration};
@@ -9,14 +9,16 @@ use tokio::time::Instant;
 use super::{
     access::Access,
     args::Telemetry,
+    beside,
     git::Git,
     held,
-    intake::{self, Clone, Other, Taken},
+    intake::{Clone, Taken},
     log,
     metrics::Metrics,
     paths::Paths,
     problem::Problem,
     push::{self, Outcome},
+    report::Report,
     settings::Settings,
     sign::Signer,
     telling::Telling,
@@ -25,13 +27,13 @@ use crate::domain::{
     layout,
     repository::BranchName,
     untrusted::head,
-    verdict::{Ended, Verdict, reason, words},
+    verdict::{Verdict, reason, words},
 };
 
 /// Longest quotation of the remote's refusal, in bytes.
 const MAX_QUOTE: usize = 600;
 
-const NO_UID: &str = "GT_POLECAT_UID is not set";
+pub const NO_UID: &str = "GT_POLECAT_UID is not set";
 
 /// What is to be delivered, and how.
 pub struct Delivery<'a> {
@@ -68,17 +70,21 @@ impl Delivery<'_> {
 
     async fn deliver(&self) -> Result<(), Problem> {
         // An agent that still runs may have written a report of its own.
-        let report = if self.late.is_none() { intake::report(self.paths) } else { None };
-        self.draft.borrow_mut().agent.clone_from(&report);
+        let report = if self.late.is_none() { Report::read(self.paths) } else { None };
+        self.draft.borrow_mut().agent = report.as_ref().map(|it| it.ended.clone());
         self.telling.tell(&self.draft.borrow());
         let clone = Clone::open(self.paths);
         let base = clone.base().await?;
         self.draft.borrow_mut().base = Some(base.clone());
         let work = self.settings.work_branch()?;
-        let Some(taken) =
-            clone.take(self.paths, &base, &work, self.arguments.max_bundle_bytes).await?
-        else {
-            return Err(self.late.map_or_else(|| nothing(report.as_ref()), late));
+        let max_bytes = self.arguments.max_bundle_bytes;
+        let taken = match clone.take(self.paths, &base, &work, max_bytes).await {
+            Ok(Some(taken)) => taken,
+            Ok(None) => return Err(self.late.map_or_else(|| nothing(report.as_ref()), late)),
+            Err(mut problem) => {
+                problem.message.push_str(&beside::lost_with_it(self.paths, max_bytes).await);
+                return Err(problem);
+            }
         };
         log::say(&format!("Took {} commits up to {}", taken.commits, taken.commit));
         {
@@ -87,16 +93,21 @@ impl Delivery<'_> {
         }
         let access = Access::prepare(self.paths, self.settings.repository(self.paths)?)?;
         let git = access.git(&self.paths.at(layout::BARE), self.paths).sparing();
-        let mut push = Push { delivery: self, git, access, taken, work, unsigned: None };
-        push.first(&clone, &base).await?;
-        push.others().await;
+        let handed_over = taken.commit.clone();
+        let (unsigned, signing) = (None, Signing::Off);
+        let delivery = self;
+        let mut push = Push { delivery, report, git, access, taken, work, signing, unsigned };
+        if let Err(problem) = push.first(&clone, &base).await {
+            self.conclude(false, problem.reason, problem.message);
+        }
+        push.others(&clone, &[&base, &handed_over]).await;
         Ok(())
     }
 }
 
 /// Why there is nothing to push.
-fn nothing(report: Option<&Ended>) -> Problem {
-    match report.map(|it| it.handover.as_deref()) {
+fn nothing(report: Option<&Report>) -> Problem {
+    match report.map(|it| it.ended.handover.as_deref()) {
         None => Problem::new(
             reason::HANDOVER_MISSING,
             "the agent's container ended without handing anything over, as when it is killed or out of \
@@ -124,30 +135,47 @@ fn late(waited: Duration) -> Problem {
 }
 
 /// What a bundle that was not made at the end leaves open.
-fn unless_whole(report: Option<&Ended>, late: Option<Duration>) -> String {
-    let why = match (late, report.map(|it| it.handover.as_deref())) {
+fn unless_whole(report: Option<&Report>, late: Option<Duration>) -> String {
+    let why = match (late, report.map(|it| it.ended.handover.as_deref())) {
         (Some(waited), _) => {
             format!("ended, and did not hand over within {} s", waited.as_secs())
         }
         (None, Some(Some(words::BUNDLE))) => return String::new(),
         (None, Some(Some(words::PARTLY))) => {
-            return "; the agent had more branches than could be handed over: see the log of container claude; commits on \
-                    them may be lost"
-                .to_owned();
+            let names = report.map(|it| it.not_handed_over.join(", ")).unwrap_or_default();
+            let which = Some(format!(" ({names})")).filter(|_| !names.is_empty());
+            return format!(
+                "; the agent had more branches than could be handed over{}: see the log of container claude; commits on them \
+                 may be lost",
+                which.unwrap_or_default()
+            );
         }
         (None, _) => "cut off".to_owned(),
     };
     format!("; the agent's container was {why}, so commits after its last checkpoint may be lost")
 }
 
-struct Push<'a> {
-    delivery: &'a Delivery<'a>,
-    git: Git,
-    access: Access,
-    taken: Taken,
-    work: BranchName,
+/// Pushes what was taken.
+pub struct Push<'a> {
+    pub delivery: &'a Delivery<'a>,
+    report: Option<Report>,
+    pub git: Git,
+    pub access: Access,
+    pub taken: Taken,
+    pub work: BranchName,
+    pub signing: Signing,
     /// Why the commits are not signed, though there is a key.
     unsigned: Option<Problem>,
+}
+
+/// Whether what is pushed is signed before.
+pub enum Signing {
+    /// There is no key.
+    Off,
+    /// There is one that can't be used.
+    Broken,
+    /// With it, all that these commits do not contain.
+    With(Signer, Vec<String>),
 }
 
 impl Push<'_> {
@@ -178,7 +206,7 @@ impl Push<'_> {
 
     async fn run(&self) -> Result<(), Problem> {
         let Self { taken, work, delivery, .. } = self;
-        match self.to(work, &taken.commit).await {
+        match self.to(work, &taken.commit, delivery.until).await {
             Outcome::Taken => {
                 delivery.draft.borrow_mut().branch = Some(work.to_string());
                 let rest = self.rest();
@@ -199,82 +227,32 @@ impl Push<'_> {
     /// Puts signed commits in the place of those that the agent made, where there is a key to sign with: all of them, or
     /// none where it fails.
     async fn sign(&mut self, base: &str) -> Result<(), Problem> {
-        let Self { delivery, access, git, taken, .. } = self;
-        let Some(mut signer) = Signer::prepare(delivery.paths, git.clone())? else { return Ok(()) };
-        let others = taken.others.iter().map(|it| it.commit.as_str());
-        let tips: Vec<&str> = std::iter::once(taken.commit.as_str()).chain(others).collect();
-        let mut known = held::by_remote(access, git, &tips, delivery.until).await?;
+        let Self { delivery, access, git, taken, signing, .. } = self;
+        *signing = Signing::Broken;
+        let Some(mut signer) = Signer::prepare(delivery.paths, git.clone())? else {
+            *signing = Signing::Off;
+            return Ok(());
+        };
+        let mut known = held::by_remote(access, git, &[&taken.commit], delivery.until).await;
         known.push(base.to_owned());
-        let commit = signer.sign(&known, &taken.commit).await?;
-        let mut others = Vec::new();
-        for Other { name, commit } in &taken.others {
-            let commit = signer.sign(&known, commit).await?;
-            others.push(Other { name: name.clone(), commit });
-        }
-        log::say(&format!("Signed the commits up to {commit}"));
-        delivery.draft.borrow_mut().commit = Some(commit.clone());
-        (taken.commit, taken.others) = (commit, others);
+        let signed = signer.sign(&known, &taken.commit).await;
+        *signing = Signing::With(signer, known);
+        taken.commit = signed?;
+        log::say(&format!("Signed the commits up to {}", taken.commit));
+        delivery.draft.borrow_mut().commit = Some(taken.commit.clone());
         Ok(())
     }
 
-    /// Keeps what the agent committed on other branches, and says where.
-    async fn others(&self) {
-        let Settings { uid, attempt, .. } = self.delivery.settings;
-        let before = self.delivery.draft.borrow().message.clone();
-        let (mut kept, mut lost) = (Vec::new(), Vec::new());
-        let mut left = self.taken.others.as_slice();
-        while let Some((Other { name, commit }, rest)) = left.split_first() {
-            // Written before each, for the case that time is over meanwhile.
-            self.say_of_others(&before, &kept, lost.iter().chain(left.iter().map(|it| &it.name)));
-            left = rest;
-            let branch = self.work.beside(uid, *attempt, self.taken.others.len() - rest.len());
-            let outcome = if uid.is_empty() {
-                Outcome::Rejected(NO_UID.to_owned())
-            } else {
-                self.to(&branch, commit).await
-            };
-            let said = match outcome {
-                Outcome::Taken => {
-                    kept.push(format!("{name} on branch {branch}"));
-                    continue;
-                }
-                Outcome::Rejected(said) => said,
-                Outcome::Failed(problem) => problem.message,
-            };
-            log::say(&format!("Failed to keep what the agent committed on {name}: {said}"));
-            lost.push(name.clone());
-        }
-        self.say_of_others(&before, &kept, lost.iter());
-    }
-
-    fn say_of_others<'b>(
-        &self,
-        before: &str,
-        kept: &[String],
-        lost: impl Iterator<Item = &'b String>,
-    ) {
-        let lost: Vec<&str> = lost.map(String::as_str).collect();
-        let told = |what: &str, names: String| {
-            Some(format!("; of the agent's other branches {what}: {names}"))
-                .filter(|_| !names.is_empty())
-        };
-        let told = [
-            told("are kept", kept.join(", ")),
-            told("these are lost with the pod", lost.join(", ")),
-        ];
-        let message = before.to_owned() + &told.into_iter().flatten().collect::<String>();
-        self.delivery.draft.borrow_mut().message = message;
-    }
-
-    async fn to(&self, branch: &BranchName, commit: &str) -> Outcome {
+    /// Pushes no longer than that.
+    pub async fn to(&self, branch: &BranchName, commit: &str, until: Instant) -> Outcome {
         log::say(&format!("Pushing {commit} to branch {branch} of {}", self.access.repository));
         self.delivery.metrics.pushing();
-        push::push(&self.access, &self.git, commit, branch, self.delivery.until).await
+        push::push(&self.access, &self.git, commit, branch, until).await
     }
 
     /// What the bundle leaves open.
     fn rest(&self) -> String {
-        unless_whole(self.delivery.draft.borrow().agent.as_ref(), self.delivery.late)
+        unless_whole(self.report.as_ref(), self.delivery.late)
     }
 
     /// Pushes to a branch of this Polecat's own, so that nothing is lost.
@@ -287,7 +265,7 @@ impl Push<'_> {
             vec![self.work.kept(uid, None), self.work.kept(uid, Some(*attempt))]
         };
         for branch in kept {
-            match self.to(&branch, &self.taken.commit).await {
+            match self.to(&branch, &self.taken.commit, self.delivery.until).await {
                 Outcome::Taken => {
                     let unsigned =
                         self.unsigned.iter().map(|it| format!("; unsigned: {}", it.message));

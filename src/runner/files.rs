@@ -38,11 +38,12 @@ pub fn remove(path: impl AsRef<Path>) -> io::Result<()> {
         .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
-/// Removes what a folder holds but one plain file, and keeps the folder: it may be a mount.
-pub fn clear(folder: &str, but: &str) -> io::Result<()> {
+/// Removes what a folder holds but some plain files, and keeps the folder: it may be a mount.
+pub fn clear(folder: &str, but: &[&str]) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.path() != Path::new(but) || !entry.file_type()?.is_file() {
+        let kept = but.iter().any(|it| entry.path() == Path::new(it));
+        if !kept || !entry.file_type()?.is_file() {
             remove(entry.path())?;
         }
     }

@@ -1,19 +1,22 @@
-//! Makes the bundle of what the agent committed, and hands it over. Runs git on a repository that the
-//! agent could have made anything of, which is harmless here alone: this container holds no credential of
-//! git or the cluster.
+//! Hands over what the agent committed: in one bundle what is for the work branch, and then, in another, what it committed beside
+//! that. Runs git on a repository that the agent could have made anything of, which is harmless here alone: this container holds
+//! no credential of git or the cluster.
 
 use std::{fs, time::Duration};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::time::Instant;
 
 use super::{
+    bundle::Reference,
+    bundling::{Wanted, Writer, holds_something_else},
     diagnosis, files,
     git::Git,
     log,
-    others::{self, Others},
+    others::{self, Known, Others},
     paths::Paths,
     problem::Problem,
     process::Output,
+    report::{self, Report},
     tools::Start,
 };
 use crate::domain::{
@@ -26,22 +29,23 @@ use crate::domain::{
 /// waiting.
 const QUESTION: Duration = Duration::from_secs(5);
 const BUNDLING: Duration = Duration::from_secs(90);
-
-/// What git says of a program of its own that wrote more than it may: SIGXFSZ.
-const TOO_LARGE_SIGNAL: &str = "died of signal 25";
+/// All that is done about other branches: `telemetry` waits for it, and not for long where the pod was told to end.
+const BESIDE: Duration = Duration::from_secs(10);
 
 /// With more filters in its configuration a repository is not asked for uncommitted changes.
 const MAX_FILTERS: usize = 100;
 
-/// What a bundle holds.
+/// What is handed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundled {
     /// The commit for the work branch.
     commit: Option<String>,
     /// References beside it.
     others: Vec<String>,
+    /// References that are not handed over.
+    left: Vec<String>,
     /// There may be more commits, on other branches than these.
-    in_part: bool,
+    unknown: bool,
 }
 
 impl Bundled {
@@ -49,8 +53,12 @@ impl Bundled {
     pub fn said(&self) -> String {
         let commit = self.commit.iter().map(|it| format!("commit {it}"));
         let all: Vec<String> = commit.chain(self.others.iter().cloned()).collect();
-        let rest = if self.in_part { ", and not all that was committed elsewhere" } else { "" };
+        let rest = if self.in_part() { ", and not all that was committed elsewhere" } else { "" };
         format!("{}{rest}", all.join(", "))
+    }
+
+    const fn in_part(&self) -> bool {
+        self.unknown || !self.left.is_empty()
     }
 }
 
@@ -67,27 +75,44 @@ impl<'a> Handover<'a> {
         let repository = paths.at(layout::REPOSITORY);
         let work_tree = ("GIT_WORK_TREE".to_owned(), repository.clone());
         let git = Git::new(&format!("{repository}/.git"), &paths.home());
-        let git = git.with(&[work_tree]).sparing();
+        // A full name means what it says, also where there is a branch called refs/heads/x.
+        let git =
+            git.with(&[work_tree]).sparing().set(&["core.warnAmbiguousRefs=false".to_owned()]);
         Self { paths, start, max_bundle, git }
     }
 
-    /// Clears what the agent left in the hand-over folder, and writes the mark, the bundle and the report
+    /// Clears what the agent left in the hand-over folder, and writes the mark, the bundles and the report
     /// there. False where the agent's repository could not be read: then the last checkpoint stays.
-    pub async fn make(&self, mut ended: Ended) -> bool {
-        let (folder, bundle) =
-            (self.paths.at(layout::HANDOVER.path), self.paths.at(layout::BUNDLE));
-        if let Err(error) = files::clear(&folder, &bundle) {
+    pub async fn make(&self, ended: Ended) -> bool {
+        let (folder, bundle, beside) = (
+            self.paths.at(layout::HANDOVER.path),
+            self.paths.at(layout::BUNDLE),
+            self.paths.at(layout::BESIDE),
+        );
+        if let Err(error) = files::clear(&folder, &[&bundle, &beside]) {
             log::say(&format!("Failed to clear {folder}: {error}"));
         }
         mark_begun(self.paths);
-        let (word, said) = match self.bundle().await {
+        let mut report = Report { ended, ..Report::default() };
+        let work = self.work().await;
+        if let Ok(Some(_)) = &work {
+            // Should this container be cut off while it looks at other branches.
+            self.report(&mut report, words::PARTLY);
+        }
+        let made = match work {
+            Ok(work) => self.beside(work).await,
+            Err(problem) => Err(problem),
+        };
+        let (word, said) = match made {
             Ok(Some(it)) => {
-                let word = if it.in_part { words::PARTLY } else { words::BUNDLE };
+                report.not_handed_over = report::some(&it.left);
+                let word = if it.in_part() { words::PARTLY } else { words::BUNDLE };
                 (word, format!("Handed over {}", it.said()))
             }
             Ok(None) => {
-                files::remove(&bundle)
-                    .unwrap_or_else(|it| log::say(&format!("Left {bundle}: {it}")));
+                for path in [bundle, beside] {
+                    remove(&path);
+                }
                 (words::NOTHING, "The agent committed nothing".to_owned())
             }
             Err(problem) => {
@@ -97,86 +122,147 @@ impl<'a> Handover<'a> {
             }
         };
         log::say(&said);
-        ended.handover = Some(word.to_owned());
-        let path = self.paths.at(layout::ENDED);
-        let json = serde_json::to_vec(&ended).map_err(std::io::Error::from);
-        if let Err(error) = json.and_then(|it| files::write(&path, &it, 0o644)) {
-            log::say(&format!("Failed to write {path}: {error}"));
-        }
+        self.report(&mut report, word);
         matches!(word, words::BUNDLE | words::PARTLY | words::NOTHING)
     }
 
-    /// Writes the bundle, complete or not at all. Nothing where there is no commit after the base. Writes
+    fn report(&self, report: &mut Report, word: &str) {
+        report.ended.handover = Some(word.to_owned());
+        if let Err(error) = report.write(self.paths) {
+            log::say(&format!("Failed to write {}: {error}", self.paths.at(layout::ENDED)));
+        }
+    }
+
+    /// Writes the bundles, each complete or not at all. Nothing where there is no commit after the base. Writes
     /// nothing into the agent's volumes, which it may have filled.
     pub async fn bundle(&self) -> Result<Option<Bundled>, Problem> {
-        let main = self.head().await?;
-        // A repository that the agent made anew has no base to leave out.
-        let base = self.commit(&self.start.base).await?;
-        let known = main.iter().map(|it| it.1.as_str()).chain(base.as_deref()).collect::<Vec<_>>();
+        self.beside(self.work().await?).await
+    }
+
+    /// Writes the bundle for the work branch, which nothing else is ever in; answers with its commit.
+    async fn work(&self) -> Result<Option<String>, Problem> {
+        let Some((name, _)) = self.head().await? else { return Ok(None) };
+        let base = self.base().await?;
+        self.first(&name, base.as_deref()).await.map(|it| Some(it.commit))
+    }
+
+    fn writer(&self) -> Writer {
+        let folder = self.paths.at(layout::REPOSITORY);
+        Writer { git: self.git.clone(), folder, max_file: self.max_bundle }
+    }
+
+    /// A repository that the agent made anew has no base to leave out.
+    async fn base(&self) -> Result<Option<String>, Problem> {
+        self.commit(&self.start.base).await
+    }
+
+    async fn first(&self, name: &str, base: Option<&str>) -> Result<Reference, Problem> {
+        let names = [name.to_owned()];
+        let without: Vec<&str> = base.into_iter().collect();
+        let (path, max_bytes) = (self.paths.at(layout::BUNDLE), self.max_bundle);
+        let written = self
+            .writer()
+            .write(&Wanted { path, names: &names, without: &without, max_bytes, limit: BUNDLING })
+            .await?;
+        written.into_iter().next().ok_or_else(|| holds_something_else(&names))
+    }
+
+    /// Hands over what else was committed. Where something is for the work branch, nothing that happens here is a failure.
+    async fn beside(&self, work: Option<String>) -> Result<Option<Bundled>, Problem> {
+        let until = Instant::now() + BESIDE;
+        let base = match (self.base().await, &work) {
+            (Err(problem), None) => return Err(problem),
+            (base, _) => base.ok().flatten(),
+        };
         let directory = format!("{}/.git", self.paths.at(layout::REPOSITORY));
-        let Others { names: others, left_out: in_part } =
-            others::find(&self.git, &directory, &known).await;
-        let Some((main, commit)) = main else {
-            if others.is_empty() && !in_part {
+        let known = Known { base: base.as_deref(), work: work.as_deref() };
+        let Others { mut names, mut left, unknown } =
+            others::find(&self.git, &directory, known).await;
+        let commit = work.clone();
+        let mut others = Vec::new();
+        let mut first = work;
+        if first.is_none() {
+            if names.is_empty() && left.is_empty() && !unknown {
                 return Ok(None);
             }
-            if others.is_empty() {
-                let message = "it is not known whether other branches hold commits";
-                return Err(Problem::new(reason::HANDOVER_FAILED, message));
+            let (name, it) = self.first_of(&mut names, &mut left, base.as_deref()).await?;
+            others.push(name);
+            first = Some(it);
+        }
+        let without: Vec<&str> = base.as_deref().into_iter().chain(first.as_deref()).collect();
+        let written = self.write_beside(&names, &without, until).await;
+        let (handed, not): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|it| written.contains(it));
+        others.extend(handed);
+        left.extend(not);
+        if others.len() == usize::from(commit.is_none()) && left.is_empty() && !unknown {
+            remove(&self.paths.at(layout::BESIDE)); // what a checkpoint left there is gone from the repository
+        }
+        Ok(Some(Bundled { commit, others, left, unknown }))
+    }
+
+    /// Has the first that can be bundled in the place of the work branch.
+    async fn first_of(
+        &self,
+        names: &mut Vec<String>,
+        left: &mut Vec<String>,
+        base: Option<&str>,
+    ) -> Result<(String, String), Problem> {
+        let message = "it is not known whether other branches hold commits that can be handed over";
+        let mut why = Problem::new(reason::HANDOVER_FAILED, message);
+        while !names.is_empty() {
+            let name = names.remove(0);
+            match self.first(&name, base).await {
+                Ok(it) => return Ok((name, it.commit)),
+                Err(problem) => why = problem,
             }
-            self.write(&others, base.as_deref()).await?;
-            return Ok(Some(Bundled { commit: None, others, in_part }));
+            log::say(&format!("Not handing over {name}: {why}"));
+            left.push(name);
+        }
+        Err(why)
+    }
+
+    /// Writes the other bundle with what is left of the room for both; one after the other where all at once is too much.
+    /// Answers with the names in it.
+    async fn write_beside(
+        &self,
+        names: &[String],
+        without: &[&str],
+        until: Instant,
+    ) -> Vec<String> {
+        let work = fs::symlink_metadata(self.paths.at(layout::BUNDLE)).map_or(0, |it| it.len());
+        let max_bytes = self.max_bundle.saturating_sub(work);
+        let path = self.paths.at(layout::BESIDE);
+        let write = async |names: &[String]| {
+            let limit = until.saturating_duration_since(Instant::now());
+            let written = self
+                .writer()
+                .write(&Wanted { path: path.clone(), names, without, max_bytes, limit })
+                .await;
+            written.map(|it| it.into_iter().map(|it| it.name).collect::<Vec<_>>())
         };
-        let commit = Some(commit);
-        let all: Vec<String> = std::iter::once(&main).chain(&others).cloned().collect();
-        match self.write(&all, base.as_deref()).await {
-            Err(problem) if !others.is_empty() => {
-                log::say(&format!("Handing over {main} without other branches: {problem}"));
-                self.write(&[main], base.as_deref()).await?;
-                Ok(Some(Bundled { commit, others: Vec::new(), in_part: true }))
-            }
-            made => made.map(|()| Some(Bundled { commit, others, in_part })),
+        if names.is_empty() {
+            return Vec::new();
         }
-    }
-
-    async fn write(&self, names: &[String], base: Option<&str>) -> Result<(), Problem> {
-        let bundle = self.paths.at(layout::BUNDLE);
-        let beside = format!("{bundle}.{}", std::process::id()); // a checkpoint may be on its way
-        let excluded = base.map(|it| format!("^{it}"));
-        let mut arguments = vec!["bundle", "create", "--quiet", &beside];
-        arguments.extend(names.iter().chain(&excluded).map(String::as_str));
-        let made = self.make_bundle(&arguments).await;
-        let moved = made.and_then(|()| {
-            fs::rename(&beside, &bundle).map_err(|it| Problem::volume("rename", &beside, &it))
-        });
-        if moved.is_err() {
-            for left in [beside.clone(), format!("{beside}.lock")] {
-                files::remove(&left).unwrap_or_else(|it| log::say(&format!("Left {left}: {it}")));
+        let mut written = match write(names).await {
+            Ok(written) => return written,
+            Err(problem) if names.len() == 1 => {
+                log::say(&format!("Not handing over {}: {problem}", names.join(", ")));
+                return Vec::new();
+            }
+            Err(problem) => {
+                log::say(&format!("Handing over other branches one after the other: {problem}"));
+                Vec::new()
+            }
+        };
+        for name in names {
+            let more: Vec<String> = written.iter().chain([name]).cloned().collect();
+            match write(&more).await {
+                Ok(now) => written = now,
+                Err(problem) => log::say(&format!("Not handing over {name}: {problem}")),
             }
         }
-        moved
-    }
-
-    /// Never more than `telemetry` takes: a bundle that outgrew the volume would have the node end the pod at once.
-    async fn make_bundle(&self, arguments: &[&str]) -> Result<(), Problem> {
-        let Rlimit { maximum, .. } = getrlimit(Resource::Fsize);
-        let limit = Rlimit { current: Some(self.max_bundle), maximum };
-        // Of this process and what it starts from now on; itself, it writes no file of that size.
-        setrlimit(Resource::Fsize, limit).map_err(|it| {
-            Problem::volume("limit the size of files in", "this container", &it.into())
-        })?;
-        let output = self.git.run(arguments, BUNDLING).await?;
-        if output.is_success() {
-            return Ok(());
-        }
-        if !output.stderr.contains(TOO_LARGE_SIGNAL) && !output.stderr.contains("File too large") {
-            return Err(self.failed("make the bundle", &output));
-        }
-        let message = format!(
-            "the bundle of the agent's commits would be larger than {} bytes; have the agent commit less",
-            self.max_bundle
-        );
-        Err(Problem::new(reason::BUNDLE_TOO_LARGE, message))
+        written
     }
 
     /// The reference and the commit for the work branch: its own; where the agent went on from it on
@@ -265,6 +351,10 @@ impl<'a> Handover<'a> {
             format!("failed to {doing} of {folder}: git said: {said}"),
         )
     }
+}
+
+fn remove(path: &str) {
+    files::remove(path).unwrap_or_else(|it| log::say(&format!("Left {path}: {it}")));
 }
 
 /// Lays the mark anew where the agent removed it. A volume that is full is no reason to say so twice a second.

@@ -1,6 +1,6 @@
-//! Takes the one bundle that was handed over: copies it out of the agent's reach, checks it, and puts its
-//! objects into our bare clone. Opens nothing else that the agent could write but its report, and runs
-//! nothing of it.
+//! Takes what was handed over: copies a bundle out of the agent's reach, checks it, and puts its objects into our bare clone. The
+//! one for the work branch comes first, and what else the agent committed is opened only after that one's end. Opens nothing else
+//! that the agent could write but its report, and runs nothing of it.
 
 use std::{
     fs::File,
@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    bundle::{self, Reference},
+    bundle::{self, Head, Reference},
     clone::BASE,
     contents, diagnosis, files,
     git::Git,
@@ -17,29 +17,21 @@ use super::{
     pointers,
     problem::Problem,
     process::Output,
+    report::called,
 };
-use crate::domain::{
-    layout,
-    repository::BranchName,
-    untrusted::{Scrubber, fit},
-    verdict::{Ended, reason, words},
-};
+use crate::domain::{layout, repository::BranchName, untrusted::Scrubber, verdict::reason};
 
 /// Keeps the taken commit among our references.
 const WORK: &str = "refs/gastown/work";
 /// Checks of a bundle take at most this long.
 const CHECK: Duration = Duration::from_secs(300);
-/// Largest report, in bytes.
-const MAX_REPORT: u64 = 16 * 1024;
 /// How git checks objects that it is given: as in a fetch, less what is harmless and common in old histories.
 const STRICT: &str =
     "--strict=badTimezone=ignore,missingSpaceBeforeDate=ignore,zeroPaddedFilemode=ignore";
 /// What git may ask of memory at once: an object that was made to burst this container fails instead.
 const MAX_ALLOCATION: &str = "64m";
-/// Longest name of a branch of the agent's in a message, in bytes.
-const MAX_NAME: usize = 60;
 
-/// What was handed over, once it is in our own clone.
+/// What was handed over for the work branch, once it is in our own clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
     pub commit: String,
@@ -49,8 +41,8 @@ pub struct Taken {
     pub continues: bool,
     /// The agent's name of the branch that it is on, where nothing is for the work branch.
     pub elsewhere: Option<String>,
-    /// What the agent committed beside it.
-    pub others: Vec<Other>,
+    /// What its bundle took of the room for both, in bytes.
+    pub bytes: u64,
 }
 
 /// Commits on another branch of the agent's.
@@ -59,6 +51,21 @@ pub struct Other {
     /// The agent's name for it, fit for a message.
     pub name: String,
     pub commit: String,
+}
+
+/// A bundle that is ours by now, and of which no more than the head was looked at.
+pub struct Opened {
+    file: File,
+    bytes: u64,
+    head: Head,
+}
+
+impl Opened {
+    /// What it hands over, by its own word.
+    pub fn others(&self) -> Vec<Other> {
+        let other = |it: &Reference| Other { name: called(&it.name), commit: it.commit.clone() };
+        self.head.references.iter().map(other).collect()
+    }
 }
 
 /// Our own bare clone.
@@ -93,44 +100,40 @@ impl Clone {
         work: &BranchName,
         max_bytes: u64,
     ) -> Result<Option<Taken>, Problem> {
-        let (from, to) = (paths.at(layout::BUNDLE), paths.intake());
-        let copied = tokio::task::spawn_blocking(move || copy(&from, &to, max_bytes)).await;
-        let Some(mut file) = copied.map_err(|it| refused(&it.to_string()))?? else {
+        let Some(opened) = open(paths, layout::BUNDLE, 1, max_bytes).await? else {
             return Ok(None);
         };
-        let head =
-            bundle::read(BufReader::new(&mut file)).map_err(|it| refused(&it.to_string()))?;
+        let bytes = opened.bytes;
+        let reference = opened.head.references.first().cloned();
+        let Reference { commit, name } = reference.ok_or_else(|| refused("it holds nothing"))?;
+        self.unpack(paths, opened).await?;
+        let elsewhere = is_elsewhere(&name, work).then(|| called(&name));
+        self.must_be_there(&commit, &[base]).await?;
+        let output = self.git.run(&["update-ref", "--no-deref", WORK, &commit], CHECK).await?;
+        must(&output, "its commit can't be kept")?;
+        Ok(Some(Taken { elsewhere, bytes, ..self.judge(commit, base).await? }))
+    }
+
+    /// Puts the objects into our clone, as git checks them.
+    pub async fn unpack(&self, paths: &Paths, opened: Opened) -> Result<(), Problem> {
+        let Opened { mut file, head, .. } = opened;
         let rewound = file.seek(SeekFrom::Start(head.length));
         rewound.map_err(|it| Problem::volume("read", &paths.intake(), &it))?;
         let output =
             self.git.run_on(file, &["index-pack", "--stdin", "--fix-thin", STRICT], CHECK).await?;
-        must(&output, "its objects fail git's checks")?;
-        let Reference { commit, name } = head.first;
-        let elsewhere = is_elsewhere(&name, work).then(|| called(&name));
-        let other = |it: Reference| Other { name: called(&it.name), commit: it.commit };
-        let others: Vec<Other> = head.others.into_iter().map(other).collect();
-        let all: Vec<&str> = std::iter::once(&commit)
-            .chain(others.iter().map(|it| &it.commit))
-            .map(String::as_str)
-            .collect();
-        self.must_be_there(&all, base).await?;
-        let output = self.git.run(&["update-ref", "--no-deref", WORK, &commit], CHECK).await?;
-        must(&output, "its commit can't be kept")?;
-        Ok(Some(Taken { elsewhere, others, ..self.judge(commit, base).await? }))
+        must(&output, "its objects fail git's checks")
     }
 
-    /// Fails unless all of them are commits, and all that they are made of is here.
-    async fn must_be_there(&self, commits: &[&str], base: &str) -> Result<(), Problem> {
-        for commit in commits {
-            let output = self.git.run(&["cat-file", "-t", commit], CHECK).await?;
-            if output.line() != "commit" {
-                return Err(refused("what it hands over is no commit"));
-            }
+    /// Fails unless it is a commit, and all that it is made of is here; what one of `known` contains is.
+    pub async fn must_be_there(&self, commit: &str, known: &[&str]) -> Result<(), Problem> {
+        let output = self.git.run(&["cat-file", "-t", commit], CHECK).await?;
+        if output.line() != "commit" {
+            return Err(refused("what it hands over is no commit"));
         }
-        let not_base = format!("^{base}");
-        let mut arguments = vec!["rev-list", "--objects", "--quiet"];
-        arguments.extend(commits);
-        arguments.extend([not_base.as_str(), "--"]);
+        let known: Vec<String> = known.iter().map(|it| format!("^{it}")).collect();
+        let mut arguments = vec!["rev-list", "--objects", "--quiet", commit];
+        arguments.extend(known.iter().map(String::as_str));
+        arguments.push("--");
         must(&self.git.run(&arguments, CHECK).await?, "objects are missing in it")
     }
 
@@ -149,7 +152,7 @@ impl Clone {
             .await?;
         must(&output, "its commits can't be counted")?;
         let commits = output.line().parse().unwrap_or(u32::MAX);
-        Ok(Taken { commit, commits, continues, elsewhere: None, others: Vec::new() })
+        Ok(Taken { commit, commits, continues, elsewhere: None, bytes: 0 })
     }
 }
 
@@ -159,15 +162,26 @@ fn is_elsewhere(name: &str, work: &BranchName) -> bool {
     branch && name != work.reference()
 }
 
-/// A branch's name as people know it. The agent chose it.
-fn called(name: &str) -> String {
-    let name = name.strip_prefix("refs/heads/").unwrap_or(name);
-    fit(&Scrubber::default().scrub(name), MAX_NAME)
+/// Makes a bundle of the hand-over folder ours, and reads its head; nothing where there is none.
+pub async fn open(
+    paths: &Paths,
+    name: &str,
+    most: usize,
+    max_bytes: u64,
+) -> Result<Option<Opened>, Problem> {
+    let (from, to) = (paths.at(name), paths.intake());
+    let copied = tokio::task::spawn_blocking(move || copy(&from, &to, max_bytes)).await;
+    let Some((mut file, bytes)) = copied.map_err(|it| refused(&it.to_string()))?? else {
+        return Ok(None);
+    };
+    let head = bundle::read(BufReader::new(&mut file), most);
+    let head = head.map_err(|it| refused(&it.to_string()))?;
+    Ok(Some(Opened { file, bytes, head }))
 }
 
 /// Copies the bundle to our own volume, where nobody can change it under our hands. Answers with the
-/// copy, rewound.
-fn copy(from: &str, to: &str, max_bytes: u64) -> Result<Option<File>, Problem> {
+/// copy, rewound, and its size.
+fn copy(from: &str, to: &str, max_bytes: u64) -> Result<Option<(File, u64)>, Problem> {
     let source = match files::open_plain(from) {
         Ok(it) => it,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -191,7 +205,7 @@ fn copy(from: &str, to: &str, max_bytes: u64) -> Result<Option<File>, Problem> {
         Ok((copy, bytes))
     };
     let (copy, bytes) = write().map_err(|it| Problem::volume("write", to, &it))?;
-    if bytes > max_bytes { Err(too_large()) } else { Ok(Some(copy)) }
+    if bytes > max_bytes { Err(too_large()) } else { Ok(Some((copy, bytes))) }
 }
 
 fn must(output: &Output, otherwise: &str) -> Result<(), Problem> {
@@ -204,18 +218,7 @@ fn must(output: &Output, otherwise: &str) -> Result<(), Problem> {
 
 fn refused(why: &str) -> Problem {
     let message = format!(
-        "the bundle that the agent's container handed over is refused: {why}; nothing was pushed"
+        "the bundle that the agent's container handed over is refused: {why}; nothing of it was pushed"
     );
     Problem::new(reason::BUNDLE_REFUSED, message)
-}
-
-/// What the agent's container says of its end. Words that we don't know are left out.
-pub fn report(paths: &Paths) -> Option<Ended> {
-    let text = files::read_plain(&paths.at(layout::ENDED), MAX_REPORT).ok()?;
-    let mut ended: Ended = serde_json::from_str(&text).ok()?;
-    let known = |it: &String, among: &[&str]| among.contains(&it.as_str());
-    ended.stopped = ended.stopped.filter(|it| known(it, &words::STOPPED));
-    let handed = [words::BUNDLE, words::PARTLY, words::NOTHING, words::FAILED, words::TOO_LARGE];
-    ended.handover = ended.handover.filter(|it| known(it, &handed));
-    Some(ended.fit())
 }
