@@ -16,6 +16,9 @@ use crate::domain::{untrusted::Scrubber, verdict::reason};
 /// What git says of a program of its own that wrote more than it may: SIGXFSZ.
 const TOO_LARGE_SIGNAL: &str = "died of signal 25";
 
+/// What it says where nothing is in a bundle.
+const EMPTY: &str = "Refusing to create empty bundle";
+
 /// A bundle that is to be made: of these references, without what those commits contain.
 pub struct Wanted<'a> {
     pub path: String,
@@ -35,12 +38,11 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Answers with what the bundle holds, by itself: nothing that was not asked for.
+    /// Answers with what the bundle holds, by its own word: all that was asked for, in any order.
     pub async fn write(&self, of: &Wanted<'_>) -> Result<Vec<Reference>, Problem> {
         let path = &of.path;
         let beside = format!("{path}.{}", std::process::id()); // a checkpoint may be on its way
-        let made = self.make_bundle(of, &beside).await;
-        let held = made.and_then(|()| held(&beside, of.names));
+        let held = self.make(of, &beside).await;
         let moved = held.and_then(|held| {
             let moved = fs::rename(&beside, path);
             moved.map(|()| held).map_err(|it| Problem::volume("rename", &beside, &it))
@@ -53,17 +55,43 @@ impl Writer {
         moved
     }
 
-    /// Never more than `telemetry` takes: a bundle that outgrew the volume would have the node end the pod at once.
-    async fn make_bundle(&self, of: &Wanted<'_>, path: &str) -> Result<(), Problem> {
+    /// git bundles nothing by an ambiguous name, and may not fail for it. A full one is where there is a branch called
+    /// `refs/heads/x` too, and `heads/x` is not.
+    async fn make(&self, of: &Wanted<'_>, path: &str) -> Result<Vec<Reference>, Problem> {
+        let short = |it: &String| it.strip_prefix("refs/").unwrap_or(it).to_owned();
+        let short: Vec<String> = of.names.iter().map(short).collect();
+        for names in [of.names, short.as_slice()] {
+            let made = self.make_bundle(of, names, path).await?;
+            let held = if made { held(path, of.names)? } else { None };
+            if let Some(held) = held {
+                return Ok(held);
+            }
+        }
+        let names = of.names.join(", ");
+        let message = format!("git does not make a bundle of {names}; see what branches there are");
+        Err(Problem::new(reason::HANDOVER_FAILED, message))
+    }
+
+    /// Never more than `telemetry` takes: a bundle that outgrew the volume would have the node end the pod at once. False where
+    /// git finds nothing for it.
+    async fn make_bundle(
+        &self,
+        of: &Wanted<'_>,
+        names: &[String],
+        path: &str,
+    ) -> Result<bool, Problem> {
         let excluded: Vec<String> = of.without.iter().map(|it| format!("^{it}")).collect();
         let mut arguments = vec!["bundle", "create", "--quiet", path];
-        arguments.extend(of.names.iter().chain(&excluded).map(String::as_str));
+        arguments.extend(names.iter().chain(&excluded).map(String::as_str));
         limit_files(of.max_bytes)?;
         let output = self.git.run(&arguments, of.limit).await;
         limit_files(self.max_file)?;
         let output = output?;
         if output.is_success() {
-            return Ok(());
+            return Ok(true);
+        }
+        if output.stderr.contains(EMPTY) {
+            return Ok(false);
         }
         if !output.stderr.contains(TOO_LARGE_SIGNAL) && !output.stderr.contains("File too large") {
             let said = diagnosis::quote(&output.stderr, &Scrubber::default());
@@ -86,20 +114,12 @@ fn limit_files(bytes: u64) -> Result<(), Problem> {
         .map_err(|it| Problem::volume("limit the size of files in", "this container", &it.into()))
 }
 
-/// What a bundle holds of what was asked for. git leaves out without failing what it finds ambiguous.
-fn held(path: &str, names: &[String]) -> Result<Vec<Reference>, Problem> {
+/// What a bundle holds, if that is all that was asked for.
+fn held(path: &str, names: &[String]) -> Result<Option<Vec<Reference>>, Problem> {
     let file = files::open_plain(path).map_err(|it| Problem::volume("read", path, &it))?;
     let head = bundle::read(BufReader::new(file), names.len());
-    let references = head.map_err(|_| holds_something_else(names))?.references;
-    if references.iter().all(|it| names.contains(&it.name)) {
-        Ok(references)
-    } else {
-        Err(holds_something_else(names))
-    }
-}
-
-pub fn holds_something_else(names: &[String]) -> Problem {
-    let message =
-        format!("git made a bundle that is not of {}; see what they are called", names.join(", "));
-    Problem::new(reason::HANDOVER_FAILED, message)
+    let unreadable = |it| format!("the bundle that git made can't be handed over: {it}");
+    let head = head.map_err(|it| Problem::new(reason::HANDOVER_FAILED, unreadable(it)))?;
+    let is_there = |name: &String| head.references.iter().any(|it| it.name == *name);
+    Ok(Some(head.references.clone()).filter(|_| names.iter().all(is_there)))
 }

@@ -145,7 +145,7 @@ fn unless_whole(report: Option<&Report>, late: Option<Duration>) -> String {
             let names = report.map(|it| it.not_handed_over.join(", ")).unwrap_or_default();
             let which = Some(format!(" ({names})")).filter(|_| !names.is_empty());
             return format!(
-                "; the agent had more branches than could be handed over{}: see the log of container claude; commits on them \
+                "; not all of the agent's other branches could be handed over{}: see the log of container claude; commits on them \
                  may be lost",
                 which.unwrap_or_default()
             );

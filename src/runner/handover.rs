@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     bundle::Reference,
-    bundling::{Wanted, Writer, holds_something_else},
+    bundling::{Wanted, Writer},
     diagnosis, files,
     git::Git,
     log,
@@ -75,9 +75,7 @@ impl<'a> Handover<'a> {
         let repository = paths.at(layout::REPOSITORY);
         let work_tree = ("GIT_WORK_TREE".to_owned(), repository.clone());
         let git = Git::new(&format!("{repository}/.git"), &paths.home());
-        // A full name means what it says, also where there is a branch called refs/heads/x.
-        let git =
-            git.with(&[work_tree]).sparing().set(&["core.warnAmbiguousRefs=false".to_owned()]);
+        let git = git.with(&[work_tree]).sparing();
         Self { paths, start, max_bundle, git }
     }
 
@@ -164,7 +162,10 @@ impl<'a> Handover<'a> {
             .writer()
             .write(&Wanted { path, names: &names, without: &without, max_bytes, limit: BUNDLING })
             .await?;
-        written.into_iter().next().ok_or_else(|| holds_something_else(&names))
+        written
+            .into_iter()
+            .next()
+            .ok_or_else(|| Problem::new(reason::HANDOVER_FAILED, "its bundle holds nothing"))
     }
 
     /// Hands over what else was committed. Where something is for the work branch, nothing that happens here is a failure.

@@ -145,12 +145,56 @@ fn whatever_is_no_bundle_of_ours_is_refused() {
 }
 
 #[test]
+fn whatever_is_handed_over_beside_the_work_branch_costs_it_nothing() {
+    let table: [(Fill, &str); 5] = [
+        (link, "a link, were it to a bundle"),
+        (|_, it| fs::write(it.join("work.bundle"), vec![0xff; 100_000]).unwrap(), "noise"),
+        (flipped_bits, "a pack with flipped bits"),
+        (hollow, "a parent that is nowhere"),
+        (tag, "a tag where a commit is due"),
+    ];
+    for (fill, because) in table {
+        let fill = |pod: &Pod, folder: &Path| {
+            one(pod, folder);
+            fs::rename(folder.join("work.bundle"), pod.path("good")).unwrap();
+            fill(pod, folder);
+            fs::rename(folder.join("work.bundle"), folder.join("beside.bundle")).unwrap();
+            fs::rename(pod.path("good"), folder.join("work.bundle")).unwrap();
+        };
+        let (pod, verdict) = forged(fill, &[]);
+        let told = (verdict.reason.as_str(), verdict.pushed);
+        assert_eq!(told, (reason::PUSHED, true), "{because}: {verdict:?}");
+        assert!(verdict.message.contains("lost with the pod"), "{because}: {}", verdict.message);
+        assert_eq!(pod.head("fix/x"), verdict.commit, "{because}");
+        assert_eq!(pod.head("fix/x-0a1b2c3d-1-side-1"), None, "{because}");
+    }
+}
+
+#[test]
+fn both_bundles_share_one_cap() {
+    let fill = |pod: &Pod, folder: &Path| {
+        one(pod, folder);
+        fs::copy(folder.join("work.bundle"), folder.join("beside.bundle")).unwrap();
+    };
+    let size =
+        |pod: &Pod| fs::metadata(pod.volume(layout::HANDOVER).join("work.bundle")).unwrap().len();
+    let (pod, whole) = forged(fill, &[]);
+    assert!(whole.message.contains("are kept: refs/gastown/handover"), "{}", whole.message);
+    let cap = (size(&pod) + size(&pod) / 2).to_string();
+    let (_, verdict) = forged(fill, &["--max-bundle-bytes", &cap]);
+    assert_eq!((verdict.reason.as_str(), verdict.pushed), (reason::PUSHED, true), "{verdict:?}");
+    assert!(verdict.message.contains("other branches is lost"), "{}", verdict.message);
+}
+
+#[test]
 fn a_branch_with_a_deceptive_name_is_kept_and_named_as_text() {
     let name = "ghp_0123456789abcdefghij\u{202e}ereh";
     let fill = |pod: &Pod, folder: &Path| {
         let side = format!("refs/heads/{name}");
         let prepare: [&[&str]; 3] = [ONE, &["update-ref", &side, "HEAD"], ONE];
-        bundle(pod, folder, &prepare, &["FILE", "refs/heads/fix/x", &side, "^HEAD~2"]);
+        bundle(pod, folder, &prepare, &["FILE", &side, "^HEAD~2"]);
+        fs::rename(folder.join("work.bundle"), folder.join("beside.bundle")).unwrap();
+        bundle(pod, folder, &[], &["FILE", "refs/heads/fix/x", "^HEAD~2"]);
     };
     let (pod, verdict) = forged(fill, &[]);
     assert_eq!((verdict.reason.as_str(), verdict.pushed), (reason::PUSHED, true), "{verdict:?}");

@@ -183,3 +183,47 @@ fn commits_that_can_not_be_signed_are_kept() {
     assert!(verdict.message.contains("unsigned: "), "{}", verdict.message);
     assert_eq!(pod.head("fix/x-0a1b2c3d"), verdict.commit);
 }
+
+#[test]
+fn a_side_branch_that_can_not_be_signed_is_kept_unsigned_and_costs_nothing_else() {
+    let pod = Pod::new();
+    if key(&pod, "a_side_branch_that_can_not_be_signed_is_kept_unsigned_and_costs_nothing_else")
+        .is_none()
+    {
+        return;
+    }
+    let (_, verdict) = pod.run(&format!(
+        "{COMMIT} && git checkout -q -b large HEAD~1 && head -c 1100000 /dev/zero | tr '\\0' m > ../message && \
+         git commit -q --allow-empty -F ../message && git checkout -q -b mine fix/x && git commit -q --allow-empty -m mine && \
+         git checkout -q fix/x"
+    ));
+    assert_eq!((verdict.reason.as_str(), verdict.pushed), (reason::PUSHED, true), "{verdict:?}");
+    must_be_signed(&pod, "fix/x");
+    let said = verdict.message;
+    let branch = |name: &str| {
+        let from = said.find(&format!("{name} on branch ")).unwrap() + name.len() + 11;
+        said[from..].split(',').next().unwrap().to_owned()
+    };
+    must_be_signed(&pod, &branch("mine"));
+    assert!(said.contains(&format!("large on branch {}, unsigned", branch("large"))), "{said}");
+    assert!(pod.head(&branch("large")).is_some());
+}
+
+#[test]
+fn a_remote_that_does_not_say_what_it_has_takes_little_of_the_time() {
+    let pod = Pod::new();
+    if key(&pod, "a_remote_that_does_not_say_what_it_has_takes_little_of_the_time").is_none() {
+        return;
+    }
+    let stall = "case \"$*\" in *--negotiate-only*|*ls-remote*) sleep 600;; esac";
+    let path = pod.git_that_fails("--", stall);
+    pod.git_init().succeeded();
+    pod.script(&[], COMMIT).end().succeeded();
+    let arguments = ["telemetry", "--metrics-port", "0", "--push-seconds", "16"];
+    let mut telemetry = pod.command(layout::TELEMETRY, &arguments);
+    telemetry.env("PATH", path);
+    Process::start(telemetry).end().succeeded();
+    let verdict = pod.verdict();
+    assert_eq!((verdict.reason.as_str(), verdict.pushed), (reason::PUSHED, true), "{verdict:?}");
+    must_be_signed(&pod, "fix/x");
+}

@@ -350,10 +350,11 @@ fn more_branches_than_are_handed_over_are_said() {
     );
     let (agent, verdict) = pod.run(&script);
     assert!(
-        agent.succeeded().stderr.contains("too many branches: refs/heads/mine"),
+        agent.succeeded().stderr.contains(": these are too many branches"),
         "by name, in the log"
     );
     assert_eq!((verdict.reason.as_str(), verdict.pushed), (reason::PUSHED, true), "{verdict:?}");
+    assert!(verdict.message.contains("could be handed over (mine"), "{}", verdict.message);
     assert!(verdict.message.contains("commits on them may be lost"), "{}", verdict.message);
     assert!(pod.head("fix/x-0a1b2c3d-1-side-8").is_some());
     assert_eq!(verdict.agent.unwrap().handover.as_deref(), Some(words::PARTLY));
@@ -375,6 +376,99 @@ fn a_side_branch_that_is_too_large_does_not_keep_the_work_back() {
     let verdict = pod.verdict();
     assert_eq!((verdict.reason.as_str(), verdict.commits), (reason::PUSHED, 1), "{verdict:?}");
     assert!(verdict.message.contains("commits on them may be lost"), "{}", verdict.message);
+}
+
+/// Somebody else's repository beside the agent's, of more commits than an agent's branch may have.
+const UPSTREAM: &str = "git init -q ../up && for i in $(seq 1001); do printf 'commit refs/heads/main\ncommitter A <a@b> \
+                        %d +0000\ndata 1\nx\n' $i; done | git -C ../up fast-import --quiet";
+
+#[test]
+fn a_side_branch_that_can_not_be_taken_costs_nothing_else() {
+    let table = [
+        (
+            "git fetch -q --unshallow REMOTE main && git checkout -q -b side fix/x~2",
+            "what was there before the agent's base",
+        ),
+        (
+            "git fetch -q --depth=1 file://$PWD/../up main && git checkout -q -b side FETCH_HEAD",
+            "its history is cut off",
+        ),
+        (
+            "git remote add upstream $PWD/../up && git fetch -q upstream && git checkout -q -b side upstream/main",
+            "more than 1000 commits",
+        ),
+    ];
+    let mine = format!("git checkout -q -b mine fix/x~1 && {OTHER}");
+    for (script, why) in table {
+        let pod = Pod::new();
+        let side = script.replace("REMOTE", &pod.remote().display().to_string());
+        let script = format!(
+            "{COMMIT} && {mine} && {UPSTREAM} && {side} && echo side > side && git add side && git commit -q -m side && \
+             git checkout -q fix/x"
+        );
+        let (agent, verdict) = pod.run(&script);
+        let said = agent.succeeded().stderr;
+        assert!(said.contains("refs/heads/side: ") && said.contains(why), "{why}: {said}");
+        let told = (verdict.reason.as_str(), verdict.pushed, verdict.commits);
+        assert_eq!(told, (reason::PUSHED, true, 1), "{why}: {verdict:?}");
+        assert_eq!(pod.head("fix/x"), verdict.commit, "{why}");
+        let said = verdict.message;
+        assert!(said.contains("(side): see") && said.contains("may be lost"), "{why}: {said}");
+        assert!(said.contains("mine on branch fix/x-0a1b2c3d-1-side-1"), "{why}: {said}");
+        assert_eq!(pod.log("fix/x-0a1b2c3d-1-side-1", "%s").lines().next(), Some("Do other"));
+    }
+}
+
+/// As `git branch refs/heads/fix/x` makes it.
+#[test]
+fn a_branch_that_is_called_as_the_reference_of_another_takes_nothing_from_it() {
+    let pod = Pod::new();
+    let script = format!(
+        "{COMMIT} && git checkout -q -b mine HEAD~1 && {OTHER} && git checkout -q fix/x && git branch -q refs/heads/fix/x \
+         mine~1 && git branch -q refs/heads/mine mine~1"
+    );
+    let (_, verdict) = pod.run(&script);
+    assert_eq!((verdict.reason.as_str(), verdict.commits), (reason::PUSHED, 1), "{verdict:?}");
+    assert_eq!(pod.log("fix/x", "%s").lines().next(), Some("Do it"));
+    assert_eq!(pod.log("fix/x-0a1b2c3d-1-side-1", "%s").lines().next(), Some("Do other"));
+    assert_eq!(verdict.agent.unwrap().handover.as_deref(), Some(words::BUNDLE));
+}
+
+#[test]
+fn a_push_that_fails_leaves_no_other_branch_unsaid() {
+    let refused = "echo \"fatal: Authentication failed for 'x'\" >&2; exit 128";
+    for (which, says) in [
+        ("*:refs/heads/fix/x", "are kept: mine on branch fix/x-0a1b2c3d-1-side-1"),
+        ("*", "these are lost with the pod: mine"),
+    ] {
+        let pod = Pod::new();
+        pod.git_init().succeeded();
+        let script =
+            format!("git checkout -q -b mine && {OTHER} && git checkout -q fix/x && {COMMIT}");
+        pod.script(&[], &script).end().succeeded();
+        let path = pod.git_that_fails("push", &format!("case \"$*\" in {which}) {refused};; esac"));
+        let mut telemetry = pod.command(layout::TELEMETRY, &["telemetry", "--metrics-port", "0"]);
+        telemetry.env("PATH", path);
+        crate::pod::Process::start(telemetry).end().succeeded();
+        let verdict = pod.verdict();
+        let told = (verdict.reason.as_str(), verdict.pushed);
+        assert_eq!(told, (reason::CREDENTIALS_REFUSED, false), "{which}: {verdict:?}");
+        assert!(verdict.message.contains(says), "{which}: {}", verdict.message);
+    }
+}
+
+/// A message is cut at its end.
+#[test]
+fn what_is_lost_is_said_before_what_is_kept() {
+    let pod = Pod::new();
+    pod.remote_hook("update", "case $1 in *side-2) exit 1;; esac");
+    let side = "git checkout -q -b SIDE fix/x && git commit -q --allow-empty -m SIDE";
+    let sides = ["a", "b", "c"].map(|it| side.replace("SIDE", it)).join(" && ");
+    let (_, verdict) = pod.run(&format!("{COMMIT} && {sides} && git checkout -q fix/x"));
+    let said = verdict.message;
+    let at = |text: &str| said.find(text).unwrap_or_else(|| panic!("no {text} in {said}"));
+    assert!(at("these are lost with the pod: ") < at("are kept: "), "{said}");
+    assert!(said.contains("side-1") && said.contains("side-3"), "{said}");
 }
 
 #[test]
