@@ -1,6 +1,8 @@
 //! What the agent committed on other branches: taken, signed and kept once all is over for the work branch, each by itself. What
 //! can't be done with them costs nothing but them, and is said by name.
 
+use std::time::Duration;
+
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -14,6 +16,9 @@ use super::{
     settings::Settings,
 };
 use crate::domain::layout;
+
+/// One push may take this long, however little time is left for each.
+const LEAST: Duration = Duration::from_secs(5);
 
 /// What became of them so far, in names.
 #[derive(Debug, Default)]
@@ -146,10 +151,13 @@ impl Push<'_> {
                 (commit.to_owned(), ", unsigned")
             }
         };
-        match self.to(&branch, &commit, now + share).await {
-            Outcome::Taken => Ok(format!("on branch {branch}{note}")),
-            Outcome::Rejected(said) => Err(said),
-            Outcome::Failed(problem) => Err(problem.message),
+        let until = now + share;
+        match timeout_at(until.max(Instant::now() + LEAST), self.to(&branch, &commit, until)).await
+        {
+            Ok(Outcome::Taken) => Ok(format!("on branch {branch}{note}")),
+            Ok(Outcome::Rejected(said)) => Err(said),
+            Ok(Outcome::Failed(problem)) => Err(problem.message),
+            Err(_) => Err("the push had no end in its share of the time".to_owned()),
         }
     }
 

@@ -60,6 +60,8 @@ impl Delivery<'_> {
     pub async fn run(&self) {
         if let Err(problem) = self.deliver().await {
             self.conclude(false, problem.reason, problem.message);
+            let lost = beside::lost_with_it(self.paths, self.arguments.max_bundle_bytes).await;
+            self.draft.borrow_mut().message.push_str(&lost);
         }
     }
 
@@ -78,13 +80,8 @@ impl Delivery<'_> {
         self.draft.borrow_mut().base = Some(base.clone());
         let work = self.settings.work_branch()?;
         let max_bytes = self.arguments.max_bundle_bytes;
-        let taken = match clone.take(self.paths, &base, &work, max_bytes).await {
-            Ok(Some(taken)) => taken,
-            Ok(None) => return Err(self.late.map_or_else(|| nothing(report.as_ref()), late)),
-            Err(mut problem) => {
-                problem.message.push_str(&beside::lost_with_it(self.paths, max_bytes).await);
-                return Err(problem);
-            }
+        let Some(taken) = clone.take(self.paths, &base, &work, max_bytes).await? else {
+            return Err(self.late.map_or_else(|| nothing(report.as_ref()), late));
         };
         log::say(&format!("Took {} commits up to {}", taken.commits, taken.commit));
         {

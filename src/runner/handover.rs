@@ -30,7 +30,7 @@ use crate::domain::{
 const QUESTION: Duration = Duration::from_secs(5);
 const BUNDLING: Duration = Duration::from_secs(90);
 /// All that is done about other branches: `telemetry` waits for it, and not for long where the pod was told to end.
-const BESIDE: Duration = Duration::from_secs(10);
+const BESIDE: Duration = Duration::from_secs(8);
 
 /// With more filters in its configuration a repository is not asked for uncommitted changes.
 const MAX_FILTERS: usize = 100;

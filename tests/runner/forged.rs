@@ -171,6 +171,20 @@ fn whatever_is_handed_over_beside_the_work_branch_costs_it_nothing() {
 }
 
 #[test]
+fn what_is_lost_with_a_bundle_that_is_refused_is_said_by_name() {
+    let fill = |pod: &Pod, folder: &Path| {
+        one(pod, folder);
+        fs::rename(folder.join("work.bundle"), folder.join("beside.bundle")).unwrap();
+        fs::write(folder.join("work.bundle"), "noise").unwrap();
+    };
+    let (pod, verdict) = forged(fill, &[]);
+    assert_eq!(verdict.reason, reason::BUNDLE_REFUSED, "{verdict:?}");
+    let says = "these are lost with the pod: refs/gastown/handover";
+    assert!(verdict.message.contains(says), "{}", verdict.message);
+    assert_eq!(pod.head("fix/x-0a1b2c3d-1-side-1"), None);
+}
+
+#[test]
 fn both_bundles_share_one_cap() {
     let fill = |pod: &Pod, folder: &Path| {
         one(pod, folder);

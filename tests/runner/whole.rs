@@ -369,13 +369,14 @@ fn a_side_branch_that_is_too_large_does_not_keep_the_work_back() {
     let pod = Pod::new();
     pod.git_init().succeeded();
     let large = "git checkout -q -b mine && head -c 3000000 /dev/urandom > large && git add large && git commit -q -m large && \
-                 git checkout -q fix/x";
+                 git checkout -q -b fine fix/x && git commit -q --allow-empty -m fine && git checkout -q fix/x";
     let options = ["--max-bundle-bytes", "1000000", "--checkpoint-seconds", "0"];
     pod.script(&options, &format!("{COMMIT} && {large}")).end().succeeded();
     pod.telemetry(&[]).end().succeeded();
     let verdict = pod.verdict();
     assert_eq!((verdict.reason.as_str(), verdict.commits), (reason::PUSHED, 1), "{verdict:?}");
-    assert!(verdict.message.contains("commits on them may be lost"), "{}", verdict.message);
+    assert!(verdict.message.contains("(mine): see"), "{}", verdict.message);
+    assert!(verdict.message.contains("fine on branch"), "{}", verdict.message);
 }
 
 /// Somebody else's repository beside the agent's, of more commits than an agent's branch may have.
@@ -407,13 +408,13 @@ fn a_side_branch_that_can_not_be_taken_costs_nothing_else() {
              git checkout -q fix/x"
         );
         let (agent, verdict) = pod.run(&script);
-        let said = agent.succeeded().stderr;
-        assert!(said.contains("refs/heads/side: ") && said.contains(why), "{why}: {said}");
         let told = (verdict.reason.as_str(), verdict.pushed, verdict.commits);
         assert_eq!(told, (reason::PUSHED, true, 1), "{why}: {verdict:?}");
         assert_eq!(pod.head("fix/x"), verdict.commit, "{why}");
         let said = verdict.message;
         assert!(said.contains("(side): see") && said.contains("may be lost"), "{why}: {said}");
+        let log = agent.succeeded().stderr;
+        assert!(log.contains("refs/heads/side: ") && log.contains(why), "{why}: {log}");
         assert!(said.contains("mine on branch fix/x-0a1b2c3d-1-side-1"), "{why}: {said}");
         assert_eq!(pod.log("fix/x-0a1b2c3d-1-side-1", "%s").lines().next(), Some("Do other"));
     }
