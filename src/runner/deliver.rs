@@ -112,7 +112,10 @@ fn nothing(report: Option<&Report>) -> Problem {
         ),
         Some(Some(words::FAILED | words::BUNDLE)) => Problem::new(
             reason::HANDOVER_FAILED,
-            "the agent's container could not hand its commits over; see its log; commits may be lost",
+            format!(
+                "the agent's container could not hand its commits over{}; see its log; commits may be lost",
+                in_brackets(report)
+            ),
         ),
         Some(Some(words::TOO_LARGE)) => Problem::new(
             reason::BUNDLE_TOO_LARGE,
@@ -121,6 +124,12 @@ fn nothing(report: Option<&Report>) -> Problem {
         ),
         Some(_) => Problem::new(reason::NOTHING_TO_PUSH, "the agent committed nothing"),
     }
+}
+
+/// The branches that were not handed over, where their names are known.
+fn in_brackets(report: Option<&Report>) -> String {
+    let names = report.map(|it| it.not_handed_over.join(", ")).unwrap_or_default();
+    if names.is_empty() { names } else { format!(" ({names})") }
 }
 
 fn late(waited: Duration) -> Problem {
@@ -139,12 +148,10 @@ fn unless_whole(report: Option<&Report>, late: Option<Duration>) -> String {
         }
         (None, Some(Some(words::BUNDLE))) => return String::new(),
         (None, Some(Some(words::PARTLY))) => {
-            let names = report.map(|it| it.not_handed_over.join(", ")).unwrap_or_default();
-            let which = Some(format!(" ({names})")).filter(|_| !names.is_empty());
             return format!(
                 "; not all of the agent's other branches could be handed over{}: see the log of container claude; commits on them \
                  may be lost",
-                which.unwrap_or_default()
+                in_brackets(report)
             );
         }
         (None, _) => "cut off".to_owned(),

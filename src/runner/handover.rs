@@ -54,7 +54,12 @@ impl Bundled {
         let commit = self.commit.iter().map(|it| format!("commit {it}"));
         let all: Vec<String> = commit.chain(self.others.iter().cloned()).collect();
         let rest = if self.in_part() { ", and not all that was committed elsewhere" } else { "" };
-        format!("{}{rest}", all.join(", "))
+        let all = if self.is_empty() { "nothing".to_owned() } else { all.join(", ") };
+        all + rest
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.commit.is_none() && self.others.is_empty()
     }
 
     const fn in_part(&self) -> bool {
@@ -104,7 +109,11 @@ impl<'a> Handover<'a> {
         let (word, said) = match made {
             Ok(Some(it)) => {
                 report.not_handed_over = report::some(&it.left);
-                let word = if it.in_part() { words::PARTLY } else { words::BUNDLE };
+                let word = match (it.is_empty(), it.in_part()) {
+                    (true, _) => words::FAILED,
+                    (false, true) => words::PARTLY,
+                    (false, false) => words::BUNDLE,
+                };
                 (word, format!("Handed over {}", it.said()))
             }
             Ok(None) => {
@@ -186,6 +195,9 @@ impl<'a> Handover<'a> {
             if names.is_empty() && left.is_empty() && !unknown {
                 return Ok(None);
             }
+            if names.is_empty() {
+                return Ok(Some(Bundled { commit, others, left, unknown }));
+            }
             let (name, it) = self.first_of(&mut names, &mut left, base.as_deref()).await?;
             others.push(name);
             first = Some(it);
@@ -209,8 +221,7 @@ impl<'a> Handover<'a> {
         left: &mut Vec<String>,
         base: Option<&str>,
     ) -> Result<(String, String), Problem> {
-        let message = "it is not known whether other branches hold commits that can be handed over";
-        let mut why = Problem::new(reason::HANDOVER_FAILED, message);
+        let mut why = Problem::new(reason::HANDOVER_FAILED, "no branch has commits of the agent's");
         while !names.is_empty() {
             let name = names.remove(0);
             match self.first(&name, base).await {

@@ -420,6 +420,17 @@ fn a_side_branch_that_can_not_be_taken_costs_nothing_else() {
     }
 }
 
+#[test]
+fn a_side_branch_that_is_all_there_is_and_can_not_be_taken_is_named() {
+    let pod = Pod::new();
+    let remote = pod.remote().display().to_string();
+    let (_, verdict) = pod.run(&format!(
+        "git fetch -q --unshallow {remote} main && git checkout -q -b side fix/x~1 && {OTHER} && git checkout -q fix/x"
+    ));
+    assert_eq!(verdict.reason, reason::HANDOVER_FAILED, "{verdict:?}");
+    assert!(verdict.message.contains("over (side); see its log"), "{}", verdict.message);
+}
+
 /// As `git branch refs/heads/fix/x` makes it.
 #[test]
 fn a_branch_that_is_called_as_the_reference_of_another_takes_nothing_from_it() {
