@@ -167,10 +167,10 @@ impl Push<'_> {
             Signing::Off => Ok(commit.to_owned()),
             Signing::Broken => Err("the key can't be used".to_owned()),
             Signing::With(signer, known) => {
-                let signed = timeout_at(until, signer.sign(known, commit)).await;
-                let signed =
-                    signed.unwrap_or_else(|_| Ok(String::new())).map_err(|it| it.message)?;
-                if signed.is_empty() { Err("no time is left".to_owned()) } else { Ok(signed) }
+                match timeout_at(until, signer.sign(known, commit)).await {
+                    Ok(commit) => commit.map_err(|it| it.message),
+                    Err(_) => Err("no time is left".to_owned()),
+                }
             }
         }
     }

@@ -239,9 +239,9 @@ impl Push<'_> {
         };
         let mut known = held::by_remote(access, git, &[&taken.commit], delivery.until).await;
         known.push(base.to_owned());
-        let signed = signer.sign(&known, &taken.commit).await;
+        let commit = signer.sign(&known, &taken.commit).await;
         *signing = Signing::With(signer, known);
-        taken.commit = signed?;
+        taken.commit = commit?;
         log::say(&format!("Signed the commits up to {}", taken.commit));
         delivery.draft.borrow_mut().commit = Some(taken.commit.clone());
         Ok(())

@@ -97,13 +97,13 @@ impl<'a> Handover<'a> {
         }
         mark_begun(self.paths);
         let mut report = Report { ended, ..Report::default() };
-        let work = self.work().await;
-        if let Ok(Some(_)) = &work {
+        let first = self.work().await;
+        if let Ok(Some(_)) = &first {
             // Should this container be cut off while it looks at other branches.
             self.report(&mut report, words::PARTLY);
         }
-        let made = match work {
-            Ok(work) => self.beside(work).await,
+        let made = match first {
+            Ok(commit) => self.beside(commit).await,
             Err(problem) => Err(problem),
         };
         let (word, said) = match made {

@@ -10,6 +10,7 @@
 )]
 
 mod approved;
+mod beside;
 mod clone;
 mod forged;
 mod hello;
