@@ -151,7 +151,7 @@ impl ControlPlane {
             "--kubelet-preferred-address-types=InternalIP".to_owned(),
         ];
         let scripts = (plan.node == Node::Kwok).then(|| kwok::policies(plan.minor)).flatten();
-        arguments.extend(switched_on(plan.storage_migration, scripts));
+        arguments.extend(switches(plan.minor, plan.storage_migration, scripts));
         if plan.block.is_none() {
             // An endpoint may not be a loopback address, so the Service `kubernetes` stays without any.
             arguments.push("--endpoint-reconciler-type=none".to_owned());
@@ -182,7 +182,7 @@ impl ControlPlane {
             // Nor does it collect finished pods: benches count more of them than it leaves by default.
             "--terminated-pod-gc-threshold=0".to_owned(),
         ];
-        if plan.storage_migration {
+        if plan.storage_migration && plan.minor < MIGRATES {
             arguments.push(format!("--feature-gates={STORAGE_MIGRATION}"));
         }
         self.program(plan, Tool::ControllerManager, arguments)
@@ -204,25 +204,26 @@ impl ControlPlane {
     }
 }
 
-/// An API server's flags for what it does not do by itself: each once, with all that it is for. Scripts of Namespaces need
-/// policies in this version, which no API server has switched on before it is `v1`.
-fn switched_on(storage_migration: bool, policies: Option<&str>) -> Vec<String> {
+/// The first minor version that migrates stored objects unasked.
+const MIGRATES: u32 = 37;
+
+/// An API server's flags for what it does not do by itself, and is not to do: each once, with all that it is for. Scripts of
+/// Namespaces need policies in this version, which no API server has switched on before it is `v1`.
+fn switches(minor: u32, storage_migration: bool, policies: Option<&str>) -> Vec<String> {
     let (mut apis, mut gates) = (Vec::new(), Vec::new());
-    if storage_migration {
+    if storage_migration && minor < MIGRATES {
         apis.push("storagemigration.k8s.io/v1beta1=true".to_owned());
         gates.push(STORAGE_MIGRATION);
+    } else if !storage_migration && minor >= MIGRATES {
+        apis.push("storagemigration.k8s.io/v1=false".to_owned());
     }
     if let Some(version) = policies.filter(|it| *it != "v1") {
         apis.push(format!("admissionregistration.k8s.io/{version}=true"));
         gates.push("MutatingAdmissionPolicy=true");
     }
-    if gates.is_empty() {
-        return Vec::new();
-    }
-    vec![
-        format!("--runtime-config={}", apis.join(",")),
-        format!("--feature-gates={}", gates.join(",")),
-    ]
+    let all = [("runtime-config", apis.join(",")), ("feature-gates", gates.join(","))];
+    let named = all.into_iter().filter(|(_, it)| !it.is_empty());
+    named.map(|(flag, it)| format!("--{flag}={it}")).collect()
 }
 
 #[cfg(test)]
@@ -235,19 +236,21 @@ mod tests {
         let gates = "--feature-gates=";
         #[rustfmt::skip]
         let table = [
-            (false, Some(36), vec![], "policies are served by themselves"),
-            (false, Some(35), vec![format!("{apis}admissionregistration.k8s.io/v1beta1=true"),
+            (36, false, true, vec![], "policies are served by themselves"),
+            (35, false, true, vec![format!("{apis}admissionregistration.k8s.io/v1beta1=true"),
                 format!("{gates}MutatingAdmissionPolicy=true")], "a beta is off by default"),
-            (true, Some(36), vec![format!("{apis}storagemigration.k8s.io/v1beta1=true"),
+            (36, true, true, vec![format!("{apis}storagemigration.k8s.io/v1beta1=true"),
                 format!("{gates}StorageVersionMigrator=true")], "the migration is asked for"),
-            (true, Some(32), vec![
+            (32, true, true, vec![
                 format!("{apis}storagemigration.k8s.io/v1beta1=true,admissionregistration.k8s.io/v1alpha1=true"),
                 format!("{gates}StorageVersionMigrator=true,MutatingAdmissionPolicy=true")], "both, in one flag each"),
-            (false, None, vec![], "no pod is played"),
+            (35, false, false, vec![], "no pod is played"),
+            (37, true, true, vec![], "the migration is there unasked"),
+            (37, false, true, vec![format!("{apis}storagemigration.k8s.io/v1=false")], "and taken away"),
         ];
-        for (migration, minor, want, because) in table {
-            let policies = minor.and_then(kwok::policies);
-            assert_eq!(switched_on(migration, policies), want, "{because}");
+        for (minor, migration, played, want, because) in table {
+            let policies = played.then(|| kwok::policies(minor)).flatten();
+            assert_eq!(switches(minor, migration, policies), want, "{because}");
         }
     }
 }
