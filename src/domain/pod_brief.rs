@@ -279,7 +279,7 @@ impl From<&Pod> for PodBrief {
                     .and_then(|it| Digest::of_image(&it.image_id))
             }),
             unready: unready(&status),
-            moments: Moments { goes: second(meta.deletion_timestamp.as_ref()), ..moments(&status) },
+            moments: moments(meta.deletion_timestamp.as_ref(), &status),
         }
     }
 }
@@ -301,7 +301,7 @@ fn second(at: Option<&Time>) -> u32 {
     at.and_then(|it| u32::try_from(it.0.as_second()).ok()).unwrap_or(0)
 }
 
-fn moments(status: &PodStatus) -> Moments {
+fn moments(goes: Option<&Time>, status: &PodStatus) -> Moments {
     let scheduled = status.conditions.iter().flatten();
     let scheduled =
         scheduled.into_iter().find(|it| it.type_ == "PodScheduled" && it.status == "True");
@@ -316,7 +316,7 @@ fn moments(status: &PodStatus) -> Moments {
     let all = [layout::GIT_INIT, layout::CLAUDE, layout::TELEMETRY];
     Moments {
         scheduled: second(scheduled.and_then(|it| it.last_transition_time.as_ref())),
-        goes: 0,
+        goes: second(goes),
         began: all.map(|it| state(it).map_or(0, began)),
         ended: all.map(|it| state(it).map_or(0, ended)),
     }

@@ -97,15 +97,8 @@ impl<'a> Handover<'a> {
         }
         mark_begun(self.paths);
         let mut report = Report { ended, ..Report::default() };
-        let first = self.work().await;
-        if let Ok(Some(_)) = &first {
-            // Should this container be cut off while it looks at other branches.
-            self.report(&mut report, words::PARTLY);
-        }
-        let made = match first {
-            Ok(commit) => self.beside(commit).await,
-            Err(problem) => Err(problem),
-        };
+        // Should this container be cut off while it looks at other branches.
+        let made = self.write(|| self.report(&mut report, words::PARTLY)).await;
         let (word, said) = match made {
             Ok(Some(it)) => {
                 report.not_handed_over = report::some(&it.left);
@@ -143,24 +136,24 @@ impl<'a> Handover<'a> {
     /// Writes the bundles, each complete or not at all. Nothing where there is no commit after the base. Writes
     /// nothing into the agent's volumes, which it may have filled.
     pub async fn bundle(&self) -> Result<Option<Bundled>, Problem> {
-        self.beside(self.work().await?).await
+        self.write(|| ()).await
     }
 
-    /// Writes the bundle for the work branch, which nothing else is ever in; answers with its commit.
-    async fn work(&self) -> Result<Option<String>, Problem> {
-        let Some((name, _)) = self.head().await? else { return Ok(None) };
-        let base = self.base().await?;
-        self.first(&name, base.as_deref()).await.map(|it| Some(it.commit))
+    /// The same; tells when the work branch's is written, which nothing else is ever in.
+    async fn write(&self, worked: impl FnOnce()) -> Result<Option<Bundled>, Problem> {
+        // A repository that the agent made anew has no base to leave out.
+        let base = self.commit(&self.start.base).await?;
+        let mut work = None;
+        if let Some(name) = self.head().await? {
+            work = Some(self.first(&name, base.as_deref()).await?.commit);
+            worked();
+        }
+        self.beside(base.as_deref(), work).await
     }
 
     fn writer(&self) -> Writer {
         let folder = self.paths.at(layout::REPOSITORY);
         Writer { git: self.git.clone(), folder, max_file: self.max_bundle }
-    }
-
-    /// A repository that the agent made anew has no base to leave out.
-    async fn base(&self) -> Result<Option<String>, Problem> {
-        self.commit(&self.start.base).await
     }
 
     async fn first(&self, name: &str, base: Option<&str>) -> Result<Reference, Problem> {
@@ -178,14 +171,14 @@ impl<'a> Handover<'a> {
     }
 
     /// Hands over what else was committed. Where something is for the work branch, nothing that happens here is a failure.
-    async fn beside(&self, work: Option<String>) -> Result<Option<Bundled>, Problem> {
+    async fn beside(
+        &self,
+        base: Option<&str>,
+        work: Option<String>,
+    ) -> Result<Option<Bundled>, Problem> {
         let until = Instant::now() + BESIDE;
-        let base = match (self.base().await, &work) {
-            (Err(problem), None) => return Err(problem),
-            (base, _) => base.ok().flatten(),
-        };
         let directory = format!("{}/.git", self.paths.at(layout::REPOSITORY));
-        let known = Known { base: base.as_deref(), work: work.as_deref() };
+        let known = Known { base, work: work.as_deref() };
         let Others { mut names, mut left, unknown } =
             others::find(&self.git, &directory, known).await;
         let commit = work.clone();
@@ -198,11 +191,11 @@ impl<'a> Handover<'a> {
             if names.is_empty() {
                 return Ok(Some(Bundled { commit, others, left, unknown }));
             }
-            let (name, it) = self.first_of(&mut names, &mut left, base.as_deref()).await?;
+            let (name, it) = self.first_of(&mut names, &mut left, base).await?;
             others.push(name);
             first = Some(it);
         }
-        let without: Vec<&str> = base.as_deref().into_iter().chain(first.as_deref()).collect();
+        let without: Vec<&str> = base.into_iter().chain(first.as_deref()).collect();
         let written = self.write_beside(&names, &without, until).await;
         let (handed, not): (Vec<_>, Vec<_>) =
             names.into_iter().partition(|it| written.contains(it));
@@ -277,20 +270,18 @@ impl<'a> Handover<'a> {
         written
     }
 
-    /// The reference and the commit for the work branch: its own; where the agent went on from it on
-    /// another branch that it left checked out, that one's.
-    async fn head(&self) -> Result<Option<(String, String)>, Problem> {
+    /// The reference for the work branch: its own; where the agent went on from it on another branch that it left checked
+    /// out, that one's.
+    async fn head(&self) -> Result<Option<String>, Problem> {
         let branch = format!("refs/heads/{}", self.start.branch);
-        let work = self.after_base(&branch).await?.map(|it| (branch, it));
-        let head = self.after_base("HEAD").await?.map(|it| ("HEAD".to_owned(), it));
-        let (work, head) = match (work, head) {
-            (Some(work), Some(head)) if work.1 != head.1 => (work, head),
-            (one, other) => return Ok(one.or(other)),
+        let work = self.after_base(&branch).await?;
+        let head = self.after_base("HEAD").await?;
+        let goes_on = match (&work, &head) {
+            (None, None) => return Ok(None),
+            (Some(work), Some(head)) => work != head && self.descends(work, head).await?,
+            (work, _) => work.is_none(),
         };
-        if self.descends(&work.1, &head.1).await? {
-            return Ok(Some(head));
-        }
-        Ok(Some(work)) // the other, too, where git did not say in time: it is then handed over beside it
+        Ok(Some(if goes_on { "HEAD".to_owned() } else { branch })) // the other, too, where git did not say in time: it is then handed over beside it
     }
 
     /// The commit of a reference, unless it is the base or one before it. In doubt it is neither.

@@ -48,7 +48,7 @@ struct Tip {
 
 /// What `telemetry` has by the time that it looks at the others: the base and nothing before it, and what is for the work
 /// branch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Known<'a> {
     pub base: Option<&'a str>,
     pub work: Option<&'a str>,
@@ -156,9 +156,8 @@ fn sort(tips: &[Tip], commits: &str) -> Tips {
 
 /// Chooses as many as can be taken; the others are said by name.
 async fn choose(git: &Git, mut fit: Fit<'_>, tips: Tips, until: Instant) -> Others {
-    let Tips { last, inner } = tips;
-    let is_last = last.iter().map(|_| true).chain(inner.iter().map(|_| false));
-    let tips: Vec<(bool, Tip)> = is_last.zip(last.iter().chain(&inner).cloned()).collect();
+    let last = tips.last.into_iter().map(|it| (true, it));
+    let tips = last.chain(tips.inner.into_iter().map(|it| (false, it)));
     let mut found = Others::default();
     for (is_last, Tip { name, commit }) in tips {
         if fit.taken.contains(&commit) {
@@ -187,8 +186,7 @@ async fn choose(git: &Git, mut fit: Fit<'_>, tips: Tips, until: Instant) -> Othe
 /// Judges whether `telemetry` could take a branch.
 #[derive(Debug, Default)]
 struct Fit<'a> {
-    base: Option<&'a str>,
-    work: Option<&'a str>,
+    known: Known<'a>,
     /// Commits for the work branch.
     for_work: HashSet<String>,
     /// Commits whose parents the agent's clone does not have.
@@ -199,16 +197,15 @@ struct Fit<'a> {
 
 impl<'a> Fit<'a> {
     async fn new(git: &Git, directory: &str, known: Known<'a>) -> Result<Self, String> {
-        let Known { base, work } = known;
         let path = format!("{directory}/shallow");
         let shallow = match files::read_plain(&path, MAX_SHALLOW) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             read => read.map_err(|it| format!("{path} can't be read: {it}"))?,
         };
-        let not_base = base.map(|it| format!("^{it}"));
+        let not_base = known.base.map(|it| format!("^{it}"));
         let most = format!("--max-count={MAX_WORK}");
         let mut for_work = String::new();
-        if let Some(work) = work {
+        if let Some(work) = known.work {
             let mut arguments = vec!["rev-list", &most, work];
             arguments.extend(not_base.as_deref());
             arguments.push("--");
@@ -216,14 +213,13 @@ impl<'a> Fit<'a> {
         }
         let set = |it: String| it.lines().map(str::to_owned).collect();
         let taken = HashSet::new();
-        Ok(Self { base, work, for_work: set(for_work), shallow: set(shallow), taken })
+        Ok(Self { known, for_work: set(for_work), shallow: set(shallow), taken })
     }
 
     /// Goes by all that would be in the bundle, also by what a branch of the remote has.
     async fn look(&mut self, git: &Git, commit: &str) -> Result<(), String> {
         let most = format!("--max-count={}", MAX_COMMITS + 1);
-        let known = Known { base: self.base, work: self.work };
-        let known: Vec<String> = known.commits().map(|it| format!("^{it}")).collect();
+        let known: Vec<String> = self.known.commits().map(|it| format!("^{it}")).collect();
         let mut arguments = vec!["rev-list", "--boundary", &most, commit];
         arguments.extend(known.iter().map(String::as_str));
         arguments.push("--");
@@ -238,7 +234,7 @@ impl<'a> Fit<'a> {
         if commits().any(|it| self.shallow.contains(it)) {
             return Err("its history is cut off in the agent's clone".to_owned());
         }
-        let is_known = |it: &str| self.base == Some(it) || self.for_work.contains(it);
+        let is_known = |it: &str| self.known.base == Some(it) || self.for_work.contains(it);
         if !text.lines().filter_map(|it| it.strip_prefix('-')).all(is_known) {
             return Err("it goes on from what was there before the agent's base".to_owned());
         }

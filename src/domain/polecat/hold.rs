@@ -27,8 +27,7 @@ impl Brief {
                 _ => self.again_later(seen, cause),
             };
         }
-        if matches!(hold, Hold::Full { .. }) && self.gave_its_place_back() && !self.may_be_mended()
-        {
+        if matches!(hold, Hold::Full { .. }) && self.stays_refused() {
             // What it was refused for says more than that there is no room now to be refused again.
             let mut plan = Plan::only(self.status.clone());
             plan.next = Next::Retry;
@@ -79,10 +78,10 @@ impl Brief {
         self.desired == DesiredState::Working && !self.deleting && !self.waits_for_more()
     }
 
-    /// Whether it waits for room, or was edited since it was refused: then it has its turn like others.
-    fn may_be_mended(&self) -> bool {
-        let edited = self.ready().is_none_or(|it| it.observed_generation != self.generation);
-        edited || !self.waits_for_more()
+    /// Whether its pod was refused, and nobody has edited it since: else it has its turn like others.
+    fn stays_refused(&self) -> bool {
+        let same = self.ready().is_some_and(|it| it.observed_generation == self.generation);
+        same && self.gave_its_place_back() && self.waits_for_more()
     }
 
     fn ready(&self) -> Option<&Condition> {

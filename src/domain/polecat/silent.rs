@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Brief, Seen, status};
+use super::{Brief, Seen, left, status};
 use crate::{
     api::v1beta1::PolecatStatus,
     domain::{
@@ -17,12 +17,10 @@ use crate::{
 
 /// What is left until the node of a pod that was told to end counts as silent; `None` where the pod was not.
 pub(super) fn silence_left(seen: &Seen, pod: &PodBrief) -> Option<Duration> {
-    let second =
-        Some(i64::from(pod.moments.goes)).filter(|_| pod.deleting && pod.moments.goes > 0)?;
+    let second = Some(i64::from(pod.moments.goes)).filter(|it| *it > 0)?;
     let by = Timestamp::from_second(second).ok()?;
     // The kubelet kills at that moment, and then has to say so.
-    let late = by.checked_add(seen.settings.idle_grace).ok()?;
-    Some(Duration::try_from(late.duration_since(seen.now)).unwrap_or_default())
+    Some(left(Some(by), seen.settings.idle_grace, seen.now))
 }
 
 impl Brief {
