@@ -148,7 +148,7 @@ impl Cluster {
         let ago = now().duration_since(done).as_secs_f64();
         let lately = ago < spans::TOLD_AGAIN.as_secs_f64();
         let attempt = brief.status.attempt.unwrap_or(1);
-        let sampled = self.spans.samples(&brief.run(attempt));
+        let sampled = brief.says_its_end() && self.spans.samples(&brief.run(attempt));
         if !lately || !sampled || !self.spans.is_news(&brief.uid, attempt) {
             return Vec::new();
         }
@@ -159,6 +159,15 @@ impl Cluster {
             spans.extend(pulls);
         }
         spans
+    }
+
+    /// Tells the root of a run that was under way when its Polecat was deleted, so that what was told of it hangs on something.
+    pub fn tell_of_deletion(&self, brief: &Brief) {
+        let Some(run) = brief.run_under_way().filter(|it| self.spans.samples(it)) else { return };
+        if self.ownership.owns(&brief.namespace) {
+            tracing::debug!(trace_id = %run.trace, "A Polecat was deleted before its run had ended");
+            self.spans.tell(brief.cut_short(spans::now()));
+        }
     }
 
     /// What Events say of the images that were pulled for a pod; where they can't be read, nothing.

@@ -138,7 +138,7 @@ pub struct Trace {
     #[serde(default, rename = "traceID")]
     #[schemars(length(max = 32))]
     pub trace_id: String,
-    /// Its page, where the operator was told how such pages are addressed (`--trace-url-template`).
+    /// Its page, if the run is recorded and the operator was told how such pages are addressed (`--trace-url-template`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub url: Option<String>,

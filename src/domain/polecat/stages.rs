@@ -41,6 +41,8 @@ pub const STAGES: [&str; 9] = [
     "conclude",
 ];
 
+/// The `error.type` of a run whose Polecat was deleted.
+const DELETED: &str = "Deleted";
 const SECOND: u64 = 1_000_000_000;
 const MILLISECOND: u64 = 1_000_000;
 
@@ -73,12 +75,33 @@ impl Brief {
     /// When the last attempt's end was written, if it has ended and its pod will say no more.
     pub fn told_whole(&self, pod: Option<&PodBrief>) -> Option<Timestamp> {
         let status = &self.status;
-        let stopped = matches!(status.phase, Phase::Idle | Phase::Terminated);
-        let ended = status.finished_at.is_some() || stopped;
+        let ended = status.finished_at.is_some() || self.is_put_aside();
         let silent =
             |it: &PodBrief| it.over() || it.futile() || (it.claude.ended() && it.telemetry.ended());
         let whole = ended && status.attempt.is_some() && pod.is_none_or(silent);
         whole.then(|| done(status)).flatten()
+    }
+
+    /// Whether the status still says how the last attempt ended. One that was put aside after its end says it no more: what was
+    /// told of it under the same ids would say something else.
+    pub fn says_its_end(&self) -> bool {
+        self.status.finished_at.is_none() || !self.is_put_aside()
+    }
+
+    fn is_put_aside(&self) -> bool {
+        matches!(self.status.phase, Phase::Idle | Phase::Terminated)
+    }
+
+    /// The root of the run that is under way, which ends unfinished now: its Polecat was deleted. In nanoseconds since 1970.
+    pub fn cut_short(&self, now: u64) -> Option<Span> {
+        let run = self.run_under_way()?;
+        let attempt = self.attempt_now();
+        let from = self.asked_at(&run, attempt).unwrap_or(now).min(now);
+        let mut root = self.root(&run, attempt, (from, now));
+        root.attributes.retain(|(key, _)| *key != name::ERROR);
+        root.attributes.push((name::ERROR, DELETED.into()));
+        root.failed = Some("the Polecat was deleted before its run had ended");
+        Some(root)
     }
 
     /// The spans of the last attempt, which is told whole. Without its pod, the root alone.
@@ -110,7 +133,9 @@ impl Brief {
         let status = &self.status;
         let mut attributes = self.identity(attempt);
         attributes.push((name::RIG, self.rig.to_string().into()));
-        attributes.push((name::PHASE, status.phase.as_str().into()));
+        // One that was stopped is told of in one way, also where it is put aside in the other way later.
+        let phase = if self.is_put_aside() { Phase::Terminated } else { status.phase };
+        attributes.push((name::PHASE, phase.as_str().into()));
         attributes.extend(status.exit_code.map(|it| (name::EXIT, it.into())));
         attributes.extend(status.pushed.map(|it| (name::PUSHED, it.into())));
         attributes.extend(status.commit.clone().map(|it| (name::COMMIT, it.into())));

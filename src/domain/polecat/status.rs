@@ -127,9 +127,12 @@ pub fn intent(
 }
 
 fn traced(brief: &Brief, settings: &PodSettings, attempt: i32) -> Trace {
-    let id = brief.run(attempt).trace;
-    let url = settings.trace_url.as_deref().map(|it| trace::page(it, id));
-    Trace { trace_id: id.to_string(), url }
+    let run = brief.run(attempt);
+    // Of a run that nobody records there is no page to lead to.
+    let recorded = settings.recorded.is_some_and(|it| it.samples(run.trace, run.sampled));
+    let template = settings.trace_url.as_deref().filter(|_| recorded);
+    let url = template.map(|it| trace::page(it, run.trace));
+    Trace { trace_id: run.trace.to_string(), url }
 }
 
 /// The pod waits as pods do.

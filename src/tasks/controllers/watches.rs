@@ -149,6 +149,11 @@ impl Watcher {
     ) -> impl Future<Output = ()> + Send + 'static {
         let (queue, labels) = (self.polecats.clone(), self.polecat_labels.clone());
         let news = move |cluster: &Cluster, polecat: &polecat::Brief, key: Key| {
+            let gone = cluster.caches.polecats.get(&key).is_none_or(|it| it.uid != polecat.uid);
+            // One whose label is wrong has left a watch, and perhaps nothing else.
+            if gone && !is_wrong(cluster, polecat) {
+                cluster.tell_of_deletion(polecat);
+            }
             let mut next = cluster.note_credential(&key);
             next.extend(cluster.note_polecat(&key, false));
             // Those of our namespaces are corrected by their next pass.

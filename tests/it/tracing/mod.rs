@@ -19,6 +19,7 @@ use gastown::{
     },
 };
 use gastown_testbed::{Operator, http_get};
+use kube::api::DeleteParams;
 use serde_json::json;
 
 use crate::{
@@ -229,6 +230,22 @@ async fn a_killed_owners_run_is_continued_in_its_trace() {
     for name in [&first, &second.name] {
         assert!(trace.values().any(|it| replica(it, name)), "{name} worked on it");
     }
+}
+
+#[tokio::test]
+async fn a_run_whose_polecat_is_deleted_in_the_middle_has_a_root_that_says_so() {
+    let collector = Collector::start().await;
+    let script = [("testbed.gastown.io/run-for", "never")];
+    let world = world("deleted", &script, &collector).await;
+    world.create("max", |_| {}).await;
+    let works = world.condition("max", "Ready", "True/PodRunning").await;
+    world.polecats().delete("max", &DeleteParams::default()).await.unwrap();
+    root_came(&collector, &works).await;
+    ended(&world.operator).await;
+    let trace = trace_of(&collector, &works);
+    is_whole(&trace);
+    let root = trace.values().find(|it| it.name == RUN).unwrap();
+    assert!(root.failed && root.says(attributes::ERROR) == "Deleted", "{root:?}");
 }
 
 #[tokio::test]

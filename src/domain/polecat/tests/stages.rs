@@ -12,7 +12,7 @@ use crate::{
             InPod, Pulled, may_have_pulled,
             stages::{RUN, STAGES},
         },
-        trace::{Span, attributes},
+        trace::{Sampler, Span, attributes},
         verdict::{Ended, Times, Verdict},
     },
 };
@@ -168,13 +168,74 @@ fn a_run_is_told_once_its_pod_is_silent_and_always_the_same() {
         PodBrief { telemetry: Container::Running, phase: PodPhase::Running, ..pod.clone() };
     assert_eq!(brief.told_whole(Some(&pushes)), None, "its last words are still to come");
     assert_eq!(running().told_whole(None), None, "it runs");
-    assert_eq!(brief.spans(Some(&pod)), brief.clone().spans(Some(&pod)));
     let ids: std::collections::HashSet<_> =
         brief.spans(Some(&pod)).iter().map(|it| it.id).collect();
     assert_eq!(ids.len(), STAGES.len() + 1 - 1, "no hand-over was told, and no id is there twice");
     let mut again = brief.clone();
     again.status.attempt = Some(2);
     assert!(again.spans(Some(&pod)).iter().skip(1).all(|it| !ids.contains(&it.id)));
+}
+
+#[test]
+fn what_is_put_aside_after_its_end_is_not_told_again_and_what_was_stopped_always_in_one_way() {
+    let pod = pod_that_said(&verdict(None, None));
+    let put_aside = |brief: &Brief, wish: DesiredState| {
+        let mut it = Brief { desired: wish, ..brief.clone() };
+        let mut plan = it.decide(&Seen { now: at(70), ..seen() });
+        if plan.status.phase == brief.status.phase {
+            plan = it.decide(&Seen { now: at(71), ..seen() });
+        }
+        it.status = plan.status;
+        it
+    };
+    let over = ended(&pod);
+    assert!(over.says_its_end());
+    for wish in [DesiredState::Idle, DesiredState::Terminated] {
+        let aside = put_aside(&over, wish);
+        assert_ne!(aside.status.phase, over.status.phase);
+        assert!(
+            !aside.says_its_end(),
+            "{wish:?}: as Done it was told, and {:?} is not how it ended",
+            wish
+        );
+    }
+    let stopped = put_aside(&running(), DesiredState::Idle);
+    let told = stopped.spans(None);
+    assert!(
+        stopped.says_its_end() && stopped.told_whole(None).is_some(),
+        "nobody told of it before"
+    );
+    assert_eq!(put_aside(&stopped, DesiredState::Terminated).spans(None), told);
+}
+
+#[test]
+fn a_run_whose_polecat_was_deleted_has_a_root_that_says_so() {
+    let now = u64::from(BEGIN) * 1_000_000_000 + 5;
+    let root = running().cut_short(now).unwrap();
+    let run = running().current_run();
+    assert_eq!((root.id, root.trace, root.to), (run.root, run.trace, now));
+    assert!(
+        root.failed.is_some() && root.attributes.contains(&(attributes::ERROR, "Deleted".into()))
+    );
+    assert_eq!(ended(&pod_that_said("")).cut_short(now), None, "it has told of its end itself");
+}
+
+#[test]
+fn a_run_that_is_not_recorded_has_a_trace_and_no_page() {
+    let url = |recorded| {
+        let it = polecat(DesiredState::Working);
+        let trace_url = Some("https://traces.example.com/trace/{traceId}".into());
+        let settings = PodSettings { trace_url, recorded, ..(*seen().settings).clone() };
+        let whole = Some(Arc::new(whole()));
+        let trace = it.decide(&Seen { whole, settings: Arc::new(settings), ..seen() }).status.trace;
+        let Trace { trace_id, url } = trace.unwrap();
+        assert_eq!(trace_id.len(), 32);
+        url.map(|it| it.replace(&trace_id, "ID"))
+    };
+    let sampler = |name| Some(Sampler::named(name, None).unwrap());
+    assert_eq!(url(sampler("always_on")).as_deref(), Some("https://traces.example.com/trace/ID"));
+    assert_eq!(url(sampler("always_off")), None);
+    assert_eq!(url(None), None, "there is no collector");
 }
 
 #[test]
