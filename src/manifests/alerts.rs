@@ -58,6 +58,7 @@ pub const ALERTS: &[Alert] = &[
             "See why it is not there: `kubectl -n gastown-operator-system get pods -o wide`, `kubectl -n gastown-operator-system describe pod POD`.",
             "Restarted? The end of the last log: `kubectl -n gastown-operator-system logs POD --previous --tail=100`.",
             "Running, but not scraped? A 401 or 403 is about the token or its role, a handshake about the authority: see docs/metrics.md.",
+            "One that is Pending, or was evicted, has no address and nothing to scrape, so this alert does not see it: where kube-state-metrics runs, have `kube_deployment_status_replicas_unavailable` of the Deployment alert as well.",
         ],
     },
     Alert {
