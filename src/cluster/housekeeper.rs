@@ -206,9 +206,11 @@ pub fn wishing(
 /// What the map's status should say.
 fn status(map: &Map, town: &Town, answer: &Answer, old: &ShardMapStatus) -> ShardMapStatus {
     let known = weights_of(old);
-    let count = |it: ShardId| (it, town.objects.get(&it).copied().unwrap_or_default());
-    let weights = weights::news(&map.active().map(count).collect(), &known).unwrap_or(known);
-    let weights = weights.into_iter();
+    // Who has just taken a shard has not counted it yet. Taken for empty, it would have shards moved to and fro in every update.
+    let count = |it: ShardId| Some((it, town.objects.get(&it).copied()?));
+    let counts: Option<BTreeMap<_, _>> = map.active().map(count).collect();
+    let news = counts.and_then(|it| weights::news(&it, &known));
+    let weights = news.unwrap_or(known).into_iter();
     let refused = answer.refused.iter().take(REFUSED);
     ShardMapStatus {
         acknowledged_version: town
@@ -273,6 +275,25 @@ mod tests {
     fn refused(code: u16) -> kube::Error {
         let status = kube::core::Status::failure("no", "Tested").with_code(code);
         kube::Error::Api(Box::new(status))
+    }
+
+    /// What is known of three shards after a count of them, of which the last may be missing.
+    fn weighed(counts: &[u64]) -> Vec<i32> {
+        let weight = |weight| ShardWeight { weight, ..ShardWeight::default() };
+        let old = ShardMapStatus {
+            weights: (0..3).map(|shard| ShardWeight { shard, ..weight(4) }).collect(),
+            ..ShardMapStatus::default()
+        };
+        let objects = (0..).map(ShardId).zip(counts.iter().copied()).collect();
+        let town = Town { map: None, object: None, acknowledged: true, objects };
+        let status = status(&Map::first(3), &town, &Answer::default(), &old);
+        status.weights.iter().map(|it| it.weight).collect()
+    }
+
+    #[test]
+    fn a_shard_that_nobody_has_counted_yet_is_not_taken_for_empty() {
+        assert_eq!(weighed(&[20, 20, 0]), [6, 6, 1], "all were counted, and one is empty");
+        assert_eq!(weighed(&[20, 20]), [4, 4, 4], "who took the third has not counted it");
     }
 
     #[tokio::test]

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -37,17 +40,23 @@ pub struct Course {
 #[derive(Debug)]
 pub struct Ledger {
     courses: Mutex<HashMap<Key, Course>>,
+    /// How many were sent, and how many are Done: known without a walk over all.
+    sent: AtomicUsize,
+    over: AtomicUsize,
     /// Changes with every entry; holds the first fault of the bench itself.
     news: watch::Sender<Option<String>>,
 }
 
 impl Ledger {
     pub fn new() -> Self {
-        Self { courses: Mutex::default(), news: watch::Sender::new(None) }
+        let (sent, over) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { courses: Mutex::default(), sent, over, news: watch::Sender::new(None) }
     }
 
     pub fn sent(&self, key: &Key) {
-        self.note(key, |it| it.sent = Some(Instant::now()));
+        if self.note(key, |it| it.sent.replace(Instant::now())).is_none() {
+            self.sent.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub fn answered(&self, key: &Key) {
@@ -67,9 +76,18 @@ impl Ledger {
     }
 
     pub fn done(&self, key: &Key, at: Instant) {
-        self.note(key, |it| {
+        let first = self.note(key, |it| {
+            let first = it.done.is_none();
             it.done.get_or_insert(at);
+            first
         });
+        self.over.fetch_add(usize::from(first), Ordering::Relaxed);
+    }
+
+    /// Polecats that were sent, and how many of them are Done.
+    #[allow(dead_code, reason = "shared with another bench")]
+    pub fn counts(&self) -> [usize; 2] {
+        [&self.sent, &self.over].map(|it| it.load(Ordering::Relaxed))
     }
 
     /// Something went wrong in the bench: the run means nothing.

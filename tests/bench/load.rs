@@ -66,7 +66,8 @@ impl Load {
         Ok(())
     }
 
-    async fn create(&self, key: &Key) -> Result<()> {
+    /// Creates one. It may have been asked for before, by a request whose answer was lost and that the client repeated.
+    pub async fn create(&self, key: &Key) -> Result<()> {
         let Key { namespace, name } = key;
         let version = self.version.name();
         let polecat = json!({
@@ -81,8 +82,12 @@ impl Load {
         let request = Request::new(place).create(&PostParams::default(), body);
         let request = request.context("failed to build a create")?;
         self.ledger.sent(key);
-        let answer = self.client.request::<IgnoredAny>(request).await;
-        answer.with_context(|| format!("failed to create Polecat {namespace}/{name}"))?;
+        match self.client.request::<IgnoredAny>(request).await {
+            Err(kube::Error::Api(it)) if it.code == 409 => {}
+            answer => {
+                answer.with_context(|| format!("failed to create Polecat {namespace}/{name}"))?;
+            }
+        }
         self.ledger.answered(key);
         Ok(())
     }

@@ -17,15 +17,15 @@ use tokio::time::timeout;
 
 use crate::{
     cast::{Cast, PATIENCE},
-    fleet::{Fleet, SHARDS},
+    fleet::{Fleet, SHARDS, namespaces},
     handovers, load,
     options::{Options, Version},
     player::Life,
     probes, sight,
 };
 
-const NAMESPACES: usize = 96;
-const A_SECOND: u32 = 25;
+/// Namespaces in each shard.
+const OF_EACH: usize = 2;
 /// While a replica renews its session so often, and nothing else happens, Lease writes are counted.
 const RENEWALS: usize = 10;
 /// Share of the sum of several over one alone that is meant to be enough.
@@ -35,8 +35,10 @@ pub async fn measure(testbed: &Testbed, options: &Options) -> Result<String> {
     // It would write two objects for every pod that finds no node.
     testbed.freeze_program("kube-scheduler").await?;
     let mut text = format!(
-        "{} Polecats over {NAMESPACES} namespaces, {A_SECOND} a second; objects are Polecats and their pods, also of the runs before\n",
-        options.polecats
+        "{} Polecats over {} namespaces, {} a second; objects are Polecats and their pods, also of the runs before\n",
+        options.polecats,
+        SHARDS * OF_EACH,
+        a_second(options),
     );
     let mut alone = f64::NAN;
     for replicas in 1..=3 {
@@ -52,18 +54,22 @@ pub async fn measure(testbed: &Testbed, options: &Options) -> Result<String> {
     Ok(text)
 }
 
+/// This part is nothing without work.
+fn a_second(options: &Options) -> u32 {
+    options.a_second.max(1)
+}
+
 /// One row, and processor seconds per 1,000 Polecats of all replicas together.
 async fn run(testbed: &Testbed, options: &Options, replicas: usize) -> Result<(String, f64)> {
-    let names: Vec<String> = (0..NAMESPACES).map(|it| format!("n{replicas}-{it:02}")).collect();
-    for name in &names {
-        testbed.make_namespace(name, &[]).await?;
-    }
+    let names = namespaces(testbed, &format!("n{replicas}"), OF_EACH).await?;
     let fleet = Fleet::start(testbed, options, replicas).await?;
     let writes = lease_writes(testbed, &fleet).await?;
     let cast = Cast::begin(testbed, Version::V1beta1, Life::Whole).await?;
     let used = || fleet.live.iter().map(|it| probes::cpu_seconds(it.pid)).sum::<Result<f64>>();
     let before = used()?;
-    cast.load.paced(load::spread(&names, usize::try_from(options.polecats)?), A_SECOND).await?;
+    cast.load
+        .paced(load::spread(&names, usize::try_from(options.polecats)?), a_second(options))
+        .await?;
     ensure!(cast.all_done().await?, "Polecats were lost");
     let cpu = (used()? - before) / f64::from(options.polecats) * 1e3;
     let owners = owners(testbed).await?;
@@ -75,10 +81,11 @@ async fn run(testbed: &Testbed, options: &Options, replicas: usize) -> Result<(S
             owners.iter().filter(|(of, _)| of.contains(&it.name)).map(|it| it.1).sum::<usize>();
         let _ = writeln!(
             row,
-            "   {}: RSS {:.1} MiB, {} connections to the API server, {objects} objects",
+            "   {}: RSS {:.1} MiB, {} connections to the API server, {objects} objects in its shards, {} in its caches",
             it.name,
             rss_mib(it)?,
-            it.connections_to(&testbed.server()?)?
+            it.connections_to(&testbed.server()?)?,
+            cached(&probes::scrape(it).await?),
         );
     }
     for it in &fleet.live {
@@ -138,6 +145,14 @@ async fn owners(testbed: &Testbed) -> Result<Vec<(String, usize)>> {
         Some((it.spec?.holder_identity?, *objects.get(shard)?))
     };
     Ok(all.items.into_iter().filter_map(owner).collect())
+}
+
+/// Polecats and pods that a replica has in its caches, whoever's they are, as its metrics say.
+fn cached(metrics: &str) -> f64 {
+    let of = |it: &str| {
+        probes::total(metrics, &format!("gastown_cached_objects{{controller=\"{it}\"}}"))
+    };
+    of("polecats") + of("pods")
 }
 
 /// Resident memory now.

@@ -9,16 +9,23 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::{
     elector::{Pair, program},
-    fleet::{Fleet, shards_of},
+    fleet::{Fleet, shards_of, times},
     logged::{OWNED, all, millis},
     options::Options,
     spread::{Spread, row},
+    work::Work,
 };
+
+/// Multiples of this part of a renewal's interval fall evenly into it, however many there are.
+const GOLDEN: f64 = 0.618_034;
 
 pub async fn measure(testbed: &Testbed, options: &Options) -> Result<String> {
     let program = program(options)?;
+    let mut fleet = Fleet::start(testbed, options, 3).await?;
+    let work = Work::begin(testbed, options).await?;
     let (ours, theirs) =
-        tokio::try_join!(ours(testbed, options), rival(testbed, options, &program))?;
+        tokio::try_join!(ours(&mut fleet, &work, options), rival(testbed, options, &program))?;
+    let meanwhile = work.end().await?;
     let most = if options.failover == "fast" { 5_300.0 } else { 10_300.0 };
     let each = ours.iter().flatten().copied().collect();
     let last = ours.iter().map(|it| it.iter().copied().fold(0.0, f64::max)).collect();
@@ -30,15 +37,19 @@ pub async fn measure(testbed: &Testbed, options: &Options) -> Result<String> {
         row("ours: the last shard of a crash", &last, None),
         row("ours: from the first shard to the last", &apart.collect(), None),
         row("client-go (15/10/2 s): the one leader", &theirs, None),
+        meanwhile,
     ]
     .concat())
 }
 
 /// For each crash, how long nobody acted in each shard.
-async fn ours(testbed: &Testbed, options: &Options) -> Result<Vec<Vec<f64>>> {
-    let mut fleet = Fleet::start(testbed, options, 3).await?;
+async fn ours(fleet: &mut Fleet<'_>, work: &Work, options: &Options) -> Result<Vec<Vec<f64>>> {
     let mut crashes = Vec::new();
     for round in 1..=options.rounds {
+        work.goes_on().await?;
+        // Shares are even just after a renewal. A crash asks for no such moment: these fall evenly between two renewals.
+        let phase = (f64::from(round) * GOLDEN).fract();
+        tokio::time::sleep(times(options).renew.mul_f64(phase)).await;
         let victim = fleet.take()?;
         let shards = shards_of(&victim).await;
         let killed = Timestamp::now();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use gastown::domain::{lease::Times, shard::Map};
 use gastown_testbed::{Operator, OperatorOptions, Testbed, ask, http_get};
 
 use crate::options::Options;
@@ -86,6 +87,30 @@ impl<'a> Fleet<'a> {
         even.await
             .with_context(|| format!("shards were not shared out in {} s", PATIENCE.as_secs()))
     }
+}
+
+/// Makes namespaces, so many for each shard: with as many Polecats in each of them all shards weigh the same, so that shares
+/// that are even by weight are even by number.
+pub async fn namespaces(testbed: &Testbed, prefix: &str, of_each: usize) -> Result<Vec<String>> {
+    let map = Map::first(u16::try_from(SHARDS)?);
+    let (mut names, mut have) = (Vec::new(), vec![0; SHARDS]);
+    for name in (0..).map(|it| format!("{prefix}-{it:04}")) {
+        if names.len() == SHARDS * of_each {
+            break;
+        }
+        let shard = map.shard_of(&name).context("a namespace in no shard")?;
+        if let Some(have) = have.get_mut(usize::from(shard.0)).filter(|it| **it < of_each) {
+            *have += 1;
+            testbed.make_namespace(&name, &[]).await?;
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// The times that the replicas go by.
+pub fn times(options: &Options) -> Times {
+    if options.failover == "fast" { Times::FAST } else { Times::DEFAULT }
 }
 
 /// In how many shards a replica works.

@@ -13,6 +13,7 @@ use crate::{
     logged::{GIVING, OWNED, all, gaps, millis},
     options::Options,
     spread::{Spread, row},
+    work::Work,
 };
 
 /// How long a replica may take to end.
@@ -20,22 +21,26 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 
 pub async fn measure(testbed: &Testbed, options: &Options) -> Result<String> {
     let program = program(options)?;
+    let mut fleet = Fleet::start(testbed, options, 3).await?;
+    let work = Work::begin(testbed, options).await?;
     let (ours, theirs) =
-        tokio::try_join!(ours(testbed, options), rival(testbed, options, &program))?;
+        tokio::try_join!(ours(&mut fleet, &work, options), rival(testbed, options, &program))?;
+    let meanwhile = work.end().await?;
     let [ends, begins] = ours;
     let goal = Some((250.0, 1_000.0));
     Ok([
         row("ours: each shard of one that ends", &ends, goal),
         row("ours: each shard that one who begins gets", &begins, goal),
         row("client-go (ReleaseOnCancel): the one leader", &theirs, None),
+        meanwhile,
     ]
     .concat())
 }
 
-async fn ours(testbed: &Testbed, options: &Options) -> Result<[Spread; 2]> {
-    let mut fleet = Fleet::start(testbed, options, 3).await?;
+async fn ours(fleet: &mut Fleet<'_>, work: &Work, options: &Options) -> Result<[Spread; 2]> {
     let (mut ends, mut begins) = (Vec::new(), Vec::new());
     for round in 1..=options.rounds {
+        work.goes_on().await?;
         let from = Timestamp::now();
         let victim = fleet.take()?;
         let code = victim.terminate(PATIENCE).await?;

@@ -37,6 +37,7 @@ mod sight;
 mod spread;
 #[path = "../version.rs"]
 mod version;
+mod work;
 
 use std::process::ExitCode;
 

@@ -9,7 +9,7 @@ use gastown_testbed::Testbed;
 use crate::{
     cast::{Cast, PATIENCE},
     cost::rss_mib,
-    fleet::Fleet,
+    fleet::{Fleet, SHARDS, namespaces},
     handovers,
     ledger::{Course, Key},
     load,
@@ -17,8 +17,8 @@ use crate::{
     player::Life,
 };
 
-/// Enough that each of three replicas has about a third of what is in them.
-const NAMESPACES: usize = 192;
+/// Namespaces in each shard: each of three replicas has a third of what is in them.
+const OF_EACH: usize = 3;
 /// Polecats under way at a time while they come to be.
 const AT_ONCE: usize = 200;
 const IN_FLIGHT: usize = 16;
@@ -32,10 +32,7 @@ const SHARE: f64 = 0.40;
 pub async fn measure(testbed: &Testbed, options: &Options) -> Result<String> {
     // It would write two objects for every pod that finds no node.
     testbed.freeze_program("kube-scheduler").await?;
-    let names: Vec<String> = (0..NAMESPACES).map(|it| format!("memory-{it:03}")).collect();
-    for name in &names {
-        testbed.make_namespace(name, &[]).await?;
-    }
+    let names = namespaces(testbed, "memory", OF_EACH).await?;
     let idle_of_three = begun(testbed, options, 3).await?;
     let all = load::spread(&names, usize::try_from(options.objects)?);
     let (few, more) = all.split_at(all.len() / 20);
@@ -52,7 +49,8 @@ pub async fn measure(testbed: &Testbed, options: &Options) -> Result<String> {
     let three = begun(testbed, options, 3).await?;
     let each = (mean(&with_all) - mean(&with_few)) * MIB / count(more.len())?;
     let mut text = format!(
-        "finished Polecats with their pods over {NAMESPACES} namespaces; RSS in MiB\none alone: {:.1} without any, {:.1} with {}, {:.1} with {}: {each:.0} bytes for each of those{}\n",
+        "finished Polecats with their pods over {} namespaces; RSS in MiB\none alone: {:.1} without any, {:.1} with {}, {:.1} with {}: {each:.0} bytes for each of those{}\n",
+        SHARDS * OF_EACH,
         mean(&idle),
         mean(&with_few),
         few.len(),

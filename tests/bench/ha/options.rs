@@ -19,7 +19,10 @@ pub struct Options {
     /// Rolling updates of each kind.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub updates: u16,
-    /// Polecats that run while the cost is measured, 25 a second.
+    /// Polecats a second while replicas come and go, and while the cost is measured; 0: nothing runs while they come and go.
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(0..=500))]
+    pub a_second: u32,
+    /// Polecats that run while the cost is measured.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(50..=100_000))]
     pub polecats: u32,
     /// Polecats with their pods up to which memory is measured, from a twentieth of them on.

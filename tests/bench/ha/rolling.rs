@@ -12,16 +12,19 @@ use crate::{
     logged::{GIVING, OWNED, all, gaps},
     options::Options,
     spread::{Spread, row},
+    work::Work,
 };
 
 const REPLICAS: usize = 3;
 
 pub async fn measure(testbed: &Testbed, options: &Options) -> Result<String> {
     let mut fleet = Fleet::start(testbed, options, REPLICAS).await?;
+    let work = Work::begin(testbed, options).await?;
     let mut text = String::new();
     for (name, surge) in [("maxSurge 100 %", REPLICAS), ("maxSurge 1", 1)] {
         let (mut all_gaps, mut moves) = (Vec::new(), BTreeMap::<usize, usize>::new());
         for round in 1..=options.updates {
+            work.goes_on().await?;
             let (gaps, times_of) = update(&mut fleet, surge, &format!("{surge}-{round}")).await?;
             eprintln!("{name}, update {round}: {}", gaps.iter().copied().collect::<Spread>());
             all_gaps.extend(gaps);
@@ -39,6 +42,7 @@ pub async fn measure(testbed: &Testbed, options: &Options) -> Result<String> {
         let _ =
             writeln!(text, "{name}: moves in {} updates: {}", options.updates, moves.join(", "));
     }
+    text += &work.end().await?;
     Ok(text)
 }
 
