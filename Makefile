@@ -121,8 +121,11 @@ test-fips: ## The FIPS edition: built, what it links, its proof or refusal, its 
 	@tests/tools/test-fips.sh
 
 .PHONY: test-faults
-test-faults: prepare static build ## Every fault of replicas, network, clocks, API server and storage, as long as they last in the field; half an hour
-	@GASTOWN_FAULTS=1 $(CARGO) test --locked --test it -- --nocapture --test-threads=1 faults:: shards:: outage::
+test-faults: prepare static build ## Every fault of replicas, network, clocks, API server and storage, as long as they last in the field, also beside PREVIOUS=commit; an hour
+	@previous=$$(tests/tools/previous.sh $(PREVIOUS)) && set -o pipefail && \
+	  GASTOWN_FAULTS=1 GASTOWN_REQUIRE=previous GASTOWN_PREVIOUS=$$previous $(CARGO) test --locked --test it -- \
+	  --nocapture --test-threads=1 faults:: shards:: outage:: views:: 2>&1 | tee target/faults.log; code=$$?; \
+	  tests/tools/margins.sh target/faults.log; exit $$code
 
 .PHONY: demo-trace
 demo-trace: prepare static build ## Runs as traces in a real Jaeger, the owner of one killed in the middle; builds Jaeger once, in ten minutes

@@ -340,6 +340,18 @@ mod tests {
         assert_eq!(*taken.lock().unwrap(), [""; 0], "written past what was seen");
     }
 
+    #[tokio::test]
+    async fn a_write_that_is_not_made_since_the_leave_had_gone_is_counted() {
+        let (cluster, ownership, taken) = pass();
+        let entered = ownership.enter(&Key::new("town", "max")).unwrap();
+        let cluster = cluster.under(entered.guard());
+        ownership.valid_until(Some(Moment::now()));
+        let status = PolecatStatus { attempt: Some(2), ..PolecatStatus::default() };
+        let done = cluster.carry_out(&seen(), Plan::only(status)).await;
+        assert!(done.is_err_and(|it| it.class() == Class::Fenced));
+        assert_eq!((cluster.meters.fenced.get(), taken.lock().unwrap().len()), (1, 0));
+    }
+
     #[test]
     fn only_what_changed_is_written() {
         let (old, new) =

@@ -90,6 +90,7 @@ fn requests() -> Result<()> {
             time: at("01")?,
             done: at("01")?,
             annotations: BTreeMap::new(),
+            lease: None,
         })
     };
     let events = [

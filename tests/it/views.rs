@@ -24,6 +24,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
+    faults,
     polecats::PUSHED,
     waits,
     world::{PATIENCE, phase_of, polecat, until},
@@ -32,7 +33,7 @@ use crate::{
 const NAMESPACES: usize = 6;
 /// With all of them, more than 500 are created while no webhook is there.
 fn each() -> usize {
-    if waits::are_full() { 84 } else { 20 }
+    if waits::are_full() || faults::are_long() { 84 } else { 20 }
 }
 
 /// One replica in this process: what it owns is told by the test, not by a protocol.

@@ -31,6 +31,7 @@ skips=$(printf '%s' "$all_skips" | grep -c '')
 awk '/^failures:$/ {shown = 0} /^---- .* stdout ----$/ {shown = 25} shown {print; shown--}' "$log"
 echo
 grep "^test result" "$log"
+tests/tools/margins.sh "$log"
 echo "objects of each kind and direction through the conversion: $GASTOWN_LAWS"
 echo "skipped: $skips"
 [ -z "$all_skips" ] || printf '%s\n' "$all_skips" | sed 's/^SKIP [^:]*: //' | sort | uniq -c

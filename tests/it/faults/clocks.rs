@@ -12,18 +12,18 @@ use super::{
 };
 
 /// The owner's clock shows so many thousandths of a second in a second.
-async fn cut_with(name: &'static str, thousandths: u32, flags: &[&str]) -> Verdict {
+async fn cut_with(name: &'static str, thousandths: u32, flags: &[&str]) -> (usize, Verdict) {
     let town = Town::new(name, &[flags, &["--original-lease=0"]].concat()).await;
     let slow = format!("--test-faults=clock-rate={thousandths}");
     let (toll, [a, b, c]) = town.three_with_toll(&[&slow]).await;
     let load = town.load(rate());
-    load.reaches(20).await;
+    load.is_everywhere().await;
     toll.set(Way::CutForLeases);
     town.settled(&[&b, &c]).await;
     // It believes itself to be the owner until its own clock says otherwise.
     scraped(&a, |it| it == "leader_election_master_status 0").await;
-    town.all_done(load).await;
-    judge(&town).await
+    let count = town.all_done(load).await;
+    (count, judge(&town).await)
 }
 
 #[tokio::test]
@@ -31,16 +31,13 @@ async fn a_clock_that_runs_a_tenth_slower_still_leaves_a_margin() {
     if !takes_minutes("a_clock_that_runs_a_tenth_slower_still_leaves_a_margin") {
         return;
     }
-    let verdict = cut_with("clocks-tenth", 909, &[]).await;
-    let smallest = verdict.smallest().expect("owners changed under load");
-    println!("an owner's clock that is slow by a tenth: margin {smallest:?}");
-    assert!(smallest.is_positive(), "{verdict:?}");
-    let pods = verdict.pods.len();
-    verdict.holds("clocks-tenth", pods);
+    // With the times of an installation, which leave less room than those that notice a crash sooner.
+    let (count, verdict) = cut_with("clocks-tenth", 909, &["--failover=normal"]).await;
+    verdict.changed(1).holds("clocks-tenth", count);
 }
 
-/// Times as far apart in proportion as those by default, so long that two owners have seconds together.
-const LONG: [&str; 3] = ["--lease-duration=20", "--renew-deadline=16", "--retry-period=4"];
+/// Twice those by default, so that two owners have seconds together.
+const LONG: [&str; 3] = ["--lease-duration=20", "--renew-deadline=15", "--retry-period=4"];
 
 /// The control: that these tests would see two owners if there were any.
 #[tokio::test]
@@ -49,7 +46,7 @@ async fn a_clock_that_runs_two_thirds_as_fast_makes_two_owners_and_the_judge_see
     {
         return;
     }
-    let verdict = cut_with("clocks-half", 667, &LONG).await;
+    let (_, verdict) = cut_with("clocks-half", 667, &LONG).await;
     let smallest = verdict.smallest().expect("owners changed under load");
     println!("an owner's clock that shows 2 s in 3: margin {smallest:?}");
     assert!(smallest < SignedDuration::ZERO, "no overlap was seen: {verdict:?}");

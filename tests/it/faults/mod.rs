@@ -1,14 +1,19 @@
 //! Faults, with three real replicas under load: whatever fails, no object is written by two owners in turns, no attempt has
 //! two pods, and every Polecat is Done once. `make test` runs a quick set; `make test-faults` all, with longer faults.
 
+mod by_hand;
 mod clocks;
+mod crashes;
 mod flood;
 mod judge;
+mod load;
 mod moving;
 mod network;
 mod server;
+mod succession;
 pub mod toll;
 mod town;
+mod trail;
 
 use std::time::Duration;
 
@@ -17,14 +22,14 @@ use gastown_testbed::Operator;
 
 use crate::preconditions::skip;
 
-/// Polecats that are created a second.
+/// Polecats that people ask for a second. The machine may bear fewer: the load says how many.
 fn rate() -> u32 {
     let asked = std::env::var("GASTOWN_FAULTS_RATE").ok();
-    asked.map_or(if are_long() { 20 } else { 10 }, |it| it.parse().expect("a number"))
+    asked.map_or(if are_long() { 50 } else { 10 }, |it| it.parse().expect("a number"))
 }
 
 /// Whether faults are to last as long as they do in the field.
-fn are_long() -> bool {
+pub fn are_long() -> bool {
     std::env::var_os("GASTOWN_FAULTS").is_some_and(|it| it == "1")
 }
 

@@ -1,6 +1,8 @@
 //! What lies between a replica and the API server fails.
 
+use gastown_testbed::{Operator, http_get};
 use k8s_openapi::jiff::SignedDuration;
+use serde_json::{Value, json};
 
 use super::{
     are_long,
@@ -9,7 +11,7 @@ use super::{
     toll::{Toll, Way},
     town::{Town, owned},
 };
-use crate::asking::{answered, comes_true};
+use crate::asking::{answered, comes_true, scraped};
 
 /// It can write, but not renew itself: the sharpest test of when it stops.
 #[tokio::test]
@@ -26,13 +28,24 @@ async fn cut_off_from_leases_alone_a_replica_stops_before_others_begin() {
     assert_eq!(town.epochs().await, before, "times of day that are an hour wrong move nothing");
     toll.set(Way::CutForLeases);
     town.settled(&[&b, &c]).await;
+    says_that_it_may_not_act(&a).await;
     let margin = first_margin(&town).await;
     println!("cut-leases: they began {margin:?} after its last write was answered");
     assert!(margin.as_millis() > 500, "1.5 s are meant to be between them: {margin:?}");
     toll.set(Way::Open);
     town.settled(&[&a, &b, &c]).await;
     let count = town.all_done(load).await;
-    judge(&town).await.holds("cut-leases", count);
+    judge(&town).await.changed(1).holds("cut-leases", count);
+}
+
+/// By `/shardz` and metrics: its session has lapsed, and as far as it sees nobody has the shards of the others.
+async fn says_that_it_may_not_act(operator: &Operator) {
+    scraped(operator, |it| it.strip_prefix("gastown_shards_unowned ").is_some_and(|it| it != "0"))
+        .await;
+    let (code, body) = http_get(&format!("{}/shardz", operator.health)).await.unwrap();
+    let report: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((code, &report["sessionValid"]), (503, &json!(false)), "{report}");
+    assert_ne!(report["unowned"], json!([]), "{report}");
 }
 
 /// What it sent arrives when the way is open again.
@@ -56,7 +69,9 @@ async fn a_replica_that_is_cut_off_is_succeeded_and_its_late_writes_undo_nothing
     town.settled(&[&a, &b, &c]).await;
     assert_eq!(a.ended(), None, "who was cut off lives");
     let count = town.all_done(load).await;
-    judge(&town).await.undoes_nothing("cut-off", count);
+    let verdict = judge(&town).await;
+    verdict.tell("cut-off, before what was late", Some(margin));
+    verdict.undoes_nothing("cut-off", count);
 }
 
 /// The smallest margin once several shards were written by both.
@@ -68,8 +83,8 @@ async fn first_margin(town: &Town) -> SignedDuration {
     answered("writes of the next owner", smallest).await
 }
 
-async fn is_leading(operator: &gastown_testbed::Operator) -> bool {
-    let (_, text) = gastown_testbed::http_get(&operator.metrics).await.unwrap();
+async fn is_leading(operator: &Operator) -> bool {
+    let (_, text) = http_get(&operator.metrics).await.unwrap();
     text.lines().any(|it| it == "leader_election_master_status 1")
 }
 

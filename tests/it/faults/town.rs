@@ -1,14 +1,18 @@
 //! Three replicas that look after a whole control plane, and people who create Polecats all the time.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use gastown::{
     api::{v1alpha1::Polecat, v1beta1::ShardMap},
     cluster::housekeeper::LEASE,
+    domain::{
+        lease::Times,
+        shard::{Map, ShardId},
+    },
 };
 use gastown_testbed::{Node, Operator, OperatorOptions, Options, Testbed, http_get};
 use k8s_openapi::{
@@ -20,17 +24,17 @@ use kube::{
     api::{ListParams, PostParams},
 };
 use serde_json::json;
-use tokio::sync::{Mutex, MutexGuard, OnceCell, watch};
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
-use super::toll::Toll;
+use super::{load::Load, toll::Toll};
 use crate::{
     asking::comes_true,
-    world::{PATIENCE, install_crds, phase_of, polecat},
+    world::{install_crds, phase_of},
 };
 
 /// Shards of these towns, unless a test says otherwise; three replicas have five or six each.
 pub const SHARDS: usize = 16;
-const NAMESPACES: usize = 24;
+pub const NAMESPACES: usize = 24;
 /// Unless a test says otherwise.
 const FAST: &str = "--failover=fast";
 
@@ -45,22 +49,6 @@ pub struct Town {
     first: Option<PathBuf>,
     /// Only one set of replicas looks after everything at a time.
     _alone: MutexGuard<'static, ()>,
-}
-
-/// What is known of the load when it ends.
-pub struct Load {
-    stop: watch::Sender<bool>,
-    created: watch::Receiver<usize>,
-    task: tokio::task::JoinHandle<(usize, Duration)>,
-}
-
-impl Load {
-    /// Waits until so many were created.
-    pub async fn reaches(&self, count: usize) {
-        let mut created = self.created.clone();
-        let reached = tokio::time::timeout(PATIENCE, created.wait_for(|it| *it >= count)).await;
-        reached.expect("the load comes in time").expect("the load goes on");
-    }
 }
 
 impl Town {
@@ -165,9 +153,19 @@ impl Town {
         format!("{}-operator", self.name)
     }
 
+    /// How long a session counts as alive that says nothing.
+    pub fn wait(&self) -> Duration {
+        let normal = self.flags.iter().any(|it| it == "--failover=normal");
+        if normal { Times::DEFAULT.wait } else { Times::FAST.wait }
+    }
+
     /// Waits until these have even shares, and nobody else any.
     pub async fn settled(&self, operators: &[&Operator]) {
-        let shards = self.shards;
+        self.share(operators, self.shards).await;
+    }
+
+    /// The same where a map has made other shards than there were.
+    pub async fn share(&self, operators: &[&Operator], shards: usize) {
         let (least, most) = (shards / operators.len(), shards.div_ceil(operators.len()));
         comes_true("even shares", async || {
             let mut all = 0;
@@ -202,45 +200,14 @@ impl Town {
         all.items.into_iter().map(epoch).collect()
     }
 
-    /// Creates so many Polecats a second, until told to end, over all namespaces in turn. What is refused or gets no answer is
-    /// sent again.
+    /// Creates so many Polecats a second, or as many as are borne, until told to end, over all namespaces in turn.
     pub fn load(&self, a_second: u32) -> Load {
-        let (stop, mut stopped) = watch::channel(false);
-        let (told, created) = watch::channel(0);
-        let (client, namespaces) = (self.client.clone(), self.namespaces.clone());
-        let task = tokio::spawn(async move {
-            let begun = Instant::now();
-            let mut clock = tokio::time::interval(Duration::from_secs(1) / a_second);
-            let mut count = 0;
-            loop {
-                tokio::select! {
-                    _ = stopped.wait_for(|it| *it) => return (count, begun.elapsed()),
-                    _ = clock.tick() => {}
-                }
-                let namespace = &namespaces[count % namespaces.len()];
-                let all: Api<Polecat> = Api::namespaced(client.clone(), namespace);
-                let object: Polecat =
-                    serde_json::from_value(polecat(&format!("p{count:05}"))).unwrap();
-                loop {
-                    match all.create(&PostParams::default(), &object).await {
-                        Ok(_) => break,
-                        Err(kube::Error::Api(it)) if it.is_already_exists() => break,
-                        Err(_) => drop(clock.tick().await),
-                    }
-                }
-                count += 1;
-                told.send_replace(count);
-            }
-        });
-        Load { stop, created, task }
+        Load::begin(&self.client, &self.namespaces, a_second)
     }
 
     /// Ends the load and waits until all that was asked for is Done, once; says how much it was.
     pub async fn all_done(&self, load: Load) -> usize {
-        load.stop.send_replace(true);
-        let (count, took) = load.task.await.unwrap();
-        let a_second = f64::from(u32::try_from(count).unwrap()) / took.as_secs_f64();
-        println!("{}: {count} Polecats, {a_second:.1} a second", self.name);
+        let count = load.end(self.name).await;
         comes_true("every Polecat Done", async || self.done().await == Some(count)).await;
         assert_eq!(self.pods().await, count, "one pod for each Polecat");
         count
@@ -260,6 +227,26 @@ impl Town {
             }
         }
         Some(done)
+    }
+
+    /// Shards in which there is work: those of its namespaces, by the map.
+    pub async fn busy(&self) -> BTreeSet<ShardId> {
+        let map = Map::try_from(&self.maps().get("gastown").await.unwrap().spec).unwrap();
+        self.namespaces.iter().filter_map(|it| map.shard_of(it)).collect()
+    }
+
+    /// Shards that this replica owns, by their Leases.
+    pub async fn shards_of(&self, replica: &str) -> BTreeSet<ShardId> {
+        let params = ListParams::default().labels("gastown.io/lease=shard");
+        let all = self.leases().list(&params).await.unwrap();
+        let prefix = format!("{}_", self.user(replica));
+        let of = |it: &Lease| {
+            let holder = it.spec.as_ref().and_then(|it| it.holder_identity.as_ref());
+            holder.is_some_and(|it| it.starts_with(&prefix))
+        };
+        let number =
+            |it: &Lease| it.metadata.name.as_ref()?.strip_prefix("gastown-shard-")?.parse().ok();
+        all.iter().filter(|it| of(it)).filter_map(number).map(ShardId).collect()
     }
 
     /// Pods that are there.

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 
 /// One request. A watch is one from the moment it is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,16 @@ pub struct Event {
     pub done: Timestamp,
     /// What the API server's own parts and webhooks noted: `WEBHOOK/KEY` and value.
     pub annotations: BTreeMap<String, String>,
+    /// What a write of a Lease asked for; unset where it is a write of anything else, or says nothing of either.
+    pub lease: Option<Held>,
+}
+
+/// Of whom a Lease is to be, and after how many changes of its holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Empty: nobody's.
+    pub holder: String,
+    pub transitions: i32,
 }
 
 impl Event {
@@ -94,6 +105,9 @@ struct Entry {
     stage_timestamp: Timestamp,
     #[serde(default)]
     annotations: BTreeMap<String, String>,
+    /// Logged of writes of Leases alone.
+    #[serde(default)]
+    request_object: Value,
 }
 
 #[derive(Deserialize)]
@@ -117,8 +131,19 @@ struct Status {
     code: u16,
 }
 
+/// What the body of a write of a Lease asks for: all of it, or a patch.
+fn held(body: &Value) -> Option<Held> {
+    let holder = body.pointer("/spec/holderIdentity").and_then(Value::as_str);
+    let transitions = body.pointer("/spec/leaseTransitions").and_then(Value::as_i64);
+    holder
+        .zip(transitions.and_then(|it| it.try_into().ok()))
+        .map(|(holder, transitions)| Held { holder: holder.to_owned(), transitions })
+}
+
 impl From<Entry> for Event {
     fn from(entry: Entry) -> Self {
+        let lease =
+            if entry.object_ref.resource == "leases" { held(&entry.request_object) } else { None };
         let Object { resource, subresource, namespace, name } = entry.object_ref;
         Self {
             verb: entry.verb,
@@ -133,6 +158,7 @@ impl From<Entry> for Event {
             time: entry.request_received_timestamp,
             done: entry.stage_timestamp,
             annotations: entry.annotations,
+            lease,
         }
     }
 }
@@ -173,6 +199,23 @@ mod tests {
             ("operator-0", "pods", 200)
         );
         assert_eq!(create.time.to_string(), "2026-01-02T03:04:05.678901Z");
+    }
+
+    #[test]
+    fn a_write_of_a_lease_says_whose_it_is_to_be() {
+        let line = |resource: &str, spec: &str| {
+            let text = format!(
+                "{{\"auditID\":\"1\",\"verb\":\"update\",\"requestURI\":\"/\",\"user\":{{}},\"objectRef\":{{\"resource\":\"{resource}\"}},\
+                 \"requestObject\":{{\"spec\":{spec}}},\"requestReceivedTimestamp\":\"2026-01-02T03:04:05Z\",\
+                 \"stageTimestamp\":\"2026-01-02T03:04:05Z\"}}\n"
+            );
+            parse(&text).unwrap().remove(0).lease
+        };
+        let spec = "{\"holderIdentity\":\"a\",\"leaseTransitions\":3}";
+        let held = Held { holder: "a".into(), transitions: 3 };
+        assert_eq!(line("leases", spec), Some(held));
+        assert_eq!(line("leases", "{\"renewTime\":\"now\"}"), None, "it says nothing of either");
+        assert_eq!(line("pods", spec), None, "a pod is nobody's");
     }
 
     #[test]

@@ -115,7 +115,16 @@ impl ControlPlane {
             "apiVersion": "audit.k8s.io/v1",
             "kind": "Policy",
             "omitStages": ["RequestReceived"],
-            "rules": [{ "level": "Metadata" }],
+            "omitManagedFields": true,
+            "rules": [
+                // What a judge of ownership asks: whose a Lease is to be.
+                {
+                    "level": "Request",
+                    "verbs": ["create", "update", "patch"],
+                    "resources": [{ "group": "coordination.k8s.io", "resources": ["leases"] }],
+                },
+                { "level": "Metadata" },
+            ],
         });
         fs::write(&policy, text.to_string())
             .with_context(|| format!("failed to write {}", policy.display()))?;
