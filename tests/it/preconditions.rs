@@ -18,7 +18,11 @@ pub fn release_binary(test: &str) -> Option<PathBuf> {
 pub fn previous(test: &str, variable: &str) -> Option<PathBuf> {
     let folder = std::env::var_os(variable).map(PathBuf::from);
     if folder.is_none() {
-        skip(test, "previous", &format!("{variable} names nothing (make test-upgrade, make test-faults)"));
+        skip(
+            test,
+            "previous",
+            &format!("{variable} names nothing (make test-upgrade, make test-faults)"),
+        );
     }
     folder
 }

@@ -126,7 +126,7 @@ impl Verdict {
     /// Fails unless both owners were seen to write under so many changes of a shard's owner: else nothing was tried.
     pub fn changed(self, least: usize) -> Self {
         let seen = self.margins.len();
-        assert!(seen >= least, "{seen} changes of owner under load, and not {least}: {self:?}");
+        assert!(seen >= least, "{seen} changes of owner under load, and not {least}");
         self
     }
 
@@ -146,7 +146,8 @@ impl Verdict {
         self.undoes_nothing(name, polecats);
         assert!(
             self.smallest().is_none_or(|it| it.is_positive()),
-            "{name}: two owners wrote in turns: {self:?}"
+            "{name}: two owners wrote in turns: {:?}",
+            self.margins
         );
         assert!(self.late.is_empty(), "{name}: {:#?}", self.late);
     }
