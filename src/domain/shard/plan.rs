@@ -146,7 +146,7 @@ impl<'a> Book<'a> {
         }
     }
 
-    /// Until nobody has more than somebody else by more than its heaviest shard: by more than one, where all weigh the same.
+    /// Until nobody has more than somebody else by more than its lightest shard: by more than one, where all weigh the same.
     /// Then zones, as far as that leaves a choice. Each step lowers a sum of squares, first that of members, then that of
     /// zones, so it ends.
     fn balance(&mut self, targets: &[&'a str]) {
@@ -158,11 +158,13 @@ impl<'a> Book<'a> {
     fn level(&self, targets: &[&'a str]) -> Option<(ShardId, &'a str)> {
         let least = targets.iter().copied().min_by_key(|it| self.rank(it))?;
         let more = |it: &str| self.entry(it).load - self.entry(least).load;
-        let over = targets.iter().copied().filter(|it| more(it) > self.entry(it).heaviest);
+        // One that weighs less than the difference makes that smaller, wherever it comes to lie then.
+        let spare = |it: &'a str| self.shards(it).filter(move |(_, weight)| *weight < more(it));
+        let over = targets.iter().copied().filter(|it| spare(it).next().is_some());
         let most = over.max_by_key(|it| self.rank(it))?;
         let more = more(most);
         let half = |(shard, weight): &(ShardId, u64)| ((2 * weight).abs_diff(more), *shard);
-        self.shards(most).min_by_key(half).map(|(shard, _)| (shard, least))
+        spare(most).min_by_key(half).map(|(shard, _)| (shard, least))
     }
 
     /// From a zone to one that has less, between members of whom the first keeps as much as the second had.
