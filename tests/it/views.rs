@@ -325,3 +325,34 @@ async fn hands_over(first: &Replica, second: &Replica, one: &str) {
         "whoever has it now may make that pod, which is no late one"
     );
 }
+
+/// A split that is taken back before its watch was listed, again and again; and a namespace that is pinned.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_is_watched_as_it_was_wanted_last_and_with_what_is_pinned_to_it() {
+    let town = Town::new("1s").await;
+    let [even, odd] = halves();
+    let replica = Replica::start(&town.bed, "even", &even).await;
+    let [one, other] = [&town.namespaces[0][0], &town.namespaces[1][0]];
+    let (shard, views) = (shard_of(one), &replica.views);
+    let whole = of_map(&[shard])[&shard].clone();
+    let without: std::collections::BTreeSet<_> =
+        whole.iter().copied().filter(|it| *it != bucket::of(one)).collect();
+    for next in &odd[..8] {
+        views.warm(shard, &without);
+        views.warm(shard, &whole);
+        // By when another one is listed, so was that of the split, which began before.
+        views.warm(*next, &of_map(&[*next])[next]);
+        tokio::time::timeout(PATIENCE, views.warmed(*next)).await.unwrap();
+        assert!(views.is_warm(shard), "it goes on by the view that is wanted");
+    }
+    town.create(one, "given-back", |_| {}).await;
+    until(&town.polecats(one), "given-back", "Done", |it: &Polecat| phase_of(it) == "Done").await;
+
+    let pinned = Map::first(64).pin(other, shard).unwrap();
+    replica.ownership.use_map(Arc::new(pinned));
+    assert!(!views.is_warm(shard), "the namespace that is pinned to it was not listed");
+    views.pin(other);
+    tokio::time::timeout(PATIENCE, views.warmed(shard)).await.unwrap();
+    assert!(views.show(other));
+    replica.running.stop(tokio::time::sleep(Duration::from_secs(10))).await;
+}

@@ -1,6 +1,8 @@
 //! Which Polecats and pods are watched: all while this replica is alone, else those of the shards that it has or is about to
 //! get, by the label with their bucket, and besides those whose label names none. What no view shows is not acted on.
 
+mod shown;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
@@ -8,6 +10,7 @@ use std::{
 
 use tokio::{sync::watch, task::JoinHandle};
 
+use self::shown::Shown;
 use super::{Scope, watches::Watcher};
 use crate::{
     cluster::{
@@ -62,13 +65,6 @@ struct Sight {
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// Views that were listed.
-#[derive(Debug, Default)]
-struct Shown {
-    views: BTreeSet<View>,
-    buckets: BTreeSet<u16>,
-}
-
 impl Views {
     pub(super) fn new(
         cluster: &Cluster,
@@ -92,15 +88,20 @@ impl Views {
         let mut state = self.lock();
         self.begin(&mut state, &view);
         state.wanted.insert(shard, view);
+        drop(state);
+        self.end_succeeded(shard); // it may have been listed before
     }
 
-    /// Whether all that is in a shard is in the caches.
+    /// Whether all that is in a shard is in the caches, also of namespaces that are pinned to it.
     pub fn is_warm(&self, shard: ShardId) -> bool {
-        let wanted = self.lock().wanted.get(&shard).cloned();
+        let (wanted, map) =
+            (self.lock().wanted.get(&shard).cloned(), self.0.cluster.ownership.map());
         let shown = self.0.shown.borrow();
+        let pinned = |it: &str| shown.views.contains(&View::Namespace(it.into()));
         shown.views.contains(&View::All)
             || (shown.views.contains(&View::Orphans)
-                && wanted.is_some_and(|it| shown.views.contains(&it)))
+                && wanted.is_some_and(|it| shown.views.contains(&it))
+                && map.is_none_or(|it| it.pinned(shard).all(pinned)))
     }
 
     /// Ends once it is, however long that takes: a caller that gives the shard up drops this.
@@ -277,26 +278,46 @@ impl Views {
             self.0.shown.send_modify(|it| it.add(view.clone()));
         }
         self.wake_where(|key| view.has(key.place()));
-        if let View::Shard(shard, _) = view.clone() {
-            // On its own, since the end of this view would cut it off.
-            tokio::spawn(async move {
-                self.end(|it| matches!(it, View::Shard(of, _) if *of == shard) && *it != view)
-                    .await;
-            });
+        if let View::Shard(shard, _) = view {
+            self.end_succeeded(shard);
         }
+    }
+
+    /// Ends the views of a shard that another one has succeeded, on its own: the end of a view would cut off who lists it.
+    fn end_succeeded(&self, shard: ShardId) {
+        let views = self.clone();
+        tokio::spawn(async move {
+            let shown = views.0.shown.subscribe();
+            let over = |state: &State, it: &View| {
+                let wanted =
+                    state.wanted.get(&shard).filter(|it| shown.borrow().views.contains(it));
+                matches!(it, View::Shard(of, _) if *of == shard)
+                    && wanted.is_some_and(|by| by != it)
+            };
+            views.end_where(over).await;
+        });
     }
 
     /// Ends views, and forgets what no other shows.
     async fn end(&self, which: impl Fn(&View) -> bool) {
+        self.end_where(|_, it| which(it)).await;
+    }
+
+    async fn end_where(&self, which: impl Fn(&State, &View) -> bool) {
         let mut ended: Vec<(View, Sight)> = {
             let mut state = self.lock();
-            let views: Vec<_> = state.sights.keys().filter(|it| which(it)).cloned().collect();
+            let all = state.sights.keys();
+            let views: Vec<_> = all.filter(|it| which(&state, it)).cloned().collect();
+            // Within the lock: one of them may be begun and listed again at once.
+            self.0.shown.send_if_modified(|it| {
+                views.iter().for_each(|view| it.remove(view));
+                !views.is_empty()
+            });
             views.into_iter().filter_map(|it| state.sights.remove_entry(&it)).collect()
         };
         if ended.is_empty() {
             return;
         }
-        self.0.shown.send_modify(|it| ended.iter().for_each(|(view, _)| it.remove(view)));
         for (_, it) in &mut ended {
             it.stop().await;
         }
@@ -336,33 +357,6 @@ impl View {
             Self::Shard(_, buckets) => buckets.contains(&bucket::of(place)),
             Self::Namespace(only) => **only == *place,
         }
-    }
-}
-
-impl Shown {
-    fn add(&mut self, view: View) {
-        self.views.insert(view);
-        self.count();
-    }
-
-    fn remove(&mut self, view: &View) {
-        self.views.remove(view);
-        self.count();
-    }
-
-    fn count(&mut self) {
-        let shards = self.views.iter().filter_map(|it| match it {
-            View::Shard(_, buckets) => Some(&**buckets),
-            _ => None,
-        });
-        self.buckets = shards.flatten().copied().collect();
-    }
-
-    fn has(&self, place: &str) -> bool {
-        self.views.contains(&View::All)
-            || (self.views.contains(&View::Orphans)
-                && (self.buckets.contains(&bucket::of(place))
-                    || self.views.contains(&View::Namespace(place.into()))))
     }
 }
 
