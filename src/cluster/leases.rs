@@ -1,12 +1,14 @@
 //! How a Lease is written and read: every write is a PUT on exactly the version that was judged, and carries a mark, so that
 //! one whose answer was lost is known again.
 
+use std::time::Duration;
+
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, api::PostParams};
 
 use crate::{
     cluster::writing::Writer,
-    domain::lease::{Mark, Record},
+    domain::lease::{Mark, Record, Times},
 };
 
 /// Where a write says which one of its process it is, under which epoch.
@@ -16,12 +18,14 @@ pub(super) fn record(lease: &Lease) -> Record {
     let spec = lease.spec.clone().unwrap_or_default();
     let mark = lease.metadata.annotations.as_ref().and_then(|it| Mark::parse(it.get(MARK)?));
     let marked = mark.map_or(0, |it| it.epoch);
+    let wait = spec.lease_duration_seconds.and_then(|it| it.try_into().ok()).unwrap_or_default();
     Record {
         uid: lease.metadata.uid.clone().unwrap_or_default(),
         resource_version: lease.metadata.resource_version.clone().unwrap_or_default(),
         holder: spec.holder_identity,
         transitions: spec.lease_transitions.unwrap_or_default().max(marked),
         mark,
+        wait: Duration::from_secs(wait).min(Times::LONGEST),
     }
 }
 

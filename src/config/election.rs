@@ -90,6 +90,6 @@ impl Election {
 fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.strip_suffix('s').unwrap_or(text).parse::<f64>();
     let seconds = number.ok().and_then(|it| Duration::try_from_secs_f64(it).ok());
-    let fine = seconds.filter(|it| *it <= Duration::from_secs(3600));
+    let fine = seconds.filter(|it| *it <= Times::LONGEST);
     fine.ok_or_else(|| format!("{text:?} is no number of seconds between 0 and 3600, such as 7.5"))
 }

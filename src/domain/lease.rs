@@ -9,7 +9,7 @@ use std::time::Duration;
 /// The three times of the protocol. `valid` < `wait`: a holder has stopped before anybody may take over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
-    /// How long a candidate must have seen the record unchanged (D).
+    /// How long a candidate must have seen the record unchanged (D). Each publishes his own with every record that he writes.
     pub wait: Duration,
     /// How long a holder may act after sending its last accepted write (V).
     pub valid: Duration,
@@ -30,6 +30,15 @@ impl Times {
         valid: Duration::from_millis(3_500),
         renew: Duration::from_secs(1),
     };
+
+    /// No wait is longer, whatever a record publishes.
+    pub const LONGEST: Duration = Duration::from_secs(3600);
+
+    /// How long a candidate with these times waits for whoever wrote a record: no shorter than that one publishes, who may act
+    /// for longer than the candidate would himself. Replicas with other times are alive while the times are changed.
+    pub fn for_writer_of(&self, record: &Record) -> Duration {
+        self.wait.max(record.wait)
+    }
 
     /// Why these times would be unsafe or useless, if they would.
     pub fn flaw(&self) -> Option<String> {
@@ -59,6 +68,8 @@ pub struct Record {
     pub transitions: i32,
     /// Which write of its holder made it; absent where somebody else's program did.
     pub mark: Option<Mark>,
+    /// How long its writer has others wait for him; zero where nothing says so.
+    pub wait: Duration,
 }
 
 /// Names one write of one process, so that it knows its own again when the answer was lost. It carries the epoch as well,
@@ -233,7 +244,7 @@ mod tests {
             resource_version: version.into(),
             holder: Some(holder.into()),
             transitions: 4,
-            mark: None,
+            ..Record::default()
         }
     }
 

@@ -9,7 +9,7 @@ use stateright::{Checker as _, HasDiscoveries, Model};
 
 use self::{
     maps::Maps,
-    sessions::{Budget, Planted, Protocol},
+    sessions::{Budget, Planted, Protocol, Times},
 };
 use crate::waits::are_full;
 
@@ -40,8 +40,16 @@ where
     found
 }
 
+/// Two ticks of waiting for one of acting, and half of both.
+const SLOW: Times = Times { valid: 10, wait: 20 };
+const FAST: Times = Times { valid: 5, wait: 10 };
+
 fn of_sessions(rates: [u8; 2], planted: Planted, budget: Budget) -> Option<String> {
-    two_owners(Protocol { rates, planted, budget }, "taken over after a fence")
+    of_times([SLOW; 2], rates, planted, budget)
+}
+
+fn of_times(times: [Times; 2], rates: [u8; 2], planted: Planted, budget: Budget) -> Option<String> {
+    two_owners(Protocol { rates, times, planted, budget }, "taken over after a fence")
 }
 
 #[test]
@@ -61,6 +69,17 @@ fn nor_do_shards_given_back_and_sessions_begun_anew() {
     for budget in budgets {
         assert_eq!(of_sessions(APART, Planted::Nothing, *budget), None, "{budget:?}");
     }
+}
+
+#[test]
+fn nor_do_replicas_of_other_times_as_long_as_each_waits_by_the_longer() {
+    let losses = u8::from(are_full());
+    for times in [[SLOW, FAST], [FAST, SLOW]] {
+        let budget = Budget { losses, ..UNDISTURBED };
+        assert_eq!(of_times(times, APART, Planted::Nothing, budget), None, "{times:?}");
+    }
+    let own = of_times([SLOW, FAST], APART, Planted::OwnWait, UNDISTURBED);
+    assert!(own.is_some(), "who waits by its own times alone makes two owners");
 }
 
 #[test]

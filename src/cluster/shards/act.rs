@@ -314,6 +314,7 @@ impl Keeper {
         self.opening.remove(&shard);
         if lost && !self.mourning {
             self.own.lost.insert(shard);
+            self.own.heard(&self.view, shard);
         }
     }
 

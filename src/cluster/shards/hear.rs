@@ -173,6 +173,7 @@ impl Keeper {
     }
 
     /// Somebody else's write of our session ends what it allowed, until a reading says otherwise.
+                self.own.heard(&self.view, id);
     fn doubt(&mut self) {
         if self.session.begun() {
             self.session.doubt();

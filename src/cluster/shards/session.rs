@@ -147,7 +147,7 @@ impl Session {
         let holder = record.holder.as_deref().unwrap_or_default();
         let me = &self.writer.me;
         let ours = holder.is_empty() || me.was(holder) || holder.starts_with(&me.holder());
-        (!ours).then(|| (*since + self.writer.times.wait).max(now))
+        (!ours).then(|| (*since + self.writer.times.for_writer_of(record)).max(now))
     }
 
     /// Somebody else may have written its Lease, or deleted it: it is read before anything else.

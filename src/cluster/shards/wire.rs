@@ -237,6 +237,11 @@ impl Writer {
         self.lease(&shard_name(id), SHARD, Some(over), "", mark, notes)
     }
 
+    /// For how many seconds others have to wait for us: they may wait for longer, and not for less.
+    const fn published(&self) -> u64 {
+        self.times.wait.as_secs() + if self.times.wait.subsec_nanos() > 0 { 1 } else { 0 }
+    }
+
     fn lease(
         &self,
         name: &str,
@@ -261,7 +266,7 @@ impl Writer {
             },
             spec: Some(LeaseSpec {
                 holder_identity: Some(holder.to_owned()),
-                lease_duration_seconds: i32::try_from(self.times.wait.as_secs()).ok(),
+                lease_duration_seconds: i32::try_from(self.published()).ok(),
                 lease_transitions: Some(mark.epoch),
                 acquire_time: (kind == SHARD).then(|| now.clone()),
                 renew_time: Some(now),
@@ -362,7 +367,26 @@ mod tests {
         let Some(Ours::Session(read)) = read(&lease) else { panic!("{lease:?}") };
         assert_eq!((read.says, read.record.mark), (says, Some(mark)));
         assert_eq!(read.fenced, None);
+        assert_eq!(read.record.wait, Times::DEFAULT.wait);
         assert_eq!(read.objects, [(ShardId(9), 5)].into());
+    }
+
+    #[test]
+    fn others_are_asked_to_wait_for_no_less_than_we_would() {
+        let published = |wait: Duration, edit: fn(&mut Option<i32>)| {
+            let times = Times { wait, ..Times::DEFAULT };
+            let mark = Mark { epoch: 0, number: 1 };
+            let mut lease =
+                Writer { times, ..writer() }.session(None, "op", mark, &Says::default());
+            edit(&mut lease.spec.as_mut().unwrap().lease_duration_seconds);
+            session(&lease).record.wait
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(published(second * 5 / 2, |_| {}), second * 3, "a Lease has whole seconds");
+        assert_eq!(published(second * 5, |it| *it = None), Duration::ZERO, "as others write them");
+        assert_eq!(published(second * 5, |it| *it = Some(-1)), Duration::ZERO);
+        let longest = published(second * 5, |it| *it = Some(i32::MAX));
+        assert_eq!(longest, Times::LONGEST, "nobody is waited for for ever");
     }
 
     #[test]

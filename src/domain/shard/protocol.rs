@@ -2,7 +2,8 @@
 //!
 //! Why two replicas never act on one shard: an owner acts only while its session is valid, which is counted from the sending
 //! of its last accepted renewal ([`Times::valid`]). Nobody takes its shard before the owner has given it back, or its session
-//! was declared dead by a write over the very renewal that had been seen to stand still for [`Times::wait`], which is longer.
+//! was declared dead by a write over the very renewal that had been seen to stand still for [`Times::for_writer_of`], which is
+//! longer.
 //! Either is a compare-and-swap, so being late or wrong about what is seen costs a refused write and nothing else.
 
 use std::{
@@ -116,7 +117,7 @@ pub fn decide(facts: Facts<'_>) -> Decision {
     if !facts.own.valid {
         return decision;
     }
-    let targets = facts.targets(facts.times.wait);
+    let targets = facts.targets(1);
     for shard in facts.map.shards().keys().copied().filter(|it| !facts.own.busy.contains(it)) {
         let target = targets.get(&shard).map(|it| &**it);
         match facts.own.held.get(&shard) {
@@ -136,6 +137,17 @@ pub fn held_back(facts: Facts<'_>) -> Vec<Move> {
 /// Whether a shard is done with what this version of the map, which may be an older one, took from it.
 pub fn is_done(view: &View, own: &Own, from: ShardId, version: i64) -> bool {
     own.held.get(&from).map_or_else(|| view.acknowledged(from), |it| it.map) >= version
+}
+
+impl Own {
+    /// Takes in what was heard of a shard. One that we lost by hand and that somebody else has had since is nobody's to take
+    /// back at once, should its Lease be deleted as well.
+    pub fn heard(&mut self, view: &View, shard: ShardId) {
+        let holder = view.shards.get(&shard).map(|it| it.it.holder());
+        if view.intact(shard) && holder.is_some_and(|it| *it != *self.holder) {
+            self.lost.remove(&shard);
+        }
+    }
 }
 
 impl Facts<'_> {
@@ -158,26 +170,27 @@ impl Facts<'_> {
     fn fence_and_sweep(&self, decision: &mut Decision) {
         for (lease, seen) in &self.view.sessions {
             let still = self.view.stillness(seen.since, self.now);
-            let since = seen.since.max(self.view.clear);
+            let (since, wait) =
+                (seen.since.max(self.view.clear), self.times.for_writer_of(&seen.it.record));
             if **lease == *self.own.lease {
                 continue;
             }
-            if still < self.times.wait {
-                decision.look_at(since + self.times.wait);
+            if still < wait {
+                decision.look_at(since + wait);
             } else if !seen.it.holder().is_empty() || !seen.it.says.holds.is_empty() {
                 if self.own.valid {
                     decision.steps.push(Step::Fence { lease: lease.clone() });
                 }
-            } else if still >= self.times.wait * SWEEP {
+            } else if still >= wait * SWEEP {
                 decision.steps.push(Step::Sweep { lease: lease.clone() });
             } else {
-                decision.look_at(since + self.times.wait * SWEEP);
+                decision.look_at(since + wait * SWEEP);
             }
         }
     }
 
-    /// Who should own each shard, if only sessions count that have renewed themselves within `limit`.
-    fn targets(&self, limit: Duration) -> BTreeMap<ShardId, Box<str>> {
+    /// Who should own each shard, if only sessions count that have renewed themselves within this part of their wait.
+    fn targets(&self, part: u32) -> BTreeMap<ShardId, Box<str>> {
         let member = |session: &Session| Member {
             id: session.holder().into(),
             build: session.says.build.clone(),
@@ -185,7 +198,7 @@ impl Facts<'_> {
             began: session.began,
             draining: session.says.draining,
         };
-        let others = self.view.alive(self.now, limit).map(|(_, it)| it);
+        let others = self.view.alive(self.now, self.times, part);
         let others = others.filter(|it| it.holder() != &*self.own.holder);
         let mut members: Vec<Member> = others.map(member).collect();
         members.push(Member {
@@ -275,7 +288,7 @@ impl Facts<'_> {
     }
 
     fn is_warm(&self, holder: &str, shard: ShardId) -> bool {
-        let mut all = self.view.alive(self.now, self.times.wait).map(|(_, it)| it);
+        let mut all = self.view.alive(self.now, self.times, 1);
         all.any(|it| {
             it.holder() == holder
                 && it.says.map >= self.map.version()
@@ -326,8 +339,13 @@ impl Facts<'_> {
         }
         // Who has our own name is nobody else, and no work of ours is left in what we do not hold.
         let holder = seen.it.holder();
-        if seen.it.released || *holder == *own.holder || own.former.contains(holder) {
+        if *holder == *own.holder || own.former.contains(holder) {
             return free(seen.since);
+        }
+        if seen.it.released {
+            // It may be an old copy, put back over what a late watch never told of: only who was waited for takes it unasked.
+            let unclaimed = seen.it.wanted.as_deref() != Some(&*own.holder);
+            return Some(Opening { at: seen.since, unclaimed, ours: false });
         }
         match view.owner(seen, self.now, self.times) {
             Life::Dead { since } => free(since.max(seen.since)),
@@ -343,8 +361,8 @@ impl Facts<'_> {
     fn unclaimed(&self, shard: ShardId, since: Duration) -> Option<Opening> {
         let Self { view, own, now, times, .. } = self;
         let by = view.claimed(shard, &own.holder);
-        let newer = view.alive(*now, times.wait).any(|(_, it)| it.says.map > self.map.version());
-        let at = since + times.wait;
+        let newer = view.alive(*now, times, 1).any(|it| it.says.map > self.map.version());
+        let at = view.lapsed(shard, since, times);
         (!by && !newer).then_some(Opening { at, unclaimed: true, ours: false })
     }
 
@@ -360,7 +378,7 @@ impl Facts<'_> {
         if self.own.draining.is_some() {
             return BTreeSet::new();
         }
-        let soon = self.targets(self.times.wait / 2);
+        let soon = self.targets(2);
         let ours = |all: &BTreeMap<ShardId, Box<str>>| {
             let mine = all.iter().filter(|(_, it)| **it == self.own.holder);
             mine.map(|(shard, _)| *shard).collect::<Vec<_>>()

@@ -82,6 +82,8 @@ pub struct View {
     silent: BTreeMap<Named, Duration>,
     /// Sessions whose Lease went or changed hands otherwise, and since when that is known.
     gone: BTreeMap<Named, Duration>,
+    /// How long sessions had others wait, and when one that did was seen last.
+    waits: BTreeMap<Duration, Duration>,
     pub shards: BTreeMap<ShardId, Seen<Shard>>,
     /// Since when the Lease of a shard has been seen missing.
     missing: BTreeMap<ShardId, Duration>,
@@ -137,6 +139,9 @@ impl View {
         let before = self.sessions.get(lease);
         if before.is_some_and(|it| Some(&it.it) == session.as_ref()) {
             return;
+        }
+        if let Some(before) = before {
+            self.waits.insert(before.it.record.wait, now);
         }
         let old = before.map(|it| it.it.record.holder.clone().unwrap_or_default());
         if let Some(fenced) = session.as_ref().and_then(|it| it.fenced.clone()) {
@@ -224,7 +229,8 @@ impl View {
         let holder = shard.it.holder();
         let session = self.sessions.get(&shard.it.session);
         if let Some(seen) = session.filter(|it| !holder.is_empty() && it.it.holder() == holder) {
-            let still = self.stillness(seen.since, now) >= times.wait;
+            let wait = times.for_writer_of(&seen.it.record);
+            let still = self.stillness(seen.since, now) >= wait;
             return if still { Life::Still } else { Life::Alive };
         }
         let named = (shard.it.session.clone(), holder.into());
@@ -242,18 +248,29 @@ impl View {
         self.gone.retain(|(lease, it), _| named.contains(&(lease, it)));
     }
 
-    /// Sessions that have renewed themselves within `limit`, by the names of their Leases.
-    pub fn alive(
-        &self,
+    /// Sessions that have renewed themselves within this part of what is to be waited for them: all of it, a half…
+    pub fn alive<'a>(
+        &'a self,
         now: Duration,
-        limit: Duration,
-    ) -> impl Iterator<Item = (&str, &Session)> + '_ {
-        self.sessions
-            .iter()
-            .filter(move |(_, it)| {
-                !it.it.holder().is_empty() && self.stillness(it.since, now) < limit
-            })
-            .map(|(lease, it)| (&**lease, &it.it))
+        times: &'a Times,
+        part: u32,
+    ) -> impl Iterator<Item = &'a Session> + 'a {
+        let renewed = move |it: &&Seen<Session>| {
+            let limit = times.for_writer_of(&it.it.record) / part;
+            !it.it.holder().is_empty() && self.stillness(it.since, now) < limit
+        };
+        self.sessions.values().filter(renewed).map(|it| &it.it)
+    }
+
+    /// When nobody acts in a shard any more whose Lease somebody deleted or edited by hand at the latest, unless he says that he
+    /// owns it. Whoever was there then, or wrote that Lease, may act for as long as he has others wait; a session that
+    /// went before has lapsed so long after that.
+    pub fn lapsed(&self, id: ShardId, since: Duration, times: &Times) -> Duration {
+        let there = self.sessions.values().map(|it| (it.it.record.wait, since));
+        let gone = self.waits.iter().map(|(wait, last)| (*wait, since.min(*last)));
+        let writer = self.shards.get(&id).map(|it| (it.it.record.wait, since));
+        let all = there.chain(gone).chain(writer).map(|(wait, last)| last + wait);
+        all.fold(since + times.wait, Duration::max)
     }
 
     /// Polecats in each shard, as their owners have counted them.
@@ -328,12 +345,44 @@ mod tests {
             holder: Some(holder.into()),
             transitions: 1,
             mark: Some(Mark { epoch: 1, number: 1 }),
+            ..Record::default()
         }
     }
 
     fn session(version: &str, holder: &str, fenced: Option<&str>) -> Session {
         let fenced = fenced.map(Into::into);
         Session { record: record(version, holder), fenced, ..Session::default() }
+    }
+
+    #[test]
+    fn whoever_publishes_a_longer_wait_is_waited_for_also_when_his_session_is_gone() {
+        let (id, times, mut view) = (ShardId(3), Times::FAST, View::default());
+        let long = |version| {
+            let mut it = session(version, "a", None);
+            it.record.wait = Times::DEFAULT.wait;
+            it
+        };
+        view.session("la", Some(session("1", "a", None)), SECOND);
+        assert_eq!(view.lapsed(id, SECOND * 20, &times), SECOND * 25, "our own wait");
+        view.session("la", Some(long("2")), SECOND * 2);
+        assert_eq!(view.lapsed(id, SECOND * 20, &times), SECOND * 30, "his, who is there");
+        assert_eq!(view.alive(SECOND * 11, &times, 1).count(), 1, "he is not still so soon");
+        assert_eq!(view.alive(SECOND * 11, &times, 2).count(), 0);
+        let shard = Shard { record: record("9", "a"), session: "la".into(), ..Shard::default() };
+        let shard = Seen { it: shard, since: SECOND * 3 };
+        assert_eq!(view.owner(&shard, SECOND * 11, &times), Life::Alive);
+        assert_eq!(view.owner(&shard, SECOND * 12, &times), Life::Still);
+        view.session("la", None, SECOND * 18);
+        assert_eq!(view.lapsed(id, SECOND * 19, &times), SECOND * 28, "he was there until lately");
+        assert_eq!(view.lapsed(id, SECOND * 40, &times), SECOND * 45, "long ago");
+        let mut written = Shard { record: record("9", "b"), edited: true, ..Shard::default() };
+        written.record.wait = Times::DEFAULT.wait;
+        view.shard(id, Some(written), SECOND * 40);
+        assert_eq!(
+            view.lapsed(id, SECOND * 40, &times),
+            SECOND * 50,
+            "who wrote it was never seen"
+        );
     }
 
     #[test]

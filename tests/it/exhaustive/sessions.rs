@@ -7,9 +7,12 @@ mod world;
 
 use stateright::{Model, Property};
 
-/// For how long a session allows its replica to act, and for how long it must have stood still to be fenced.
-const VALID: u8 = 10;
-const WAIT: u8 = 20;
+/// For how long a session allows its replica to act, and for how long it has others wait until it counts as still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    pub valid: u8,
+    pub wait: u8,
+}
 
 /// What is planted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,11 +24,14 @@ pub enum Planted {
     ReleaseBeforeDrain,
     /// Whoever sees a session stand still takes its shard without fencing it first.
     TakeWithoutFence,
+    /// Each waits for as long as its own session has others wait.
+    OwnWait,
 }
 
 pub struct Protocol {
     /// How far each clock moves in a tick, which is 10 of true time.
     pub rates: [u8; 2],
+    pub times: [Times; 2],
     pub planted: Planted,
     pub budget: Budget,
 }
@@ -134,16 +140,27 @@ pub enum Event {
     Anew(usize),
 }
 
-/// Whether a replica believes that it may write.
-fn acts(it: &Replica) -> bool {
-    (it.holds || it.busy) && it.age < VALID
-}
-
 impl Protocol {
+    fn is_valid(&self, world: &World, i: usize) -> bool {
+        world.replicas[i].age < self.times[i].valid
+    }
+
+    /// Whether a replica believes that it may write.
+    fn acts(&self, world: &World, i: usize) -> bool {
+        let it = &world.replicas[i];
+        (it.holds || it.busy) && self.is_valid(world, i)
+    }
+
+    /// For how long a replica must have seen the other's session unchanged.
+    fn wait(&self, i: usize) -> u8 {
+        let [own, other] = [i, 1 - i].map(|it| self.times[it].wait);
+        if self.planted == Planted::OwnWait { own } else { own.max(other) }
+    }
+
     fn may_send(&self, world: &World, i: usize, what: What) -> bool {
         let it = &world.replicas[i];
-        let dead =
-            it.other_fenced || (self.planted == Planted::TakeWithoutFence && it.still >= WAIT);
+        let dead = it.other_fenced
+            || (self.planted == Planted::TakeWithoutFence && it.still >= self.wait(i));
         let so = match what {
             What::Take => match it.owner {
                 _ if it.holds => false,
@@ -155,9 +172,9 @@ impl Protocol {
                     && world.left.releases > 0
                     && (!it.busy || self.planted == Planted::ReleaseBeforeDrain)
             }
-            What::Fence => !it.other_fenced && it.still >= WAIT,
+            What::Fence => !it.other_fenced && it.still >= self.wait(i),
         };
-        so && it.write == Write::None && it.age < VALID
+        so && it.write == Write::None && self.is_valid(world, i)
     }
 
     fn may(&self, world: &World, event: Event) -> bool {
@@ -181,7 +198,7 @@ impl Protocol {
             }
             Event::GiveUp(i) => matches!(of(i).write, Write::Sent { .. }) && world.left.losses > 0,
             Event::StoreLate(i) => of(i).late != Write::None,
-            Event::Begin(i) => of(i).holds && !of(i).busy && of(i).age < VALID,
+            Event::Begin(i) => of(i).holds && !of(i).busy && self.is_valid(world, i),
             Event::End(i) => of(i).busy,
             Event::Anew(i) => {
                 of(i).renewal == Renewal::Refused
@@ -192,11 +209,12 @@ impl Protocol {
     }
 
     fn tick(&self, world: &mut World) {
-        for (it, rate) in world.replicas.iter_mut().zip(self.rates) {
-            it.age = (it.age + rate).min(VALID);
-            it.still = (it.still + rate).min(WAIT);
+        for (i, it) in world.replicas.iter_mut().enumerate() {
+            let (rate, valid) = (self.rates[i], self.times[i].valid);
+            it.age = (it.age + rate).min(valid);
+            it.still = (it.still + rate).min(self.wait(i));
             if let Renewal::Sent(age) | Renewal::Accepted(age) = &mut it.renewal {
-                *age = (*age + rate).min(VALID);
+                *age = (*age + rate).min(valid);
             }
         }
     }
@@ -306,11 +324,11 @@ impl Model for Protocol {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("never two", |_: &Self, world: &World| {
-                !world.replicas.iter().all(acts)
+            Property::always("never two", |it: &Self, world: &World| {
+                !(0..2).all(|i| it.acts(world, i))
             }),
-            Property::sometimes("taken over after a fence", |_: &Self, world: &World| {
-                acts(&world.replicas[1]) && world.fenced[0]
+            Property::sometimes("taken over after a fence", |it: &Self, world: &World| {
+                it.acts(world, 1) && world.fenced[0]
             }),
         ]
     }

@@ -19,7 +19,10 @@ const TRIES: u32 = 4;
 
 impl Replica {
     /// Takes in a Lease, from the watch or as an answer.
-    pub fn see(&mut self, name: &Name, kept: Kept, now: Duration) {
+    pub fn see(&mut self, name: &Name, mut kept: Kept, now: Duration) {
+        if self.bugs.own_wait {
+            kept.record_mut().wait = Duration::ZERO;
+        }
         match kept {
             Kept::Session(it) => {
                 let old = self.view.sessions.get(name).map(|it| &it.it.record);
@@ -38,10 +41,7 @@ impl Replica {
                 }
                 self.compare(id, &it);
                 self.view.shard(id, Some(it), now);
-                let others = |it: &Shard| *it.holder() != *self.holder() && !it.holder().is_empty();
-                if self.view.intact(id) && others(&self.view.shards[&id].it) {
-                    self.own.lost.remove(&id);
-                }
+                self.own.heard(&self.view, id);
             }
         }
     }

@@ -71,11 +71,18 @@ impl Schedule {
         }
         let name = names[self.dice.index(names.len())].clone();
         let session = self.world.seats[self.dice.index(3)].replica.holder();
-        let kind = self.dice.roll(6);
+        let kind = self.dice.roll(7);
         self.told.push(format!("{:?}: edit {kind} of {name}", self.world.now));
         let mut kept = self.world.storage.leases[&name].clone();
         match kind {
             0 | 1 => return self.world.storage.loses(&name),
+            6 => {
+                // With the session of its owner.
+                if let Kept::Shard(_, it) = &kept {
+                    self.world.storage.loses(&it.session);
+                }
+                return self.world.storage.loses(&name);
+            }
             2 => kept.record_mut().holder = None,
             3 => kept.record_mut().holder = Some("somebody".into()),
             4 => kept.record_mut().holder = Some(session.to_string()),

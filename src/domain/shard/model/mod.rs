@@ -1,5 +1,5 @@
-//! A model of the protocol around the real `decide`, `View` and `Memory`: replicas, their clocks, an API server, and whatever
-//! can go wrong between them. `random` runs schedules by seeds.
+//! A model of the protocol around the real `decide`, `View` and `Memory`: replicas, their clocks and times, an API server, and
+//! whatever can go wrong between them. `random` runs schedules by seeds.
 
 #![expect(
     clippy::needless_for_each,
@@ -25,9 +25,9 @@ use crate::domain::lease::Times;
 
 /// Three replicas, whose clocks are up to 10 % wrong.
 const SOUND: Setting = Setting {
-    bugs: Bugs { from_receipt: false, early_release: false, on_sight: false },
+    bugs: Bugs { from_receipt: false, early_release: false, on_sight: false, own_wait: false },
     rates: (900, 1100),
-    times: Times::DEFAULT,
+    times: [Times::DEFAULT; 3],
     faults: Duration::from_secs(60),
     peace: Duration::from_secs(20),
 };
@@ -46,12 +46,26 @@ fn failures(setting: Setting, seeds: std::ops::Range<u64>) -> impl Iterator<Item
 fn there_are_never_two_owners_and_in_peace_there_is_always_one() {
     let all = schedules(100);
     let failed: Vec<String> = failures(SOUND, 0..all / 2).collect();
-    let fast = Setting { times: Times::FAST, ..SOUND };
+    let fast = Setting { times: [Times::FAST; 3], ..SOUND };
     let fast: Vec<String> = failures(fast, all / 2..all).collect();
     println!("{all} schedules, seeds from 0; {} failed", failed.len() + fast.len());
     if let Some(first) = failed.first().or(fast.first()) {
         panic!("{first}");
     }
+}
+
+/// As while a Deployment's times are changed: one of each three is of the other kind.
+const MIXED: [[Times; 3]; 2] =
+    [[Times::DEFAULT, Times::FAST, Times::FAST], [Times::FAST, Times::DEFAULT, Times::DEFAULT]];
+
+#[test]
+fn nor_are_there_among_replicas_of_other_times() {
+    let all = schedules(40);
+    let [slow, fast] = MIXED.map(|times| Setting { times, ..SOUND });
+    let failed = failures(slow, 0..all / 2).chain(failures(fast, all / 2..all));
+    let failed: Vec<String> = failed.collect();
+    println!("{all} schedules, seeds from 0; {} failed", failed.len());
+    assert_eq!(failed.first(), None);
 }
 
 /// The first schedule in which two replicas own one namespace.
@@ -77,6 +91,12 @@ fn a_release_before_the_drain_is_found() {
 fn a_pin_that_is_applied_on_sight_is_found() {
     let bugs = Bugs { on_sight: true, ..Bugs::default() };
     finds(Setting { bugs, ..SOUND }, "pin on sight");
+}
+
+#[test]
+fn a_candidate_that_waits_by_its_own_times_alone_is_found() {
+    let bugs = Bugs { own_wait: true, ..Bugs::default() };
+    finds(Setting { bugs, times: MIXED[0], ..SOUND }, "own times alone");
 }
 
 #[test]

@@ -14,7 +14,8 @@ pub struct Setting {
     pub bugs: Bugs,
     /// Clocks run between so many parts in a thousand as fast as time.
     pub rates: (u32, u32),
-    pub times: Times,
+    /// Those of each replica.
+    pub times: [Times; 3],
     pub faults: Duration,
     /// How long at most until every shard has an owner again.
     pub peace: Duration,

@@ -23,6 +23,7 @@ pub const MARGIN: Duration = Duration::from_millis(250);
 
 /// Mistakes that the model must be able to see; none is in the product.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is there or not by itself")]
 pub struct Bugs {
     /// Validity counts from the receipt of an answer, not from the sending.
     pub from_receipt: bool,
@@ -30,6 +31,8 @@ pub struct Bugs {
     pub early_release: bool,
     /// What a map gives is worked on as soon as the map is seen.
     pub on_sight: bool,
+    /// A candidate waits for as long as its own times say, whatever others publish.
+    pub own_wait: bool,
 }
 
 /// What an answer is for.
@@ -163,7 +166,8 @@ impl Replica {
             return;
         }
         let seen = &self.view.sessions[&lease].it;
-        let record = Record { holder: Some(String::new()), mark: None, ..seen.record.clone() };
+        let (holder, wait) = (Some(String::new()), self.times.wait);
+        let record = Record { holder, mark: None, wait, ..seen.record.clone() };
         let fenced = Some(seen.holder().into());
         let kept = Kept::Session(Session { record, fenced, ..Session::default() });
         let over = Some(key(&seen.record));
@@ -183,6 +187,7 @@ impl Replica {
             holder: Some(holder.into()),
             transitions: mark.epoch,
             mark: Some(mark),
+            wait: self.times.wait,
             ..Record::default()
         };
         Shard { record, session: self.lease.clone(), map, ..Shard::default() }
@@ -273,6 +278,7 @@ impl Replica {
         self.open.remove(&shard);
         if by_hand && !self.mourning {
             self.own.lost.insert(shard);
+            self.own.heard(&self.view, shard);
         }
     }
 

@@ -55,7 +55,7 @@ impl Replica {
                 let holder = record.holder.as_deref().unwrap_or_default();
                 let ours = holder.is_empty() || holder.starts_with(&*self.pod);
                 let since = self.memory.seen.as_ref().map_or(now, |(_, it)| *it);
-                if !ours && now < since + self.times.wait {
+                if !ours && now < since + self.times.for_writer_of(record) {
                     self.next = now + PAUSE;
                     true
                 } else {
@@ -77,8 +77,8 @@ impl Replica {
         let (holder, mark) = (self.holder(), Mark { epoch: 0, number: self.writes });
         self.memory.sends(Open { holder: holder.to_string(), mark, sent: now });
         self.said.push((self.writes, says.clone()));
-        let record =
-            Record { holder: Some(holder.to_string()), mark: Some(mark), ..Record::default() };
+        let (holder, wait) = (Some(holder.to_string()), self.times.wait);
+        let record = Record { holder, mark: Some(mark), wait, ..Record::default() };
         let kept = Kept::Session(Session { record, says, ..Session::default() });
         let put = Op::Put { name: self.lease.clone(), over: over.map(key), kept };
         self.out.push((put, For::Renewal { mark, sent: now }));

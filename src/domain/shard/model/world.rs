@@ -77,12 +77,18 @@ pub struct World {
 
 impl World {
     /// Nobody is there yet. Clocks show something different each, and run at these rates.
-    pub fn new(shards: u16, namespaces: usize, rates: &[u32], bugs: Bugs, times: Times) -> Self {
+    pub fn new(
+        shards: u16,
+        namespaces: usize,
+        rates: &[u32],
+        bugs: Bugs,
+        times: [Times; 3],
+    ) -> Self {
         let names: Arc<Vec<String>> =
             Arc::new((0..namespaces).map(|it| format!("rig-{it}")).collect());
         let storage =
             Storage { objects: vec![Object::default(); namespaces], ..Storage::default() };
-        let seat = |(at, rate): (usize, &u32)| Seat {
+        let seat = |(at, (rate, times)): (usize, (&u32, Times))| Seat {
             replica: replica(&format!("p{at}_0_"), 0, times, bugs, &names),
             clock: Clock::new(Duration::from_secs(1000 * (at as u64 + 1)), *rate),
             alive: true,
@@ -90,7 +96,7 @@ impl World {
             heard: 0,
             maps_heard: 0,
         };
-        let mut seats: Vec<_> = rates.iter().enumerate().map(seat).collect();
+        let mut seats: Vec<_> = rates.iter().zip(times).enumerate().map(seat).collect();
         seats[0].replica.own.founder = true;
         let maps = vec![Arc::new(Map::first(shards))];
         let (now, wire) = (Duration::ZERO, BTreeMap::new());
