@@ -10,6 +10,8 @@ use tokio::sync::watch;
 pub enum Matter {
     /// The certificate of the webhooks, and the bundles that lead to it.
     Certificates,
+    /// The map of shards.
+    ShardMap,
     /// What an OpenShift cluster asks of TLS.
     TlsProfile,
 }
@@ -19,6 +21,7 @@ impl Matter {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Certificates => "certificates",
+            Self::ShardMap => "shard-map",
             Self::TlsProfile => "tls-profile",
         }
     }

@@ -51,6 +51,8 @@ struct State {
     passes: HashMap<u64, Arc<Pass>>,
     /// Numbers given to passes and to what is shut.
     numbers: u64,
+    /// How often this replica has begun to take part.
+    parts: u32,
 }
 
 /// Some namespaces of a shard.
@@ -161,6 +163,19 @@ impl Ownership {
     pub fn lose(&self, shard: ShardId) {
         self.lock().shards.remove(&shard);
         self.0.left.send_replace(());
+    }
+
+    /// The same for every shard.
+    pub fn lose_all(&self) {
+        self.lock().shards.clear();
+        self.0.left.send_replace(());
+    }
+
+    /// Takes note that this replica begins to take part; returns how often it has before.
+    pub(super) fn takes_part(&self) -> u32 {
+        let mut state = self.lock();
+        state.parts += 1;
+        state.parts - 1
     }
 
     /// No pass begins in this shard any more; those under way may end. Ends, with the shard closed, once none is.

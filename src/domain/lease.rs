@@ -208,6 +208,13 @@ impl Identity {
         format!("{}_{}_{}", self.pod, self.pod_uid, self.nonce)
     }
 
+    /// The same process where it takes part once more, after so many times: its sessions have names of their own.
+    pub fn taking_part(&self, before: u32) -> Self {
+        let nonce = &self.nonce;
+        let nonce = if before == 0 { nonce.clone() } else { format!("{nonce}-{before}") };
+        Self { nonce, ..self.clone() }
+    }
+
     /// How every holder of this pod begins; empty outside of pods.
     pub fn prefix(&self) -> String {
         if self.pod_uid.is_empty() {
@@ -314,6 +321,24 @@ mod tests {
         memory.wrote(record("me", "7"), at(0), at(0));
         memory.note(Some(record("me", "8")), at(1));
         assert_eq!(memory.held, None, "even one that names us");
+    }
+
+    #[test]
+    fn whoever_may_act_for_longer_is_waited_for() {
+        let of = |times: Times| Record { wait: times.wait, ..record("other", "7") };
+        assert_eq!(Times::FAST.for_writer_of(&of(T)), T.wait, "he goes by longer times");
+        assert_eq!(T.for_writer_of(&of(Times::FAST)), T.wait, "by shorter ones");
+        assert_eq!(T.for_writer_of(&record("other", "7")), T.wait, "he does not say by which");
+    }
+
+    #[test]
+    fn a_process_that_takes_part_again_has_another_name_and_its_pod_is_the_same() {
+        let (first, second) = (me().taking_part(0), me().taking_part(1));
+        assert_eq!(first, me());
+        assert_ne!(first.holder(), second.holder());
+        assert!(second.was(&first.holder()), "what it had is known to have stopped");
+        let outside = Identity { pod_uid: String::new(), ..me() };
+        assert!(!outside.taking_part(1).was(&outside.holder()), "as any other, outside of pods");
     }
 
     #[test]

@@ -376,7 +376,7 @@ impl Part<'_> {
             connection,
             &namespace,
             settings,
-            (ownership.clone(), meters.clone(), degraded.news()),
+            (ownership.clone(), meters.clone(), degraded.clone()),
             report.clone(),
         );
         let keeps = Housekeeper::new(connection, &namespace, me);

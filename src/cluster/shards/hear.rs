@@ -20,7 +20,13 @@ use super::{
 };
 use crate::{
     api::v1beta1::ShardMap,
-    cluster::{cache, housekeeper::weights_of, leases::record, watch_faults::Fares},
+    cluster::{
+        cache,
+        degraded::{Matter, Why},
+        housekeeper::weights_of,
+        leases::record,
+        watch_faults::Fares,
+    },
     domain::{
         lease::Record,
         shard::{Map, ShardId, map::Move, seen::Shard},
@@ -167,13 +173,13 @@ impl Keeper {
                 }
                 self.compare(id, &it);
                 self.view.shard(id, Some(it), now);
+                self.own.heard(&self.view, id);
             }
             None => {}
         }
     }
 
     /// Somebody else's write of our session ends what it allowed, until a reading says otherwise.
-                self.own.heard(&self.view, id);
     fn doubt(&mut self) {
         if self.session.begun() {
             self.session.doubt();
@@ -260,6 +266,11 @@ impl Keeper {
                 map
             }
         };
+        if let Ok(map) = &map
+            && self.is_displaced_by(map)
+        {
+            return;
+        }
         match map {
             Err(why) => tracing::error!(
                 why,
@@ -267,28 +278,42 @@ impl Keeper {
             ),
             Ok(map) if self.map.as_ref().is_none_or(|old| old.version() < map.version()) => {
                 self.founding = false;
-                tracing::info!(
-                    version = map.version(),
-                    shards = map.active().count(),
-                    "Map of shards"
-                );
-                let map = Arc::new(map);
-                self.map = Some(map.clone());
-                let shut = |it: &Move| {
-                    let of = it.clone();
-                    let part = move |place: &str| of.takes(place);
-                    (map.version(), it.clone(), self.ownership.shut(it.to, part))
-                };
-                // Also what an earlier version moved that was not acknowledged.
-                let moved: Vec<_> = map.moves().iter().map(shut).collect();
-                self.held_back.extend(moved);
-                self.own.unsaid.extend(map.givers().into_iter().map(|it| (it, map.version())));
-                self.ownership.use_map(map.clone());
-                if self.listed {
-                    self.note_missing();
-                }
+                self.go_by(Arc::new(map));
             }
             Ok(_) => self.founding = false,
+        }
+    }
+
+    /// Whether somebody put a map in the place of ours that does not come after it. Whoever begins now goes by that one, and
+    /// what was acknowledged of ours says nothing of it: so nothing is acted on until ours is back, or a newer one there.
+    fn is_displaced_by(&mut self, map: &Map) -> bool {
+        let why = self.map.as_ref().and_then(|known| map.displaces(known));
+        self.displaced = why.is_some();
+        if self.displaced {
+            (self.founding, self.object) = (false, None);
+            self.ownership.valid_until(None);
+        }
+        let why = why.map(|text| Why { reason: "PutBack", text });
+        self.degraded.say(Matter::ShardMap, why);
+        self.displaced
+    }
+
+    /// From now on by this map.
+    fn go_by(&mut self, map: Arc<Map>) {
+        tracing::info!(version = map.version(), shards = map.active().count(), "Map of shards");
+        self.map = Some(map.clone());
+        let shut = |it: &Move| {
+            let of = it.clone();
+            let part = move |place: &str| of.takes(place);
+            (map.version(), it.clone(), self.ownership.shut(it.to, part))
+        };
+        // Also what an earlier version moved that was not acknowledged.
+        let moved: Vec<_> = map.moves().iter().map(shut).collect();
+        self.held_back.extend(moved);
+        self.own.unsaid.extend(map.givers().into_iter().map(|it| (it, map.version())));
+        self.ownership.use_map(map);
+        if self.listed {
+            self.note_missing();
         }
     }
 }

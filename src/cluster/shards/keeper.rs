@@ -26,7 +26,7 @@ use crate::{
     cluster::{
         clock::Moment,
         connect::Connection,
-        degraded::{self, Troubles},
+        degraded::{self, Degraded},
         meters::Meters,
         ownership::{Ownership, Shut},
         watch_faults::Fares,
@@ -63,6 +63,8 @@ pub struct Keeper {
     /// The Leases were listed.
     pub(super) listed: bool,
     pub(super) map: Option<Arc<Map>>,
+    /// A map that does not come after that one was put in its place.
+    pub(super) displaced: bool,
     pub(super) own: Own,
     pub(super) session: Session,
     /// The session was lost, and its work is being ended.
@@ -88,7 +90,7 @@ pub struct Keeper {
     pub(super) opened: mpsc::UnboundedSender<Opened>,
     warm: watch::Receiver<BTreeSet<ShardId>>,
     counts: watch::Receiver<BTreeMap<ShardId, u32>>,
-    pub(super) degraded: watch::Receiver<Troubles>,
+    pub(super) degraded: Degraded,
     pub(super) town: watch::Sender<Town>,
     /// The map as it was read.
     pub(super) object: Option<Arc<ShardMap>>,
@@ -98,8 +100,8 @@ impl Keeper {
     pub fn new(
         connection: &Connection,
         namespace: &str,
-        settings: Settings,
-        (ownership, meters, degraded): (Ownership, Meters, watch::Receiver<Troubles>),
+        mut settings: Settings,
+        (ownership, meters, degraded): (Ownership, Meters, Degraded),
         report: watch::Sender<Report>,
     ) -> (Self, Ends) {
         let (wanted, wants) = watch::channel(Wanted::default());
@@ -107,6 +109,7 @@ impl Keeper {
         let (warmed, warm) = watch::channel(BTreeSet::new());
         let (counted, counts) = watch::channel(BTreeMap::new());
         let (town, townspeople) = watch::channel(Town::default());
+        settings.me = settings.me.taking_part(ownership.takes_part());
         let own = Own {
             lease: session_name(&settings.me).into(),
             build: settings.build.as_str().into(),
@@ -129,6 +132,7 @@ impl Keeper {
             view: View::default(),
             listed: false,
             map: None,
+            displaced: false,
             own,
             session: Session::new(writer),
             mourning: false,
@@ -179,6 +183,8 @@ impl Keeper {
             }
         }
         self.ownership.valid_until(None);
+        // What was not given back in time is the others' from now on, also should this process take part again.
+        self.ownership.lose_all();
         if let Some(seen) = self.session.seen().filter(|_| self.own.held.is_empty()) {
             self.door.delete(&self.session.lease(), &seen).await;
         }
@@ -237,7 +243,7 @@ impl Keeper {
             return now + IDLE;
         }
         self.session.writer.objects.clone_from(&self.counts.borrow());
-        self.session.writer.degraded = degraded::lines(&self.degraded.borrow());
+        self.session.writer.degraded = degraded::lines(&self.degraded.news().borrow());
         let says = self.says();
         match self.session.next(&says, now) {
             Err(again) => return again,
@@ -273,7 +279,8 @@ impl Keeper {
         match news {
             News::Nothing => {}
             News::Valid { until } if !self.mourning => {
-                self.ownership.valid_until(Some(Moment::after_start(until)));
+                let until_then = Some(Moment::after_start(until)).filter(|_| !self.displaced);
+                self.ownership.valid_until(until_then);
                 self.clear(until.saturating_sub(self.settings.times.valid));
             }
             News::Doubtful | News::Valid { .. } => self.ownership.valid_until(None),

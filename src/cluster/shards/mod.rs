@@ -8,6 +8,8 @@ mod hear;
 mod keeper;
 mod parts;
 mod session;
+#[cfg(test)]
+mod tests;
 mod told;
 pub(super) mod wire;
 

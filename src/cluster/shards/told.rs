@@ -154,7 +154,7 @@ impl Keeper {
     pub(super) fn tell(&mut self, map: &Map, now: Duration) {
         self.measure(map, now);
         self.tell_town(map);
-        for notice in lasting(&mut self.told.degraded, &self.degraded.borrow(), now) {
+        for notice in lasting(&mut self.told.degraded, &self.degraded.news().borrow(), now) {
             self.write(&notice, "Warning");
         }
         let together = self.taking.is_empty() && self.opening.is_empty();
@@ -215,10 +215,11 @@ impl Keeper {
         let nobodys: Vec<_> =
             map.active().filter(|it| !self.has_owner(*it, now)).map(|it| it.0).collect();
         self.meters.unowned.set(i64::try_from(nobodys.len()).unwrap_or(i64::MAX));
-        self.meters.leading.set(i64::from(self.own.valid && !open.is_empty()));
+        let acts = self.own.valid && !self.displaced;
+        self.meters.leading.set(i64::from(acts && !open.is_empty()));
         self.session.writer.gaps.retain(|it, _| open.contains_key(it));
         let report = Report {
-            until: self.session.valid_until().filter(|_| self.own.valid).map(Moment::after_start),
+            until: self.session.valid_until().filter(|_| acts).map(Moment::after_start),
             map_version: map.version(),
             open: open.keys().map(|it| it.0).collect(),
             opening: self.opening.keys().map(|it| it.0).collect(),

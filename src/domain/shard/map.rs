@@ -2,6 +2,7 @@
 //! shard that is in use. A change gives the next version and says what it moved, so that who gains knows whom to wait for.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     fmt,
 };
@@ -253,6 +254,19 @@ impl Map {
             Some((One::Namespace(it.clone()), old.shard_of(it)?, self.shard_of(it)?))
         });
         buckets.chain(namespaces).filter(|(_, from, to)| from != to).collect()
+    }
+
+    /// Why this map must not stand in the place of one that somebody acts by: nobody who acts by that would know what it moves.
+    pub fn displaces(&self, known: &Self) -> Option<String> {
+        let what = match self.version.cmp(&known.version) {
+            Ordering::Less => "an older one was put in its place",
+            Ordering::Equal if self != known => "another of that version was put in its place",
+            Ordering::Equal | Ordering::Greater => return None,
+        };
+        Some(format!(
+            "the replicas act by version {} of the map, and {what}, {}: delete that, and they put theirs back",
+            known.version, self.version
+        ))
     }
 
     fn in_use(&self, shard: ShardId) -> Result<&BTreeSet<u16>, String> {

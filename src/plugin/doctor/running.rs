@@ -100,6 +100,8 @@ pub fn degraded(facts: &Facts) -> Row {
         let fix = if line.starts_with(Matter::TlsProfile.name()) {
             "give apiserver.config.openshift.io/cluster a tlsSecurityProfile with suites and groups that docs/certificates.md \
              names, or start the operator with a --tls-profile of its own"
+        } else if line.starts_with(Matter::ShardMap.name()) {
+            "delete the ShardMap gastown: the replicas put the one back that they act by (docs/shards.md)"
         } else {
             "docs/certificates.md says what the reason means, and the log of that pod has more"
         };

@@ -62,6 +62,28 @@ fn pins_follow_their_shard_and_moves_name_the_giver() {
 }
 
 #[test]
+fn a_map_that_was_put_back_is_told_from_the_next_one() {
+    let first = Map::first(4);
+    let (split, merged) =
+        (first.split(ShardId(0)).unwrap(), first.merge(ShardId(0), ShardId(1)).unwrap());
+    let table = [
+        (&split, &split, "", "the same, as whoever had deleted it finds it again"),
+        (&split, &first, "", "the next"),
+        (
+            &first,
+            &split,
+            "version 2 of the map, and an older one was put in its place, 1",
+            "a copy",
+        ),
+        (&merged, &split, "another of that version", "made from a copy"),
+    ];
+    for (stored, known, want, because) in table {
+        let told = stored.displaces(known).unwrap_or_default();
+        assert!(told.contains(want) && told.is_empty() == want.is_empty(), "{because}: {told}");
+    }
+}
+
+#[test]
 fn what_can_not_be_done_is_told() {
     let map = Map::first(2);
     let retired = map.merge(B, A).unwrap();

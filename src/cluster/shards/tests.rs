@@ -1,0 +1,149 @@
+//! A keeper whose API server never answers: what it makes of what it hears, and what is left when it ends.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use kube::ResourceExt as _;
+use tokio::sync::watch;
+
+use super::{
+    Ends, Keeper, Report, Settings,
+    hear::MapNews,
+    keeper::clock,
+    session::News,
+    wire::{MAP, Writer},
+};
+use crate::{
+    api::v1beta1::{ShardMap, ShardMapSpec},
+    cluster::{
+        clock::Moment,
+        connect::Connection,
+        degraded::{Degraded, lines},
+        meters::Meters,
+        ownership::Ownership,
+    },
+    domain::{
+        lease::{Identity, Mark, Times},
+        shard::{Map, ShardId, protocol::Holding},
+    },
+};
+
+const SHARD: ShardId = ShardId(3);
+
+struct Town {
+    ownership: Ownership,
+    degraded: Degraded,
+    _ends: Ends,
+}
+
+fn keeper() -> (Keeper, Town) {
+    let (ownership, degraded) = (Ownership::new("op"), Degraded::default());
+    let (keeper, ends) = keeper_of(&ownership, &degraded);
+    (keeper, Town { ownership, degraded, _ends: ends })
+}
+
+fn keeper_of(ownership: &Ownership, degraded: &Degraded) -> (Keeper, Ends) {
+    let meters = Meters::default();
+    let connection = Connection::played(|_| std::future::pending(), &meters);
+    let settings = Settings {
+        me: identity("op"),
+        times: Times::FAST,
+        build: String::new(),
+        zone: String::new(),
+        shards: 64,
+        lease_name: "gastown-operator".into(),
+        drain: Duration::ZERO,
+    };
+    let told = (ownership.clone(), meters, degraded.clone());
+    Keeper::new(&connection, "town", settings, told, watch::Sender::new(Report::default()))
+}
+
+fn identity(pod: &str) -> Identity {
+    Identity { pod: pod.into(), pod_uid: format!("uid-{pod}"), nonce: "n".into() }
+}
+
+fn stored(map: &Map) -> MapNews {
+    MapNews::Put(Box::new(ShardMap::new(MAP, ShardMapSpec::from(map))))
+}
+
+impl Town {
+    /// Whether it may act once its session was renewed.
+    fn acts(&self, keeper: &mut Keeper) -> bool {
+        keeper.heed(News::Valid { until: clock() + Duration::from_secs(60) });
+        self.ownership.is_valid()
+    }
+
+    fn degraded(&self) -> Vec<String> {
+        lines(&self.degraded.news().borrow())
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_acted_on_while_another_map_stands_in_the_place_of_ours() {
+    let (mut keeper, town) = keeper();
+    let first = Map::first(4);
+    let (ours, next) = (first.split(ShardId(0)).unwrap(), first.merge(ShardId(0), ShardId(1)));
+    keeper.hear_map(stored(&first));
+    keeper.hear_map(stored(&ours));
+    assert!(town.acts(&mut keeper) && town.degraded().is_empty());
+    for (put, because) in [(&first, "a copy"), (&next.unwrap(), "what was made of a copy")] {
+        keeper.hear_map(stored(put));
+        assert!(!town.ownership.is_valid(), "{because}: at once");
+        assert!(!town.acts(&mut keeper), "{because}: and by no renewal");
+        assert!(town.degraded()[0].starts_with("shard-map PutBack: "), "{:?}", town.degraded());
+        assert!(keeper.object.is_none(), "{because}: who keeps house goes by nothing");
+        keeper.hear_map(MapNews::None);
+        assert!(keeper.founding && !town.acts(&mut keeper), "{because}: it is deleted");
+        assert_eq!(keeper.map.as_deref(), Some(&ours), "{because}: ours is put back");
+        keeper.hear_map(stored(&ours));
+        assert!(town.acts(&mut keeper) && town.degraded().is_empty(), "{because}: it is there");
+    }
+    keeper.hear_map(stored(&first));
+    let newer = ours.split(ShardId(1)).unwrap();
+    keeper.hear_map(stored(&newer));
+    assert!(town.acts(&mut keeper), "a newer one is there");
+    assert_eq!(keeper.map.as_deref(), Some(&newer));
+}
+
+/// As an older build sees a map that a newer one has made.
+#[tokio::test]
+async fn a_map_that_can_not_be_read_leaves_the_last_one_in_use() {
+    let (mut keeper, town) = keeper();
+    let map = Map::first(4);
+    keeper.hear_map(stored(&map));
+    let mut strange = ShardMapSpec::from(&map.split(ShardId(0)).unwrap());
+    strange.shards.pop();
+    keeper.hear_map(MapNews::Put(Box::new(ShardMap::new(MAP, strange))));
+    assert_eq!(keeper.map.as_deref(), Some(&map));
+    assert_eq!(town.ownership.map().as_deref(), Some(&map));
+    assert!(town.acts(&mut keeper), "its owners go on, and take nothing that others moved");
+}
+
+/// Nobody else can have had a shard meanwhile that we lost by hand: unless somebody has.
+#[tokio::test]
+async fn what_was_lost_and_is_somebody_elses_is_not_taken_back_at_once() {
+    let (mut keeper, _town) = keeper();
+    keeper.own.lost.insert(SHARD);
+    let (me, times) = (identity("other"), Times::FAST);
+    let (gaps, objects) = (BTreeMap::new(), BTreeMap::new());
+    let writer = Writer { me, times, owned: false, gaps, objects, degraded: Vec::new() };
+    let mut lease = writer.held(SHARD, None, "other_uid_n.1", Mark { epoch: 2, number: 1 }, 1);
+    lease.metadata.resource_version = Some("7".into());
+    assert_eq!(lease.name_any(), "gastown-shard-03");
+    keeper.see(&lease);
+    assert!(keeper.own.lost.is_empty(), "{:?}", keeper.own.lost);
+}
+
+#[tokio::test]
+async fn what_was_not_given_back_in_time_is_open_to_nobody_afterwards() {
+    let (mut keeper, town) = keeper();
+    town.ownership.open(SHARD, 7);
+    keeper.own.held.insert(SHARD, Holding { epoch: 7, ..Holding::default() });
+    let (_stop, stopped) = watch::channel(true);
+    let first = keeper.session.holder();
+    keeper.run(stopped).await;
+    let (mut second, _ends) = keeper_of(&town.ownership, &town.degraded);
+    assert!(town.acts(&mut second), "the same process takes part again");
+    assert_eq!(town.ownership.open_shards(), BTreeMap::new(), "and owns nothing of before");
+    assert_ne!(second.session.holder(), first, "under a name of its own");
+    town.ownership.valid_until(Some(Moment::now()));
+}
