@@ -27,8 +27,9 @@ else
 fi
 $kubectl delete --ignore-not-found -k "$here/priority"
 
-# The namespace goes with all that is in it, unless somebody has objects there.
-kinds=$($kubectl api-resources --api-group=gastown.gastown.io --namespaced -o name | sed /^shardmaps/d | paste -sd, -)
+# The namespace goes with all that is in it, unless somebody has objects there, of whichever of our groups.
+kinds=$($kubectl get -f "$here/../crds" --ignore-not-found \
+    -o 'jsonpath={range .items[?(@.spec.scope=="Namespaced")]}{.metadata.name}{"\n"}{end}' | sed /^shardmaps/d | paste -sd, -)
 theirs=
 [ -z "$kinds" ] || theirs=$($kubectl -n "$namespace" get "$kinds" --ignore-not-found -o name)
 if [ -z "$theirs" ]; then

@@ -49,7 +49,9 @@ leave() {
 }
 
 $kubectl delete --ignore-not-found -k "$here/../webhooks"
-$kubectl delete --ignore-not-found -f "$here/policies/conversion.yaml"
+# What the operator applies itself where OLM installed it, nobody took away with it.
+$kubectl delete --ignore-not-found mutatingwebhookconfigurations,validatingwebhookconfigurations gastown-operator-pods-of-namespaces
+$kubectl delete --ignore-not-found -k "$here/policies"
 for definition in $definitions; do
     $kubectl patch "$definition" --type=merge -p '{"spec":{"conversion":{"strategy":"None","webhook":null}}}'
 done

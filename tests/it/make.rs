@@ -319,6 +319,20 @@ async fn make_wendy(bed: &Testbed, kubectl: &Kubectl, namespace: &str) -> String
     file
 }
 
+/// One of another group of ours, whose objects are in namespaces as well.
+async fn undeploy_leaves_a_client(bed: &Testbed, kubectl: &Kubectl) {
+    let client =
+        "apiVersion: gptme.ai/v1\nkind: ClientPod\nmetadata: {name: clive}\nspec: {clientId: c}\n";
+    let file = bed.kubeconfig.with_extension("client.yaml");
+    fs::write(&file, client).unwrap();
+    kubectl.said(&["-n", NAMESPACE, "create", "-f", &file.to_string_lossy()]).await;
+    let output = make_on(bed, &["undeploy"]).await;
+    assert!(output.status.success(), "{}", words(&output));
+    let left = kubectl.said(&["-n", NAMESPACE, "get", "clientpods", "-o", "name"]).await;
+    assert_eq!(left.trim(), "clientpod.gptme.ai/clive", "{}", words(&output));
+    kubectl.said(&["-n", NAMESPACE, "delete", "clientpods", "--all"]).await;
+}
+
 /// No node runs the pods: what is applied and what is left is what is looked at.
 #[tokio::test]
 async fn deploy_applies_an_edition_and_undeploy_leaves_what_people_have() {
@@ -374,6 +388,7 @@ async fn deploy_applies_an_edition_and_undeploy_leaves_what_people_have() {
     assert_eq!(kubectl.said(&ours).await, "", "and nobody who reads its metrics");
 
     kubectl.said(&["-n", NAMESPACE, "delete", "witnesses", "--all"]).await;
+    undeploy_leaves_a_client(&bed, &kubectl).await;
     for time in ["now that nobody has anything there", "where nothing is left"] {
         let output = run(&["undeploy"]).await;
         assert!(output.status.success(), "{time}: {}", words(&output));

@@ -175,6 +175,7 @@ pub const COMMANDS: &[(&str, Held)] = &[
         "kubectl delete mutatingwebhookconfigurations,validatingwebhookconfigurations",
         Test("what_olm_leaves_is_taken_over_by_helm_and_by_kustomize"),
     ),
+    ("kubectl delete -k deploy/policies", Test("what_olm_leaves_goes_with_the_definitions")),
     (
         "kubectl delete validatingadmissionpolic",
         Test("make_deploy_takes_the_place_of_the_original_under_load_and_gives_it_back"),

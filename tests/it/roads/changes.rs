@@ -91,7 +91,7 @@ async fn from_kustomize_to_helm_and_back_what_people_have_stays() {
 }
 
 /// Applies objects as somebody.
-async fn applied(bed: &Testbed, kubectl: &Kubectl, by: &str, objects: Vec<Value>) {
+pub(super) async fn applied(bed: &Testbed, kubectl: &Kubectl, by: &str, objects: Vec<Value>) {
     let file = bed.kubeconfig.with_extension("objects.json");
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
     std::fs::write(&file, list.to_string()).unwrap();
@@ -149,6 +149,29 @@ async fn what_olm_leaves_is_taken_over_by_helm_and_by_kustomize() {
         assert!(!all.contains(real_olm::HERE), "{road}: of the namespace that it was in");
         bed.stop().await.unwrap();
     }
+}
+
+/// Who goes, or goes back to the Go original, whose pods no policy of ours may refuse.
+#[tokio::test]
+async fn what_olm_leaves_goes_with_the_definitions() {
+    let bed = Testbed::start(Options::default()).await.unwrap();
+    let kubectl = Kubectl::admin(&bed);
+    what_olm_leaves(&bed, &kubectl).await;
+    // Who keeps the objects takes away what refuses them, as the page on OLM has it.
+    kubectl.said(&LEFT).await;
+    kubectl.said(&["delete", "-k", "deploy/policies"]).await;
+    assert_eq!(strategies(&kubectl).await, ["None"], "definitions stay");
+    what_olm_leaves(&bed, &kubectl).await;
+    let all = "crds,validatingadmissionpolicies,validatingadmissionpolicybindings,\
+               mutatingwebhookconfigurations,validatingwebhookconfigurations";
+    let there = ["get", all, "-o", "name", "--ignore-not-found"];
+    let left = kubectl.said(&there).await;
+    assert!(left.contains("gastown-operator-pods-of-namespaces"), "{left}");
+    let output = make_on(&bed, &["uninstall", "CONFIRM=yes"]).await;
+    assert!(output.status.success(), "{}", words(&output));
+    let left = kubectl.said(&there).await;
+    assert!(!left.contains("gastown"), "{left}");
+    bed.stop().await.unwrap();
 }
 
 /// Between OLM's install plan and the CSV, definitions have two versions, and nobody converts what the original has stored.
