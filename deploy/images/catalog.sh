@@ -29,8 +29,9 @@ build() {
   sed -e "s|^- image: $own\$|- image: $bundle|" -e "s|^- image: gastown-operator-bundle:|- image: $beside/gastown-operator-bundle:|" \
     "$template" >"$into/template.yaml"
   grep -qF -- "- image: $bundle" "$into/template.yaml" || fail "$template does not name $own"
-  "$opm" alpha render-template basic ${flags[@]+"${flags[@]}"} --output=yaml "$into/template.yaml" \
-    >"$into/configs/gastown-operator/catalog.yaml"
+  # OpenShift refuses the older form from 4.17 on, and bundles ask for a later one than that.
+  "$opm" alpha render-template basic ${flags[@]+"${flags[@]}"} --migrate-level=bundle-object-to-csv-metadata --output=yaml \
+    "$into/template.yaml" >"$into/configs/gastown-operator/catalog.yaml"
   "$opm" validate "$into/configs"
   chmod -R u=rwX,go=rX "$into/configs"
   "$opm" serve "$into/configs" --cache-dir="$into/cache" --cache-only

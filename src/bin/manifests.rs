@@ -38,6 +38,9 @@ struct Options {
     /// That of agents, where one is mirrored with the operator.
     #[arg(long, value_name = "IMAGE", requires = "bundle")]
     agent_image: Option<String>,
+    /// That of the catalog, which the set for mirrors leads to.
+    #[arg(long, value_name = "IMAGE", requires = "bundle")]
+    catalog_image: Option<String>,
 }
 
 impl Options {
@@ -53,7 +56,9 @@ impl Options {
             agent: set(&self.agent_image),
         };
         let mut files = manifests::olm::bundle(edition, &images)?;
-        files.extend(manifests::mirror::of(edition, &images)?);
+        let catalog = set(&self.catalog_image);
+        let catalog = catalog.unwrap_or_else(|| manifests::olm::catalog_image(edition));
+        files.extend(manifests::mirror::of(edition, &images, &catalog)?);
         Ok(files)
     }
 }

@@ -210,6 +210,26 @@ impl Road {
     }
 }
 
+/// An opm that notes what it is asked.
+const NOTES: &str = "#!/bin/sh\necho \"$@\" >> \"${0%/*}/asked\"\n";
+
+/// OpenShift refuses the older form from 4.17 on, and no bundle of ours is for an older one.
+#[test]
+fn a_catalog_is_asked_for_in_the_form_that_openshift_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let opm = folder.path().join("opm");
+    gastown_testbed::program::write(&opm, NOTES).unwrap();
+    let output = make(&["--silent", "catalog", "BUILDAH=echo"])
+        .arg("BUNDLE_IMG=registry.example.com/town/bundle:1")
+        .args([format!("OPM={}", opm.display()), format!("RELEASE={}", folder.path().display())])
+        .output()
+        .unwrap();
+    let asked = fs::read_to_string(folder.path().join("asked"));
+    let asked = asked.unwrap_or_else(|why| panic!("{why}: {}", words(&output)));
+    let render = asked.lines().find(|it| it.starts_with("alpha render-template ")).unwrap();
+    assert!(render.contains("--migrate-level=bundle-object-to-csv-metadata"), "{asked}");
+}
+
 /// Serves until it has said so.
 const SERVE: &str = "mkfifo /tmp/said; /bin/opm serve /configs --cache-dir=/tmp/cache --port 0 --pprof-addr=127.0.0.1:0 2>/tmp/said & \
     grep -m 1 'serving registry' /tmp/said; kill $!";
@@ -236,6 +256,10 @@ fn a_catalog_is_made_of_a_bundle_in_a_registry_and_can_be_served() {
         assert_eq!(of("olm.package")["defaultChannel"], of("olm.channel")["name"]);
         let entry = of("olm.bundle");
         assert_eq!(entry["name"], of("olm.channel")["entries"][0]["name"]);
+        let properties = entry["properties"].as_array().unwrap();
+        let has = |sort: &str| properties.iter().any(|it| it["type"] == sort);
+        assert!(!has("olm.bundle.object"), "{edition}: OpenShift takes it no more from 4.17 on");
+        assert!(has("olm.csv.metadata"), "{edition}: what is shown of it: {properties:#?}");
         let bundle = entry["image"].as_str().unwrap();
         assert!(bundle.contains("gastown-operator-bundle@sha256:"), "by digest: {bundle}");
         let digests = entry["relatedImages"].as_array().unwrap().iter();

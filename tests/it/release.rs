@@ -40,6 +40,7 @@ fn a_bundle_of_a_release_names_digests_everywhere() {
     let (operator, runner) = (image("operator", "a"), image("runner", "b"));
     let output = make(&["bundle", "EDITION=enterprise", "BUILDAH=none"])
         .args([format!("IMG={operator}"), format!("RUNNER_IMG={runner}")])
+        .arg("BUNDLE_IMG=registry.example.com/town/gastown-operator-bundle:7")
         .arg(format!("CARGO={}", cargo(folder.path())))
         .output()
         .unwrap();
@@ -57,6 +58,21 @@ fn a_bundle_of_a_release_names_digests_everywhere() {
         let text = fs::read_to_string(made.join("deploy/mirror").join(list)).unwrap();
         assert!(text.contains(&operator) && text.contains(&runner), "{list}: {text}");
     }
+    let catalog = || {
+        let set = made.join("deploy/mirror/imageset-enterprise.yaml");
+        let set: Value = serde_saphyr::from_str(&fs::read_to_string(set).unwrap()).unwrap();
+        set["mirror"]["operators"][0]["catalog"].as_str().unwrap().to_owned()
+    };
+    // Where `make catalog` puts it, or where one is told to.
+    let name = format!("gastown-operator-catalog:v{}-enterprise", env!("CARGO_PKG_VERSION"));
+    assert_eq!(catalog(), format!("registry.example.com/town/{name}"));
+    let elsewhere = "registry.example.com/catalogs/gastown:7";
+    let output = make(&["bundle", "EDITION=enterprise", "BUILDAH=none"])
+        .args([format!("CATALOG_IMG={elsewhere}"), format!("CARGO={}", cargo(folder.path()))])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", words(&output));
+    assert_eq!(catalog(), elsewhere);
 }
 
 /// Images first, then what names them by digest, and at last the signature over all of it.
