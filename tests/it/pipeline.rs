@@ -2,7 +2,6 @@
 //! the script that copies those images.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -27,48 +26,85 @@ pub fn pipeline() -> Value {
 
 /// What of a pipeline reaches for anything that the own registry does not serve, or does what nobody could do elsewhere.
 fn flaws(pipeline: &Value) -> Vec<String> {
-    let variables: BTreeMap<_, _> = pipeline["variables"].as_object().unwrap().iter().collect();
     let mut flaws = Vec::new();
-    if pipeline.get("include").is_some() {
-        flaws.push("include: what it brings is not seen here".to_owned());
-    }
-    for (name, value) in &variables {
-        let value = value.as_str().unwrap_or_default();
-        if name.ends_with("_IMAGE") && !value.starts_with(OWN) {
-            flaws.push(format!("variable {name} is {value}"));
+    visit(pipeline, "", &mut |at, key, it| match key {
+        "include" => flaws.push(format!("{at}: what it brings is not seen here")),
+        "variables" => flaws.extend(given(pipeline, at, it)),
+        "matrix" => {
+            let rows = it.as_array().into_iter().flatten();
+            flaws.extend(rows.flat_map(|it| given(pipeline, at, it)));
         }
-    }
-    let expanded = |image: &str| {
-        let name = image.strip_prefix("${").and_then(|it| it.strip_suffix('}'));
-        let value = name.and_then(|it| variables.get(&it.to_owned())).and_then(|it| it.as_str());
-        value.unwrap_or(image).to_owned()
-    };
+        _ => {}
+    });
     for (job, body) in pipeline.as_object().unwrap() {
         let services = body["services"].as_array().cloned().unwrap_or_default();
         for image in body.get("image").into_iter().chain(&services) {
             let image = image.as_str().or(image["name"].as_str()).unwrap_or_default();
-            let whole = expanded(image);
-            let name = whole.strip_prefix(OWN);
-            if !name.is_some_and(|it| locked().iter().any(|[row, ..]| row == it)) {
-                flaws.push(format!("{job}: image {whole}"));
-            }
+            flaws.extend(foreign(pipeline, image).map(|it| format!("{job}: image {it}")));
         }
         if !NO_JOBS.contains(&job.as_str()) {
             flaws.extend(lines(body).into_iter().filter_map(|it| stray(job, &it)));
         }
-        for value in body["variables"].as_object().into_iter().flat_map(|it| it.values()) {
-            let arguments = value.as_str().unwrap_or_default().split("--build-arg ").skip(1);
-            for argument in arguments.filter_map(|it| it.split_once('=')) {
-                let image = expanded(argument.1.trim());
-                if argument.0.ends_with("_IMAGE") | argument.0.ends_with("_BASE")
-                    && !image.starts_with(OWN)
-                {
-                    flaws.push(format!("{job}: build argument {} is {image}", argument.0));
-                }
+    }
+    flaws
+}
+
+/// Everything below a key, with the path to it.
+fn visit(value: &Value, at: &str, found: &mut impl FnMut(&str, &str, &Value)) {
+    match value {
+        Value::Object(map) => map.iter().for_each(|(key, it)| {
+            let at = format!("{at}/{key}");
+            found(&at, key, it);
+            visit(it, &at, found);
+        }),
+        Value::Array(items) => items.iter().for_each(|it| visit(it, at, found)),
+        _ => {}
+    }
+}
+
+/// What is wrong with variables of the pipeline, a job, a rule or a matrix: any of them decides which images are pulled, since the
+/// nearest one counts, also for those that `image:` names.
+fn given(pipeline: &Value, at: &str, variables: &Value) -> Vec<String> {
+    let mut flaws = Vec::new();
+    for (name, value) in variables.as_object().into_iter().flatten() {
+        let values = match value {
+            Value::Array(all) => all.clone(),
+            Value::Object(it) => it.get("value").into_iter().cloned().collect(),
+            one => vec![one.clone()],
+        };
+        for value in values.iter().map(|it| it.as_str().unwrap_or_default()) {
+            let arguments = value.split("--build-arg").skip(1).filter_map(|it| {
+                it.trim_start_matches(['=', ' ']).split_whitespace().next()?.split_once('=')
+            });
+            let set = [(name.as_str(), value)]
+                .into_iter()
+                .filter(|_| at != "/variables" || name != REGISTRY);
+            for (name, value) in set.chain(arguments) {
+                let names_image = name.ends_with("_IMAGE") || name.ends_with("_BASE");
+                let found = match name {
+                    REGISTRY => Some(value.to_owned()),
+                    _ if names_image => foreign(pipeline, value),
+                    _ => None,
+                };
+                flaws.extend(found.map(|it| format!("{at}: {name} is {it}")));
             }
         }
     }
     flaws
+}
+
+/// The variable of the one registry, which is set once.
+const REGISTRY: &str = "DPR_REGISTRY";
+
+/// An image that is not of the own registry, or no row of the lock file. A variable of the pipeline stands for what it is, if it is
+/// called as those are that are held to the same.
+fn foreign(pipeline: &Value, image: &str) -> Option<String> {
+    let name = image.strip_prefix("${").and_then(|it| it.strip_suffix('}'));
+    let name = name.filter(|it| it.ends_with("_IMAGE"));
+    let whole = name.and_then(|it| pipeline["variables"][it].as_str()).unwrap_or(image);
+    let known =
+        whole.strip_prefix(OWN).is_some_and(|it| locked().iter().any(|[row, ..]| row == it));
+    (!known).then(|| whole.to_owned())
 }
 
 /// What a job runs.
@@ -99,7 +135,7 @@ fn every_image_is_the_own_registrys_and_jobs_run_what_anybody_can() {
 #[test]
 fn the_rule_sees_planted_offences() {
     type Edit = fn(&mut Value);
-    let table: [(Edit, &str); 10] = [
+    let table: [(Edit, &str); 17] = [
         (|it| it["lint:rust"]["image"] = json!("rust:1.95"), "an image of elsewhere"),
         (|it| it["lint:rust"]["image"] = json!({"name": "docker.io/library/rust:1"}), "by name"),
         (
@@ -121,6 +157,31 @@ fn the_rule_sees_planted_offences() {
                     json!("--build-arg RUST_IMAGE=rust:1");
             },
             "the FROM of an image that is built",
+        ),
+        (|it| it["lint:rust"]["variables"]["TOOLCHAIN_IMAGE"] = json!("rust:1.95"), "a job's"),
+        (|it| it["lint:rust"]["variables"]["DPR_REGISTRY"] = json!("docker.io"), "of a job"),
+        (
+            |it| it["build:images"]["parallel"]["matrix"][0]["DPR_REGISTRY"] = json!(["docker.io"]),
+            "another registry for one of several",
+        ),
+        (
+            |it| it["variables"]["BUILD_ARGS"] = json!("--build-arg RUST_IMAGE=rust:1"),
+            "the FROM of all that is built",
+        ),
+        (
+            |it| {
+                it["workflow"]["rules"][0]["variables"]["BUILD_ARGS"] =
+                    json!("--build-arg=DPR_REGISTRY=docker.io");
+            },
+            "their registry, by a rule",
+        ),
+        (
+            |it| it["scan:images"]["variables"]["AGENT_BASE"] = json!({"value": "node:22"}),
+            "what an agent is added to",
+        ),
+        (
+            |it| it["lint:rust"]["trigger"] = json!({"include": "child.yml"}),
+            "a pipeline of its own",
         ),
     ];
     for (edit, because) in table {
