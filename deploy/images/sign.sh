@@ -39,8 +39,17 @@ images() {
   done <"$release/$pushed"
 }
 has_programs() { [ "$1" = operator ] || [ "$1" = runner ]; }
-# What belongs to this edition, the sums alone excepted.
-files() { (cd "$release" && find . -maxdepth 1 -type f ! -name 'SHA256SUMS-*' ! -name "*-$other.*" | LC_ALL=C sort); }
+# What belongs to this edition, the sums alone excepted: files at the top, its bundle, its catalog, and its lists for mirrors.
+files() {
+  (
+    cd "$release"
+    {
+      find . -maxdepth 1 -type f ! -name 'SHA256SUMS-*' ! -name "*-$other.*"
+      for it in "bundle/$edition" "catalog/$edition/configs"; do [ ! -d "$it" ] || find "./$it" -type f; done
+      [ ! -d deploy/mirror ] || find ./deploy/mirror -type f -name "*-$edition.*"
+    } | LC_ALL=C sort
+  )
+}
 
 sign() {
   local all image what

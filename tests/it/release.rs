@@ -119,7 +119,15 @@ fn a_release_makes_all_that_people_install_by_and_signs_it_last() {
         let paths = whole[job]["artifacts"]["paths"].as_array().unwrap().iter();
         paths.map(|it| it.as_str().unwrap().to_owned()).collect()
     };
-    for kept in ["pushed-", "gastown-operator-*.tgz", "kubectl-gt-", "krew-"] {
+    for kept in [
+        "pushed-",
+        "gastown-operator-*.tgz",
+        "kubectl-gt-",
+        "krew-",
+        "bundle/${EDITION}",
+        "catalog/${EDITION}/configs",
+        "deploy/mirror/",
+    ] {
         for job in ["release:packages", "release:sign"] {
             assert!(handed(job).iter().any(|it| it.contains(kept)), "{job}: {kept}");
         }

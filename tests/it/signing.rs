@@ -124,6 +124,18 @@ impl Release {
     }
 }
 
+/// What a release hands out in folders, and another edition's in the same ones, which is not its own to vouch for.
+const BELOW: [&str; 3] = [
+    "bundle/community/manifests/it.yaml",
+    "catalog/community/configs/gastown-operator/catalog.yaml",
+    "deploy/mirror/images-community.txt",
+];
+const OF_OTHERS: [&str; 3] = [
+    "bundle/enterprise/manifests/it.yaml",
+    "catalog/community/template.yaml",
+    "deploy/mirror/images-enterprise.txt",
+];
+
 /// Three images, pushed; a bill of materials; two pairs of keys, one of which signed.
 fn signed(test: &str) -> Option<Release> {
     let (Some(cosign), Some(crane)) = (given("GASTOWN_COSIGN"), given("GASTOWN_CRANE")) else {
@@ -141,6 +153,11 @@ fn signed(test: &str) -> Option<Release> {
     }
     release.makes("docker-push");
     release.makes("sbom");
+    for name in BELOW.iter().chain(&OF_OTHERS) {
+        let file = release.file(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, name).unwrap();
+    }
     for name in ["ours", "theirs"] {
         release.cosign(&["generate-key-pair", "--output-key-prefix", name]);
     }
@@ -173,6 +190,18 @@ fn a_release_is_verified_by_its_key_and_refused_once_anything_of_it_is_changed()
     fs::write(release.file("gastown-operator-9.tgz"), "later").unwrap();
     release.refused("a file came later", "were not signed");
     fs::remove_file(release.file("gastown-operator-9.tgz")).unwrap();
+    for name in BELOW {
+        fs::write(release.file(name), "changed").unwrap();
+        release.refused(name, "a file is not what was signed");
+        fs::write(release.file(name), name).unwrap();
+    }
+    let later = release.file("bundle/community/manifests/later.yaml");
+    fs::write(&later, "later").unwrap();
+    release.refused("a manifest came later", "were not signed");
+    fs::remove_file(later).unwrap();
+    for name in OF_OTHERS {
+        fs::write(release.file(name), "changed").unwrap();
+    }
     release.makes("verify-release");
 
     // An image: another under its name, first of nobody's, then of a later release of ours.
