@@ -157,9 +157,11 @@ test-olm: prepare static build release ## OLM's own operator installs the bundle
 test-images: prepare static build release ## Both Dockerfiles built by buildah on this machine's own Debian, and deployed on the real node; five minutes
 	@GASTOWN_BUILT=1 GASTOWN_REQUIRE=buildah,node,release $(CARGO) test --locked --test it -- --nocapture real_built::
 
-# The last release, or before the first: when admission was done; and for Helm the first with a chart.
-PREVIOUS ?= $(or $(shell git describe --tags --abbrev=0 2>/dev/null),949e9b9)
-PREVIOUS_CHART ?= $(or $(shell git describe --tags --abbrev=0 2>/dev/null),0b5f3c5)
+# The last release before what is checked out, also where that is one; or before the first: when admission was done; and for Helm the
+# first with a chart.
+LAST_RELEASE = $(shell git describe --tags --abbrev=0 --match '[0-9]*' HEAD^ 2>/dev/null)
+PREVIOUS ?= $(or $(LAST_RELEASE),949e9b9)
+PREVIOUS_CHART ?= $(or $(LAST_RELEASE),0b5f3c5)
 .PHONY: test-upgrade
 test-upgrade: prepare static build release ## Upgrade from PREVIOUS=commit and back under load on the real node, by make deploy and by Helm; builds those once, in ten minutes
 	@previous=$$(tests/tools/previous.sh $(PREVIOUS)) && chart=$$(tests/tools/previous.sh $(PREVIOUS_CHART)) && \

@@ -246,6 +246,55 @@ async fn run_runs_the_operator_where_kubectl_leads() {
     assert!(files().is_empty(), "left behind: {:?}", files());
 }
 
+/// Also where a release is checked out, as on its tag.
+#[test]
+fn an_upgrade_is_tried_from_the_release_before_and_never_from_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.args([
+            "-c",
+            "user.name=x",
+            "-c",
+            "user.email=x@example.com",
+            "-c",
+            "commit.gpgsign=false",
+        ]);
+        let output = git.args(arguments).current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", words(&output));
+    };
+    let commit = |tag: &str| {
+        git(&["commit", "--quiet", "--allow-empty", "--message=x"]);
+        if !tag.is_empty() {
+            git(&["tag", tag]);
+        }
+    };
+    let here = folder.path().to_str().unwrap();
+    let ours = |path: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(path).display().to_string();
+    let makefile = ours("Makefile");
+    let previous = || {
+        let asked = "--eval=where: ; @echo $(PREVIOUS) $(PREVIOUS_CHART)";
+        let output = make(&["-C", here, "-f", &makefile, asked, "where"]).output().unwrap();
+        words(&output).trim().to_owned()
+    };
+    git(&["init", "--quiet"]);
+    commit("0.1.0");
+    assert_eq!(previous(), "949e9b9 0b5f3c5", "before the first");
+    commit("snapshot");
+    commit("0.2.0");
+    assert_eq!(previous(), "0.1.0 0.1.0", "of a release");
+    commit("");
+    assert_eq!(previous(), "0.2.0 0.2.0", "after one");
+
+    let tools = folder.path().join("tests/tools");
+    fs::create_dir_all(&tools).unwrap();
+    let script = tools.join("previous.sh");
+    fs::copy(ours("tests/tools/previous.sh"), &script).unwrap();
+    let output = Command::new(script).arg("HEAD").output().unwrap();
+    assert!(!output.status.success(), "an upgrade from itself shows nothing");
+    assert!(words(&output).contains("is what is checked out"), "{}", words(&output));
+}
+
 /// A replica on this machine acts for the namespace that the manifests have, which is there, and has an image for its runner:
 /// without either it would wait, and for the first without a word.
 #[test]

@@ -4,6 +4,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 commit=$(git rev-parse --verify --quiet "$1^{commit}") || { echo "previous: there is no commit $1; fetch the history" >&2; exit 1; }
+[ "$commit" != "$(git rev-parse HEAD)" ] || {
+  echo "previous: $1 is what is checked out, and an upgrade from itself shows nothing; name an older one" >&2
+  exit 1
+}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/gastown-testbed
 folder=$cache/previous-${commit:0:12}
 if [ ! -x "$folder/built/gt-runner" ]; then
