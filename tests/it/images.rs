@@ -1,6 +1,8 @@
 //! The images of both editions: what their files say, what the script makes of its arguments, and, where buildah is, what
 //! is built of them on a base that is made of this machine's own Debian.
 
+mod agent;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

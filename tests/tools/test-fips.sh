@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The FIPS edition of the operator as it is released: what it links, that it proves that or does not start, and that it is
-# linked dynamically, as OpenShift's check of payloads wants. Needs CMake and Go beside a C compiler.
+# The FIPS edition's programs as they are released: what each links and that it is linked dynamically, as OpenShift's check of
+# payloads wants; and that the operator proves what it links, or does not start. Needs CMake and Go beside a C compiler.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=target/fips
@@ -14,21 +14,25 @@ done
 
 # The symbols are what is audited; what is shipped is the same without them.
 CARGO_PROFILE_RELEASE_STRIP=none \
-  cargo build --locked --release --features fips --bin gastown-operator --target-dir "$target"
+  cargo build --locked --release --features fips --bin gastown-operator --bin gt-runner --bin kubectl-gt --target-dir "$target"
 program=$target/release/gastown-operator
+programs="$program $target/release/gt-runner $target/release/kubectl-gt"
 
-echo "== what it links"
+echo "== what they link"
 version=$(grep -A1 '^name = "aws-lc-fips-sys"' Cargo.lock | sed -n 's/^version = "\(.*\)"/\1/p')
 prefix=aws_lc_fips_${version//./_}_
 symbols=$target/symbols
-nm "$program" >"$symbols"
-approved=$(grep -c " $prefix" "$symbols" || true)
-[ "$approved" -gt 1000 ] || fail "$approved symbols of $prefix: the module is not linked"
-for other in ' aws_lc_[0-9]' ' ring_core_' ' SSL_CTX_new$' ' mbedtls_'; do
-  count=$(grep -cE "$other" "$symbols" || true)
-  [ "$count" = 0 ] || fail "$count symbols like '$other': cryptography beside the module"
+# The operator's last, which is looked at further below.
+for it in $(printf '%s\n' $programs | tac); do
+  nm "$it" >"$symbols"
+  approved=$(grep -c " $prefix" "$symbols" || true)
+  [ "$approved" -gt 1000 ] || fail "$it: $approved symbols of $prefix: the module is not linked"
+  for other in ' aws_lc_[0-9]' ' ring_core_' ' SSL_CTX_new$' ' mbedtls_'; do
+    count=$(grep -cE "$other" "$symbols" || true)
+    [ "$count" = 0 ] || fail "$it: $count symbols like '$other': cryptography beside the module"
+  done
+  echo "$it: $approved symbols of $prefix; none of another library"
 done
-echo "$approved symbols of $prefix; none of another library"
 for crate in ring native-tls openssl openssl-sys boring; do
   # A word on what is not there is no tree.
   ! cargo tree --locked --features fips --edges normal --invert "$crate" 2>/dev/null | grep -q . || fail "$crate is linked"
@@ -36,12 +40,14 @@ done
 copies=$(cargo tree --locked --features fips --edges normal --prefix none | grep -oE '^rustls v[0-9.]+' | sort -u | wc -l)
 [ "$copies" = 1 ] || fail "$copies versions of rustls"
 
-echo "== that it is linked dynamically"
-readelf --program-headers "$program" | grep -q INTERP || fail "no interpreter: the program is static"
-needed=$(readelf --dynamic "$program" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | tr '\n' ' ')
-case $needed in *libssl*|*libcrypto*) fail "it needs $needed" ;; esac
-echo "it needs $needed"
-tests/tools/glibc.sh "$program" 2.34
+echo "== that they are linked dynamically"
+for it in $programs; do
+  readelf --program-headers "$it" | grep -q INTERP || fail "$it has no interpreter: it is static"
+  needed=$(readelf --dynamic "$it" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | tr '\n' ' ')
+  case $needed in *libssl*|*libcrypto*) fail "$it needs $needed" ;; esac
+  echo "$it needs $needed"
+  tests/tools/glibc.sh "$it" 2.34
+done
 
 echo "== its proof"
 report() { "$@" --crypto-report; }

@@ -28,7 +28,7 @@ pub const COMMANDS: &[(&str, Held)] = &[
         "cosign verify ",
         Test("a_release_is_verified_by_its_key_and_refused_once_anything_of_it_is_changed"),
     ),
-    ("make agent-image", Test("an_agents_image_is_pinned")),
+    ("make agent-image", Test("an_agent_is_added_to_the_base_and_any_user_of_group_0_runs_it")),
     ("make bundle ", Test("a_bundle_of_a_release_names_digests_everywhere")),
     ("make bundle-push", Test("a_catalog_is_made_of_a_bundle_in_a_registry_and_can_be_served")),
     ("make catalog", Test("a_catalog_is_made_of_a_bundle_in_a_registry_and_can_be_served")),
