@@ -1,6 +1,7 @@
 //! Every road ends in the same objects: kustomize, `install.yaml`, the chart and what OLM makes of a bundle are compared. What
 //! may differ is a table with reasons; anything else is drift.
 
+mod back;
 mod cert_manager;
 mod changes;
 mod chart;

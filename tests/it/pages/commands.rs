@@ -177,6 +177,10 @@ pub const COMMANDS: &[(&str, Held)] = &[
     ),
     ("kubectl delete -k deploy/policies", Test("what_olm_leaves_goes_with_the_definitions")),
     (
+        "kubectl replace -f config/crd/bases",
+        Test("a_release_gives_way_to_one_of_the_original_again"),
+    ),
+    (
         "kubectl delete validatingadmissionpolic",
         Test("make_deploy_takes_the_place_of_the_original_under_load_and_gives_it_back"),
     ),

@@ -330,8 +330,12 @@ pub(super) async fn versions(kubectl: &Kubectl) -> Vec<String> {
     all.map(Into::into).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// A chart with the original's names: definitions in crds/, which Helm never upgrades.
-fn originals_chart(bed: &Testbed) -> PathBuf {
+/// A chart with the original's names: definitions in crds/, which Helm never upgrades. Of the original's own checkout, where one is
+/// named.
+pub(super) fn originals_chart(bed: &Testbed) -> PathBuf {
+    if let Some(source) = std::env::var_os("GO_ORIGINAL_SOURCE") {
+        return PathBuf::from(source).join("helm/gastown-operator");
+    }
     let chart = bed.kubeconfig.with_extension("chart");
     for folder in ["templates", "crds"] {
         fs::create_dir_all(chart.join(folder)).unwrap();
