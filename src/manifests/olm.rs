@@ -14,11 +14,11 @@ pub use metadata::catalog;
 use serde_json::Value;
 
 use super::{
-    alerts, dashboards, document,
+    alerts, certificates, cluster_role, dashboards, document,
     images::Images,
     monitoring,
     operator::{self, EDITIONS, Edition},
-    people, priority,
+    own_role, people, policies, priority,
 };
 use crate::kinds::KINDS;
 
@@ -31,6 +31,29 @@ pub const CHANNEL: &str = "alpha";
 /// The Service that it makes in front of the webhooks, as it names one after its Deployment.
 pub fn webhook_service() -> String {
     format!("{}-service", operator::DEPLOYMENT)
+}
+
+/// What the operator's account may do by this road, everywhere and in its own namespace. Certificates are OLM's to bring, so the
+/// rights that an authority of our own needs are left out, but for the one to give a definition its conversion back. Policies are
+/// nobody's: the operator applies them itself.
+pub fn rights() -> [Value; 2] {
+    let without = |mut role: Value, left_out: &[Value], more: &[Value]| {
+        if let Some(rules) = role.get_mut("rules").and_then(Value::as_array_mut) {
+            rules.retain(|it| !left_out.contains(it));
+            rules.extend(more.iter().cloned());
+        }
+        role
+    };
+    [
+        without(cluster_role(), &certificates::bundles(), &policies::rules()),
+        without(own_role(), &certificates::own_rules(), &[]),
+    ]
+}
+
+/// The webhooks by this road for an operator in this namespace: OLM's, as far as their names and what becomes of a call that
+/// fails, and those that the operator applies itself.
+pub fn hooks(namespace: &str) -> Vec<Value> {
+    webhooks::configurations().into_iter().chain(policies::hooks(namespace)).collect()
 }
 
 /// The image of the bundle of a version and edition.

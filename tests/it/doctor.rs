@@ -38,7 +38,7 @@ async fn rows(kubeconfig: &Path, args: &[&str]) -> (i32, BTreeMap<String, Value>
 }
 
 /// The same, once the API server could be asked: on a busy machine an answer may come too late.
-async fn asked(kubeconfig: &Path, args: &[&str]) -> (i32, BTreeMap<String, Value>) {
+pub async fn asked(kubeconfig: &Path, args: &[&str]) -> (i32, BTreeMap<String, Value>) {
     answered("an examination", async || {
         let found = rows(kubeconfig, args).await;
         (found.0 != 2).then_some(found)
@@ -47,7 +47,7 @@ async fn asked(kubeconfig: &Path, args: &[&str]) -> (i32, BTreeMap<String, Value
 }
 
 /// The checks in this state.
-fn those(rows: &BTreeMap<String, Value>, state: &str) -> Vec<String> {
+pub fn those(rows: &BTreeMap<String, Value>, state: &str) -> Vec<String> {
     rows.iter().filter(|(_, it)| it["state"] == state).map(|(id, _)| id.clone()).collect()
 }
 

@@ -5,6 +5,7 @@ mod back;
 mod cert_manager;
 mod changes;
 mod chart;
+mod examined;
 pub mod olm;
 mod page;
 mod upgrade;

@@ -7,10 +7,9 @@ use super::{descriptors, examples, graph, webhooks};
 use crate::{
     kinds::KINDS,
     manifests::{
-        SERVICE_ACCOUNT, certificates, cluster_role,
+        SERVICE_ACCOUNT,
         images::Images,
         operator::{self, DEPLOYMENT, Edition, Shape},
-        own_role, policies,
     },
 };
 
@@ -121,9 +120,7 @@ fn features(images: &Images) -> Map<String, Value> {
     features.iter().map(|(it, yes)| (key(it), yes.to_string().into())).collect()
 }
 
-/// Deployment and rights as by the other roads; certificates are OLM's to bring, so the rights that an authority of our own
-/// needs are left out, but for the one to give a definition its conversion back. Policies are nobody's: the operator
-/// applies them itself.
+/// Deployment and rights: certificates are files, and the operator applies policies itself.
 fn install(edition: Edition, images: &Images) -> Value {
     let mut deployment = operator::deployment(Shape { edition, certificates: "files" });
     let mut spec = deployment.get_mut("spec").map(Value::take).unwrap_or_default();
@@ -133,15 +130,11 @@ fn install(edition: Edition, images: &Images) -> Value {
             args.push("--apply-policies".into());
         }
     }
-    let without = |role: Value, left_out: &[Value], more: &[Value]| -> Value {
-        let rules = role.get("rules").and_then(Value::as_array).cloned().unwrap_or_default();
-        let rules = rules.into_iter().filter(|it| !left_out.contains(it));
-        let rules: Value = rules.chain(more.iter().cloned()).collect();
-        json!([{"serviceAccountName": SERVICE_ACCOUNT, "rules": rules}])
-    };
+    let [everywhere, own] = super::rights()
+        .map(|role| json!([{"serviceAccountName": SERVICE_ACCOUNT, "rules": role.get("rules")}]));
     json!({
-        "clusterPermissions": without(cluster_role(), &certificates::bundles(), &policies::rules()),
-        "permissions": without(own_role(), &certificates::own_rules(), &[]),
+        "clusterPermissions": everywhere,
+        "permissions": own,
         "deployments": [{"name": DEPLOYMENT, "label": operator::labels(), "spec": spec}],
     })
 }

@@ -39,6 +39,22 @@ pub fn definitions() -> Value {
     all.into()
 }
 
+/// What is known of the configurations that OLM makes of them under names of its own: their webhooks' names, and what becomes of a
+/// call that fails.
+pub fn configurations() -> Vec<Value> {
+    let all = definitions();
+    let one = |sort: &str| {
+        let kind = json!(format!("{sort}AdmissionWebhook"));
+        let of_sort =
+            all.as_array().into_iter().flatten().filter(|it| it.get("type") == Some(&kind));
+        let webhooks: Vec<_> = of_sort
+            .map(|it| json!({"name": it.get("generateName"), "failurePolicy": it.get("failurePolicy")}))
+            .collect();
+        json!({"kind": format!("{sort}WebhookConfiguration"), "webhooks": webhooks})
+    };
+    ["Mutating", "Validating"].map(one).into()
+}
+
 /// The webhooks of one configuration. One that only a label of a namespace keeps from everybody's pods has no place here.
 fn admission(sort: &str, configuration: &Value) -> Vec<Value> {
     let webhooks = configuration.get("webhooks").and_then(Value::as_array).into_iter().flatten();

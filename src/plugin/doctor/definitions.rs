@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{
     facts::{Definition, Facts, each, text, texts},
+    road::Road,
     rows::{Finding, Row},
 };
 use crate::{
@@ -14,19 +15,24 @@ use crate::{
     domain::{certificates::consumers::is_unconverted, storage::CONDITION},
 };
 
-const APPLY: &str = "apply this release's definitions: kubectl apply --server-side --force-conflicts -f crds/, or \
-                     upgrade by the road that installed it (docs/install.md)";
 const LABEL: &str = "/metadata/labels/app.kubernetes.io~1name";
 const VERSION: &str = "/metadata/labels/app.kubernetes.io~1version";
 /// By what made its definition the Go original is known.
 const GENERATOR: &str = "/metadata/annotations/controller-gen.kubebuilder.io~1version";
+
+/// What brings this release's definitions back.
+fn again(facts: &Facts) -> String {
+    Road::of(&facts.deployment).again("definitions", "crds/")
+}
 
 /// All of them are there, and serve what this release needs.
 pub fn present(facts: &Facts) -> Row {
     let one = |it: &Definition| {
         let found = match &it.found {
             Look::There(found) => found,
-            Look::Missing => return Some(Finding::failed(it.place(), "is not there", APPLY)),
+            Look::Missing => {
+                return Some(Finding::failed(it.place(), "is not there", again(facts)));
+            }
             Look::Untold(why) => return Some(Finding::unknown(it.place(), why)),
         };
         let served: Vec<_> = each(found, "/spec/versions")
@@ -37,7 +43,7 @@ pub fn present(facts: &Facts) -> Row {
             it.kind.versions().into_iter().filter(|it| !served.contains(&&**it)).collect();
         if !missing.is_empty() {
             let words = format!("does not serve {}", missing.join(", "));
-            return Some(Finding::failed(it.place(), words, APPLY));
+            return Some(Finding::failed(it.place(), words, again(facts)));
         }
         let established = condition(found, "Established").unwrap_or(&Value::Null);
         let is = text(established, "/status") == "True";
@@ -59,11 +65,12 @@ pub fn owner(facts: &Facts) -> Row {
         id: "definitions.owner",
         what: "would this release's definitions apply, and does nobody else write them?",
         well: "a dry run of this release's definitions changes nothing of anybody else's".into(),
-        findings: facts.definitions.iter().filter_map(|it| owned(it, facts.before)).collect(),
+        findings: facts.definitions.iter().filter_map(|it| owned(it, facts)).collect(),
     }
 }
 
-fn owned(it: &Definition, before: bool) -> Option<Finding> {
+fn owned(it: &Definition, facts: &Facts) -> Option<Finding> {
+    let before = facts.before;
     let found = match (&it.found, before) {
         (Look::There(found), _) => found,
         (Look::Missing, true) => &Value::Null,
@@ -83,6 +90,7 @@ fn owned(it: &Definition, before: bool) -> Option<Finding> {
         Tried::Denied(why) => Some(Finding::unknown(it.place(), why)),
         Tried::Refused { causes, message, .. } => {
             let others = managers(causes);
+            let road = Road::of(&facts.deployment);
             if others.is_empty() {
                 let words = format!("is refused: {message}");
                 return Some(Finding::failed(
@@ -93,24 +101,41 @@ fn owned(it: &Definition, before: bool) -> Option<Finding> {
             }
             let fields: Vec<_> = causes.iter().take(3).map(|(field, _)| &**field).collect();
             let words = format!("{} writes {}", others.join(", "), fields.join(", "));
+            // Who installed it writes it again, and nobody is in the way of that.
+            if others.iter().all(|it| road.is_written_by(it)) {
+                return if before {
+                    by_its_road(road, it, words)
+                } else {
+                    Some(differs(it, facts))
+                };
+            }
             let fix = "upgrade by what writes it (a Helm release, OLM, a GitOps controller), or stop that and take the \
                        fields over: kubectl apply --server-side --force-conflicts -f crds/";
             Some(Finding::failed(it.place(), words, fix))
         }
         Tried::Taken(ours) => {
             let generation = |it: &Value| it.pointer("/metadata/generation").cloned();
-            if before || generation(found) == generation(ours) {
-                return None;
-            }
-            let (theirs, own) = (text(found, VERSION), env!("CARGO_PKG_VERSION"));
-            if theirs == own {
-                let words = format!("says that it is of release {own}, and differs from it");
-                return Some(Finding::failed(it.place(), words, APPLY));
-            }
-            let words = format!("is of release {theirs:?}, and this program of {own}");
-            Some(Finding::advice(it.place(), words, "take the plugin of the operator's release"))
+            (!before && generation(found) != generation(ours)).then(|| differs(it, facts))
         }
     }
+}
+
+/// Before an upgrade, of fields that its own road writes anew: `make deploy` does that unasked.
+fn by_its_road(road: Road, it: &Definition, words: String) -> Option<Finding> {
+    let fix = "upgrade by the same road, which writes over its own (docs/upgrade.md); to change the road: docs/roads.md";
+    (road != Road::Files).then(|| Finding::advice(it.place(), words, fix))
+}
+
+/// It is not as this release has it.
+fn differs(it: &Definition, facts: &Facts) -> Finding {
+    let theirs = it.found.there().map(|it| text(it, VERSION)).unwrap_or_default();
+    let own = env!("CARGO_PKG_VERSION");
+    if theirs == own {
+        let words = format!("says that it is of release {own}, and differs from it");
+        return Finding::failed(it.place(), words, again(facts));
+    }
+    let words = format!("is of release {theirs:?}, and this program of {own}");
+    Finding::advice(it.place(), words, "take the plugin of the operator's release")
 }
 
 /// Who else writes, out of words such as `conflict with "helm" using apiextensions.k8s.io/v1`.
@@ -129,7 +154,7 @@ fn is_originals(found: &Value) -> bool {
 pub fn conversion(facts: &Facts) -> Row {
     let one = |it: &Definition| {
         let found = it.found.there()?;
-        let fix = format!("{APPLY}; a running operator puts it right by itself");
+        let fix = format!("{}; a running operator puts it right by itself", again(facts));
         if is_unconverted(found) {
             let words =
                 "has two versions and no conversion: what is written in one is cut in the other";
@@ -315,6 +340,23 @@ mod tests {
         assert_eq!(owner(&upgrade).state(), State::Ok, "an upgrade changes it");
         let fresh = Facts { before: true, ..facts(Look::Missing, refused(vec![])) };
         assert_eq!(only(&owner(&fresh)).0, State::Failed, "what is not there yet is tried too");
+    }
+
+    #[test]
+    fn who_installed_them_is_in_nobodys_way() {
+        let words = "conflict with \"helm\" using apiextensions.k8s.io/v1".to_owned();
+        let causes = vec![(".spec.versions".to_owned(), words)];
+        let tried = Some(Tried::Refused { code: 409, message: "must appear".into(), causes });
+        let by_helm = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "Helm"}}});
+        let older = changed("/metadata/labels/app.kubernetes.io~1version", json!("0.4.0"));
+        let of = |deployment: &Look, before: bool| {
+            let deployment = deployment.clone();
+            only(&owner(&Facts { before, deployment, ..facts(older.clone(), tried.clone()) })).0
+        };
+        let helm = Look::There(by_helm);
+        assert_eq!(of(&helm, true), State::Advice, "helm upgrade writes over its own");
+        assert_eq!(of(&helm, false), State::Advice, "it is of another release");
+        assert_eq!(of(&Look::Missing, true), State::Failed, "where no release of Helm's is ours");
     }
 
     #[test]

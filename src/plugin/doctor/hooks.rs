@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{
     facts::{Facts, Homes, each, text, texts},
+    road::Road,
     rows::{Finding, Row},
     selector,
 };
@@ -80,37 +81,37 @@ fn untold(facts: &Facts) -> impl Iterator<Item = Finding> {
     })
 }
 
-/// Ours are there, and fail as they were installed to.
+/// Ours are there, and fail as they were installed to by their road; `installed` is what others than OLM install.
 pub fn ours(facts: &Facts, installed: &[Value]) -> Row {
     let there: Vec<_> = all(facts).filter(|it| it.is_ours(&facts.namespace)).collect();
-    let fix = "install this release's webhooks again: kubectl apply --server-side --force-conflicts -f webhooks/, or upgrade \
-               by the road that installed it (docs/install.md)";
+    let road = Road::of(&facts.deployment);
+    let fix = road.again("webhooks", "webhooks/");
     let mut findings: Vec<_> = untold(facts).collect();
-    for configuration in installed {
-        let sort = text(configuration, "/kind");
-        let read = match sort {
+    for configuration in road.hooks(&facts.namespace, installed) {
+        let sort = text(&configuration, "/kind");
+        let configured = match sort {
             "MutatingWebhookConfiguration" => &facts.mutating,
             "ValidatingWebhookConfiguration" => &facts.validating,
             _ => continue,
         };
-        if matches!(read, Look::Untold(_)) {
+        if matches!(configured, Look::Untold(_)) {
             continue;
         }
-        for want in each(configuration, "/webhooks") {
+        for want in each(&configuration, "/webhooks") {
             let name = text(want, "/name");
             let place = format!("{sort}, webhook {name}");
             let Some(found) = there.iter().find(|it| it.sort == sort && it.name() == name) else {
                 findings.push(Finding::failed(
                     place,
                     "is not there, so nothing asks the operator",
-                    fix,
+                    &*fix,
                 ));
                 continue;
             };
             let (is, wants) = (text(found.json, "/failurePolicy"), text(want, "/failurePolicy"));
             if is != wants {
                 let words = format!("has failurePolicy {is}, and was installed with {wants}");
-                findings.push(Finding::failed(found.place(), words, fix));
+                findings.push(Finding::failed(found.place(), words, &*fix));
             }
         }
     }
@@ -238,7 +239,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::plugin::doctor::rows::State;
+    use crate::plugin::doctor::{road, rows::State};
 
     fn facts(validating: Value) -> Facts {
         let namespaces = json!([
@@ -352,6 +353,52 @@ mod tests {
         let denied = Look::Untold("cannot list".into());
         let unknown = Facts { mutating: denied.clone(), validating: denied, ..whole };
         assert_eq!(ours(&unknown, &installed).state(), State::Unknown);
+    }
+
+    /// Webhooks as OLM makes them of a CSV, and those that the operator applies beside them; all lead to OLM's Service.
+    fn by_olm() -> Facts {
+        let led = json!({"service": {"namespace": "operators", "name": "it"}});
+        let definitions = road::csv()["spec"]["webhookdefinitions"].take();
+        let own = manifests::policies::hooks("operators");
+        let of = |sort: &str| {
+            let made = each(&definitions, "").filter(|it| text(it, "/type").starts_with(sort));
+            let made = made.map(|it| {
+                let hook = json!({"name": it["generateName"], "failurePolicy": it["failurePolicy"], "clientConfig": led});
+                json!({"metadata": {"name": "made-up"}, "webhooks": [hook]})
+            });
+            let own = own.iter().filter(|it| text(it, "/kind").starts_with(sort)).cloned();
+            let mut all: Vec<_> = made.chain(own).collect();
+            for it in all.iter_mut().flat_map(|it| it["webhooks"].as_array_mut().unwrap()) {
+                it["clientConfig"] = led.clone();
+            }
+            Look::There(all.into())
+        };
+        let (mutating, validating) = (of("Mutating"), of("Validating"));
+        Facts { mutating, validating, deployment: road::deployment_by_olm(), ..facts(json!([])) }
+    }
+
+    #[test]
+    fn by_olm_ours_fail_as_its_bundle_says() {
+        let installed = manifests::installed("operators").unwrap();
+        let row = ours(&by_olm(), &installed);
+        assert_eq!((row.state(), &*row.findings), (State::Ok, &[][..]));
+        let elsewhere = Facts { deployment: Look::Missing, ..by_olm() };
+        assert_eq!(
+            ours(&elsewhere, &installed).state(),
+            State::Failed,
+            "by other roads they do not"
+        );
+        let mut lax = by_olm();
+        let Look::There(it) = &mut lax.validating else { panic!() };
+        let polecat = it
+            .as_array_mut()
+            .unwrap()
+            .iter_mut()
+            .find(|it| text(it, "/webhooks/0/name") == "vpolecat.kb.io");
+        polecat.unwrap()["webhooks"][0]["failurePolicy"] = json!("Ignore");
+        let row = ours(&lax, &installed);
+        let [it] = &*row.findings else { panic!("{row:?}") };
+        assert!(it.found.contains("Ignore") && it.fix.contains("OLM"), "{it:?}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod hooks;
 mod namespaces;
 mod read;
 mod rights;
+mod road;
 mod rows;
 mod running;
 mod selector;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     facts::{Definition, Facts, Holders, Homes, Right, each, text, texts},
     hooks, rights,
+    road::Road,
 };
 use crate::{
     api::{
@@ -125,7 +126,7 @@ async fn services(
     Ok(all)
 }
 
-/// Before an installation what it takes of who asks, else what this release takes of the operator's account.
+/// Before an installation what it takes of who asks, else what this release takes of the operator's account by its road.
 async fn asked(reader: &Reader, facts: &Facts, installed: &[Value]) -> anyhow::Result<Vec<Right>> {
     let namespace = &facts.namespace;
     let account = text(
@@ -143,7 +144,7 @@ async fn asked(reader: &Reader, facts: &Facts, installed: &[Value]) -> anyhow::R
     let questions = if facts.before {
         rights::to_install(installed)
     } else {
-        let [everywhere, own] = manifests::rights();
+        let [everywhere, own] = Road::of(&facts.deployment).rights();
         let rules = |role: &Value, of: &str| -> Vec<Value> {
             each(role, "/rules").flat_map(|it| rights::asked(it, of)).collect()
         };
@@ -156,7 +157,8 @@ async fn asked(reader: &Reader, facts: &Facts, installed: &[Value]) -> anyhow::R
     stream::iter(questions.into_iter().map(ask)).buffered(ABREAST).try_collect().await
 }
 
-/// Tries all that is installed but the definitions; what is in a namespace only where that is there.
+/// Tries all that is installed but the definitions, as the road makes it by which somebody came; what is in a namespace only where
+/// that is there.
 async fn installing(
     reader: &Reader,
     facts: &Facts,
@@ -164,6 +166,7 @@ async fn installing(
 ) -> anyhow::Result<Vec<(String, Tried)>> {
     let here = |it: &&Value| text(it, "/metadata/name") == facts.namespace;
     let home = facts.namespaces.items().iter().any(|it| here(&it));
+    let road = Road::of(&facts.deployment);
     let mut all = Vec::new();
     for it in installed {
         let (kind, name) = (text(it, "/kind"), text(it, "/metadata/name"));
@@ -172,7 +175,8 @@ async fn installing(
             continue;
         }
         let path = path(text(it, "/apiVersion"), namespace, &rights::plural(kind));
-        let tried = reader.try_apply(&format!("{path}/{name}"), it, (MANAGER, true)).await?;
+        let made = road.made(it, &facts.deployment);
+        let tried = reader.try_apply(&format!("{path}/{name}"), &made, (MANAGER, true)).await?;
         all.push((format!("{kind} {name}"), tried));
     }
     Ok(all)

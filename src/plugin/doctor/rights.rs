@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     facts::{Facts, Right, text, texts},
+    road::Road,
     rows::{Finding, Row},
 };
 use crate::cluster::examining::{Look, Tried};
@@ -68,11 +69,10 @@ pub fn plural(kind: &str) -> String {
 /// The rights of the operator's account, or before an installation those of who asks.
 pub fn rights(facts: &Facts) -> Row {
     let (id, what, whose, fix) = if facts.before {
-        let fix = "install as cluster-admin, or have these rights given to you first";
+        let fix = "install as cluster-admin, or have these rights given to you first".to_owned();
         ("rights.installer", "may who asks install this release?", "who asks", fix)
     } else {
-        let fix = "apply this release's roles and bindings again: kubectl apply --server-side --force-conflicts -f deploy/rbac/, \
-                   or upgrade by the road that installed it (docs/install.md)";
+        let fix = Road::of(&facts.deployment).again("roles and bindings", "deploy/rbac/");
         (
             "rights.operator",
             "may the operator's account do what this release does?",
@@ -95,7 +95,7 @@ pub fn rights(facts: &Facts) -> Row {
     }
     findings.extend(missing.into_iter().map(|(what, verbs)| {
         let verbs: Vec<_> = verbs.into_iter().collect();
-        Finding::failed(whose, format!("may not {} {what}", verbs.join(", ")), fix)
+        Finding::failed(whose, format!("may not {} {what}", verbs.join(", ")), &*fix)
     }));
     Row { id, what, well: format!("{} rights, all of them there", facts.rights.len()), findings }
 }
@@ -120,6 +120,14 @@ pub fn installing(facts: &Facts) -> Row {
     let one = |(place, tried): &(String, Tried)| match tried {
         Tried::Taken(_) => None,
         Tried::Denied(why) => Some(Finding::unknown(&**place, why)),
+        // An older one says `minAvailable`, which can't be merged with what ours says.
+        Tried::Refused { message, .. } if message.contains("minAvailable and maxUnavailable") => {
+            let fix = format!(
+                "make deploy and Helm see to it; before `kubectl apply`, delete it: kubectl -n {} delete {place} (docs/upgrade.md)",
+                facts.namespace
+            );
+            Some(Finding::advice(&**place, message, fix))
+        }
         Tried::Refused { message, .. } => {
             let fix =
                 "mend what it names; what is immutable has to be deleted first (docs/upgrade.md)";
@@ -210,10 +218,13 @@ mod tests {
         assert_eq!(row(Tried::Denied("cannot patch".into())).state(), State::Unknown);
         let immutable =
             Tried::Refused { code: 422, message: "field is immutable".into(), causes: vec![] };
-        let row = row(immutable);
+        let found = row(immutable);
         assert!(
-            row.state() == State::Failed && row.findings[0].found.contains("immutable"),
-            "{row:?}"
+            found.state() == State::Failed && found.findings[0].found.contains("immutable"),
+            "{found:?}"
         );
+        let message = "spec: Invalid value: minAvailable and maxUnavailable cannot be both set";
+        let older = Tried::Refused { code: 422, message: message.into(), causes: vec![] };
+        assert_eq!(row(older).state(), State::Advice, "most roads see to it themselves");
     }
 }

@@ -181,7 +181,7 @@ pub fn installed_in(csv: &Value, namespace: &str) -> Vec<Value> {
 }
 
 /// What OLM makes of a `webhookdefinition`: a webhook, or how definitions are converted.
-fn webhook(definition: &Value) -> Value {
+pub fn webhook(definition: &Value) -> Value {
     let mut made = Map::new();
     for field in [
         "admissionReviewVersions",

@@ -1,0 +1,100 @@
+//! What `kubectl gt doctor` says of an installation by Helm and by OLM, on a real API server without a node: nobody runs, so only
+//! the checks are looked at that need nobody.
+
+use gastown::manifests::{chart::FOLDER, policies};
+use gastown_testbed::{Options, Testbed, tools::Tool};
+use serde_json::{Value, json};
+
+use super::{
+    changes::applied,
+    olm::{installed_in, webhook},
+    tool,
+    upgrade::{Helm, later_chart, originals_chart},
+};
+use crate::{
+    asking::answered,
+    doctor::{asked, those},
+    kubectl::Kubectl,
+    real_olm::{self, HERE},
+};
+
+/// `kubectl gt doctor --before-install && helm upgrade …` upgrades.
+async fn nothing_is_in_the_way(bed: &Testbed, what: &str) -> Vec<String> {
+    let asker = bed.kubeconfig_for("doctor", Some("system:masters")).unwrap();
+    let (code, found) = asked(&asker, &["--before-install"]).await;
+    assert_eq!((code, those(&found, "failed")), (0, vec![]), "{what}: {found:#?}");
+    assert_eq!(those(&found, "unknown"), Vec::<String>::new(), "{what}: {found:#?}");
+    those(&found, "advice")
+}
+
+#[tokio::test]
+async fn before_helm_upgrades_a_release_nothing_is_said_to_be_in_its_way() {
+    let test = "before_helm_upgrades_a_release_nothing_is_said_to_be_in_its_way";
+    let Some(program) = tool(test, Tool::Helm) else { return };
+    let bed = Testbed::start(Options::default()).await.unwrap();
+    let helm = Helm::on(&bed, program);
+    let chart = originals_chart(&bed);
+    let install = ["install", "gastown-operator", &chart.to_string_lossy(), "--create-namespace"];
+    helm.said(&install).await;
+    let advice = nothing_is_in_the_way(&bed, "the Go original's release").await;
+    assert!(advice.contains(&"definitions.owner".to_owned()), "ours take their place: {advice:?}");
+
+    let upgrade = ["upgrade", "gastown-operator"];
+    let over = ["--reset-values", "--take-ownership", "--force-conflicts"];
+    helm.said(&[&upgrade[..], &[FOLDER], &over].concat()).await;
+    nothing_is_in_the_way(&bed, "this release").await;
+    helm.said(&[&upgrade[..], &[&later_chart(&bed)]].concat()).await;
+    let advice = nothing_is_in_the_way(&bed, "another release").await;
+    assert!(advice.contains(&"definitions.owner".to_owned()), "by Helm: {advice:?}");
+    bed.stop().await.unwrap();
+}
+
+/// A webhook as OLM makes one of a CSV, in a configuration of its own.
+fn configuration(definition: &Value) -> Option<Value> {
+    let sort = definition["type"].as_str().unwrap().strip_suffix("AdmissionWebhook")?;
+    let mut hook = webhook(definition);
+    hook["clientConfig"]["service"]["namespace"] = json!(HERE);
+    Some(json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": format!("{sort}WebhookConfiguration"),
+        "metadata": {"name": hook["name"]}, "webhooks": [hook],
+    }))
+}
+
+/// Those that the operator applies itself, led where it leads them.
+fn own_hooks() -> Vec<Value> {
+    let mut all = policies::hooks(HERE);
+    for hook in all.iter_mut().flat_map(|it| it["webhooks"].as_array_mut().unwrap()) {
+        hook["clientConfig"]["service"]["namespace"] = json!(HERE);
+    }
+    all
+}
+
+#[tokio::test]
+async fn what_olm_installs_is_held_to_what_its_bundle_says() {
+    let bed = Testbed::start(Options::default()).await.unwrap();
+    let kubectl = Kubectl::admin(&bed);
+    kubectl.said(&["create", "namespace", HERE]).await;
+    let (mut all, csv) = real_olm::bundle();
+    let made = installed_in(&csv, HERE).into_iter();
+    all.extend(made.filter(|it| it["kind"] == "Deployment" || it["kind"] == "Service"));
+    applied(&bed, &kubectl, "catalog", all).await;
+    let definitions = csv["spec"]["webhookdefinitions"].as_array().unwrap();
+    let hooks = definitions.iter().filter_map(configuration).chain(own_hooks());
+    applied(&bed, &kubectl, "olm", hooks.collect()).await;
+
+    let asker = bed.kubeconfig_for("doctor", Some("system:masters")).unwrap();
+    // Rights are told to who judges by them a moment after they are written.
+    let found = answered("its rights", async || {
+        let (_, found) = asked(&asker, &["-n", HERE]).await;
+        (found["rights.operator"]["state"] == "ok").then_some(found)
+    })
+    .await;
+    for id in ["webhooks.ours", "webhooks.foreign", "definitions.present", "definitions.owner"] {
+        assert_eq!(found[id]["state"], "ok", "{:#}", found[id]);
+    }
+    kubectl.said(&["delete", "validatingwebhookconfiguration", "vpolecat.kb.io"]).await;
+    let (code, found) = asked(&asker, &["-n", HERE]).await;
+    let told = found["webhooks.ours"].to_string();
+    assert!(code == 1 && told.contains("vpolecat.kb.io") && told.contains("CSV"), "{told}");
+    bed.stop().await.unwrap();
+}
