@@ -1,8 +1,13 @@
 //! Applies the admission policies of an installation that brings none, and webhooks for labelled namespaces: once, as this
 //! release has them, and again whenever one is gone. What somebody changes in them stays until the next start, so that two
-//! releases side by side do not write over each other.
+//! releases side by side do not write over each other; but for the bundles, which all releases write alike, and without which
+//! nobody is asked.
 
-use std::{pin::pin, time::Duration};
+use std::{
+    collections::VecDeque,
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use futures::{Stream, StreamExt as _, future::join, future::join_all};
 use k8s_openapi::api::admissionregistration::v1::{
@@ -25,6 +30,10 @@ use crate::cluster::{
 const FIELD_MANAGER: &str = "gastown-operator";
 /// How soon what failed is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// So many times within this span a bundle is written anew; somebody who goes on changing it is left alone for as long.
+const ROUNDS: usize = 3;
+const FIGHT: Duration = Duration::from_secs(60);
 
 /// The path of conversion, which webhooks have another one for.
 const CONVERT: &str = "/convert";
@@ -80,24 +89,63 @@ async fn keep_hooks(
     let watching: Api<DynamicObject> = Api::all_with(seat.client.clone(), &resource(&kind));
     let mut news = pin!(watched(seat, (watched_as(&kind), watching), &name));
     let (mut there, mut lead, mut applied) = (None, None, None);
+    let mut rounds = Rounds::default();
     loop {
         tokio::select! {
-            Some(it) = news.next() => there = Some(it.is_some()),
-            Some(it) = leads.next() => {
-                let at = "/webhook/clientConfig";
-                lead = it.and_then(|it| it.conversion.pointer(at).cloned()).or(lead);
-            }
+            Some(it) = news.next() => there = Some(it.map(|it| it.data)),
+            Some(it) = leads.next() => lead = leading(it.as_deref().map(|it| &it.conversion), lead),
+            () = tokio::time::sleep(FIGHT), if rounds.are_over() => {}
             else => return,
         }
-        let (Some(found), Some(to)) = (there, &lead) else { continue };
-        if found && applied.as_ref() == Some(to) {
+        let (Some(found), Some(to)) = (&there, &lead) else { continue };
+        let whole = led(object.clone(), to);
+        let anew = found.is_none() || applied.as_ref() != Some(to);
+        let spoilt = found.as_ref().is_some_and(|it| bundles(it) != bundles(&whole));
+        if !(anew || spoilt && rounds.another(Instant::now())) {
             continue;
         }
-        let whole = led(object.clone(), to);
         while !apply((&api, &writer), (&kind, &name), &whole).await {
             tokio::time::sleep(AGAIN).await;
         }
         applied = Some(to.clone());
+    }
+}
+
+/// Where conversion leads now, or led before: not where it has lost whom to trust, which its own keeper gives back.
+fn leading(conversion: Option<&Value>, before: Option<Value>) -> Option<Value> {
+    let now = conversion.and_then(|it| it.pointer("/webhook/clientConfig").cloned());
+    let trusts = |it: &Value| !it["caBundle"].as_str().unwrap_or_default().is_empty();
+    now.filter(|it| trusts(it) || before.is_none()).or(before)
+}
+
+/// Whom each webhook of a configuration trusts.
+fn bundles(configuration: &Value) -> Vec<&str> {
+    let webhooks = configuration.get("webhooks").and_then(Value::as_array);
+    let all = webhooks.into_iter().flatten().map(|it| it.pointer("/clientConfig/caBundle"));
+    all.map(|it| it.and_then(Value::as_str).unwrap_or_default()).collect()
+}
+
+/// Times at which bundles were written anew.
+#[derive(Default)]
+struct Rounds(VecDeque<Instant>);
+
+impl Rounds {
+    /// Notes another one, if it is to be.
+    fn another(&mut self, now: Instant) -> bool {
+        self.0.retain(|it| now.duration_since(*it) < FIGHT);
+        let goes = !self.are_over();
+        if goes {
+            self.0.push_back(now);
+        } else {
+            tracing::warn!(
+                "Somebody else changes the bundles of webhooks again and again; they are left for a minute"
+            );
+        }
+        goes
+    }
+
+    fn are_over(&self) -> bool {
+        self.0.len() >= ROUNDS
     }
 }
 
@@ -164,6 +212,31 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn nobody_is_led_without_a_bundle_who_had_one() {
+        let to = |bundle: &str| json!({"service": {"name": "s"}, "caBundle": bundle});
+        let says = |config: &Value| Some(json!({"webhook": {"clientConfig": config}}));
+        let bare = json!({"service": {"name": "s"}});
+        for (says, before, want, because) in [
+            (says(&to("YQ==")), None, Some(to("YQ==")), "the first"),
+            (says(&to("Yg==")), Some(to("YQ==")), Some(to("Yg==")), "another"),
+            (says(&bare), Some(to("YQ==")), Some(to("YQ==")), "it was wiped"),
+            (says(&to("")), Some(to("YQ==")), Some(to("YQ==")), "or emptied"),
+            (None, Some(to("YQ==")), Some(to("YQ==")), "the definition is gone"),
+            (says(&bare), None, Some(bare.clone()), "who is trusted by all needs none"),
+        ] {
+            assert_eq!(leading(says.as_ref(), before), want, "{because}");
+        }
+    }
+
+    #[test]
+    fn who_goes_on_changing_bundles_is_left_alone_for_a_minute() {
+        let (mut rounds, begin) = (Rounds::default(), Instant::now());
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let wrote: Vec<_> = [0, 1, 2, 3, 59, 60].map(|it| rounds.another(at(it))).into();
+        assert_eq!(wrote, [true, true, true, false, false, true]);
+    }
 
     #[test]
     fn webhooks_lead_where_the_conversion_does_each_to_its_path() {

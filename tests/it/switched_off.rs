@@ -202,10 +202,30 @@ async fn labelled_namespaces_have_a_door(bed: &Testbed, client: &Client) {
         hooks.get_opt(generated::OF_NAMESPACES).await.unwrap().is_some()
     })
     .await;
+    wiped_bundles_come_back(&hooks).await;
     let mutating: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     let it = mutating.get(generated::OF_NAMESPACES).await.unwrap();
     let lax = it.webhooks.unwrap().iter().all(|it| it.failure_policy.as_deref() == Some("Ignore"));
     assert!(lax, "what nobody takes away must hold up nobody");
+}
+
+/// Nobody else sees to these; and what they are asked for without is not seen, since they hold up nobody.
+async fn wiped_bundles_come_back(hooks: &Api<ValidatingWebhookConfiguration>) {
+    let bundles = |it: ValidatingWebhookConfiguration| -> Vec<_> {
+        let all = it.webhooks.unwrap_or_default().into_iter();
+        all.map(|it| it.client_config.ca_bundle.map(|it| it.0)).collect()
+    };
+    let mut wiped = hooks.get(generated::OF_NAMESPACES).await.unwrap();
+    let before = bundles(wiped.clone());
+    assert!(before.iter().all(Option::is_some), "they have some");
+    for it in wiped.webhooks.iter_mut().flatten() {
+        it.client_config.ca_bundle = None;
+    }
+    hooks.replace(generated::OF_NAMESPACES, &PostParams::default(), &wiped).await.unwrap();
+    comes_true("wiped bundles to be there again", async || {
+        bundles(hooks.get(generated::OF_NAMESPACES).await.unwrap()) == before
+    })
+    .await;
 }
 
 /// By the rights that the bundles ask for: enough to make each of the policies, and no other.
