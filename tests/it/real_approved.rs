@@ -186,7 +186,7 @@ async fn what_programs_in_a_pod_offer_under_fips_lies_in_the_approved_set() {
     assert_eq!(ends, [Some(RUNNER); 2], "git-init clones first, and telemetry pushes last");
     let of = |who: &str| -> Vec<_> {
         let hellos: Vec<_> =
-            heard.iter().filter(|it| it.0 == who).map(|it| it.1.strays()).collect();
+            heard.iter().filter(|it| it.0 == who).map(|it| it.1.strays(who)).collect();
         assert!(!hellos.is_empty(), "{who} did not call");
         hellos.concat()
     };

@@ -1,5 +1,6 @@
 //! What programs of a pod offer under `tlsPolicy: fips`: a listener takes each one's ClientHello apart. git is the runner's own,
-//! the others are run by the agent, with the variables and files that the policy brings.
+//! the others are run by the agent, with the variables and files that the policy brings. The runner's own TLS, by which it tells
+//! a collector, keeps to the set without the policy as well.
 
 use std::{
     fs,
@@ -15,6 +16,8 @@ use gastown::domain::{
 use crate::{
     hello::{self, Hello},
     pod::{PATIENCE, Pod, has, skip},
+    telling,
+    whole::COMMIT,
 };
 
 type Hellos = Receiver<(&'static str, Hello)>;
@@ -83,12 +86,26 @@ fn what_the_runner_and_its_programs_offer_lies_in_the_approved_set() {
     }
 }
 
+#[test]
+fn what_the_runner_itself_offers_a_collector_lies_in_the_approved_set() {
+    let (address, hellos) = listen();
+    // The collector hangs up on it, and the run goes on.
+    let pod = telling::told_of(&format!("https://{address}/v1/traces"));
+    pod.git_init().succeeded();
+    let telemetry = pod.telemetry(&[]);
+    // It tells of the clone while the agent has not begun.
+    let (_, hello) = hellos.recv_timeout(PATIENCE).expect("it calls the collector");
+    assert_eq!(hello.strays("the runner"), [""; 0], "{hello:?}");
+    pod.script(&[], COMMIT).end().succeeded();
+    telemetry.end().succeeded();
+}
+
 /// Whatever a program offers that has ended: also where it tries again.
 fn keep_to_the_set(hellos: &Hellos, who: &str, said: &str) {
     let first = hellos.recv_timeout(PATIENCE);
     let first = first.unwrap_or_else(|_| panic!("{who} did not call: {said}"));
     for (_, hello) in std::iter::once(first).chain(hellos.try_iter()) {
-        assert_eq!(hello.strays(), [""; 0], "{who}: {hello:?}");
+        assert_eq!(hello.strays(who), [""; 0], "{who}: {hello:?}");
     }
 }
 
@@ -100,7 +117,7 @@ fn without_the_policy_more_is_offered() {
     pod.variables.retain(|(name, _)| !tls_policy::sets(name));
     assert_eq!(pod.git_init().code(), 1);
     let (_, hello) = hellos.recv_timeout(PATIENCE).unwrap();
-    let strays = hello.strays();
+    let strays = hello.strays("git");
     assert!(strays.iter().any(|it| it.starts_with("suites")), "ChaCha20 and more: {strays:?}");
     assert!(strays.iter().any(|it| it.starts_with("groups")), "X25519 and more: {strays:?}");
 }

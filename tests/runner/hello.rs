@@ -14,8 +14,10 @@ use std::{
 const VERSIONS: [u16; 2] = [0x0303, 0x0304];
 /// AES-GCM of TLS 1.3, and with ECDHE of 1.2. The last one is no suite: it says that renegotiation is safe.
 const SUITES: [u16; 7] = [0x1301, 0x1302, 0xc02b, 0xc02c, 0xc02f, 0xc030, 0x00ff];
-/// P-256, P-384 and P-521.
-const GROUPS: [u16; 3] = [0x0017, 0x0018, 0x0019];
+/// P-256 and P-384.
+const GROUPS: [u16; 2] = [0x0017, 0x0018];
+/// What programs of Go in their own approved mode offer beside: P-521.
+const GROUPS_OF_GO: [u16; 3] = [0x0017, 0x0018, 0x0019];
 
 const GO: &str = r#"package main
 
@@ -84,8 +86,9 @@ impl Hello {
         it
     }
 
-    /// What it offers beyond the approved set.
-    pub fn strays(&self) -> Vec<String> {
+    /// What it offers beyond the approved set, as `who` it is.
+    pub fn strays(&self, who: &str) -> Vec<String> {
+        let groups: &[u16] = if who == "go" { &GROUPS_OF_GO } else { &GROUPS };
         let of = |what: &str, offered: &[u16], set: &[u16]| -> Vec<String> {
             assert!(what == "shares" || !offered.is_empty(), "no {what} are offered");
             let beyond = offered.iter().filter(|it| !set.contains(it));
@@ -94,8 +97,8 @@ impl Hello {
         [
             of("versions", &self.versions, &VERSIONS),
             of("suites", &self.suites, &SUITES),
-            of("groups", &self.groups, &GROUPS),
-            of("shares", &self.shares, &GROUPS),
+            of("groups", &self.groups, groups),
+            of("shares", &self.shares, groups),
         ]
         .concat()
     }

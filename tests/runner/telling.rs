@@ -82,7 +82,7 @@ fn serve(
     }
 }
 
-fn told_of(endpoint: &str) -> Pod {
+pub fn told_of(endpoint: &str) -> Pod {
     let mut pod = Pod::new();
     pod.set(env::OTLP_ENDPOINT, endpoint);
     pod.set(env::TRACEPARENT, ROOT);

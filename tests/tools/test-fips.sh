@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The FIPS edition's programs as they are released: what each links and that it is linked dynamically, as OpenShift's check of
-# payloads wants; and that the operator proves what it links, or does not start. Needs CMake and Go beside a C compiler.
+# The FIPS edition as it is released: what its three programs link, that they are linked dynamically, as OpenShift's check of
+# payloads wants, and that the operator proves what it is or does not start. Needs CMake and Go beside a C compiler.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=target/fips
@@ -16,15 +16,13 @@ done
 CARGO_PROFILE_RELEASE_STRIP=none \
   cargo build --locked --release --features fips --bin gastown-operator --bin gt-runner --bin kubectl-gt --target-dir "$target"
 program=$target/release/gastown-operator
-programs="$program $target/release/gt-runner $target/release/kubectl-gt"
 
 echo "== what they link"
 version=$(grep -A1 '^name = "aws-lc-fips-sys"' Cargo.lock | sed -n 's/^version = "\(.*\)"/\1/p')
 prefix=aws_lc_fips_${version//./_}_
 symbols=$target/symbols
-# The operator's last, which is looked at further below.
-for it in $(printf '%s\n' $programs | tac); do
-  nm "$it" >"$symbols"
+for it in gt-runner kubectl-gt gastown-operator; do # the last one's are needed below
+  nm "$target/release/$it" >"$symbols"
   approved=$(grep -c " $prefix" "$symbols" || true)
   [ "$approved" -gt 1000 ] || fail "$it: $approved symbols of $prefix: the module is not linked"
   for other in ' aws_lc_[0-9]' ' ring_core_' ' SSL_CTX_new$' ' mbedtls_'; do
@@ -41,12 +39,12 @@ copies=$(cargo tree --locked --features fips --edges normal --prefix none | grep
 [ "$copies" = 1 ] || fail "$copies versions of rustls"
 
 echo "== that they are linked dynamically"
-for it in $programs; do
-  readelf --program-headers "$it" | grep -q INTERP || fail "$it has no interpreter: it is static"
-  needed=$(readelf --dynamic "$it" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | tr '\n' ' ')
+for it in gastown-operator gt-runner kubectl-gt; do
+  readelf --program-headers "$target/release/$it" | grep -q INTERP || fail "$it has no interpreter: it is static"
+  needed=$(readelf --dynamic "$target/release/$it" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | tr '\n' ' ')
   case $needed in *libssl*|*libcrypto*) fail "$it needs $needed" ;; esac
   echo "$it needs $needed"
-  tests/tools/glibc.sh "$it" 2.34
+  tests/tools/glibc.sh "$target/release/$it" 2.34
 done
 
 echo "== its proof"

@@ -163,8 +163,8 @@ fn description(edition: Edition) -> String {
         namespaces. Certificates and webhooks are OLM's; the rest is set by flags, see `docs/openshift.md`.\n";
     if edition == Edition::Enterprise {
         text += "\n## This edition\n\n\
-            Its images stand on UBI 9. Its programs link AWS-LC's FIPS module, which is on NIST's Modules In Process list, and do \
-            not start unless that runs in FIPS mode.\n";
+            Its images stand on UBI 9. Its programs link AWS-LC's FIPS module, which is on NIST's Modules In Process list. The \
+            operator does not start unless that runs in FIPS mode, and the runner makes no TLS connection of its own without that.\n";
     }
     text
 }
