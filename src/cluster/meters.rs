@@ -16,6 +16,7 @@ use prometheus_client::{
 
 use census::Census;
 use table::Sort;
+pub use table::TURNED_AWAY;
 
 use crate::domain::trace::TraceId;
 
@@ -176,6 +177,7 @@ pub struct Meters {
     call_duration: Family<Webhook, TracedSeconds, fn() -> TracedSeconds>,
     pub refusals: Family<Webhook, Counter>,
     pub distrusted: Counter,
+    pub turned_away: Family<Flawed, Counter>,
     pub runs: Family<Run, Counter>,
     pub migrating: Family<Stored, Gauge>,
     pub migrated: Family<Stored, Counter>,
@@ -223,6 +225,7 @@ impl Default for Meters {
             call_duration: Family::new_with_constructor(traced_seconds),
             refusals: Family::default(),
             distrusted: Counter::default(),
+            turned_away: Family::default(),
             runs: Family::default(),
             migrating: Family::default(),
             migrated: Family::default(),
@@ -268,6 +271,7 @@ impl Meters {
         to.add("controller_runtime_webhook_latency_seconds", &self.call_duration);
         to.add("gastown_webhook_refusals_total", &self.refusals);
         to.add("gastown_webhook_untrusted_handshakes_total", &self.distrusted);
+        to.add("gastown_webhook_turned_away_total", &self.turned_away);
     }
 
     /// What is counted from zero: of a counter that is not there before its first event, no rate sees that one.
@@ -285,6 +289,9 @@ impl Meters {
             drop(self.lines_lost.get_or_create(&Lost { reason }));
         }
         drop(self.lines_lost.get_or_create(&Lost { reason: "queue-full" }));
+        for reason in TURNED_AWAY {
+            drop(self.turned_away.get_or_create(&Flawed { reason }));
+        }
         drop(self.tls_profile_flaws.get_or_create(&NOTHING_IN_COMMON));
         self.build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
     }
@@ -395,7 +402,7 @@ mod tests {
             watch_faults, restarts, objects, fenced: _, leading: _, owned: _, unowned: _, epochs, gaps, validity_left: _, original_acts: _,
             old_versions, certificate_until: _, certificate_generation: _, certificate_flaws, tls_profile_flaws, crypto,
             spans_sent: _, spans_lost: _, metrics_sent: _, metrics_lost, lines_sent: _, lines_lost, calls: _, call_duration: _,
-            refusals: _, distrusted: _, runs, migrating, migrated, build: _, census,
+            refusals: _, distrusted: _, turned_away: _, runs, migrating, migrated, build: _, census,
         } = &meters;
         let controller = Controller { controller: "polecat" };
         drop(requests.get_or_create(&Request { code: 200, method: "GET".into(), resource: "pods" }));

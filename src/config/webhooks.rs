@@ -63,6 +63,9 @@ pub struct Webhooks {
     /// Seconds that an authority is trusted after it has signed last, for tests.
     #[arg(long, hide = true, value_parser = clap::value_parser!(i64).range(1..))]
     pub test_retire_seconds: Option<i64>,
+    /// Seconds that a switch to another certificate is watched, for tests.
+    #[arg(long, hide = true, value_parser = clap::value_parser!(i64).range(0..))]
+    pub test_settle_seconds: Option<i64>,
 }
 
 impl Webhooks {

@@ -10,12 +10,14 @@ use std::{
 };
 
 use tokio::{
-    sync::Notify,
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout_at},
 };
 
 /// Bodies smaller than this, in bytes, wait for nobody, and an eighth of the memory is left to them.
 const SMALL: usize = 1 << 20;
+/// What reading one review may take at most, whatever memory there is.
+const MOST_TO_READ: usize = 256 << 20;
 
 /// What all bodies together may hold.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Budget {
     limit: usize,
     state: Mutex<State>,
     freed: Notify,
+    /// Of those whose reading takes much.
+    turns: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +47,7 @@ pub struct Share {
     number: u64,
     held: usize,
     promised: usize,
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 /// A place in line; given up when dropped.
@@ -57,7 +62,8 @@ pub struct Full;
 
 impl Budget {
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, state: Mutex::default(), freed: Notify::new() })
+        let turns = Arc::new(Semaphore::new(1));
+        Arc::new(Self { limit, state: Mutex::default(), freed: Notify::new(), turns })
     }
 
     /// Half of what this process may have in memory.
@@ -74,13 +80,18 @@ impl Budget {
         self.limit.saturating_sub(self.state().used)
     }
 
+    /// Most that reading one body may take: half, so that others get by beside it.
+    pub fn most_to_read(&self) -> usize {
+        MOST_TO_READ.min(self.limit / 2)
+    }
+
     /// A part with nothing in it yet.
     pub fn share(self: &Arc<Self>) -> Share {
         let mut state = self.state();
         let number = state.number();
         state.present.insert(number);
         drop(state);
-        Share { budget: Arc::clone(self), number, held: 0, promised: 0 }
+        Share { budget: Arc::clone(self), number, held: 0, promised: 0, turn: None }
     }
 
     /// The same for a body that announces so many bytes, once there is room for them beside what others announced; or, where
@@ -164,6 +175,19 @@ impl Share {
             }
             freed.await;
         }
+    }
+
+    /// Takes what reading a body takes beside its bytes, several times as much as they are. Whose reading takes much goes one at
+    /// a time.
+    pub async fn take_to_read(&mut self, bytes: usize) -> Result<(), Full> {
+        if bytes > self.budget.most_to_read() {
+            return Err(Full);
+        }
+        if bytes > self.budget.most_to_read() / 8 {
+            let turn = Arc::clone(&self.budget.turns).acquire_owned();
+            self.turn = turn.await.ok();
+        }
+        self.take(bytes).await
     }
 
     fn grab(&mut self, bytes: usize) -> Result<bool, Full> {
@@ -253,6 +277,25 @@ mod tests {
         assert_eq!((took, budget.room()), (Ok(()), 0), "it waited for the other to go");
         drop(first);
         assert_eq!(budget.room(), 100);
+    }
+
+    #[tokio::test]
+    async fn whose_reading_takes_much_goes_one_at_a_time_and_leaves_half_to_others() {
+        let budget = Budget::new(64 << 20);
+        let most = budget.most_to_read();
+        let (mut first, mut second) = (budget.share(), budget.share());
+        assert_eq!(first.take_to_read(most + 1).await, Err(Full), "more than anybody may take");
+        first.take_to_read(most).await.unwrap();
+        let mut small = budget.share();
+        small.take_to_read(most / 8).await.unwrap();
+        let (took, ()) = tokio::join!(second.take_to_read(most), async {
+            tokio::task::yield_now().await;
+            assert_eq!(budget.room(), most - most / 8, "the second has nothing yet");
+            drop(first);
+        });
+        assert_eq!((took, budget.room()), (Ok(()), most - most / 8), "once the first is gone");
+        drop((second, small));
+        assert_eq!(budget.room(), budget.limit(), "everything was given back");
     }
 
     #[tokio::test]

@@ -35,7 +35,7 @@ use crate::{
         meters::Meters,
     },
     config::Config,
-    domain::certificates::{Book, Canary, Phase, Seen, Step, consumers::Target},
+    domain::certificates::{Book, Canary, Phase, SETTLE, Seen, Step, consumers::Target},
     kinds, manifests,
     tls::{
         self,
@@ -72,13 +72,17 @@ pub fn keep(
     if let Some(files) = it.files()? {
         let (ours, olms) = (manifests::WEBHOOK_SERVICE, manifests::olm::webhook_service());
         let targets = [to(ours, None), to(&olms, None)];
+        let names: Vec<_> = targets.iter().filter_map(|it| it.names().into_iter().next()).collect();
+        let (stand, stands) = watch::channel(tls::Stand::default());
+        let (refused, refusals) = watch::channel(None);
+        let files_of = files.clone();
         let follower =
-            from_files::Follower { vault, targets, files: files.clone(), unconverted, ready };
-        let (stand, stands) = watch::channel(Ok(0));
+            from_files::Follower { vault, targets, files: files_of, unconverted, ready, refused };
         let told = move |it| _ = stand.send_replace(it);
-        let judged = files::judged(stands, meters.clone(), degraded.clone());
+        let judged = files::judged((stands, refusals), meters.clone(), degraded.clone());
         let all = async move {
-            _ = tokio::join!(files.serve(live, told), judged, follower.follow());
+            let clock = tls::Clock { now: seconds, look: tls::LOOK };
+            _ = tokio::join!(files.serve(live, (&names, clock), told), judged, follower.follow());
         };
         return Ok(all.boxed());
     }
@@ -94,6 +98,7 @@ pub fn keep(
         meters: meters.clone(),
         degraded: degraded.clone(),
         retire_after: it.test_retire_seconds,
+        settle: it.test_settle_seconds.unwrap_or(SETTLE),
     };
     Ok(keeper.run().boxed())
 }
@@ -112,6 +117,7 @@ struct Keeper {
     flaws: Flaws,
     degraded: Degraded,
     retire_after: Option<i64>,
+    settle: i64,
 }
 
 impl Keeper {
@@ -160,6 +166,12 @@ impl Keeper {
                 return self.restore(known, &kept).await;
             }
         };
+        if book.judged_at(seconds()) > seconds() {
+            known.problem(
+                Flaw::NotValidYet.reason(),
+                "By this replica's clock what it serves is not valid yet: its node's clock is behind that of another replica",
+            );
+        }
         if let Err(flaw) = self.serve(known, &book) {
             known.problem(flaw.reason(), "What the Secret holds can't be served");
             if book.due(&self.seen(known, &kept)).is_none() {
@@ -167,14 +179,7 @@ impl Keeper {
             }
         }
         let told = self.tell(known, &book).await;
-        let awaited = book.awaits_canary(&self.seen(known, &kept));
-        if awaited {
-            known.canary = self.vault.canary().await;
-        }
-        // An API server said it of this very certificate, whatever another one says of the canary.
-        if book.phase == Phase::Switched && self.alerts.count() > known.alerts {
-            known.canary = Canary::Refused;
-        }
+        let awaited = self.listen(known, &kept, &book).await;
         let seen = self.seen(known, &kept);
         if seen.now < book.hold {
             known.problem("SwitchTakenBack", "API servers did not accept the last new certificate");
@@ -186,10 +191,37 @@ impl Keeper {
             );
         }
         match book.due(&seen) {
+            Some(Step::Anew) if !known.begins_anew(Instant::now()) => {
+                known.problem(
+                    "ClocksDiffer",
+                    "Replicas replace each other's authority: the clock of a node is wrong, by more than a day",
+                );
+                LOOK
+            }
             Some(step) => self.step(known, &kept, &book, step).await,
             None if awaited => told.unwrap_or(CANARY),
-            None => told.unwrap_or(LOOK).min(until(book.wakes() - seen.now)),
+            None => told.unwrap_or(LOOK).min(until(book.wakes(self.settle) - seen.now)),
         }
+    }
+
+    /// Whether calls come through, by a canary where one is awaited, and by what callers say; whether one was.
+    async fn listen(&self, known: &mut Known, kept: &Kept, book: &Book) -> bool {
+        let settled = book.has_settled(&self.seen(known, kept));
+        // What came through at once says nothing of what is taken later, nor of other replicas.
+        if settled && !std::mem::replace(&mut known.settled, true) && known.canary == Canary::Passed
+        {
+            known.canary = Canary::Untold;
+        }
+        let awaited = book.awaits_canary(&self.seen(known, kept));
+        if awaited {
+            known.canary = self.vault.canary().await;
+        }
+        // An API server said it of this very certificate, whatever another one says of the canary.
+        let distrusted = self.alerts.count() > known.alerts;
+        if book.phase == Phase::Switched && book.believes_callers() && distrusted {
+            known.canary = Canary::Refused;
+        }
+        awaited
     }
 
     fn seen<'a>(&self, known: &Known, kept: &'a Kept) -> Seen<'a> {
@@ -205,6 +237,7 @@ impl Keeper {
             canary: known.canary,
             wish: &kept.wish,
             retire_after: self.retire_after,
+            settle: self.settle,
         }
     }
 
@@ -234,7 +267,7 @@ impl Keeper {
     /// Writes what was last good, or begins anew.
     async fn restore(&self, known: &mut Known, kept: &Kept) -> Duration {
         let now = seconds();
-        let usable = known.good.clone().filter(|it| self.usable(it, now).is_ok());
+        let usable = known.good.clone().filter(|it| self.usable(it, it.judged_at(now)).is_ok());
         let book = usable.map_or_else(|| Book::new(&self.mint, generation(known), now), Ok);
         match book {
             Ok(book) => self.write(known, kept, &book).await,
@@ -249,8 +282,7 @@ impl Keeper {
     async fn write(&self, known: &mut Known, over: &Kept, book: &Book) -> Duration {
         match self.vault.keep(over, book).await {
             Ok(kept) => {
-                known.canary = Canary::Untold;
-                known.kept = Some(kept);
+                known.hear(News::Kept(Box::new(kept)));
                 Duration::ZERO
             }
             // Somebody else was first: the watch tells.
@@ -274,7 +306,7 @@ impl Keeper {
 
     /// Swaps what is served, if a caller would accept it; calls under way are not touched.
     fn serve(&self, known: &mut Known, book: &Book) -> Result<(), Flaw> {
-        let presented = self.usable(book, seconds())?;
+        let presented = self.usable(book, book.judged_at(seconds()))?;
         known.good = Some(book.clone());
         let chain = book.chain();
         if known.served != chain {
@@ -312,7 +344,7 @@ impl Keeper {
             })
             .collect();
         for (consumer, patch) in wrong {
-            if known.fight(&consumer, &bundle) {
+            if known.fight(&consumer, &bundle, Instant::now()) {
                 known.problem(
                     "BundleFoughtOver",
                     &format!("{consumer} is changed by somebody else again and again"),
@@ -322,7 +354,7 @@ impl Keeper {
             }
             match self.vault.tell(&consumer, patch).await {
                 Ok(object) => {
-                    known.won(&consumer);
+                    known.won(&consumer, Instant::now());
                     self.unconverted.hear(&consumer.name, Some(&object), Instant::now());
                     tracing::info!(%consumer, "Wrote the bundle of our authority");
                     known.consumers.insert(consumer, Heard::There(object));

@@ -26,7 +26,7 @@ use super::{
     certificates::Live,
     health,
     tls_profile::Followers,
-    webhooks::{self, Asking, Takes},
+    webhooks::{self, Asking, Stand, Takes},
 };
 use crate::{
     cluster::{
@@ -91,7 +91,9 @@ pub fn start(
             let certificate = if let Some(files) = files {
                 files.load().context("--metrics-cert-path")?;
                 let live = own.clone();
-                servers.spawn(until(stop.clone(), async move { files.serve(live, |_| {}).await }));
+                let clock = tls::Clock { now: seconds, look: tls::LOOK };
+                let serve = async move { files.serve(live, (&[], clock), |_| {}).await };
+                servers.spawn(until(stop.clone(), serve));
                 own.subscribe()
             } else if config.serves_webhooks() {
                 faces.live.subscribe()
@@ -104,7 +106,9 @@ pub fn start(
             };
             let manner = tls::Manner { http2: config.webhooks.enable_http2, callers: None };
             let provider = faces.followers.subscribe();
-            let takes = Takes { certificate, provider, manner, alerts: Alerts::default() };
+            // The webhooks' server tells of the cluster's profile.
+            let (alerts, stand) = (Alerts::default(), Stand::default());
+            let takes = Takes { certificate, provider, manner, alerts, stand };
             let gate = Arc::new(Gate::new(asking));
             let routes = routes
                 .layer(middleware::from_fn_with_state(gate, gate::pass))

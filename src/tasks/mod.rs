@@ -168,12 +168,13 @@ async fn serve_webhooks(
         unconverted: unconverted.clone(),
         meters: meters.clone(),
     };
-    let (manner, alerts) = (it.manner()?, alerts::Alerts::counted(meters.distrusted.clone()));
+    let (manner, alerts) = (it.manner()?, alerts::Alerts::counted(meters));
     let takes = webhooks::Takes {
         certificate: live.subscribe(),
         provider: faces.followers.subscribe(),
         manner,
         alerts: alerts.clone(),
+        stand: webhooks::Stand::telling(meters, degraded),
     };
     servers.spawn(webhooks::serve(address, takes, handle.clone(), rules));
     let told = (live, alerts, unconverted);

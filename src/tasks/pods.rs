@@ -199,7 +199,7 @@ async fn validate(
     request: extract::Request,
 ) -> Response {
     in_time(called, async {
-        let (body, _share) = intake::body(&budget, request).await?;
+        let (body, _share) = intake::body(&budget, request, 1).await?;
         Ok(judged(&pods, Request::read(&body)?).await)
     })
     .await
@@ -255,7 +255,7 @@ async fn mutate(
     request: extract::Request,
 ) -> Response {
     in_time(called, async {
-        let (body, _share) = intake::body(&budget, request).await?;
+        let (body, _share) = intake::body(&budget, request, 1).await?;
         Ok(stamped(Request::read(&body)?, pods.fips))
     })
     .await

@@ -6,7 +6,10 @@ mod asking;
 pub(super) mod counting;
 pub(super) mod intake;
 mod missing;
+mod takes;
 mod telling;
+#[cfg(test)]
+mod under_way;
 
 use std::{
     net::SocketAddr,
@@ -26,12 +29,11 @@ use axum_server::{
     Handle,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
-use rustls::{ServerConfig, crypto::CryptoProvider};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::task::JoinSet;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
-    alerts::{Alerts, Counting},
+    alerts::{Counting, seats::Seats},
     budget::Budget,
     convert,
     definitions::Unconverted,
@@ -44,14 +46,17 @@ use crate::{
         spans::{self, Spans},
     },
     config::Faults,
-    tls,
 };
 pub use asking::Asking;
 use intake::{in_time, take_in};
+pub use takes::{Stand, Takes};
 pub(super) use telling::caller;
 
-/// Longest time for a handshake, for the head of a request, and for the first one of a connection.
+/// Longest time for a handshake, and for the first request of a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest time until the next request is there. API servers keep a connection for 90 s: who ended it before would at times
+/// meet a call that is on its way, which nobody sends again.
+const REST: Duration = Duration::from_secs(120);
 
 /// Of one connection of HTTP/2: calls at a time, calls that were given up and wait to be looked at, and bytes of a head. Who
 /// has more than that loses the connection.
@@ -73,9 +78,13 @@ pub struct Rules {
 
 /// The routes.
 pub fn routes(rules: Rules) -> Router {
+    routes_within(rules, Budget::of_this_process())
+}
+
+/// The routes, with so much memory for what comes in.
+fn routes_within(rules: Rules, budget: Arc<Budget>) -> Router {
     let counted = middleware::from_fn_with_state(rules.meters.clone(), counting::count);
     let conversion_faults = rules.faults.clone();
-    let budget = Budget::of_this_process();
     let pods = pods::routes(rules.pods.clone(), Arc::clone(&budget));
     let conversion = convert::routes(Arc::clone(&budget), conversion_faults, rules.spans.clone());
     Router::new()
@@ -86,46 +95,6 @@ pub fn routes(rules: Rules) -> Router {
         .merge(conversion)
         .layer(CatchPanicLayer::new())
         .layer(counted)
-}
-
-/// What the server takes up while it runs: another certificate, and another provider than this process's.
-#[derive(Debug)]
-pub struct Takes {
-    pub certificate: watch::Receiver<Option<Arc<ServerConfig>>>,
-    pub provider: watch::Receiver<Option<Arc<CryptoProvider>>>,
-    pub manner: tls::Manner,
-    /// Counts callers that do not trust the certificate.
-    pub alerts: Alerts,
-}
-
-impl Takes {
-    /// What is to be served now; `None` until there is a certificate.
-    fn now(&mut self) -> anyhow::Result<Option<Arc<ServerConfig>>> {
-        let Some(config) = self.certificate.borrow_and_update().clone() else { return Ok(None) };
-        let provider = self.provider.borrow_and_update().clone();
-        Ok(Some(Arc::new(self.manner.apply(&config, provider)?)))
-    }
-
-    /// What is to be served after the next change of either; `None` once nobody keeps certificates any more.
-    async fn next(&mut self) -> Option<Arc<ServerConfig>> {
-        loop {
-            tokio::select! {
-                it = self.certificate.changed() => it.ok()?,
-                // Who follows no cluster is gone at once.
-                Ok(()) = self.provider.changed() => {}
-            }
-            match self.now() {
-                Ok(config) => return config,
-                Err(error) => {
-                    let why = format!("{error:#}");
-                    tracing::error!(
-                        why,
-                        "What the cluster asks for can't be served; the last good one stays"
-                    );
-                }
-            }
-        }
-    }
 }
 
 /// Serves reviews until the handle shuts it down.
@@ -150,7 +119,7 @@ pub(super) async fn listen(
     takes.certificate.wait_for(Option::is_some).await.context(ENDED)?;
     let live = RustlsConfig::from_config(takes.now()?.context(ENDED)?);
     let inner = RustlsAcceptor::new(live.clone()).handshake_timeout(PATIENCE);
-    let acceptor = Counting { inner, alerts: takes.alerts.clone() };
+    let acceptor = Counting { inner, alerts: takes.alerts.clone(), seats: Seats::default() };
     let mut server = axum_server::bind(address)
         .acceptor(acceptor)
         .handle(handle)
@@ -158,7 +127,7 @@ pub(super) async fn listen(
     if !takes.manner.http2 {
         server = server.http1_only();
     }
-    server.http_builder().http1().header_read_timeout(PATIENCE);
+    server.http_builder().http1().header_read_timeout(REST);
     server
         .http_builder()
         .http2()
@@ -245,9 +214,11 @@ mod tests {
         http::{Request, StatusCode},
     };
     use serde_json::{Value, json};
+    use tokio::sync::watch;
     use tower::ServiceExt as _;
 
-    use super::*;
+    use super::{super::alerts::Alerts, *};
+    use crate::tls;
 
     /// Every way in for reviews of admission.
     const DOORS: [&str; 4] = ["/mutate", "/validate", "/mutate-pods", "/validate-pods"];
@@ -360,6 +331,47 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_would_take_much_more_memory_than_it_is_long_is_refused_before_it_is_read() {
+        let budget = Budget::new(256 << 20); // of 512Mi, as the operator has
+        let send = async |door: &str, body: &str| {
+            let request = Request::post(door).header("content-type", "application/json");
+            let request = request.body(Body::from(body.to_owned())).unwrap();
+            let routes = routes_within(Rules::default(), Arc::clone(&budget));
+            routes.oneshot(request).await.unwrap().status()
+        };
+        let many = |it: &str| {
+            let all = vec![it; (intake::MAX_BODY - (64 << 10)) / (it.len() + 1)];
+            format!("[{}]", all.join(","))
+        };
+        let hostile = [r#"{"":0}"#, "[0]", "0", r#""""#, r#"{"a":[{"b":[]}]}"#].map(many);
+        let keys: Vec<_> = (0..650_000).map(|it| format!(r#""{it}":0"#)).collect();
+        let hostile = hostile.into_iter().chain([format!("{{{}}}", keys.join(","))]);
+        let of = |inside: &str| {
+            let object = json!({"metadata": {"name": "max"}, "spec": "HERE"});
+            review(&object).replace("\"HERE\"", inside)
+        };
+        for inside in hostile {
+            let body = of(&inside);
+            for door in DOORS {
+                let said = &inside[..20];
+                assert_eq!(send(door, &body).await, StatusCode::PAYLOAD_TOO_LARGE, "{said}");
+            }
+        }
+        // As large as an object can be, of lines, and of many small parts.
+        let text = json!({"taskDescription": "one line, of many: {like} this\n".repeat(50_000)});
+        let part = json!({"name": "a", "value": "b".repeat(100), "list": [{"c": 1}, {"d": 2}]});
+        let parts = json!({"containers": [{"name": "a", "env": vec![part; 10_000]}]});
+        for inside in [text, parts].map(|it| it.to_string()) {
+            assert!(inside.len() > 1_400_000, "{}", inside.len());
+            let body = of(&inside);
+            for door in DOORS {
+                assert_eq!(send(door, &body).await, StatusCode::OK, "{door}: {}", &inside[..40]);
+            }
+        }
+        assert_eq!(budget.room(), budget.limit(), "everything was given back");
+    }
+
+    #[tokio::test]
     async fn a_body_that_does_not_come_ends_with_the_calls_time() {
         let stuck = Body::from_stream(futures::stream::pending::<std::io::Result<Vec<u8>>>());
         let request = Request::post("/validate?timeout=1s")
@@ -370,8 +382,21 @@ mod tests {
         assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
     }
 
-    /// A server on a free port of this machine, with a certificate of its own.
+    /// A server on a free port of this machine, with a certificate of its own, and who trusts that.
+    pub(super) struct Hall {
+        pub address: SocketAddr,
+        pub config: Arc<rustls::ClientConfig>,
+        pub alerts: Alerts,
+        pub live: watch::Sender<Option<Arc<rustls::ServerConfig>>>,
+        pub handle: Handle<SocketAddr>,
+    }
+
     async fn served(manner: tls::Manner) -> (SocketAddr, Arc<rustls::ClientConfig>, Alerts) {
+        let it = hall(manner).await;
+        (it.address, it.config, it.alerts)
+    }
+
+    pub(super) async fn hall(manner: tls::Manner) -> Hall {
         use crate::domain::certificates::Book;
         let _ = tls::install_provider();
         let mint = tls::mint::ForNames { names: vec!["127.0.0.1".into()], leaf_life: None };
@@ -381,19 +406,24 @@ mod tests {
         let provider = watch::Sender::new(None).subscribe();
         let handle = Handle::new();
         let alerts = Alerts::default();
-        let takes =
-            Takes { certificate: live.subscribe(), provider, manner, alerts: alerts.clone() };
+        let (certificate, stand) = (live.subscribe(), Stand::default());
+        let takes = Takes { certificate, provider, manner, alerts: alerts.clone(), stand };
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         tokio::spawn(serve(address, takes, handle.clone(), Rules::default()));
         let mut roots = rustls::RootCertStore::empty();
         roots
             .add_parsable_certificates(tls::check::certificates(book.bundle().as_bytes()).unwrap());
         let client = tls::crypto::client(roots).unwrap();
-        (handle.listening().await.unwrap(), Arc::new(client), alerts)
+        let (address, config) = (handle.listening().await.unwrap(), Arc::new(client));
+        Hall { address, config, alerts, live, handle }
     }
 
     /// What comes back for the beginning of a request, or of none, until the connection ends.
-    fn say(address: SocketAddr, config: Option<Arc<rustls::ClientConfig>>, text: &str) -> String {
+    pub(super) fn say(
+        address: SocketAddr,
+        config: Option<Arc<rustls::ClientConfig>>,
+        text: &str,
+    ) -> String {
         use std::io::{Read as _, Write as _};
         let mut plain = std::net::TcpStream::connect(address).unwrap();
         plain.set_read_timeout(Some(PATIENCE * 6)).unwrap();
@@ -416,6 +446,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn who_does_not_go_on_is_shed_and_others_are_served() {
         let (address, config, alerts) = served(tls::Manner::default()).await;
+        let rests = under_way::resting(address, &config).await;
         let mut tries = Vec::new();
         for text in [None, Some(""), Some("POST /validate HTTP/1.1\r\nhost: x")] {
             let config = text.map(|_| config.clone());
@@ -431,6 +462,7 @@ mod tests {
             let answer = it.await.unwrap();
             assert!(!answer.contains("200"), "{answer}");
         }
+        under_way::calls_again(rests).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

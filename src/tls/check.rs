@@ -225,6 +225,7 @@ mod tests {
             canary: Canary::Passed,
             wish: "1",
             retire_after: Some(5),
+            settle: 0,
         };
         let first = Book::new(&mint, 1, NOW).unwrap();
         let step = |book: &Book, step| book.after(step, &seen, &mint).unwrap();

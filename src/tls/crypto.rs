@@ -1,14 +1,15 @@
 //! The one seam of cryptography: the provider that every client and server of this process takes, made from settings. TLS
 //! versions follow from its suites.
 
-use std::sync::Arc;
+use std::{io, net::Ipv4Addr, sync::Arc};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
 use rustls::{
-    ClientConfig, NamedGroup, RootCertStore, ServerConfig, SupportedCipherSuite,
-    SupportedProtocolVersion,
+    ClientConfig, ClientConnection, NamedGroup, RootCertStore, ServerConfig, ServerConnection,
+    SupportedCipherSuite, SupportedProtocolVersion,
     crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs},
+    pki_types::ServerName,
     server::WebPkiClientVerifier,
 };
 
@@ -70,6 +71,15 @@ impl Wanted {
         let provider = self.intersection();
         left("--tls-cipher-suites", provider.cipher_suites.len(), &suites)?;
         left("--tls-groups", provider.kx_groups.len(), &groups)?;
+        let fits = |it: &SupportedCipherSuite| {
+            let version = it.version().version;
+            provider.kx_groups.iter().any(|it| it.usable_for_version(version))
+        };
+        anyhow::ensure!(
+            provider.cipher_suites.iter().any(fits),
+            "no group of --tls-groups is of a version that --tls-cipher-suites leave: the hybrid is of TLS 1.3; name secp256r1 \
+             beside it, or a suite of TLS 1.3"
+        );
         Ok(provider)
     }
 
@@ -186,6 +196,32 @@ pub fn client_that_shows(
     Ok(config)
 }
 
+/// Whether anybody can agree on a handshake with a server: a caller who has all that there is says hello to it, in memory.
+pub fn met(server: &ServerConfig) -> Result<(), rustls::Error> {
+    let mut all = aws_lc_rs::default_provider();
+    all.cipher_suites = aws_lc_rs::ALL_CIPHER_SUITES.to_vec();
+    all.kx_groups = aws_lc_rs::ALL_KX_GROUPS.to_vec();
+    if cfg!(feature = "fips") {
+        // The server has no others either.
+        all.kx_groups.retain(|it: &&dyn SupportedKxGroup| it.fips());
+        all.cipher_suites.retain(SupportedCipherSuite::fips);
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(all));
+    let caller = builder
+        .with_protocol_versions(&VERSIONS)?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    let name = ServerName::from(Ipv4Addr::LOCALHOST);
+    let mut caller = ClientConnection::new(Arc::new(caller), name)?;
+    let mut server = ServerConnection::new(Arc::new(server.clone()))?;
+    let mut hello = Vec::new();
+    let unsaid = |it: io::Error| rustls::Error::General(it.to_string());
+    caller.write_tls(&mut hello).map_err(unsaid)?;
+    server.read_tls(&mut hello.as_slice()).map_err(unsaid)?;
+    // Who does not agree says so at once; nobody looks at the answer.
+    server.process_new_packets().map(drop)
+}
+
 /// Refuses a configuration that a FIPS build may not use.
 pub fn proven(what: &str, fips: bool) -> anyhow::Result<()> {
     anyhow::ensure!(
@@ -242,6 +278,14 @@ mod tests {
         let told = groups.provider().unwrap_err().to_string();
         let there = told.contains("--tls-groups") && told.contains("secp384r1");
         assert!(there && told.contains("no secp257r1"), "one of two is misspelt: {told}");
+        let apart = Wanted {
+            profile: Profile::Custom,
+            suites: vec!["TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384".into()],
+            groups: vec!["X25519MLKEM768".into()],
+        };
+        let told = apart.provider().map(drop).unwrap_err().to_string();
+        // A FIPS build has nothing left of these groups.
+        assert!(told.contains("--tls-groups"), "suites of TLS 1.2, a group of 1.3: {told}");
         let suites = vec!["TLS_RSA_WITH_3DES_EDE_CBC_SHA".into(), "TLS_AES_128_GCM_SHA256".into()];
         let suites = Wanted { profile: Profile::Custom, suites, ..Wanted::default() };
         let told = suites.provider().unwrap_err().to_string();

@@ -20,13 +20,10 @@ use rustls::{
 };
 
 use super::{
-    Files,
     check::{Presented, certificates},
     crypto::{Profile, Wanted, group_name, suite_name},
-    install_provider, mint, server_by,
+    install_provider, server_by,
 };
-
-use crate::domain::certificates::Book;
 
 const NAME: &str = "hooks.town.svc";
 const FIPS: bool = cfg!(feature = "fips");
@@ -244,6 +241,44 @@ fn listening(config: ServerConfig) -> (u16, mpsc::Receiver<String>) {
 const NO_EMS: &str = "openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\nsystem_default = it\n[it]\n\
                       Options = -ExtendedMasterSecret\n";
 
+/// Each profile with each kind of key, by openssl as it comes and by TLS 1.2 alone.
+#[test]
+fn openssl_meets_every_profile_with_every_kind_of_key() {
+    let aes = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384";
+    let custom = Wanted {
+        profile: Profile::Custom,
+        suites: vec![aes.to_owned()],
+        groups: vec!["secp384r1".to_owned()],
+    };
+    let modern = Wanted { profile: Profile::Modern, ..Wanted::default() };
+    for (wanted, versions) in
+        [(Wanted::default(), ["1.2", "1.3"]), (modern, ["", "1.3"]), (custom, ["1.2", ""])]
+    {
+        let provider = Arc::new(wanted.provider().unwrap());
+        for leaf in leaves() {
+            let (port, ends) =
+                listening(server_by(Arc::clone(&provider), leaf.presented()).unwrap());
+            let to = format!("127.0.0.1:{port}");
+            for (asked, version) in ["-tls1_2", "-tls1_3"].into_iter().zip(versions) {
+                let because = format!("{:?}, {:?}: {asked}", wanted.profile, leaf.kind);
+                let asked = ["s_client", "-brief", "-connect", &to, "-servername", NAME, asked];
+                let Some(said) = openssl(&asked, "", "") else { return };
+                let told = ends.recv_timeout(std::time::Duration::from_secs(60));
+                let told = told.unwrap_or_else(|_| panic!("{because}: it did not call: {said}"));
+                let fits =
+                    leaf.kind != SignatureAlgorithm::RSA || wanted.profile != Profile::Custom;
+                let want = match version {
+                    "" => "PeerIncompatible",
+                    _ if !fits => "NoCipherSuitesInCommon",
+                    "1.2" => "TLSv1_2",
+                    _ => "TLSv1_3",
+                };
+                assert!(told.contains(want), "{because}: {told}\n{said}");
+            }
+        }
+    }
+}
+
 #[test]
 fn openssl_is_served_and_refused_alike() {
     let leaf = leaves().swap_remove(0);
@@ -315,28 +350,4 @@ fn keys_and_signatures_that_are_too_weak_are_not_served() {
     let told = Presented::read(certificate.as_bytes(), key.as_bytes());
     let reason = told.err().map(|it| it.reason());
     assert_eq!(reason, FIPS.then_some("WeakKey"), "Ed25519 is in no FIPS build");
-}
-
-#[tokio::test]
-async fn files_tell_when_what_they_hold_ends_and_why_it_is_not_served() {
-    install_provider().unwrap_or_default();
-    let folder = tempfile::tempdir().unwrap();
-    let files =
-        Files { certificate: folder.path().join("tls.crt"), key: folder.path().join("tls.key") };
-    let mint = mint::ForNames { names: vec!["a".into()], leaf_life: None };
-    let book = Book::new(&mint, 1, 1_800_000_000).unwrap();
-    std::fs::write(&files.certificate, book.chain()).unwrap();
-    std::fs::write(&files.key, &*book.leaf.key.0).unwrap();
-    let (say, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let (live, path) = (tokio::sync::watch::Sender::new(None), files.certificate.clone());
-    let (served, look) = (live.subscribe(), std::time::Duration::from_millis(5));
-    let serving =
-        tokio::spawn(async move { files.follow(look, live, |it| say.send(it).unwrap()).await });
-    assert_eq!(told.recv().await, Some(Ok(book.leaf.life.until)));
-    std::fs::write(&path, "cut short").unwrap();
-    assert_eq!(told.recv().await, Some(Err("Unreadable")));
-    assert!(served.borrow().is_some(), "the last good one stays");
-    std::fs::write(&path, book.chain()).unwrap();
-    assert_eq!(told.recv().await, Some(Ok(book.leaf.life.until)));
-    serving.abort();
 }

@@ -1,4 +1,4 @@
-//! When a certificate ends, whoever made it.
+//! When a certificate is valid, whoever made it.
 
 use jiff::{civil::DateTime, tz::TimeZone};
 use rustls::pki_types::CertificateDer;
@@ -10,8 +10,8 @@ const VERSION: u8 = 0xa0;
 const SHORT_YEAR: u8 = 0x17;
 const LONG_YEAR: u8 = 0x18;
 
-/// The last second in which it is valid, in seconds since 1970; none where it is no certificate of X.509.
-pub fn until(certificate: &CertificateDer<'_>) -> Option<i64> {
+/// The first and the last second in which it is valid, in seconds since 1970; none where it is no certificate of X.509.
+pub fn of(certificate: &CertificateDer<'_>) -> Option<(i64, i64)> {
     let (whole, _) = expected(certificate, SEQUENCE)?;
     let (mut rest, _) = expected(whole, SEQUENCE)?;
     if let Some((_, after)) = expected(rest, VERSION) {
@@ -22,9 +22,15 @@ pub fn until(certificate: &CertificateDer<'_>) -> Option<i64> {
         rest = expected(rest, tag)?.1;
     }
     let (times, _) = expected(rest, SEQUENCE)?;
-    let (_, _, end) = element(times)?;
-    let (tag, end, _) = element(end)?;
-    let text = std::str::from_utf8(end).ok()?;
+    let (tag, begin, rest) = element(times)?;
+    let from = seconds(tag, begin)?;
+    let (tag, end, _) = element(rest)?;
+    Some((from, seconds(tag, end)?))
+}
+
+/// A time as DER has it.
+fn seconds(tag: u8, text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
     let text = match tag {
         LONG_YEAR => text.to_owned(),
         // RFC 5280: from 50 on in the last century.
@@ -64,18 +70,19 @@ mod tests {
     use crate::{domain::certificates::Book, tls::check};
 
     #[test]
-    fn the_end_is_read_from_certificates_of_any_length_of_year() {
+    fn both_ends_are_read_from_certificates_of_any_length_of_year() {
         let _ = crate::tls::crypto::install(&crate::tls::crypto::Wanted::default());
         // From 2050 on years have four digits.
         for made in [1_800_000_000, 2_600_000_000] {
             let mint = crate::tls::mint::ForNames { names: vec!["a".into()], leaf_life: None };
             let book = Book::new(&mint, 1, made).unwrap();
             let chain = check::certificates(book.chain().as_bytes()).unwrap();
-            assert_eq!(until(&chain[0]), Some(book.leaf.life.until));
+            let life = book.leaf.life;
+            assert_eq!(of(&chain[0]), Some((life.from, life.until)));
             for cut in [0, 1, 4, 40, chain[0].len() - 1] {
-                assert_eq!(until(&CertificateDer::from(&chain[0][..cut])), None, "{cut} bytes");
+                assert_eq!(of(&CertificateDer::from(&chain[0][..cut])), None, "{cut} bytes");
             }
         }
-        assert_eq!(until(&CertificateDer::from(&b"no certificate"[..])), None);
+        assert_eq!(of(&CertificateDer::from(&b"no certificate"[..])), None);
     }
 }

@@ -64,7 +64,10 @@ impl Hall {
         let options = Options {
             node: Node::None,
             replicas: 3,
-            operator_flags: [own, retire].into_iter().chain(more.iter().cloned()).collect(),
+            operator_flags: [own, retire, "--test-settle-seconds=1".to_owned()]
+                .into_iter()
+                .chain(more.iter().cloned())
+                .collect(),
             ..Options::default()
         };
         let bed = Testbed::start(options).await.unwrap();

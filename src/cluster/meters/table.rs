@@ -46,6 +46,21 @@ const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'
     Row { name, sort: Sort::Histogram, labels, help }
 }
 
+/// Why callers of the webhooks are turned away before they say anything.
+pub const TURNED_AWAY: [&str; 11] = [
+    "suite",
+    "group",
+    "no-extended-master-secret",
+    "version",
+    "client-certificate-missing",
+    "client-certificate-expired",
+    "client-certificate-unknown",
+    "client-certificate-unfit",
+    "late",
+    "too-many",
+    "other",
+];
+
 /// All of them. Names of the Go original and of controller-runtime stay, so that dashboards carry over.
 #[rustfmt::skip]
 pub const TABLE: &[Row] = &[
@@ -88,6 +103,7 @@ pub const TABLE: &[Row] = &[
     histogram("gastown_validity_left_seconds", &[], "Seconds that this replica still had leave to act when it began a write"),
     counter("gastown_watch_errors_total", &["controller"], "Watches that failed and were begun anew"),
     counter("gastown_webhook_refusals_total", &["webhook"], "Reviews whose answer was no"),
+    counter("gastown_webhook_turned_away_total", &["reason"], "Connections to the webhooks that came to nothing, by reason: suite, group, version, no-extended-master-secret, client-certificate-missing, -expired, -unknown or -unfit, late, too-many, other"),
     counter("gastown_webhook_untrusted_handshakes_total", &[], "Handshakes that callers of the webhooks broke off because they do not trust the certificate"),
     gauge("leader_election_master_status", &[], "1 while this replica may write"),
     counter("process_cpu_seconds_total", &[], "Processor seconds of this process"),

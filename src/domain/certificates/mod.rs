@@ -17,6 +17,14 @@ const MOST_RETIRED: usize = 5;
 const UNTOLD: i64 = 60;
 /// How long nothing is switched after a switch was taken back, in seconds.
 const HOLD: i64 = 600;
+/// How long a switch is watched until it is confirmed, in seconds: on any replica, a caller that does not take the new
+/// certificate has it taken back until then.
+pub const SETTLE: i64 = 30;
+/// So many switches of one authority are taken back on a caller's word alone: callers are anybody.
+const BELIEVED: u32 = 3;
+/// By how many seconds the clocks of replicas may differ. A certificate that begins later than that is of no use; one that
+/// begins sooner was made by a clock that is ahead of this one, and API servers go by theirs.
+const SKEW: i64 = 24 * 3600;
 
 /// Where a transition stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,6 +128,9 @@ pub struct Book {
     /// Nothing is switched before.
     #[serde(default)]
     pub hold: i64,
+    /// Switches that were taken back since the last one that was not.
+    #[serde(default)]
+    pub backs: u32,
     /// The last wish for another authority that was granted.
     #[serde(default)]
     pub granted: String,
@@ -181,6 +192,8 @@ pub struct Seen<'a> {
     /// Least time that an authority stays in the bundle after it has signed last; `None`: a day, and until the last leaf of
     /// it is over.
     pub retire_after: Option<i64>,
+    /// Seconds that a switch is watched; [`SETTLE`].
+    pub settle: i64,
 }
 
 impl Book {
@@ -191,6 +204,7 @@ impl Book {
             phase: Phase::Steady,
             since: now,
             hold: 0,
+            backs: 0,
             granted: String::new(),
             leaf: mint.leaf(&authority, now)?,
             authority,
@@ -214,9 +228,25 @@ impl Book {
         std::iter::once(self.authority.certificate.as_str()).chain(next).chain(retired).collect()
     }
 
+    /// When what is kept is judged: now, or by a clock that is a little behind as soon as it is valid.
+    pub fn judged_at(&self, now: i64) -> i64 {
+        let from = self.authority.life.from.max(self.leaf.life.from);
+        if now < from && from - now <= SKEW { from } else { now }
+    }
+
+    /// Whether a caller's word is enough to take a switch back.
+    pub const fn believes_callers(&self) -> bool {
+        self.backs < BELIEVED
+    }
+
+    /// Whether a switch has been watched for long enough, but for a last call that comes through.
+    pub fn has_settled(&self, seen: &Seen<'_>) -> bool {
+        self.phase == Phase::Switched && seen.now >= self.since + seen.settle
+    }
+
     /// The next step, if one is due.
     pub fn due(&self, seen: &Seen<'_>) -> Option<Step> {
-        let now = seen.now;
+        let now = self.judged_at(seen.now);
         if self.authority.life.is_over_or_to_come(now) {
             return Some(Step::Anew);
         }
@@ -233,7 +263,8 @@ impl Book {
     pub fn awaits_canary(&self, seen: &Seen<'_>) -> bool {
         let passed = Seen { canary: Canary::Passed, ..*seen };
         let gated = self.due(&passed).is_some_and(|it| self.following(&passed) == Some(it));
-        gated
+        // After a switch one goes at once as well, so that it is soon taken back where it has to be.
+        (gated || self.phase == Phase::Switched)
             && match seen.canary {
                 Canary::Untold => true,
                 // After a switch one word is enough, and it is taken back.
@@ -255,7 +286,7 @@ impl Book {
             Phase::Steady => ((wished || old) && room).then_some(Step::Prepare),
             Phase::Prepared => Some(Step::Publish),
             Phase::Published => (seen.published && now >= self.hold).then_some(Step::Switch),
-            Phase::Switched => Some(Step::Confirm),
+            Phase::Switched => self.has_settled(seen).then_some(Step::Confirm),
         }
     }
 
@@ -271,14 +302,15 @@ impl Book {
         }
     }
 
-    /// When time alone makes something due, at the earliest.
-    pub fn wakes(&self) -> i64 {
+    /// When time alone makes something due, at the earliest, where switches are watched for so many seconds.
+    pub fn wakes(&self, settle: i64) -> i64 {
         let retired = self.retired.iter().map(|it| it.until);
         let leaf = self.leaf.life.renewal();
         let authority = self.authority.life.renewal();
         let phase = match self.phase {
             Phase::Published => self.hold.max(self.since + UNTOLD),
-            Phase::Prepared | Phase::Switched => self.since + UNTOLD,
+            Phase::Prepared => self.since + UNTOLD,
+            Phase::Switched => self.since + settle,
             Phase::Steady => i64::MAX,
         };
         let beyond = |it: &i64| *it > self.since;
@@ -312,6 +344,7 @@ impl Book {
             Step::Switch => book.switch(seen, mint)?,
             Step::Confirm => {
                 book.before = None;
+                book.backs = 0;
                 book.phase = Phase::Steady;
             }
             Step::Back => book.back(now),
@@ -347,6 +380,7 @@ impl Book {
         }
         self.phase = Phase::Published;
         self.hold = now + HOLD;
+        self.backs += 1;
     }
 }
 
@@ -357,7 +391,8 @@ mod tests {
     const DAY: i64 = 24 * 3600;
 
     fn seen(now: i64) -> Seen<'static> {
-        Seen { now, published: true, canary: Canary::Untold, wish: "", retire_after: None }
+        let (canary, wish) = (Canary::Untold, "");
+        Seen { now, published: true, canary, wish, retire_after: None, settle: SETTLE }
     }
 
     #[test]
@@ -369,7 +404,7 @@ mod tests {
         let published = go(&prepared, Step::Publish, &wish(2));
         let switched = go(&published, Step::Switch, &wish(3));
         let back = go(&switched, Step::Back, &wish(4));
-        let confirmed = go(&switched, Step::Confirm, &wish(4));
+        let confirmed = go(&switched, Step::Confirm, &wish(3 + SETTLE));
         let renewed = go(&confirmed, Step::Leaf, &seen(6 * DAY));
         let unread = Seen { published: false, ..wish(3) };
         let told = |canary, now| Seen { canary, ..wish(now) };
@@ -382,7 +417,9 @@ mod tests {
             (&steady, told(refused, 1), None, "but calls do not come through"),
             (&steady, seen(4 * DAY), None, "the leaf is good for two thirds of a week"),
             (&steady, seen(5 * DAY), Some(Step::Leaf), "and is renewed then"),
-            (&steady, seen(-1), Some(Step::Anew), "the clock was put back"),
+            (&steady, seen(-1), None, "the clock is behind that of who made it"),
+            (&steady, seen(-DAY), None, "by a day at most"),
+            (&steady, seen(-DAY - 1), Some(Step::Anew), "it was put back"),
             (&steady, seen(366 * DAY), Some(Step::Anew), "it went forward by a year"),
             (&prepared, told(untold, 2), None, "whether calls come through is not known"),
             (&prepared, wish(2), Some(Step::Publish), "they do"),
@@ -394,7 +431,10 @@ mod tests {
             (&published, told(untold, 2 + UNTOLD), Some(Step::Switch), "no canary can be sent"),
             (&published, told(refused, 2 + UNTOLD), None, "what is served now is not taken"),
             (&switched, told(untold, 4), None, "whether it works is not known"),
-            (&switched, told(passed, 4), Some(Step::Confirm), "it works"),
+            (&switched, told(passed, 2 + SETTLE), None, "it seems to work"),
+            (&switched, told(refused, 2 + SETTLE), Some(Step::Back), "but it does not everywhere"),
+            (&switched, told(untold, 3 + SETTLE), None, "whether it works still is not known"),
+            (&switched, told(passed, 3 + SETTLE), Some(Step::Confirm), "it works"),
             (&switched, told(refused, 4), Some(Step::Back), "it does not"),
             (&switched, seen(3 + UNTOLD), Some(Step::Confirm), "no canary can be sent"),
             (&back, wish(5), None, "not at once again"),
@@ -411,7 +451,25 @@ mod tests {
         }
         assert_eq!(renewed.due(&seen(8 * DAY)), Some(Step::Retire), "nothing of it is valid");
         assert_eq!(back.chain(), steady.chain(), "what was served is served again");
-        assert!(back.wakes() > 4 && steady.wakes() > 4 * DAY && steady.wakes() < 5 * DAY);
+        let wakes = |it: &Book| it.wakes(SETTLE);
+        assert!(wakes(&back) > 4 && wakes(&steady) > 4 * DAY && wakes(&steady) < 5 * DAY);
+        assert_eq!(wakes(&switched), 3 + SETTLE, "when it has been watched for long enough");
+        assert_eq!(steady.judged_at(-5), 0, "as soon as it is valid");
+        assert_eq!((steady.judged_at(7), steady.judged_at(-2 * DAY)), (7, -2 * DAY));
+    }
+
+    #[test]
+    fn callers_alone_do_not_take_switches_back_without_end() {
+        let wish = |now| Seen { wish: "now", canary: Canary::Passed, ..seen(now) };
+        let go = |book: &Book, step, seen: &Seen<'_>| book.after(step, seen, &Numbers).unwrap();
+        let steady = Book::new(&Numbers, 1, 0).unwrap();
+        let published = go(&go(&steady, Step::Prepare, &wish(1)), Step::Publish, &wish(2));
+        let again = |it: &Book| go(&go(it, Step::Switch, &wish(9)), Step::Back, &wish(9));
+        let twice = again(&again(&published));
+        let thrice = again(&twice);
+        assert!(twice.believes_callers() && !thrice.believes_callers(), "callers are anybody");
+        let confirmed = go(&go(&thrice, Step::Switch, &wish(9)), Step::Confirm, &wish(9 + SETTLE));
+        assert!(confirmed.believes_callers(), "until one is not taken back");
     }
 
     #[test]
@@ -445,7 +503,7 @@ mod tests {
         let at = |now, canary, wish| Seen { canary, wish, ..seen(now) };
         let mut gated = Vec::new();
         assert!(!book.awaits_canary(&at(1, Canary::Untold, "")), "nothing is to be done");
-        for time in [2, 3, 4, 5, 6 * DAY, 8 * DAY] {
+        for time in [2, 3, 4, 4 + SETTLE, 6 * DAY, 8 * DAY] {
             let (untold, passed) = (at(time, Canary::Untold, "a"), at(time, Canary::Passed, "a"));
             let step = book.due(&passed).unwrap();
             if book.awaits_canary(&untold) {
@@ -465,6 +523,7 @@ mod tests {
         for round in 1..=8 {
             let wish = round.to_string();
             let seen = Seen { wish: &wish, canary: Canary::Passed, ..seen(round) };
+            let seen = Seen { settle: 0, ..seen };
             while let Some(step) = book.due(&seen) {
                 book = book.after(step, &seen, &Numbers).unwrap();
             }

@@ -149,6 +149,7 @@ impl World {
             } else {
                 LAG + 2 * STALE
             }),
+            settle: 5,
         };
         let Some(step) = book.due(&seen) else { return };
         let after = book.after(step, &seen, &Numbers).unwrap();

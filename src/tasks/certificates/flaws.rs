@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What can be wrong beside what is in the Secret or in files.
-const OTHERS: [&str; 3] = ["SwitchTakenBack", "CanaryRefused", "BundleFoughtOver"];
+const OTHERS: [&str; 4] = ["SwitchTakenBack", "CanaryRefused", "BundleFoughtOver", "ClocksDiffer"];
 
 /// Says it.
 pub struct Flaws(Meters);

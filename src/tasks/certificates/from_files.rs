@@ -36,6 +36,8 @@ pub struct Follower {
     pub unconverted: Unconverted,
     /// Whether calls are served; who is ending gives nobody anything back.
     pub ready: watch::Receiver<bool>,
+    /// Hears why who trusts what a definition says would not take what the files hold.
+    pub refused: watch::Sender<Option<&'static str>>,
 }
 
 /// What is known at a time.
@@ -92,6 +94,7 @@ impl Follower {
 
     /// Puts right what nobody else does; how long until the next look, if nothing is heard before.
     async fn turn(&self, known: &mut Known) -> Duration {
+        self.refused.send_replace(self.refusal(known.heard.values()));
         let Some((target, presented)) = self.target().filter(|_| *self.ready.borrow()) else {
             return LOOK;
         };
@@ -141,6 +144,24 @@ impl Follower {
         let named = |it: &&Target| it.names().first().is_some_and(|it| presented.is_for(it));
         let target = self.targets.iter().find(named)?;
         Some((target, presented))
+    }
+
+    /// Why callers who are led here, and trust what the definition says that leads them, would not take what the files hold.
+    fn refusal<'a>(&'a self, definitions: impl Iterator<Item = &'a Value>) -> Option<&'static str> {
+        let presented = self.files.read().ok()?;
+        let leads = |object: &'a Value| {
+            let led = |to: &'a Target| Some((to, to.bundle(object).filter(|it| !it.is_empty())?));
+            self.targets.iter().find_map(led)
+        };
+        let refuses = |(to, bundle): (&Target, &str)| {
+            let bundle = BASE64_STANDARD.decode(bundle).unwrap_or_default();
+            let name = to.names().into_iter().next()?;
+            presented.accepted(&bundle, &name, seconds()).err()
+        };
+        // Most of them say the same.
+        let mut all: Vec<_> = definitions.filter_map(leads).collect();
+        all.dedup();
+        all.into_iter().find_map(refuses).map(|it| it.reason())
     }
 
     /// A bundle under which callers would accept what is served, base64: of those that definitions had, else of the authority

@@ -15,6 +15,9 @@ use crate::{
 /// Writes of the same bundle into the same consumer within [`FIGHT`] until it counts as a fight with somebody else.
 const ROUNDS: usize = 3;
 const FIGHT: Duration = Duration::from_secs(60);
+/// Authorities that one replica makes anew within this span: more are a sign that clocks differ.
+const ANEW: usize = 5;
+const WHILE: Duration = Duration::from_secs(3600);
 
 /// What is known at a time.
 #[derive(Default)]
@@ -27,6 +30,9 @@ pub struct Known {
     /// How many callers had not trusted what was served before that.
     pub alerts: u64,
     pub canary: Canary,
+    /// Whether it was noted that the switch under way has been watched for long enough.
+    pub settled: bool,
+    anew: VecDeque<Instant>,
     fights: BTreeMap<Consumer, (String, VecDeque<Instant>)>,
     /// What is wrong, as of this look.
     pub problem: Option<(&'static str, String)>,
@@ -52,6 +58,7 @@ impl Known {
                 // A canary tells of the book that it was sent under.
                 if self.kept.as_ref().is_none_or(|it| it.book != kept.book) {
                     self.canary = Canary::Untold;
+                    self.settled = false;
                 }
                 self.kept = Some(*kept);
             }
@@ -66,21 +73,63 @@ impl Known {
         self.problem = Some((reason, text.to_owned()));
     }
 
+    /// Notes another authority that nothing leads to from the one before, if it is to be.
+    pub fn begins_anew(&mut self, now: Instant) -> bool {
+        self.anew.retain(|it| now.duration_since(*it) < WHILE);
+        let goes = self.anew.len() < ANEW;
+        if goes {
+            self.anew.push_back(now);
+        }
+        goes
+    }
+
     /// Whether this very bundle was written there again and again. Only what was written counts: replicas that come second
     /// fight nobody.
-    pub fn fight(&mut self, consumer: &Consumer, bundle: &str) -> bool {
+    pub fn fight(&mut self, consumer: &Consumer, bundle: &str, now: Instant) -> bool {
         let (last, rounds) = self.fights.entry(consumer.clone()).or_default();
         if last != bundle {
             bundle.clone_into(last);
             rounds.clear();
         }
-        while rounds.front().is_some_and(|it| it.elapsed() > FIGHT) {
+        while rounds.front().is_some_and(|it| now.duration_since(*it) > FIGHT) {
             rounds.pop_front();
         }
         rounds.len() >= ROUNDS
     }
 
-    pub fn won(&mut self, consumer: &Consumer) {
-        self.fights.entry(consumer.clone()).or_default().1.push_back(Instant::now());
+    pub fn won(&mut self, consumer: &Consumer, now: Instant) {
+        self.fights.entry(consumer.clone()).or_default().1.push_back(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::certificates::Sort;
+
+    #[test]
+    fn authorities_are_not_made_anew_without_end() {
+        let (mut known, begin) = (Known::default(), Instant::now());
+        let at = |minutes: u64| begin + Duration::from_secs(60 * minutes);
+        let made: Vec<_> = [0, 1, 2, 3, 4, 5, 59, 60].map(|it| known.begins_anew(at(it))).into();
+        assert_eq!(made, [true, true, true, true, true, false, false, true]);
+    }
+
+    #[test]
+    fn the_same_bundle_is_written_three_times_a_minute_and_another_one_at_once() {
+        let of = |name: &str| Consumer { sort: Sort::Validating, name: name.into() };
+        let (one, other) = (of("one"), of("other"));
+        let (mut known, begin) = (Known::default(), Instant::now());
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        for second in [0, 1, 2] {
+            assert!(!known.fight(&one, "a", at(second)), "at {second}");
+            known.won(&one, at(second));
+        }
+        assert!(known.fight(&one, "a", at(3)) && known.fight(&one, "a", at(60)), "that was enough");
+        assert!(!known.fight(&other, "a", at(3)), "nobody changes the other one");
+        assert!(!known.fight(&one, "a", at(61)), "a round is over a minute ago: once more");
+        known.won(&one, at(61));
+        assert!(known.fight(&one, "a", at(61)), "and not twice");
+        assert!(!known.fight(&one, "b", at(61)), "what is to be said has changed");
     }
 }

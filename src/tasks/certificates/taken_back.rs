@@ -15,7 +15,7 @@ use kube::client::Body;
 use rustls::{ClientConnection, RootCertStore};
 
 use super::*;
-use crate::tasks::webhooks::{Rules, Takes, serve};
+use crate::tasks::webhooks::{Rules, Stand, Takes, serve};
 
 const NAME: &str = "127.0.0.1";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,8 +32,8 @@ impl Hall {
         let (handle, alerts) = (Handle::new(), Alerts::default());
         let certificate = live.subscribe();
         let provider = watch::Sender::new(None).subscribe();
-        let takes =
-            Takes { certificate, provider, manner: tls::Manner::default(), alerts: alerts.clone() };
+        let (manner, stand) = (tls::Manner::default(), Stand::default());
+        let takes = Takes { certificate, provider, manner, alerts: alerts.clone(), stand };
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         tokio::spawn(serve(address, takes, handle.clone(), Rules::default()));
         Self { handle, alerts }
@@ -102,14 +102,15 @@ fn keeper(connection: &Connection, meters: Meters, live: &Live, alerts: &Alerts)
         meters,
         degraded: Degraded::default(),
         retire_after: None,
+        settle: 0,
     }
 }
 
 /// A book that everybody trusts, and the one after the switch to the next authority.
 fn books(mint: &ForNames) -> [Book; 2] {
     let now = seconds();
-    let seen =
-        Seen { now, published: true, canary: Canary::Passed, wish: "next", retire_after: None };
+    let (canary, wish) = (Canary::Passed, "next");
+    let seen = Seen { now, published: true, canary, wish, retire_after: None, settle: 0 };
     let mut book = Book::new(mint, 1, now).unwrap();
     for step in [Step::Prepare, Step::Publish] {
         book = book.after(step, &seen, mint).unwrap();

@@ -19,6 +19,8 @@ use crate::tasks::budget::{Budget, Full, Share};
 
 /// Largest review: an object of 1.5 MiB, old and new, with room for escapes.
 pub const MAX_BODY: usize = 7 * 1024 * 1024;
+/// Copies that are made of one of our own objects at a time, as it is read, judged and compared.
+const COPIES: usize = 4;
 /// Longest time for one review, below the API server's ten seconds.
 const LIMIT: Duration = Duration::from_secs(8);
 
@@ -93,12 +95,17 @@ pub async fn take_in(
     budget: &Arc<Budget>,
     request: Request,
 ) -> Result<(AdmissionRequest<DynamicObject>, Share), NoReview> {
-    let (bytes, share) = body(budget, request).await?;
+    let (bytes, share) = body(budget, request, COPIES).await?;
     Ok((read(&bytes)?, share))
 }
 
-/// The bytes of what may be a review; their memory counts until the share is dropped.
-pub async fn body(budget: &Arc<Budget>, request: Request) -> Result<(Vec<u8>, Share), NoReview> {
+/// The bytes of what may be a review; their memory counts until the share is dropped, and that of so many copies of what is read
+/// from them.
+pub async fn body(
+    budget: &Arc<Budget>,
+    request: Request,
+    copies: usize,
+) -> Result<(Vec<u8>, Share), NoReview> {
     let text = |headers: &HeaderMap, name| {
         headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned()
     };
@@ -115,7 +122,8 @@ pub async fn body(budget: &Arc<Budget>, request: Request) -> Result<(Vec<u8>, Sh
     if announced > MAX_BODY {
         return Err(NoReview::TooLarge);
     }
-    let (mut share, mut bytes) = (budget.share(), Vec::new());
+    let mut share = budget.share();
+    let mut bytes = Vec::with_capacity(announced);
     let mut body = request.into_body().into_data_stream();
     while let Some(part) = body.next().await {
         let part = part.map_err(|_| NoReview::CutShort)?;
@@ -125,7 +133,95 @@ pub async fn body(budget: &Arc<Budget>, request: Request) -> Result<(Vec<u8>, Sh
         share.take(part.len()).await.map_err(|Full| NoReview::Busy)?;
         bytes.extend_from_slice(&part);
     }
+    let read = unfolded(&bytes).saturating_mul(copies);
+    let no_room = if read > budget.most_to_read() { NoReview::TooLarge } else { NoReview::Busy };
+    share.take_to_read(read).await.map_err(|Full| no_room)?;
     Ok((bytes, share))
+}
+
+/// What takes memory of a text of JSON, counted: each of them at most so often.
+#[derive(Default)]
+struct Signs {
+    maps: usize,
+    entries: usize,
+    lists: usize,
+    values: usize,
+    texts: usize,
+}
+
+impl Signs {
+    /// By one look at where these signs stand, inside of texts too, where they are none: quick, and too many.
+    fn anywhere(body: &[u8]) -> Self {
+        let count = |sign| memchr::memchr_iter(sign, body).count();
+        Self {
+            maps: count(b'{'),
+            entries: count(b':'),
+            lists: count(b'['),
+            values: count(b','),
+            texts: count(b'"') / 2,
+        }
+    }
+
+    /// Those outside of texts. Of what is no JSON, those before the place where a reader ends.
+    fn outside_of_texts(body: &[u8]) -> Self {
+        let (mut all, mut bytes) = (Self::default(), body.iter());
+        while let Some(byte) = bytes.next() {
+            match byte {
+                b'{' => all.maps += 1,
+                b':' => all.entries += 1,
+                b'[' => all.lists += 1,
+                b',' => all.values += 1,
+                b'"' => {
+                    all.texts += 1;
+                    let rest = bytes.as_slice();
+                    bytes = rest.get(end_of_text(rest)..).unwrap_or_default().iter();
+                }
+                _ => {}
+            }
+        }
+        all
+    }
+
+    /// Most memory that it takes as a [`serde_json::Value`], in bytes.
+    const fn memory(&self) -> usize {
+        /// A node of a map, which has room for eleven entries.
+        const MAP: usize = 650;
+        /// What another entry of it takes, where nodes are as empty as they become.
+        const ENTRY: usize = 130;
+        /// The least that a list takes.
+        const LIST: usize = 150;
+        /// What another value of it takes, where it has just been made twice as large.
+        const VALUE: usize = 64;
+        /// The least that a text takes.
+        const TEXT: usize = 32;
+        self.maps * MAP
+            + self.entries.saturating_sub(self.maps) * ENTRY
+            + self.lists * LIST
+            + self.values * VALUE
+            + self.texts * TEXT
+    }
+}
+
+/// Bytes up to behind the end of a text that has begun before.
+fn end_of_text(rest: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(found) = rest.get(at..).and_then(|it| memchr::memchr2(b'"', b'\\', it)) {
+        at += found + 1;
+        if rest.get(at - 1) == Some(&b'"') {
+            return at;
+        }
+        at += 1; // what is escaped
+    }
+    rest.len()
+}
+
+/// Most memory that so many bytes may become when they are read: seven bytes of an object with one key are six hundred.
+fn unfolded(body: &[u8]) -> usize {
+    /// Up to here, in bytes, the quick look is good enough.
+    const LITTLE: usize = 4 << 20;
+    let quick = Signs::anywhere(body).memory();
+    let signs = if quick <= LITTLE { quick } else { Signs::outside_of_texts(body).memory() };
+    signs + body.len() // what texts hold
 }
 
 fn read(body: &[u8]) -> Result<AdmissionRequest<DynamicObject>, NoReview> {
@@ -140,4 +236,30 @@ fn read(body: &[u8]) -> Result<AdmissionRequest<DynamicObject>, NoReview> {
     let request: AdmissionRequest<DynamicObject> =
         review.try_into().map_err(|_| NoReview::NoRequest)?;
     if request.uid.is_empty() { Err(NoReview::NoRequest) } else { Ok(request) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_texts_takes_no_memory_of_its_own() {
+        let count = |text: &str| {
+            let it = Signs::outside_of_texts(text.as_bytes());
+            [it.maps, it.entries, it.lists, it.values, it.texts]
+        };
+        for (text, want, because) in [
+            (r#"{"a":[1,{"b":2}],"c":3}"#, [2, 3, 1, 2, 3], "all of them"),
+            (r#"{"a{[,:":"}{"}"#, [1, 1, 0, 0, 2], "in keys and texts"),
+            (r#"{"a\"{,":"\\"}"#, [1, 1, 0, 0, 2], "behind what is escaped"),
+            (r#"["{,{,"#, [0, 0, 1, 0, 1], "a text that does not end"),
+            (r#"["\"#, [0, 0, 1, 0, 1], "nor what is escaped"),
+        ] {
+            assert_eq!(count(text), want, "{because}");
+        }
+        let dense = r#"{"":0},"#.repeat(1_000);
+        assert!(unfolded(dense.as_bytes()) > 600_000, "{}", unfolded(dense.as_bytes()));
+        let code = format!("{{\"task\":\"{}\"}}", "{a: [b, c]}".repeat(100_000));
+        assert!(unfolded(code.as_bytes()) < code.len() + 1_000, "{}", unfolded(code.as_bytes()));
+    }
 }

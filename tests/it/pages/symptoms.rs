@@ -64,6 +64,10 @@ const SYMPTOMS: &[(&str, Held)] = &[
         Test("the_git_credential_is_refused_at_the_door_and_who_asks_is_stamped"),
     ),
     (
+        "`no review is as large as this`",
+        Needs("more than an object can be; a test of the webhooks' doors holds the answer"),
+    ),
+    (
         "`storage is (re)initializing`",
         Needs("the API server's own, for moments: tests that change a definition ask again"),
     ),
