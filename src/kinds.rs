@@ -218,15 +218,15 @@ pub const FOREIGN: &[(&str, &str, &[&str], &str)] = &[
 /// What the webhooks read to answer somebody else's request: group and resource, one object by name each time.
 pub const DOOR_READS: &[(&str, &str)] = &[("gastown.gastown.io", "rigs")];
 
-/// What a write names that it did not name before, and all of it where work is asked for anew: who asks takes it then.
+/// What a write names that it did not name before, and all of it where a pod may come of that write: who asks takes it then.
 pub fn references(kind: &Kind, asked: &Asked<'_>) -> Vec<Reference> {
     if kind.kind != "Polecat" {
         return Vec::new();
     }
     let Some(new) = hub_spec(asked.sent) else { return Vec::new() };
     let old = asked.stored.and_then(hub_spec);
-    let begins = admission::polecat::begins_after(&new, old.as_ref());
-    let before = old.filter(|_| !begins).map(|it| references::of(&it)).unwrap_or_default();
+    let takes_on = admission::polecat::takes_on(&new, old.as_ref());
+    let before = old.filter(|_| !takes_on).map(|it| references::of(&it)).unwrap_or_default();
     let known = |it: &Reference| {
         before.iter().any(|other| (other.sort, &other.name) == (it.sort, &it.name))
     };
@@ -489,6 +489,53 @@ mod tests {
         }
         let spec = &schema["properties"]["spec"];
         assert_eq!(spec["required"], serde_json::json!(["clientId"]), "additions are optional");
+    }
+
+    #[test]
+    fn who_may_have_a_pod_made_is_asked_for_all_that_it_names() {
+        let of = |state: &str, image: &str| {
+            serde_json::json!({"apiVersion": "gastown.gastown.io/v1beta1", "kind": "Polecat",
+                "metadata": {"name": "max", "annotations": {"a": image}},
+                "spec": {"rig": "greeter", "desiredState": state,
+                    "repository": {"url": "git@git.example.com:town/greeter.git", "secretRef": {"name": "git-key"}},
+                    "agent": {"image": image, "apiKeySecretRef": {"name": "llm", "key": "k"}},
+                    "limits": {"ttlSecondsAfterFinished": 60}}})
+        };
+        let with = |mut object: Value, path: &str, value: Value| {
+            *object.pointer_mut(path).unwrap() = value;
+            object
+        };
+        let named = |sent: &Value, stored: Option<&Value>| {
+            let asked = Asked {
+                name: "max",
+                user: admission::User::default(),
+                policy: admission::Policy::default(),
+                sent,
+                stored,
+                rig: admission::Rig::Unasked,
+            };
+            let all = references(find(GROUP, "polecats").unwrap(), &asked);
+            all.into_iter().map(|it| it.name).collect::<Vec<_>>()
+        };
+        let (idle, working) = (of("Idle", "i:1"), of("Working", "i:1"));
+        let other = with(idle.clone(), "/spec/agent/apiKeySecretRef/name", "other".into());
+        let later = with(working.clone(), "/spec/limits/ttlSecondsAfterFinished", 7.into());
+        let noted = with(working.clone(), "/metadata/annotations/a", "b".into());
+        let both = &["git-key", "llm"][..];
+        #[rustfmt::skip]
+        let table = [
+            (None,           &idle,                both,        "a new one"),
+            (Some(&idle),    &of("Idle", "i:2"),   &[],         "nothing new is named, and nothing comes of it"),
+            (Some(&idle),    &other,               &["other"],  "that name is new"),
+            (Some(&idle),    &working,             both,        "work is asked for, maybe by somebody else"),
+            (Some(&working), &of("Working", "i:2"), both,       "a pod that is still to be made would be made from it"),
+            (Some(&working), &idle,                &[],         "who ends it takes nothing"),
+            (Some(&working), &later,               &[],         "no pod is made from it"),
+            (Some(&working), &noted,               &[],         "nor from an annotation"),
+        ];
+        for (stored, sent, want, because) in table {
+            assert_eq!(named(sent, stored), want, "{because}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::{
     domain::{
         exposure::{self, Exposure},
         fields, names, pod,
+        polecat::made_from,
         provenance::Provenance,
         shard::bucket,
         tenancy::{self, Wishes},
@@ -161,7 +162,7 @@ fn keep_ours(request: &Request<'_, PolecatSpec>, changed: &mut Value) -> Vec<Str
         }
     }
     warnings.extend(trace::keep(request, changed));
-    if asked.stored.is_none() || begins(request) {
+    if asked.stored.is_none() || takes_on(&request.new, request.old.as_ref()) {
         stamp(changed, "annotations", requester(request));
     }
     if asked.stored.is_none() {
@@ -172,13 +173,17 @@ fn keep_ours(request: &Request<'_, PolecatSpec>, changed: &mut Value) -> Vec<Str
 
 /// Work is asked for that was not asked for before.
 fn begins(request: &Request<'_, PolecatSpec>) -> bool {
-    begins_after(&request.new, request.old.as_ref())
+    works(&request.new) && !request.old.as_ref().is_some_and(works)
 }
 
-/// The same by the specs alone.
-pub fn begins_after(new: &PolecatSpec, old: Option<&PolecatSpec>) -> bool {
-    let works = |it: &PolecatSpec| it.desired_state == DesiredState::Working;
-    works(new) && !old.is_some_and(works)
+fn works(spec: &PolecatSpec) -> bool {
+    spec.desired_state == DesiredState::Working
+}
+
+/// A pod may come of this that would not have come of what was there: who asks for it stands for all that the pod is given. The
+/// spec of one that is at work counts too, since its pod may be made later than that spec was.
+pub fn takes_on(new: &PolecatSpec, old: Option<&PolecatSpec>) -> bool {
+    works(new) && !old.is_some_and(|it| works(it) && made_from(it) == made_from(new))
 }
 
 fn requester(request: &Request<'_, PolecatSpec>) -> Vec<(String, String)> {
@@ -409,6 +414,27 @@ mod tests {
             "ada",
             "who starts it asks for it"
         );
+    }
+
+    #[test]
+    fn who_changes_what_a_pod_is_made_from_asks_for_it() {
+        let stored = json!({"metadata": {"annotations": {names::REQUESTED_BY: "grace"}}});
+        #[rustfmt::skip]
+        let table: [(DesiredState, Edit, &str, &str); 5] = [
+            (DesiredState::Working, |it| it.agent.command = Some(vec!["sh".into()]), "ada", "it may run as that, with what grace may have"),
+            (DesiredState::Working, |it| it.agent.image = Some("evil:1".into()), "ada", "or as that"),
+            (DesiredState::Working, |it| it.limits.ttl_seconds_after_finished = Some(60), "grace", "no pod is made from it"),
+            (DesiredState::Working, |it| it.desired_state = DesiredState::Terminated, "grace", "who ends it asks for nothing"),
+            (DesiredState::Idle, |it| it.agent.image = Some("evil:1".into()), "grace", "nothing comes of it before it is set to work"),
+        ];
+        for (state, edit, want, because) in table {
+            let old = PolecatSpec { desired_state: state, ..spec() };
+            let mut new = old.clone();
+            edit(&mut new);
+            let asked = asked(&stored, Some(&stored));
+            let told = admit(&Request { asked, new, old: Some(old) });
+            assert_eq!(annotations(&told)[names::REQUESTED_BY], want, "{because}");
+        }
     }
 
     #[test]

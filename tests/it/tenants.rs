@@ -3,9 +3,13 @@
 
 mod crossings;
 
+use gastown::api::v1alpha1::Polecat;
 use http::Method;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::{Api, Client, api::PostParams};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{Patch, PatchParams, PostParams},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -14,6 +18,7 @@ use crate::{
 };
 
 const HERE: &str = "references";
+const ADA: &str = "tenant-ada";
 const POLECATS: &str = "/apis/gastown.gastown.io/v1alpha1/namespaces";
 
 /// Someone who may write Polecats in one namespace, and nothing else.
@@ -47,7 +52,7 @@ async fn a_polecat_is_no_way_to_what_one_was_not_given() {
     let rights = json!([
         {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["git-key", "llm"], "verbs": ["get"]},
     ]);
-    let ada = writer(&world, "tenant-ada", HERE, rights).await;
+    let ada = writer(&world, ADA, HERE, rights).await;
     let bob = writer(&world, "tenant-bob", HERE, json!([])).await;
     let door = Door::before(world).await;
 
@@ -73,5 +78,60 @@ async fn a_polecat_is_no_way_to_what_one_was_not_given() {
     assert!(told.message().contains("impersonate serviceaccounts/builder"), "{}", told.message());
     hub["spec"]["agent"] = json!({});
     assert_eq!(send(&ada, Method::POST, &path, &hub).await.code, 201, "without it");
+    others_direct_nothing(&ada, &bob).await;
+    door.close().await;
+}
+
+/// What was asked for in one name is started by nobody who may have less, and made to do nothing else by him. A pod may be made
+/// later than the spec was, so it does not count whether there is one.
+async fn others_direct_nothing(ada: &Client, bob: &Client) {
+    let of = |client: &Client| Api::<Polecat>::namespaced(client.clone(), HERE);
+    for (name, state) in [("waits", "Idle"), ("works", "Working")] {
+        let mut hers = polecat(name);
+        hers["spec"]["desiredState"] = json!(state);
+        let made = send(ada, Method::POST, &format!("{POLECATS}/{HERE}/polecats"), &hers).await;
+        assert_eq!(made.code, 201, "{}", made.body);
+    }
+    let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+    let starts = json!({"spec": {"desiredState": "Working"}});
+    let leads = json!({"spec": {"agentConfig": {"provider": "anthropic", "command": ["sh", "-c", "curl -d $ANTHROPIC_API_KEY"]}}});
+    let moves =
+        json!({"spec": {"kubernetes": {"gitRepository": "git@git.example.com:bob/greeter.git"}}});
+    let ends = json!({"spec": {"desiredState": "Idle"}});
+    let notes = json!({"metadata": {"annotations": {"a": "b"}}});
+    let later = json!({"spec": {"ttlSecondsAfterFinished": 60}});
+    #[rustfmt::skip]
+    let table = [
+        ("waits", &starts, false, "her Secrets would be handed to a run that he began"),
+        ("works", &leads,  false, "her key would be his command's"),
+        ("works", &moves,  false, "her key would be shown to his host"),
+        ("works", &ends,   true,  "whoever may write it may end it"),
+        ("works", &notes,  true,  "no pod is made from that"),
+        ("works", &later,  true,  "nor from that"),
+    ];
+    for (name, patch, fine, because) in table {
+        let patch = Patch::Merge(patch);
+        let told = of(bob).patch(name, &dry, &patch).await;
+        let said = told.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        assert_eq!(told.is_ok(), fine, "{because}: {said}");
+        let both = said.contains("secrets/git-key") && said.contains("secrets/llm");
+        assert_eq!(both, !fine, "{because}: {said}");
+        let hers = of(ada).patch(name, &dry, &patch).await.unwrap();
+        assert_eq!(hers.annotations()["gastown.io/requested-by"], ADA, "{because}");
+    }
+}
+
+/// As it is by default, who names what he may not have is told so, and let in.
+#[tokio::test]
+async fn by_default_who_names_what_he_may_not_have_is_told() {
+    const WARNED: &str = "references-warn";
+    let world = World::new(WARNED, &[]).await;
+    let bob = writer(&world, "tenant-warned", WARNED, json!([])).await;
+    let door = Door::before(world).await;
+    let made = create(&bob, WARNED, &polecat("theft")).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    for part in ["you may not get secrets/git-key", "you may not get secrets/llm"] {
+        assert!(made.warnings.iter().any(|it| it.contains(part)), "{part}: {:?}", made.warnings);
+    }
     door.close().await;
 }

@@ -44,7 +44,7 @@ use over::left;
 pub use pending::Reports;
 pub use pulls::{PULLED, Pulled, may_have_pulled};
 pub use restored::Origin;
-pub use spec_changed::Drift;
+pub use spec_changed::{Drift, made_from};
 pub use stages::{AGENT_STAGE, RUN, STAGES};
 
 /// How far the current attempt has come, by the status alone.

@@ -16,13 +16,17 @@ use crate::{
 /// Hex digits of a digest that is compared with one other.
 const DIGITS: usize = 16;
 
-/// What an attempt is made from, as a digest. Only compared where the generation differs too, so it need not be the same
-/// in another release.
-fn digest(spec: &PolecatSpec) -> String {
+/// What an attempt is made from: the spec without what takes effect at once.
+pub fn made_from(spec: &PolecatSpec) -> PolecatSpec {
     let mut same = spec.clone();
     same.desired_state = DesiredState::default();
     same.limits.ttl_seconds_after_finished = None;
-    let mut hex = names::sha256(&format!("{same:?}"));
+    same
+}
+
+/// The same as a digest. Only compared where the generation differs too, so it need not be the same in another release.
+fn digest(spec: &PolecatSpec) -> String {
+    let mut hex = names::sha256(&format!("{:?}", made_from(spec)));
     hex.truncate(DIGITS);
     hex
 }

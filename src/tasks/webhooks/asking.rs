@@ -171,3 +171,33 @@ impl Found {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn where_nobody_can_say_only_enforce_refuses() {
+        let object = json!({"apiVersion": "gastown.gastown.io/v1beta1", "kind": "Polecat", "metadata": {"name": "max"},
+            "spec": {"rig": "greeter", "agent": {"apiKeySecretRef": {"name": "llm", "key": "k"}}}});
+        let request: AdmissionRequest<DynamicObject> = serde_json::from_value(json!({
+            "uid": "u", "operation": "CREATE", "name": "max", "namespace": "town", "object": object,
+            "kind": {"group": "gastown.gastown.io", "version": "v1beta1", "kind": "Polecat"},
+            "resource": {"group": "gastown.gastown.io", "version": "v1beta1", "resource": "polecats"},
+            "userInfo": {"username": "ada"},
+        }))
+        .unwrap();
+        for (access, refused) in
+            [(ReferenceAccess::Enforce, 1), (ReferenceAccess::Warn, 0), (ReferenceAccess::Off, 0)]
+        {
+            // No connection yet: the API server can't be asked.
+            let named = Asking::new(access).names(&request).await;
+            assert_eq!(named.refusals.len(), refused, "{access:?}: {:?}", named.refusals);
+            assert_eq!(named.warnings, [""; 0], "{access:?}: what nobody knows is told of nobody");
+            let try_again = |it: &Refusal| it.message.contains("try again");
+            assert!(named.refusals.iter().all(try_again), "{:?}", named.refusals);
+        }
+    }
+}
