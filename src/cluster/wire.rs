@@ -299,7 +299,7 @@ impl Compact for PodBrief {
         Self::from(&Pod { metadata: wire.metadata.into(), spec: Some(spec), status: wire.status })
     }
     fn bucket(&self) -> Option<u16> {
-        self.labels.bucket
+        self.bucket
     }
     fn share(&mut self, texts: &mut Texts) {
         Self::share(self, texts);

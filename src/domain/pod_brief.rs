@@ -31,7 +31,8 @@ pub struct PodBrief {
     /// Its controller, if it has one.
     pub owner: Option<Owner>,
     pub attempt: i32,
-    pub labels: Labels,
+    /// The bucket that its label names.
+    pub bucket: Option<u16>,
     /// The Go original made it: its attempt has no number, and nobody in it reports a verdict.
     pub by_original: bool,
     pub deleting: bool,
@@ -68,15 +69,6 @@ pub struct Moments {
     /// Of `git-init`, `claude` and `telemetry`.
     pub began: [u32; 3],
     pub ended: [u32; 3],
-}
-
-/// What a pod's labels say of where it belongs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Labels {
-    /// The bucket that is named.
-    pub bucket: Option<u16>,
-    /// It has the label of an agent pod.
-    pub polecat: bool,
 }
 
 /// A running agent whose probe fails, while `telemetry` is ready.
@@ -254,10 +246,7 @@ impl From<&Pod> for PodBrief {
             resource_version: boxed(meta.resource_version.as_deref()),
             owner: owner.map(Owner::from),
             attempt: attempt(pod).unwrap_or(1),
-            labels: Labels {
-                bucket: bucket::of_labels(meta.labels.as_ref()),
-                polecat: meta.labels.iter().flatten().any(|(key, _)| key == names::POLECAT_LABEL),
-            },
+            bucket: bucket::of_labels(meta.labels.as_ref()),
             by_original: owner.is_some_and(|it| Owner::from(it).is_polecat())
                 && attempt(pod).is_none(),
             deleting: meta.deletion_timestamp.is_some(),

@@ -27,7 +27,7 @@ use crate::{
         observe::stored::{Brief, Kept},
     },
     config::Faults,
-    domain::{plan::Next, pod_brief::PodBrief, polecat, rig},
+    domain::{plan::Next, polecat, rig},
     tasks::{
         queue::{Queue, Turn},
         supervise,
@@ -81,13 +81,9 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
         queues.push(queue.clone());
         queue
     };
-    let watcher = Watcher {
-        polecats: polecats.clone(),
-        polecat_labels: queue(),
-        pod_labels: queue(),
-        faults: scope.faults.clone(),
-    };
-    let labels = [watcher.polecat_labels.clone(), watcher.pod_labels.clone()];
+    let watcher =
+        Watcher { polecats: polecats.clone(), labels: queue(), faults: scope.faults.clone() };
+    let labels = watcher.labels.clone();
     let (kept, definitions) = ([queue(), queue(), queue(), queue(), queue()], queue());
     let [convoys, witnesses, refineries, bead_stores, client_pods] = &kept;
     let wakers = vec![
@@ -111,9 +107,7 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
     census::keep(cluster, [("polecat", &polecats), ("rig", &rigs)]);
     let selections = running.watch_all(cluster, scope, &rigs, &polecats);
     running.work_on_polecats(cluster, scope, &polecats, selections.len());
-    let [polecat_labels, pod_labels] = labels;
-    running.correct::<polecat::Brief>(cluster, polecat_labels);
-    running.correct::<PodBrief>(cluster, pod_labels);
+    running.correct(cluster, labels);
     let ready = |it: Arc<Caches>| async move { it.rigs.ready(1).await };
     running.work::<rig::Brief, _>(cluster, rigs, Faults::default(), ready, |_| true);
     let [convoys, witnesses, refineries, bead_stores, client_pods] = kept;

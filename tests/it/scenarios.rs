@@ -69,6 +69,7 @@ fn check(scenario: &Scenario, file: &str) {
         now: "2026-11-24T13:00:00Z".parse::<Timestamp>().unwrap(),
         pod: scenario.pod.as_ref().map(PodBrief::from),
         past: if scenario.scheduled { Past::Scheduled } else { Past::NeverScheduled },
+        unshown: false,
         departed: None,
         ending: None,
         whole: Some(Arc::new(whole)),

@@ -16,8 +16,7 @@ use crate::{
         Caches, Class, Cluster, Error, Managed,
         cache::{Cache, Key},
         carry_out::requests,
-        labels::Labelled as _,
-        meters, now,
+        labels, meters, now,
         wire::{PolecatWire, Watched},
     },
     domain::{
@@ -113,7 +112,7 @@ impl Managed for Brief {
     }
 
     async fn relabelled(&self, cluster: &Cluster) -> Result<Option<Self>, Error> {
-        if self.missing().is_empty() {
+        if labels::missing(self).is_empty() {
             return Ok(None);
         }
         let corrected = cluster.label(self).await?;
@@ -171,14 +170,23 @@ impl Cluster {
         let departed = departed.filter(|it| brief.owns(it));
         let now = now();
         let (whole, hold, refusal, reports) = (None, None, None, Reports::default());
-        let mut seen =
-            Seen { now, pod, past, departed, ending, reports, whole, hold, refusal, settings };
+        let mut seen = Seen {
+            now,
+            pod,
+            past,
+            unshown: false,
+            departed,
+            ending,
+            reports,
+            whole,
+            hold,
+            refusal,
+            settings,
+        };
         if let Some(name) = brief.wants_past(seen.pod.as_ref()).filter(|_| !late) {
             // Also one that its watch called gone: it may only have lost its label.
             seen.pod = self.find_pod(&brief.namespace, &name).await?;
-            if let Some(pod) = seen.pod.as_ref().filter(|it| brief.owns(it) && !it.labels.polecat) {
-                self.label(pod).await?; // no watch shows it any more
-            }
+            seen.unshown = seen.pod.is_some();
             if seen.pod.is_none() && seen.departed.is_none() {
                 let saw = self.caches.departed.saw(&key, &brief.uid);
                 seen.past = if saw { Past::Seen } else { self.past_of(brief, &name).await? };

@@ -19,6 +19,7 @@ mod silent;
 mod spec_changed;
 mod stages;
 mod status;
+mod unshown;
 
 use std::{sync::Arc, time::Duration};
 
@@ -133,6 +134,8 @@ pub struct Seen {
     pub pod: Option<PodBrief>,
     /// What is known of a pod that is not there.
     pub past: Past,
+    /// The pod was asked for by its name: no watch tells of it.
+    pub unshown: bool,
     /// The pod of that name as it was when it went, where it had something to say.
     pub departed: Option<PodBrief>,
     /// A pod of an earlier attempt that is still there.
@@ -194,7 +197,7 @@ impl Brief {
         };
         let plan = self.with_commit_news(self.with_spec_change(seen.now, plan));
         let plan = self.with_trace_news(plan);
-        self.observed(Self::unpaused(seen, plan))
+        seen.in_sight(self.observed(Self::unpaused(seen, plan)))
     }
 
     /// Which spec the status speaks of: along with whatever else is written, and from then on whenever the spec changes. So

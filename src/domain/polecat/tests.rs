@@ -66,6 +66,7 @@ fn seen() -> Seen {
         now: at(100),
         pod: None,
         past: Past::Unasked,
+        unshown: false,
         departed: None,
         ending: None,
         whole: None,

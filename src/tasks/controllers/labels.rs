@@ -1,10 +1,11 @@
-//! Corrects the labels of what is found under none, or a wrong one.
+//! Corrects the labels of Polecats that are found under none, or a wrong one.
 
 use std::sync::Arc;
 
 use super::{FIRST_RETRY, Running, UnderWay, log};
 use crate::{
-    cluster::{Cluster, labels::Labelled, meters, plural},
+    cluster::{Cluster, meters, plural},
+    domain::polecat,
     tasks::{
         queue::{Queue, Turn},
         supervise,
@@ -13,8 +14,8 @@ use crate::{
 
 impl Running {
     /// One worker that corrects labels.
-    pub(super) fn correct<C: Labelled>(&mut self, cluster: &Cluster, queue: Arc<Queue>) {
-        let task = meters::Task { task: "labels", controller: plural::<C>() };
+    pub(super) fn correct(&mut self, cluster: &Cluster, queue: Arc<Queue>) {
+        let task = meters::Task { task: "labels", controller: plural::<polecat::Brief>() };
         let (meters, closed) = (cluster.meters.clone(), queue.clone());
         let over = move || {
             let closed = closed.clone();
@@ -31,7 +32,7 @@ impl Running {
                         () = cluster.ownership.allowed() => {}
                         () = queue.until_closed() => return,
                     }
-                    let answer = cluster.correct_labels::<C>(&key).await;
+                    let answer = cluster.correct_labels(&key).await;
                     under_way.done();
                     queue.done(&key);
                     if let Err(error) = answer {

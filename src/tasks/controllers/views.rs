@@ -16,7 +16,7 @@ use crate::{
     cluster::{
         Cluster, Managed,
         cache::Key,
-        labels::Labelled as _,
+        labels,
         shards::Wanted,
         watching::{Buckets, Selection},
     },
@@ -200,11 +200,8 @@ impl Views {
         }
         if cluster.caches.by_label.load(Ordering::Relaxed) {
             // Whose label names a bucket of ours may be in a namespace of somebody else's.
-            for it in cluster.caches.polecats.find(|_, it| !it.missing().is_empty()) {
-                self.0.watcher.polecat_labels.add(it);
-            }
-            for it in cluster.caches.pods.find(|_, it| !it.missing().is_empty()) {
-                self.0.watcher.pod_labels.add(it);
+            for it in cluster.caches.polecats.find(|_, it| !labels::missing(it).is_empty()) {
+                self.0.watcher.labels.add(it);
             }
         }
     }

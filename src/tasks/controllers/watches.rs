@@ -11,7 +11,7 @@ use crate::{
     cluster::{
         Caches, Cluster,
         cache::{Cache, Key},
-        labels::Labelled,
+        labels,
         meters::Task,
         observe::stored::{Brief, Kept},
         plural,
@@ -136,8 +136,7 @@ fn watching<C: Compact>(
 pub(super) struct Watcher {
     pub(super) polecats: Arc<Queue>,
     /// Those whose labels are to be corrected.
-    pub(super) polecat_labels: Arc<Queue>,
-    pub(super) pod_labels: Arc<Queue>,
+    pub(super) labels: Arc<Queue>,
     pub(super) faults: Faults,
 }
 
@@ -147,7 +146,7 @@ impl Watcher {
         cluster: &Cluster,
         selection: Selection,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let (queue, labels) = (self.polecats.clone(), self.polecat_labels.clone());
+        let (queue, labels) = (self.polecats.clone(), self.labels.clone());
         let news = move |cluster: &Cluster, polecat: &polecat::Brief, key: Key| {
             let gone = cluster.caches.polecats.get(&key).is_none_or(|it| it.uid != polecat.uid);
             // One whose label is wrong has left a watch, and perhaps nothing else.
@@ -176,14 +175,11 @@ impl Watcher {
         cluster: &Cluster,
         selection: Selection,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let (queue, labels) = (self.polecats.clone(), self.pod_labels.clone());
+        let queue = self.polecats.clone();
         let news = move |cluster: &Cluster, pod: &PodBrief, key: Key| {
             let caches = &cluster.caches;
             if caches.pods.get(&key).is_none_or(|it| it.uid != pod.uid) {
                 caches.departed.note(&key, pod, cluster.ownership.under(key.place()));
-            }
-            if is_wrong(cluster, pod) {
-                labels.add(key.clone());
             }
             wake(&queue, cluster.note_pod(&key));
             if let Some(owner) = pod.owner.as_ref().filter(|it| &*it.kind == "Polecat") {
@@ -195,8 +191,8 @@ impl Watcher {
 }
 
 /// Whether the labels of this object are to be corrected.
-fn is_wrong<C: Labelled>(cluster: &Cluster, object: &C) -> bool {
-    cluster.caches.by_label.load(Ordering::Relaxed) && !object.missing().is_empty()
+fn is_wrong(cluster: &Cluster, object: &polecat::Brief) -> bool {
+    cluster.caches.by_label.load(Ordering::Relaxed) && !labels::missing(object).is_empty()
 }
 
 /// What Rigs say of their Polecats, to tell the news from what was so before.
