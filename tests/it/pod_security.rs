@@ -110,6 +110,7 @@ async fn the_floor_says_the_same(bed: &Testbed, client: &Client, minor: u32, cas
         let (code, body) =
             send(client, Method::POST, "/api/v1/namespaces/floor/pods", &cells::kept(base)).await;
         assert_eq!(code, 201, "{body}");
+        looked_into(client, "floor", base).await;
     }
     for object in generated::policy_of("floor", gastown::manifests::NAMESPACE, &conditions) {
         let plural = format!("{}s", object["kind"].as_str().unwrap().to_lowercase());
@@ -131,7 +132,7 @@ async fn the_floor_says_the_same(bed: &Testbed, client: &Client, minor: u32, cas
         async move { (refused_by_the_floor(client, "floor", &case).await, case) }
     });
     let all: Vec<_> = asked.buffer_unordered(AT_ONCE).collect().await;
-    let mut wrong = Vec::new();
+    let (mut wrong, mut counts) = (Vec::new(), BTreeMap::new());
     for (floor, case) in &all {
         let Some(floor) = floor else { continue };
         let subject = Subject::of("Pod", &case.sent).unwrap().unwrap();
@@ -143,15 +144,32 @@ async fn the_floor_says_the_same(bed: &Testbed, client: &Client, minor: u32, cas
         if !same {
             wrong.push(format!("{}: the floor {floor:?}, we {ours:?}", case.sent));
         }
+        let told = ours.iter().any(|it| it.check == case.check);
+        if told == floor.is_some() {
+            *counts.entry((case.check, case.shape, told)).or_insert(0_usize) += 1;
+        }
     }
     let verdicts = all.iter().filter(|it| it.0.is_some()).count();
     assert!(verdicts > cases.len() * 3 / 4, "too few verdicts: {verdicts}");
+    eprintln!("{counts:#?}");
     assert!(
         wrong.is_empty(),
         "{} disagreements, such as\n{}",
         wrong.len(),
         wrong[..wrong.len().min(5)].join("\n")
     );
+}
+
+/// Somebody has looked into a stored pod, with a container that is all that no pod should be, before anything was asked of such
+/// pods. Nobody can take it out again, so it must fail no later one.
+async fn looked_into(client: &Client, namespace: &str, base: Base) {
+    let context = json!({"privileged": true, "runAsUser": 0, "runAsNonRoot": false, "procMount": "Default",
+        "seccompProfile": {"type": "Unconfined"}, "capabilities": {"add": ["SYS_ADMIN"]}});
+    let debugger = json!({"name": "of-before", "image": "i", "securityContext": context});
+    let patch = json!({"spec": {"ephemeralContainers": [debugger]}});
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{}/ephemeralcontainers", base.name());
+    let (code, body) = send(client, Method::PATCH, &path, &patch).await;
+    assert_eq!(code, 200, "{body}");
 }
 
 /// The check that the floor names, where it refuses; `None` where there is no verdict.

@@ -10,10 +10,12 @@ pub struct Condition {
     pub message: String,
 }
 
-/// The containers that a request is about: all of a pod that is created, the ephemeral ones of one that gets some.
+/// The containers that a request is about: all of a pod that is created, the ephemeral ones that one gets. Those that it had
+/// before can't be changed, nor taken away.
 pub const CONTAINERS: &str = "request.operation == 'CREATE' ? (object.spec.containers + \
      object.spec.?initContainers.orValue([]) + object.spec.?ephemeralContainers.orValue([])) : \
-     object.spec.?ephemeralContainers.orValue([])";
+     object.spec.?ephemeralContainers.orValue([]).filter(c, \
+     !oldObject.spec.?ephemeralContainers.orValue([]).exists(o, o.name == c.name))";
 
 /// A row as one condition; `None` where there is nothing in it that CEL can see.
 pub fn condition(row: &Row, standard: &str) -> Option<Condition> {

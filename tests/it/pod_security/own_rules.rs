@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{
     AT_ONCE,
     cells::{Base, CONTAINERS, Case, Shape, pod_case},
-    refused_by_the_floor, send,
+    looked_into, refused_by_the_floor, send,
 };
 use crate::asking::comes_true;
 
@@ -174,6 +174,7 @@ async fn install(bed: &Testbed, client: &Client) {
             let kept = based(super::cells::kept(base), namespace);
             let (code, body) = send(client, Method::POST, &path, &kept).await;
             assert_eq!(code, 201, "{body}");
+            looked_into(client, namespace, base).await;
         }
     }
     let rows = ours::ROWS.iter().filter_map(|it| cel::condition(it, "ours"));
