@@ -130,7 +130,8 @@ fn parts(storage: Version) -> anyhow::Result<Vec<(String, Vec<Value>)>> {
     part("deploy/rbac/people.yaml", people::roles());
     part("deploy/policies/conversion.yaml", switched_off::policy(NAMESPACE).into());
     let owned = pods::owned(&own_user(NAMESPACE));
-    part("deploy/policies/pods.yaml", pods::policy(NAMESPACE).into_iter().chain(owned).collect());
+    let floor = pods::policy(NAMESPACE, pods::Held::default());
+    part("deploy/policies/pods.yaml", floor.into_iter().chain(owned).collect());
     part("deploy/priority/flowschemas.yaml", priority::schemas().into());
     part("deploy/priority/class.yaml", vec![priority::class()]);
     part("deploy/base/operator.yaml", operator::objects(Shape::of(Edition::Community)));

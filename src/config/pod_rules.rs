@@ -21,10 +21,15 @@ pub struct PodRules {
     #[arg(long, env = "GASTOWN_PLATFORM", value_enum, default_value_t)]
     pub platform: PlatformChoice,
     /// Pod Security that pods are held to, such as restricted@v1.34.
-    #[arg(long, default_value = "restricted@latest", value_name = "LEVEL@VERSION")]
+    #[arg(
+        long,
+        env = "GASTOWN_POD_POLICY",
+        default_value = "restricted@latest",
+        value_name = "LEVEL@VERSION"
+    )]
     pub pod_policy: Standard,
     /// Rules of ours that do not hold, separated by commas.
-    #[arg(long, value_delimiter = ',', value_name = "RULE", value_parser = PossibleValuesParser::new(SWITCHABLE))]
+    #[arg(long, env = "GASTOWN_POD_EXCEPTIONS", value_delimiter = ',', value_name = "RULE", value_parser = PossibleValuesParser::new(SWITCHABLE))]
     pub pod_exceptions: Vec<String>,
     /// Users, separated by commas, who may give a pod the label of a Polecat's; unset: the operator's service account.
     #[arg(long, env = "GASTOWN_OWN_USER", value_delimiter = ',', value_name = "USER")]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{NAMESPACE, WEBHOOK_SERVICE};
 use crate::{
-    admission::pods::{Level, NEWEST, Standard, approved, cel, ours, pss},
+    admission::pods::{Level, Standard, approved, cel, ours, pss},
     api::GROUP,
     domain::names::POLECAT_LABEL,
 };
@@ -133,12 +133,21 @@ pub fn of_namespaces(namespace: &str) -> [Value; 2] {
     })
 }
 
-/// The floor: the rows of restricted Pod Security and of our own, and what a TLS policy wants, as a policy that the API server runs by itself, bound once to
-/// Polecat pods and once to labelled namespaces.
-pub fn policy(namespace: &str) -> [Value; 3] {
-    let standard = Standard { level: Level::Restricted, minor: NEWEST };
+/// What the floor holds pods against. By default that is all there is: restricted, of the newest version, and every rule of ours.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Held<'h> {
+    pub standard: Standard,
+    /// Rules of ours that do not hold, by id.
+    pub exceptions: &'h [&'static str],
+}
+
+/// The floor: the rows of Pod Security and of our own, and what a TLS policy wants, as a policy that the API server runs by
+/// itself, bound once to Polecat pods and once to labelled namespaces.
+pub fn policy(namespace: &str, Held { standard, exceptions }: Held<'_>) -> [Value; 3] {
     let rows = pss::rows(standard).map(|it| (it, format!("PSS {standard}")));
-    let rows = rows.chain(ours::ROWS.iter().map(|it| (it, "ours".to_owned())));
+    let except = ours::left_out(exceptions, standard.level == Level::Restricted);
+    let ours = ours::ROWS.iter().filter(|it| !except.contains(&it.id));
+    let rows = rows.chain(ours.map(|it| (it, "ours".to_owned())));
     let rows = rows.filter_map(|(row, standard)| cel::condition(row, &standard));
     let conditions: Vec<_> = rows.chain([approved::condition()]).collect();
     policy_of(POLICY, namespace, &conditions)

@@ -82,7 +82,9 @@ pub fn keep_policies(
     let serves = config.serves_webhooks();
     let hooks = if serves { manifests::policies::hooks(&own) } else { Vec::new() };
     let lead = (hooks, format!("polecats.{}", api::GROUP));
-    let keep = policies::keep(connection, manifests::policies::of(&own), lead);
+    let (standard, exceptions) = (config.pod_rules.pod_policy, config.pod_rules.exceptions());
+    let floor = manifests::pods::Held { standard, exceptions: &exceptions };
+    let keep = policies::keep(connection, manifests::policies::of(&own, floor), lead);
     async move {
         tokio::select! {
             () = keep, if asked => anyhow::bail!("nobody keeps policies any more"),

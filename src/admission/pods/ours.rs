@@ -87,14 +87,16 @@ pub static ROWS: &[Row] = &[
     ]),
 ];
 
+/// Rows that do not hold: of those that are excepted the ones that may be, and where the policy lets root in (`root` is false),
+/// the one about root.
+pub fn left_out<'e>(exceptions: &[&'e str], root: bool) -> Vec<&'e str> {
+    let excepted = exceptions.iter().copied().filter(|it| SWITCHABLE.contains(it));
+    excepted.chain((!root).then_some("ours.root")).collect()
+}
+
 /// Everything that we refuse, but for what is excepted. Where the policy lets root in, so do we (`root` is false).
 pub fn violations(subject: &Subject<'_>, exceptions: &[&str], root: bool) -> Vec<Violation> {
-    let mut except: Vec<&str> =
-        exceptions.iter().copied().filter(|it| SWITCHABLE.contains(it)).collect();
-    if !root {
-        except.push("ours.root");
-    }
-    let mut found = judge::table(subject, "ours", ROWS, &except);
+    let mut found = judge::table(subject, "ours", ROWS, &left_out(exceptions, root));
     let mut judge = Judge { subject, standard: "ours".into(), found: Vec::new() };
     targets(&mut judge);
     found.append(&mut judge.found);

@@ -1,7 +1,7 @@
 //! From one road to another, by the commands of docs/roads.md, on a real API server: what stands in the way is what the page says,
 //! what people have stays, and nothing of the road that was left is in the way of the next upgrade. No node runs the pods.
 
-use gastown::manifests::{NAMESPACE, chart::FOLDER, operator::DEPLOYMENT, policies};
+use gastown::manifests::{NAMESPACE, chart::FOLDER, operator::DEPLOYMENT, pods::Held, policies};
 use gastown_testbed::{Options, Testbed, tools::Tool};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -116,7 +116,9 @@ async fn what_olm_leaves(bed: &Testbed, kubectl: &Kubectl) {
         it["spec"]["conversion"] = json!({"strategy": "None"});
     }
     applied(bed, kubectl, "catalog", definitions).await;
-    let own = policies::of(real_olm::HERE).into_iter().chain(policies::hooks(real_olm::HERE));
+    let own = policies::of(real_olm::HERE, Held::default())
+        .into_iter()
+        .chain(policies::hooks(real_olm::HERE));
     applied(bed, kubectl, "gastown-operator", own.collect()).await;
 }
 
