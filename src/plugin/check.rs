@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::admission::pods::{
     self, Judgement, Platform, Question, Standard, Subject, Tables, Violation, feedback,
-    ours::SWITCHABLE,
+    ours::SWITCHABLE, unset,
 };
 use input::Object;
 
@@ -119,11 +119,13 @@ pub fn run(asked: &Check) -> ExitCode {
                 continue;
             }
         };
-        let judgement = subject.as_ref().map(|it| pods::judge(it, &question)).unwrap_or_default();
+        let written = (&*object.kind, &object.json);
+        let judgement = subject.as_ref().map(|it| pods::judge_written(written, it, &question));
+        let judgement = judgement.unwrap_or_default();
         refused |= !judgement.violations.is_empty();
         let text = match asked.output {
             Some(Format::Json) => line(object, &judgement),
-            None => report(object, subject.as_ref(), &judgement),
+            None => report(object, subject.as_ref(), &judgement, &question),
         };
         write(&text, &mut input.problems);
     }
@@ -156,7 +158,12 @@ fn line(object: &Object, judgement: &Judgement) -> String {
     format!("{line}\n")
 }
 
-fn report(object: &Object, subject: Option<&Subject<'_>>, judgement: &Judgement) -> String {
+fn report(
+    object: &Object,
+    subject: Option<&Subject<'_>>,
+    judgement: &Judgement,
+    question: &Question<'_>,
+) -> String {
     let Judgement { violations, advice, scc } = judgement;
     let called = format!("{}: {}", object.file, object.called());
     let Some(subject) = subject else { return format!("{called}: allowed, it holds no pod\n") };
@@ -173,6 +180,19 @@ fn report(object: &Object, subject: Option<&Subject<'_>>, judgement: &Judgement)
         );
         lines.push(format!("  {patch}"));
     }
+    lines.extend(set_at_the_door(object, judgement, question));
     lines.extend(advice.iter().map(|it| format!("  on OpenShift: {}: {}", it.path, it.message)));
     lines.join("\n") + "\n"
+}
+
+/// How much of it the operator's webhook would set by itself, and not refuse.
+fn set_at_the_door(object: &Object, was: &Judgement, question: &Question<'_>) -> Option<String> {
+    let all = question.tables == Tables::ALL && question.platform == Platform::Kubernetes;
+    let mended = all.then(|| unset::mended(&object.kind, &object.json, false)).flatten()?;
+    let subject = Subject::of(&object.kind, &mended).ok()??;
+    let left = pods::judge(&subject, question).violations.len();
+    let (count, set) = (was.violations.len(), was.violations.len().checked_sub(left)?);
+    (set > 0).then(|| {
+        format!("  unset, and set by the operator's webhook where that looks at such pods: {set} of {count}")
+    })
 }

@@ -27,7 +27,7 @@ use crate::{
     admission::pods::{
         Platform, Question, Standard, Tables, Violation,
         door::{self, Answer, Asked},
-        lists,
+        lists, unset,
     },
     domain::untrusted,
 };
@@ -262,7 +262,7 @@ async fn mutate(
 }
 
 fn stamped(request: Request, fips: bool) -> Reply {
-    let operations = request.asked().map(|it| door::defaults(&it, fips)).unwrap_or_default();
+    let operations = request.asked().map(|it| unset::patch(&it, fips)).unwrap_or_default();
     let patch = (!operations.is_empty()).then(|| Patch {
         patch_type: "JSONPatch",
         patch: STANDARD.encode(Value::from(operations).to_string()),

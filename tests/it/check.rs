@@ -155,12 +155,25 @@ fn each_flag_says_what_a_pod_is_held_to() {
     let local = GOOD.replace("type: RuntimeDefault", "type: Localhost, localhostProfile: a");
     let aliases = with("hostAliases: [{ip: 192.0.2.1, hostnames: [a]}]");
     let here = ["--platform", "openshift", "--namespace-file", "namespace.yaml"];
+    let bare = |context: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: bare}}\nspec:\n  {context}\n  containers: [{{name: main, image: i}}]\n"
+        )
+    };
+    let nothing = || bare("securityContext: {}");
+    let alone = [&here[..], &["--rules", "pss"]].concat();
     #[rustfmt::skip]
     let table = [
         (&[][..],                                       local.clone(),       vec![],                     "elsewhere a constraint is advice"),
         (&["--platform", "openshift"],                  local.clone(),       vec!["scc.seccompProfile"], "there it decides"),
         (&["--rules", "scc"],                           local,               vec!["scc.seccompProfile"], "nothing else was asked"),
-        (&here,                                         GOOD.to_owned(),     vec![],                     "what it would set counts as set"),
+        (&here,                                         GOOD.to_owned(),     vec![],                     "nothing is missing"),
+        (&here,                                         nothing(),           vec![],                     "what it would set counts as set"),
+        (&here,                                         bare("securityContext: {runAsUser: 0}"), vec!["runAsUser", "scc.runAsUser"], "that nobody sets otherwise"),
+        (&["--platform", "openshift"],                  bare("securityContext: {runAsUser: 0}"), vec!["runAsUser"], "nor where the range is not known"),
+        (&here,                                         bare("hostNetwork: true"), vec!["allowPrivilegeEscalation", "capabilities_restricted", "hostNamespaces", "runAsNonRoot", "scc.hostNamespaces", "seccompProfile_restricted"], "no constraint fits, so none sets anything"),
+        (&alone,                                        nothing(),           vec!["allowPrivilegeEscalation", "capabilities_restricted", "runAsNonRoot", "seccompProfile_restricted"], "Pod Security alone was asked"),
+        (&[],                                           nothing(),           vec!["allowPrivilegeEscalation", "capabilities_restricted", "runAsNonRoot", "seccompProfile_restricted"], "as it is written"),
         (&here,                                         user("1000650007"),  vec![],                     "a user of the range"),
         (&here,                                         user("1500"),        vec!["scc.runAsUser"],      "another user"),
         (&["--platform", "openshift"],                  user("1500"),        vec![],                     "nobody said what the range is"),
@@ -219,5 +232,6 @@ fn people_read_where_what_and_how_to_mend_it() {
       spec.containers[0].securityContext.capabilities.drop: container "main" is [], must contain "ALL" (PSS restricted v1.37)
       what one value mends, as a patch (kubectl patch --local -f FILE -o yaml -p PATCH):
       {"spec":{"containers":[{"name":"main","securityContext":{"capabilities":{"drop":["ALL"]}}}]}}
+      unset, and set by the operator's webhook where that looks at such pods: 1 of 1
     "#);
 }

@@ -81,20 +81,55 @@ async fn a_labelled_namespace_lets_in_what_can_be_mended_and_refuses_the_rest_in
     What one value mends, as a patch (kubectl patch --local -f FILE -o yaml -p PATCH):
     {"spec":{"containers":[{"name":"main","securityContext":{"allowPrivilegeEscalation":false,"privileged":null}}]}}
     "#);
-    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {
-        "selector": {"matchLabels": {"a": "b"}},
-        "template": {"metadata": {"labels": {"a": "b"}}, "spec": bad["spec"]},
-    }});
-    let path = format!("/apis/apps/v1/namespaces/{}/deployments?dryRun=All", door.world.namespace);
-    let advised = send(&door.world.client, Method::POST, &path, &deployment).await;
-    assert_eq!(advised.code, 201, "what makes pods is advised: {:?}", advised.body);
-    let first = advised.warnings.first().cloned().unwrap_or_default();
-    assert!(
-        first.contains("spec.template.spec.containers[0].securityContext.privileged"),
-        "{:?}",
-        advised.warnings
-    );
+    what_makes_pods_is_advised(&door, &bad).await;
     door.close().await;
+}
+
+/// Of each kind that makes pods: told what its pods would be refused for, and not of what is set on them by itself.
+async fn what_makes_pods_is_advised(door: &Door, bad: &Value) {
+    let bare = pod("bare", &json!({}));
+    for (group, kind, plural, place) in [
+        ("apps", "Deployment", "deployments", "spec.template."),
+        ("apps", "StatefulSet", "statefulsets", "spec.template."),
+        ("apps", "DaemonSet", "daemonsets", "spec.template."),
+        ("apps", "ReplicaSet", "replicasets", "spec.template."),
+        ("batch", "Job", "jobs", "spec.template."),
+        ("batch", "CronJob", "cronjobs", "spec.jobTemplate.spec.template."),
+    ] {
+        let path =
+            format!("/apis/{group}/v1/namespaces/{}/{plural}?dryRun=All", door.world.namespace);
+        let made = async |pod: &Value| {
+            let object = maker(group, kind, &pod["spec"]);
+            let told = send(&door.world.client, Method::POST, &path, &object).await;
+            assert_eq!(told.code, 201, "{kind}: what makes pods is advised: {:?}", told.body);
+            told.warnings
+        };
+        let told = made(bad).await;
+        assert_eq!(told.len(), 2, "{kind}: {told:?}");
+        for field in ["privileged", "allowPrivilegeEscalation"] {
+            let path = format!("{place}spec.containers[0].securityContext.{field}");
+            assert!(told.iter().any(|it| it.contains(&path)), "{kind}: {path}: {told:?}");
+        }
+        assert_eq!(made(&bare).await, [""; 0], "{kind}: its pods are let in");
+    }
+}
+
+/// An object that makes such pods.
+fn maker(group: &str, kind: &str, spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    let labels = json!({"a": "b"});
+    let mut inner = if group == "batch" {
+        spec["restartPolicy"] = json!("Never");
+        json!({"template": {"spec": spec}})
+    } else {
+        json!({"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": spec}})
+    };
+    match kind {
+        "CronJob" => inner = json!({"schedule": "0 0 1 1 *", "jobTemplate": {"spec": inner}}),
+        "StatefulSet" => inner["serviceName"] = json!("s"),
+        _ => {}
+    }
+    json!({"apiVersion": format!("{group}/v1"), "kind": kind, "metadata": {"name": "maker"}, "spec": inner})
 }
 
 #[tokio::test]
@@ -118,6 +153,11 @@ async fn nobody_but_the_operator_calls_a_pod_a_polecats() {
     let taken = json!({"metadata": {"labels": {"gastown.io/polecat": null}}});
     let refused = api.patch("polecat-max", &PatchParams::default(), &Patch::Merge(&taken)).await;
     assert!(refused.unwrap_err().to_string().contains("only the operator"), "{path}");
+    // By its bucket, a shard's owner watches it.
+    let moved = json!({"metadata": {"labels": {"gastown.io/bucket": "7"}}});
+    let refused = api.patch("polecat-max", &PatchParams::default(), &Patch::Merge(&moved)).await;
+    let said = refused.unwrap_err().to_string();
+    assert!(said.contains("metadata.labels[gastown.io/bucket]"), "{said}");
     door.close().await;
 }
 

@@ -129,7 +129,7 @@ fn added(place: &str, it: &Container<'_>, key: &str, items: Vec<Value>) -> Vec<V
 mod tests {
     use super::*;
     use crate::{
-        admission::pods::door::{self, Asked},
+        admission::pods::{door::Asked, unset},
         api::{
             shared::SecretRef,
             v1beta1::{Polecat, Repository},
@@ -172,7 +172,7 @@ mod tests {
 
     fn mutated(pod: &Value, old: Option<&Value>) -> Value {
         let asked = Asked { kind: "Pod", subresource: "", user: "ada", object: pod, old };
-        let operations = door::defaults(&asked, false);
+        let operations = unset::patch(&asked, false);
         let patch: json_patch::Patch = serde_json::from_value(operations.into()).unwrap();
         let mut pod = pod.clone();
         json_patch::patch(&mut pod, &patch).unwrap();

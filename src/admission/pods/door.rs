@@ -3,16 +3,20 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Judgement, Question, Subject, Violation, approved, feedback, judge};
+use super::{Judgement, Question, Subject, Violation, feedback, judge, unset};
 use crate::{
     admission::warnings_of,
-    domain::{names, tls_policy, untrusted},
+    domain::{names, shard::bucket, tls_policy, untrusted},
 };
 
 /// Longest message, in characters.
 const MESSAGE: usize = 1_500;
+/// Longest patch in it.
+const MOST_OF_A_PATCH: usize = 1_050;
+/// What stands there instead of a longer one.
+const TOO_LONG: &str = "\nWhat one value mends is too long for this answer: kubectl gt check -f FILE prints it as a patch";
 /// Longest name in the audit log, in bytes.
 const NAMED: usize = 253;
 /// Subresources of a pod that hold no pod. Any other is looked at, so that a new one does not slip through.
@@ -64,9 +68,11 @@ pub fn answer(
         // What makes pods and can't be read is the API server's to refuse.
         Ok(None) | Err(_) => return Answer::default(),
     };
-    let Judgement { mut violations, scc, .. } = judge(&subject, question);
-    if let Some(Ok(Some(before))) = asked.old.map(|it| Subject::of(asked.kind, it)) {
-        let before = judge(&before, question).violations;
+    let Judgement { mut violations, scc, .. } = judged(asked, asked.object, &subject, question);
+    if let Some(old) = asked.old
+        && let Ok(Some(before)) = Subject::of(asked.kind, old)
+    {
+        let before = judged(asked, old, &before, question).violations;
         let before: HashSet<_> = before.iter().map(|it| it.same.as_str()).collect();
         violations.retain(|it| !before.contains(it.same.as_str()));
     }
@@ -85,6 +91,21 @@ pub fn answer(
         return Answer { refusal, audit, warnings: Vec::new() };
     }
     Answer { refusal: None, warnings: warnings(&violations), audit }
+}
+
+/// What makes pods is judged as they will be: what nobody set is set on them before they are judged themselves.
+fn judged(
+    asked: &Asked<'_>,
+    object: &Value,
+    subject: &Subject<'_>,
+    question: &Question<'_>,
+) -> Judgement {
+    let is_pod = asked.kind == "Pod";
+    let mended = (!is_pod).then(|| unset::mended(asked.kind, object, question.fips)).flatten();
+    match mended.as_ref().map(|it| Subject::of(asked.kind, it)) {
+        Some(Ok(Some(mended))) => judge(&mended, question),
+        _ => judge(subject, question),
+    }
 }
 
 /// It is on its way out. What is created can't be: an API server takes such a word off before it asks.
@@ -110,6 +131,7 @@ fn marks(asked: &Asked<'_>, operators: &[String]) -> Vec<Violation> {
     let of_polecats = [
         ("labels", names::RIG_LABEL, "which Rig a Polecat's pod is of"),
         ("annotations", names::RIG_LABEL, "which Rig a Polecat's pod is of"),
+        ("labels", bucket::LABEL, "which shard looks after a Polecat's pod"),
     ];
     if operators.iter().any(|it| it == asked.user) {
         return Vec::new();
@@ -145,7 +167,8 @@ fn refusal(prefix: &str, violations: &[Violation]) -> String {
     let more = "\nand 1000 more; kubectl gt check lists them all";
     let length = |it: &str| it.chars().count();
     // A patch that leaves no room for what it is about helps nobody.
-    let patch = patch.filter(|it| length(it) < MESSAGE / 2).unwrap_or_default();
+    let patch = patch.map(|it| if length(&it) < MOST_OF_A_PATCH { it } else { TOO_LONG.into() });
+    let patch = patch.unwrap_or_default();
     let mut left = MESSAGE - length(&head) - length(&patch) - length(more);
     let mut lines = vec![head];
     for (at, it) in violations.iter().enumerate() {
@@ -169,102 +192,4 @@ fn counted(count: usize, one: &str, many: &str) -> String {
 fn warnings(violations: &[Violation]) -> Vec<String> {
     let line = |it: &Violation| format!("its pods will be refused: {}: {}", it.path, it.message);
     warnings_of(violations.iter().map(line).collect(), "; kubectl gt check lists them all")
-}
-
-/// The JSON patch that sets what nobody set, on a pod that is created or on ephemeral containers that are added. Only what
-/// OpenShift's constraints would set as well; never users, groups or levels. With `fips`, or where the pod says so, also what
-/// puts its TLS into approved settings. A second run finds nothing to set.
-pub fn defaults(asked: &Asked<'_>, fips: bool) -> Vec<Value> {
-    let Ok(Some(subject)) = Subject::of(asked.kind, asked.object) else { return Vec::new() };
-    if asked.kind != "Pod" || subject.is_windows() {
-        return Vec::new();
-    }
-    let mut patch = Vec::new();
-    let fips = approved::holds(&subject, fips);
-    let creates = asked.old.is_none();
-    if creates {
-        let mut context = Setter::new("/spec/securityContext", subject.spec.get("securityContext"));
-        context.set("runAsNonRoot", || json!(true));
-        context.set("seccompProfile", || json!({"type": "RuntimeDefault"}));
-        patch.extend(context.patch);
-        let ours = subject.metadata.pointer("/labels").and_then(|it| it.get(names::POLECAT_LABEL));
-        if ours.is_some() {
-            let mut spec = Setter::new("/spec", Some(subject.spec));
-            spec.set("automountServiceAccountToken", || json!(false));
-            spec.set("enableServiceLinks", || json!(false));
-            patch.extend(spec.patch);
-        }
-    }
-    let there =
-        asked.old.and_then(|it| it.pointer("/spec/ephemeralContainers")).and_then(Value::as_array);
-    let there: HashSet<_> =
-        there.into_iter().flatten().filter_map(|it| it.get("name")?.as_str()).collect();
-    for it in &subject.containers {
-        if creates || (it.list == "ephemeralContainers" && !there.contains(it.name)) {
-            let place = format!("/spec/{}/{}", it.list, it.index);
-            let mut set = container(&place, it.json.get("securityContext"));
-            if fips {
-                set.extend(approved::settings(&place, it));
-            }
-            if !set.is_empty() {
-                // Fails where another one has changed the list in between, instead of setting it in the wrong container.
-                patch
-                    .push(json!({"op": "test", "path": format!("{place}/name"), "value": it.name}));
-                patch.extend(set);
-            }
-        }
-    }
-    patch
-}
-
-fn container(place: &str, context: Option<&Value>) -> Vec<Value> {
-    let mut set = Setter::new(&format!("{place}/securityContext"), context);
-    let has = |key: &str, value: &Value| context.and_then(|it| it.get(key)) == Some(value);
-    let added = context.and_then(|it| it.pointer("/capabilities/add")).and_then(Value::as_array);
-    let powerful = added.into_iter().flatten().any(|it| it == "CAP_SYS_ADMIN");
-    // An API server refuses the two together, with words that say less than ours.
-    if !has("privileged", &json!(true)) && !powerful {
-        set.set("allowPrivilegeEscalation", || json!(false));
-    }
-    let capabilities = context.and_then(|it| it.get("capabilities")).filter(|it| !it.is_null());
-    match capabilities {
-        None => set.set("capabilities", || json!({"drop": ["ALL"]})),
-        Some(it) => {
-            let mut drop = it.get("drop").and_then(Value::as_array).cloned().unwrap_or_default();
-            if !drop.iter().any(|it| it == "ALL") {
-                drop.push(json!("ALL"));
-                // As OpenShift leaves it.
-                drop.sort_by(|one, other| one.as_str().cmp(&other.as_str()));
-                set.put("capabilities/drop", &json!(drop));
-            }
-        }
-    }
-    set.patch
-}
-
-/// Adds what is unset in one object, and first the object itself.
-struct Setter<'v> {
-    path: String,
-    object: Option<&'v Value>,
-    patch: Vec<Value>,
-}
-
-impl<'v> Setter<'v> {
-    fn new(path: &str, object: Option<&'v Value>) -> Self {
-        Self { path: path.to_owned(), object: object.filter(|it| !it.is_null()), patch: Vec::new() }
-    }
-
-    fn set(&mut self, key: &str, value: impl FnOnce() -> Value) {
-        if self.object.and_then(|it| it.get(key)).is_none_or(Value::is_null) {
-            self.put(key, &value());
-        }
-    }
-
-    fn put(&mut self, key: &str, value: &Value) {
-        if self.object.is_none() && self.patch.is_empty() {
-            self.patch.push(json!({"op": "add", "path": self.path, "value": {}}));
-        }
-        self.patch
-            .push(json!({"op": "add", "path": format!("{}/{key}", self.path), "value": value}));
-    }
 }

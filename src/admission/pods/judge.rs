@@ -20,7 +20,8 @@ pub struct Violation {
     pub path: String,
     /// What is, what must be, and which standard says so.
     pub message: String,
-    /// The same place in words that a change of other containers leaves alone, with the value: what an update left as it was.
+    /// The same place in words that a change of other containers, or of other entries of a list, leaves alone, with the value:
+    /// what an update left as it was.
     pub same: String,
     /// What makes it right, where that is one value: where, below the pod's spec, and the value.
     pub fix: Option<Fix>,
@@ -181,11 +182,17 @@ impl<'a> Judge<'_, 'a> {
         };
         let message = format!("{name}{is}, {must} ({})", self.standard);
         // Whole: two values that differ only behind the cut are not the same.
-        let same = format!("{check} {owner}.{path} {}", value.unwrap_or(&Value::Null));
+        let value = value.unwrap_or(&Value::Null);
+        let same = format!("{check} {owner}.{} {value}", wherever_in_lists(path));
         self.found.push(Violation { check, path: full, message, same, fix });
     }
 
-    fn annotations(&mut self, check: &'static str, demand: &Demand, meant: impl Fn(&str) -> bool) {
+    pub fn annotations(
+        &mut self,
+        check: &'static str,
+        demand: &Demand,
+        meant: impl Fn(&str) -> bool,
+    ) {
         let prefix = self.subject.prefix;
         for (key, value) in self.subject.annotations().filter(|(key, _)| meant(key)) {
             if !demand.allowed.permits(value) {
@@ -232,6 +239,17 @@ fn fix(demand: &Demand, value: Option<&Value>) -> Option<Value> {
         | Allowed::Keys(_)
         | Allowed::OfWorkers => None,
     }
+}
+
+/// A path with no word on which entries of lists it goes through.
+fn wherever_in_lists(path: &str) -> String {
+    let mut parts = path.split('[');
+    let mut all = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        all.push_str("[*]");
+        all.push_str(part.split_once(']').map_or("", |(_, rest)| rest));
+    }
+    all
 }
 
 /// A value in a message, cut.

@@ -14,6 +14,7 @@ pub mod scc;
 pub mod subject;
 #[cfg(test)]
 mod tests;
+pub mod unset;
 
 use std::{collections::HashSet, fmt};
 
@@ -93,6 +94,23 @@ pub fn judge(subject: &Subject<'_>, question: &Question<'_>) -> Judgement {
         }
     }
     found
+}
+
+/// The same of an object as it is written, before an API server has it: on OpenShift the constraint that fits sets what nobody
+/// set, and then Pod Security and our own rules look.
+pub fn judge_written(
+    (kind, object): (&str, &serde_json::Value),
+    subject: &Subject<'_>,
+    question: &Question<'_>,
+) -> Judgement {
+    let Question { tables, platform, fips, namespace, .. } = *question;
+    let sets = platform == Platform::OpenShift && tables.scc && (tables.pss || tables.ours);
+    let sets = sets && scc::choose(subject, namespace).name.is_some();
+    let mended = sets.then(|| unset::mended(kind, object, fips)).flatten();
+    match mended.as_ref().map(|it| Subject::of(kind, it)) {
+        Some(Ok(Some(mended))) => judge(&mended, question),
+        _ => judge(subject, question),
+    }
 }
 
 /// What is wrong in one place is said once.

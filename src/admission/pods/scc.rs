@@ -46,14 +46,21 @@ static SHARED: &[Row] = &[
         at(Both, "securityContext.seLinuxOptions.user", Empty),
         at(Both, "securityContext.seLinuxOptions.role", Empty),
     ]),
-    row("scc.seccompProfile", &[
-        at(Both, "securityContext.seccompProfile", Allowed::Profile(&["RuntimeDefault"])),
-        at(Annotation, "seccomp.security.alpha.kubernetes.io/pod", OneOf(&["runtime/default"])),
-        at(ContainerAnnotations, "container.seccomp.security.alpha.kubernetes.io/", OneOf(&["runtime/default"])),
-    ]),
+    row("scc.seccompProfile", &[at(Both, "securityContext.seccompProfile", Allowed::Profile(&["RuntimeDefault"]))]),
     row("scc.sysctls", &[at(Pod, "securityContext.sysctls[*]", Allowed::Named(pss::SYSCTLS.split_at(12).0))]),
     row("scc.volumes", &[at(Pod, "volumes[*]", Sources(pss::HARMLESS))]),
 ];
+/// How a profile was said before there was a field for it: of a pod, where an empty one is unset, and of a container.
+static OLD_PROFILE: Demand = at(
+    Annotation,
+    "seccomp.security.alpha.kubernetes.io/pod",
+    OneOf(&["", "runtime/default", "docker/default"]),
+);
+static OLD_PROFILES: Demand = at(
+    ContainerAnnotations,
+    "container.seccomp.security.alpha.kubernetes.io/",
+    OneOf(&["runtime/default", "docker/default"]),
+);
 static OWN_USERS: &[Row] = &[row("scc.hostUsers", &[at(Pod, "hostUsers", False)])];
 
 /// What the API server would do.
@@ -71,10 +78,11 @@ pub fn choose(subject: &Subject<'_>, namespace: Option<&Value>) -> Choice {
         return Choice { name: None, violations: Vec::new() };
     }
     let required = subject.annotations().find(|(key, _)| *key == REQUIRED).map(|(_, it)| it);
+    let required = required.filter(|it| *it != "");
     let tried: Vec<(&'static str, Vec<Violation>)> = [V2, V3]
         .into_iter()
-        .filter(|name| required.is_none_or(|it| it == *name || it == ""))
-        .map(|name| (name, held(subject, name, namespace)))
+        .filter(|name| required.is_none_or(|it| it == *name))
+        .map(|name| (name, held(subject, name, &Ranges::of(name, required.is_some(), namespace))))
         .collect();
     if let Some((name, _)) = tried.iter().find(|(_, it)| it.is_empty()) {
         return Choice { name: Some(name), violations: Vec::new() };
@@ -94,18 +102,32 @@ fn unknown(subject: &Subject<'_>, required: Option<&Value>) -> Violation {
     Violation { check: "scc.required", path, message, same, fix: None }
 }
 
-fn held(subject: &Subject<'_>, name: &'static str, namespace: Option<&Value>) -> Vec<Violation> {
+fn held(subject: &Subject<'_>, name: &'static str, ranges: &Ranges) -> Vec<Violation> {
     let standard = format!("SCC {name}");
     let mut found = judge::table(subject, &standard, SHARED, &[]);
     if name == V3 {
         found.extend(judge::table(subject, &standard, OWN_USERS, &[]));
     }
-    let ranges = Ranges::of(name, namespace);
     let mut judge = Judge { subject, standard, found };
-    ids(&mut judge, &ranges);
-    groups(&mut judge, &ranges, name);
-    levels(&mut judge, &ranges);
+    old_profiles(&mut judge);
+    ids(&mut judge, ranges);
+    groups(&mut judge, ranges, name);
+    levels(&mut judge, ranges);
     judge.found
+}
+
+/// Annotations count where the field is unset.
+fn old_profiles(judge: &mut Judge<'_, '_>) {
+    let check = "scc.seccompProfile";
+    if set(judge.subject.spec, "seccompProfile").is_none() {
+        judge.annotations(check, &OLD_PROFILE, |key| key == OLD_PROFILE.path);
+    }
+    let all = judge.subject.containers.iter();
+    let without = all.filter(|it| set(it.json, "seccompProfile").is_none());
+    let names: Vec<_> = without.map(|it| it.name).collect();
+    judge.annotations(check, &OLD_PROFILES, |key| {
+        key.strip_prefix(OLD_PROFILES.path).is_some_and(|of| names.contains(&of))
+    });
 }
 
 /// Inclusive.
@@ -132,16 +154,21 @@ struct Ranges {
 }
 
 impl Ranges {
-    fn of(name: &str, namespace: Option<&Value>) -> Self {
+    /// Whichever constraint it would be, the API server makes all of them ready first, and gives up where it can't; `alone`: but
+    /// for a pod that asked for this one. That there are annotations it sees to in any case.
+    fn of(name: &str, alone: bool, namespace: Option<&Value>) -> Self {
         let Some(namespace) = namespace else {
             let fixed = || if name == V3 { Known::As(V3_IDS) } else { Known::Unsaid };
             return Self { users: fixed(), groups: fixed(), level: Known::Unsaid };
         };
         let annotation =
             |key: &str| namespace.get("metadata")?.get("annotations")?.get(key)?.as_str();
-        let level = annotation(MCS).map_or(Known::Broken(MCS), |it| Known::As(it.to_owned()));
-        if name == V3 {
-            return Self { users: Known::As(V3_IDS), groups: Known::As(V3_IDS), level };
+        let level = annotation(MCS).filter(|it| !it.is_empty());
+        let level = level.map_or(Known::Broken(MCS), |it| Known::As(it.to_owned()));
+        let fixed = || Known::As(V3_IDS);
+        if name == V3 && alone {
+            let users = annotation(UIDS).map_or(Known::Broken(UIDS), |_| fixed());
+            return Self { users, groups: fixed(), level };
         }
         let users = annotation(UIDS).and_then(block).map_or(Known::Broken(UIDS), Known::As);
         let blocks = annotation(GROUPS).or_else(|| annotation(UIDS));
@@ -150,6 +177,11 @@ impl Ranges {
         let first = first.and_then(|it| it.first().map(|it| it.first));
         let groups =
             first.map_or(Known::Broken(GROUPS), |it| Known::As(Range { first: it, last: it }));
+        if name == V3 {
+            let or_broken =
+                |it| if let Known::Broken(key) = it { Known::Broken(key) } else { fixed() };
+            return Self { users: or_broken(users), groups: or_broken(groups), level };
+        }
         Self { users, groups, level }
     }
 }

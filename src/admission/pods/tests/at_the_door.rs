@@ -3,7 +3,8 @@ use serde_json::{Value, json};
 use super::{good, set};
 use crate::admission::pods::{
     Platform, Question, Standard, Tables,
-    door::{Answer, Asked, answer, defaults},
+    door::{Answer, Asked, answer},
+    unset,
 };
 
 const OPERATOR: &str = "system:serviceaccount:town:operator";
@@ -72,8 +73,29 @@ fn a_refusal_is_never_longer_than_people_read() {
     let text = told(&pod, None, "ada").refusal.unwrap();
     assert!(text.chars().count() <= 1_500, "{}", text.chars().count());
     let (_, more) = text.rsplit_once("\nand ").unwrap();
-    assert!(more.ends_with(" more; kubectl gt check lists them all"), "{more}");
+    assert!(more.contains(" more; kubectl gt check lists them all\n"), "{more}");
     assert!(!text.chars().any(|it| it.is_control() && it != '\n'), "what was sent is escaped");
+}
+
+#[test]
+fn a_refusal_has_its_patch_or_says_where_that_is() {
+    let lacks = |count: usize| {
+        let mut pod = good();
+        let all = (0..count).map(|at| json!({"name": format!("c-{at}"), "image": "i"}));
+        set(&mut pod, "/spec/containers", all.collect());
+        told(&pod, None, "ada").refusal.unwrap()
+    };
+    for count in [1, 6] {
+        let text = lacks(count);
+        let (_, patch) = text.rsplit_once('\n').unwrap();
+        let patch: Value = serde_json::from_str(patch).unwrap();
+        let mended = patch["spec"]["containers"].as_array().unwrap();
+        assert_eq!(mended.len(), count, "{text}");
+        assert!(text.contains("spec.containers[0]"), "and what it is about: {text}");
+    }
+    let text = lacks(20);
+    assert!(text.ends_with("kubectl gt check -f FILE prints it as a patch"), "{text}");
+    assert!(text.chars().count() <= 1_500);
 }
 
 #[test]
@@ -106,6 +128,26 @@ fn an_update_is_refused_for_what_it_makes_wrong_alone() {
     );
 }
 
+/// Of a pod that is there, tolerations are the one list of the spec that grows.
+#[test]
+fn an_entry_of_a_list_is_the_same_wherever_it_stands() {
+    let tolerates = |all: Value| {
+        let mut pod = good();
+        set(&mut pod, "/spec/tolerations", all);
+        pod
+    };
+    let (all, fine) = (json!({"operator": "Exists"}), json!({"key": "gpu", "operator": "Exists"}));
+    let before = tolerates(json!([all]));
+    let moved = tolerates(json!([fine, all]));
+    assert_eq!(told(&moved, Some(&before), "ada").refusal, None, "it was there");
+    let other = json!({"key": "node-role.kubernetes.io/master", "operator": "Exists"});
+    let text = told(&tolerates(json!([other, all])), Some(&before), "ada").refusal.unwrap();
+    assert!(
+        text.contains("spec.tolerations[0]") && !text.contains("spec.tolerations[1]"),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_pod_that_is_being_deleted_may_be_written() {
     let mut gone = bad();
@@ -132,11 +174,18 @@ fn only_the_operator_says_that_a_pod_is_a_polecats() {
     set(&mut ours, "/metadata/labels/gastown.io~1polecat", json!("max"));
     let mut other = ours.clone();
     set(&mut other, "/metadata/labels/gastown.io~1polecat", json!("nux"));
+    let (mut moved, mut strange) = (ours.clone(), good());
+    for it in [&mut moved, &mut strange] {
+        set(it, "/metadata/labels/gastown.io~1bucket", json!("7"));
+    }
     for (new, old, user, refused, because) in [
         (&ours, None, "ada", true, "created by somebody"),
         (&ours, None, OPERATOR, false, "created by the operator"),
         (&good(), Some(&ours), "ada", true, "taken away"),
         (&other, Some(&ours), "ada", true, "changed"),
+        (&moved, Some(&ours), "ada", true, "to another shard, whose owner is not its own"),
+        (&moved, Some(&ours), OPERATOR, false, "by the operator"),
+        (&strange, Some(&good()), "ada", false, "that label on a stranger's pod"),
         (&ours, Some(&ours), "ada", false, "left as it was"),
         (
             &ours,
@@ -164,9 +213,20 @@ fn what_makes_pods_is_advised_and_never_refused() {
     assert!(
         answer.warnings[0].contains("spec.template.spec.containers[0].securityContext.privileged")
     );
+    let mut bare = good();
+    bare["spec"] = json!({"containers": [{"name": "main", "image": "i"}]});
+    let set_later = json!({"kind": "Deployment", "spec": {"template": bare}});
+    assert_eq!(told_of(&set_later).warnings, [""; 0], "what is set on its pods refuses none");
+    let mut root = set_later.clone();
+    set(&mut root, "/spec/template/spec/securityContext", json!({"runAsNonRoot": false}));
+    let answer = told_of(&root);
+    assert_eq!(answer.warnings.len(), 1, "{:?}", answer.warnings);
+    assert!(answer.warnings[0].contains("runAsNonRoot: is false"), "{:?}", answer.warnings);
     let long = "x".repeat(200);
-    let all: Vec<_> =
-        (0..40).map(|at| json!({"name": format!("{long}{at}\n"), "image": "i"})).collect();
+    let privileged = json!({"privileged": true});
+    let all: Vec<_> = (0..40)
+        .map(|at| json!({"name": format!("{long}{at}\n"), "image": "i", "securityContext": privileged}))
+        .collect();
     set(&mut deployment, "/spec/template/spec/containers", json!(all));
     let answer = told_of(&deployment);
     assert_eq!(answer.warnings.len(), 15);
@@ -181,12 +241,13 @@ fn what_makes_pods_is_advised_and_never_refused() {
 
 fn patched(pod: &Value, old: Option<&Value>) -> Value {
     let asked = Asked { kind: "Pod", subresource: "", user: "ada", object: pod, old };
-    let patch: json_patch::Patch = serde_json::from_value(json!(defaults(&asked, false))).unwrap();
+    let patch: json_patch::Patch =
+        serde_json::from_value(json!(unset::patch(&asked, false))).unwrap();
     let mut after = pod.clone();
     json_patch::patch(&mut after, &patch).unwrap();
     let again = Asked { object: &after, ..asked };
     assert_eq!(
-        defaults(&again, false),
+        unset::patch(&again, false),
         [] as [Value; 0],
         "a second run finds nothing to set: {after}"
     );
@@ -248,4 +309,20 @@ fn of_an_update_only_new_ephemeral_containers_are_touched() {
     let mut untouched = after.clone();
     untouched["spec"]["ephemeralContainers"][1].as_object_mut().unwrap().remove("securityContext");
     assert_eq!(untouched, new, "everything else is as it was");
+}
+
+/// Another webhook has put a container first since: what was for the second one is not set on the first.
+#[test]
+fn a_list_that_changed_in_between_makes_the_patch_fail() {
+    let bare = json!({"kind": "Pod", "metadata": {}, "spec": {"containers": [{"name": "main", "image": "i"}]}});
+    let asked = Asked { kind: "Pod", subresource: "", user: "ada", object: &bare, old: None };
+    let patch: json_patch::Patch =
+        serde_json::from_value(json!(unset::patch(&asked, false))).unwrap();
+    let mut changed = bare.clone();
+    let first = json!({"name": "mesh", "image": "i", "securityContext": {"runAsUser": 7}});
+    changed["spec"]["containers"].as_array_mut().unwrap().insert(0, first);
+    let before = changed.clone();
+    let failed = json_patch::patch(&mut changed, &patch).unwrap_err();
+    assert!(failed.to_string().contains("/spec/containers/0/name"), "{failed}");
+    assert_eq!(changed, before, "nothing of it is applied");
 }

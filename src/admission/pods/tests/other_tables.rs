@@ -4,6 +4,7 @@ use super::{good, set};
 use crate::{
     admission::pods::{
         Judgement, Level, Platform, Question, Standard, Subject, Tables, door, judge, ours, scc,
+        unset,
     },
     api::{
         shared::SecretRef,
@@ -49,6 +50,9 @@ fn the_constraint_that_openshift_would_choose() {
     let apart = ("/spec/hostUsers".to_owned(), json!(false));
     let at = |path: &str, key: &str, value: Value| (format!("{path}/{key}"), value);
     let required = |it: &str| ("/metadata/annotations/openshift.io~1required-scc".to_owned(), json!(it));
+    let of_pod = |it: &str| ("/metadata/annotations/seccomp.security.alpha.kubernetes.io~1pod".to_owned(), json!(it));
+    let of_main = |it: &str| ("/metadata/annotations/container.seccomp.security.alpha.kubernetes.io~1main".to_owned(), json!(it));
+    let unset = at(context, "seccompProfile", json!(null));
     let (v2, v3) = (Some(scc::V2), Some(scc::V3));
     let table = [
         (vec![],                                               v2,   &[][..],                     "the good pod is good, and what is unset is set by it"),
@@ -72,7 +76,14 @@ fn the_constraint_that_openshift_would_choose() {
         (vec![at(own, "seLinuxOptions", json!({}))],           None, &["scc.seLinuxOptions"],     "set, so not filled in"),
         (vec![at(own, "seLinuxOptions", json!({"level": "s0:c26,c5", "type": "container_t"}))], None, &["scc.seLinuxOptions"], "a type is not for pods to choose"),
         (vec![at(context, "seccompProfile", json!({"type": "Localhost", "localhostProfile": "a"}))], None, &["scc.seccompProfile"], "only the runtime's own"),
-        (vec![("/metadata/annotations/seccomp.security.alpha.kubernetes.io~1pod".to_owned(), json!("localhost/a"))], None, &["scc.seccompProfile"], "in its old form too"),
+        (vec![of_pod("localhost/a")],                          v2,   &[],                         "the field says otherwise, and wins"),
+        (vec![of_pod("localhost/a"), unset.clone()],           None, &["scc.seccompProfile"],     "in its old form too"),
+        (vec![of_pod("docker/default"), unset.clone()],        v2,   &[],                         "the runtime's own, as it was called"),
+        (vec![of_pod(""), unset.clone()],                      v2,   &[],                         "an empty one is unset"),
+        (vec![of_main("localhost/a")],                         None, &["scc.seccompProfile"],     "of a container that has no field of its own"),
+        (vec![of_main("")],                                    None, &["scc.seccompProfile"],     "there an empty one is one"),
+        (vec![of_main("docker/default"), unset],               v2,   &[],                         "the runtime's own, as it was called"),
+        (vec![of_main("localhost/a"), at(own, "seccompProfile", json!({"type": "RuntimeDefault"}))], v2, &[], "its field wins"),
         (vec![at(context, "sysctls", json!([{"name": "net.ipv4.tcp_notsent_lowat"}]))], None, &["scc.sysctls"], "too new for it"),
         (vec![at(own, "capabilities", json!({"add": ["CHOWN"]}))], None, &["scc.capabilities"],   "one alone may be added; ALL is dropped by itself"),
         (vec![at(own, "capabilities", json!(null))],           v2,   &[],                         "ALL is dropped by itself"),
@@ -121,6 +132,28 @@ fn ranges_are_read_as_openshift_reads_them() {
         [""; 0],
         "who was not told of a namespace holds nothing against it"
     );
+}
+
+/// All constraints are made ready for a namespace before any is tried; for a pod that asks for one, that one alone.
+#[test]
+#[rustfmt::skip]
+fn what_a_namespace_does_not_say_refuses_pods_of_either_constraint() {
+    let uids = |it: &str| json!({"openshift.io/sa.scc.mcs": "s0", "openshift.io/sa.scc.uid-range": it});
+    let table = [
+        (json!({"openshift.io/sa.scc.mcs": "", "openshift.io/sa.scc.uid-range": "1000/1000"}), None, None, "an empty level is none"),
+        (json!({"openshift.io/sa.scc.uid-range": "1000/1000"}), None,         None,          "no level"),
+        (json!({"openshift.io/sa.scc.mcs": "s0"}),              None,         None,          "no range, though v3 has its own"),
+        (uids("a/b"),                                           None,         Some(scc::V3), "only v2 reads it"),
+        (uids("1000/1000"),                                     Some(scc::V2), Some(scc::V3), "both are there"),
+    ];
+    for (annotations, any, asked_for, because) in table {
+        let mut pod = good();
+        set(&mut pod, "/spec/hostUsers", json!(false));
+        let chosen = |pod: &Value| asked(pod, SCC, Platform::OpenShift, Some(&namespace(&annotations))).scc;
+        assert_eq!(chosen(&pod), any, "{because}");
+        set(&mut pod, "/metadata/annotations/openshift.io~1required-scc", json!(scc::V3));
+        assert_eq!(chosen(&pod), asked_for, "{because}: v3 alone");
+    }
 }
 
 #[test]
@@ -242,6 +275,6 @@ fn our_own_pods_are_let_in_and_nothing_is_set_on_them() {
         assert_eq!(found.violations, [], "{platform:?}");
         let created =
             door::Asked { kind: "Pod", subresource: "", user: "", object: &made, old: None };
-        assert_eq!(door::defaults(&created, false), [] as [Value; 0], "{platform:?}");
+        assert_eq!(unset::patch(&created, false), [] as [Value; 0], "{platform:?}");
     }
 }
