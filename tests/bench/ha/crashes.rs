@@ -9,8 +9,8 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::{
     elector::{Pair, program},
-    fleet::{Fleet, shards_of, times},
-    logged::{OWNED, all, millis},
+    fleet::{Fleet, times},
+    logged::{OWNED, all, held, millis},
     options::Options,
     spread::{Spread, row},
     work::Work,
@@ -51,16 +51,19 @@ async fn ours(fleet: &mut Fleet<'_>, work: &Work, options: &Options) -> Result<V
         let phase = (f64::from(round) * GOLDEN).fract();
         tokio::time::sleep(times(options).renew.mul_f64(phase)).await;
         let victim = fleet.take()?;
-        let shards = shards_of(&victim).await;
         let killed = Timestamp::now();
         victim.kill9().await?;
+        let shards = held(&victim)?;
         fleet.settled().await?;
         // The first to act in each counts; who is left may even out their shares after that.
         let mut taken = BTreeMap::new();
-        for it in all(&fleet.live, OWNED, killed)? {
+        for it in
+            all(&fleet.live, OWNED, killed)?.into_iter().filter(|it| shards.contains(&it.shard))
+        {
             taken.entry(it.shard).or_insert(it.at);
         }
-        ensure!(taken.len() == shards, "{} of {shards} shards were taken over", taken.len());
+        let (taken_over, lost) = (taken.len(), shards.len());
+        ensure!(taken_over == lost, "{taken_over} of {lost} shards were taken over");
         let gaps: Vec<f64> = taken.values().map(|it| millis(killed, *it)).collect();
         eprintln!("crash {round}: {}", gaps.iter().copied().collect::<Spread>());
         crashes.push(gaps);

@@ -9,8 +9,8 @@ use gastown_testbed::{Operator, OperatorOptions, Testbed, ask, http_get};
 use crate::options::Options;
 
 pub const SHARDS: usize = 64;
-/// How long shards may take to be shared out.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How long shards may take to be shared out: longer than that takes where the API server gets no processor for a while.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 pub struct Fleet<'a> {
     testbed: &'a Testbed,
@@ -84,8 +84,15 @@ impl<'a> Fleet<'a> {
             }
             (all == SHARDS).then_some(())
         });
-        even.await
-            .with_context(|| format!("shards were not shared out in {} s", PATIENCE.as_secs()))
+        if even.await.is_none() {
+            let mut have = Vec::new();
+            for it in some {
+                have.push(format!("{} has {}", it.name, shards_of(it).await));
+            }
+            let (seconds, have) = (PATIENCE.as_secs(), have.join(", "));
+            bail!("shards were not shared out in {seconds} s: {have}");
+        }
+        Ok(())
     }
 }
 

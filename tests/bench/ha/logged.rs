@@ -1,6 +1,8 @@
 //! What replicas write about shards in their logs, which is when they may act: read instead of asked, so that measuring
 //! costs them nothing.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result};
 use gastown_testbed::Operator;
 use k8s_openapi::jiff::Timestamp;
@@ -10,6 +12,8 @@ use serde_json::Value;
 pub const OWNED: &str = "Shard owned";
 /// A replica ends its work in a shard, and gives it back then.
 pub const GIVING: &str = "Giving the shard back";
+/// It lost a shard, and ends its work there.
+const LOST: &str = "Shard not owned any more; its work ends";
 
 /// One line about a shard.
 #[derive(Clone, Debug)]
@@ -51,6 +55,25 @@ pub fn all<'a>(
     }
     all.sort_by_key(|it| it.at);
     Ok(all)
+}
+
+/// The shards that a replica had to the end of its log.
+pub fn held(operator: &Operator) -> Result<BTreeSet<String>> {
+    let mut turns = Vec::new();
+    for (message, owned) in [(OWNED, true), (GIVING, false), (LOST, false)] {
+        let lines = lines(operator, message, Timestamp::MIN)?;
+        turns.extend(lines.into_iter().map(|it| (it.at, it.shard, owned)));
+    }
+    turns.sort();
+    let mut held = BTreeSet::new();
+    for (_, shard, owned) in turns {
+        if owned {
+            held.insert(shard);
+        } else {
+            held.remove(&shard);
+        }
+    }
+    Ok(held)
 }
 
 /// Milliseconds from one moment to another.
