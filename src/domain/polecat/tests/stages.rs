@@ -193,11 +193,7 @@ fn what_is_put_aside_after_its_end_is_not_told_again_and_what_was_stopped_always
     for wish in [DesiredState::Idle, DesiredState::Terminated] {
         let aside = put_aside(&over, wish);
         assert_ne!(aside.status.phase, over.status.phase);
-        assert!(
-            !aside.says_its_end(),
-            "{wish:?}: as Done it was told, and {:?} is not how it ended",
-            wish
-        );
+        assert!(!aside.says_its_end(), "as Done it was told, and {wish:?} is not how it ended");
     }
     let stopped = put_aside(&running(), DesiredState::Idle);
     let told = stopped.spans(None);
