@@ -5,6 +5,7 @@ use super::{
     json::{self, Flaw, Member, Members, Node},
     metadata,
     table::{Kind, Version, Way},
+    weight::{self, MOST_BYTES, MOST_MEMBERS},
 };
 
 /// Most that all annotations of an object may take, names and values.
@@ -34,10 +35,21 @@ pub enum Refusal {
     TooLarge { from: String, name: &'static str, bytes: usize, most: usize },
     #[error("its {0} is not an object, so there is no place for what only {1} can say")]
     NoPlace(&'static str, String),
+    #[error(
+        "it has {0} bytes, more than any API server stores: at most {MOST_BYTES} are converted"
+    )]
+    Large(usize),
+    #[error(
+        "it has {0} fields, more than any API server stores: at most {MOST_MEMBERS} are converted"
+    )]
+    Many(usize),
+    #[error("the time of the call was over before it came to this object: ask for fewer at a time")]
+    Late,
 }
 
 /// Appends an object as `desired`, an `apiVersion`, says it.
 pub fn convert(kinds: &[Kind], text: &str, desired: &str, out: &mut String) -> Result<(), Refusal> {
+    weight::check(text)?;
     let mut object = Members::parse(text)?;
     let from = word(&object, "apiVersion")?;
     if from == desired {

@@ -32,7 +32,8 @@ pub struct Members<'a> {
     /// None where one was removed.
     all: Vec<Option<Member<'a>>>,
     /// Where each name is; none while there are so few that looking through them is quicker.
-    places: Option<HashMap<Cow<'a, str>, usize>>,
+    #[expect(clippy::box_collection, reason = "most objects have none, and are smaller by it")]
+    places: Option<Box<HashMap<Cow<'a, str>, usize>>>,
 }
 
 /// Why an object cannot be opened.
@@ -158,7 +159,7 @@ impl<'a> Members<'a> {
                 Entry::Occupied(place) => return Err(place.key().clone()),
             }
         }
-        self.places = Some(places);
+        self.places = Some(Box::new(places));
         Ok(())
     }
 
@@ -271,7 +272,8 @@ impl<'a> Members<'a> {
         };
         let all = self.all.into_iter().map(|it| it.map(owned)).collect();
         let places = self.places.map(|it| {
-            it.into_iter().map(|(name, at)| (Cow::Owned(name.into_owned()), at)).collect()
+            let owned = it.into_iter().map(|(name, at)| (Cow::Owned(name.into_owned()), at));
+            Box::new(owned.collect())
         });
         Members { all, places }
     }

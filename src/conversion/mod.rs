@@ -36,6 +36,7 @@ mod rig;
 mod scan;
 pub mod schema;
 pub mod table;
+mod weight;
 mod witness;
 
 use std::sync::OnceLock;

@@ -3,24 +3,35 @@
 
 use std::{
     borrow::Cow,
+    fmt,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use super::{
     convert::{Refusal, shown},
-    json::{self, Members},
-    scan,
+    json, scan, weight,
 };
 
 const API_VERSION: &str = "apiextensions.k8s.io/v1";
 /// Deepest nesting of a review; etcd's objects are far from it.
 const DEEPEST: usize = 128;
 /// A piece of an answer is sent when it has grown to this.
-const PIECE: usize = 64 * 1024;
+pub const PIECE: usize = 64 * 1024;
+/// No object of Kubernetes is written in fewer bytes: its `apiVersion`, kind and name. Where there is an object is noted in fewer.
+const LEAST: usize = 64;
+/// So many bytes of smaller ones are nothing to speak of.
+const SLACK: usize = 1024;
+/// Longest uid and version of a request, in bytes; both are repeated in the answer.
+const WORD: usize = 256;
+/// Longest name that is looked into for a message, in bytes.
+const NAME: usize = 1024;
 
 /// Why a body is no review that could be answered as one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +44,8 @@ pub enum Malformed {
     Foreign(String),
     #[error("the ConversionReview has no {0}")]
     Without(&'static str),
+    #[error("the ConversionReview's {0} is longer than {WORD} bytes")]
+    Long(&'static str),
 }
 
 /// The API server sends an empty `response` with its request: whatever is in it is not looked at.
@@ -54,7 +67,39 @@ struct Request<'a> {
     #[serde(borrow, rename = "desiredAPIVersion", default)]
     desired: Cow<'a, str>,
     #[serde(borrow, default)]
-    objects: Vec<&'a RawValue>,
+    objects: Objects<'a>,
+}
+
+/// Objects as they were written. A list of what is too small to be one would take more memory than its text, so its reading ends there.
+#[derive(Default)]
+struct Objects<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Objects<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Vec<&'de RawValue>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of objects")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let (mut all, mut begin) = (Vec::new(), None);
+                while let Some(it) = list.next_element::<&RawValue>()? {
+                    let at = it.get().as_ptr() as usize;
+                    let bytes = at + it.get().len() - *begin.get_or_insert(at);
+                    all.push(it);
+                    if all.len() * LEAST > bytes + SLACK {
+                        let why = format!("request.objects has items of fewer than {LEAST} bytes");
+                        return Err(A::Error::custom(why));
+                    }
+                }
+                Ok(all)
+            }
+        }
+        deserializer.deserialize_seq(List).map(Self)
+    }
 }
 
 /// Appends an object, the first, as the version that is named second says it.
@@ -67,6 +112,7 @@ pub struct Review {
     desired: String,
     /// Where its objects are in the body.
     objects: std::vec::IntoIter<Range<usize>>,
+    weight: usize,
     stage: Stage,
     converted: usize,
     failure: Option<String>,
@@ -99,13 +145,21 @@ impl Review {
         if desired.is_empty() {
             return Err(Malformed::Without("request.desiredAPIVersion"));
         }
+        for (name, word) in [("request.uid", &uid), ("request.desiredAPIVersion", &desired)] {
+            if word.len() > WORD {
+                return Err(Malformed::Long(name));
+            }
+        }
         let begin = text.as_ptr() as usize;
         let place = |it: &RawValue| {
             let at = it.get().as_ptr() as usize - begin;
             at..at + it.get().len()
         };
-        let objects: Vec<_> = objects.into_iter().map(place).collect();
+        let objects: Vec<_> = objects.0.into_iter().map(place).collect();
         Ok(Self {
+            weight: PIECE.min(body.len())
+                + objects.len() * size_of::<Range<usize>>()
+                + heaviest(text, &objects),
             uid: uid.into_owned(),
             desired: desired.into_owned(),
             objects: objects.into_iter(),
@@ -126,6 +180,11 @@ impl Review {
     /// The version that is asked for.
     pub fn desired(&self) -> &str {
         &self.desired
+    }
+
+    /// Most bytes of memory that answering takes beside the body.
+    pub const fn weight(&self) -> usize {
+        self.weight
     }
 
     /// Nothing of the answer is left.
@@ -163,6 +222,9 @@ impl Review {
                 break;
             };
             let length = out.len();
+            if place.len() > PIECE / 4 {
+                out.reserve(place.len() + PIECE / 4); // so that it is moved but once
+            }
             if self.converted > 0 {
                 out.push(',');
             }
@@ -209,15 +271,23 @@ impl Review {
     }
 }
 
-/// An object's kind, namespace and name, as far as they can be read.
+fn heaviest(text: &str, objects: &[Range<usize>]) -> usize {
+    let each = objects.iter().filter_map(|it| text.get(it.clone()));
+    each.map(weight::of).max().unwrap_or_default()
+}
+
+/// An object's kind, namespace and name, as far as they can be read; however large it is.
 pub fn named(text: &str) -> String {
-    let Ok(mut object) = Members::parse(text) else { return "an object".into() };
-    let mut word = |path: &[&str]| {
-        let value = object.at(path).ok().flatten().map(|it| it.value.to_text());
-        value.as_deref().and_then(json::string).map(|it| shown(&it)).unwrap_or_default()
+    if !text.starts_with('{') {
+        return "an object".into();
+    }
+    let word = |object: &str, name: &str| {
+        let value = scan::member(object, name).filter(|it| it.len() <= NAME);
+        value.and_then(json::string).map(|it| shown(&it)).unwrap_or_default()
     };
+    let metadata = scan::member(text, "metadata").unwrap_or_default();
     let (kind, namespace, name) =
-        (word(&["kind"]), word(&["metadata", "namespace"]), word(&["metadata", "name"]));
+        (word(text, "kind"), word(metadata, "namespace"), word(metadata, "name"));
     match (namespace.as_str(), name.as_str()) {
         (_, "") => format!("a {kind} without a name"),
         ("", name) => format!("{kind} {name}"),

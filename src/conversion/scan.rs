@@ -4,23 +4,52 @@ use super::json::Flaw;
 
 /// How deeply objects and lists are nested.
 pub fn depth(text: &[u8]) -> usize {
-    let (mut at, mut open, mut most) = (0, 0_usize, 0);
+    let (mut open, mut most) = (0_usize, 0);
+    outside_strings(text, |byte| match byte {
+        b'{' | b'[' => {
+            open += 1;
+            most = most.max(open);
+        }
+        b'}' | b']' => open = open.saturating_sub(1),
+        _ => {}
+    });
+    most
+}
+
+/// How many members all objects in it have together.
+pub fn members(text: &[u8]) -> usize {
+    let mut count = 0;
+    outside_strings(text, |byte| count += usize::from(byte == b':'));
+    count
+}
+
+fn outside_strings(text: &[u8], mut see: impl FnMut(u8)) {
+    let mut at = 0;
     while let Some(byte) = text.get(at) {
         match byte {
             b'"' => match string_end(text, at) {
                 Some(end) => at = end - 1,
                 None => break,
             },
-            b'{' | b'[' => {
-                open += 1;
-                most = most.max(open);
-            }
-            b'}' | b']' => open = open.saturating_sub(1),
-            _ => {}
+            byte => see(*byte),
         }
         at += 1;
     }
-    most
+}
+
+/// The value of an object's member, found without a list of the others; none where its name is written with escapes.
+pub fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
+    let mut scan = Scan::of(object);
+    scan.expect(b'{').ok()?;
+    loop {
+        let found = scan.value().ok()?;
+        scan.expect(b':').ok()?;
+        let value = scan.value().ok()?;
+        if found.strip_prefix('"')?.strip_suffix('"') == Some(name) {
+            return Some(value);
+        }
+        scan.expect(b',').ok()?;
+    }
 }
 
 /// The place after a string that begins here.
@@ -118,5 +147,17 @@ mod tests {
     fn depth_does_not_count_what_is_in_strings() {
         assert_eq!(depth(br#"{"a":"[[[","b":[{}]}"#), 3);
         assert_eq!(depth("[".repeat(100_000).as_bytes()), 100_000);
+    }
+
+    #[test]
+    fn members_are_counted_and_found_without_a_list_of_them() {
+        let text = r#"{"a":"x:y","b":[{"c":1}], "d" : {"e":{}},"a":2}"#;
+        assert_eq!(members(text.as_bytes()), 6);
+        assert_eq!(member(text, "a"), Some(r#""x:y""#), "the first of two");
+        assert_eq!(member(text, "d"), Some(r#"{"e":{}}"#));
+        assert_eq!(member(text, "c"), None, "further down");
+        for text in ["", "{}", "[1]", "{1:2}", r#"{"a"}"#, r#"{"b":}"#] {
+            assert_eq!(member(text, "a"), None, "{text}");
+        }
     }
 }

@@ -1,36 +1,31 @@
 //! `/convert`: axum around `conversion`. The body is taken in under a budget and within the caller's time; the answer
 //! goes out in pieces while it is made, and stops when nobody takes them.
 
+mod answering;
 mod telling;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::BodyDataStream,
     extract::{Query, Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
 };
-use futures::{Stream, StreamExt as _};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, timeout_at},
-};
+use futures::StreamExt as _;
+use tokio::time::{Instant, timeout_at};
 
+use answering::{Aside, answer};
 use telling::Call;
-use tracing::{Instrument as _, Span};
+use tracing::Instrument as _;
 
 use super::{
     budget::{Budget, Full, Share},
     webhooks::intake::Asked,
 };
-use crate::{
-    cluster::spans::Spans,
-    config::Faults,
-    conversion::{self, Refusal, review::Review, review::named},
-};
+use crate::{cluster::spans::Spans, config::Faults, conversion::review::Review};
 
 /// Largest review, if the budget has room for it: 30,000 objects of 8 kB.
 const MAX_BODY: usize = 256 << 20;
@@ -46,11 +41,17 @@ struct Door {
     budget: Arc<Budget>,
     faults: Faults,
     spans: Spans,
+    aside: Aside,
 }
 
 /// The route, with so much memory for what comes in.
 pub fn routes(budget: Arc<Budget>, faults: Faults, spans: Spans) -> Router {
-    Router::new().route("/convert", post(convert)).with_state(Door { budget, faults, spans })
+    Router::new().route("/convert", post(convert)).with_state(Door {
+        budget,
+        faults,
+        spans,
+        aside: Aside::new(),
+    })
 }
 
 async fn convert(
@@ -65,13 +66,15 @@ async fn convert(
     let taken = timeout_at(until, take_in(&door, &headers, request, now + limit / 2)).await;
     let run = taken.as_ref().ok().and_then(|it| it.as_ref().ok());
     let span = call.within(run.map(|(review, body)| (review, body.bytes.as_slice())));
-    let answer = span.in_scope(|| match taken {
-        Ok(Ok((review, body))) => answer(door.faults, review, body, until),
-        Ok(Err(refusal)) => refusal,
-        Err(_) => {
-            plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within the call's time")
+    let answer = match taken {
+        Ok(Ok((review, body))) => {
+            answer(door.aside, door.faults, review, body, until).instrument(span.clone()).await
         }
-    });
+        Ok(Err(refusal)) => refusal,
+        Err(_) => span.in_scope(|| {
+            plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within the call's time")
+        }),
+    };
     telling::answered(&span, answer.status());
     answer
 }
@@ -103,11 +106,41 @@ async fn take_in(
     if announced > most {
         return Err(too_large(most));
     }
+    let mut body = request.into_body().into_data_stream();
+    let held = match hold(door, &mut body, announced, most, patience).await {
+        Ok(held) => held,
+        Err(refusal) => {
+            // Who is still sending hears the answer only so: a connection that is closed while something of it is unread is reset.
+            while refusal.status() == StatusCode::TOO_MANY_REQUESTS
+                && matches!(body.next().await, Some(Ok(_)))
+            {}
+            return Err(refusal);
+        }
+    };
+    let read = |held: Held| Review::read(&held.bytes).map(|it| (it, held));
+    let read = if held.bytes.len() > LARGE {
+        door.aside.run(move || read(held)).await.ok_or_else(defect)?
+    } else {
+        read(held)
+    };
+    let (review, mut held) =
+        read.map_err(|why| plain(StatusCode::BAD_REQUEST, &why.to_string()))?;
+    make_room(&mut held, review.weight(), door.budget.limit()).await?;
+    Ok((review, held))
+}
+
+/// The whole of a body, once there is room for it.
+async fn hold(
+    door: &Door,
+    body: &mut BodyDataStream,
+    announced: usize,
+    most: usize,
+    patience: Instant,
+) -> Result<Held, Response> {
     let share = door.budget.share_for(announced, patience).await.map_err(|Full| busy())?;
     let mut held = Held { bytes: Vec::new(), share };
     // Address space for all of it, so that it is never moved; memory comes with what is written.
     held.bytes.try_reserve_exact(announced).map_err(|_| busy())?;
-    let mut body = request.into_body().into_data_stream();
     while let Some(part) = body.next().await {
         let part = part.map_err(|_| plain(StatusCode::BAD_REQUEST, "the body ended early"))?;
         if held.bytes.len() + part.len() > most {
@@ -119,66 +152,19 @@ async fn take_in(
         }
         held.bytes.extend_from_slice(&part);
     }
-    let read = |held: Held| Review::read(&held.bytes).map(|it| (it, held));
-    let read = if held.bytes.len() > LARGE {
-        tokio::task::spawn_blocking(move || read(held)).await.map_err(|_| defect())?
-    } else {
-        read(held)
-    };
-    read.map_err(|why| plain(StatusCode::BAD_REQUEST, &why.to_string()))
+    Ok(held)
 }
 
-/// The answer: at once where it is one piece, else as a stream that is made while it is taken.
-fn answer(faults: Faults, mut review: Review, body: Held, until: Instant) -> Response {
-    let convert = move |object: &str, to: &str, out: &mut String| -> Result<(), Refusal> {
-        if faults.panic_on.is_some() {
-            faults.strike(named(object).rsplit(['/', ' ']).next().unwrap_or_default());
-        }
-        conversion::convert(conversion::kinds(), object, to, out)
-    };
-    let first = review.next_piece(&convert, &body.bytes).unwrap_or_default();
-    let json = [(header::CONTENT_TYPE, "application/json")];
-    if review.is_complete() {
-        report(&review);
-        return (json, first).into_response();
+/// What its objects become takes memory beside the body.
+async fn make_room(held: &mut Held, weight: usize, limit: usize) -> Result<(), Response> {
+    if held.bytes.len() + weight > limit {
+        let text = format!(
+            "to convert these objects takes {weight} bytes of memory beside the body, and both together may have {limit}: ask for \
+             fewer objects at a time, with fewer fields"
+        );
+        return Err(plain(StatusCode::PAYLOAD_TOO_LARGE, &text));
     }
-    let (pieces, taken) = mpsc::channel(2);
-    let told = async move {
-        let mut next = Some(first);
-        while let Some(piece) = next {
-            let last = review.is_complete();
-            if !matches!(timeout_at(until, pieces.send((piece, last))).await, Ok(Ok(()))) {
-                tracing::warn!(
-                    objects = review.converted(),
-                    "Nobody took the answer to a conversion"
-                );
-                return;
-            }
-            next = review.next_piece(&convert, &body.bytes);
-        }
-        report(&review);
-    };
-    tokio::spawn(told.instrument(Span::current()));
-    (json, Body::from_stream(stream(taken))).into_response()
-}
-
-/// The pieces as they come. Where the last is missing, the connection ends in the middle: nobody takes that for whole.
-fn stream(pieces: mpsc::Receiver<(Vec<u8>, bool)>) -> impl Stream<Item = io::Result<Bytes>> {
-    futures::stream::unfold(Some(pieces), |pieces| async move {
-        let mut pieces = pieces?;
-        match pieces.recv().await {
-            Some((piece, last)) => Some((Ok(piece.into()), (!last).then_some(pieces))),
-            None => Some((Err(io::ErrorKind::TimedOut.into()), None)),
-        }
-    })
-}
-
-fn report(review: &Review) {
-    telling::converted(&Span::current(), review);
-    match review.failure() {
-        None => tracing::debug!(objects = review.converted(), "Converted"),
-        Some(why) => tracing::warn!(objects = review.converted(), why, "A conversion failed"),
-    }
+    held.share.take(weight).await.map_err(|Full| busy())
 }
 
 fn plain(status: StatusCode, text: &str) -> Response {
@@ -203,8 +189,14 @@ fn defect() -> Response {
 
 #[cfg(test)]
 mod tests {
-    use axum::http;
+    use std::io;
+
+    use axum::{
+        body::{Body, Bytes},
+        http,
+    };
     use serde_json::{Value, json};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tower::ServiceExt as _;
 
     use super::*;
@@ -292,6 +284,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_its_objects_become_needs_room_too() {
+        let (routes, budget) = door(4 << 20);
+        let labels = |count: usize| -> Value {
+            (0..count)
+                .map(|it| (it.to_string(), json!(0)))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
+        };
+        let one = |count| {
+            let mut all = objects(1, 100_000);
+            all[0]["spec"]["unknown"] = labels(count);
+            request(review(&all))
+        };
+        assert_eq!(ask(&routes, one(100)).await.0, StatusCode::OK);
+        let (status, _, words) = ask(&routes, one(10_000)).await;
+        let words = String::from_utf8(words).unwrap();
+        assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{words}");
+        assert!(words.contains("ask for fewer objects"), "{words}");
+        assert_eq!(budget.room(), budget.limit(), "everything was given back");
+    }
+
+    #[tokio::test]
     async fn a_panic_is_that_calls_failure() {
         let (routes, _) = door(1 << 20);
         let body = review(&objects(1, 1)).replace("max-0", "boom");
@@ -332,5 +346,30 @@ mod tests {
         let (status, ..) = ask(&routes, request.body(stuck).unwrap()).await;
         assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
         assert_eq!(budget.room(), budget.limit(), "everything was given back");
+    }
+    /// As an API server sends it: all of the body before it listens.
+    #[tokio::test]
+    async fn who_is_turned_away_hears_it_after_a_body_of_any_length() {
+        const LENGTH: usize = 64 << 20;
+        let (routes, budget) = door(LENGTH);
+        let mut other = budget.share();
+        other.take(LENGTH).await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(axum::serve(listener, routes).into_future());
+        let mut call = tokio::net::TcpStream::connect(address).await.unwrap();
+        let head = "POST /convert HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n\
+                    transfer-encoding: chunked\r\nconnection: close\r\n\r\n";
+        call.write_all(head.as_bytes()).await.unwrap();
+        let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
+        for _ in 0..LENGTH / 0x10000 {
+            call.write_all(chunk.as_bytes()).await.expect("the connection was reset");
+        }
+        call.write_all(b"0\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        call.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+        assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
+        server.abort();
     }
 }

@@ -1,6 +1,7 @@
 //! `ConversionReview`, as the API server writes it.
 
 use super::*;
+use crate::conversion::effort::of;
 
 /// As the API server writes one, with a response that says nothing yet.
 fn review(desired: &str, objects: &[Value]) -> Value {
@@ -65,6 +66,49 @@ fn a_failure_names_its_object_and_why() {
     assert!(message.contains("kind Gadget"), "{message}");
 }
 
+/// Before anything is made of it that takes more memory than its text.
+#[test]
+fn an_object_that_no_api_server_stores_is_refused_by_its_name() {
+    let head = r#"{"kind":"Widget","metadata":{"name":"w","namespace":"town"},"apiVersion":"gastown.gastown.io/v1alpha1","spec":{"#;
+    let table = [
+        (format!(r#"{head}"notes":"{}"}}}}"#, "x".repeat(16 << 20)), "16777"),
+        (format!("{head}\"\":0{}}}}}", ",\"\":0".repeat(250_000)), "250007 fields"),
+    ];
+    for (object, want) in table {
+        let request = format!(
+            r#"{{"uid":"u-1","desiredAPIVersion":"{}","objects":[{object}]}}"#,
+            api("v1beta1")
+        );
+        let body = format!(
+            r#"{{"apiVersion":"apiextensions.k8s.io/v1","kind":"ConversionReview","request":{request}}}"#
+        );
+        let mut review = Review::read(body.as_bytes()).unwrap();
+        assert!(review.weight() < 200_000, "nothing is made of it: {}", review.weight());
+        let kinds = widget();
+        let convert = |text: &str, to: &str, out: &mut String| convert(&kinds, text, to, out);
+        let spent = of(|| {
+            let answer = review.next_piece(&convert, body.as_bytes()).unwrap();
+            let answer: Value = serde_json::from_slice(&answer).unwrap();
+            let told = answer["response"]["result"]["message"].as_str().unwrap();
+            assert!(told.starts_with("Widget town/w (object 0)") && told.contains(want), "{told}");
+        });
+        assert_eq!(spent, 0, "it was not split");
+    }
+}
+
+#[test]
+fn what_many_small_fields_take_is_told_before() {
+    let weight = |spec: Value| {
+        let body = review(&api("v1beta1"), &[object("v1alpha1", spec, json!({}))]).to_string();
+        (Review::read(body.as_bytes()).unwrap().weight(), body.len())
+    };
+    let (text, bytes) = weight(json!({"text": "x".repeat(1_000_000)}));
+    assert!((bytes..bytes + 100_000).contains(&text), "{text}");
+    let many: serde_json::Map<_, _> = (0..100_000).map(|it| (it.to_string(), json!(0))).collect();
+    let (many, _) = weight(json!(many));
+    assert!(many > 100_000_000, "{many}");
+}
+
 #[test]
 fn what_is_no_review_is_told_so() {
     let fine = review("v", &[]);
@@ -101,6 +145,13 @@ fn what_is_no_review_is_told_so() {
             "a field twice",
         ),
         (fine.to_string().replace("[]", "7"), "no ConversionReview", "objects of another type"),
+        (
+            fine.to_string().replace("[]", &format!("[{}0]", "0,".repeat(1_000_000))),
+            "fewer than 64 bytes",
+            "a list of what is no objects",
+        ),
+        (fine.to_string().replace("u-1", &"u".repeat(257)), "uid is longer", "a long uid"),
+        (review(&"v".repeat(257), &[]).to_string(), "Version is longer", "a long version"),
         (
             fine.to_string().replace("[]", &format!("[{}{}]", "[".repeat(200), "]".repeat(200))),
             "deeper",
