@@ -9,6 +9,7 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use crate::{
+    asking::comes_true,
     kubectl::Kubectl,
     preconditions::{release_binary, skip},
     real_deployed::runs,
@@ -114,6 +115,21 @@ async fn specs(kubectl: &Kubectl, version: &str) -> Vec<Value> {
         .collect()
 }
 
+/// Whoever writes is told that nobody converts, once the role's binding has gone with the CSV.
+async fn nothing_is_written(kubectl: &Kubectl, version: &str, spec: &Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("new.json");
+    let new = json!({"apiVersion": format!("gastown.gastown.io/{version}"), "kind": "Polecat",
+        "metadata": {"name": "new", "namespace": TOWN}, "spec": spec});
+    fs::write(&file, new.to_string()).unwrap();
+    let create = ["create", "--dry-run=server", "-f", file.to_str().unwrap()];
+    comes_true(&format!("a refusal in {version}"), async || {
+        let tried = kubectl.run(&create).await;
+        String::from_utf8_lossy(&tried.stderr).contains("nobody converts")
+    })
+    .await;
+}
+
 async fn start_olm(bed: &Testbed, program: &str) -> Operator {
     let options = OperatorOptions {
         program: Some(program.into()),
@@ -174,6 +190,9 @@ async fn olm_installs_the_bundle_and_a_csv_that_goes_and_comes_back_loses_nothin
     let gone = ["-n", HERE, "wait", "--for=delete", "deployment", "--all", "--timeout=120s"];
     kubectl.said(&gone).await;
     assert_eq!(specs(&kubectl, "v1beta1").await, before[1], "what is stored is read as ever");
+    for (version, whole) in ["v1alpha1", "v1beta1"].into_iter().zip(&before) {
+        nothing_is_written(&kubectl, version, &whole[0][1]).await;
+    }
 
     apply(&kubectl, &others).await;
     apply(&kubectl, std::slice::from_ref(&csv)).await;

@@ -20,7 +20,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     core::DynamicObject,
 };
 use serde_json::{Value, json};
@@ -161,8 +161,20 @@ async fn a_migration_that_is_killed_goes_on_where_it_was_and_trims_at_the_end_al
     };
     collector.until("span of the migration", |all| all.iter().any(told)).await;
 
+    all_are_listed_in_v1alpha1(&client, COUNT).await;
     all_lie_in(&bed, &client, "v1beta1", &names(COUNT)).await;
     bed.stop().await.unwrap();
+}
+
+/// As they were written, while they lie in v1beta1; as a page, which is read from storage and converted by one call.
+async fn all_are_listed_in_v1alpha1(client: &Client, count: usize) {
+    let stores = api(client, TOWN, bead_store(), "v1alpha1");
+    let page = ListParams::default().limit(u32::try_from(count).unwrap());
+    let listed = patiently(async || stores.list(&page).await).await.items;
+    let found: Vec<_> = listed.iter().filter_map(|it| it.metadata.name.clone()).collect();
+    assert_eq!(found, names(count));
+    let spec = json!({"rigRef": "greeter", "prefix": "gt-", "syncInterval": "7s"});
+    assert!(listed.iter().all(|it| it.data["spec"] == spec), "{:?}", listed.first());
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 
 use gastown::{
     api::v1alpha1::Polecat,
+    conversion,
+    kinds::Kind,
     manifests::{pods as generated, switched_off::NAME},
 };
 use gastown_testbed::{Operator, OperatorOptions, Options, Testbed, watch::await_condition};
@@ -27,6 +29,9 @@ use crate::{
     asking::{all_are_named, answered, comes_true, scraped},
     door::send,
     kubectl::Kubectl,
+    samples,
+    upgrade::{apply, as_in_the_original, patiently, refusal, switch},
+    versions::{api, both, object},
     world::{PATIENCE, polecat},
 };
 
@@ -119,6 +124,70 @@ async fn without_the_operator_nothing_is_written_and_everything_can_be_deleted()
     let gone = await_condition(namespaces, TOWN, conditions::is_deleted(&uid));
     tokio::time::timeout(PATIENCE, gone).await.expect("a namespace does not go").unwrap();
     bed.stop().await.unwrap();
+}
+
+/// With the operator's role there, and definitions without their conversion: an object that lies in the other version is read
+/// relabelled, and neither it nor its status is written over what is stored.
+#[tokio::test]
+async fn what_was_relabelled_instead_of_converted_is_not_written() {
+    let bed = Testbed::start(Options::default()).await.unwrap();
+    as_in_the_original(&bed).await;
+    bed.make_namespace(TOWN, &[]).await.unwrap();
+    bed.make_namespace(gastown::manifests::NAMESPACE, &[]).await.unwrap();
+    let client = bed.client("user").await.unwrap();
+    for kind in both() {
+        let made = object(kind, "v1alpha1", "old", &samples::of(kind.kind)["spec"]);
+        let there = api(&client, TOWN, kind, "v1alpha1");
+        there.create(&PostParams::default(), &made).await.unwrap();
+    }
+    for kind in both() {
+        apply(&bed, &kind.definition()).await;
+        switch(&client, kind, &json!({"strategy": "None", "webhook": null})).await;
+    }
+    let kubectl = Kubectl::admin(&bed);
+    kubectl.said(&["apply", "-f", "deploy/rbac/role.yaml"]).await;
+    kubectl.said(&["apply", "-f", "deploy/policies/conversion.yaml"]).await;
+    until_refused(&client, TOWN, true).await;
+    install_operators_role(&client).await;
+    until_refused(&client, TOWN, false).await;
+    for kind in both() {
+        only_its_own_version_writes_it(&client, kind).await;
+    }
+    bed.stop().await.unwrap();
+}
+
+/// Of an object that lies in v1alpha1 and of one that lies in v1beta1.
+async fn only_its_own_version_writes_it(client: &Client, kind: &Kind) {
+    let label = Patch::Merge(json!({"metadata": {"labels": {"edited": "true"}}}));
+    let status = json!({"conditions": [{"type": "Seen", "status": "True", "reason": "Tested", "message": "",
+        "lastTransitionTime": "2026-11-28T10:00:00Z"}]});
+    let (params, status) = (PatchParams::default(), Patch::Merge(json!({"status": status})));
+    let [old, new] = ["v1alpha1", "v1beta1"].map(|it| api(client, TOWN, kind, it));
+    let made = object(kind, "v1beta1", "new", &in_hub(kind, &samples::of(kind.kind)["spec"]));
+    patiently(async || new.create(&PostParams::default(), &made).await).await;
+    for (own, other, name) in [(&old, &new, "old"), (&new, &old, "new")] {
+        let before = patiently(async || own.get(name).await).await;
+        let of_status = refusal(async || other.patch_status(name, &params, &status).await).await;
+        let of_all = refusal(async || other.patch(name, &params, &label).await).await;
+        for words in [of_status, of_all] {
+            // Where the schema misses a field, that is said first.
+            let told = words.contains("only relabelled");
+            assert!(told || words.contains("is invalid"), "{} {name}: {words}", kind.kind);
+            assert!(told || kind.kind != "Polecat", "its schema misses nothing: {words}");
+        }
+        let after = own.get(name).await.unwrap();
+        assert_eq!(after.data, before.data, "{} {name} is whole", kind.kind);
+    }
+    new.patch_status("new", &params, &status).await.expect("it has its own shape");
+}
+
+/// A spec of v1alpha1 as v1beta1 says it.
+fn in_hub(kind: &Kind, spec: &Value) -> Value {
+    let mut out = String::new();
+    let text = serde_json::to_string(&object(kind, "v1alpha1", "it", spec)).unwrap();
+    let to = format!("{}/v1beta1", kind.group);
+    conversion::convert(conversion::kinds(), &text, &to, &mut out).unwrap();
+    serde_json::from_str::<Value>(&out).unwrap()["spec"].take()
 }
 
 /// Where nobody else brings the policies, as under OLM: for the namespace that the operator is in, whatever that is called.

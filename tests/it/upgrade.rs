@@ -172,6 +172,10 @@ async fn five_thousand_old_objects_are_served_in_both_versions_by_replicas_that_
         calls < 2 * CROWD,
         "{calls}: each once for the API server's cache, and not for each replica"
     );
+    // A page is read from storage, and converted by one call.
+    let page = ListParams::default().limit(u32::try_from(CROWD).unwrap());
+    let page = patiently(async || stores.list(&page).await).await.items;
+    assert!(page.iter().map(|it| &it.data).eq(new.iter().map(|it| &it.data)), "and in the order");
     let want = json!({"rigRef": {"name": "greeter"}, "prefix": "gt-", "syncIntervalSeconds": 7});
     assert!(new.iter().all(|it| it.data["spec"] == want), "{:?}", new.first());
     let old = list(&client, "v1alpha1").await;
@@ -231,7 +235,7 @@ async fn while_the_webhook_is_down_the_stored_version_works_and_the_other_says_w
 }
 
 /// Switches the conversion of a kind off, as OLM does when a CSV is deleted, or on again.
-async fn switch(client: &Client, kind: &Kind, conversion: &Value) -> Value {
+pub async fn switch(client: &Client, kind: &Kind, conversion: &Value) -> Value {
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     let name = format!("{}.{}", kind.plural, kind.group);
     let before = crds.get(&name).await.unwrap();
@@ -324,7 +328,7 @@ async fn live_a_little(client: &Client, kind: &Kind) -> DynamicObject {
 }
 
 /// The words of a write that is not taken, because what it writes would be stored cut.
-async fn refusal(write: impl AsyncFn() -> kube::Result<DynamicObject>) -> String {
+pub async fn refusal(write: impl AsyncFn() -> kube::Result<DynamicObject>) -> String {
     let tried = async || match write().await {
         Err(kube::Error::Api(it)) if it.code != 429 => Ok(it.message),
         other => other.map(|it| panic!("it was taken: {it:?}")),

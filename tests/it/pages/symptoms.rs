@@ -60,6 +60,10 @@ const SYMPTOMS: &[(&str, Held)] = &[
         Test("without_the_operator_nothing_is_written_and_everything_can_be_deleted"),
     ),
     (
+        "`this object was read in another version than it is stored in",
+        Test("what_was_relabelled_instead_of_converted_is_not_written"),
+    ),
+    (
         "`denied the request`",
         Test("the_git_credential_is_refused_at_the_door_and_who_asks_is_stamped"),
     ),
