@@ -18,8 +18,8 @@ pub enum Lens {
     Unless(&'static str),
     /// A string from a list of words: v1alpha1's first.
     Words(&'static [(&'static str, &'static str)]),
-    /// A duration as Go writes it, such as `1m30s`, as a whole number of seconds; back in the one unit that people
-    /// would write, such as `5m` or `90s`.
+    /// A duration as Go writes it, such as `1m30s` or `1.5h`, as a whole number of seconds, rounded up; back in the one unit
+    /// that people would write, such as `5m` or `90s`.
     Seconds,
     /// Each string of a list as an object with this one member; one that comes again counts once.
     Each(&'static str),
@@ -88,28 +88,52 @@ fn duration(seconds: u32) -> String {
     }
 }
 
-/// A Go duration as whole seconds, if those fit into what a field of seconds is; none for any other.
+/// A Go duration as whole seconds, what is left of one counted as one, so that no time becomes none; if those fit into what a field of
+/// seconds is.
 fn seconds(text: &str) -> Option<i32> {
-    let mut rest = text;
-    let mut total = 0_i32;
-    if rest.is_empty() {
+    if text == "0" {
+        return Some(0); // the one that Go takes without a unit
+    }
+    let (mut rest, mut total) = (text, 0_u128);
+    loop {
+        let length = rest.find(|it: char| !it.is_ascii_digit() && it != '.')?;
+        let (number, unit) = rest.split_at(length);
+        let (each, after) =
+            UNITS.iter().find_map(|(name, each)| Some((*each, unit.strip_prefix(name)?)))?;
+        total = total.checked_add(nanoseconds(number, each)?)?;
+        if after.is_empty() {
+            return i32::try_from(total.div_ceil(SECOND)).ok();
+        }
+        rest = after;
+    }
+}
+
+const SECOND: u128 = 1_000_000_000;
+/// Go's units, in nanoseconds; a longer name before one that it begins with.
+const UNITS: &[(&str, u128)] = &[
+    ("ns", 1),
+    ("us", 1000),
+    ("µs", 1000),
+    ("μs", 1000),
+    ("ms", 1_000_000),
+    ("s", SECOND),
+    ("m", 60 * SECOND),
+    ("h", 3600 * SECOND),
+];
+
+/// A number such as `1.5` of a unit; as in Go, digits may be missing on one side of the point, and what is below a nanosecond is not counted.
+fn nanoseconds(number: &str, unit: u128) -> Option<u128> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
         return None;
     }
-    while !rest.is_empty() {
-        let digits = rest.find(|it: char| !it.is_ascii_digit())?;
-        let (number, unit) = rest.split_at(digits);
-        let number: i32 = number.parse().ok()?;
-        let (each, length) = match unit.as_bytes() {
-            [b'h', ..] => (3600, 1),
-            [b'm', b's', ..] => return None,
-            [b'm', ..] => (60, 1),
-            [b's', ..] => (1, 1),
-            _ => return None,
-        };
-        total = total.checked_add(number.checked_mul(each)?)?;
-        rest = unit.get(length..)?;
+    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let (mut parts, mut of) = (0, 1);
+    for digit in fraction.bytes().take(18) {
+        parts = parts * 10 + u128::from(digit - b'0');
+        of *= 10;
     }
-    Some(total)
+    u128::from(whole).checked_mul(unit)?.checked_add(parts * unit / of)
 }
 
 fn wrap(list: &str, name: &str) -> Option<String> {
@@ -164,8 +188,16 @@ mod tests {
         let table = [
             (Lens::Seconds, r#""1h1m30s""#, Some("3690"), Some(r#""3690s""#), "a duration"),
             (Lens::Seconds, r#""30s""#, Some("30"), Some(r#""30s""#), "the usual one"),
-            (Lens::Seconds, r#""1500ms""#, None, None, "not whole"),
-            (Lens::Seconds, r#""1.5h""#, None, None, "a fraction"),
+            (Lens::Seconds, r#""1500ms""#, Some("2"), Some(r#""2s""#), "not whole"),
+            (Lens::Seconds, r#""1.5h""#, Some("5400"), Some(r#""90m""#), "a fraction"),
+            (Lens::Seconds, r#""1ns""#, Some("1"), Some(r#""1s""#), "next to nothing"),
+            (Lens::Seconds, r#"".5m5.s1µs""#, Some("36"), Some(r#""36s""#), "as Go reads it"),
+            (Lens::Seconds, r#""0""#, Some("0"), Some(r#""0s""#), "none, without a unit"),
+            (Lens::Seconds, r#""90""#, None, None, "no unit"),
+            (Lens::Seconds, r#"".s""#, None, None, "a point alone"),
+            (Lens::Seconds, r#""1.2.3s""#, None, None, "two points"),
+            (Lens::Seconds, r#""-5m""#, None, None, "less than none"),
+            (Lens::Seconds, r#""1h ""#, None, None, "something behind it"),
             (Lens::Seconds, r#""s""#, None, None, "no number"),
             (Lens::Seconds, r#""2147483648s""#, None, None, "too large for a field"),
             (Lens::Seconds, r#""5m""#, Some("300"), Some(r#""5m""#), "minutes"),
