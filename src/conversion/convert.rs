@@ -16,6 +16,11 @@ const TRIES: usize = 192;
 const TRIED: usize = 16 * 1024 * 1024;
 /// But that often in any.
 const LEAST_TRIES: usize = 16;
+/// And that often with as few entries as an honest annotation has, on an object of a size that etcd takes: enough for three edits at once
+/// of what it speaks of, each found by halves and then laid in parts.
+const HONEST_TRIES: usize = 64;
+const HONEST_ENTRIES: usize = 32;
+const HONEST_SIZE: usize = 2 * 1024 * 1024;
 
 /// Why an object is not converted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,7 +84,10 @@ pub fn convert(kinds: &[Kind], text: &str, desired: &str, out: &mut String) -> R
 
 /// How often it is tried whether entries contradict a spec of so many bytes. What an annotation unfolds to is read each time, too.
 pub(super) fn tries(spec: usize, delta: &Delta) -> usize {
-    (TRIED / (spec + delta.size()).max(1)).clamp(LEAST_TRIES, TRIES)
+    let size = spec + delta.size();
+    let honest = size <= HONEST_SIZE && delta.entries().count() <= HONEST_ENTRIES;
+    let least = if honest { HONEST_TRIES } else { LEAST_TRIES };
+    (TRIED / size.max(1)).clamp(least, TRIES)
 }
 
 fn word(object: &Members<'_>, name: &'static str) -> Result<String, Refusal> {

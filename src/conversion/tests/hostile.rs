@@ -90,14 +90,19 @@ fn escapes_of_other_annotations_take_no_room_from_ours() {
 #[test]
 fn an_annotation_that_unfolds_to_much_is_tried_as_rarely_as_a_large_object() {
     let notes = |size: usize| {
-        let text = json!(["x".repeat(size)]).to_string();
-        Delta { add: [("/spec/notes".to_owned(), text)].into(), ..Delta::default() }
+        let text = json!(["x".repeat(size / 40)]).to_string();
+        let add = (0..40).map(|it| (format!("/spec/notes-{it}"), text.clone()));
+        Delta { add: add.collect(), ..Delta::default() }
     };
     let [small, large] = [10, 1_000_000].map(notes);
     assert!(large.encode().len() < 64 * 1024);
     assert_eq!(tries(100, &small), tries(10_000, &small), "both are small");
     assert_eq!(tries(100, &large), tries(1_000_000, &small));
     assert!(10 * tries(100, &large) < tries(100, &small));
+    let mut few = large;
+    few.add.retain(|path, _| path.ends_with('0'));
+    assert!(tries(1_000_000, &few) >= 64, "no honest one has many entries");
+    assert!(tries(3_000_000, &few) < 64, "and no object is as large");
 }
 
 /// By halves: with one of many that contradicts, all others are restored within the tries that a large object has.
