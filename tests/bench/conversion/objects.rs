@@ -11,6 +11,8 @@ pub enum Sort {
     Polecat,
     /// Its list has another shape in the other version.
     Convoy,
+    /// A Polecat that says in each version what the other can't: it comes with an annotation, and goes with another.
+    Annotated,
 }
 
 /// From which version to which.
@@ -23,7 +25,12 @@ pub enum Direction {
 }
 
 impl Sort {
-    pub const ALL: [Self; 2] = [Self::Polecat, Self::Convoy];
+    pub const ALL: [Self; 3] = [Self::Polecat, Self::Convoy, Self::Annotated];
+
+    /// Whether types without an annotation can say all of it.
+    pub fn is_plain(self) -> bool {
+        self != Self::Annotated
+    }
 }
 
 const GROUP: &str = "gastown.gastown.io";
@@ -44,10 +51,11 @@ pub fn review(sort: Sort, direction: Direction, count: usize, bytes: usize) -> R
         let mut object = match sort {
             Sort::Polecat => polecat(number),
             Sort::Convoy => convoy(number),
+            Sort::Annotated => annotated(number)?,
         };
         let filler = bytes.saturating_sub(object.to_string().len());
         let place = match sort {
-            Sort::Polecat => &mut object["spec"]["taskDescription"],
+            Sort::Polecat | Sort::Annotated => &mut object["spec"]["taskDescription"],
             Sort::Convoy => &mut object["spec"]["description"],
         };
         *place = json!(prose(filler, number));
@@ -55,13 +63,28 @@ pub fn review(sort: Sort, direction: Direction, count: usize, bytes: usize) -> R
         if from == "v1alpha1" {
             text.push_str(&written);
         } else {
-            let to = format!("{GROUP}/{from}");
-            conversion::convert(conversion::kinds(), &written, &to, &mut text)
-                .map_err(|why| anyhow!("{why}"))?;
+            convert(&written, from, &mut text)?;
         }
     }
     text.push_str("]}}");
     Ok(text)
+}
+
+fn convert(object: &str, version: &str, out: &mut String) -> Result<()> {
+    let to = format!("{GROUP}/{version}");
+    conversion::convert(conversion::kinds(), object, &to, out).map_err(|why| anyhow!("{why}"))
+}
+
+/// As v1alpha1 has it after somebody asked in v1beta1 for a push, of an object with two images, of which v1beta1 has one.
+fn annotated(number: usize) -> Result<Value> {
+    let mut old = polecat(number);
+    old["spec"]["agentConfig"]["image"] = json!("registry.example.com/agents/claude:1.1");
+    let (mut hub, mut back) = (String::new(), String::new());
+    convert(&old.to_string(), "v1beta1", &mut hub)?;
+    let mut hub: Value = serde_json::from_str(&hub)?;
+    hub["spec"]["completion"] = json!("Push");
+    convert(&hub.to_string(), "v1alpha1", &mut back)?;
+    Ok(serde_json::from_str(&back)?)
 }
 
 /// Text with quotation marks and line breaks, as tasks have them.
