@@ -215,8 +215,15 @@ pub const FOREIGN: &[(&str, &str, &[&str], &str)] = &[
     ),
 ];
 
-/// What the webhooks read to answer somebody else's request: group and resource, one object by name each time.
-pub const DOOR_READS: &[(&str, &str)] = &[("gastown.gastown.io", "rigs")];
+/// What the webhooks ask to answer somebody else's request: group, resource and verb, of one object each time; whether it is in
+/// a namespace.
+pub const DOOR_READS: &[(&str, &str, &str, bool)] = &[
+    ("gastown.gastown.io", "rigs", "get", false),
+    ("authorization.k8s.io", "subjectaccessreviews", "create", false),
+    // Where a Role allows it: whether a Secret is there.
+    ("authorization.k8s.io", "selfsubjectaccessreviews", "create", false),
+    ("", "secrets", "get", true),
+];
 
 /// What a write names that it did not name before, and all of it where a pod may come of that write: who asks takes it then.
 pub fn references(kind: &Kind, asked: &Asked<'_>) -> Vec<Reference> {

@@ -11,20 +11,21 @@ pub fn schemas() -> [Value; 2] {
     let leases = json!({
         "apiGroups": ["coordination.k8s.io"],
         "resources": ["leases"],
-        "verbs": ["get", "list", "watch", "create", "update", "delete"],
+        // The election of who keeps house renews by a patch.
+        "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"],
         "namespaces": [NAMESPACE],
     });
-    let (groups, resources): (Vec<_>, Vec<_>) = DOOR_READS.iter().copied().unzip();
-    let reads = json!({
-        "apiGroups": groups,
-        "resources": resources,
-        "verbs": ["get"],
-        "clusterScope": true,
+    let reads = DOOR_READS.iter().map(|(group, resource, verb, namespaced)| {
+        let (scope, of) = match namespaced {
+            true => ("namespaces", json!(["*"])),
+            false => ("clusterScope", json!(true)),
+        };
+        json!({"apiGroups": [group], "resources": [resource], "verbs": [verb], (scope): of})
     });
     // Before those of service accounts (9000), behind those of the cluster itself (up to 200, and 900).
     [
-        schema("gastown-operator-leases", "leader-election", 210, &leases),
-        schema("gastown-operator-door", "workload-high", 910, &reads),
+        schema("gastown-operator-leases", "leader-election", 210, &[leases]),
+        schema("gastown-operator-door", "workload-high", 910, &reads.collect::<Vec<_>>()),
     ]
 }
 
@@ -39,7 +40,7 @@ pub fn class() -> Value {
     })
 }
 
-fn schema(name: &str, level: &str, precedence: u32, rule: &Value) -> Value {
+fn schema(name: &str, level: &str, precedence: u32, rules: &[Value]) -> Value {
     json!({
         "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
         "kind": "FlowSchema",
@@ -52,7 +53,7 @@ fn schema(name: &str, level: &str, precedence: u32, rule: &Value) -> Value {
                 "subjects": [{"kind": "ServiceAccount", "serviceAccount": {
                     "name": SERVICE_ACCOUNT, "namespace": NAMESPACE,
                 }}],
-                "resourceRules": [rule],
+                "resourceRules": rules,
             }],
         },
     })
