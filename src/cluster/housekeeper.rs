@@ -82,21 +82,11 @@ impl Housekeeper {
     pub async fn elect(&mut self) {
         let sent = Moment::now();
         let answer = tokio::time::timeout(LIMIT, self.lock.try_acquire_or_renew()).await;
-        let ours = match answer {
-            Ok(Ok(LeaseLockResult::Acquired(it))) => {
-                it.spec.and_then(|it| it.holder_identity).is_some_and(|it| it == self.me)
-            }
-            Ok(Ok(LeaseLockResult::NotAcquired(_))) | Err(_) => false,
-            Ok(Err(error)) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::info!(error, "No housekeeper could be elected");
-                false
-            }
-        };
-        if ours && self.until.is_none() {
+        let until = until(answer, &self.me, sent);
+        if until.is_some() && self.until.is_none() {
             tracing::info!("Keeping house");
         }
-        self.until = ours.then(|| sent + TTL.mul_f32(0.75));
+        self.until = until;
     }
 
     /// Whether it is this replica, as far as it knows.
@@ -184,6 +174,27 @@ impl Housekeeper {
     }
 }
 
+/// Until when it is who has this name, by what the election answered to what was sent then.
+fn until(answer: Elected, me: &str, sent: Moment) -> Option<Moment> {
+    let ours = match answer {
+        // Of several that write at once each is told that it won; the Lease has one name.
+        Ok(Ok(LeaseLockResult::Acquired(it))) => {
+            it.spec.and_then(|it| it.holder_identity).is_some_and(|it| it == me)
+        }
+        Ok(Ok(LeaseLockResult::NotAcquired(_))) | Err(_) => false,
+        Ok(Err(error)) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::info!(error, "No housekeeper could be elected");
+            false
+        }
+    };
+    ours.then(|| sent + TTL.mul_f32(0.75))
+}
+
+/// What came of asking who is it.
+type Elected =
+    Result<Result<LeaseLockResult, kube_leader_election::Error>, tokio::time::error::Elapsed>;
+
 /// What a Namespace wishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wish {
@@ -270,11 +281,44 @@ fn say<T>(what: &str, answer: &Written<T>) {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+
     use super::*;
 
     fn refused(code: u16) -> kube::Error {
         let status = kube::core::Status::failure("no", "Tested").with_code(code);
         kube::Error::Api(Box::new(status))
+    }
+
+    #[tokio::test]
+    async fn whatever_is_no_clear_yes_is_a_no_and_a_yes_ends_before_others_may_be_it() {
+        let lease = |holder: Option<&str>| Lease {
+            spec: Some(LeaseSpec {
+                holder_identity: holder.map(Into::into),
+                ..LeaseSpec::default()
+            }),
+            ..Lease::default()
+        };
+        let won = |holder| Ok(Ok(LeaseLockResult::Acquired(lease(holder))));
+        let late = tokio::time::timeout(Duration::ZERO, std::future::pending()).await;
+        let sent = Moment::now();
+        let yes = Some(sent + Duration::from_millis(11_250));
+        let table = [
+            (won(Some("me")), yes, "three quarters of 15 s from the sending, however late it came"),
+            (won(Some("other")), None, "another wrote over it"),
+            (won(None), None, "somebody emptied it"),
+            (Ok(Ok(LeaseLockResult::Acquired(Lease::default()))), None, "it says nothing"),
+            (Ok(Ok(LeaseLockResult::NotAcquired(lease(Some("me"))))), None, "the crate says no"),
+            (
+                Ok(Err(kube_leader_election::Error::Kube(refused(500)))),
+                None,
+                "the API server said no",
+            ),
+            (late, None, "nobody answered in time"),
+        ];
+        for (answer, want, because) in table {
+            assert_eq!(until(answer, "me", sent), want, "{because}");
+        }
     }
 
     /// What is known of three shards after a count of them, of which the last may be missing.

@@ -9,7 +9,13 @@ use gastown::{
     domain::shard::{Map, ShardId},
 };
 use gastown_testbed::{Node, Operator, Options, Testbed};
-use k8s_openapi::api::core::v1::{Event, Namespace};
+use k8s_openapi::{
+    api::{
+        coordination::v1::Lease,
+        core::v1::{Event, Namespace},
+    },
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
 use kube::{
     Api,
     api::{Patch, PatchParams},
@@ -82,6 +88,14 @@ impl Town {
         .await;
     }
 
+    /// Since when a shard has its owner, and under which epoch.
+    async fn since(&self, shard: u16) -> (Option<MicroTime>, Option<i32>) {
+        let client = self.world.client.clone();
+        let api: Api<Lease> = Api::namespaced(client, &own(&self.world.namespace));
+        let spec = api.get(&format!("gastown-shard-{shard:02}")).await.unwrap().spec.unwrap();
+        (spec.acquire_time, spec.lease_transitions)
+    }
+
     /// The shard in which the last write of a Polecat was made.
     async fn shard_of_last_write(&self, name: &str) -> u16 {
         let all = stamps(&self.world, &self.all()).await;
@@ -113,8 +127,10 @@ async fn the_map_changes_under_load_and_nothing_is_lost_or_done_by_two() {
     assert_eq!(town.shard_of_last_write(&name).await, other, "its owner does the work");
 
     town.load("split").await;
+    let since = town.since(other).await;
     town.gt(&["split", &other.to_string()]).await;
     let map = town.until("split", |it| it.active().count() == 13).await;
+    assert_eq!(town.since(other).await, since, "its owner has had it all the time");
     let new = map.active().last().unwrap();
     town.load("merged").await;
     town.gt(&["merge", &other.to_string(), &new.to_string()]).await;

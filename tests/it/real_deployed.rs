@@ -1,14 +1,14 @@
 //! The installation that is shipped, as a person applies it: three replicas in pods, under restricted Pod Security, with
 //! certificates that they make themselves; then a rolling update, and the way out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gastown::{
     api::v1alpha1::Polecat,
     manifests::{NAMESPACE, own_user},
 };
 use gastown_testbed::{Node, Options, Testbed, preconditions};
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
 use kube::{
     Api, Client,
     api::{ListParams, PostParams},
@@ -69,6 +69,22 @@ pub async fn asks_for_what_it_may(bed: &Testbed) {
     assert!(refused.is_empty(), "asked without a right: {refused:#?}");
 }
 
+/// The Lease of every session is owned by the pod whose session it is.
+async fn sessions_go_with_their_pods(client: &Client) {
+    let sessions: Api<Lease> = Api::namespaced(client.clone(), NAMESPACE);
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let params = ListParams::default().labels("gastown.io/lease=session");
+    let uids = pods.list_metadata(&ListParams::default()).await.unwrap().items;
+    let uids: BTreeSet<_> = uids.into_iter().filter_map(|it| it.metadata.uid).collect();
+    let sessions = sessions.list(&params).await.unwrap().items;
+    assert_eq!(sessions.len(), 3, "{sessions:?}");
+    for it in sessions {
+        let owners = it.metadata.owner_references.unwrap_or_default();
+        let its_pod = owners.iter().any(|it| it.kind == "Pod" && uids.contains(&it.uid));
+        assert!(its_pod, "{:?} is owned by {owners:?}", it.metadata.name);
+    }
+}
+
 #[tokio::test]
 async fn make_deploy_brings_three_replicas_that_update_and_go_without_a_trace() {
     const TEST: &str = "make_deploy_brings_three_replicas_that_update_and_go_without_a_trace";
@@ -95,6 +111,7 @@ async fn make_deploy_brings_three_replicas_that_update_and_go_without_a_trace() 
     runs(&bed, &client, TOWN, "max").await;
     let before = epochs(&client).await;
     assert_eq!(before.len(), 64, "every shard has an owner: {before:?}");
+    sessions_go_with_their_pods(&client).await;
 
     // The ReplicaSet's own order: all new replicas, then all old ones go.
     kubectl.said(&["-n", NAMESPACE, "rollout", "restart", "deployment"]).await;

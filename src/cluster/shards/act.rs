@@ -149,6 +149,7 @@ impl Keeper {
         let vacancy = self.view.vacancy(shard);
         self.taking.insert(shard, vacancy);
         let (holder, sent) = (self.own.holder.clone(), clock());
+        self.session.writer.since.remove(&shard);
         let lease = self.session.writer.held(shard, over.as_ref(), &holder, mark, map);
         let door = self.door.clone();
         self.ops.push(Box::pin(async move {
@@ -295,6 +296,8 @@ impl Keeper {
             let (epoch, version) = (it.record.transitions, it.record.resource_version);
             self.own.lost.remove(&shard);
             self.own.held.insert(shard, Holding { epoch, version, map: it.map });
+            let since = lease.spec.and_then(|it| it.acquire_time);
+            self.session.writer.since.extend(since.map(|it| (shard, it)));
             let say_by = sent + self.settings.times.valid;
             self.opening.insert(shard, Opening { epoch, say_by, said: false, vacancy });
             if let Some(map) = &self.map

@@ -36,8 +36,7 @@ use crate::{
         lease::Mark,
         shard::{
             Map, ShardId,
-            map::Move,
-            protocol::{Decision, Facts, Own, decide, is_done},
+            protocol::{Decision, Facts, HeldBack, Own, decide, is_done, let_go},
             seen::{Says, Vacancy, View},
         },
     },
@@ -85,7 +84,7 @@ pub struct Keeper {
     pub(super) founds: Duration,
     pub(super) ops: FuturesUnordered<BoxFuture<'static, Done>>,
     /// What a version of the map gave to shards, and what keeps passes from beginning there.
-    pub(super) held_back: Vec<(i64, Move, Shut)>,
+    pub(super) held_back: Vec<HeldBack<Shut>>,
     pub(super) wanted: watch::Sender<Wanted>,
     pub(super) opened: mpsc::UnboundedSender<Opened>,
     warm: watch::Receiver<BTreeSet<ShardId>>,
@@ -118,7 +117,8 @@ impl Keeper {
         };
         let me = settings.me.clone();
         let (gaps, objects, times) = (BTreeMap::new(), BTreeMap::new(), settings.times);
-        let writer = Writer { me, times, owned: false, gaps, objects, degraded: Vec::new() };
+        let (none, since) = (Vec::new(), BTreeMap::new());
+        let writer = Writer { me, times, owned: false, gaps, objects, degraded: none, since };
         let client = &connection.leases;
         let keeper = Self {
             door: Door::new(connection, namespace),
@@ -358,11 +358,7 @@ impl Keeper {
         let (view, own) = (&self.view, &mut self.own);
         let all = std::mem::take(&mut own.unsaid).into_iter();
         own.unsaid = all.filter(|(from, it)| !is_done(view, own, *from, *it)).collect();
-        let (done, waits): (Vec<_>, Vec<_>) = std::mem::take(&mut self.held_back)
-            .into_iter()
-            .partition(|(version, it, _)| is_done(view, own, it.from, *version));
-        self.held_back = waits;
-        for (_, it, shut) in done {
+        for (_, it, shut) in let_go(&mut self.held_back, view, own) {
             drop(shut);
             if self.own.held.contains_key(&it.to) {
                 let _ = self.opened.send(Opened { shard: it.to, change: None });

@@ -260,7 +260,8 @@ mod tests {
         let me = Identity { pod: "op".into(), pod_uid: "1".into(), nonce: "n".into() };
         let (gaps, objects) = (BTreeMap::new(), BTreeMap::new());
         let degraded = Vec::new();
-        let writer = Writer { me, times: Times::DEFAULT, owned: false, gaps, objects, degraded };
+        let (times, since) = (Times::DEFAULT, BTreeMap::new());
+        let writer = Writer { me, times, owned: false, gaps, objects, degraded, since };
         let (mut session, says) = (Session::new(writer), Says::default());
         let (at, second) = (Duration::from_secs, Duration::from_secs(1));
         assert!(matches!(session.next(&says, at(1)), Ok(Request::Read)));

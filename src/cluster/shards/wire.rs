@@ -152,6 +152,8 @@ pub struct Writer {
     pub objects: BTreeMap<ShardId, u32>,
     /// What is degraded here, a line each. As before.
     pub degraded: Vec<String>,
+    /// Since when each shard of ours is ours, as its Lease says.
+    pub since: BTreeMap<ShardId, MicroTime>,
 }
 
 impl Writer {
@@ -194,7 +196,7 @@ impl Writer {
         self.lease(name, SESSION, Some(&over.record), "", mark, notes)
     }
 
-    /// The Lease of a shard that we own.
+    /// The Lease of a shard that we own: since now, if it is not known since when.
     pub fn held(
         &self,
         id: ShardId,
@@ -209,7 +211,11 @@ impl Writer {
             (OF_SESSION, session_name(&self.me)),
             (HELD_BY, holder.to_owned()),
         ]);
-        self.lease(&shard_name(id), SHARD, over, holder, mark, notes)
+        let mut lease = self.lease(&shard_name(id), SHARD, over, holder, mark, notes);
+        if let (Some(spec), Some(since)) = (&mut lease.spec, self.since.get(&id)) {
+            spec.acquire_time = Some(since.clone());
+        }
+        lease
     }
 
     /// Notes in a Lease that gives a shard back how long no work had begun in it.
@@ -329,6 +335,7 @@ mod tests {
             gaps: BTreeMap::new(),
             objects: [(ShardId(9), 5)].into(),
             degraded: vec!["a B: c".into(), "d E: f".into()],
+            since: BTreeMap::new(),
         }
     }
 
@@ -364,11 +371,27 @@ mod tests {
         let mark = Mark { epoch: 0, number: 4 };
         let lease = writer().session(None, "op-0_1-2_n", mark, &says);
         assert_eq!(degraded(&lease), ["a B: c", "d E: f"]);
+        let owners = lease.metadata.owner_references.as_deref().unwrap();
+        let [OwnerReference { kind, name, uid, .. }] = owners else { panic!("{owners:?}") };
+        assert_eq!([kind, name, uid], ["Pod", "op-0", "1-2"], "it goes with its pod");
         let Some(Ours::Session(read)) = read(&lease) else { panic!("{lease:?}") };
         assert_eq!((read.says, read.record.mark), (says, Some(mark)));
         assert_eq!(read.fenced, None);
         assert_eq!(read.record.wait, Times::DEFAULT.wait);
         assert_eq!(read.objects, [(ShardId(9), 5)].into());
+    }
+
+    /// Or its age would be that of the map.
+    #[test]
+    fn a_shard_that_acknowledges_a_map_is_ours_since_it_was_taken() {
+        let (id, mark) = (ShardId(7), Mark { epoch: 5, number: 2 });
+        let mut writer = writer();
+        let acquired = |it: Lease| it.spec.unwrap().acquire_time.unwrap();
+        let taken = MicroTime("2026-01-02T03:04:05Z".parse().unwrap());
+        writer.since.insert(id, taken.clone());
+        assert_eq!(acquired(writer.held(id, None, "op-0_1-2_n", mark, 4)), taken);
+        let other = acquired(writer.held(ShardId(8), None, "op-0_1-2_n", mark, 4));
+        assert!(other > taken, "the other one is taken now");
     }
 
     #[test]

@@ -129,9 +129,12 @@ pub fn decide(facts: Facts<'_>) -> Decision {
     decision
 }
 
-/// What the map gave to shards and must not be worked on yet: who had it has not acknowledged that.
-pub fn held_back(facts: Facts<'_>) -> Vec<Move> {
-    facts.map.moves().iter().filter(|it| !facts.has_acknowledged(it.from)).cloned().collect()
+/// What a version of the map gave to a shard and must not be worked on yet, and what is kept for as long.
+pub type HeldBack<T> = (i64, Move, T);
+
+/// Takes out of what is held back whatever may be worked on: who had it has acknowledged that version.
+pub fn let_go<T>(held_back: &mut Vec<HeldBack<T>>, view: &View, own: &Own) -> Vec<HeldBack<T>> {
+    held_back.extract_if(.., |(of, it, _)| is_done(view, own, it.from, *of)).collect()
 }
 
 /// Whether a shard is done with what this version of the map, which may be an older one, took from it.
@@ -398,6 +401,45 @@ impl Decision {
 mod tests {
     use super::*;
     use crate::domain::{lease::Record, shard::seen::Shard};
+
+    /// A session that nobody renews ends, if it does not go with its pod: first it is declared dead, much later its Lease goes.
+    #[test]
+    fn a_session_that_stands_still_is_fenced_and_an_empty_one_is_swept() {
+        let (map, times, wait) = (Map::first(1), Times::DEFAULT, Times::DEFAULT.wait);
+        let lease = || Box::<str>::from("session-b");
+        let (fence, sweep) =
+            (|| vec![Step::Fence { lease: lease() }], || vec![Step::Sweep { lease: lease() }]);
+        let moment = Duration::from_millis(1);
+        let table = [
+            ("b", wait.saturating_sub(moment), vec![], "it may yet be renewed"),
+            ("b", wait, fence(), "it is dead"),
+            ("b", wait * 10, fence(), "it is never swept before it was declared dead"),
+            ("", (wait * 10).saturating_sub(moment), vec![], "it may be begun anew"),
+            ("", wait * 10, sweep(), "nobody wants it any more"),
+        ];
+        for (holder, now, want, because) in table {
+            let mut view = View::default();
+            let record = Record { holder: Some(holder.into()), ..Record::default() };
+            let session = Session { record, ..Session::default() };
+            view.session(&lease(), Some(session), Duration::ZERO);
+            let own = Own {
+                holder: "a".into(),
+                lease: "session-a".into(),
+                valid: true,
+                ..Own::default()
+            };
+            let decided = decide(Facts { view: &view, map: &map, own: &own, now, times: &times });
+            let about = |it: &Step| matches!(it, Step::Fence { .. } | Step::Sweep { .. });
+            let steps: Vec<_> = decided.steps.into_iter().filter(about).collect();
+            assert_eq!(steps, want, "{because}");
+            let again = (want.is_empty()).then_some(now + moment);
+            assert_eq!(
+                decided.again.filter(|_| want.is_empty()),
+                again,
+                "{because}: it is looked at in time"
+            );
+        }
+    }
 
     /// Of the shards of one who is gone each of two takes a half, however far its writes have come.
     #[test]

@@ -93,7 +93,10 @@ impl Replica {
 
     pub fn hear_map(&mut self, map: &Arc<Map>, now: Duration) {
         if self.map.as_ref().is_none_or(|it| it.version() < map.version()) {
-            self.held_back = if self.bugs.on_sight { Vec::new() } else { map.moves().to_vec() };
+            if !self.bugs.on_sight {
+                let moved = map.moves().iter().map(|it| (map.version(), it.clone(), ()));
+                self.held_back.extend(moved);
+            }
             self.map = Some(map.clone());
             if self.listed {
                 self.note_missing(now);

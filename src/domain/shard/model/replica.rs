@@ -12,8 +12,7 @@ use crate::domain::{
     lease::{Mark, Memory, Record, Times},
     shard::{
         Map, ShardId,
-        map::Move,
-        protocol::{Decision, Facts, Own, Step, decide, held_back},
+        protocol::{Decision, Facts, HeldBack, Own, Step, decide, let_go},
         seen::{Says, Session, Shard, View},
     },
 };
@@ -95,7 +94,7 @@ pub struct Replica {
     pub closing: BTreeMap<ShardId, Closing>,
     /// Passes under way, by shard and namespace.
     pub passes: Vec<(ShardId, usize)>,
-    pub held_back: Vec<Move>,
+    pub held_back: Vec<HeldBack<()>>,
     pub warm: BTreeSet<ShardId>,
     pub fencing: BTreeSet<Name>,
     /// What is to be sent.
@@ -122,9 +121,9 @@ impl Replica {
         let Some(map) = self.map.clone().filter(|_| self.listed) else { return again };
         let (view, own, times) = (&self.view, &self.own, &self.times);
         let facts = Facts { view, map: &map, own, now, times };
-        let (decision, waits) = (decide(facts), held_back(facts));
+        let decision = decide(facts);
         again = decision.again.map_or(again, |it| it.min(again));
-        self.held_back = if self.bugs.on_sight { Vec::new() } else { waits };
+        let_go(&mut self.held_back, view, own);
         self.warm.clone_from(&decision.warm);
         self.carry_out(now, &map, decision);
         self.settle();
@@ -340,7 +339,7 @@ impl Replica {
         let name = &self.namespaces[namespace];
         let map = self.map.as_ref().filter(|_| self.until.is_some_and(|it| now < it))?;
         let shard = map.shard_of(name)?;
-        let waits = self.held_back.iter().any(|it| it.to == shard && it.takes(name));
+        let waits = self.held_back.iter().any(|(_, it, ())| it.to == shard && it.takes(name));
         let epoch = self.open.get(&shard).filter(|_| !waits)?;
         Some((shard, *epoch))
     }
