@@ -137,6 +137,13 @@ fn there_is_one_line_for_each_object_with_every_violation() {
     assert_eq!(allowed[0]["violations"], json!([]));
 }
 
+/// A pod with next to nothing in its spec.
+fn bare(context: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: bare}}\nspec:\n  {context}\n  containers: [{{name: main, image: i}}]\n"
+    )
+}
+
 #[test]
 fn each_flag_says_what_a_pod_is_held_to() {
     let folder = tempfile::tempdir().unwrap();
@@ -155,12 +162,6 @@ fn each_flag_says_what_a_pod_is_held_to() {
     let local = GOOD.replace("type: RuntimeDefault", "type: Localhost, localhostProfile: a");
     let aliases = with("hostAliases: [{ip: 192.0.2.1, hostnames: [a]}]");
     let here = ["--platform", "openshift", "--namespace-file", "namespace.yaml"];
-    let bare = |context: &str| {
-        format!(
-            "apiVersion: v1\nkind: Pod\nmetadata: {{name: bare}}\nspec:\n  {context}\n  containers: [{{name: main, image: i}}]\n"
-        )
-    };
-    let nothing = || bare("securityContext: {}");
     let alone = [&here[..], &["--rules", "pss"]].concat();
     #[rustfmt::skip]
     let table = [
@@ -168,12 +169,12 @@ fn each_flag_says_what_a_pod_is_held_to() {
         (&["--platform", "openshift"],                  local.clone(),       vec!["scc.seccompProfile"], "there it decides"),
         (&["--rules", "scc"],                           local,               vec!["scc.seccompProfile"], "nothing else was asked"),
         (&here,                                         GOOD.to_owned(),     vec![],                     "nothing is missing"),
-        (&here,                                         nothing(),           vec![],                     "what it would set counts as set"),
+        (&here,                                         bare("hostPID: false"), vec![],                     "what it would set counts as set"),
         (&here,                                         bare("securityContext: {runAsUser: 0}"), vec!["runAsUser", "scc.runAsUser"], "that nobody sets otherwise"),
         (&["--platform", "openshift"],                  bare("securityContext: {runAsUser: 0}"), vec!["runAsUser"], "nor where the range is not known"),
-        (&here,                                         bare("hostNetwork: true"), vec!["allowPrivilegeEscalation", "capabilities_restricted", "hostNamespaces", "runAsNonRoot", "scc.hostNamespaces", "seccompProfile_restricted"], "no constraint fits, so none sets anything"),
-        (&alone,                                        nothing(),           vec!["allowPrivilegeEscalation", "capabilities_restricted", "runAsNonRoot", "seccompProfile_restricted"], "Pod Security alone was asked"),
-        (&[],                                           nothing(),           vec!["allowPrivilegeEscalation", "capabilities_restricted", "runAsNonRoot", "seccompProfile_restricted"], "as it is written"),
+        (&here,                                         bare("hostNetwork: true"), vec!["hostNamespaces", "scc.hostNamespaces"], "said of what was written alone"),
+        (&alone,                                        bare("hostPID: false"), vec!["allowPrivilegeEscalation", "capabilities_restricted", "runAsNonRoot", "seccompProfile_restricted"], "Pod Security alone was asked"),
+        (&[],                                           bare("hostPID: false"), vec!["allowPrivilegeEscalation", "capabilities_restricted", "runAsNonRoot", "seccompProfile_restricted"], "as it is written"),
         (&here,                                         user("1000650007"),  vec![],                     "a user of the range"),
         (&here,                                         user("1500"),        vec!["scc.runAsUser"],      "another user"),
         (&["--platform", "openshift"],                  user("1500"),        vec![],                     "nobody said what the range is"),

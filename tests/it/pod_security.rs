@@ -166,9 +166,9 @@ async fn looked_into(client: &Client, namespace: &str, base: Base) {
     let context = json!({"privileged": true, "runAsUser": 0, "runAsNonRoot": false, "procMount": "Default",
         "seccompProfile": {"type": "Unconfined"}, "capabilities": {"add": ["SYS_ADMIN"]}});
     let debugger = json!({"name": "of-before", "image": "i", "securityContext": context});
-    let patch = json!({"spec": {"ephemeralContainers": [debugger]}});
+    let look = json!({"spec": {"ephemeralContainers": [debugger]}});
     let path = format!("/api/v1/namespaces/{namespace}/pods/{}/ephemeralcontainers", base.name());
-    let (code, body) = send(client, Method::PATCH, &path, &patch).await;
+    let (code, body) = send(client, Method::PATCH, &path, &look).await;
     assert_eq!(code, 200, "{body}");
 }
 

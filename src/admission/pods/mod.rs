@@ -96,16 +96,15 @@ pub fn judge(subject: &Subject<'_>, question: &Question<'_>) -> Judgement {
     found
 }
 
-/// The same of an object as it is written, before an API server has it: on OpenShift the constraint that fits sets what nobody
-/// set, and then Pod Security and our own rules look.
+/// The same of an object as it is written, before an API server has it: on OpenShift the constraint sets what nobody set, and
+/// then Pod Security and our own rules look.
 pub fn judge_written(
     (kind, object): (&str, &serde_json::Value),
     subject: &Subject<'_>,
     question: &Question<'_>,
 ) -> Judgement {
-    let Question { tables, platform, fips, namespace, .. } = *question;
-    let sets = platform == Platform::OpenShift && tables.scc && (tables.pss || tables.ours);
-    let sets = sets && scc::choose(subject, namespace).name.is_some();
+    let Question { tables, platform, fips, .. } = *question;
+    let sets = platform == Platform::OpenShift && tables.scc;
     let mended = sets.then(|| unset::mended(kind, object, fips)).flatten();
     match mended.as_ref().map(|it| Subject::of(kind, it)) {
         Some(Ok(Some(mended))) => judge(&mended, question),

@@ -186,7 +186,7 @@ impl Cluster {
         if let Some(name) = brief.wants_past(seen.pod.as_ref()).filter(|_| !late) {
             // Also one that its watch called gone: it may only have lost its label.
             seen.pod = self.find_pod(&brief.namespace, &name).await?;
-            seen.unshown = seen.pod.is_some();
+            seen.unshown = seen.pod.as_ref().is_some_and(|it| brief.owns(it));
             if seen.pod.is_none() && seen.departed.is_none() {
                 let saw = self.caches.departed.saw(&key, &brief.uid);
                 seen.past = if saw { Past::Seen } else { self.past_of(brief, &name).await? };

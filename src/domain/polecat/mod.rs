@@ -134,7 +134,7 @@ pub struct Seen {
     pub pod: Option<PodBrief>,
     /// What is known of a pod that is not there.
     pub past: Past,
-    /// The pod was asked for by its name: no watch tells of it.
+    /// The pod is ours and was asked for by its name: no watch tells of it.
     pub unshown: bool,
     /// The pod of that name as it was when it went, where it had something to say.
     pub departed: Option<PodBrief>,
