@@ -149,9 +149,9 @@ async fn the_floor_says_the_same(bed: &Testbed, client: &Client, minor: u32, cas
             *counts.entry((case.check, case.shape, told)).or_insert(0_usize) += 1;
         }
     }
-    let verdicts = all.iter().filter(|it| it.0.is_some()).count();
-    assert!(verdicts > cases.len() * 3 / 4, "too few verdicts: {verdicts}");
-    eprintln!("{counts:#?}");
+    let held = |it: &&Case| pss::rows(standard).any(|row| row.id == it.check);
+    let of_the_floor: Vec<_> = cases.iter().filter(held).cloned().collect();
+    every_cell_is_full(&of_the_floor, &counts);
     assert!(
         wrong.is_empty(),
         "{} disagreements, such as\n{}",
