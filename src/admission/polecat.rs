@@ -14,7 +14,8 @@ use crate::{
         polecat::made_from,
         provenance::Provenance,
         shard::bucket,
-        tenancy::{self, Wishes},
+        tenancy::{self, Tenancy, Wishes},
+        untrusted::fit,
     },
 };
 
@@ -25,6 +26,9 @@ const OURS: [&str; 4] = [
     names::REQUESTED_BY_GROUPS,
     names::RESTORED_FROM,
 ];
+
+/// Longest name of a Rig in a warning, in bytes: what to do about it comes after it.
+const NAMED: usize = 63;
 
 /// Stamps, refuses and warns. While `generateName` has not made the name yet, the label with it waits for the next update.
 pub fn admit(request: &Request<'_, PolecatSpec>) -> Verdict {
@@ -41,6 +45,7 @@ pub fn admit(request: &Request<'_, PolecatSpec>) -> Verdict {
             fields::GIT_SECRET
         ));
     }
+    warnings.extend(without_rig(request));
     warnings.extend(without_image(request));
     warnings.extend(unreached(request));
     let idle = |it: &PolecatSpec| it.limits.max_idle_seconds.filter(|it| *it <= 0);
@@ -61,6 +66,18 @@ pub fn admit(request: &Request<'_, PolecatSpec>) -> Verdict {
         ));
     }
     Verdict { changed: (changed != *sent).then_some(changed), warnings, refusals }
+}
+
+/// A Rig that is not there keeps nobody from working and holds nobody to anything: most likely its name was mistyped.
+fn without_rig(request: &Request<'_, PolecatSpec>) -> Option<String> {
+    let open = request.asked.policy.house.tenancy == Tenancy::Open;
+    let absent = matches!(request.asked.rig, Rig::Absent);
+    let text = format!(
+        "spec.rig: there is no Rig {:?}, so no rule and no pause of it holds this Polecat: create that Rig, or the Polecat \
+         anew with the name that is meant",
+        fit(&request.new.rig, NAMED)
+    );
+    (open && absent && (request.old.is_none() || begins(request))).then_some(text)
 }
 
 /// It will wait for an image that nobody names.
@@ -294,6 +311,36 @@ mod tests {
         let asked = Asked { rig: Rig::Absent, policy: strict, ..asked(&sent, None) };
         let told = admit(&Request { asked, new: wants, old: None }).refusals;
         assert!(told[0].message.contains("which is not there"), "{told:?}");
+    }
+
+    #[test]
+    fn a_rig_that_is_not_there_is_warned_about_when_work_is_asked_for() {
+        let sent = json!({"metadata": {"name": "max", "namespace": "town"}});
+        let (rules, strict) =
+            (Rules::default(), House { tenancy: Tenancy::Strict, ..House::default() });
+        let (idle, open) = (spec(), House::default());
+        let works = PolecatSpec { desired_state: DesiredState::Working, ..spec() };
+        #[rustfmt::skip]
+        let table = [
+            (Rig::Absent, open, &idle, None, 1, "it comes"),
+            (Rig::Absent, open, &works, Some(&idle), 1, "it begins"),
+            (Rig::Absent, open, &works, Some(&works), 0, "it was said before"),
+            (Rig::There(&rules), open, &works, None, 0, "it is there"),
+            (Rig::Unasked, open, &works, None, 0, "nobody knows"),
+            (Rig::Absent, strict, &works, None, 0, "it is refused"),
+        ];
+        for (rig, house, new, old, want, because) in table {
+            let policy = Policy { house, ..Policy::default() };
+            let asked = Asked { policy, rig, ..asked(&sent, old.map(|_| &sent)) };
+            let verdict = admit(&Request { asked, new: new.clone(), old: old.cloned() });
+            let said = verdict.warnings.iter().filter(|it| it.contains("no Rig \"greeter\""));
+            assert_eq!(said.count(), want, "{because}: {:?}", verdict.warnings);
+            assert_eq!(verdict.refusals.is_empty(), house == open, "{because}");
+        }
+        let long = PolecatSpec { rig: "x".repeat(5000), ..spec() };
+        let asked = Asked { rig: Rig::Absent, ..asked(&sent, None) };
+        let told = admit(&Request { asked, new: long, old: None }).warnings;
+        assert!(told.iter().any(|it| it.ends_with("that is meant") && it.len() <= 256), "{told:?}");
     }
 
     #[test]

@@ -63,6 +63,13 @@ impl Error {
         }
     }
 
+    /// The object is not there, by the word of an API server that serves its kind: where it does not, it answers 404 as well,
+    /// but no more than that.
+    pub fn is_absence(&self) -> bool {
+        let Self::Api { source, .. } = self else { return false };
+        matches!(&**source, kube::Error::Api(it) if it.code == 404 && it.reason == "NotFound")
+    }
+
     /// A page of a list can't be had any more: the snapshot that its token speaks of is gone.
     pub fn has_expired(&self) -> bool {
         self.answer().is_some_and(|(code, _)| code == 410)

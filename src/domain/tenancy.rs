@@ -10,6 +10,7 @@ use crate::{
         failure::Cause,
         fields,
         tls_policy::{self, TlsPolicy},
+        untrusted::fit,
     },
 };
 
@@ -17,6 +18,8 @@ use crate::{
 pub const NOT_ALLOWED: &str = "NotAllowedByRig";
 /// In a list of a Rig: whatever is asked for.
 const ANY: &str = "*";
+/// Longest name of a Rig in a message, in bytes; v1alpha1 has no bound for it.
+const NAMED: usize = 253;
 
 /// What holds where a Rig does not say from which namespaces it may be used, or is not there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,7 +87,7 @@ pub fn forbidden(
     wishes: &Wishes,
     house: House,
 ) -> Vec<Exposure> {
-    let none = Rules::default();
+    let (none, rig) = (Rules::default(), &*fit(rig, NAMED));
     let said = rules.unwrap_or(&none);
     let elsewhere = match (&said.allowed_namespaces, house.tenancy) {
         (Some(list), _) if list.iter().any(|it| it == ANY || it == namespace) => None,
@@ -221,7 +224,8 @@ mod tests {
             (Some("plain:12"), None, "allowedImages", "is longer than an entry"),
             (Some("registry.example.com/agents"), None, "allowedImages", "is shorter than an entry"),
             (Some("evil.example.com/registry.example.com/agents/x"), None, "allowedImages", "holds an entry"),
-            (None, None, "", "the operator's own"),
+            (None, None, "", "the operator's own, and the namespace's default"),
+            (None, Some("default"), "serviceAccounts", "who names it wants it listed"),
             (None, Some("agent"), "", "is an entry"),
             (None, Some("root"), "serviceAccounts", "is none"),
         ];

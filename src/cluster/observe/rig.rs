@@ -7,20 +7,20 @@ use kube::api::GetParams;
 
 use crate::{
     cluster::{
-        Caches, Class, Cluster, Error, Managed, cache::Cache, carry_out::requests, now,
-        wire::Watched,
+        Caches, Cluster, Error, Managed, cache::Cache, carry_out::requests, now, wire::Watched,
     },
     domain::{failure::Cause, plan::Plan, rig::Brief, stored::Status, tenancy::Rules},
 };
 
 impl Cluster {
-    /// What a Rig says of its Polecats, by the API server's word; none: there is no such Rig.
+    /// What a Rig says of its Polecats, by the API server's word; none: there is no such Rig. An API server that does not serve
+    /// the hub yet says nothing of one.
     pub async fn rig_rules(&self, name: &str) -> Result<Option<Rules>, Error> {
         let built = requests::<Brief>("").get(name, &GetParams::default());
         match self.read::<Watched<Brief>>("rigs", || format!("read Rig {name}"), built).await {
             Ok(Watched { content: Ok(rig), .. }) => Ok(Some(rig.rules)),
             Ok(_) => Ok(None),
-            Err(error) if error.class() == Class::NotFound => Ok(None),
+            Err(error) if error.is_absence() => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -57,8 +57,9 @@ impl Asking {
     /// What the Rig of a request says; where nobody can say it in time, the operator asks again before the pod.
     pub async fn rig(&self, request: &AdmissionRequest<DynamicObject>) -> Found {
         let rig = request.object.as_ref().and_then(|it| it.data.pointer("/spec/rig")?.as_str());
-        match rig.filter(|it| request.resource.resource == "polecats" && names::is_name(it)) {
-            Some(rig) => self.rules(rig).await,
+        match rig.filter(|_| request.resource.resource == "polecats") {
+            Some(rig) if names::is_name(rig) => self.rules(rig).await,
+            Some(_) => Found::Absent, // no object can have such a name
             None => Found::Unasked,
         }
     }
