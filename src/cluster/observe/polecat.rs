@@ -68,7 +68,7 @@ impl Managed for Brief {
             }
             let Some(whole) = cluster.whole(self).await? else { return Ok(seen) };
             let fresh = Self::from(&whole);
-            let same = fresh.status == self.status && fresh.desired == self.desired;
+            let same = fresh.is_judged_as(self);
             *self = Arc::new(fresh);
             if same {
                 return Ok(cluster.with_whole(self, seen, Arc::new(whole)));
@@ -285,5 +285,97 @@ impl Cluster {
         } else {
             Past::NeverScheduled
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response, StatusCode};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        cluster::{connect::Connection, meters::Meters, ownership::Ownership},
+        domain::{
+            brake::Hold,
+            polecat::Origin,
+            rig,
+            stored::Record,
+            tenancy::{Rules, Wishes},
+        },
+    };
+
+    /// A Polecat that wants this image, so many edits after it was made.
+    fn polecat(image: &str, edits: i64) -> Value {
+        json!({
+            "metadata": {"namespace": "town", "name": "max", "uid": "u", "generation": 1 + edits, "resourceVersion": (5 + edits).to_string()},
+            "spec": {
+                "rig": "greeter", "desiredState": "Working", "agent": {"image": image},
+                "repository": {"url": "git@git.example.com:town/greeter.git", "secretRef": {"name": "key"}},
+            },
+        })
+    }
+
+    fn read(polecat: &Value) -> Brief {
+        let wire: PolecatWire = serde_json::from_value(polecat.clone()).unwrap();
+        Brief::from(&v1beta1::Polecat::from(wire))
+    }
+
+    /// Before an API server that has this Polecat, and nothing else; its Rig allows one image.
+    fn before(polecat: &Value) -> Cluster {
+        let polecat = polecat.to_string();
+        let answer = move |request: Request<Body>| {
+            let found = request.uri().path().ends_with("/polecats/max");
+            let gone = json!({"kind": "Status", "status": "Failure", "code": 404, "message": "", "reason": "NotFound"});
+            let said = if found { polecat.clone() } else { gone.to_string() };
+            async move {
+                let mut answer = Response::new(axum::body::Body::from(said));
+                *answer.status_mut() = if found { StatusCode::OK } else { StatusCode::NOT_FOUND };
+                answer
+            }
+        };
+        let meters = Meters::default();
+        let connection = Connection::played(answer, &meters);
+        let cluster = Cluster::new(&connection, Ownership::new("me"), Arc::default(), meters);
+        let rules = Rules { allowed_images: Some(vec!["good:1".into()]), ..Rules::default() };
+        let record = Record { name: "greeter".into(), ..Record::default() };
+        cluster.caches.rigs.put(rig::Brief { record, rules, ..rig::Brief::default() });
+        cluster
+    }
+
+    #[tokio::test]
+    async fn what_was_read_whole_is_held_to_its_rig_and_not_what_the_cache_had() {
+        let (seen, stored) = (polecat("good:1", 0), polecat("evil:1", 1));
+        for (stored, held, because) in
+            [(&seen, false, "nothing changed"), (&stored, true, "its image is another since")]
+        {
+            let mut brief = Arc::new(read(&seen));
+            let seen = brief.observe(&before(stored)).await.unwrap();
+            assert_eq!(*brief, read(stored), "{because}: it is that one that is written for");
+            let forbidden = matches!(&seen.hold, Some(Hold::Forbidden(_)));
+            assert_eq!((forbidden, seen.whole.is_none()), (held, held), "{because}: {seen:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_a_judgement_rests_on_is_another_judgement() {
+        let seen = read(&polecat("good:1", 0));
+        assert!(seen.is_judged_as(&seen.clone()));
+        let label = Brief { resource_version: "6".into(), bucket: Some(1), ..seen.clone() };
+        assert!(label.is_judged_as(&seen), "a label is nothing");
+        let others = [
+            read(&polecat("good:1", 1)),
+            Brief { deleting: true, ..seen.clone() },
+            Brief { wishes: Wishes::default(), ..seen.clone() },
+            Brief { origin: Origin::Backup, ..seen.clone() },
+            Brief {
+                status: PolecatStatus { attempt: Some(1), ..PolecatStatus::default() },
+                ..seen.clone()
+            },
+        ];
+        for other in others {
+            assert!(!other.is_judged_as(&seen), "{other:?}");
+        }
     }
 }

@@ -81,6 +81,15 @@ impl From<&v1beta1::Polecat> for Brief {
 }
 
 impl Brief {
+    /// What was judged by an earlier look holds for this one too: neither what is wanted, nor what has come of it, is another. By
+    /// the generation this holds of everything that an agent gets.
+    pub fn is_judged_as(&self, earlier: &Self) -> bool {
+        let wanted = |it: &Self| (it.generation, it.desired, it.deleting);
+        wanted(self) == wanted(earlier)
+            && (&self.rig, &self.wishes) == (&earlier.rig, &earlier.wishes)
+            && (&self.origin, &self.status) == (&earlier.origin, &earlier.status)
+    }
+
     /// Has what many have in common but once.
     pub fn share(&mut self, texts: &mut Texts) {
         let Self { namespace, rig, wishes, credential, status, .. } = self;
