@@ -5,8 +5,8 @@ mod held;
 mod served;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceConversion, CustomResourceDefinition, ServiceReference, WebhookClientConfig,
-    WebhookConversion,
+    CustomResourceConversion, CustomResourceDefinition, ServiceReference, ValidationRule,
+    WebhookClientConfig, WebhookConversion,
 };
 use serde_json::Value;
 
@@ -108,8 +108,8 @@ pub const KINDS: &[Kind] = &[
         kind: "Polecat",
         plural: "polecats",
         doc: "One disposable worker: clones a repository, lets an agent work on one task, pushes the work branch.",
-        crd: || optional_spec(derived::<Polecat>()),
-        beta: Some(|| optional_spec(bounded::<v1beta1::PolecatObject>())),
+        crd: || kept_spec(derived::<Polecat>(), STAYS_WITH_RIG),
+        beta: Some(|| kept_spec(bounded::<v1beta1::PolecatObject>(), STAYS_WITH_RIG)),
         admit: |asked, hub| admit_on_hub(asked, hub, polecat_spec, admission::polecat::admit),
         goes_with: Some(goes_with_polecat),
         verbs: &["get", "list", "watch", "patch", "delete"],
@@ -118,8 +118,8 @@ pub const KINDS: &[Kind] = &[
     },
     Kind {
         doc: "A project: its repository, its bead prefix, its settings.",
-        crd: || optional_spec(derived::<Rig>()),
-        beta: Some(|| optional_spec(bounded::<v1beta1::Rig>())),
+        crd: || kept_spec(derived::<Rig>(), STAYS_WITH_PREFIX),
+        beta: Some(|| kept_spec(bounded::<v1beta1::Rig>(), STAYS_WITH_PREFIX)),
         admit: |asked, _| admission::rig::admit(asked.sent),
         verbs: &["get", "list", "watch", "patch"],
         ..stored::<v1beta1::Rig>("Rig", "rigs")
@@ -350,6 +350,26 @@ fn dropped(asked: &Asked<'_>) -> Option<String> {
     let text = "is left out, and with it every field that only the other version has: to keep them, apply or patch instead of \
                 replacing, or write in that version";
     lost.then(|| format!("annotation {name} {text}"))
+}
+
+/// What who takes a spec away is told: what is in it must stay what it was, and without it nothing would say what that is.
+const STAYS_WITH_RIG: &str = "keep the spec: a Polecat stays with the Rig that it names; create another Polecat for another Rig";
+const STAYS_WITH_PREFIX: &str = "keep the spec: ids of beads begin with the beadsPrefix that it names; create another Rig for another prefix";
+
+/// An object of this kind may be without its spec until it has one.
+fn kept_spec(crd: CustomResourceDefinition, message: &str) -> CustomResourceDefinition {
+    let mut crd = optional_spec(crd);
+    let rule = ValidationRule {
+        rule: "!has(oldSelf.spec) || has(self.spec)".into(),
+        field_path: Some(".spec".into()),
+        message: Some(message.into()),
+        ..ValidationRule::default()
+    };
+    let schemas = crd.spec.versions.iter_mut().filter_map(|it| it.schema.as_mut());
+    for schema in schemas.filter_map(|it| it.open_api_v3_schema.as_mut()) {
+        schema.x_kubernetes_validations.get_or_insert_default().push(rule.clone());
+    }
+    crd
 }
 
 /// An object of this kind may be without its spec, as in the original.

@@ -55,7 +55,7 @@ impl Rules {
         let members = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
         let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
         Self {
-            here: schema.get(RULES).is_some().then(|| compile_schema(&alone(schema))),
+            here: schema.get(RULES).is_some().then(|| compile_schema(&plainly(alone(schema)))),
             members: members
                 .map(|(name, it)| (name.clone(), Self::read(it)))
                 .filter(|(_, it)| !it.is_empty())
@@ -127,6 +127,20 @@ impl Rules {
         };
         judged.err().into_iter().flatten().map(broken).collect()
     }
+}
+
+/// With rules that ask for an optional `oldSelf` said in the words of who runs them here: for `kube_cel` it is the value itself, or
+/// null.
+fn plainly(mut schema: Value) -> Value {
+    for rule in schema.get_mut(RULES).and_then(Value::as_array_mut).into_iter().flatten() {
+        let optional = rule.get("optionalOldSelf").is_some_and(|it| it == true);
+        let text = rule.get_mut("rule").filter(|_| optional);
+        if let Some(Value::String(text)) = text {
+            *text = text.replace("oldSelf.hasValue()", "oldSelf != null");
+            *text = text.replace("oldSelf.value()", "oldSelf");
+        }
+    }
+    schema
 }
 
 /// A schema without the rules of what is below.
@@ -220,6 +234,30 @@ mod tests {
             let found = schema().broken(whole, plain);
             let fields: Vec<_> = found.iter().map(|it| it.field.as_str()).collect();
             assert_eq!(fields, want, "{because}: {found:?}");
+        }
+    }
+
+    /// As the API server has them: a value, where the object is replaced; else none.
+    #[test]
+    fn a_rule_may_excuse_what_an_update_leaves_as_it_was() {
+        let rules = Rules::read(&json!({
+            "type": "object", "properties": {"least": {"type": "integer"}, "beside": {"type": "integer"}},
+            "x-kubernetes-validations": [{
+                "rule": "self.least > 0 || (oldSelf.hasValue() && oldSelf.value().least == self.least)",
+                "message": "say more", "optionalOldSelf": true,
+            }],
+        }));
+        let table = [
+            (json!({"least": 1}), None, 0, "it keeps it"),
+            (json!({"least": 0}), None, 1, "it comes so"),
+            (json!({"least": 0, "beside": 1}), Some(json!({"least": 0})), 0, "it was so"),
+            (json!({"least": -1}), Some(json!({"least": 0})), 1, "it becomes another"),
+        ];
+        for (new, old, want, because) in table {
+            let whole = Change { new: Some(&new), old: old.as_ref() };
+            let found = rules.broken(whole, Change::default());
+            assert_eq!(found.len(), want, "{because}: {found:?}");
+            assert!(found.iter().all(|it| it.message == "say more"), "{because}: {found:?}");
         }
     }
 

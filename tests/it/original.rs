@@ -51,8 +51,12 @@ fn v1alpha1_is_what_the_original_serves() {
 }
 
 /// What the original's webhook did not let anybody change; all that it refused beside that, ours takes.
-const KEPT: [&str; 2] =
-    ["Polecat spec.rig: self == oldSelf", "Rig spec.beadsPrefix: self == oldSelf"];
+const KEPT: [&str; 4] = [
+    "Polecat : !has(oldSelf.spec) || has(self.spec)",
+    "Polecat spec.rig: self == oldSelf",
+    "Rig : !has(oldSelf.spec) || has(self.spec)",
+    "Rig spec.beadsPrefix: self == oldSelf",
+];
 
 #[test]
 fn v1alpha1_has_no_rule_but_that_what_was_immutable_stays_what_it_was() {

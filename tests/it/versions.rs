@@ -7,7 +7,7 @@ use gastown_testbed::{Node, Testbed, watch};
 use http::Method;
 use kube::{
     Api, Client,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     core::{DynamicObject, GroupVersionKind},
     discovery::ApiResource,
     runtime::watcher,
@@ -240,6 +240,78 @@ async fn an_old_object_beyond_the_new_bounds_lives_on_and_is_mended_step_by_step
     let back = old.get("old").await.unwrap();
     assert_eq!(back.data["spec"]["trackedBeads"], spec["trackedBeads"], "the rest is as it was");
     assert_eq!(back.data["spec"]["parallelism"], 3);
+}
+
+/// A path that leads nowhere would select nothing, and nobody would be told.
+#[tokio::test]
+async fn every_selectable_field_of_every_version_selects() {
+    let (_, client) = town("versions-select").await;
+    for kind in KINDS.iter().filter(|it| !it.inner) {
+        let first = api(&client, "versions-select", kind, kind.version);
+        let made = object(kind, kind.version, "versions-select", &samples::of(kind.kind)["spec"]);
+        first.create(&PostParams::default(), &made).await.unwrap();
+        let phase = Patch::Merge(json!({"status": {"phase": a_phase(kind)}}));
+        first.patch_status("versions-select", &PatchParams::default(), &phase).await.unwrap();
+        for version in kind.definition().spec.versions {
+            let there = api(&client, "versions-select", kind, &version.name);
+            let whole = there.get("versions-select").await.unwrap();
+            let fields = version.selectable_fields.unwrap_or_default();
+            assert!(fields.iter().any(|it| it.json_path == ".status.phase"), "{}", kind.kind);
+            for field in fields {
+                let path = field.json_path.trim_start_matches('.');
+                let value = whole.data.pointer(&format!("/{}", path.replace('.', "/")));
+                let value = value.and_then(Value::as_str).unwrap_or_else(|| panic!("no {path}"));
+                for (selector, want) in
+                    [(format!("{path}={value}"), true), (format!("{path}={value}-not"), false)]
+                {
+                    let params = ListParams::default().fields(&selector);
+                    let found = there.list(&params).await.unwrap().items;
+                    let found = found.iter().any(|it| it.metadata.name == whole.metadata.name);
+                    assert_eq!(found, want, "{} {}: {selector}", kind.kind, version.name);
+                }
+            }
+        }
+        first.delete("versions-select", &DeleteParams::default()).await.unwrap();
+    }
+}
+
+/// One that objects of this kind can have.
+fn a_phase(kind: &Kind) -> Value {
+    let crd = serde_json::to_value((kind.crd)()).unwrap();
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let phase = &schema["properties"]["status"]["properties"]["phase"];
+    phase["enum"].as_array().map_or_else(|| json!("Running"), |it| it[0].clone())
+}
+
+/// Its rule is about two fields at once, so it hangs on the whole spec.
+#[tokio::test]
+async fn an_old_witness_beyond_the_new_rule_is_edited_beside_it() {
+    let (_, client) = town("versions-witness").await;
+    let kind = KINDS.iter().find(|it| it.kind == "Witness").unwrap();
+    let name = "versions-witness";
+    let (old, new) = (api(&client, name, kind, "v1alpha1"), api(&client, name, kind, "v1beta1"));
+    let spec = json!({"rigRef": "greeter", "healthCheckInterval": "30m"});
+    old.create(&PostParams::default(), &object(kind, "v1alpha1", "old", &spec)).await.unwrap();
+    let edit = async |change: Value| {
+        let change = Patch::Merge(json!({"spec": change}));
+        new.patch("old", &PatchParams::default(), &change).await
+    };
+    let beside = edit(json!({"escalationTarget": "slack", "rigRef": {"name": "other"}})).await;
+    assert_eq!(beside.unwrap().data["spec"]["stuckThresholdSeconds"], 900, "it is as it was");
+    let held = "stuckThresholdSeconds must be at least healthCheckIntervalSeconds";
+    for worse in
+        [json!({"stuckThresholdSeconds": 901}), json!({"healthCheckIntervalSeconds": 1799})]
+    {
+        let refused = edit(worse).await.unwrap_err().to_string();
+        assert!(refused.contains(held), "what is edited is held to it: {refused}");
+    }
+    edit(json!({"stuckThresholdSeconds": 1800})).await.unwrap();
+    let worse = edit(json!({"stuckThresholdSeconds": 900})).await.unwrap_err().to_string();
+    assert!(worse.contains(held), "once it is mended it stays so: {worse}");
+    let both = json!({"rigRef": {"name": "greeter"}, "healthCheckIntervalSeconds": 1800});
+    let made = object(kind, "v1beta1", "new", &both);
+    let refused = new.create(&PostParams::default(), &made).await.unwrap_err().to_string();
+    assert!(refused.contains(held), "a new object is held to it: {refused}");
 }
 
 #[tokio::test]

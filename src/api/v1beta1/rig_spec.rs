@@ -40,14 +40,14 @@ pub struct RigSpec {
     #[x_kube(validation = ("self.all(it, it == '*' || it.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'))", "use names of namespaces, such as town, or * for all"))]
     pub allowed_namespaces: Option<Vec<String>>,
     /// Images that Polecats of this Rig may name for their agent: the very image, such as `registry.example.com/agent:1`,
-    /// or all that begin alike, such as `registry.example.com/agents/*`. Unset: any. The operator's own `--agent-image`
-    /// is always allowed.
+    /// or all that begin alike, such as `registry.example.com/agents/*`. Unset: any. One that names
+    /// none gets the operator's own `--agent-image`, whatever is listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 1024)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = ("self.all(it, it.matches('^[^*]+([/:@][*])?$') || it == '*')", "use a whole image, or one with * after a / : or @ at its end, such as registry.example.com/agents/*"))]
     pub allowed_images: Option<Vec<String>>,
-    /// Service accounts that Polecats of this Rig may name for their pods; `*`: all. Unset: any. The namespace's default
-    /// account is always allowed.
+    /// Service accounts that Polecats of this Rig may name for their pods; `*`: all. Unset: any. One that names none
+    /// gets the namespace's default account, whatever is listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = ("self.all(it, it == '*' || it.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$'))", "use names of service accounts, such as agent, or * for all"))]

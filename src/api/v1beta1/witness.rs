@@ -30,10 +30,14 @@ use crate::api::shared::{Condition, conditions, date_time};
     json_path = ".status.polecatsSummary.stuck"
 ))]
 #[kube(printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"))]
-#[x_kube(validation = (
-    "self.stuckThresholdSeconds >= self.healthCheckIntervalSeconds",
+// The API server leaves alone what an edit leaves as it was only where that is all a rule hangs on; this one hangs on the spec.
+#[x_kube(validation = Rule::new(
+    "self.stuckThresholdSeconds >= self.healthCheckIntervalSeconds || (oldSelf.hasValue() && \
+     oldSelf.value().stuckThresholdSeconds == self.stuckThresholdSeconds && \
+     oldSelf.value().healthCheckIntervalSeconds == self.healthCheckIntervalSeconds)"
+).message(
     "stuckThresholdSeconds must be at least healthCheckIntervalSeconds: a Polecat is only looked at that often"
-))]
+).optional_old_self(true))]
 #[serde(rename_all = "camelCase")]
 pub struct WitnessSpec {
     /// The Rig whose Polecats are looked after.
