@@ -54,7 +54,8 @@ macro_rules! stored {
 
 stored! {
     v1beta1::Rig, "rig", "Rig", Some("gastown.io/rig-cleanup"),
-        "Polecats may name it; Witness, Refinery, counts and spec.settings have no effect yet";
+        "Polecats are held to its rules; Witness, Refinery, counts, spec.settings, spec.beadsPrefix and its repository's address \
+         have no effect yet";
     v1beta1::Convoy, "convoy", "Convoy", None,
         "no bead is followed, and spec.parallelism holds nobody back";
     v1beta1::Witness, "witness", "Witness", None,

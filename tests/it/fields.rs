@@ -10,6 +10,7 @@ use gastown::{
         pod::{PodSettings, agent_pod},
         polecat::Brief,
         shard::Map,
+        tenancy::{self, House, Rules, Wishes},
     },
     kinds::KINDS,
 };
@@ -106,15 +107,107 @@ fn table(kind: &str, version: &str) -> Vec<(&'static str, Fate)> {
     match (kind, version) {
         ("Polecat", "v1alpha1") => polecat(),
         ("Polecat", "v1beta1") => polecat_in_the_hub(),
-        ("Rig", _) => vec![("spec", Warned("Rig"))],
-        ("Convoy", _) => vec![("spec", Warned("Convoy"))],
-        ("Witness", _) => vec![("spec", Warned("Witness"))],
-        ("Refinery", _) => vec![("spec", Warned("Refinery"))],
-        ("BeadStore", _) => vec![("spec", Warned("BeadStore"))],
-        ("ClientPod", _) => vec![("spec", Warned("ClientPod"))],
+        ("Rig", _) => rig(version),
         ("ShardMap", _) => shard_map(),
-        _ => vec![],
+        _ => stored(kind, version),
     }
+}
+
+/// Rules of a Rig are read in the hub's words alone: v1alpha1 has none.
+fn rig(version: &str) -> Vec<(&'static str, Fate)> {
+    let settings = [
+        ("spec.settings.namepoolTheme", Warned("spec.settings")),
+        ("spec.settings.maxPolecats", Warned("spec.settings")),
+        ("spec.beadsPrefix", Warned("spec.beadsPrefix")),
+    ];
+    let others = match version {
+        "v1alpha1" => vec![("spec.gitURL", Warned("its repository's address"))],
+        _ => vec![
+            ("spec.repository.url", Warned("its repository's address")),
+            ("spec.allowedNamespaces", Read(json!(["other"]))),
+            ("spec.allowedImages", Read(json!(["other:1"]))),
+            ("spec.serviceAccounts", Read(json!(["other"]))),
+            ("spec.tlsPolicy", Read(json!("fips"))),
+        ],
+    };
+    settings.into_iter().chain(others).collect()
+}
+
+/// Of a kind without a controller every field is warned about by one sentence; one that is added is entered here, whoever reads it.
+fn stored(kind: &str, version: &str) -> Vec<(&'static str, Fate)> {
+    let (kind, fields): (_, &[_]) = match (kind, version) {
+        ("Convoy", "v1alpha1") => (
+            "Convoy",
+            &["spec.description", "spec.parallelism", "spec.rigRef", "spec.trackedBeads[]"],
+        ),
+        ("Convoy", _) => (
+            "Convoy",
+            &["spec.beads[].id", "spec.description", "spec.parallelism", "spec.rigRef.name"],
+        ),
+        ("Witness", "v1alpha1") => (
+            "Witness",
+            &[
+                "spec.escalationTarget",
+                "spec.healthCheckInterval",
+                "spec.rigRef",
+                "spec.stuckThreshold",
+            ],
+        ),
+        ("Witness", _) => (
+            "Witness",
+            &[
+                "spec.escalationTarget",
+                "spec.healthCheckIntervalSeconds",
+                "spec.rigRef.name",
+                "spec.stuckThresholdSeconds",
+            ],
+        ),
+        ("Refinery", "v1alpha1") => (
+            "Refinery",
+            &[
+                "spec.gitSecretRef.name",
+                "spec.parallelism",
+                "spec.rigRef",
+                "spec.targetBranch",
+                "spec.testCommand",
+            ],
+        ),
+        ("Refinery", _) => (
+            "Refinery",
+            &[
+                "spec.gitSecretRef.name",
+                "spec.parallelism",
+                "spec.rigRef.name",
+                "spec.targetBranch",
+                "spec.testCommand",
+            ],
+        ),
+        ("BeadStore", "v1alpha1") => (
+            "BeadStore",
+            &["spec.gitSecretRef.name", "spec.prefix", "spec.rigRef", "spec.syncInterval"],
+        ),
+        ("BeadStore", _) => (
+            "BeadStore",
+            &[
+                "spec.gitSecretRef.name",
+                "spec.prefix",
+                "spec.rigRef.name",
+                "spec.syncIntervalSeconds",
+            ],
+        ),
+        ("ClientPod", _) => (
+            "ClientPod",
+            &[
+                "spec.clientId",
+                "spec.model",
+                "spec.resources.cpu",
+                "spec.resources.memory",
+                "spec.timeout",
+            ],
+        ),
+        _ => return vec![],
+    };
+    fields.iter().map(|it| (*it, Warned(kind))).collect()
 }
 
 fn shard_map() -> Vec<(&'static str, Fate)> {
@@ -208,6 +301,31 @@ fn every_field_that_is_read_makes_a_difference() {
         *other.pointer_mut(&pointer).unwrap_or_else(|| panic!("every_field has no {field}")) =
             value;
         assert_ne!(judged(&base), judged(&other), "{field} has no effect");
+    }
+}
+
+#[test]
+fn every_rule_of_a_rig_makes_a_difference_to_its_polecats() {
+    let whole = json!({
+        "allowedNamespaces": ["town"], "allowedImages": ["agent:1"], "serviceAccounts": ["agent"], "tlsPolicy": "default",
+    });
+    let wishes = Wishes {
+        image: Some("agent:1".into()),
+        service_account: Some("agent".into()),
+        tls_settings: None,
+    };
+    let judged = |spec: &Value| {
+        let rules: Rules = serde_json::from_value(spec.clone()).unwrap();
+        let (rules, house) = (Some(&rules), House::default());
+        let forbidden = tenancy::forbidden("greeter", rules, "town", &wishes, house);
+        (forbidden.len(), house.tls_policy(rules))
+    };
+    assert_eq!(judged(&whole).0, 0, "it may do all that it does");
+    for (field, fate) in rig("v1beta1") {
+        let Read(value) = fate else { continue };
+        let mut other = whole.clone();
+        other[field.trim_start_matches("spec.")] = value;
+        assert_ne!(judged(&whole), judged(&other), "{field} is not read");
     }
 }
 
