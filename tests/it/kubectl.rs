@@ -92,6 +92,27 @@ async fn the_crds_apply_server_side_and_then_client_side() {
     bed.stop().await.unwrap();
 }
 
+/// Two of them have a field that the original's definitions do not know either: kubectl asks for strictness by itself.
+#[tokio::test]
+async fn the_originals_samples_apply_where_unknown_fields_may_be_warned_about() {
+    let bed = Testbed::shared_with(Node::Kwok).await.unwrap();
+    crate::world::install_crds(bed).await;
+    for namespace in ["gastown-system", "gastown-workers"] {
+        bed.make_namespace(namespace, &[]).await.unwrap();
+    }
+    let kubectl = Kubectl::admin(bed);
+    let apply = ["apply", "--dry-run=server", "-f", "tests/it/original/samples/"];
+    let strict = kubectl.run(&apply).await;
+    let unknown = [r#"unknown field "spec.notifyOnComplete""#, r#"unknown field "spec.localPath""#];
+    let words = String::from_utf8_lossy(&strict.stderr);
+    assert!(!strict.status.success() && unknown.iter().all(|it| words.contains(it)), "{words}");
+    let warned = kubectl.run(&[&apply[..], &["--validate=warn"]].concat()).await;
+    let (said, words) =
+        (String::from_utf8_lossy(&warned.stdout), String::from_utf8_lossy(&warned.stderr));
+    assert!(warned.status.success() && unknown.iter().all(|it| words.contains(it)), "{words}");
+    assert_eq!(ending(&said, " created (server dry run)"), 7, "all of them: {said}");
+}
+
 #[tokio::test]
 async fn fields_are_explained() {
     let bed = Testbed::shared_with(Node::Kwok).await.unwrap();
