@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use gastown::kinds::KINDS;
 use gastown_testbed::{Node, Testbed};
 use kube::{
     Api,
@@ -13,6 +14,8 @@ use kube::{
     discovery::ApiResource,
 };
 use serde_json::{Value, json};
+
+use crate::door::Door;
 
 /// A Polecat that uses every field the Go original has.
 const EVERY_FIELD: &str = r#"
@@ -170,6 +173,24 @@ async fn every_yaml_of_the_pages_would_apply() {
         let answer = api.patch(name, &params, &Patch::Apply(&object)).await;
         assert!(answer.is_ok(), "{page}: {object}: {answer:?}");
     }
+}
+
+/// An API server without our webhooks takes what they would refuse.
+#[tokio::test]
+async fn our_own_admission_takes_every_object_of_ours_that_people_are_given() {
+    let door = Door::open("samples-door", &[]).await;
+    let ours = |it: &Value| KINDS.iter().any(|kind| it["kind"] == kind.kind && !kind.inner);
+    let samples = samples().into_iter().map(|it| ("a sample".to_owned(), it));
+    let all: Vec<_> = samples.chain(in_pages()).filter(|(_, it)| ours(it)).collect();
+    for kind in ["Polecat", "Rig"] {
+        assert!(all.iter().filter(|it| it.1["kind"] == kind).count() > 1, "{kind}: they are found");
+    }
+    for (place, mut object) in all {
+        object["metadata"]["namespace"] = Value::Null;
+        let answer = door.dry_run(&object).await;
+        assert_eq!(answer.code, 201, "{place}: {object}: {}", answer.message());
+    }
+    door.close().await;
 }
 
 /// Whether everything of `sent` is in `stored`; defaults may be there besides.
