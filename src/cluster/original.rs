@@ -246,7 +246,7 @@ impl Original {
             let namespace = &*self.namespace;
             tracing::warn!(
                 namespace,
-                "The operator's own namespace is not there: nothing is written before it is. Make it: kubectl create namespace \
+                "The operator's own namespace is not there: nothing is reconciled before it is. Make it: kubectl create namespace \
                  {namespace}; or name another by GASTOWN_NAMESPACE"
             );
         }
@@ -264,8 +264,8 @@ impl Original {
             namespace,
             lease,
             holder,
-            "The Go original acts: webhooks are served, nothing is reconciled and nothing written until its Lease has been \
-             unchanged for {seconds} s. To go on, stop it: kubectl -n {namespace} scale deployment NAME --replicas=0 \
+            "The Go original acts: webhooks are served, with certificates where they are our own; nothing is reconciled, and nothing \
+             else written, until its Lease has been unchanged for {seconds} s. To go on, stop it: kubectl -n {namespace} scale deployment NAME --replicas=0 \
              (docs/upgrade.md)"
         );
     }
@@ -279,7 +279,7 @@ impl Original {
                 error,
                 namespace,
                 lease,
-                "The Go original's Lease can't be {what}; nothing is written before it can be"
+                "The Go original's Lease can't be {what}; nothing is reconciled before it can be"
             );
         }
         self.complaint = Some(complaint);

@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
-use gastown::domain::original::{HOLDER, LEASE};
-use gastown_testbed::{Node, Testbed, audit};
+use gastown::{
+    domain::original::{HOLDER, LEASE},
+    manifests::CERTIFICATES,
+};
+use gastown_testbed::{Node, Options, Testbed, audit};
 use k8s_openapi::{
-    api::coordination::v1::Lease, apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp,
+    api::{coordination::v1::Lease, core::v1::Secret},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+    jiff::Timestamp,
 };
 use kube::{
     Api,
-    api::{Patch, PatchParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 use tokio::{sync::watch, task::JoinHandle};
@@ -129,6 +134,37 @@ async fn while_it_changes_nothing_is_written_and_then_it_is_taken() {
     assert_eq!(held.holder_identity.as_deref(), Some(HOLDER), "one that starts again waits");
     assert_eq!(held.lease_transitions, Some(1));
     door.close().await;
+}
+
+/// It serves webhooks, for which it needs them. On a control plane of its own: bundles go into what all tests share.
+#[tokio::test]
+async fn while_it_acts_our_own_certificates_are_kept_and_nothing_else_is_written() {
+    let name = "original-certificates";
+    let bed = Testbed::start(Options { node: Node::None, ..Options::default() }).await.unwrap();
+    let bed: &'static Testbed = Box::leak(Box::new(bed));
+    world::make_namespaces(bed, name, &[]).await;
+    let mut original = Played::start(bed, name).await;
+    let world = World::apart_with(bed, name, &[], &["--webhook-cert-source=own"]).await;
+    original_acts(&world, true).await;
+    let admin = bed.client("admin").await.unwrap();
+    let secrets: Api<Secret> = Api::namespaced(admin, &world::own(name));
+    let has_key = |it: &Secret| it.data.iter().flatten().any(|it| it.0 == "tls.key");
+    until(&secrets, CERTIFICATES, "certificate", has_key).await;
+    world.create("max", |_| {}).await;
+    original.goes_on().await;
+    let all = writes(&world).await;
+    let canary = |it: &audit::Event| it.resource == "polecats" && it.verb == "create";
+    let serves = |it: &audit::Event| {
+        it.resource == "secrets"
+            || it.resource == "customresourcedefinitions"
+            || it.resource.ends_with("webhookconfigurations")
+            || canary(it)
+    };
+    assert!(all.iter().any(|it| it.resource == "secrets"), "{all:?}");
+    assert!(all.iter().all(serves), "{all:?}");
+    let there = world.polecats().list(&ListParams::default()).await.unwrap().items;
+    assert_eq!(there.len(), 1, "a canary is not stored");
+    assert_eq!(phase_of(&there[0]), "", "nothing is reconciled");
 }
 
 /// Nobody but a person can do that: an original that is started again waits for the Lease, which we hold.
