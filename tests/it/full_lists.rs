@@ -135,7 +135,10 @@ async fn converted(client: Client, body: Bytes) {
 async fn refuses_what_unfolds(operator: &Operator) {
     let head = r#"{"apiVersion":"apiextensions.k8s.io/v1","kind":"ConversionReview","request":{"uid":"u","desiredAPIVersion":"gastown.gastown.io/v1beta1","objects":["#;
     let object = r#"{"apiVersion":"gastown.gastown.io/v1alpha1","kind":"Polecat","metadata":{"name":"max"},"spec":{"rig":"r""#;
-    let members = |count| (0..count).map(|it| format!(r#","{it:x}":0"#)).collect::<String>();
+    let members = |count| {
+        let all: Vec<_> = (0..count).map(|it| format!(r#","{it:x}":0"#)).collect();
+        all.concat()
+    };
     let table = [
         (format!("{head}{}0]}}}}", "0,".repeat(100 << 20)), 400, "fewer than 64 bytes", "numbers"),
         (

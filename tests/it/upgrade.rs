@@ -121,6 +121,13 @@ async fn conversions(admin: &Client) -> usize {
     text.lines().filter(is).map(count).sum()
 }
 
+/// It is read from storage, and converted by one call.
+async fn a_page_has_them_too(stores: &Api<DynamicObject>, all: &[DynamicObject]) {
+    let page = ListParams::default().limit(u32::try_from(all.len()).unwrap());
+    let page = patiently(async || stores.list(&page).await).await.items;
+    assert!(page.iter().map(|it| &it.data).eq(all.iter().map(|it| &it.data)), "and in the order");
+}
+
 /// Nobody converts but the replicas themselves, and none of them may wait for that.
 #[tokio::test]
 async fn five_thousand_old_objects_are_served_in_both_versions_by_replicas_that_all_start_cold() {
@@ -172,10 +179,7 @@ async fn five_thousand_old_objects_are_served_in_both_versions_by_replicas_that_
         calls < 2 * CROWD,
         "{calls}: each once for the API server's cache, and not for each replica"
     );
-    // A page is read from storage, and converted by one call.
-    let page = ListParams::default().limit(u32::try_from(CROWD).unwrap());
-    let page = patiently(async || stores.list(&page).await).await.items;
-    assert!(page.iter().map(|it| &it.data).eq(new.iter().map(|it| &it.data)), "and in the order");
+    a_page_has_them_too(&stores, &new).await;
     let want = json!({"rigRef": {"name": "greeter"}, "prefix": "gt-", "syncIntervalSeconds": 7});
     assert!(new.iter().all(|it| it.data["spec"] == want), "{:?}", new.first());
     let old = list(&client, "v1alpha1").await;
