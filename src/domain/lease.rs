@@ -209,6 +209,7 @@ impl Identity {
     }
 
     /// The same process where it takes part once more, after so many times: its sessions have names of their own.
+    #[must_use]
     pub fn taking_part(&self, before: u32) -> Self {
         let nonce = &self.nonce;
         let nonce = if before == 0 { nonce.clone() } else { format!("{nonce}-{before}") };

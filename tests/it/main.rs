@@ -62,6 +62,7 @@ mod preparing;
 mod process;
 mod promql;
 mod proxied;
+mod put_back;
 mod ratchet;
 mod real_approved;
 mod real_built;

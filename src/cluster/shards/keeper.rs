@@ -48,6 +48,7 @@ const IDLE: Duration = Duration::from_secs(1);
 const MARGIN: Duration = Duration::from_millis(250);
 
 /// This replica's part.
+#[expect(clippy::struct_excessive_bools, reason = "each is so or not by itself")]
 pub struct Keeper {
     pub(super) door: Door,
     pub(super) maps: Api<ShardMap>,
@@ -115,11 +116,10 @@ impl Keeper {
             zone: settings.zone.as_str().into(),
             ..Own::default()
         };
-        let me = settings.me.clone();
+        let (client, me) = (&connection.leases, settings.me.clone());
         let (gaps, objects, times) = (BTreeMap::new(), BTreeMap::new(), settings.times);
         let (none, since) = (Vec::new(), BTreeMap::new());
         let writer = Writer { me, times, owned: false, gaps, objects, degraded: none, since };
-        let client = &connection.leases;
         let keeper = Self {
             door: Door::new(connection, namespace),
             writer: connection.writer("the map of shards"),

@@ -307,7 +307,9 @@ impl Views {
             let views: Vec<_> = all.filter(|it| which(&state, it)).cloned().collect();
             // Within the lock: one of them may be begun and listed again at once.
             self.0.shown.send_if_modified(|it| {
-                views.iter().for_each(|view| it.remove(view));
+                for view in &views {
+                    it.remove(view);
+                }
                 !views.is_empty()
             });
             views.into_iter().filter_map(|it| state.sights.remove_entry(&it)).collect()

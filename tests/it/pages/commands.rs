@@ -63,6 +63,10 @@ pub const COMMANDS: &[(&str, Held)] = &[
         "kubectl -n gastown-operator-system annotate shardmap gastown",
         Needs("writes by hand what `kubectl gt log-level` writes"),
     ),
+    (
+        "kubectl -n gastown-operator-system delete shardmap gastown",
+        Test("a_map_that_is_put_back_stops_who_acts_by_a_newer_one_until_it_is_deleted"),
+    ),
     ("kubectl gt report", Test("a_report_has_what_helps_and_no_secret")),
     ("oc adm must-gather", Needs("OpenShift")),
     ("kubectl get events --field-selector involvedObject.kind=ShardMap", Needs("reads a cluster")),
