@@ -135,76 +135,24 @@ fn rig(version: &str) -> Vec<(&'static str, Fate)> {
 
 /// Of a kind without a controller every field is warned about by one sentence; one that is added is entered here, whoever reads it.
 fn stored(kind: &str, version: &str) -> Vec<(&'static str, Fate)> {
+    #[rustfmt::skip]
     let (kind, fields): (_, &[_]) = match (kind, version) {
-        ("Convoy", "v1alpha1") => (
-            "Convoy",
-            &["spec.description", "spec.parallelism", "spec.rigRef", "spec.trackedBeads[]"],
-        ),
-        ("Convoy", _) => (
-            "Convoy",
-            &["spec.beads[].id", "spec.description", "spec.parallelism", "spec.rigRef.name"],
-        ),
-        ("Witness", "v1alpha1") => (
-            "Witness",
-            &[
-                "spec.escalationTarget",
-                "spec.healthCheckInterval",
-                "spec.rigRef",
-                "spec.stuckThreshold",
-            ],
-        ),
-        ("Witness", _) => (
-            "Witness",
-            &[
-                "spec.escalationTarget",
-                "spec.healthCheckIntervalSeconds",
-                "spec.rigRef.name",
-                "spec.stuckThresholdSeconds",
-            ],
-        ),
-        ("Refinery", "v1alpha1") => (
-            "Refinery",
-            &[
-                "spec.gitSecretRef.name",
-                "spec.parallelism",
-                "spec.rigRef",
-                "spec.targetBranch",
-                "spec.testCommand",
-            ],
-        ),
-        ("Refinery", _) => (
-            "Refinery",
-            &[
-                "spec.gitSecretRef.name",
-                "spec.parallelism",
-                "spec.rigRef.name",
-                "spec.targetBranch",
-                "spec.testCommand",
-            ],
-        ),
-        ("BeadStore", "v1alpha1") => (
-            "BeadStore",
-            &["spec.gitSecretRef.name", "spec.prefix", "spec.rigRef", "spec.syncInterval"],
-        ),
-        ("BeadStore", _) => (
-            "BeadStore",
-            &[
-                "spec.gitSecretRef.name",
-                "spec.prefix",
-                "spec.rigRef.name",
-                "spec.syncIntervalSeconds",
-            ],
-        ),
-        ("ClientPod", _) => (
-            "ClientPod",
-            &[
-                "spec.clientId",
-                "spec.model",
-                "spec.resources.cpu",
-                "spec.resources.memory",
-                "spec.timeout",
-            ],
-        ),
+        ("Convoy", "v1alpha1") => ("Convoy", &["spec.description", "spec.parallelism", "spec.rigRef", "spec.trackedBeads[]"]),
+        ("Convoy", _) => ("Convoy", &["spec.beads[].id", "spec.description", "spec.parallelism", "spec.rigRef.name"]),
+        ("Witness", "v1alpha1") => ("Witness",
+            &["spec.escalationTarget", "spec.healthCheckInterval", "spec.rigRef", "spec.stuckThreshold"]),
+        ("Witness", _) => ("Witness",
+            &["spec.escalationTarget", "spec.healthCheckIntervalSeconds", "spec.rigRef.name", "spec.stuckThresholdSeconds"]),
+        ("Refinery", "v1alpha1") => ("Refinery",
+            &["spec.gitSecretRef.name", "spec.parallelism", "spec.rigRef", "spec.targetBranch", "spec.testCommand"]),
+        ("Refinery", _) => ("Refinery",
+            &["spec.gitSecretRef.name", "spec.parallelism", "spec.rigRef.name", "spec.targetBranch", "spec.testCommand"]),
+        ("BeadStore", "v1alpha1") => ("BeadStore",
+            &["spec.gitSecretRef.name", "spec.prefix", "spec.rigRef", "spec.syncInterval"]),
+        ("BeadStore", _) => ("BeadStore",
+            &["spec.gitSecretRef.name", "spec.prefix", "spec.rigRef.name", "spec.syncIntervalSeconds"]),
+        ("ClientPod", _) => ("ClientPod",
+            &["spec.clientId", "spec.model", "spec.resources.cpu", "spec.resources.memory", "spec.timeout"]),
         _ => return vec![],
     };
     fields.iter().map(|it| (*it, Warned(kind))).collect()
