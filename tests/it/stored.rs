@@ -11,7 +11,11 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{door::Door, samples, world::until};
+use crate::{
+    door::Door,
+    samples,
+    world::{polecat, until},
+};
 
 const REASON: &str = "ControllerNotInThisRelease";
 
@@ -70,10 +74,42 @@ async fn every_sample_of_a_stored_kind_is_warned_about_and_says_so() {
 }
 
 #[tokio::test]
+async fn who_names_a_rig_that_is_not_there_is_told_and_let_in() {
+    let door = Door::open("rig-unknown", &[]).await;
+    let named = |rig: &str| {
+        let mut it = polecat("max");
+        it["spec"]["rig"] = json!(rig);
+        it
+    };
+    let told = async |rig: &str| {
+        let answer = door.dry_run(&named(rig)).await;
+        assert_eq!(answer.code, 201, "{}", answer.message());
+        answer
+            .warnings
+            .iter()
+            .filter(|it| it.contains("there is no Rig"))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let said = told("rig-unknown").await;
+    assert!(
+        said.len() == 1 && said[0].contains("spec.rig") && said[0].contains("rig-unknown"),
+        "{said:?}"
+    );
+    let mut rig =
+        samples_of_stored_kinds(&door).into_iter().find(|it| it["kind"] == "Rig").unwrap();
+    rig["metadata"]["name"] = json!("rig-unknown");
+    assert_eq!(door.create(&rig).await.code, 201);
+    assert_eq!(told("rig-unknown").await, Vec::<String>::new(), "now it is there");
+    api(&door, &rig).delete("rig-unknown", &DeleteParams::default()).await.unwrap();
+    door.close().await;
+}
+
+#[tokio::test]
 async fn finalizers_of_the_original_are_released_and_others_are_kept() {
     let door = Door::open("original-finalizers", &[]).await;
     let polecat = {
-        let mut it = crate::world::polecat("held");
+        let mut it = polecat("held");
         it["spec"]["desiredState"] = json!("Idle");
         (it, "gastown.io/polecat-cleanup")
     };

@@ -117,9 +117,7 @@ impl Keeper {
             ..Own::default()
         };
         let (client, me) = (&connection.leases, settings.me.clone());
-        let (gaps, objects, times) = (BTreeMap::new(), BTreeMap::new(), settings.times);
-        let (none, since) = (Vec::new(), BTreeMap::new());
-        let writer = Writer { me, times, owned: false, gaps, objects, degraded: none, since };
+        let writer = Writer::new(me, settings.times);
         let keeper = Self {
             door: Door::new(connection, namespace),
             writer: connection.writer("the map of shards"),

@@ -250,7 +250,6 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use super::*;
     use crate::domain::lease::{Identity, Times};
@@ -258,10 +257,7 @@ mod tests {
     #[test]
     fn a_doubt_ends_with_the_reading_that_answers_it() {
         let me = Identity { pod: "op".into(), pod_uid: "1".into(), nonce: "n".into() };
-        let (gaps, objects) = (BTreeMap::new(), BTreeMap::new());
-        let degraded = Vec::new();
-        let (times, since) = (Times::DEFAULT, BTreeMap::new());
-        let writer = Writer { me, times, owned: false, gaps, objects, degraded, since };
+        let writer = Writer::new(me, Times::DEFAULT);
         let (mut session, says) = (Session::new(writer), Says::default());
         let (at, second) = (Duration::from_secs, Duration::from_secs(1));
         assert!(matches!(session.next(&says, at(1)), Ok(Request::Read)));

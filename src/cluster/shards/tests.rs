@@ -123,10 +123,7 @@ async fn a_map_that_can_not_be_read_leaves_the_last_one_in_use() {
 async fn what_was_lost_and_is_somebody_elses_is_not_taken_back_at_once() {
     let (mut keeper, _town) = keeper();
     keeper.own.lost.insert(SHARD);
-    let (me, times) = (identity("other"), Times::FAST);
-    let (gaps, objects) = (BTreeMap::new(), BTreeMap::new());
-    let (degraded, since) = (Vec::new(), BTreeMap::new());
-    let writer = Writer { me, times, owned: false, gaps, objects, degraded, since };
+    let writer = Writer::new(identity("other"), Times::FAST);
     let mut lease = writer.held(SHARD, None, "other_uid_n.1", Mark { epoch: 2, number: 1 }, 1);
     lease.metadata.resource_version = Some("7".into());
     assert_eq!(lease.name_any(), "gastown-shard-03");

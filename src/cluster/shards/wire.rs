@@ -157,6 +157,12 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// Of one who has nothing to say yet.
+    pub fn new(me: Identity, times: Times) -> Self {
+        let (gaps, objects, since) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { me, times, owned: false, gaps, objects, degraded: Vec::new(), since }
+    }
+
     /// The session Lease of this replica.
     pub fn session(&self, over: Option<&Record>, holder: &str, mark: Mark, says: &Says) -> Lease {
         let mut notes = BTreeMap::from([

@@ -141,6 +141,7 @@ pub const CERTIFICATES: Dashboard = Dashboard {
         lines("Time until the certificate ends", "s", &[(r#"max by (pod) (gastown_certificate_not_after_seconds{job=~"$job"} > 0) - time()"#, "{{pod}}")]),
         lines("What is wrong with our certificates", "short", &[(r#"max by (reason) (gastown_certificate_degraded{job=~"$job"})"#, "{{reason}}")]),
         lines("Handshakes broken off over the certificate", "ops", &[(r#"sum by (pod) (rate(gastown_webhook_untrusted_handshakes_total{job=~"$job"}[$__rate_interval]))"#, "{{pod}}")]),
+        lines("Connections that came to nothing, by reason", "ops", &[(r#"sum by (reason) (rate(gastown_webhook_turned_away_total{job=~"$job"}[$__rate_interval]))"#, "{{reason}}")]),
         lines("Authority by replica", "short", &[(r#"max by (pod) (gastown_certificate_authority{job=~"$job"})"#, "{{pod}}")]),
         lines("Cryptography by replica", "short", &[(r#"count by (module, version, fips_mode, kernel_fips) (gastown_crypto_module{job=~"$job"})"#, "{{module}} {{version}}, FIPS mode {{fips_mode}}, kernel {{kernel_fips}}")]),
         lines("What is wrong with the cluster's TLS profile", "short", &[(r#"max by (reason) (gastown_tls_profile_degraded{job=~"$job"})"#, "{{reason}}")]),
