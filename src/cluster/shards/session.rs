@@ -250,7 +250,6 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::domain::lease::{Identity, Times};
 
