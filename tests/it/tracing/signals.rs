@@ -54,7 +54,7 @@ async fn figures_and_lines_come_to_the_collector_too() {
     let line = collector.lines().into_iter().find(|it| is(&it)).unwrap();
     assert_eq!(
         (line.service.as_str(), line.module.as_str()),
-        ("gastown-operator", "gastown::tasks::convert")
+        ("gastown-operator", "gastown::tasks::convert::answering")
     );
     let call = |it: &super::Span| it.trace == line.trace && it.id == line.span;
     collector.until("span that the line names", |all| all.iter().any(call)).await;

@@ -75,7 +75,7 @@ fn parse(text: &str) -> Result<Vec<Event>> {
     let complete = text.rfind('\n').map_or("", |end| text.get(..end).unwrap_or_default());
     let mut seen = HashSet::new();
     let mut events = Vec::new();
-    for line in complete.lines() {
+    for line in complete.lines().map(not_cut) {
         let entry: Entry = serde_json::from_str(line).with_context(|| format!("line {line:?}"))?;
         // A watch is logged when it begins and again when it ends.
         if seen.insert(entry.audit_id.clone()) {
@@ -84,6 +84,14 @@ fn parse(text: &str) -> Result<Vec<Event>> {
     }
     Ok(events)
 }
+
+/// An API server that is killed while it writes leaves part of a line, and its successor goes on in it.
+fn not_cut(line: &str) -> &str {
+    line.rfind(BEGIN).and_then(|at| line.get(at..)).unwrap_or(line)
+}
+
+/// How each line begins; within one its quotes would be escaped.
+const BEGIN: &str = "{\"kind\":\"Event\",";
 
 /// An event as the API server writes it, as far as it is read here.
 #[derive(Deserialize)]
@@ -216,6 +224,20 @@ mod tests {
         assert_eq!(line("leases", spec), Some(held));
         assert_eq!(line("leases", "{\"renewTime\":\"now\"}"), None, "it says nothing of either");
         assert_eq!(line("pods", spec), None, "a pod is nobody's");
+    }
+
+    #[test]
+    fn what_a_server_did_not_write_to_its_end_costs_nothing_of_its_successors() {
+        let line = |id: &str| {
+            format!(
+                "{{\"kind\":\"Event\",\"auditID\":\"{id}\",\"verb\":\"get\",\"requestURI\":\"/{id}\",\"user\":{{}},\
+                 \"requestReceivedTimestamp\":\"2026-01-02T03:04:05Z\",\"stageTimestamp\":\"2026-01-02T03:04:05Z\"}}\n"
+            )
+        };
+        let (first, cut, next) = (line("1"), line("2"), line("3"));
+        let cut = cut.get(..cut.len() / 2).unwrap();
+        let all = parse(&format!("{first}{cut}{next}")).unwrap();
+        assert_eq!(all.iter().map(|it| &*it.uri).collect::<Vec<_>>(), ["/1", "/3"]);
     }
 
     #[test]
