@@ -33,7 +33,7 @@ pub mod polecat;
 mod refinery;
 pub mod review;
 mod rig;
-mod scan;
+pub mod scan;
 pub mod schema;
 pub mod table;
 mod weight;

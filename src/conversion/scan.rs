@@ -23,17 +23,15 @@ pub fn members(text: &[u8]) -> usize {
     count
 }
 
-fn outside_strings(text: &[u8], mut see: impl FnMut(u8)) {
+/// Shows each byte that is in no string, and of a string the mark that begins it. One that does not end is the last.
+pub fn outside_strings(text: &[u8], mut see: impl FnMut(u8)) {
     let mut at = 0;
     while let Some(byte) = text.get(at) {
-        match byte {
-            b'"' => match string_end(text, at) {
-                Some(end) => at = end - 1,
-                None => break,
-            },
-            byte => see(*byte),
-        }
-        at += 1;
+        see(*byte);
+        at = match byte {
+            b'"' => string_end(text, at).unwrap_or(text.len()),
+            _ => at + 1,
+        };
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_json::Value;
 
-use super::{Judgement, Question, Subject, Violation, feedback, judge, unset};
+use super::{Judgement, Question, Subject, Violation, feedback, judge_once_set};
 use crate::{
     admission::warnings_of,
     domain::{names, shard::bucket, tls_policy, untrusted},
@@ -100,12 +100,7 @@ fn judged(
     subject: &Subject<'_>,
     question: &Question<'_>,
 ) -> Judgement {
-    let is_pod = asked.kind == "Pod";
-    let mended = (!is_pod).then(|| unset::mended(asked.kind, object, question.fips)).flatten();
-    match mended.as_ref().map(|it| Subject::of(asked.kind, it)) {
-        Some(Ok(Some(mended))) => judge(&mended, question),
-        _ => judge(subject, question),
-    }
+    judge_once_set(asked.kind != "Pod", (asked.kind, object), subject, question)
 }
 
 /// It is on its way out. What is created can't be: an API server takes such a word off before it asks.

@@ -103,9 +103,18 @@ pub fn judge_written(
     subject: &Subject<'_>,
     question: &Question<'_>,
 ) -> Judgement {
-    let Question { tables, platform, fips, .. } = *question;
-    let sets = platform == Platform::OpenShift && tables.scc;
-    let mended = sets.then(|| unset::mended(kind, object, fips)).flatten();
+    let sets = question.platform == Platform::OpenShift && question.tables.scc;
+    judge_once_set(sets, (kind, object), subject, question)
+}
+
+/// The same of an object once what nobody set is set, if anybody `sets` it before it is looked at.
+fn judge_once_set(
+    sets: bool,
+    (kind, object): (&str, &serde_json::Value),
+    subject: &Subject<'_>,
+    question: &Question<'_>,
+) -> Judgement {
+    let mended = sets.then(|| unset::mended(kind, object, question.fips)).flatten();
     match mended.as_ref().map(|it| Subject::of(kind, it)) {
         Some(Ok(Some(mended))) => judge(&mended, question),
         _ => judge(subject, question),

@@ -94,10 +94,11 @@ impl Follower {
 
     /// Puts right what nobody else does; how long until the next look, if nothing is heard before.
     async fn turn(&self, known: &mut Known) -> Duration {
-        self.refused.send_replace(self.refusal(known.heard.values()));
-        let Some((target, presented)) = self.target().filter(|_| *self.ready.borrow()) else {
-            return LOOK;
-        };
+        let presented = self.files.read().ok();
+        let refusal = presented.as_ref().and_then(|it| self.refusal(it, known.heard.values()));
+        self.refused.send_replace(refusal);
+        let Some(presented) = presented.filter(|_| *self.ready.borrow()) else { return LOOK };
+        let Some(target) = self.target(&presented) else { return LOOK };
         let fitting = self.fitting(target, &presented, &known.bundles);
         let mut pause = LOOK;
         for (consumer, object) in known.heard.clone() {
@@ -139,16 +140,17 @@ impl Follower {
     }
 
     /// Where callers are led to under a name that the certificate is for.
-    fn target(&self) -> Option<(&Target, Presented)> {
-        let presented = self.files.read().ok()?;
+    fn target(&self, presented: &Presented) -> Option<&Target> {
         let named = |it: &&Target| it.names().first().is_some_and(|it| presented.is_for(it));
-        let target = self.targets.iter().find(named)?;
-        Some((target, presented))
+        self.targets.iter().find(named)
     }
 
     /// Why callers who are led here, and trust what the definition says that leads them, would not take what the files hold.
-    fn refusal<'a>(&'a self, definitions: impl Iterator<Item = &'a Value>) -> Option<&'static str> {
-        let presented = self.files.read().ok()?;
+    fn refusal<'a>(
+        &'a self,
+        presented: &Presented,
+        definitions: impl Iterator<Item = &'a Value>,
+    ) -> Option<&'static str> {
         let leads = |object: &'a Value| {
             let led = |to: &'a Target| Some((to, to.bundle(object).filter(|it| !it.is_empty())?));
             self.targets.iter().find_map(led)

@@ -15,7 +15,10 @@ use kube::core::{
 };
 use serde::Deserialize;
 
-use crate::tasks::budget::{Budget, Full, Share};
+use crate::{
+    conversion::scan,
+    tasks::budget::{Budget, Full, Share},
+};
 
 /// Largest review: an object of 1.5 MiB, old and new, with room for escapes.
 pub const MAX_BODY: usize = 7 * 1024 * 1024;
@@ -164,21 +167,15 @@ impl Signs {
 
     /// Those outside of texts. Of what is no JSON, those before the place where a reader ends.
     fn outside_of_texts(body: &[u8]) -> Self {
-        let (mut all, mut bytes) = (Self::default(), body.iter());
-        while let Some(byte) = bytes.next() {
-            match byte {
-                b'{' => all.maps += 1,
-                b':' => all.entries += 1,
-                b'[' => all.lists += 1,
-                b',' => all.values += 1,
-                b'"' => {
-                    all.texts += 1;
-                    let rest = bytes.as_slice();
-                    bytes = rest.get(end_of_text(rest)..).unwrap_or_default().iter();
-                }
-                _ => {}
-            }
-        }
+        let mut all = Self::default();
+        scan::outside_strings(body, |byte| match byte {
+            b'{' => all.maps += 1,
+            b':' => all.entries += 1,
+            b'[' => all.lists += 1,
+            b',' => all.values += 1,
+            b'"' => all.texts += 1,
+            _ => {}
+        });
         all
     }
 
@@ -200,19 +197,6 @@ impl Signs {
             + self.values * VALUE
             + self.texts * TEXT
     }
-}
-
-/// Bytes up to behind the end of a text that has begun before.
-fn end_of_text(rest: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(found) = rest.get(at..).and_then(|it| memchr::memchr2(b'"', b'\\', it)) {
-        at += found + 1;
-        if rest.get(at - 1) == Some(&b'"') {
-            return at;
-        }
-        at += 1; // what is escaped
-    }
-    rest.len()
 }
 
 /// Most memory that so many bytes may become when they are read: seven bytes of an object with one key are six hundred.
