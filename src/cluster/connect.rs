@@ -4,16 +4,17 @@
 use std::time::Duration;
 
 use kube::{
-    client::{ClientBuilder, ConfigExt as _},
+    client::ConfigExt as _,
     config::{KubeConfigOptions, Kubeconfig},
 };
 
 use super::{
+    clients::{self, Use},
     definitions::Definitions,
     guard::user_agent,
     meters::Meters,
     watch_clients::Watches,
-    writing::{Writer, name},
+    writing::Writer,
 };
 
 /// Clients, each with a name of its own in the audit log, and where they lead.
@@ -84,6 +85,11 @@ impl Connection {
     }
 }
 
+/// Connections that are kept between requests: what work under load has at a time, and what renewals and reading after
+/// them have. Taking many shards at once opens more, for that moment.
+const KEPT_FOR_WORK: usize = 12;
+const KEPT_FOR_LEASES: usize = 2;
+
 /// Connects as the kubeconfig says, or as the pod's service account; `who` does.
 pub async fn connect(
     kubeconfig: Option<&std::path::Path>,
@@ -107,14 +113,10 @@ pub async fn connect(
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
     let agent = |what: &str| user_agent(who, format_args!("{what}"));
-    let client = |config: &kube::Config, what: &str| -> kube::Result<kube::Client> {
-        let builder = ClientBuilder::try_from(config.clone())?;
-        Ok(builder.with_layer(&name(agent(what))).build())
-    };
-    let work = client(&config, "work")?;
+    let work = clients::make(&config, agent("work"), Use::Calls { kept: KEPT_FOR_WORK })?;
     let watches = Watches::new(config.clone(), agent("watches"), meters.watch_faults.clone())?;
     config.connect_timeout = Some(Duration::from_millis(1500));
-    let leases = client(&config, "leases")?;
+    let leases = clients::make(&config, agent("leases"), Use::Calls { kept: KEPT_FOR_LEASES })?;
     let fips = config.rustls_client_config()?.fips();
     let definitions = Definitions::new(watches.clone());
     let (who, server) = (who.to_owned(), config.cluster_url);

@@ -7,6 +7,7 @@ mod brakes;
 pub mod cache;
 mod carry_out;
 pub mod certificates;
+mod clients;
 pub mod clock;
 pub mod cluster_tls;
 pub mod connect;
@@ -56,6 +57,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 use crate::domain::{
@@ -106,6 +108,8 @@ pub struct Caches {
 #[derive(Clone)]
 pub struct Cluster {
     client: kube::Client,
+    /// Turns for requests of passes: one each.
+    turns: Arc<Semaphore>,
     watches: Watches,
     definitions: Definitions,
     pub ownership: Ownership,
@@ -177,6 +181,7 @@ impl Cluster {
         let Clients { work: client, watches, definitions } = clients.into();
         Self {
             client,
+            turns: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             watches,
             definitions,
             ownership,
@@ -188,6 +193,12 @@ impl Cluster {
             spans: spans::Spans::default(),
             waited: Duration::ZERO,
         }
+    }
+
+    /// The same, with this many requests of passes at a time, at least one. Each takes a connection.
+    #[must_use]
+    pub fn asking_at_most(self, requests: usize) -> Self {
+        Self { turns: Arc::new(Semaphore::new(requests.max(1))), ..self }
     }
 
     /// The same for one pass.

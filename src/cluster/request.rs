@@ -24,7 +24,10 @@ impl Cluster {
         built: Built,
     ) -> Result<T, Error> {
         match built.map(Allowed::reading) {
-            Ok(Ok(allowed)) => self.send(resource, attempt, allowed).await,
+            Ok(Ok(allowed)) => {
+                let _turn = self.turns.acquire().await;
+                self.send(resource, attempt, allowed).await
+            }
             Ok(Err(write)) => self.write(resource, attempt, Ok(*write)).await,
             Err(source) => Err(Error::Build { attempt: attempt(), source: source.into() }),
         }
@@ -42,6 +45,8 @@ impl Cluster {
             Ok(request) => request,
             Err(source) => return Err(Error::Build { attempt: attempt(), source: source.into() }),
         };
+        // Before the guard is asked: what it allows does not wait.
+        let _turn = self.turns.acquire().await;
         let allowed = match Allowed::writing(request, &Leave::Pass(&self.guard)) {
             Ok(allowed) => allowed,
             Err(source) => {

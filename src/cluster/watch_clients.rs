@@ -1,41 +1,19 @@
 //! Clients for watches: where the API server speaks HTTP/2, many watches share a connection, and each has a part of its
 //! window of its own, so that none waits for another one that is slow. Where it does not, each watch has a connection.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderValue;
-use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
-use hyper_timeout::TimeoutConnector;
-use hyper_util::{
-    client::legacy::{self, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
-use kube::client::{Body, ClientBuilder, ConfigExt as _};
-use rustls::pki_types::ServerName;
-use tower::{BoxError, ServiceBuilder};
-use tower_http::timeout::ResponseBodyTimeoutLayer;
 
 use super::{
+    clients::{self, Use},
     watch_faults::{Failures, Fares},
-    writing::name,
 };
 
 /// Watches on one connection at most: an API server takes 100 streams of each (`--http2-max-streams-per-connection`), and
 /// one more than it takes would wait for ever.
 const STREAMS: usize = 48;
-/// What an API server may send on one watch before we have read it, in bytes, and on all of a connection: more than all of
-/// them together, or one that nobody reads would stop the rest.
-const STREAM_WINDOW: u32 = 256 << 10;
-const WINDOW: u32 = 16 << 20;
-const _: () = assert!(STREAM_WINDOW as usize * STREAMS <= WINDOW as usize);
-/// How often a connection is tried that says nothing, and how long its answer may take.
-const PING: Duration = Duration::from_secs(10);
-const PONG: Duration = Duration::from_secs(10);
-/// How long an answer may be awaited, and may then say nothing: pings keep a connection that carries others.
-const SILENCE: Duration = Duration::from_secs(295);
+const _: () = assert!(STREAMS <= clients::STREAMS_AT_MOST);
 
 /// Hands out clients, as many as it takes.
 #[derive(Clone)]
@@ -79,7 +57,7 @@ impl Watches {
         agent: HeaderValue,
         failures: Failures,
     ) -> anyhow::Result<Self> {
-        let make = Box::new(move || client(&config, agent.clone()));
+        let make = Box::new(move || clients::make(&config, agent.clone(), Use::Watches));
         let first = Seat::new(make()?, failures.clone());
         Ok(Self(Arc::new(Pool { make, failures, first, more: Mutex::default() })))
     }
@@ -112,47 +90,6 @@ impl Watches {
             }
         }
     }
-}
-
-fn client(config: &kube::Config, agent: HeaderValue) -> anyhow::Result<kube::Client> {
-    if config.proxy_url.is_some() {
-        // What leads through a proxy is the library's own.
-        return Ok(ClientBuilder::try_from(config.clone())?.with_layer(&name(agent)).build());
-    }
-    let mut plain = HttpConnector::new();
-    plain.enforce_http(false);
-    let secure = HttpsConnectorBuilder::new()
-        .with_tls_config(config.rustls_client_config()?)
-        .https_or_http();
-    let secure = match &config.tls_server_name {
-        Some(name) => {
-            let name = ServerName::try_from(name.clone())?;
-            secure.with_server_name_resolver(FixedServerNameResolver::new(name))
-        }
-        None => secure,
-    };
-    let mut connector = TimeoutConnector::new(secure.enable_all_versions().wrap_connector(plain));
-    connector.set_connect_timeout(config.connect_timeout);
-    connector.set_read_timeout(config.read_timeout);
-    connector.set_write_timeout(config.write_timeout);
-    let client: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .http2_initial_stream_window_size(STREAM_WINDOW)
-        .http2_initial_connection_window_size(WINDOW)
-        .http2_keep_alive_interval(PING)
-        .http2_keep_alive_timeout(PONG)
-        .build(connector);
-    let service = ServiceBuilder::new()
-        .layer(name(agent))
-        .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer()?)
-        .layer(config.extra_headers_layer()?)
-        .layer(ResponseBodyTimeoutLayer::new(SILENCE))
-        .timeout(SILENCE)
-        .map_err(BoxError::from)
-        .service(client);
-    Ok(ClientBuilder::new(service, config.default_namespace.clone()).build())
 }
 
 #[cfg(test)]

@@ -359,6 +359,7 @@ impl Part<'_> {
         let drain = Duration::from_secs(config.drain_seconds);
         let settings = Arc::new(config.pod_settings());
         let cluster = Cluster::new(*connection, ownership.clone(), settings, meters.clone())
+            .asking_at_most(config.requests())
             .telling(spans.clone());
         let running = controllers::start(&cluster, &scope);
         let late = drain::Late::after(drain, stop.clone());

@@ -47,10 +47,8 @@ async fn replicas_are_succeeded_by_the_times_and_with_the_shards_by_default() {
     }
 }
 
-/// Connections of three replicas that have nothing to do, at most.
-const AT_REST: usize = 64;
-/// Passes of three replicas that may be under way, each with a request: by default 16 each.
-const PASSES: usize = 48;
+/// Connections of three replicas to the API server, at most.
+const CONNECTIONS: usize = 64;
 
 async fn killed_and_frozen(town: Town) {
     let [a, b, c] = town.three().await;
@@ -58,7 +56,7 @@ async fn killed_and_frozen(town: Town) {
     load.is_everywhere().await;
     let connections = most_connections(&town, &load, &[&a, &b, &c]).await;
     println!("{}: {connections} connections of three replicas under load", town.name);
-    assert!(connections <= AT_REST + PASSES, "{connections} connections");
+    assert!(connections <= CONNECTIONS, "{connections} connections");
     let killed = Gone::now(&town, "a").await;
     a.kill9().await.unwrap();
     town.settled(&[&b, &c]).await;
