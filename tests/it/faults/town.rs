@@ -16,12 +16,15 @@ use gastown::{
 };
 use gastown_testbed::{Node, Operator, OperatorOptions, Options, Testbed, http_get};
 use k8s_openapi::{
-    api::{coordination::v1::Lease, core::v1::Pod},
+    api::{
+        coordination::v1::Lease,
+        core::v1::{Namespace, Pod},
+    },
     jiff::Timestamp,
 };
 use kube::{
     Api, Client,
-    api::{ListParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
@@ -29,7 +32,7 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use super::{load::Load, toll::Toll};
 use crate::{
     asking::comes_true,
-    world::{install_crds, phase_of},
+    world::{install_crds, phase_of, polecat},
 };
 
 /// Shards of these towns, unless a test says otherwise; three replicas have five or six each.
@@ -99,6 +102,31 @@ impl Town {
         let all = [a, self.replica("b", &[]).await, self.replica("c", &[]).await];
         self.settled(&[&all[0], &all[1], &all[2]]).await;
         (toll, all)
+    }
+
+    /// Has a replica asked about every Polecat of the town, and waits until it is; the names of what does that. It is asked about no
+    /// pod: replicas have accounts of their own here, and each lets its own alone make a Polecat's.
+    pub async fn register_webhooks(&self, replica: &Operator) -> Vec<String> {
+        let label = ("testbed.gastown.io/webhook", self.name);
+        let names = replica.register_webhooks(self.bed, self.name, label).await.unwrap();
+        let (of_pods, names): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|it| it.contains("-pods-"));
+        replica.unregister_webhooks(self.bed, &of_pods).await.unwrap();
+        let all: Api<Namespace> = Api::all(self.client.clone());
+        let labelled = json!({"metadata": {"labels": {(label.0): label.1}}});
+        for it in &self.namespaces {
+            let patch = Patch::Merge(&labelled);
+            all.patch(it, &PatchParams::default(), &patch).await.unwrap();
+        }
+        // A configuration takes effect a moment after it is stored, and nothing tells when.
+        let mut bad = polecat("asks");
+        bad["spec"]["kubernetes"]["gitBranch"] = json!("-d");
+        let bad: Polecat = serde_json::from_value(bad).unwrap();
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        let api: Api<Polecat> = Api::namespaced(self.client.clone(), &self.namespaces[0]);
+        comes_true("the webhooks to be asked", async || api.create(&dry_run, &bad).await.is_err())
+            .await;
+        names
     }
 
     pub async fn replica(&self, name: &str, flags: &[&str]) -> Operator {
