@@ -111,6 +111,7 @@ pub struct Cluster {
     /// Turns for requests of passes: one each.
     turns: Arc<Semaphore>,
     watches: Watches,
+    lists: watching::Lists,
     definitions: Definitions,
     pub ownership: Ownership,
     guard: Guard,
@@ -183,6 +184,7 @@ impl Cluster {
             client,
             turns: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             watches,
+            lists: watching::Lists::default(),
             definitions,
             ownership,
             guard: Guard::default(),

@@ -16,6 +16,10 @@ use kube::{
         watcher::{self, Event},
     },
 };
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use crate::{
     api::GROUP,
@@ -36,6 +40,29 @@ const WATCH_SECONDS: u32 = 120;
 /// filled answers a page of a list without a selection from storage, and for that has each object converted that lies there in
 /// another version, once for every replica of ours; nobody could go on by a watch then. So it is to say that it is not ready.
 const ANY_NAME: &str = "metadata.name!=-";
+
+/// Lists that are under way at a time. Each holds a page of whole objects, up to some megabytes, and who is given many shards
+/// lists them all.
+const LISTS: usize = 6;
+/// Whoever has waited so long for a turn goes without one: those before may be lists that nobody answers.
+const TURN: Duration = Duration::from_secs(10);
+
+/// Turns for lists.
+#[derive(Clone, Debug)]
+pub(super) struct Lists(Arc<Semaphore>);
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(LISTS)))
+    }
+}
+
+impl Lists {
+    /// Waits for one, if not for too long.
+    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        timeout(TURN, self.0.clone().acquire_owned()).await.ok()?.ok()
+    }
+}
 
 /// Which objects.
 #[derive(Clone, Debug, Default)]
@@ -137,7 +164,7 @@ impl Cluster {
         let mut fares = seat.fares(controller.controller);
         drop(self.meters.undecodable.get_or_create(&controller)); // counts from zero too
         let mut stream = pin!(watcher::watcher(api, selection.config::<C>()).default_backoff());
-        let mut listed = HashSet::new();
+        let (mut listed, mut turn) = (HashSet::new(), None);
         // A watch that is begun anew tells of everything again: its predecessor may have ended before it had told.
         let mut first = true;
         cache.tell_leaving(news); // of what the one before had not told
@@ -145,11 +172,13 @@ impl Cluster {
         while let Some(event) = stream.next().await {
             match event {
                 Err(error) => {
+                    drop(turn.take());
                     fares.failed(&error);
                     continue;
                 }
                 Ok(Event::Init) => {
                     listed.clear();
+                    turn = self.lists.turn().await;
                     continue;
                 }
                 Ok(Event::InitApply(object)) => {
@@ -157,6 +186,8 @@ impl Cluster {
                     take_in(object, first);
                 }
                 Ok(Event::InitDone) => {
+                    drop(turn.take());
+                    let listed = std::mem::take(&mut listed);
                     cache.retain(|key, it| !selection.has(key, it) || listed.contains(key));
                     first = false;
                     cache.listed(&selection.id());
