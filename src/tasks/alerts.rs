@@ -1,17 +1,24 @@
 //! Connections that come to nothing: callers that are turned away, by the reason, and handshakes that callers break off because
 //! they do not trust what we present, which tell after a switch to another certificate that it has to be taken back.
 
+pub mod heads;
 pub mod seats;
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use axum_server::accept::Accept;
-use futures::{FutureExt as _, future::BoxFuture};
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, Ready, ready},
+};
 use prometheus_client::metrics::{counter::Counter, family::Family};
 use rustls::{AlertDescription as Alert, CertificateError, Error, PeerIncompatible as Without};
-use tokio::{net::TcpStream, sync::watch};
+use tokio::{io::BufReader, net::TcpStream, sync::watch};
 
-use self::seats::{Seated, Seats};
+use self::{
+    heads::{Answering, Heads, Timed},
+    seats::{Seated, Seats},
+};
 use crate::cluster::meters::{Flawed, Meters};
 
 /// How many there were.
@@ -106,26 +113,46 @@ fn reason(error: &io::Error) -> &'static str {
     }
 }
 
+/// Takes in what came by records of TLS, of which the largest has 16 KiB and what is around it: rustls by itself asks for a
+/// quarter of that at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct ByRecord;
+
+impl<S> Accept<TcpStream, S> for ByRecord {
+    type Stream = BufReader<TcpStream>;
+    type Service = S;
+    type Future = Ready<io::Result<(Self::Stream, S)>>;
+
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        const RECORD: usize = (16 << 10) + 512;
+        ready(Ok((BufReader::with_capacity(RECORD, stream), service)))
+    }
+}
+
 /// Accepts as another does, as long as there are places, and counts.
 #[derive(Clone, Debug)]
 pub struct Counting<A> {
     pub inner: A,
     pub alerts: Alerts,
     pub seats: Seats,
+    /// Longest time for the head of a request that has begun.
+    pub patience: Duration,
 }
 
 impl<A, S> Accept<TcpStream, S> for Counting<A>
 where
     A: Accept<TcpStream, S, Future: Send + 'static>,
 {
-    type Stream = Seated<A::Stream>;
-    type Service = A::Service;
-    type Future = BoxFuture<'static, io::Result<(Self::Stream, A::Service)>>;
+    type Stream = Timed<Seated<A::Stream>>;
+    type Service = Answering<A::Service>;
+    type Future = BoxFuture<'static, io::Result<(Self::Stream, Self::Service)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
         // Who is gone already has no address.
         let seat = stream.peer_addr().map(|it| self.seats.take(it.ip()));
-        let alerts = self.alerts.clone();
+        // An answer is written at once and waits for nothing.
+        let _ = stream.set_nodelay(true);
+        let (alerts, patience) = (self.alerts.clone(), self.patience);
         let accepted = match seat {
             Ok(Some(seat)) => Ok((self.inner.accept(stream, service), seat)),
             Ok(None) => {
@@ -140,7 +167,11 @@ where
             if let Err(error) = &outcome {
                 alerts.note(error);
             }
-            outcome.map(|(stream, service)| (Seated { stream, seat }, service))
+            outcome.map(|(stream, service)| {
+                let heads = Heads::default();
+                let stream = Timed::new(Seated { stream, seat }, heads.clone(), patience);
+                (stream, Answering { service, heads })
+            })
         };
         counted.boxed()
     }
@@ -183,6 +214,7 @@ mod tests {
             inner: DefaultAcceptor,
             alerts: Alerts::counted(&meters),
             seats: Seats::new(9, 1),
+            patience: Duration::from_secs(5),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -33,7 +33,7 @@ use tokio::task::JoinSet;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
-    alerts::{Counting, seats::Seats},
+    alerts::{ByRecord, Counting, seats::Seats},
     budget::Budget,
     convert,
     definitions::Unconverted,
@@ -52,7 +52,7 @@ use intake::{in_time, take_in};
 pub use takes::{Stand, Takes};
 pub(super) use telling::caller;
 
-/// Longest time for a handshake, and for the first request of a connection.
+/// Longest time for a handshake, for the first request of a connection, and for the head of each later one, from its first byte on.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest time until the next request is there. API servers keep a connection for 90 s: who ended it before would at times
 /// meet a call that is on its way, which nobody sends again.
@@ -118,8 +118,9 @@ pub(super) async fn listen(
     const ENDED: &str = "nobody keeps certificates any more";
     takes.certificate.wait_for(Option::is_some).await.context(ENDED)?;
     let live = RustlsConfig::from_config(takes.now()?.context(ENDED)?);
-    let inner = RustlsAcceptor::new(live.clone()).handshake_timeout(PATIENCE);
-    let acceptor = Counting { inner, alerts: takes.alerts.clone(), seats: Seats::default() };
+    let inner = RustlsAcceptor::new(live.clone()).handshake_timeout(PATIENCE).acceptor(ByRecord);
+    let (alerts, seats) = (takes.alerts.clone(), Seats::default());
+    let acceptor = Counting { inner, alerts, seats, patience: PATIENCE };
     let mut server = axum_server::bind(address)
         .acceptor(acceptor)
         .handle(handle)
@@ -447,6 +448,8 @@ mod tests {
     async fn who_does_not_go_on_is_shed_and_others_are_served() {
         let (address, config, alerts) = served(tls::Manner::default()).await;
         let rests = under_way::resting(address, &config).await;
+        let begins = under_way::resting(address, &config).await;
+        let begins = tokio::spawn(under_way::is_shed(begins, "POST /validate HTTP/1.1\r\nho"));
         let mut tries = Vec::new();
         for text in [None, Some(""), Some("POST /validate HTTP/1.1\r\nhost: x")] {
             let config = text.map(|_| config.clone());
@@ -462,6 +465,7 @@ mod tests {
             let answer = it.await.unwrap();
             assert!(!answer.contains("200"), "{answer}");
         }
+        assert!(begins.await.unwrap(), "nor is the head of a later call waited for");
         under_way::calls_again(rests).await;
     }
 

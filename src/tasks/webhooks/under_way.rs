@@ -58,6 +58,15 @@ pub(super) async fn calls_again(stream: Stream) {
     assert!(told.starts_with("HTTP/1.1 405"), "{told}");
 }
 
+/// Whether the server ends the connection of a caller that was answered, and has begun its next call with this alone.
+pub(super) async fn is_shed(stream: Stream, begins: &'static str) -> bool {
+    let begin = move |it: &mut Stream| {
+        it.write_all(begins.as_bytes()).unwrap();
+        is_over(it)
+    };
+    on(stream, begin).await.1
+}
+
 /// Says this; the next answer, which ends as its head says.
 fn said(stream: &mut Stream, text: &str) -> String {
     stream.write_all(text.as_bytes()).unwrap();
