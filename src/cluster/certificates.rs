@@ -29,6 +29,7 @@ use crate::{
         Error,
         connect::Connection,
         definitions::Definitions,
+        their_clock,
         watch_clients::{Seat, Watches},
         writing::Writer,
     },
@@ -228,6 +229,11 @@ impl Vault {
         Ok(kept(&stored.map_err(|it| Error::Api { attempt, source: Box::new(it) })?))
     }
 
+    /// Hears what time it is by the API server's clock, as far as it answers.
+    pub async fn hear_the_time(&self) {
+        let _ = self.client.apiserver_version().await;
+    }
+
     /// A consumer as it is; `None` where it is not there.
     pub async fn read(&self, consumer: &Consumer) -> Result<Option<Value>, Error> {
         let api = Self::consumers(consumer.sort, self.client.clone());
@@ -289,9 +295,9 @@ impl Vault {
     }
 }
 
-/// Seconds since 1970, by which certificates are judged.
+/// Seconds since 1970, by which certificates are made and judged: by the clock of API servers, where this node's is another.
 pub fn seconds() -> i64 {
-    super::now().as_second()
+    super::now().as_second() + their_clock::ahead()
 }
 
 /// One object by name: as it is, and whenever it changes. The place is taken for as long as this is asked. Failures are

@@ -14,7 +14,7 @@ use rustls::pki_types::ServerName;
 use tower::{BoxError, ServiceBuilder};
 use tower_http::timeout::ResponseBodyTimeoutLayer;
 
-use super::writing::name;
+use super::{their_clock, writing::name};
 
 /// What an API server may send on one watch before we have read it, in bytes, and on all of a connection: more than all of
 /// them together, or one that nobody reads would stop the rest.
@@ -44,7 +44,8 @@ pub enum Use {
 pub fn make(config: &kube::Config, agent: HeaderValue, of: Use) -> anyhow::Result<kube::Client> {
     if config.proxy_url.is_some() {
         // What leads through a proxy is the library's own.
-        return Ok(ClientBuilder::try_from(config.clone())?.with_layer(&name(agent)).build());
+        let own = ClientBuilder::try_from(config.clone())?;
+        return Ok(own.with_layer(&their_clock::heard()).with_layer(&name(agent)).build());
     }
     let mut plain = HttpConnector::new();
     plain.enforce_http(false);
@@ -69,6 +70,7 @@ pub fn make(config: &kube::Config, agent: HeaderValue, of: Use) -> anyhow::Resul
     let client: legacy::Client<_, Body> = pool(of).build(connector);
     let service = ServiceBuilder::new()
         .layer(name(agent))
+        .layer(their_clock::heard())
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)

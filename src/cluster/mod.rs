@@ -42,6 +42,7 @@ pub mod spans;
 pub mod storage;
 mod strangers;
 mod telling;
+mod their_clock;
 mod unreadable;
 pub mod watch_clients;
 mod watch_faults;

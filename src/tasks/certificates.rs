@@ -169,7 +169,7 @@ impl Keeper {
         if book.judged_at(seconds()) > seconds() {
             known.problem(
                 Flaw::NotValidYet.reason(),
-                "By this replica's clock what it serves is not valid yet: its node's clock is behind that of another replica",
+                "By the API server's clock what is served is not valid yet: another replica goes by an API server whose clock is ahead of that",
             );
         }
         if let Err(flaw) = self.serve(known, &book) {
@@ -190,11 +190,11 @@ impl Keeper {
                 "An API server does not accept what is served, so nothing else is",
             );
         }
-        match book.due(&seen) {
+        match self.due(known, &kept, &book).await {
             Some(Step::Anew) if !known.begins_anew(Instant::now()) => {
                 known.problem(
                     "ClocksDiffer",
-                    "Replicas replace each other's authority: the clock of a node is wrong, by more than a day",
+                    "Replicas replace each other's authority: the clocks of API servers differ by more than a day",
                 );
                 LOOK
             }
@@ -202,6 +202,13 @@ impl Keeper {
             None if awaited => told.unwrap_or(CANARY),
             None => told.unwrap_or(LOOK).min(until(book.wakes(self.settle) - seen.now)),
         }
+    }
+
+    /// The step that is due by the API server's clock: this node's may have been put wrong since anybody looked.
+    async fn due(&self, known: &Known, kept: &Kept, book: &Book) -> Option<Step> {
+        book.due(&self.seen(known, kept))?;
+        self.vault.hear_the_time().await;
+        book.due(&self.seen(known, kept))
     }
 
     /// Whether calls come through, by a canary where one is awaited, and by what callers say; whether one was.
@@ -266,6 +273,7 @@ impl Keeper {
 
     /// Writes what was last good, or begins anew.
     async fn restore(&self, known: &mut Known, kept: &Kept) -> Duration {
+        self.vault.hear_the_time().await;
         let now = seconds();
         let usable = known.good.clone().filter(|it| self.usable(it, it.judged_at(now)).is_ok());
         let book = usable.map_or_else(|| Book::new(&self.mint, generation(known), now), Ok);

@@ -78,9 +78,10 @@ fn api_server(distrusted: Option<Hall>, meters: &Meters) -> (Connection, Arc<Mut
                 if let Some(hall) = distrusted {
                     hall.is_distrusted().await;
                 }
-            } else {
-                assert_eq!(head.method, Method::PUT, "{}", head.uri);
+            } else if head.method == Method::PUT {
                 kept.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
+            } else {
+                assert_eq!(head.uri.path(), "/version", "what time it is there");
             }
             let mut answer = Response::new(Answer::from(body));
             *answer.status_mut() = status;
