@@ -144,7 +144,7 @@ pub struct Held<'h> {
 /// The floor: the rows of Pod Security and of our own, and what a TLS policy wants, as a policy that the API server runs by
 /// itself, bound once to Polecat pods and once to labelled namespaces.
 pub fn policy(namespace: &str, Held { standard, exceptions }: Held<'_>) -> [Value; 3] {
-    let rows = pss::rows(standard).map(|it| (it, format!("PSS {standard}")));
+    let rows = pss::rows(standard).iter().copied().map(|it| (it, format!("PSS {standard}")));
     let except = ours::left_out(exceptions, standard.level == Level::Restricted);
     let ours = ours::ROWS.iter().filter(|it| !except.contains(&it.id));
     let rows = rows.chain(ours.map(|it| (it, "ours".to_owned())));

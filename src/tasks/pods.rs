@@ -25,9 +25,9 @@ use super::{
 };
 use crate::{
     admission::pods::{
-        Platform, Question, Standard, Tables, Violation,
+        Platform, Question, Standard, Subject, Tables, Violation, approved,
         door::{self, Answer, Asked},
-        lists, unset,
+        lists, unread, unset,
     },
     domain::untrusted,
 };
@@ -118,6 +118,22 @@ struct Request {
     namespace: String,
     #[serde(default)]
     user_info: User,
+    /// Without what no rule looks at.
+    #[serde(default, deserialize_with = "unread::object")]
+    object: Option<Value>,
+    #[serde(default, deserialize_with = "unread::object")]
+    old_object: Option<Value>,
+}
+
+/// The same, with all that is in the objects.
+#[derive(Deserialize)]
+struct Whole {
+    request: WholeObjects,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WholeObjects {
     object: Option<Value>,
     old_object: Option<Value>,
 }
@@ -134,15 +150,33 @@ struct User {
 }
 
 impl Request {
-    /// The request of a review.
-    fn read(body: &[u8]) -> Result<Self, NoReview> {
-        let review: Review = serde_json::from_slice(body).map_err(|_| NoReview::Unreadable)?;
+    /// The request of a review. `fips`: every pod of a Polecat's is held to approved TLS settings.
+    fn read(body: &[u8], fips: bool) -> Result<Self, NoReview> {
+        // All of it at once, also what is not taken in.
+        let body = std::str::from_utf8(body).map_err(|_| NoReview::Unreadable)?;
+        let review: Review = serde_json::from_str(body).map_err(|_| NoReview::Unreadable)?;
         let is = review.api_version == V1 && review.kind == "AdmissionReview";
         // Whoever answers does not ask.
         if !is || review.response.is_some() {
             return Err(NoReview::Unreadable);
         }
-        if review.request.uid.is_empty() { Err(NoReview::NoRequest) } else { Ok(review.request) }
+        let mut request = review.request;
+        if request.uid.is_empty() {
+            return Err(NoReview::NoRequest);
+        }
+        if request.is_held_to_tls(fips) {
+            let whole: Whole = serde_json::from_str(body).map_err(|_| NoReview::Unreadable)?;
+            (request.object, request.old_object) = (whole.request.object, whole.request.old_object);
+        }
+        Ok(request)
+    }
+
+    /// Whether the pod is one of those that more is asked of than the tables look at.
+    fn is_held_to_tls(&self, fips: bool) -> bool {
+        [&self.object, &self.old_object].into_iter().flatten().any(|it| {
+            let subject = Subject::of(&self.kind.kind, it);
+            subject.is_ok_and(|it| it.is_some_and(|it| approved::holds(&it, fips)))
+        })
     }
 
     /// The create or update in it.
@@ -175,6 +209,14 @@ struct Reply {
     patch: Option<Patch>,
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answered {
+    api_version: &'static str,
+    kind: &'static str,
+    response: Reply,
+}
+
 /// One without the other is an error, and so is an empty one.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -185,8 +227,9 @@ struct Patch {
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
-        let review = json!({"apiVersion": V1, "kind": "AdmissionReview", "response": self});
-        counting::told(self.allowed, None, axum::Json(review).into_response())
+        let allowed = self.allowed;
+        let review = Answered { api_version: V1, kind: "AdmissionReview", response: self };
+        counting::told(allowed, None, axum::Json(review).into_response())
     }
 }
 
@@ -200,7 +243,7 @@ async fn validate(
 ) -> Response {
     in_time(called, async {
         let (body, _share) = intake::body(&budget, request, 1).await?;
-        Ok(judged(&pods, Request::read(&body)?).await)
+        Ok(judged(&pods, Request::read(&body, pods.fips)?).await)
     })
     .await
 }
@@ -256,7 +299,7 @@ async fn mutate(
 ) -> Response {
     in_time(called, async {
         let (body, _share) = intake::body(&budget, request, 1).await?;
-        Ok(stamped(Request::read(&body)?, pods.fips))
+        Ok(stamped(Request::read(&body, pods.fips)?, pods.fips))
     })
     .await
 }

@@ -1,5 +1,7 @@
 //! Rows held against a pod: every violation, none hiding another.
 
+use std::fmt;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -85,7 +87,8 @@ impl<'a> Judge<'_, 'a> {
     }
 
     fn demand(&mut self, check: &'static str, it: &Demand) {
-        let (spec, containers) = (self.subject.spec, self.subject.containers.clone());
+        let subject = self.subject;
+        let (spec, containers) = (subject.spec, &subject.containers);
         let pod = matches!(it.at, At::Pod | At::Both | At::Inherited);
         let each = matches!(it.at, At::Containers | At::Both | At::Inherited);
         if pod {
@@ -121,10 +124,10 @@ impl<'a> Judge<'_, 'a> {
         unset_is_wrong: bool,
     ) {
         let mut wrong = Vec::new();
-        each(root, demand.path, String::new(), &mut |path, value, fits| {
+        each(root, demand.path, &Trail::Root, &mut |path, value, fits| {
             let right = value.map_or(!unset_is_wrong, |it| demand.allowed.permits(it));
             if !right || !fits {
-                wrong.push((path, value));
+                wrong.push((path.to_string(), value));
             }
         });
         for (path, value) in wrong {
@@ -268,19 +271,37 @@ fn shown(value: Option<&Value>) -> String {
 /// Nothing stands there, or `null`.
 fn is_unset(root: &Value, path: &str) -> bool {
     let mut set = false;
-    each(root, path, String::new(), &mut |_, value, _| set |= value.is_some());
+    each(root, path, &Trail::Root, &mut |_, value, _| set |= value.is_some());
     !set
+}
+
+/// The way to a value, written down only where there is something to say of it.
+pub(super) enum Trail<'t> {
+    Root,
+    Key(&'t Self, &'t str),
+    Entry(&'t Self, usize),
+}
+
+impl fmt::Display for Trail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Key(Self::Root, key) => f.write_str(key),
+            Self::Key(before, key) => write!(f, "{before}.{key}"),
+            Self::Entry(before, at) => write!(f, "{before}[{at}]"),
+        }
+    }
 }
 
 /// What `each` tells of: the path, the value, and whether all above it is of the shape that the path asks for; where it is
 /// not, the value is what stands in the way.
-type Tell<'t, 'v> = &'t mut dyn FnMut(String, Option<&'v Value>, bool);
+type Tell<'t, 'v> = &'t mut dyn FnMut(&Trail<'_>, Option<&'v Value>, bool);
 
 /// Tells of every value that a path names, and of the missing one as `None`.
-pub(super) fn each<'v>(value: &'v Value, path: &str, so_far: String, tell: Tell<'_, 'v>) {
+pub(super) fn each<'v>(value: &'v Value, path: &str, so_far: &Trail<'_>, tell: Tell<'_, 'v>) {
     let (step, rest) = path.split_once('.').unwrap_or((path, ""));
     let (key, list) = step.strip_suffix("[*]").map_or((step, false), |it| (it, true));
-    let here = if so_far.is_empty() { key.to_owned() } else { format!("{so_far}.{key}") };
+    let here = Trail::Key(so_far, key);
     let Value::Object(map) = value else {
         tell(so_far, Some(value), false);
         return;
@@ -288,21 +309,20 @@ pub(super) fn each<'v>(value: &'v Value, path: &str, so_far: String, tell: Tell<
     match (map.get(key).filter(|it| !it.is_null()), list) {
         // A list that is not there has no entry that could be wrong.
         (None, true) => {}
-        (None, false) => {
-            tell(if rest.is_empty() { here } else { format!("{here}.{rest}") }, None, true);
-        }
+        (None, false) if rest.is_empty() => tell(&here, None, true),
+        (None, false) => tell(&Trail::Key(&here, rest), None, true),
         (Some(Value::Array(all)), true) => {
             for (at, it) in all.iter().enumerate() {
-                let here = format!("{here}[{at}]");
+                let here = Trail::Entry(&here, at);
                 if rest.is_empty() {
-                    tell(here, Some(it), true);
+                    tell(&here, Some(it), true);
                 } else {
-                    each(it, rest, here, tell);
+                    each(it, rest, &here, tell);
                 }
             }
         }
-        (Some(it), true) => tell(here, Some(it), false),
-        (Some(it), false) if rest.is_empty() => tell(here, Some(it), true),
-        (Some(it), false) => each(it, rest, here, tell),
+        (Some(it), true) => tell(&here, Some(it), false),
+        (Some(it), false) if rest.is_empty() => tell(&here, Some(it), true),
+        (Some(it), false) => each(it, rest, &here, tell),
     }
 }

@@ -14,6 +14,7 @@ pub mod scc;
 pub mod subject;
 #[cfg(test)]
 mod tests;
+pub mod unread;
 pub mod unset;
 
 use std::{collections::HashSet, fmt};
@@ -123,6 +124,9 @@ fn judge_once_set(
 
 /// What is wrong in one place is said once.
 fn add_new(all: &mut Vec<Violation>, more: Vec<Violation>) {
+    if more.is_empty() {
+        return;
+    }
     let said: HashSet<String> = all.iter().map(|it| it.path.clone()).collect();
     all.extend(more.into_iter().filter(|it| !said.contains(&it.path)));
 }

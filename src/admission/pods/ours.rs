@@ -105,7 +105,8 @@ pub fn violations(subject: &Subject<'_>, exceptions: &[&str], root: bool) -> Vec
 
 /// An ephemeral container looks into a container that is there.
 fn targets(judge: &mut Judge<'_, '_>) {
-    let all = judge.subject.containers.clone();
+    let subject = judge.subject;
+    let all = &subject.containers;
     for it in all.iter().filter(|it| it.kind == Kind::Ephemeral) {
         let Some(target) = it.json.get("targetContainerName").filter(|it| !it.is_null()) else {
             continue;

@@ -1,6 +1,7 @@
 //! Pod Security, all checks of every policy version. A row holds from its version on until the next row of its check.
 
-use super::Standard;
+use std::sync::OnceLock;
+
 use super::rows::{
     Allowed::{
         self, Annotated, Contains, Empty, False, Named, NotTrue, NotZero, OneOf, Profile, Sources,
@@ -12,6 +13,7 @@ use super::rows::{
     Row,
     Spares::{Nobody, UserNamespaces, Windows},
 };
+use super::{NEWEST, Standard};
 
 /// Capabilities that a container runtime gives by itself.
 const USUAL: &[&str] = &[
@@ -155,19 +157,28 @@ pub static ROWS: &[Row] = &[
         ..row("seccompProfile_restricted", Restricted, 25, SECCOMP) },
 ];
 
-/// The rows that a standard runs, in the order of the table.
-pub fn rows(of: Standard) -> impl Iterator<Item = &'static Row> {
-    let current = move |it: &&Row| {
+/// The rows that a standard runs, in the order of the table; found once for each.
+pub fn rows(of: Standard) -> &'static [&'static Row] {
+    const STANDARDS: usize = 2 * (NEWEST as usize + 1);
+    static FOUND: [OnceLock<Vec<&Row>>; STANDARDS] = [const { OnceLock::new() }; STANDARDS];
+    let minor = of.minor.min(NEWEST) as usize;
+    let at = if of.level == Level::Baseline { minor } else { minor + STANDARDS / 2 };
+    FOUND.get(at).map_or(&[], |it| it.get_or_init(|| found(of)))
+}
+
+fn found(of: Standard) -> Vec<&'static Row> {
+    let current = |it: &&Row| {
         it.since <= of.minor
             && !ROWS
                 .iter()
                 .any(|later| later.id == it.id && later.since > it.since && later.since <= of.minor)
     };
-    let replaced = move |it: &&Row| {
+    let replaced = |it: &&Row| {
         ROWS.iter().any(|other| other.replaces == Some(it.id) && other.since <= of.minor)
     };
-    ROWS.iter().filter(current).filter(move |it| match of.level {
+    let runs = |it: &&Row| match of.level {
         Level::Baseline => it.level == Level::Baseline,
         Level::Restricted => !replaced(it),
-    })
+    };
+    ROWS.iter().filter(current).filter(runs).collect()
 }

@@ -35,7 +35,7 @@ const fn row(id: &'static str, demands: &'static [Demand]) -> Row {
 
 /// What both ask, beside ranges. Capabilities are dropped by the constraint itself.
 #[rustfmt::skip]
-static SHARED: &[Row] = &[
+pub(super) static SHARED: &[Row] = &[
     row("scc.allowPrivilegeEscalation", &[at(Containers, "securityContext.allowPrivilegeEscalation", NotTrue)]),
     row("scc.capabilities", &[at(Containers, "securityContext.capabilities.add", Subset(&["NET_BIND_SERVICE"]))]),
     row("scc.hostNamespaces", &[at(Pod, "hostNetwork", NotTrue), at(Pod, "hostPID", NotTrue), at(Pod, "hostIPC", NotTrue)]),
@@ -61,7 +61,7 @@ static OLD_PROFILES: Demand = at(
     "container.seccomp.security.alpha.kubernetes.io/",
     OneOf(&["runtime/default", "docker/default"]),
 );
-static OWN_USERS: &[Row] = &[row("scc.hostUsers", &[at(Pod, "hostUsers", False)])];
+pub(super) static OWN_USERS: &[Row] = &[row("scc.hostUsers", &[at(Pod, "hostUsers", False)])];
 
 /// What the API server would do.
 #[derive(Clone, Debug, PartialEq)]

@@ -213,7 +213,7 @@ fn what_spares_a_pod() {
 
 #[test]
 fn each_level_runs_the_checks_that_it_should() {
-    let ids = |policy| pss::rows(standard(policy)).map(|it| it.id).collect::<Vec<_>>();
+    let ids = |policy| pss::rows(standard(policy)).iter().map(|it| it.id).collect::<Vec<_>>();
     assert_eq!(
         ids("restricted").len(),
         15,

@@ -1,7 +1,7 @@
 //! The pods of the comparison: for every check and kind of container, values that it refuses and values that it lets in, in
 //! pods of different shapes; then mixtures of them at every version.
 
-use gastown::admission::pods::{Level, Standard};
+use gastown::admission::pods::{Level, Standard, unread};
 use serde_json::{Value, json};
 
 /// Where the container with the value stands.
@@ -71,6 +71,12 @@ fn pod(name: &str, base: Base) -> Value {
         spec["hostUsers"] = json!(false);
     }
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
+}
+
+/// A pod as the webhook takes it in: without what no rule looks at.
+pub fn taken_in(pod: &Value) -> Value {
+    let text = pod.to_string();
+    unread::object(&mut serde_json::Deserializer::from_str(&text)).unwrap().unwrap()
 }
 
 /// The pod that ephemeral containers are added to.
