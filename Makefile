@@ -136,6 +136,10 @@ demo-trace: prepare static build ## Runs as traces in a real Jaeger, the owner o
 test-alerts: prepare build ## Each alert firing and not firing, and every query of dashboards, by Prometheus' own engine; builds it once, in a minute
 	@GASTOWN_PROMQL=$$(tests/tools/promql.sh) $(CARGO) test --locked --test it -- --nocapture promql:: dashboards::
 
+.PHONY: test-scc
+test-scc: ## The table of OpenShift's constraints against OpenShift's own admission plugin; builds it once from its Go module, in minutes
+	@scc=$$(tests/tools/scc.sh) && GASTOWN_REQUIRE=scc GASTOWN_SCC=$$scc $(CARGO) test --locked --test it -- --nocapture constraints::
+
 .PHONY: test-bundle
 test-bundle: ## Both bundles before operator-sdk, operator-verify and opm; builds those once from pinned Go modules, in a quarter of an hour
 	@tests/tools/bundle-check.sh --build
@@ -182,6 +186,7 @@ test-full: prepare static build release ## Every test with the waits that users 
 	@$(MAKE) --no-print-directory test-fips
 	@$(MAKE) --no-print-directory demo-trace
 	@$(MAKE) --no-print-directory test-alerts
+	@$(MAKE) --no-print-directory test-scc
 	@$(MAKE) --no-print-directory test-bundle
 	@$(MAKE) --no-print-directory test-chart
 	@$(MAKE) --no-print-directory test-olm

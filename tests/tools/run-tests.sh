@@ -12,6 +12,8 @@ if [ $# = 0 ]; then set -- "${node[@]/#/--skip=}"; alone=yes; else alone=; fi
 export GASTOWN_LAWS=${GASTOWN_LAWS-10000}
 # Alerts and dashboards by Prometheus' own engine, where that was built (make test-alerts).
 export GASTOWN_PROMQL=${GASTOWN_PROMQL-$(tests/tools/promql.sh --cached)}
+# OpenShift's own admission of constraints, where that was built (make test-scc).
+export GASTOWN_SCC=${GASTOWN_SCC-$(tests/tools/scc.sh --cached)}
 # As many tests at a time as there are processors: each has an operator of its own.
 cargo test --locked --workspace --lib --bins --tests --no-fail-fast -- "$@" 2>&1 | tee "$log"
 code=${PIPESTATUS[0]}

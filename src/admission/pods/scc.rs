@@ -116,17 +116,26 @@ fn held(subject: &Subject<'_>, name: &'static str, ranges: &Ranges) -> Vec<Viola
     judge.found
 }
 
-/// Annotations count where the field is unset.
+/// Annotations go before fields: the constraint writes into the field what they say. An empty one says something of a container,
+/// and nothing of a pod.
 fn old_profiles(judge: &mut Judge<'_, '_>) {
-    let check = "scc.seccompProfile";
-    if set(judge.subject.spec, "seccompProfile").is_none() {
-        judge.annotations(check, &OLD_PROFILE, |key| key == OLD_PROFILE.path);
-    }
-    let all = judge.subject.containers.iter();
-    let without = all.filter(|it| set(it.json, "seccompProfile").is_none());
-    let names: Vec<_> = without.map(|it| it.name).collect();
+    let (check, subject) = ("scc.seccompProfile", judge.subject);
+    let says = |it: &str| subject.annotations().any(|(key, value)| key == it && value != "");
+    let place = |it: &str| format!("{}spec.{it}securityContext.seccompProfile", subject.prefix);
+    let said = |name: &str| {
+        subject.annotations().any(|(key, _)| key.strip_prefix(OLD_PROFILES.path) == Some(name))
+    };
+    let of_containers = subject.containers.iter().filter(|it| said(it.name));
+    let of_containers = of_containers.map(|it| place(&format!("{}[{}].", it.list, it.index)));
+    let of_pod = says(OLD_PROFILE.path).then(|| place(""));
+    let overwritten: Vec<_> = of_containers.chain(of_pod).collect();
+    judge.found.retain(|it| {
+        it.check != check || !overwritten.iter().any(|place| it.path.starts_with(place))
+    });
+    judge.annotations(check, &OLD_PROFILE, |key| key == OLD_PROFILE.path);
     judge.annotations(check, &OLD_PROFILES, |key| {
-        key.strip_prefix(OLD_PROFILES.path).is_some_and(|of| names.contains(&of))
+        let of = key.strip_prefix(OLD_PROFILES.path);
+        of.is_some_and(|of| subject.containers.iter().any(|it| it.name == of))
     });
 }
 
@@ -182,6 +191,11 @@ impl Ranges {
                 |it| if let Known::Broken(key) = it { Known::Broken(key) } else { fixed() };
             return Self { users: or_broken(users), groups: or_broken(groups), level };
         }
+        // In one that begins behind its end is nobody, not even whom the constraint would set.
+        let users = match users {
+            Known::As(range) if range.first > range.last => Known::Broken(UIDS),
+            other => other,
+        };
         Self { users, groups, level }
     }
 }
