@@ -137,6 +137,25 @@ fn edits() -> Vec<Edit> {
     all
 }
 
+const SYSCTLS: [&str; 16] = [
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_wmem",
+    "net.ipv4.tcp_slow_start_after_idle",
+    "net.ipv4.tcp_notsent_lowat",
+    "kernel.msgmax",
+    "net.core.somaxconn",
+];
+
 fn of_the_pod(users: &[i64]) -> Vec<Edit> {
     let mut all = Vec::new();
     let mut set = |path: &str, value: Value| all.push((path.to_owned(), value));
@@ -149,25 +168,7 @@ fn of_the_pod(users: &[i64]) -> Vec<Edit> {
     {
         set("/spec/securityContext/supplementalGroups", groups);
     }
-    let sysctls = [
-        "kernel.shm_rmid_forced",
-        "net.ipv4.ip_local_port_range",
-        "net.ipv4.tcp_syncookies",
-        "net.ipv4.ping_group_range",
-        "net.ipv4.ip_unprivileged_port_start",
-        "net.ipv4.ip_local_reserved_ports",
-        "net.ipv4.tcp_keepalive_time",
-        "net.ipv4.tcp_fin_timeout",
-        "net.ipv4.tcp_keepalive_intvl",
-        "net.ipv4.tcp_keepalive_probes",
-        "net.ipv4.tcp_rmem",
-        "net.ipv4.tcp_wmem",
-        "net.ipv4.tcp_slow_start_after_idle",
-        "net.ipv4.tcp_notsent_lowat",
-        "kernel.msgmax",
-        "net.core.somaxconn",
-    ];
-    for name in sysctls {
+    for name in SYSCTLS {
         set("/spec/securityContext/sysctls", json!([{"name": name, "value": "1"}]));
     }
     for source in [
