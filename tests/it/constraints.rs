@@ -109,16 +109,26 @@ fn edits() -> Vec<Edit> {
     for place in places {
         let mut set =
             |key: &str, value: Value| all.push((format!("{place}/securityContext/{key}"), value));
-        users.iter().for_each(|it| set("runAsUser", json!(it)));
-        profiles.iter().for_each(|it| set("seccompProfile", it.clone()));
-        levels.iter().for_each(|it| set("seLinuxOptions", it.clone()));
-        [true, false].iter().for_each(|it| set("runAsNonRoot", json!(it)));
+        for it in users {
+            set("runAsUser", json!(it));
+        }
+        for it in &profiles {
+            set("seccompProfile", it.clone());
+        }
+        for it in &levels {
+            set("seLinuxOptions", it.clone());
+        }
+        for it in &[true, false] {
+            set("runAsNonRoot", json!(it));
+        }
         set("runAsGroup", json!(0));
         if place == "/spec" {
             continue;
         }
         for key in ["privileged", "allowPrivilegeEscalation", "readOnlyRootFilesystem"] {
-            [true, false].iter().for_each(|it| set(key, json!(it)));
+            for it in &[true, false] {
+                set(key, json!(it));
+            }
         }
         set("procMount", json!("Unmasked"));
         for capabilities in [
@@ -131,7 +141,9 @@ fn edits() -> Vec<Edit> {
             set("capabilities", capabilities);
         }
         let ports = |port: i32| json!([{"containerPort": 80, "hostPort": port}]);
-        [0, 80].iter().for_each(|it| all.push((format!("{place}/ports"), ports(*it))));
+        for it in &[0, 80] {
+            all.push((format!("{place}/ports"), ports(*it)));
+        }
     }
     all.extend(of_the_pod(&users));
     all
@@ -160,9 +172,13 @@ fn of_the_pod(users: &[i64]) -> Vec<Edit> {
     let mut all = Vec::new();
     let mut set = |path: &str, value: Value| all.push((path.to_owned(), value));
     for key in ["hostNetwork", "hostPID", "hostIPC", "hostUsers", "shareProcessNamespace"] {
-        [true, false].iter().for_each(|it| set(&format!("/spec/{key}"), json!(it)));
+        for it in &[true, false] {
+            set(&format!("/spec/{key}"), json!(it));
+        }
     }
-    users.iter().for_each(|it| set("/spec/securityContext/fsGroup", json!(it)));
+    for it in users {
+        set("/spec/securityContext/fsGroup", json!(it));
+    }
     for groups in
         [json!([]), json!([1000]), json!([1000, 65535]), json!([0]), json!([1_000_650_000])]
     {
