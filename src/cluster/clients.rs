@@ -14,7 +14,7 @@ use rustls::pki_types::ServerName;
 use tower::{BoxError, ServiceBuilder};
 use tower_http::timeout::ResponseBodyTimeoutLayer;
 
-use super::{their_clock, writing::name};
+use super::{counted::Counting, their_clock, writing::name};
 
 /// What an API server may send on one watch before we have read it, in bytes, and on all of a connection: more than all of
 /// them together, or one that nobody reads would stop the rest.
@@ -41,11 +41,17 @@ pub enum Use {
 }
 
 /// A client with this configuration, which asks under this name. An error is one that no waiting mends.
-pub fn make(config: &kube::Config, agent: HeaderValue, of: Use) -> anyhow::Result<kube::Client> {
+pub fn make(
+    config: &kube::Config,
+    agent: HeaderValue,
+    counting: &Counting,
+    of: Use,
+) -> anyhow::Result<kube::Client> {
     if config.proxy_url.is_some() {
         // What leads through a proxy is the library's own.
         let own = ClientBuilder::try_from(config.clone())?;
-        return Ok(own.with_layer(&their_clock::heard()).with_layer(&name(agent)).build());
+        let own = own.with_layer(&their_clock::heard()).with_layer(&name(agent));
+        return Ok(own.with_layer(counting).build());
     }
     let mut plain = HttpConnector::new();
     plain.enforce_http(false);
@@ -69,6 +75,7 @@ pub fn make(config: &kube::Config, agent: HeaderValue, of: Use) -> anyhow::Resul
     connector.set_write_timeout(config.write_timeout);
     let client: legacy::Client<_, Body> = pool(of).build(connector);
     let service = ServiceBuilder::new()
+        .layer(counting.clone())
         .layer(name(agent))
         .layer(their_clock::heard())
         .layer(config.base_uri_layer())

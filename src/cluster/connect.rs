@@ -10,6 +10,7 @@ use kube::{
 
 use super::{
     clients::{self, Use},
+    counted::Counting,
     definitions::Definitions,
     guard::user_agent,
     meters::Meters,
@@ -78,7 +79,8 @@ impl Connection {
             let answered = answer(request);
             async move { Ok::<_, std::convert::Infallible>(answered.await) }
         });
-        let client = kube::Client::new(service, "town");
+        let counted = tower::Layer::layer(&Counting::by(meters), service);
+        let client = kube::Client::new(counted, "town");
         let Clients { work, watches, definitions } = Clients::from((client, meters));
         let (who, server) = ("test".to_owned(), http::Uri::from_static("https://town"));
         Self { who, leases: work.clone(), work, watches, definitions, server, fips: false }
@@ -112,11 +114,14 @@ pub async fn connect(
     config.proxy_url = named.map(|it| it.parse()).transpose()?;
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
+    let counting = Counting::by(meters);
     let agent = |what: &str| user_agent(who, format_args!("{what}"));
-    let work = clients::make(&config, agent("work"), Use::Calls { kept: KEPT_FOR_WORK })?;
-    let watches = Watches::new(config.clone(), agent("watches"), meters.watch_faults.clone())?;
+    let work =
+        clients::make(&config, agent("work"), &counting, Use::Calls { kept: KEPT_FOR_WORK })?;
+    let watches = Watches::new(config.clone(), agent("watches"), meters)?;
     config.connect_timeout = Some(Duration::from_millis(1500));
-    let leases = clients::make(&config, agent("leases"), Use::Calls { kept: KEPT_FOR_LEASES })?;
+    let leases =
+        clients::make(&config, agent("leases"), &counting, Use::Calls { kept: KEPT_FOR_LEASES })?;
     let fips = config.rustls_client_config()?.fips();
     let definitions = Definitions::new(watches.clone());
     let (who, server) = (who.to_owned(), config.cluster_url);

@@ -3,7 +3,10 @@
 pub mod census;
 pub mod table;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -23,9 +26,10 @@ use crate::domain::trace::TraceId;
 /// Requests to the API server.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Request {
-    pub code: u16,
+    /// `<error>`: no answer came.
+    pub code: Cow<'static, str>,
     pub method: String,
-    pub resource: &'static str,
+    pub resource: String,
 }
 
 /// One controller.
@@ -405,7 +409,7 @@ mod tests {
             refusals: _, distrusted: _, turned_away: _, runs, migrating, migrated, build: _, census,
         } = &meters;
         let controller = Controller { controller: "polecat" };
-        drop(requests.get_or_create(&Request { code: 200, method: "GET".into(), resource: "pods" }));
+        drop(requests.get_or_create(&Request { code: "200".into(), method: "GET".into(), resource: "pods".into() }));
         drop(passes.get_or_create(&Pass { controller: "polecat", result: "success" }));
         drop(faults.get_or_create(&Fault { controller: "polecat", error_type: "conflict" }));
         for it in [panics, undecodable, watch_faults] {

@@ -11,6 +11,7 @@ mod clients;
 pub mod clock;
 pub mod cluster_tls;
 pub mod connect;
+pub mod counted;
 mod crowd;
 pub mod definitions;
 pub mod degraded;

@@ -3,9 +3,12 @@
 use std::time::Instant;
 
 use serde::de::DeserializeOwned;
+use tokio::time::error::Elapsed;
 
 use crate::cluster::{
-    Cluster, Error, meters, spans,
+    Cluster, Error,
+    counted::Heard,
+    spans,
     writing::{Allowed, Leave},
 };
 
@@ -72,18 +75,13 @@ impl Cluster {
         if let Some(header) = traced.as_ref().and_then(spans::Request::header) {
             allowed.trace(TRACEPARENT, header);
         }
+        let heard = Heard::default();
+        allowed.heard_by(&heard);
         let begun = Instant::now();
         let answer = tokio::time::timeout(limit, allowed.send::<T>(&self.client)).await;
-        let code = match &answer {
-            Ok(Ok(_)) => 200,
-            Ok(Err(kube::Error::Api(it))) => it.code,
-            Ok(Err(_)) => 0,
-            Err(_) => 504,
-        };
         if let Some(it) = traced {
-            it.end(&method, resource, code);
+            it.end(&method, resource, heard.code(), failure(&answer));
         }
-        self.meters.requests.get_or_create(&meters::Request { code, method, resource }).inc();
         match answer {
             Ok(Ok(it)) => Ok(it),
             Ok(Err(source)) => Err(Error::Api { attempt: attempt(), source: Box::new(source) }),
@@ -91,5 +89,15 @@ impl Cluster {
                 Err(Error::Timeout { attempt: attempt(), seconds: begun.elapsed().as_secs_f64() })
             }
         }
+    }
+}
+
+/// Why a request has no answer that can be read; none where the API server said it itself.
+fn failure<T>(answer: &Result<kube::Result<T>, Elapsed>) -> Option<&'static str> {
+    match answer {
+        Ok(Ok(_) | Err(kube::Error::Api(_))) => None,
+        Ok(Err(kube::Error::SerdeError(_) | kube::Error::FromUtf8(_))) => Some("unreadable"),
+        Ok(Err(_)) => Some("no-answer"),
+        Err(_) => Some("timeout"),
     }
 }

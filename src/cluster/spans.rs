@@ -269,17 +269,22 @@ impl Request {
         HeaderValue::from_str(&context.to_string()).ok()
     }
 
-    /// Ends it with the code of its answer; 0: there was none.
-    pub fn end(self, method: &str, resource: &'static str, code: u16) {
+    /// Ends it with the code of its answer, where one came, and why there is none that can be read.
+    pub fn end(
+        self,
+        method: &str,
+        resource: &'static str,
+        code: Option<u16>,
+        why: Option<&'static str>,
+    ) {
         let mut span = self.pass.span(format!("{method} {resource}"), Kind::Client, self.from);
         span.id = self.id;
         span.attributes =
             vec![(name::METHOD, method.to_owned().into()), (name::RESOURCE, resource.into())];
-        if code > 0 {
-            span.attributes.push((name::STATUS, i64::from(code).into()));
-        }
-        if code == 0 || code >= 400 {
-            span.attributes.push((name::ERROR, code.to_string().into()));
+        span.attributes.extend(code.map(|it| (name::STATUS, i64::from(it).into())));
+        let refused = code.filter(|it| *it >= 400).map(|it| it.to_string().into());
+        if let Some(error) = why.map(Into::into).or(refused) {
+            span.attributes.push((name::ERROR, error));
             span.failed = Some("the API server refused it, or did not answer");
         }
         if method != "GET" {
@@ -337,7 +342,7 @@ mod tests {
         let asked = pass.of(async {
             let request = Request::begin().unwrap();
             let header = request.header().unwrap();
-            request.end("PATCH", "polecat", 409);
+            request.end("PATCH", "polecat", Some(409), None);
             header
         });
         let header = asked.await;

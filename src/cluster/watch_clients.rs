@@ -7,6 +7,8 @@ use http::HeaderValue;
 
 use super::{
     clients::{self, Use},
+    counted::Counting,
+    meters::Meters,
     watch_faults::{Failures, Fares},
 };
 
@@ -52,12 +54,9 @@ impl Seat {
 
 impl Watches {
     /// Clients with this configuration, which ask under this name. An error is one that no waiting mends.
-    pub fn new(
-        config: kube::Config,
-        agent: HeaderValue,
-        failures: Failures,
-    ) -> anyhow::Result<Self> {
-        let make = Box::new(move || clients::make(&config, agent.clone(), Use::Watches));
+    pub fn new(config: kube::Config, agent: HeaderValue, meters: &Meters) -> anyhow::Result<Self> {
+        let (failures, counting) = (meters.watch_faults.clone(), Counting::by(meters));
+        let make = Box::new(move || clients::make(&config, agent.clone(), &counting, Use::Watches));
         let first = Seat::new(make()?, failures.clone());
         Ok(Self(Arc::new(Pool { make, failures, first, more: Mutex::default() })))
     }
@@ -101,7 +100,7 @@ mod tests {
         let config = kube::Config::new("https://127.0.0.1:1".parse().unwrap());
         crate::tls::install_provider().unwrap();
         let watches =
-            Watches::new(config, HeaderValue::from_static("gastown"), Failures::default()).unwrap();
+            Watches::new(config, HeaderValue::from_static("gastown"), &Meters::default()).unwrap();
         let clients = || 1 + watches.0.more.lock().unwrap().len();
         let mut seats: Vec<_> = (0..STREAMS).map(|_| watches.seat()).collect();
         assert_eq!(clients(), 1);

@@ -14,6 +14,7 @@ use serde::{Serialize, de::DeserializeOwned, de::IgnoredAny};
 use tower::{Layer as _, util::MapRequestLayer};
 
 use super::{
+    counted::Heard,
     guard::{Guard, Lapsed, user_agent},
     request::Built,
 };
@@ -71,6 +72,11 @@ impl Allowed {
     /// Says in which trace it is.
     pub(super) fn trace(&mut self, name: &'static str, value: HeaderValue) {
         self.request.headers_mut().insert(name, value);
+    }
+
+    /// Has the code of the answer told here.
+    pub(super) fn heard_by(&mut self, heard: &Heard) {
+        self.request.extensions_mut().insert(heard.clone());
     }
 
     /// Sends it. The caller sees to it that this takes no longer than it may.

@@ -202,6 +202,7 @@ pub const ALERTS: &[Alert] = &[
         means: "It has no room for our requests: runs begin late. Leases go by a level of their own.",
         steps: &[
             "Are the FlowSchemas there? `kubectl get flowschemas | grep gastown`.",
+            "Which of ours: `sum by (method, resource) (rate(rest_client_requests_total{code=\"429\"}[5m]))`; lists, watches and Leases are counted too.",
             "Who floods it: `apiserver_flowcontrol_rejected_requests_total` by `flow_schema`.",
             "A quota on Polecats, or `--max-running-per-namespace`, bounds a tenant (docs/brakes.md).",
         ],

@@ -110,7 +110,7 @@ pub const TABLE: &[Row] = &[
     gauge("process_open_fds", &[], "Open file descriptors"),
     gauge("process_resident_memory_bytes", &[], "Resident memory"),
     gauge("process_start_time_seconds", &[], "When this process began, in seconds since 1970"),
-    counter("rest_client_requests_total", &["code", "method", "resource"], "Requests to the API server"),
+    counter("rest_client_requests_total", &["code", "method", "resource"], "Requests to the API server, lists, watches and Leases as well, by the code of the answer; `<error>`: none came"),
     gauge("workqueue_depth", &["controller"], "Objects in the queue"),
     histogram("workqueue_queue_duration_seconds", &["controller"], "Seconds an object waits in the queue"),
 ];
