@@ -189,7 +189,7 @@ pub const ALERTS: &[Alert] = &[
         summary: "{{ $value }} spans were lost in ten minutes: {{ $labels.reason }}",
         means: "Traces have holes. Nothing else suffers: exporting never holds anything up.",
         steps: &[
-            "`refused`: the collector's answer is in the log. `no-answer`: is it there, and does the network policy let it be reached?",
+            "`refused`: the collector's answer is in the log; a page that some web server answers with is none of a collector's. `no-answer`: is it there, and does the network policy let it be reached?",
             "`queue-full`: the collector is slower than the spans come; sample less (`OTEL_TRACES_SAMPLER_ARG`), or a longer queue (`OTEL_BSP_MAX_QUEUE_SIZE`).",
             "docs/tracing.md has all settings.",
         ],

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, StatusCode, header};
 use prost::Message;
+use serde_json::Value;
 
 use super::http::Http;
 
@@ -66,7 +67,7 @@ impl Post {
         request.headers_mut().insert(header::CONTENT_TYPE, "application/x-protobuf".parse()?);
         let answer = self.http.send(request).await.context("it could not be reached")?;
         Ok(match answer.status() {
-            it if it.is_success() => Outcome::Taken(rejected(answer.body())),
+            it if it.is_success() => taken(it, answer.headers(), answer.body()),
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Outcome::Unknown,
             it @ (StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
@@ -97,7 +98,69 @@ impl Answer {
     }
 }
 
-/// One that can't be read rejects nothing.
-fn rejected(body: &[u8]) -> u64 {
-    Answer::decode(body).map_or(0, |it| it.rejected())
+/// What a success says: some web server, or a page to sign in at, answers so to anything.
+fn taken(code: StatusCode, headers: &HeaderMap, body: &[u8]) -> Outcome {
+    let sort = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    let sort = sort.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let rejected = match sort {
+        _ if body.is_empty() => Some(0),
+        "" | "application/x-protobuf" | "application/protobuf" | "application/octet-stream" => {
+            Answer::decode(body).ok().map(|it| it.rejected())
+        }
+        // Not what was asked for, but said by a collector.
+        "application/json" => rejected_in_json(body),
+        _ => None,
+    };
+    rejected.map_or_else(
+        || Outcome::Refused(format!("it answered {code}, but not as a collector does: is it one?")),
+        Outcome::Taken,
+    )
+}
+
+fn rejected_in_json(body: &[u8]) -> Option<u64> {
+    let answer: serde_json::Map<String, Value> = serde_json::from_slice(body).ok()?;
+    if answer.keys().any(|it| it != "partialSuccess") {
+        return None;
+    }
+    let partial = answer.get("partialSuccess").and_then(Value::as_object);
+    let count = partial.and_then(|it| it.iter().find(|(key, _)| key.starts_with("rejected")));
+    // Numbers of so many bits are texts in this notation.
+    let number = |it: &Value| it.as_u64().or_else(|| it.as_str()?.parse().ok());
+    Some(count.and_then(|(_, it)| number(it)).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_success_is_one_where_a_collector_says_it() {
+        let partial = Answer { partial: Some(Partial { rejected: 3 }) }.encode_to_vec();
+        #[rustfmt::skip]
+        let table: [(&str, &[u8], Option<u64>, &str); 12] = [
+            ("application/x-protobuf", b"", Some(0), "all of it was taken"),
+            ("", b"", Some(0), "it says nothing at all"),
+            ("text/html", b"", Some(0), "nothing says otherwise"),
+            ("application/x-protobuf", &partial, Some(3), "a part was rejected"),
+            ("", &partial, Some(3), "of a sort that is not named"),
+            ("application/json", b"{}", Some(0), "one that answers in JSON whatever is asked"),
+            ("application/json; charset=utf-8", br#"{"partialSuccess":{"rejectedSpans":"3"}}"#, Some(3), "in JSON too"),
+            ("application/json", br#"{"error":"sign in"}"#, None, "JSON of somebody else"),
+            ("application/json", b"[]", None, "no message"),
+            ("text/html; charset=utf-8", b"<!doctype html>", None, "a page"),
+            ("text/plain", b"Hi", None, "a word, which could be read as a message"),
+            ("application/x-protobuf", b"<!doctype html>", None, "a page under another name"),
+        ];
+        for (sort, body, want, because) in table {
+            let mut headers = HeaderMap::new();
+            if !sort.is_empty() {
+                headers.insert(header::CONTENT_TYPE, sort.parse().unwrap());
+            }
+            let found = match taken(StatusCode::OK, &headers, body) {
+                Outcome::Taken(rejected) => Some(rejected),
+                _ => None,
+            };
+            assert_eq!(found, want, "{sort}: {because}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use http::{HeaderMap, header, uri::PathAndQuery};
 use hyper_rustls::HttpsConnectorBuilder;
 use prost::Message;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::{
     Code,
     codec::CompressionEncoding,
@@ -26,6 +26,10 @@ use super::{
 /// Tries of one batch, and the pause before the second; each next one is twice as long.
 const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(250);
+/// How often a connection is tried over which gRPC is spoken, and how long its answer may take: a collector whose machine is gone
+/// says nothing, and without this each batch would wait for it until the kernel gives up. Over HTTP a time limit closes the connection.
+const PING: Duration = Duration::from_secs(20);
+const PONG: Duration = Duration::from_secs(5);
 
 /// Where a signal goes.
 pub struct Wire {
@@ -44,6 +48,10 @@ enum To {
 impl Wire {
     /// Prepares to send; nothing is connected before there is something to send. Files of certificates are read once.
     pub fn new(route: &Route) -> anyhow::Result<Self> {
+        Self::pinging(route, (PING, PONG))
+    }
+
+    fn pinging(route: &Route, (ping, pong): (Duration, Duration)) -> anyhow::Result<Self> {
         let trust = trusting(route.authority.as_deref(), route.own.as_ref())?;
         let proxies = Proxies::of(&route.outside);
         let to = match route.protocol {
@@ -63,7 +71,11 @@ impl Wire {
                     .https_or_http()
                     .enable_http2()
                     .wrap_connector(way(proxies));
-                let endpoint = Endpoint::from_shared(route.endpoint.clone())?.timeout(route.limit);
+                let endpoint = Endpoint::from_shared(route.endpoint.clone())?
+                    .timeout(route.limit)
+                    .http2_keep_alive_interval(ping)
+                    .keep_alive_timeout(pong)
+                    .keep_alive_while_idle(true);
                 To::Grpc(endpoint.connect_with_connector_lazy(connector), path.parse()?)
             }
         };
@@ -86,20 +98,22 @@ impl Wire {
         }
     }
 
-    /// Sends again what may be taken a little later. All of it takes no longer than one sending may.
+    /// Sends again what may be taken a little later. All of it takes no longer than one sending may; where a collector asks for more
+    /// patience than that, its answer stands.
     pub async fn patiently<M: Message + Clone + 'static>(&self, message: &M) -> Outcome {
-        let tries = async {
-            for attempt in 0..TRIES - 1 {
-                match self.send(message).await {
-                    Outcome::Busy { after, .. } => {
-                        sleep(after.unwrap_or_default().max(PAUSE * 2_u32.pow(attempt))).await;
-                    }
-                    outcome => return outcome,
-                }
+        let until = Instant::now() + self.limit;
+        let send =
+            async || timeout_at(until, self.send(message)).await.unwrap_or(Outcome::NoAnswer);
+        for attempt in 0..TRIES - 1 {
+            let outcome = send().await;
+            let Outcome::Busy { after, .. } = &outcome else { return outcome };
+            let pause = after.unwrap_or_default().max(PAUSE * 2_u32.pow(attempt));
+            if Instant::now() + pause >= until {
+                return outcome;
             }
-            self.send(message).await
-        };
-        timeout(self.limit, tries).await.unwrap_or(Outcome::NoAnswer)
+            sleep(pause).await;
+        }
+        send().await
     }
 
     async fn call(
@@ -138,3 +152,6 @@ impl Wire {
         headers
     }
 }
+
+#[cfg(test)]
+mod tests;

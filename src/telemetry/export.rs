@@ -20,6 +20,8 @@ use crate::{
 
 /// Spans sent at once.
 const BATCH: usize = 512;
+/// What one pass tells comes within so long.
+const TOGETHER: Duration = Duration::from_millis(10);
 /// How long what is queued may take to be sent once this process ends.
 const LAST: Duration = Duration::from_secs(5);
 
@@ -44,7 +46,7 @@ pub fn begin(
     let delay = Duration::from_millis(settings.otlp_delay);
     let to = Destination::new(&route, settings, who.0, meters)?;
     let runner = otlp::runner(&settings.otlp_resource_attributes);
-    let pump = Pump { to, runner, delay };
+    let pump = Pump { to, runner, pace: Pace::every(delay) };
     Ok((spans, Exporting(Some((stop, tokio::spawn(pump.run(queue, stopped)))))))
 }
 
@@ -64,18 +66,38 @@ struct Pump {
     to: Destination,
     /// Who the runner is, of which the operator tells.
     runner: Resource,
-    delay: Duration,
+    pace: Pace,
 }
 
-/// Takes a batch out of a queue: as soon as there are `most`, or this long after the first. `false`: the queue has ended.
+/// When batches are taken: what comes after a while without any goes at once, since what lies here dies with the process; of what
+/// goes on coming there is one batch in so long, since each costs a request.
+#[derive(Debug)]
+pub(super) struct Pace {
+    delay: Duration,
+    last: Option<Instant>,
+}
+
+impl Pace {
+    pub(super) fn every(delay: Duration) -> Self {
+        Self { delay, last: None }
+    }
+
+    /// Until when a batch may grow whose first has just come.
+    fn until(&self, now: Instant) -> Instant {
+        let soon = now + self.delay.min(TOGETHER);
+        self.last.map_or(soon, |it| soon.max(it + self.delay))
+    }
+}
+
+/// Takes a batch out of a queue: as soon as there are `most`, or when its pace says so. `false`: the queue has ended.
 pub(super) async fn fill<T>(
     queue: &mut mpsc::Receiver<T>,
     batch: &mut Vec<T>,
     most: usize,
-    delay: Duration,
+    pace: &mut Pace,
 ) -> bool {
     let first = queue.recv_many(batch, most).await;
-    let until = Instant::now() + delay;
+    let until = pace.until(Instant::now());
     while first > 0 && batch.len() < most {
         let room = most - batch.len();
         let more = timeout_at(until, queue.recv_many(batch, room)).await;
@@ -83,6 +105,7 @@ pub(super) async fn fill<T>(
             break;
         }
     }
+    pace.last = Some(Instant::now());
     first > 0
 }
 
@@ -91,7 +114,11 @@ impl Pump {
         let mut stopped = pin!(stopped);
         let mut batch = Vec::new();
         loop {
-            let taken = fill(&mut queue, &mut batch, BATCH, self.delay);
+            let (to, pace) = (&self.to, &mut self.pace);
+            let taken = async {
+                to.ready().await;
+                fill(&mut queue, &mut batch, BATCH, pace).await
+            };
             tokio::select! {
                 biased;
                 _ = &mut stopped => break,
@@ -134,5 +161,47 @@ impl Pump {
             batch.into_iter().partition(|it| it.source == Source::Operator);
         let of = [(self.to.resource.clone(), operator), (self.runner.clone(), runner)];
         self.to.wire.patiently(&request(of)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_after_a_while_goes_at_once_and_what_goes_on_coming_in_batches() {
+        let (now, delay) = (Instant::now(), Duration::from_secs(1));
+        let mut pace = Pace::every(delay);
+        assert_eq!(
+            pace.until(now),
+            now + TOGETHER,
+            "the first of all: a killed process has told it"
+        );
+        pace.last = Some(now);
+        assert_eq!(pace.until(now), now + delay, "not a request for each");
+        let half = now + delay / 2;
+        assert_eq!(pace.until(half), now + delay, "since the last one");
+        let later = now + 2 * delay;
+        assert_eq!(pace.until(later), later + TOGETHER, "it was quiet meanwhile");
+        let hasty = Pace::every(Duration::ZERO);
+        assert_eq!(hasty.until(now), now, "nobody wants to wait at all");
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_is_full_waits_for_nothing_and_one_of_a_queue_that_has_ended_is_the_last()
+    {
+        let (spans, mut queue) = mpsc::channel(99);
+        let (mut batch, mut pace) = (Vec::new(), Pace::every(Duration::from_secs(3600)));
+        pace.last = Some(Instant::now());
+        for next in 0..12 {
+            spans.send(next).await.unwrap();
+        }
+        assert!(fill(&mut queue, &mut batch, 9, &mut pace).await);
+        assert_eq!(batch.len(), 9);
+        drop(spans);
+        batch.clear();
+        assert!(fill(&mut queue, &mut batch, 9, &mut pace).await);
+        assert_eq!(batch.len(), 3);
+        assert!(!fill(&mut queue, &mut batch, 9, &mut pace).await, "nothing comes any more");
     }
 }

@@ -13,11 +13,11 @@ use opentelemetry_proto::tonic::{
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, timeout_at},
+    time::{Instant, MissedTickBehavior, sleep_until, timeout_at},
 };
 
 use super::{
-    export::fill,
+    export::{Pace, fill},
     figures::{self, Span},
     lines,
 };
@@ -92,6 +92,8 @@ pub(super) struct Destination {
     /// When a failure was said last.
     said: Option<Instant>,
     alone_until: Option<Instant>,
+    /// Before then it asked to be sent nothing.
+    busy_until: Option<Instant>,
 }
 
 impl Destination {
@@ -106,12 +108,20 @@ impl Destination {
         tracing::info!(endpoint, ?protocol, signal = signal.name(), "Sending to a collector");
         let resource = resource(shared, replica);
         let meters = meters.clone();
-        Ok(Self { wire, resource, signal, meters, said: None, alone_until: None })
+        Ok(Self { wire, resource, signal, meters, said: None, alone_until: None, busy_until: None })
     }
 
     /// Whether it makes sense to send now.
     fn open(&self) -> bool {
-        self.alone_until.is_none_or(|it| it <= Instant::now())
+        let now = Instant::now();
+        [self.alone_until, self.busy_until].iter().flatten().all(|it| *it <= now)
+    }
+
+    /// Waits for as long as it asked for: what comes meanwhile stays in its queue.
+    pub(super) async fn ready(&self) {
+        if let Some(it) = self.busy_until {
+            sleep_until(it).await;
+        }
     }
 
     /// Counts what became of so many.
@@ -125,7 +135,11 @@ impl Destination {
                 }
                 (rejected, "refused", "it took a part alone".into())
             }
-            Outcome::Busy { why, .. } | Outcome::Refused(why) => (count, "refused", why),
+            Outcome::Busy { why, after } => {
+                self.busy_until = after.map(|it| Instant::now() + it.min(LEFT_ALONE));
+                (count, "refused", why)
+            }
+            Outcome::Refused(why) => (count, "refused", why),
             Outcome::NoAnswer => (count, "no-answer", "it did not answer in time".into()),
             Outcome::Unknown => {
                 self.alone_until = Some(Instant::now() + LEFT_ALONE);
@@ -218,7 +232,7 @@ async fn over(mut stopped: watch::Receiver<bool>, last: bool, until: Instant) {
         let _ = stopped.wait_for(|it| *it).await;
         return tokio::time::sleep(LAST).await;
     }
-    tokio::time::sleep_until(until).await;
+    sleep_until(until).await;
 }
 
 fn figures_of(text: &str, span: Span, resource: Resource) -> ExportMetricsServiceRequest {
@@ -235,16 +249,19 @@ fn figures_of(text: &str, span: Span, resource: Resource) -> ExportMetricsServic
 
 type Queue = mpsc::Receiver<(&'static str, LogRecord)>;
 
-/// Sends lines in batches: when one is full, or a while after its first line.
+/// Sends lines in batches, as spans are.
 async fn logs(
     mut route: Destination,
     mut queue: Queue,
     delay: Duration,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let mut batch = Vec::new();
+    let (mut batch, mut pace) = (Vec::new(), Pace::every(delay));
     loop {
-        let taken = fill(&mut queue, &mut batch, BATCH, delay);
+        let taken = async {
+            route.ready().await;
+            fill(&mut queue, &mut batch, BATCH, &mut pace).await
+        };
         tokio::select! {
             biased;
             _ = stopped.wait_for(|it| *it) => break,
@@ -330,8 +347,14 @@ mod tests {
 
     /// No answer at all.
     const SILENCE: u16 = 0;
+    /// What some web server says to anything, with 200.
+    const PAGE: u16 = 1;
 
-    async fn answer(State(it): State<Collector>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    async fn answer(
+        State(it): State<Collector>,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> (StatusCode, [(&'static str, &'static str); 1], &'static str) {
         let at = it.asked.fetch_add(1, Ordering::SeqCst);
         it.sent.fetch_add(body.len(), Ordering::SeqCst);
         let code = it.answers.get(at).or(it.answers.last()).copied().unwrap();
@@ -341,7 +364,10 @@ mod tests {
         if code == 200 {
             it.taken.lock().unwrap().push(unpacked(&headers, body));
         }
-        StatusCode::from_u16(code).unwrap()
+        let page = if code == PAGE { "<!doctype html>" } else { "" };
+        let code = if code == PAGE { 200 } else { code };
+        let patience = if code == 429 { "60" } else { "0" };
+        (StatusCode::from_u16(code).unwrap(), [("retry-after", patience)], page)
     }
 
     fn unpacked(headers: &HeaderMap, body: Bytes) -> Bytes {
@@ -475,6 +501,34 @@ mod tests {
         let (knows_none, collector) = route(Signal::Logs, &[404], &[]).await;
         assert_eq!(lost(&send_lines(knows_none, &[1, 1, 1]).await, "refused"), 3);
         assert_eq!(collector.asked.load(Ordering::SeqCst), 1, "once is enough to know");
+    }
+
+    #[tokio::test]
+    async fn what_a_web_server_answers_with_a_page_is_lost_and_counted() {
+        let (web, _) = route(Signal::Logs, &[PAGE], &[]).await;
+        let meters = send_lines(web, &[2]).await;
+        assert_eq!((lost(&meters, "refused"), meters.lines_sent.get()), (2, 0));
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_asks_for_more_patience_than_there_is_has_answered_and_is_heeded() {
+        let (busy, collector) = route(Signal::Logs, &[429, 200], &["--otlp-timeout=1000"]).await;
+        let meters = busy.meters.clone();
+        let (lines, queue) = mpsc::channel(16);
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(logs(busy, queue, Duration::from_millis(10), stopped));
+        let line = || ("gastown::tasks", LogRecord::default());
+        lines.send(line()).await.unwrap();
+        while told(&meters) == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!((lost(&meters, "refused"), lost(&meters, "no-answer")), (1, 0));
+        lines.send(line()).await.unwrap();
+        lines.send(line()).await.unwrap();
+        stop.send_replace(true);
+        task.await.unwrap();
+        assert_eq!(meters.lines_sent.get(), 2, "they waited, and go with the end");
+        assert_eq!(collector.asked.load(Ordering::SeqCst), 2, "nothing was sent meanwhile");
     }
 
     #[tokio::test]

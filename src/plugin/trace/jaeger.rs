@@ -7,13 +7,18 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::{Asked, Shown};
-use crate::otlp::{
-    http::{Http, trusting},
-    proxy::Proxies,
+use crate::{
+    domain::untrusted::fit,
+    otlp::{
+        http::{Http, trusting},
+        proxy::Proxies,
+    },
 };
 
 const MOST: usize = 64 << 20;
 const LIMIT: Duration = Duration::from_secs(30);
+/// Of a name that somebody told the collector as much is shown, in bytes.
+const NAME: usize = 128;
 
 /// The spans of a trace.
 pub async fn ask(base: &str, trace: &str, asked: &Asked) -> anyhow::Result<Vec<Shown>> {
@@ -58,6 +63,7 @@ pub fn spans(body: &[u8]) -> anyhow::Result<Vec<Shown>> {
     Ok(all)
 }
 
+/// Anybody may tell a collector anything, and a terminal obeys what it is shown: names come on one line, without control characters.
 fn shown(span: &Value, service: &str) -> Shown {
     let text = |key: &str| span.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let time = |key: &str| text(key).parse().unwrap_or(0);
@@ -66,8 +72,8 @@ fn shown(span: &Value, service: &str) -> Shown {
     Shown {
         id: text("spanId"),
         parent: text("parentSpanId"),
-        name: text("name"),
-        service: service.to_owned(),
+        name: fit(&text("name"), NAME),
+        service: fit(service, NAME),
         from: time("startTimeUnixNano"),
         to: time("endTimeUnixNano"),
         failed,
@@ -109,6 +115,14 @@ mod tests {
             (one.service.as_str(), one.from, one.to, one.failed),
             ("gastown-operator", 5, 9, true)
         );
+        let forged = json!({"resourceSpans": [{
+            "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "a\u{7}b"}}]},
+            "scopeSpans": [{"spans": [{"spanId": "a", "name": "\u{1b}[2Jx\ny".to_owned() + &"z".repeat(999)}]}],
+        }]});
+        let found = spans(forged.to_string().as_bytes()).unwrap();
+        let (name, service) = (&found[0].name, &found[0].service);
+        assert!(name.starts_with("\\u{1b}[2Jx\\ny") && name.len() <= NAME, "one line: {name}");
+        assert!(!service.contains(char::is_control), "{service}");
         assert!(spans(b"<!doctype html>").is_err() && spans(b"{}").is_err());
     }
 }

@@ -23,6 +23,9 @@ use crate::{
     },
 };
 
+/// Steps that a tree goes in; what a collector was told may hang as deep as its teller likes.
+const DEEPEST: usize = 16;
+
 /// Which run, and who is asked.
 #[derive(Debug, Args)]
 pub struct Asked {
@@ -187,7 +190,8 @@ fn order(spans: &mut Vec<Shown>) {
     let mut stack: Vec<_> = tops.into_iter().rev().collect();
     while let Some(next) = stack.pop() {
         let beneath = children.remove(&next.id).unwrap_or_default();
-        stack.extend(beneath.into_iter().rev().map(|it| Shown { depth: next.depth + 1, ..it }));
+        let depth = (next.depth + 1).min(DEEPEST);
+        stack.extend(beneath.into_iter().rev().map(|it| Shown { depth, ..it }));
         spans.push(next);
     }
 }
