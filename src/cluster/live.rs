@@ -14,6 +14,10 @@ use crate::domain::trace::Context;
 /// What such spans are told by; nothing else has it. Filters of the log let them pass, whatever its level.
 pub const TARGET: &str = "gastown::live";
 
+/// What passes and calls of admission are told by in the log, whatever its level: a line within has their ids. They are no spans of
+/// `tracing` for a collector; those are made of what they did, once they have ended.
+pub const PASS: &str = "gastown::pass";
+
 /// A place in a trace, in the shape of the exporters.
 pub fn place(it: &Context) -> SpanContext {
     let flags = if it.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };

@@ -173,6 +173,20 @@ pub trait Managed: Compact {
     }
 }
 
+/// Where a pass is told of.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Lines of the log about it belong here, also once it has ended.
+    pub span: tracing::Span,
+    pub trace: Option<trace::TraceId>,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self { span: tracing::Span::none(), trace: None }
+    }
+}
+
 impl Cluster {
     /// Reads; writes only [`Self::under`] the guard of a pass.
     pub fn new(
@@ -224,17 +238,14 @@ impl Cluster {
     }
 
     /// Looks, decides, acts. Every kind comes through here, so all are logged, counted and retried alike.
-    /// `trace` is told which trace that is in, where it is recorded.
-    pub async fn reconcile<K: Managed>(
-        &self,
-        key: &Key,
-        trace: &mut Option<trace::TraceId>,
-    ) -> Result<Next, Error> {
+    /// `told` is given the place of that in the log, and in a trace where it is recorded.
+    pub async fn reconcile<K: Managed>(&self, key: &Key, told: &mut Told) -> Result<Next, Error> {
         let Some(object) = K::cache(&self.caches).get(key) else { return Ok(Next::OnChange) };
         // The ids of a run are digests: they are made only where somebody is told of them.
         let run = self.spans.sampler().and_then(|_| object.run());
         let traced = run.and_then(|run| Some((run, self.spans.begin(&run)?)));
         let span = tracing::info_span!(
+            target: live::PASS,
             "reconcile",
             kind = K::CONTROLLER,
             namespace = &*key.namespace,
@@ -242,10 +253,11 @@ impl Cluster {
             trace_id = tracing::field::Empty,
             span_id = tracing::field::Empty,
         );
+        told.span = span.clone();
         let Some((run, pass)) = traced else {
             return self.act(key, object).instrument(span).await;
         };
-        *trace = Some(pass.context.trace);
+        told.trace = Some(pass.context.trace);
         span.record("trace_id", tracing::field::display(pass.context.trace));
         span.record("span_id", tracing::field::display(pass.context.span));
         let outcome = pass.of(self.act(key, object).instrument(span)).await;
@@ -269,7 +281,7 @@ impl Cluster {
             carry_out::Outcome::Refused(cause) => {
                 tracing::warn!(
                     reason = cause.reason,
-                    message = cause.message,
+                    why = cause.message,
                     "The API server refused a child"
                 );
                 let object = K::cache(&self.caches).get(key).unwrap_or(object);

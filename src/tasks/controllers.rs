@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use crate::{
     api::{fleet::ClientPod, v1beta1},
     cluster::{
-        Caches, Class, Cluster, Managed,
+        Caches, Class, Cluster, Managed, Told,
         cache::Key,
         meters,
         observe::stored::{Brief, Kept},
@@ -286,13 +286,13 @@ async fn pass<K: Managed>(
     }
     let depth = i64::try_from(queue.len()).unwrap_or(i64::MAX);
     cluster.meters.queue_depth.get_or_create(&controller).set(depth);
-    let (begun, mut trace) = (Instant::now(), None);
+    let (begun, mut told) = (Instant::now(), Told::default());
     let looked = async {
         faults.strike(&key.name);
-        cluster.reconcile::<K>(&key, &mut trace).await
+        cluster.reconcile::<K>(&key, &mut told).await
     };
     let answer = AssertUnwindSafe(looked).catch_unwind().await;
-    cluster.meters.pass_took(K::CONTROLLER, begun.elapsed(), trace);
+    cluster.meters.pass_took(K::CONTROLLER, begun.elapsed(), told.trace);
     let open = !matches!(answer, Ok(Ok(_)));
     let (result, next) = match answer {
         Ok(Ok(Next::Retry)) => ("requeue", Next::After(pauses.retry(&key))),
@@ -308,13 +308,15 @@ async fn pass<K: Managed>(
                 Class::Fenced => FIRST_PAUSE,
                 _ => pauses.next(&key),
             };
-            log(&key, &error, pause);
+            told.span.in_scope(|| log(&key, &error, pause));
             ("error", Next::After(pause))
         }
         Err(_) => {
             cluster.meters.panics.get_or_create(&controller).inc();
             let (namespace, name) = (&*key.namespace, &*key.name);
-            tracing::error!(controller = K::CONTROLLER, namespace, name, "A pass panicked");
+            told.span.in_scope(|| {
+                tracing::error!(controller = K::CONTROLLER, namespace, name, "A pass panicked");
+            });
             ("error", Next::After(pauses.next(&key)))
         }
     };

@@ -158,7 +158,7 @@ async fn serve_webhooks(
         return Ok(());
     };
     let (live, unconverted) = (faces.live.clone(), definitions::Unconverted::default());
-    let (policy, pods) = (policy_of(config)?, pods_of(config, asking.clone()));
+    let (policy, pods) = (policy_of(config)?, pods_of(config, asking.clone(), spans));
     let rules = webhooks::Rules {
         policy,
         faults: config.test_faults.clone(),
@@ -227,7 +227,7 @@ fn policy_of(config: &Config) -> anyhow::Result<Policy> {
 }
 
 /// What pods are held to, as the settings say.
-fn pods_of(config: &Config, server: webhooks::Asking) -> pods::Pods {
+fn pods_of(config: &Config, server: webhooks::Asking, spans: &Spans) -> pods::Pods {
     let rules = &config.pod_rules;
     let mut operators = rules.own_user.clone();
     if operators.is_empty() {
@@ -245,6 +245,7 @@ fn pods_of(config: &Config, server: webhooks::Asking) -> pods::Pods {
         operators,
         platform: Arc::new(platform),
         server,
+        spans: spans.clone(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `/validate-pods` and `/mutate-pods`: axum around `admission::pods`. The object is kept as the JSON that was sent.
 
+mod telling;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, OnceLock},
@@ -21,6 +23,7 @@ use super::{
     webhooks::{
         Asking, counting,
         intake::{self, NoReview, in_time},
+        telling::{Call, UnderWay},
     },
 };
 use crate::{
@@ -29,7 +32,8 @@ use crate::{
         door::{self, Answer, Asked},
         lists, unread, unset,
     },
-    domain::untrusted,
+    cluster::spans::Spans,
+    domain::{trace::TraceId, untrusted},
 };
 
 /// Longest time for a question to the API server.
@@ -51,6 +55,8 @@ pub struct Pods {
     /// As the settings say; else what the API server says first.
     pub platform: Arc<OnceLock<Platform>>,
     pub server: Asking,
+    /// Where the admission of pods is told of.
+    pub spans: Spans,
 }
 
 impl Pods {
@@ -85,6 +91,12 @@ impl Pods {
         let cluster = self.server.cluster().filter(|_| platform == Platform::OpenShift)?;
         tokio::time::timeout(LIMIT, cluster.namespace(name)).await.ok()?.ok()
     }
+
+    /// Tells of a call, if its run is recorded.
+    fn tell(&self, call: UnderWay, request: &Request, reply: Reply) -> Reply {
+        let trace = call.tell(&self.spans, telling::about(request, &reply));
+        Reply { trace, ..reply }
+    }
 }
 
 /// The routes, with a part of the memory for what comes in.
@@ -116,6 +128,8 @@ struct Request {
     name: String,
     #[serde(default)]
     namespace: String,
+    #[serde(default)]
+    dry_run: bool,
     #[serde(default)]
     user_info: User,
     /// Without what no rule looks at.
@@ -207,6 +221,9 @@ struct Reply {
     audit_annotations: BTreeMap<&'static str, String>,
     #[serde(flatten)]
     patch: Option<Patch>,
+    /// In which it was told of.
+    #[serde(skip)]
+    trace: Option<TraceId>,
 }
 
 #[derive(Serialize)]
@@ -227,9 +244,9 @@ struct Patch {
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
-        let allowed = self.allowed;
+        let (allowed, trace) = (self.allowed, self.trace);
         let review = Answered { api_version: V1, kind: "AdmissionReview", response: self };
-        counting::told(allowed, None, axum::Json(review).into_response())
+        counting::told(allowed, trace, axum::Json(review).into_response())
     }
 }
 
@@ -242,15 +259,19 @@ async fn validate(
     request: extract::Request,
 ) -> Response {
     in_time(called, async {
+        let call = Call::begun("admission validate pod", request.headers());
         let (body, _share) = intake::body(&budget, request, 1).await?;
-        Ok(judged(&pods, Request::read(&body, pods.fips)?).await)
+        let request = Request::read(&body, pods.fips)?;
+        let call = call.of(telling::run(&request, &pods.operators), &pods.spans);
+        let reply = call.does(judged(&pods, &request)).await;
+        Ok(pods.tell(call, &request, reply))
     })
     .await
 }
 
-async fn judged(pods: &Pods, request: Request) -> Reply {
+async fn judged(pods: &Pods, request: &Request) -> Reply {
     let Some(asked) = request.asked() else {
-        return Reply { uid: request.uid, allowed: true, ..Reply::default() };
+        return Reply { uid: request.uid.clone(), allowed: true, ..Reply::default() };
     };
     let platform = pods.platform().await;
     let namespace = pods.namespace(platform, &request.namespace).await;
@@ -280,8 +301,8 @@ async fn judged(pods: &Pods, request: Request) -> Reply {
     }
     let allowed = refusal.is_none();
     let status = refusal.map(|it| json!({"code": 403, "reason": "Forbidden", "message": it}));
-    let uid = request.uid;
-    Reply { uid, allowed, status, warnings, audit_annotations, patch: None }
+    let uid = request.uid.clone();
+    Reply { uid, allowed, status, warnings, audit_annotations, ..Reply::default() }
 }
 
 /// What a change brings into a Polecat's pod that its Rig does not allow. The Rig is asked where there is such a thing alone.
@@ -298,19 +319,23 @@ async fn mutate(
     request: extract::Request,
 ) -> Response {
     in_time(called, async {
+        let call = Call::begun("admission mutate pod", request.headers());
         let (body, _share) = intake::body(&budget, request, 1).await?;
-        Ok(stamped(Request::read(&body, pods.fips)?, pods.fips))
+        let request = Request::read(&body, pods.fips)?;
+        let call = call.of(telling::run(&request, &pods.operators), &pods.spans);
+        let reply = stamped(&request, pods.fips);
+        Ok(pods.tell(call, &request, reply))
     })
     .await
 }
 
-fn stamped(request: Request, fips: bool) -> Reply {
+fn stamped(request: &Request, fips: bool) -> Reply {
     let operations = request.asked().map(|it| unset::patch(&it, fips)).unwrap_or_default();
     let patch = (!operations.is_empty()).then(|| Patch {
         patch_type: "JSONPatch",
         patch: STANDARD.encode(Value::from(operations).to_string()),
     });
-    Reply { uid: request.uid, allowed: true, patch, ..Reply::default() }
+    Reply { uid: request.uid.clone(), allowed: true, patch, ..Reply::default() }
 }
 
 #[cfg(test)]
@@ -322,6 +347,10 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
+    use crate::domain::{
+        names,
+        trace::{Context, Sampler, attributes},
+    };
 
     fn review(object: &Value, operation: &str) -> Value {
         json!({"apiVersion": V1, "kind": "AdmissionReview", "request": {
@@ -368,6 +397,46 @@ mod tests {
                 .unwrap()
                 .contains("ours.unknownFields")
         );
+    }
+
+    /// What is told of a pod that this user asks for, under the name of this operation.
+    async fn told(user: &str, operation: &str) -> Vec<crate::domain::trace::Span> {
+        let of = ("operator-0", "nonce");
+        let (spans, mut queue) =
+            Spans::new(9, Sampler::default(), of, crate::cluster::meters::Meters::default());
+        let pods = Pods { operators: vec!["operator".into()], spans, ..Pods::default() };
+        let mut pod = bare();
+        pod["metadata"]["annotations"] = json!({names::TRACEPARENT: PLACE});
+        let mut body = review(&pod, operation);
+        body["request"]["userInfo"]["username"] = json!(user);
+        for path in ["/mutate-pods", "/validate-pods"] {
+            let request = http::Request::post(path).header("content-type", "application/json");
+            let request = request.body(Body::from(body.to_string())).unwrap();
+            let routes = routes(pods.clone(), Budget::of_this_process());
+            assert_eq!(routes.oneshot(request).await.unwrap().status(), StatusCode::OK);
+        }
+        std::iter::from_fn(|| queue.try_recv().ok()).collect()
+    }
+
+    const PLACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    #[tokio::test]
+    async fn the_admission_of_a_polecats_pod_is_in_its_runs_trace_and_no_other_ones_is() {
+        let all = told("operator", "CREATE").await;
+        let [mutate, validate] = &all[..] else { panic!("{all:?}") };
+        let place = Context::parse(PLACE).unwrap();
+        for it in [mutate, validate] {
+            assert_eq!((it.trace, it.parent), (place.trace, Some(place.span)));
+        }
+        assert_eq!((&*mutate.name, mutate.failed), ("admission mutate pod", None));
+        assert!(validate.failed.is_some(), "it is refused: {validate:?}");
+        let broken = validate.attributes.iter().find(|it| it.0 == attributes::BROKEN).unwrap();
+        assert!(
+            format!("{:?}", broken.1).contains("allowPrivilegeEscalation"),
+            "by these rules: {broken:?}"
+        );
+        assert_eq!(told("ada", "CREATE").await, [], "who asks for pods beside us names no trace");
+        assert_eq!(told("operator", "UPDATE").await, [], "a change is no news of the run");
     }
 
     #[tokio::test]

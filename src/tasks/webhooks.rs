@@ -7,7 +7,7 @@ pub(super) mod counting;
 pub(super) mod intake;
 mod missing;
 mod takes;
-mod telling;
+pub(super) mod telling;
 #[cfg(test)]
 mod under_way;
 
@@ -29,6 +29,10 @@ use axum_server::{
     Handle,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
+use kube::core::{
+    DynamicObject,
+    admission::{AdmissionRequest, AdmissionResponse},
+};
 use tokio::task::JoinSet;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -41,10 +45,7 @@ use super::{
 };
 use crate::{
     admission::Policy,
-    cluster::{
-        meters::Meters,
-        spans::{self, Spans},
-    },
+    cluster::{meters::Meters, spans::Spans},
     config::Faults,
 };
 pub use asking::Asking;
@@ -156,37 +157,39 @@ type Asked = Result<Query<intake::Asked>, QueryRejection>;
 
 async fn mutate(State((rules, budget)): Shared, asked: Asked, request: Request) -> Response {
     in_time(asked, async {
-        let (begun, caller) = (spans::now(), telling::caller(request.headers()));
+        let call = telling::Call::begun("admission mutate", request.headers());
         let (request, _share) = take_in(&budget, request).await?;
         rules.faults.strike(&request.name);
         let mut policy = rules.policy;
         policy.tracing.seed = telling::seed();
         let (response, run) = answer::stamped(&request, policy);
-        let call = telling::Call { name: "admission mutate", begun, caller };
-        let (trace, allowed) =
-            (call.tell(&rules.spans, &request, run, &response), response.allowed);
-        Ok(counting::told(allowed, trace, Json(response.into_review()).into_response()))
+        let told = telling::about(&request, &response);
+        let trace = call.of(run, &rules.spans).tell(&rules.spans, told);
+        Ok(counting::told(response.allowed, trace, Json(response.into_review()).into_response()))
     })
     .await
 }
 
 async fn validate(State((rules, budget)): Shared, asked: Asked, request: Request) -> Response {
     in_time(asked, async {
-        let (begun, caller) = (spans::now(), telling::caller(request.headers()));
+        let call = telling::Call::begun("admission validate", request.headers());
         let (request, _share) = take_in(&budget, request).await?;
-        rules.faults.strike(&request.name);
-        let asking = &rules.asking;
-        let (rig, mut named, missing) =
-            tokio::join!(asking.rig(&request), asking.names(&request), asking.missing(&request));
-        named.warnings.extend(missing);
-        named.refusals.extend(rules.unconverted.refusal(&request, Instant::now()));
-        let (response, run) = answer::judged(&request, rules.policy, rig.said(), named);
-        let call = telling::Call { name: "admission validate", begun, caller };
-        let (trace, allowed) =
-            (call.tell(&rules.spans, &request, run, &response), response.allowed);
-        Ok(counting::told(allowed, trace, Json(response.into_review()).into_response()))
+        let call = call.of(answer::run(&request), &rules.spans);
+        let response = call.does(judged(&rules, &request)).await;
+        let trace = call.tell(&rules.spans, telling::about(&request, &response));
+        Ok(counting::told(response.allowed, trace, Json(response.into_review()).into_response()))
     })
     .await
+}
+
+async fn judged(rules: &Rules, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
+    rules.faults.strike(&request.name);
+    let asking = &rules.asking;
+    let (rig, mut named, missing) =
+        tokio::join!(asking.rig(request), asking.names(request), asking.missing(request));
+    named.warnings.extend(missing);
+    named.refusals.extend(rules.unconverted.refusal(request, Instant::now()));
+    answer::judged(request, rules.policy, rig.said(), named)
 }
 
 /// Waits until the admission server listens.

@@ -116,7 +116,9 @@ fn filter(directives: &str) -> anyhow::Result<EnvFilter> {
     let filter =
         if told { filter } else { filter.add_directive("kube_leader_election=warn".parse()?) };
     // Spans, and no lines: a line says which span it belongs to, whatever its level.
-    Ok(filter.add_directive(format!("{}=info", live::TARGET).parse()?))
+    [live::TARGET, live::PASS]
+        .into_iter()
+        .try_fold(filter, |it, spans| Ok(it.add_directive(format!("{spans}=info").parse()?)))
 }
 
 #[cfg(test)]

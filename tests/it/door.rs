@@ -87,10 +87,11 @@ impl Door {
         self.world.operator.unregister_webhooks(self.world.bed, &stamps).await.unwrap();
     }
 
-    /// Takes the webhook configurations away.
-    pub async fn close(self) {
+    /// Takes the webhook configurations away; the world goes on.
+    pub async fn close(self) -> World {
         let Self { world, configurations } = self;
         world.operator.unregister_webhooks(world.bed, &configurations).await.unwrap();
+        world
     }
 }
 

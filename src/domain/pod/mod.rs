@@ -142,6 +142,7 @@ pub fn agent_pod(polecat: &Polecat, attempt: i32, settings: &PodSettings) -> Res
     };
     let pod = if settings.house.tls_policy.is_fips() { approved(pod) } else { pod };
     let pod = telling::told(pod, polecat, attempt, settings.telling.as_ref());
+    let pod = telling::placed(pod, polecat, attempt, settings.recorded);
     let pod = outside::reaching(pod, &settings.outside);
     Ok(fragments::users(settings.fixed_users, pod))
 }

@@ -10,7 +10,7 @@ use crate::{
         env,
         layout::{self, env as var},
         names,
-        trace::{Run, Sampler},
+        trace::{Context, Run, Sampler},
     },
 };
 
@@ -51,12 +51,23 @@ pub(super) fn told(mut pod: Pod, of: &Polecat, attempt: i32, telling: Option<&Te
     pod
 }
 
+/// The pod of an attempt that is recorded, with the place of its run in a trace, where its own admission is told of; any other as it was.
+pub(super) fn placed(mut pod: Pod, of: &Polecat, attempt: i32, recorded: Option<Sampler>) -> Pod {
+    let Some(sampler) = recorded else { return pod };
+    let run = Run::of_whole(of, attempt);
+    if sampler.samples(run.trace, run.sampled) {
+        let place = Context { sampled: true, ..run.at(run.root) };
+        let all = pod.metadata.annotations.get_or_insert_default();
+        all.insert(names::TRACEPARENT.into(), place.to_string());
+    }
+    pod
+}
+
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec};
 
     use super::*;
-    use crate::domain::trace::Context;
 
     fn pod(telling: Option<&Telling>, of: &Polecat) -> [Vec<EnvVar>; 2] {
         let container = |name: &str| Container { name: name.into(), ..Container::default() };
@@ -97,6 +108,19 @@ mod tests {
         for none in [None, Some(&telling("always_off"))] {
             assert_eq!(pod(none, &polecat), [vec![], vec![]]);
         }
+    }
+
+    #[test]
+    fn a_pod_says_where_its_run_is_in_a_trace_if_that_is_recorded() {
+        let polecat = Polecat::default();
+        let place = |sampler: Option<&str>| {
+            let sampler = sampler.map(|it| Sampler::named(it, None).unwrap());
+            let pod = placed(Pod::default(), &polecat, 2, sampler);
+            pod.metadata.annotations.map(|it| it[names::TRACEPARENT].clone())
+        };
+        let run = Run::of_whole(&polecat, 2);
+        assert_eq!(place(Some("always_on")), Some(run.at(run.root).to_string()));
+        assert_eq!((place(Some("always_off")), place(None)), (None, None));
     }
 
     /// What hangs on a span that nobody tells of is found by nobody.

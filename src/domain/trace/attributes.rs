@@ -51,4 +51,5 @@ table! {
     GENERATION = "gastown.certificates.generation", "Generation of the authority after it";
     STORAGE = "gastown.storage.version", "Version that a kind's objects are written anew in";
     FLAWS = "gastown.admission.violations", "How many things were wrong with it";
+    BROKEN = "gastown.admission.broken", "Rules that it broke, or fields in which something was wrong, without keys that somebody chose";
 }

@@ -65,29 +65,36 @@ impl<'a> Write<'a> {
         Asked { name: self.name(), user, policy, sent, stored, rig }
     }
 
-    /// The trace of the run, once stamped.
-    fn run(&self, after: Option<&Value>) -> Option<Run> {
-        if self.kind.kind != "Polecat" || self.request.dry_run {
-            return None;
-        }
-        let text = admission::annotation(after.unwrap_or(&self.sent), names::TRACEPARENT)?;
-        let place = self.sent.pointer("/metadata/namespace").and_then(Value::as_str);
-        let said = Said {
-            namespace: place.unwrap_or_default(),
-            name: self.name(),
-            uid: "",
-            context: Context::parse(text),
-            recorded: (None, None),
-        };
-        said.context.map(|_| Run::of(&said, 1))
-    }
-
     fn name(&self) -> &str {
         if !self.request.name.is_empty() {
             return &self.request.name;
         }
         self.sent.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
     }
+}
+
+/// The trace of the run that a write is about, once it is stamped.
+pub fn run(request: &AdmissionRequest<DynamicObject>) -> Option<Run> {
+    let meta = &request.object.as_ref()?.metadata;
+    run_of(request, meta.annotations.as_ref()?.get(names::TRACEPARENT)?)
+}
+
+fn run_of(request: &AdmissionRequest<DynamicObject>, stamp: &str) -> Option<Run> {
+    let kind = kinds::find(&request.resource.group, &request.resource.resource)?;
+    let writes = matches!(request.operation, Operation::Create | Operation::Update);
+    let meta = &request.object.as_ref().filter(|_| writes)?.metadata;
+    if kind.kind != "Polecat" || request.dry_run || meta.deletion_timestamp.is_some() {
+        return None;
+    }
+    let name = Some(&request.name).filter(|it| !it.is_empty()).or(meta.name.as_ref());
+    let said = Said {
+        namespace: meta.namespace.as_deref().unwrap_or_default(),
+        name: name.map(String::as_str).unwrap_or_default(),
+        uid: "",
+        context: Context::parse(stamp),
+        recorded: (None, None),
+    };
+    said.context.map(|_| Run::of(&said, 1))
 }
 
 /// What is stamped on an object, and the trace of its run. What is wrong with it is said by [`judged`].
@@ -99,7 +106,8 @@ pub fn stamped(
     let Some(write) = Write::of(request) else { return (response, None) };
     let Verdict { changed, warnings, .. } =
         kinds::admit(write.kind, &write.asked(policy, Rig::Unasked));
-    let run = write.run(changed.as_ref());
+    let stamp = admission::annotation(changed.as_ref().unwrap_or(&write.sent), names::TRACEPARENT);
+    let run = stamp.and_then(|it| run_of(request, it));
     if let Some(after) = changed {
         let patch = json_patch::diff(&write.sent, &after);
         if let Ok(patched) = response.clone().with_patch(patch) {
@@ -127,15 +135,15 @@ pub fn secrets(request: &AdmissionRequest<DynamicObject>) -> Vec<Needed> {
     found.unwrap_or_default()
 }
 
-/// Whether an object may be stored, with everything that is wrong with it, and the trace of its run. `named` is what was found out about its names.
+/// Whether an object may be stored, with everything that is wrong with it. `named` is what was found out about its names.
 pub fn judged(
     request: &AdmissionRequest<DynamicObject>,
     policy: Policy,
     rig: Rig<'_>,
     named: Named,
-) -> (AdmissionResponse, Option<Run>) {
+) -> AdmissionResponse {
     let response = AdmissionResponse::from(request);
-    let Some(write) = Write::of(request) else { return (deleted(request, response), None) };
+    let Some(write) = Write::of(request) else { return deleted(request, response) };
     let asked = write.asked(policy, rig);
     let Verdict { changed, mut warnings, mut refusals } = kinds::admit(write.kind, &asked);
     warnings.extend(named.warnings);
@@ -145,8 +153,7 @@ pub fn judged(
         if refusals.is_empty() { response } else { refused(response, &write, &refusals) };
     response.warnings = (!warnings.is_empty()).then(|| admission::warnings_of(warnings, ""));
     record(&mut response, &write, &refusals);
-    let run = write.run(None);
-    (response, run)
+    response
 }
 
 /// With a word on what goes with an object that is deleted; nobody is kept from it.

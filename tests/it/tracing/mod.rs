@@ -165,6 +165,8 @@ async fn a_run_is_one_trace_from_the_write_that_asks_for_it_to_its_end() {
         let mut lines = figures.lines().filter(|it| it.starts_with(took));
         assert!(lines.any(|it| it.contains(&exemplar)), "{took} names the trace");
     }
+    let lease = r#"rest_client_requests_total{code="200",method="PUT",resource="leases"}"#;
+    assert!(figures.contains(lease), "what no pass asks for is counted too: {figures}");
     let pod = door.world.pods().get("polecat-max").await.unwrap();
     let second = door.world.another("second").await;
     ended(&door.world.operator).await;
@@ -182,7 +184,8 @@ async fn a_run_is_one_trace_from_the_write_that_asks_for_it_to_its_end() {
     assert_eq!(stamped.trace.to_string(), id, "what admission stamped is what the status says");
     let root = &trace[&stamped.span.to_string()];
     let named = |name: &str| trace.values().filter(|it| it.name == name).collect::<Vec<_>>();
-    for call in ["admission mutate", "admission validate"] {
+    let ours = ["admission mutate", "admission validate"];
+    for call in ours.into_iter().chain(["admission mutate pod", "admission validate pod"]) {
         let found = named(call);
         assert!(!found.is_empty() && found.iter().all(|it| it.parent == root.id), "{found:?}");
         assert_eq!(found[0].says(attributes::ADMITTED), "true");
@@ -192,6 +195,7 @@ async fn a_run_is_one_trace_from_the_write_that_asks_for_it_to_its_end() {
     }
     let writes: Vec<_> = ["PATCH polecat", "POST pods"].map(|it| named(it).len()).to_vec();
     assert_eq!(writes, [3, 1], "each write, and no more than four");
+    assert_eq!(named("POST pods")[0].says(attributes::STATUS), "201", "the code that came");
     let agent = named("agent")[0];
     let env = pod.spec.unwrap().containers[0].env.clone().unwrap();
     let told = env.iter().find(|it| it.name == "TRACEPARENT").unwrap().value.clone().unwrap();

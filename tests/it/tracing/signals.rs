@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 
 use gastown_testbed::http_get;
 use http::Request;
-use kube::client::Body;
+use k8s_openapi::api::core::v1::LimitRange;
+use kube::{Api, api::PostParams, client::Body};
 use serde_json::json;
 
 use super::{Collector, QUICK, world_with};
-use crate::{asking::comes_true, full_lists::caller, world::polecat};
+use crate::{asking::comes_true, door::Door, full_lists::caller, world::polecat};
 
 #[tokio::test]
 async fn figures_and_lines_come_to_the_collector_too() {
@@ -58,4 +59,39 @@ async fn figures_and_lines_come_to_the_collector_too() {
     );
     let call = |it: &super::Span| it.trace == line.trace && it.id == line.span;
     collector.until("span that the line names", |all| all.iter().any(call)).await;
+}
+
+/// A line of this text came with the ids of a span of this name that came as well. What is only tried belongs to no run.
+async fn belongs(collector: &Collector, text: &str, span: &str) {
+    let is = |it: &super::collector::Line| it.text == text && !it.trace.is_empty();
+    comes_true(text, async || collector.lines().iter().any(is)).await;
+    let line = collector.lines().into_iter().find(is).unwrap();
+    let is = |it: &super::Span| it.name == span && it.trace == line.trace && it.id == line.span;
+    collector
+        .until(&format!("{span} that the line names: {line:?}"), |all| all.iter().any(is))
+        .await;
+}
+
+#[tokio::test]
+async fn a_line_about_what_went_wrong_is_in_its_trace_whatever_the_level_of_the_log() {
+    let collector = Collector::start().await;
+    let flags = ["--log-level=warn", "--otlp-logs-delay=50"];
+    let door = Door::before(world_with("warned", &QUICK, &collector, &flags).await).await;
+    let world = &door.world;
+    let range = json!({"metadata": {"name": "small"}, "spec": {"limits": [{"type": "Container", "max": {"cpu": "1"}}]}});
+    let ranges: Api<LimitRange> = Api::namespaced(world.client.clone(), &world.namespace);
+    ranges.create(&PostParams::default(), &serde_json::from_value(range).unwrap()).await.unwrap();
+    world.create("max", |_| {}).await;
+    world.condition("max", "Ready", "False/LimitRangeRefused").await;
+    belongs(&collector, "The API server refused a child", "reconcile").await;
+
+    let mut wrong = polecat("nux");
+    wrong["spec"]["kubernetes"]["gitBranch"] = json!("-d");
+    assert_eq!(door.create(&wrong).await.code, 422);
+    belongs(&collector, "Refused a write", "admission validate").await;
+    let of = |it: &&super::Span| it.name == "admission validate" && it.failed;
+    let span = collector.spans().into_iter().find(|it| of(&it)).unwrap();
+    let broken = span.says("gastown.admission.broken");
+    assert!(broken.contains("gitBranch"), "it names the field: {broken}");
+    door.close().await;
 }

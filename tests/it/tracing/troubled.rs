@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::QUICK;
-use crate::{asking::comes_true, world::World};
+use crate::{asking::comes_true, door::Door, world::World};
 
 #[derive(Clone, Copy, Debug)]
 enum Trouble {
@@ -63,7 +63,8 @@ async fn is_borne(name: &str, trouble: Trouble) {
     let endpoint = collector(trouble).await;
     // So long that a pass that waited for it would be seen.
     let flags = [&*endpoint, "--otlp-delay=20", "--otlp-queue=8", "--otlp-timeout=60000"];
-    let world = World::with_flags(name, &QUICK, &flags).await;
+    let door = Door::before(World::with_flags(name, &QUICK, &flags).await).await;
+    let world = &door.world;
     for number in 0..3 {
         world.create(&format!("max-{number}"), |_| {}).await;
     }
@@ -83,6 +84,14 @@ async fn is_borne(name: &str, trouble: Trouble) {
     let all = sum(&text, &format!("{of}_count{{controller=\"polecat\"}}"));
     let short = sum(&text, &format!("{of}_bucket{{le=\"30.0\",controller=\"polecat\"}}"));
     assert!(all > 0.0 && (all - short).abs() < 0.5, "{trouble:?}: no pass waits for it: {text}");
+    let of = "controller_runtime_webhook_latency_seconds";
+    for webhook in ["/mutate", "/validate", "/validate-pods"] {
+        let of = |sort: &str| sum(&text, &format!("{of}_{sort}webhook=\"{webhook}\"}}"));
+        let (all, short) = (of("count{"), of("bucket{le=\"30.0\","));
+        let is = all > 0.0 && (all - short).abs() < 0.5;
+        assert!(is, "{trouble:?}: no call of {webhook} waits for it: {text}");
+    }
+    let world = door.close().await;
     let end = world.operator.terminate(Duration::from_secs(40)).await.unwrap();
     assert_eq!(end, 0, "{trouble:?}: its end is no later for it");
 }
