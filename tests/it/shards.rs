@@ -180,7 +180,7 @@ async fn told(world: &World, reason: &str, of: &str) {
 }
 
 /// The user who writes the objects of this world: they are all in one namespace, and so in one shard.
-async fn owner_of_the_work(world: &World, operators: &[&Operator]) -> String {
+pub async fn owner_of_the_work(world: &World, operators: &[&Operator]) -> String {
     let all = world.bed.audit_events().await.unwrap();
     let mut pods = all.iter().filter(|it| it.verb == "create" && it.resource == "pods");
     let last = pods.rfind(|it| operators.iter().any(|o| o.name == it.user));

@@ -12,7 +12,13 @@ use serde_json::{Value, json};
 use tokio::process::Child;
 
 use super::{ALL_BUT_HAND_OVER, END, Span, is_tiled, is_whole, keep, trace_id};
-use crate::{asking::comes_true, preconditions::skip, world::World};
+use crate::{
+    asking::comes_true,
+    door::Door,
+    preconditions::skip,
+    shards::{owner_of_the_work, owns},
+    world::World,
+};
 
 const QUERY: &str = "http://127.0.0.1:16686";
 const NAMES: [&str; 3] = ["max", "nux", "furiosa"];
@@ -102,21 +108,32 @@ async fn jaeger_has_each_run_as_one_trace_also_of_a_killed_owner() {
     };
     let _jaeger = started(&program).await;
     let script = [("testbed.gastown.io/run-for", "never")];
-    let flags = ["--otlp-endpoint=http://127.0.0.1:4318", "--otlp-delay=50"];
-    let world = World::with_flags("jaeger", &script, &flags).await;
-    for name in NAMES {
-        world.create(name, |_| {}).await;
-        world.condition(name, "Ready", "True/PodRunning").await;
+    let flags = ["--otlp-endpoint=http://127.0.0.1:4318", "--otlp-delay=50", "--shards=3"];
+    let door = Door::before(World::with_flags("jaeger", &script, &flags).await).await;
+    let [second, third] = [door.world.another("second").await, door.world.another("third").await];
+    for it in [&door.world.operator, &second, &third] {
+        owns(it, 1).await;
     }
-    let first = world.operator.name.clone();
     for name in NAMES {
-        let id = trace_id(&world.polecats().get(name).await.unwrap());
-        let told =
-            async || trace(&id).await.values().any(|it| it.says(attributes::REPLICA) == first);
-        comes_true("Jaeger to have a pass of the first", told).await;
+        door.world.create(name, |_| {}).await;
+        door.world.condition(name, "Ready", "True/PodRunning").await;
     }
-    let others = [world.another("second").await, world.another("third").await];
-    world.operator.kill9().await.unwrap();
+    // What calls the first of them must not outlive it.
+    let world = door.close().await;
+    let all = [&world.operator, &second, &third];
+    let first = owner_of_the_work(&world, &all).await;
+    let has = async |what: &str, is: &dyn Fn(&Span) -> bool| {
+        for name in NAMES {
+            let id = trace_id(&world.polecats().get(name).await.unwrap());
+            comes_true(what, async || trace(&id).await.values().any(is)).await;
+        }
+    };
+    let pass = |it: &Span, of: &str| it.name == "reconcile" && it.says(attributes::REPLICA) == of;
+    has("Jaeger to have a pass of the owner", &|it| pass(it, &first)).await;
+    let (killed, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| it.name == first);
+    killed[0].kill9().await.unwrap();
+    let handed = |it: &Span| it.name == "hand over shard" && it.says(attributes::FROM) == first;
+    has("Jaeger to have the hand-over", &handed).await;
     for name in NAMES {
         world.end(&format!("polecat-{name}")).await;
     }
@@ -136,11 +153,13 @@ async fn jaeger_has_each_run_as_one_trace_also_of_a_killed_owner() {
         let trace = trace(id).await;
         is_whole(&trace);
         is_tiled(&trace, &ALL_BUT_HAND_OVER);
-        let worked = |who: &str| trace.values().any(|it| it.says(attributes::REPLICA) == who);
+        let worked = |who: &str| trace.values().any(|it| pass(it, who));
         assert!(worked(&first), "{name}: the killed owner worked on it");
         assert!(others.iter().any(|it| worked(&it.name)), "{name}: another went on");
         let text = shown(&world, name, &page);
-        for want in ["polecat run", "  agent", "reconcile", "PATCH polecat", "gastown-runner"] {
+        let calls = ["admission mutate", "admission validate", "admission validate pod"];
+        let stages = ["polecat run", "  agent", "reconcile", "PATCH polecat", "gastown-runner"];
+        for want in calls.into_iter().chain(stages).chain(["hand over shard"]) {
             assert!(text.contains(want), "{want}: {text}");
         }
         println!("{text}");
