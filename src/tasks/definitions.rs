@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::OptionFuture;
 use kube::core::{DynamicObject, admission::AdmissionRequest};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -78,19 +79,24 @@ pub fn keep_policies(
     connection: &Connection,
     mut stop: watch::Receiver<bool>,
 ) -> impl Future<Output = anyhow::Result<()>> + use<> {
-    let (asked, own) = (config.webhooks.apply_policies, config.own_namespace());
+    // Nothing of it is made where nobody asked: it would be held for as long as this runs.
+    let keep = config.webhooks.apply_policies.then(|| kept(config, connection));
+    async move {
+        tokio::select! {
+            Some(()) = OptionFuture::from(keep) => anyhow::bail!("nobody keeps policies any more"),
+            _ = stop.wait_for(|it| *it) => Ok(()),
+        }
+    }
+}
+
+fn kept(config: &Config, connection: &Connection) -> impl Future<Output = ()> + use<> {
+    let own = config.own_namespace();
     let serves = config.serves_webhooks();
     let hooks = if serves { manifests::policies::hooks(&own) } else { Vec::new() };
     let lead = (hooks, format!("polecats.{}", api::GROUP));
     let (standard, exceptions) = (config.pod_rules.pod_policy, config.pod_rules.exceptions());
     let floor = manifests::pods::Held { standard, exceptions: &exceptions };
-    let keep = policies::keep(connection, manifests::policies::of(&own, floor), lead);
-    async move {
-        tokio::select! {
-            () = keep, if asked => anyhow::bail!("nobody keeps policies any more"),
-            _ = stop.wait_for(|it| *it) => Ok(()),
-        }
-    }
+    policies::keep(connection, manifests::policies::of(&own, floor), lead)
 }
 
 #[cfg(test)]
