@@ -51,7 +51,7 @@ impl Wire {
         Self::pinging(route, (PING, PONG))
     }
 
-    fn pinging(route: &Route, (ping, pong): (Duration, Duration)) -> anyhow::Result<Self> {
+    fn pinging(route: &Route, (every, patience): (Duration, Duration)) -> anyhow::Result<Self> {
         let trust = trusting(route.authority.as_deref(), route.own.as_ref())?;
         let proxies = Proxies::of(&route.outside);
         let to = match route.protocol {
@@ -73,8 +73,8 @@ impl Wire {
                     .wrap_connector(way(proxies));
                 let endpoint = Endpoint::from_shared(route.endpoint.clone())?
                     .timeout(route.limit)
-                    .http2_keep_alive_interval(ping)
-                    .keep_alive_timeout(pong)
+                    .http2_keep_alive_interval(every)
+                    .keep_alive_timeout(patience)
                     .keep_alive_while_idle(true);
                 To::Grpc(endpoint.connect_with_connector_lazy(connector), path.parse()?)
             }

@@ -267,7 +267,7 @@ async fn work(
     let settings = Arc::new(config.pod_settings());
     asking.ask(Cluster::new(&connection, ownership.clone(), settings, meters.clone()));
     // Before any pod is made: users of its containers are not ours to choose everywhere.
-    let pods = pods_of(&config, asking);
+    let pods = pods_of(&config, asking, &spans);
     tokio::select! {
         found = pods.settled_platform() => config.pod_rules.found(found),
         _ = stop.wait_for(|it| *it) => return Ok(()),

@@ -83,6 +83,8 @@ impl Call {
 impl UnderWay {
     /// Does what it is about: requests and lines of the log are its own.
     pub async fn does<T>(&self, what: impl Future<Output = T>) -> T {
+        // Once, and not in each of the two ways below.
+        let what = Box::pin(what);
         match &self.of {
             Some((_, pass)) => pass.of(what.instrument(self.span.clone())).await,
             None => what.await,
