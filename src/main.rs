@@ -8,10 +8,6 @@ use tokio::{
     sync::watch,
 };
 
-/// It gives memory back that a burst has left, such as the lists of a start with many objects; the C library's keeps it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let config = match Config::from_args(std::env::args_os()) {
         Ok(config) => config,

@@ -233,7 +233,6 @@ fn pods_of(config: &Config, server: webhooks::Asking, spans: &Spans) -> pods::Po
     if operators.is_empty() {
         operators.push(manifests::own_user(&config.own_namespace()));
     }
-    let platform = rules.known_platform().map_or_else(OnceLock::new, OnceLock::from);
     let PodSettings { git_image, agent_image, agent_image_override, telemetry_image, .. } =
         config.pod_settings();
     let images = [git_image, agent_image, agent_image_override, telemetry_image];
@@ -243,7 +242,7 @@ fn pods_of(config: &Config, server: webhooks::Asking, spans: &Spans) -> pods::Po
         exceptions: rules.exceptions(),
         fips: config.house().tls_policy.is_fips(),
         operators,
-        platform: Arc::new(platform),
+        platform: Arc::new(rules.known_platform().map_or_else(OnceLock::new, OnceLock::from)),
         server,
         spans: spans.clone(),
     }

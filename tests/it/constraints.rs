@@ -79,6 +79,20 @@ fn plain() -> Value {
 /// What is edited: a path below the pod, and the value.
 type Edit = (String, Value);
 
+/// What `seLinuxOptions` may say.
+fn levels() -> [Value; 8] {
+    [
+        json!({}),
+        json!({"level": "s0:c26,c5"}),
+        json!({"level": "s0:c5,c26"}),
+        json!({"level": "s0"}),
+        json!({"level": "s0:c1,c2"}),
+        json!({"level": "s0:c26,c5", "type": "container_t"}),
+        json!({"level": "s0:c26,c5", "user": "u"}),
+        json!({"level": "s0:c26,c5", "role": "r"}),
+    ]
+}
+
 fn edits() -> Vec<Edit> {
     let mut all = Vec::new();
     let users =
@@ -88,16 +102,7 @@ fn edits() -> Vec<Edit> {
         json!({"type": "Localhost", "localhostProfile": "a"}),
         json!({"type": "Unconfined"}),
     ];
-    let levels = [
-        json!({}),
-        json!({"level": "s0:c26,c5"}),
-        json!({"level": "s0:c5,c26"}),
-        json!({"level": "s0"}),
-        json!({"level": "s0:c1,c2"}),
-        json!({"level": "s0:c26,c5", "type": "container_t"}),
-        json!({"level": "s0:c26,c5", "user": "u"}),
-        json!({"level": "s0:c26,c5", "role": "r"}),
-    ];
+    let levels = levels();
     let places = [
         "/spec",
         "/spec/initContainers/0",

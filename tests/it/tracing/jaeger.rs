@@ -100,6 +100,21 @@ fn shown(world: &World, name: &str, page: &Path) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Ends all runs, and waits until Jaeger has their roots; their traces.
+async fn ended(world: &World) -> Vec<String> {
+    for name in NAMES {
+        world.end(&format!("polecat-{name}")).await;
+    }
+    let mut done = Vec::new();
+    for name in NAMES {
+        let id = trace_id(&world.phase(name, "Done").await);
+        let root = async || trace(&id).await.values().any(|it| it.name == super::RUN);
+        comes_true("Jaeger to have the root", root).await;
+        done.push(id);
+    }
+    done
+}
+
 #[tokio::test]
 async fn jaeger_has_each_run_as_one_trace_also_of_a_killed_owner() {
     let name = "jaeger_has_each_run_as_one_trace_also_of_a_killed_owner";
@@ -134,17 +149,7 @@ async fn jaeger_has_each_run_as_one_trace_also_of_a_killed_owner() {
     killed[0].kill9().await.unwrap();
     let handed = |it: &Span| it.name == "hand over shard" && it.says(attributes::FROM) == first;
     has("Jaeger to have the hand-over", &handed).await;
-    for name in NAMES {
-        world.end(&format!("polecat-{name}")).await;
-    }
-    let mut done = Vec::new();
-    for name in NAMES {
-        done.push(trace_id(&world.phase(name, "Done").await));
-    }
-    for id in &done {
-        let root = async || trace(id).await.values().any(|it| it.name == super::RUN);
-        comes_true("Jaeger to have the root", root).await;
-    }
+    let done = ended(&world).await;
     for other in &others {
         assert_eq!(other.terminate(END).await.unwrap(), 0);
     }
