@@ -101,6 +101,8 @@ pub struct Caches {
     pub namespaces: Cache<brake::Namespace>,
     /// A Namespace has changed, and with it perhaps in which shard it wishes to be.
     pub wished: tokio::sync::watch::Sender<()>,
+    /// Much memory was let go: that of a list, or of objects that are not watched any more.
+    pub left: tokio::sync::watch::Sender<()>,
     pub quotas: Cache<quota::Quota>,
     pub definitions: Cache<Definition>,
     pub stored: observe::stored::StoredCaches,

@@ -43,7 +43,9 @@ const ANY_NAME: &str = "metadata.name!=-";
 
 /// Lists that are under way at a time. Each holds a page of whole objects, up to some megabytes, and who is given many shards
 /// lists them all.
-const LISTS: usize = 6;
+const LISTS: usize = 4;
+/// Objects in a page of a list: half of what clients usually ask for, since a pod has ten kB.
+const PAGE: u32 = 250;
 /// Whoever has waited so long for a turn goes without one: those before may be lists that nobody answers.
 const TURN: Duration = Duration::from_secs(10);
 
@@ -98,7 +100,7 @@ impl Selection {
     }
 
     fn config<C: Compact>(&self) -> watcher::Config {
-        let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
+        let mut config = watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
         let buckets = match &self.buckets {
             Buckets::All => None,
             Buckets::These(it) => Some(bucket::selector(it)),
@@ -191,6 +193,7 @@ impl Cluster {
                     cache.retain(|key, it| !selection.has(key, it) || listed.contains(key));
                     first = false;
                     cache.listed(&selection.id());
+                    self.caches.left.send_replace(());
                 }
                 Ok(Event::Apply(object)) => take_in(object, false),
                 Ok(Event::Delete(object)) => {

@@ -3,6 +3,7 @@
 
 mod census;
 mod labels;
+mod leavings;
 mod quotas;
 pub mod storage;
 pub mod views;
@@ -104,6 +105,7 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
         pauses: Pauses::default(),
         faults: scope.faults.clone(),
     };
+    running.watches.spawn(leavings::give_back(cluster.caches.left.subscribe(), leavings::trim));
     census::keep(cluster, [("polecat", &polecats), ("rig", &rigs)]);
     let selections = running.watch_all(cluster, scope, &rigs, &polecats);
     running.work_on_polecats(cluster, scope, &polecats, selections.len());

@@ -341,6 +341,7 @@ impl Views {
         state.sights.keys().for_each(|it| watched.add(it.clone()));
         self.0.cluster.forget_namespaces(|it| !watched.has(it));
         caches.departed.forget(|key| !watched.has(key.place()));
+        caches.left.send_replace(());
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
