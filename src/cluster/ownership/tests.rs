@@ -224,7 +224,7 @@ async fn nothing_is_under_way_in_a_shard_that_was_closed() {
             })
         })
         .collect();
-    for epoch in 4..200 {
+    for epoch in 4..64 {
         let so_far = passes.load(Ordering::SeqCst);
         while passes.load(Ordering::SeqCst) < so_far + 10 {
             tokio::task::yield_now().await;

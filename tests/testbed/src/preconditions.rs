@@ -129,6 +129,7 @@ const WORDS: &[&str] = &[
     "pyspdxtools",
     "release",
     "root",
+    "scc",
     "ssh-keygen",
     "sshd",
     "time-namespace",
