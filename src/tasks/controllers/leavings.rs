@@ -38,36 +38,27 @@ pub const fn trim() {}
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    };
-
-    use tokio::time::{advance, sleep};
+    use tokio::sync::mpsc;
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn what_is_let_go_at_once_is_given_back_once_and_what_comes_later_again() {
         let (left, lets) = watch::channel(());
-        let asked = Arc::new(AtomicU32::default());
-        let counted = asked.clone();
-        let task = tokio::spawn(give_back(lets, move || {
-            counted.fetch_add(1, Ordering::Relaxed);
-            trim();
-        }));
+        let (told, mut asked) = mpsc::unbounded_channel();
         for _ in 0..10 {
             left.send_replace(());
-            sleep(QUIET / 2).await;
         }
-        assert_eq!(asked.load(Ordering::Relaxed), 0, "more may come");
-        advance(QUIET).await;
-        while asked.load(Ordering::Relaxed) == 0 {
-            tokio::task::yield_now().await;
-        }
+        let task = tokio::spawn(give_back(lets, move || {
+            trim();
+            told.send(()).unwrap();
+        }));
+        asked.recv().await.unwrap();
+        assert!(asked.try_recv().is_err(), "once for all");
         left.send_replace(());
+        asked.recv().await.unwrap();
         drop(left);
         task.await.unwrap();
-        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        assert!(asked.recv().await.is_none(), "and no more than that");
     }
 }
