@@ -14,6 +14,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
+    asking::comes_true,
     real_node::{at, in_bare, repository, world_apart},
     world::{PATIENCE, World, condition, message, phase_of},
 };
@@ -83,6 +84,10 @@ async fn preemption_and_a_taint_have_their_words_and_keep_what_was_committed() {
         "priorityClassName": "urgent", "terminationGracePeriodSeconds": 0, "containers": [{"name": "a",
         "image": "localhost/pause:1", "resources": {"requests": {"cpu": cpu}}}]}}))
     .unwrap();
+    // Its admission hears of a class by a watch.
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let knows = async || world.pods().create(&dry_run, &vip).await.is_ok();
+    comes_true("the API server to know the class", knows).await;
     let vip = world.pods().create(&PostParams::default(), &vip).await.unwrap();
     reads(&world, "preempted", "False/Preempted", "higher priority").await;
     world.pods().delete("vip", &DeleteParams::default()).await.unwrap();
