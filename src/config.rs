@@ -199,7 +199,7 @@ pub enum LogFormat {
 impl Config {
     /// Requests of passes at a time: three in four passes have one.
     pub fn requests(&self) -> usize {
-        usize::from(self.concurrency) * 3 / 4
+        (usize::from(self.concurrency) * 3 / 4).max(1)
     }
 
     /// Reads the command line, with Go's single dash allowed before long names.

@@ -87,16 +87,16 @@ impl Connection {
     }
 }
 
-/// Connections that are kept between requests: what work under load has at a time, and what renewals and reading after
-/// them have. Taking many shards at once opens more, for that moment.
-const KEPT_FOR_WORK: usize = 12;
+/// Connections for Leases that are kept between requests: what renewals and reading after them have. Taking many shards at once
+/// opens more, for that moment.
 const KEPT_FOR_LEASES: usize = 2;
 
-/// Connects as the kubeconfig says, or as the pod's service account; `who` does.
+/// Connects as the kubeconfig says, or as the pod's service account; `who` does, whose work has so many `requests` under way at a
+/// time, and so many connections between them.
 pub async fn connect(
     kubeconfig: Option<&std::path::Path>,
     context: Option<String>,
-    who: &str,
+    (who, requests): (&str, usize),
     meters: &Meters,
 ) -> anyhow::Result<Connection> {
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
@@ -116,8 +116,7 @@ pub async fn connect(
     config.connect_timeout = Some(Duration::from_secs(5));
     let counting = Counting::by(meters);
     let agent = |what: &str| user_agent(who, format_args!("{what}"));
-    let work =
-        clients::make(&config, agent("work"), &counting, Use::Calls { kept: KEPT_FOR_WORK })?;
+    let work = clients::make(&config, agent("work"), &counting, Use::Calls { kept: requests })?;
     let watches = Watches::new(config.clone(), agent("watches"), meters)?;
     config.connect_timeout = Some(Duration::from_millis(1500));
     let leases =

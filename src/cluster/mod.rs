@@ -215,10 +215,10 @@ impl Cluster {
         }
     }
 
-    /// The same, with this many requests of passes at a time, at least one. Each takes a connection.
+    /// The same, with this many requests of passes at a time. Each takes a connection.
     #[must_use]
     pub fn asking_at_most(self, requests: usize) -> Self {
-        Self { turns: Arc::new(Semaphore::new(requests.max(1))), ..self }
+        Self { turns: Arc::new(Semaphore::new(requests)), ..self }
     }
 
     /// The same for one pass.

@@ -26,6 +26,8 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Under what name a person's program asks.
 const WHO: &str = "kubectl-gt";
+/// Requests that a command has under way at a time, at most.
+const AT_A_TIME: usize = 12;
 
 /// What a person may ask of a cluster.
 pub struct Reader {
@@ -39,7 +41,8 @@ pub struct Reader {
 impl Reader {
     /// Connects as the kubeconfig says, or as the pod's service account.
     pub async fn connect(context: Option<String>) -> anyhow::Result<Self> {
-        let connection = connect::connect(None, context, WHO, &Meters::default()).await?;
+        let connection =
+            connect::connect(None, context, (WHO, AT_A_TIME), &Meters::default()).await?;
         let writer = connection.writer("in person");
         let client = connection.work;
         let namespace = client.default_namespace().to_owned();

@@ -17,7 +17,7 @@ use tokio::{io::BufReader, net::TcpStream, sync::watch};
 
 use self::{
     heads::{Answering, Heads, Timed},
-    seats::{Seated, Seats},
+    seats::Seats,
 };
 use crate::cluster::meters::{Flawed, Meters};
 
@@ -143,7 +143,7 @@ impl<A, S> Accept<TcpStream, S> for Counting<A>
 where
     A: Accept<TcpStream, S, Future: Send + 'static>,
 {
-    type Stream = Timed<Seated<A::Stream>>;
+    type Stream = Timed<A::Stream>;
     type Service = Answering<A::Service>;
     type Future = BoxFuture<'static, io::Result<(Self::Stream, Self::Service)>>;
 
@@ -169,7 +169,7 @@ where
             }
             outcome.map(|(stream, service)| {
                 let heads = Heads::default();
-                let stream = Timed::new(Seated { stream, seat }, heads.clone(), patience);
+                let stream = Timed::new(stream, seat, heads.clone(), patience);
                 (stream, Answering { service, heads })
             })
         };

@@ -120,7 +120,8 @@ pub async fn run(
 
 /// Connects as the settings say, under this name.
 async fn connected(config: &Config, who: &str, meters: &Meters) -> anyhow::Result<Connection> {
-    connect::connect(config.kubeconfig.as_deref(), config.context.clone(), who, meters).await
+    let (context, who) = (config.context.clone(), (who, config.requests()));
+    connect::connect(config.kubeconfig.as_deref(), context, who, meters).await
 }
 
 async fn ended(mut servers: JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
@@ -384,8 +385,7 @@ impl Part<'_> {
         let keeps = Housekeeper::new(connection, &namespace, me);
         let (town, places) = (ends.town.clone(), scope.namespaces.clone());
         let house = shards::keep_house(keeps, cluster.clone(), places, town, stop.clone());
-        let house = tokio::spawn(house);
-        let keeping = tokio::spawn(keeper.run(stop));
+        let (house, keeping) = (tokio::spawn(house), tokio::spawn(keeper.run(stop)));
         let outcome = shards::follow(running.views(), cluster, ends, keeping).await;
         house.abort(); // whatever it has under way may be done twice, or not at all
         running.stop(late.over()).await;

@@ -44,7 +44,7 @@ use crate::{
     asking::{all_are_named, answered, comes_true},
     preconditions::skip,
     tracing::collector::{Collector, Span},
-    world::{PATIENCE, polecat},
+    world::{PATIENCE, is_judged, polecat},
 };
 
 const TOWN: &str = "gastown-operator-system";
@@ -100,14 +100,7 @@ impl Hall {
 
     /// Whether a write is judged: through the API server, whatever replica it asks.
     async fn judged(&self) -> bool {
-        let mut bad = polecat("bad");
-        bad["spec"]["kubernetes"]["gitBranch"] = json!("-d");
-        let api: Api<Polecat> = Api::namespaced(self.client.clone(), TOWN);
-        let dry = PostParams { dry_run: true, ..PostParams::default() };
-        match api.create(&dry, &serde_json::from_value(bad).unwrap()).await {
-            Err(kube::Error::Api(it)) => it.code == 422 && it.message.contains("gitBranch"),
-            _ => false,
-        }
+        is_judged(&self.client, TOWN).await
     }
 
     async fn works(&self, what: &str) {

@@ -49,7 +49,7 @@ async fn connected(server: &str) -> Connection {
          contexts: [{{name: town, context: {{cluster: town, user: max}}}}]\n"
     );
     std::fs::write(&file, text).unwrap();
-    connect(Some(&file), None, "max", &Meters::default()).await.unwrap()
+    connect(Some(&file), None, ("max", 12), &Meters::default()).await.unwrap()
 }
 
 async fn ask(client: &kube::Client, method: Method, path: &str) -> bool {

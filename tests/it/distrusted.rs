@@ -13,7 +13,6 @@ use std::{
 };
 
 use gastown::{
-    api::v1alpha1::Polecat,
     cluster::certificates::WISH,
     domain::certificates::{Book, Phase},
     manifests,
@@ -26,14 +25,14 @@ use gastown_testbed::{
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams, PostParams},
+    api::{Patch, PatchParams},
 };
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 use serde_json::json;
 
 use crate::{
     asking::{answered, comes_true, scraped},
-    world::polecat,
+    world::is_judged,
 };
 
 const TOWN: &str = "gastown-operator-system";
@@ -183,14 +182,7 @@ impl Town {
 
     /// Whether a write comes through to the webhooks.
     async fn judges(&self) -> bool {
-        let mut bad = polecat("bad");
-        bad["spec"]["kubernetes"]["gitBranch"] = json!("-d");
-        let api: Api<Polecat> = Api::namespaced(self.client.clone(), TOWN);
-        let dry = PostParams { dry_run: true, ..PostParams::default() };
-        match api.create(&dry, &serde_json::from_value(bad).unwrap()).await {
-            Err(kube::Error::Api(it)) => it.code == 422 && it.message.contains("gitBranch"),
-            _ => false,
-        }
+        is_judged(&self.client, TOWN).await
     }
 
     async fn says(&self, reason: &str) {

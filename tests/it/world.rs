@@ -338,6 +338,18 @@ fn own_users(name: &str) -> String {
     ["operator", "second", "third"].map(|it| format!("{it}-{name}")).join(",")
 }
 
+/// Whether a write of a Polecat comes through to the webhooks, which refuse it.
+pub async fn is_judged(client: &Client, namespace: &str) -> bool {
+    let mut bad = polecat("bad");
+    bad["spec"]["kubernetes"]["gitBranch"] = json!("-d");
+    let api: Api<Polecat> = Api::namespaced(client.clone(), namespace);
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    match api.create(&dry, &serde_json::from_value(bad).unwrap()).await {
+        Err(kube::Error::Api(it)) => it.code == 422 && it.message.contains("gitBranch"),
+        _ => false,
+    }
+}
+
 /// A Polecat that is to work.
 pub fn polecat(name: &str) -> Value {
     json!({

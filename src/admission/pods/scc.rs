@@ -1,6 +1,8 @@
 //! OpenShift's security context constraints restricted-v2 and restricted-v3, and which of them its API server would choose.
 //! What the constraint would set by itself counts as set.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{
@@ -119,23 +121,25 @@ fn held(subject: &Subject<'_>, name: &'static str, ranges: &Ranges) -> Vec<Viola
 /// Annotations go before fields: the constraint writes into the field what they say. An empty one says something of a container,
 /// and nothing of a pod.
 fn old_profiles(judge: &mut Judge<'_, '_>) {
+    const PROFILE: &str = "securityContext.seccompProfile";
     let (check, subject) = ("scc.seccompProfile", judge.subject);
     let says = |it: &str| subject.annotations().any(|(key, value)| key == it && value != "");
-    let place = |it: &str| format!("{}spec.{it}securityContext.seccompProfile", subject.prefix);
-    let said = |name: &str| {
-        subject.annotations().any(|(key, _)| key.strip_prefix(OLD_PROFILES.path) == Some(name))
-    };
-    let of_containers = subject.containers.iter().filter(|it| said(it.name));
+    let place = |it: &str| format!("{}spec.{it}{PROFILE}", subject.prefix);
+    // Sets, since of both there may be many.
+    let said: HashSet<_> =
+        subject.annotations().filter_map(|(key, _)| key.strip_prefix(OLD_PROFILES.path)).collect();
+    let names: HashSet<_> = subject.containers.iter().map(|it| it.name).collect();
+    let of_containers = subject.containers.iter().filter(|it| said.contains(it.name));
     let of_containers = of_containers.map(|it| place(&format!("{}[{}].", it.list, it.index)));
     let of_pod = says(OLD_PROFILE.path).then(|| place(""));
-    let overwritten: Vec<_> = of_containers.chain(of_pod).collect();
+    let overwritten: HashSet<_> = of_containers.chain(of_pod).collect();
     judge.found.retain(|it| {
-        it.check != check || !overwritten.iter().any(|place| it.path.starts_with(place))
+        let end = it.path.find(PROFILE).map_or(0, |at| at + PROFILE.len());
+        it.check != check || it.path.get(..end).is_none_or(|place| !overwritten.contains(place))
     });
     judge.annotations(check, &OLD_PROFILE, |key| key == OLD_PROFILE.path);
     judge.annotations(check, &OLD_PROFILES, |key| {
-        let of = key.strip_prefix(OLD_PROFILES.path);
-        of.is_some_and(|of| subject.containers.iter().any(|it| it.name == of))
+        key.strip_prefix(OLD_PROFILES.path).is_some_and(|of| names.contains(of))
     });
 }
 

@@ -17,6 +17,8 @@ use tokio::{
 };
 use tower::Service;
 
+use super::seats::Seat;
+
 /// Where a connection stands, as its stream and its service see it.
 #[derive(Clone, Debug, Default)]
 pub struct Heads(Arc<Mutex<Stand>>);
@@ -53,18 +55,19 @@ impl Heads {
     }
 }
 
-/// A stream that ends where a head takes longer than this.
+/// A stream that holds its place for as long as it is there, and ends where a head takes longer than this.
 #[derive(Debug)]
 pub struct Timed<S> {
     stream: S,
+    _seat: Seat,
     heads: Heads,
     patience: Duration,
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Timed<S> {
-    pub const fn new(stream: S, heads: Heads, patience: Duration) -> Self {
-        Self { stream, heads, patience, alarm: None }
+    pub const fn new(stream: S, seat: Seat, heads: Heads, patience: Duration) -> Self {
+        Self { stream, _seat: seat, heads, patience, alarm: None }
     }
 
     /// Whether the head that has begun is late; who waits for it is woken when it becomes so.

@@ -32,7 +32,7 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use super::{load::Load, toll::Toll};
 use crate::{
     asking::comes_true,
-    world::{install_crds, phase_of, polecat},
+    world::{install_crds, is_judged, phase_of},
 };
 
 /// Shards of these towns, unless a test says otherwise; three replicas have five or six each.
@@ -119,13 +119,8 @@ impl Town {
             all.patch(it, &PatchParams::default(), &patch).await.unwrap();
         }
         // A configuration takes effect a moment after it is stored, and nothing tells when.
-        let mut bad = polecat("asks");
-        bad["spec"]["kubernetes"]["gitBranch"] = json!("-d");
-        let bad: Polecat = serde_json::from_value(bad).unwrap();
-        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-        let api: Api<Polecat> = Api::namespaced(self.client.clone(), &self.namespaces[0]);
-        comes_true("the webhooks to be asked", async || api.create(&dry_run, &bad).await.is_err())
-            .await;
+        let asked = async || is_judged(&self.client, &self.namespaces[0]).await;
+        comes_true("the webhooks to be asked", asked).await;
         names
     }
 
