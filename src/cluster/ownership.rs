@@ -1,6 +1,9 @@
 //! Which shards this replica may work in, and the one question before every write: may this pass still act? A pass begins
 //! in the shard of its object's namespace, under the epoch and the map of that moment. Its guard refuses once the session
-//! has lapsed, the shard is held under another epoch or not at all, or the map gives the namespace to another shard.
+//! has lapsed, the shard is held under another epoch, is being given away or is not held at all, or the map gives the namespace
+//! to another shard.
+
+mod closing;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,10 +12,13 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::sync::watch;
 
+pub use self::closing::Shut;
+use self::closing::{Closing, Part};
 use crate::{
     cluster::{
         cache::Key,
@@ -55,14 +61,10 @@ struct State {
     parts: u32,
 }
 
-/// Some namespaces of a shard.
-type Part = Arc<dyn Fn(&str) -> bool + Send + Sync>;
-
 #[derive(Clone, Copy, Debug)]
 struct Held {
     epoch: i32,
-    /// No pass begins any more; those under way end.
-    closing: bool,
+    closing: Closing,
 }
 
 /// What a pass began under.
@@ -82,15 +84,6 @@ pub(super) struct Pass {
 pub struct Entered {
     ownership: Ownership,
     pass: Arc<Pass>,
-}
-
-/// Namespaces of a shard in which no pass begins until this is dropped.
-#[must_use = "dropping it lets passes begin again"]
-pub struct Shut {
-    ownership: Ownership,
-    number: u64,
-    shard: ShardId,
-    part: Part,
 }
 
 impl Pass {
@@ -154,7 +147,7 @@ impl Ownership {
 
     /// From now on passes may begin in this shard.
     pub fn open(&self, shard: ShardId, epoch: i32) {
-        self.lock().shards.insert(shard, Held { epoch, closing: false });
+        self.lock().shards.insert(shard, Held { epoch, closing: Closing::No });
         self.0.news.send_replace(());
     }
 
@@ -178,45 +171,6 @@ impl Ownership {
         state.parts - 1
     }
 
-    /// No pass begins in this shard any more; those under way may end. Ends, with the shard closed, once none is.
-    pub async fn close(&self, shard: ShardId) {
-        let epoch = self.lock().shards.get_mut(&shard).map(|it| {
-            it.closing = true;
-            it.epoch
-        });
-        self.until_none(|it| it.shard == shard).await;
-        let mut state = self.lock();
-        // It may have been opened anew meanwhile.
-        if state.shards.get(&shard).is_some_and(|it| it.closing && Some(it.epoch) == epoch) {
-            state.shards.remove(&shard);
-        }
-    }
-
-    /// No pass begins in these namespaces of a shard until what is returned is dropped.
-    pub fn shut(
-        &self,
-        shard: ShardId,
-        part: impl Fn(&str) -> bool + Send + Sync + 'static,
-    ) -> Shut {
-        let part: Part = Arc::new(part);
-        let mut state = self.lock();
-        let number = state.number();
-        state.shut.insert(number, (shard, part.clone()));
-        drop(state);
-        Shut { ownership: self.clone(), number, shard, part }
-    }
-
-    /// The same; ends once no pass is under way in them.
-    pub async fn close_parts(
-        &self,
-        shard: ShardId,
-        part: impl Fn(&str) -> bool + Send + Sync + 'static,
-    ) -> Shut {
-        let shut = self.shut(shard, part);
-        shut.drained().await;
-        shut
-    }
-
     /// Begins a pass over an object, if its shard is open. `None`: it is not for us to act on.
     pub fn enter(&self, key: &Key) -> Option<Entered> {
         self.enter_by(key, false, Map::shard_of)
@@ -237,7 +191,7 @@ impl Ownership {
         let mut state = self.lock();
         let map = state.map.as_ref()?;
         let (shard, version) = (shard(map, place)?, map.version());
-        let held = *state.shards.get(&shard).filter(|it| !it.closing)?;
+        let held = *state.shards.get(&shard).filter(|it| it.closing != Closing::Now)?;
         let shut = |(of, part): &(ShardId, Part)| *of == shard && part(place);
         if state.shut.values().any(shut) {
             return None;
@@ -254,7 +208,7 @@ impl Ownership {
     pub fn owns(&self, place: &str) -> bool {
         let state = self.lock();
         let shard = state.map.as_ref().and_then(|it| it.shard_of(place));
-        shard.and_then(|it| state.shards.get(&it)).is_some_and(|it| !it.closing)
+        shard.and_then(|it| state.shards.get(&it)).is_some_and(|it| it.closing != Closing::Now)
     }
 
     /// The shard of this namespace, and the epoch under which this replica holds it, also while it gives it away.
@@ -282,7 +236,7 @@ impl Ownership {
     /// The shards in which passes may begin, each with its epoch.
     pub fn open_shards(&self) -> BTreeMap<ShardId, i32> {
         let state = self.lock();
-        let open = state.shards.iter().filter(|(_, it)| !it.closing);
+        let open = state.shards.iter().filter(|(_, it)| it.closing != Closing::Now);
         open.map(|(shard, it)| (*shard, it.epoch)).collect()
     }
 
@@ -290,7 +244,8 @@ impl Ownership {
     pub(super) fn check(&self, pass: &Pass, now: Moment) -> Result<Stamp, Lapsed> {
         let state = self.lock();
         let left = state.left(now)?;
-        let held = state.shards.get(&pass.shard).is_some_and(|it| it.epoch == pass.epoch);
+        let is_open = |it: &Held| it.epoch == pass.epoch && it.closing != Closing::Now;
+        let held = state.shards.get(&pass.shard).is_some_and(is_open);
         let map = state.map.as_ref().ok_or(Lapsed)?;
         let there = map.version() == pass.version || map.shard_of(&pass.place) == Some(pass.shard);
         if !held || !there || !state.passes.contains_key(&pass.number) {
@@ -305,16 +260,6 @@ impl Ownership {
         Ok(Stamp { user_agent: user_agent(&self.0.replica, scope), left })
     }
 
-    /// Ends once none of these passes is under way.
-    async fn until_none(&self, which: impl Fn(&Pass) -> bool) {
-        let mut left = self.0.left.subscribe();
-        while self.lock().passes.values().any(|it| which(it)) {
-            if left.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -327,7 +272,7 @@ impl State {
     }
 
     /// What is left of the leave to write, if that is enough for a write.
-    fn left(&self, now: Moment) -> Result<std::time::Duration, Lapsed> {
+    fn left(&self, now: Moment) -> Result<Duration, Lapsed> {
         let mut left = self.until.ok_or(Lapsed)?.left(now);
         match self.besides {
             Besides::Nobody => {}
@@ -351,28 +296,11 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.ownership.lock().passes.remove(&self.pass.number);
+        let mut state = self.ownership.lock();
+        state.passes.remove(&self.pass.number);
+        state.rest(self.pass.shard);
+        drop(state);
         self.ownership.0.left.send_replace(());
-    }
-}
-
-impl Shut {
-    /// Ends once no pass is under way in these namespaces.
-    pub async fn drained(&self) {
-        let (shard, part) = (self.shard, self.part.clone());
-        self.ownership.until_none(|it| it.shard == shard && part(&it.place)).await;
-    }
-}
-
-impl Drop for Shut {
-    fn drop(&mut self) {
-        self.ownership.lock().shut.remove(&self.number);
-    }
-}
-
-impl fmt::Debug for Shut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shut").field("shard", &self.shard).finish_non_exhaustive()
     }
 }
 

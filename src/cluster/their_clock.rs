@@ -11,8 +11,13 @@ use tower::util::MapResponseLayer;
 /// Up to so many seconds clocks count as the same: an answer may be slow, and certificates reach back for longer.
 const SAME: i64 = 60;
 
+/// API servers behind one address may differ from each other: that is said no more often than this, in seconds.
+const QUIET: i64 = 60;
+
 /// By how many seconds it is ahead of this node's; 0 where they are the same.
 static AHEAD: AtomicI64 = AtomicI64::new(0);
+/// When a change was said last.
+static TOLD: AtomicI64 = AtomicI64::new(i64::MIN);
 
 /// Listens to all answers of a client.
 pub(super) fn heard<B>() -> MapResponseLayer<fn(Response<B>) -> Response<B>> {
@@ -21,9 +26,10 @@ pub(super) fn heard<B>() -> MapResponseLayer<fn(Response<B>) -> Response<B>> {
 
 fn hear<B>(answer: Response<B>) -> Response<B> {
     let said = answer.headers().get(DATE).and_then(|it| it.to_str().ok());
-    if let Some(ahead) = said.and_then(|it| difference(it, super::now().as_second())) {
+    let now = super::now().as_second();
+    if let Some(ahead) = said.and_then(|it| difference(it, now)) {
         let before = AHEAD.swap(ahead, Ordering::Relaxed);
-        if (before == 0) != (ahead == 0) {
+        if (before == 0) != (ahead == 0) && is_due(&TOLD, now) {
             tracing::warn!(
                 seconds = -ahead,
                 "By the API server's clock this node's clock is ahead by so many seconds"
@@ -31,6 +37,12 @@ fn hear<B>(answer: Response<B>) -> Response<B> {
         }
     }
     answer
+}
+
+/// Whether something may be said again, which is taken note of.
+fn is_due(told: &AtomicI64, now: i64) -> bool {
+    let due = |last: i64| (now.saturating_sub(last).saturating_abs() >= QUIET).then_some(now);
+    told.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok()
 }
 
 /// By how many seconds a `Date` is ahead of a time, as far as that is of account; `None` where it is none.
@@ -60,5 +72,13 @@ mod tests {
         ] {
             assert_eq!(difference(date, now), want, "{because}");
         }
+    }
+
+    #[test]
+    fn api_servers_that_differ_from_each_other_are_told_of_once_a_minute() {
+        let told = AtomicI64::new(i64::MIN);
+        let said: Vec<i64> = (0..200).filter(|it| is_due(&told, *it)).collect();
+        assert_eq!(said, [0, 60, 120, 180]);
+        assert!(is_due(&told, -86_400), "this node's clock was set back");
     }
 }

@@ -108,7 +108,7 @@ async fn a_shard_closes_once_the_passes_in_it_have_ended() {
     assert!(!ends(closing.as_mut()).await, "a pass is under way");
     assert!(ownership.enter(&within(SHARD, 1)).is_none(), "none begins");
     assert!(!ownership.owns(&within(SHARD, 1).namespace));
-    assert!(entered.guard().check_at(now).is_ok(), "it may end what it began");
+    assert!(entered.guard().check_at(now).is_err(), "it writes nothing more");
     drop(entered);
     assert!(ends(closing).await);
     assert!(ownership.enter(&within(SHARD, 0)).is_none());
@@ -116,6 +116,48 @@ async fn a_shard_closes_once_the_passes_in_it_have_ended() {
     ownership.close(SHARD).await; // what is closed closes at once
     ownership.open(SHARD, 5);
     assert!(ownership.enter(&within(SHARD, 0)).is_some());
+}
+
+#[tokio::test]
+async fn a_shard_closes_in_the_first_moment_without_a_pass() {
+    let (ownership, now) = owner();
+    let long = Duration::from_secs(3600);
+    let first = ownership.enter(&within(SHARD, 0)).unwrap();
+    let mut closing = std::pin::pin!(ownership.close_at_rest(SHARD, long));
+    assert!(!ends(closing.as_mut()).await, "a pass is under way");
+    let second = ownership.enter(&within(SHARD, 1)).unwrap();
+    assert!(ownership.owns(&within(SHARD, 1).namespace), "meanwhile work goes on");
+    assert!([&first, &second].iter().all(|it| it.guard().check_at(now).is_ok()));
+    drop(first);
+    assert!(ownership.enter(&within(SHARD, 0)).is_some(), "one is still under way");
+    drop(second);
+    assert!(ownership.enter(&within(SHARD, 0)).is_none(), "at once, whoever is told of it when");
+    assert!(ends(closing).await);
+    assert!(ownership.enter(&within(OTHER, 0)).is_some(), "the other shard goes on");
+    ownership.close_at_rest(OTHER, long).await; // it is at rest
+    assert_eq!(ownership.open_shards(), [].into());
+}
+
+#[tokio::test]
+async fn a_shard_that_is_never_at_rest_is_closed_all_the_same() {
+    let (ownership, now) = owner();
+    let entered = ownership.enter(&within(SHARD, 0)).unwrap();
+    ownership.close_at_rest(SHARD, Duration::from_millis(20)).await;
+    assert!(ownership.enter(&within(SHARD, 1)).is_none(), "none begins");
+    assert!(entered.guard().check_at(now).is_err(), "what is under way writes nothing more");
+    assert!(!ends(ownership.close(SHARD)).await, "and is waited for");
+    drop(entered);
+    assert!(ends(ownership.close(SHARD)).await);
+}
+
+#[tokio::test]
+async fn a_shard_that_is_lost_while_it_closes_is_not_waited_for() {
+    let (ownership, _) = owner();
+    let _entered = ownership.enter(&within(SHARD, 0)).unwrap();
+    let mut closing = std::pin::pin!(ownership.close_at_rest(SHARD, Duration::from_secs(3600)));
+    assert!(!ends(closing.as_mut()).await);
+    ownership.lose(SHARD);
+    assert!(ends(closing).await);
 }
 
 #[tokio::test]
@@ -228,6 +270,9 @@ async fn nothing_is_under_way_in_a_shard_that_was_closed() {
         let so_far = passes.load(Ordering::SeqCst);
         while passes.load(Ordering::SeqCst) < so_far + 10 {
             tokio::task::yield_now().await;
+        }
+        if epoch % 2 == 0 {
+            ownership.close_at_rest(SHARD, Duration::from_millis(1)).await;
         }
         ownership.close(SHARD).await;
         holder.store(epoch, Ordering::SeqCst); // from here on it is somebody else's, or ours anew

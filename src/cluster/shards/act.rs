@@ -26,6 +26,8 @@ use crate::{
 const TAKES: usize = 16;
 /// So many are on their way from an owner to the next at a time: each is without one for a shorter time then.
 const RELEASES: usize = 4;
+/// A moment in which no pass is under way in a shard is waited for so long: passes take tens of milliseconds.
+const REST: Duration = Duration::from_millis(500);
 /// Whoever is to take a shard that was given back and has not done so by then is not waited for.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
@@ -174,11 +176,12 @@ impl Keeper {
         let Some(Holding { epoch, map, .. }) = self.own.held.get(&shard).cloned() else { return };
         let mark = self.mark(shard, epoch);
         self.opening.remove(&shard);
-        let began = clock();
         let mut lease = self.session.writer.released(shard, &over, to.as_deref(), mark, map);
-        tracing::info!(%shard, to, "Giving the shard back");
         let (door, ownership) = (self.door.clone(), self.ownership.clone());
         self.ops.push(Box::pin(async move {
+            ownership.close_at_rest(shard, REST).await;
+            let began = clock();
+            tracing::info!(%shard, to, "Giving the shard back");
             ownership.close(shard).await;
             Writer::drained(&mut lease, clock().saturating_sub(began));
             let answer = put_surely(&door, &lease, mark).await;

@@ -1,5 +1,5 @@
-//! What Polecats and their pods cost each replica in memory: one alone while they come to be, and one and three that are
-//! begun when all are there.
+//! What Polecats and their pods cost each replica in memory: one alone and three while they come to be, and one and three that
+//! are begun when all are there.
 
 use std::{collections::HashMap, fmt::Write as _, time::Duration};
 
@@ -29,63 +29,77 @@ const EACH: f64 = 4096.0;
 /// Share of what one alone grows by that each of three is meant to grow by at most.
 const SHARE: f64 = 0.40;
 
+/// Resident memory of each replica without any, with a twentieth, and with all.
+struct Grown {
+    idle: Vec<f64>,
+    few: Vec<f64>,
+    all: Vec<f64>,
+}
+
 pub async fn measure(testbed: &Testbed, options: &Options) -> Result<String> {
-    // It would write two objects for every pod that finds no node.
-    testbed.freeze_program("kube-scheduler").await?;
-    let names = namespaces(testbed, "memory", OF_EACH).await?;
-    let idle_of_three = begun(testbed, options, 3).await?;
-    let all = load::spread(&names, usize::try_from(options.objects)?);
-    let (few, more) = all.split_at(all.len() / 20);
-    let alone = Fleet::start(testbed, options, 1).await?;
-    let idle = rss(&alone).await?;
-    let cast = Cast::begin(testbed, Version::V1beta1, Life::End).await?;
-    run(&cast, few).await?;
-    let with_few = rss(&alone).await?;
-    run(&cast, more).await?;
-    let with_all = rss(&alone).await?;
-    end(alone).await?;
-    drop(cast);
-    let anew = begun(testbed, options, 1).await?;
-    let three = begun(testbed, options, 3).await?;
-    let each = (mean(&with_all) - mean(&with_few)) * MIB / count(more.len())?;
+    let three = grown(testbed, options, 3).await?;
+    let (anew, three_anew) = (begun(testbed, options, 1).await?, begun(testbed, options, 3).await?);
+    // One of its own, since it begins without any.
+    let second = gastown_testbed::Options { fsync: false, ..gastown_testbed::Options::default() };
+    let second = Testbed::start(second).await?;
+    second.install_crds().await?;
+    let alone = grown(&second, options, 1).await?;
+    second.stop().await?;
+    let (few, all) = (options.objects / 20, options.objects);
+    let each = (mean(&alone.all) - mean(&alone.few)) * MIB / f64::from(all - few);
     let mut text = format!(
-        "finished Polecats with their pods over {} namespaces; RSS in MiB\none alone: {:.1} without any, {:.1} with {}, {:.1} with {}: {each:.0} bytes for each of those{}\n",
+        "finished Polecats with their pods over {} namespaces; RSS in MiB\none alone: {:.1} without any, {:.1} with {few}, {:.1} with {all}: {each:.0} bytes for each of those{}\n",
         SHARDS * OF_EACH,
-        mean(&idle),
-        mean(&with_few),
-        few.len(),
-        mean(&with_all),
-        all.len(),
+        mean(&alone.idle),
+        mean(&alone.few),
+        mean(&alone.all),
         goal(each <= EACH, &format!("<= {EACH}")),
     );
-    let growth = mean(&anew) - mean(&idle);
-    let _ = writeln!(
-        text,
-        "one alone, begun with {}: {:.1}, grown by {growth:.1}",
-        all.len(),
-        mean(&anew)
-    );
-    for (number, (now, before)) in three.iter().zip(&idle_of_three).enumerate() {
-        let share = (now - before) / growth;
+    let growth = mean(&alone.all) - mean(&alone.idle);
+    for (number, (idle, all)) in (1..).zip(three.idle.iter().zip(&three.all)) {
+        let share = (all - idle) / growth;
         let met = goal(share <= SHARE, &format!("<= {:.0} %", SHARE * 100.0));
-        let number = number + 1;
         let _ = writeln!(
             text,
-            "replica {number} of three, begun with as many: {now:.1}, without any {before:.1}: {:.0} % of what one alone grows by{met}",
+            "replica {number} of three: {idle:.1} without any, {all:.1} with all: {:.0} % of what one alone grows by{met}",
             share * 100.0
         );
     }
+    let growth = mean(&anew) - mean(&alone.idle);
+    let _ = writeln!(
+        text,
+        "begun when all are there: one alone {:.1}, grown by {growth:.1}",
+        mean(&anew)
+    );
+    for (number, (now, idle)) in (1..).zip(three_anew.iter().zip(&three.idle)) {
+        let share = (now - idle) / growth * 100.0;
+        let _ = writeln!(text, "   replica {number} of three {now:.1}: {share:.0} % of that");
+    }
     Ok(text)
+}
+
+/// What so many replicas have while Polecats come to be.
+async fn grown(testbed: &Testbed, options: &Options, replicas: usize) -> Result<Grown> {
+    // It would write two objects for every pod that finds no node.
+    testbed.freeze_program("kube-scheduler").await?;
+    let names = namespaces(testbed, "memory", OF_EACH).await?;
+    let keys = load::spread(&names, usize::try_from(options.objects)?);
+    let (some, more) = keys.split_at(keys.len() / 20);
+    let fleet = Fleet::start(testbed, options, replicas).await?;
+    let idle = rss(&fleet).await?;
+    let cast = Cast::begin(testbed, Version::V1beta1, Life::End).await?;
+    run(&cast, some).await?;
+    let few = rss(&fleet).await?;
+    run(&cast, more).await?;
+    let all = rss(&fleet).await?;
+    end(fleet).await?;
+    Ok(Grown { idle, few, all })
 }
 
 const MIB: f64 = 1024.0 * 1024.0;
 
 fn goal(met: bool, is: &str) -> String {
     format!("  {is}: {}", if met { "met" } else { "MISSED" })
-}
-
-fn count(of: usize) -> Result<f64> {
-    Ok(f64::from(u32::try_from(of)?))
 }
 
 /// Of one that is not empty.
