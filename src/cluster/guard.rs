@@ -7,7 +7,7 @@ use http::HeaderValue;
 
 use crate::cluster::{
     clock::Moment,
-    ownership::{Ownership, Pass},
+    ownership::{Ownership, Pass, Writing},
 };
 
 /// Least time that must be left before a write is begun.
@@ -28,17 +28,25 @@ pub(super) enum Besides {
     },
 }
 
-/// What a write carries: the User-Agent that the audit log shows, and how long the write may take.
-#[derive(Clone, Debug)]
+/// What a write carries: the User-Agent that the audit log shows, how long the write may take, and what keeps its shard from
+/// being given away until it has been answered.
+#[derive(Debug)]
 pub struct Stamp {
     pub user_agent: HeaderValue,
     pub left: Duration,
+    pub(super) writing: Writing,
 }
 
-/// The leave to write has gone, or was never there.
+/// Why there is no leave to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this replica does not hold the shard of this object at the moment")]
-pub struct Lapsed;
+pub enum Lapsed {
+    #[error("the session of this replica does not let it act at the moment")]
+    Session,
+    #[error("this replica does not hold the shard of this object at the moment")]
+    Lost,
+    #[error("this replica gives the shard of this object to another one")]
+    GivenAway,
+}
 
 impl Guard {
     pub(super) fn of(ownership: Ownership, pass: Arc<Pass>) -> Self {
@@ -51,8 +59,13 @@ impl Guard {
     }
 
     pub(super) fn check_at(&self, now: Moment) -> Result<Stamp, Lapsed> {
-        let (ownership, pass) = self.0.as_ref().ok_or(Lapsed)?;
+        let (ownership, pass) = self.0.as_ref().ok_or(Lapsed::Lost)?;
         ownership.check(pass, now)
+    }
+
+    /// Under which name a pass tells of what it has done when its shard is being given away.
+    pub(super) fn late(&self) -> Option<HeaderValue> {
+        self.0.as_ref().map(|(ownership, _)| ownership.agent(format_args!("told late")))
     }
 
     /// The shard that the pass acts in, and its owner's epoch.

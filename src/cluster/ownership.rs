@@ -15,9 +15,11 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderValue;
 use tokio::sync::watch;
 
 pub use self::closing::Shut;
+pub(super) use self::closing::Writing;
 use self::closing::{Closing, Part};
 use crate::{
     cluster::{
@@ -38,7 +40,7 @@ struct Inner {
     state: Mutex<State>,
     /// Leave to write may have come.
     news: watch::Sender<()>,
-    /// A pass has ended.
+    /// A pass, or the write of one, has ended.
     left: watch::Sender<()>,
     /// For tests of a process that dies between two writes.
     fuse: Option<AtomicU64>,
@@ -55,7 +57,9 @@ struct State {
     shut: HashMap<u64, (ShardId, Part)>,
     /// Passes under way.
     passes: HashMap<u64, Arc<Pass>>,
-    /// Numbers given to passes and to what is shut.
+    /// Writes of passes that were sent, or are about to be, and have not been answered.
+    writes: HashMap<u64, Arc<Pass>>,
+    /// Numbers given to passes, to writes and to what is shut.
     numbers: u64,
     /// How often this replica has begun to take part.
     parts: u32,
@@ -84,6 +88,13 @@ pub(super) struct Pass {
 pub struct Entered {
     ownership: Ownership,
     pass: Arc<Pass>,
+}
+
+impl Held {
+    /// Whether passes begin in it.
+    fn lets_in(&self) -> bool {
+        !matches!(self.closing, Closing::Now { .. })
+    }
 }
 
 impl Pass {
@@ -191,9 +202,8 @@ impl Ownership {
         let mut state = self.lock();
         let map = state.map.as_ref()?;
         let (shard, version) = (shard(map, place)?, map.version());
-        let held = *state.shards.get(&shard).filter(|it| it.closing != Closing::Now)?;
-        let shut = |(of, part): &(ShardId, Part)| *of == shard && part(place);
-        if state.shut.values().any(shut) {
+        let held = *state.shards.get(&shard).filter(|it| it.lets_in())?;
+        if state.shuts(shard, place) {
             return None;
         }
         let number = state.number();
@@ -208,7 +218,7 @@ impl Ownership {
     pub fn owns(&self, place: &str) -> bool {
         let state = self.lock();
         let shard = state.map.as_ref().and_then(|it| it.shard_of(place));
-        shard.and_then(|it| state.shards.get(&it)).is_some_and(|it| it.closing != Closing::Now)
+        shard.and_then(|it| state.shards.get(&it)).is_some_and(Held::lets_in)
     }
 
     /// The shard of this namespace, and the epoch under which this replica holds it, also while it gives it away.
@@ -236,28 +246,39 @@ impl Ownership {
     /// The shards in which passes may begin, each with its epoch.
     pub fn open_shards(&self) -> BTreeMap<ShardId, i32> {
         let state = self.lock();
-        let open = state.shards.iter().filter(|(_, it)| it.closing != Closing::Now);
+        let open = state.shards.iter().filter(|(_, it)| it.lets_in());
         open.map(|(shard, it)| (*shard, it.epoch)).collect()
     }
 
     /// Leave for one write of this pass, or not.
-    pub(super) fn check(&self, pass: &Pass, now: Moment) -> Result<Stamp, Lapsed> {
-        let state = self.lock();
+    pub(super) fn check(&self, pass: &Arc<Pass>, now: Moment) -> Result<Stamp, Lapsed> {
+        let mut state = self.lock();
         let left = state.left(now)?;
-        let is_open = |it: &Held| it.epoch == pass.epoch && it.closing != Closing::Now;
-        let held = state.shards.get(&pass.shard).is_some_and(is_open);
-        let map = state.map.as_ref().ok_or(Lapsed)?;
+        let map = state.map.as_ref().ok_or(Lapsed::Session)?;
         let there = map.version() == pass.version || map.shard_of(&pass.place) == Some(pass.shard);
-        if !held || !there || !state.passes.contains_key(&pass.number) {
-            return Err(Lapsed);
-        }
         let version = map.version();
+        if !there || !state.passes.contains_key(&pass.number) || state.is_shut(pass) {
+            return Err(Lapsed::GivenAway);
+        }
+        let held = state.shards.get(&pass.shard).filter(|it| it.epoch == pass.epoch);
+        let held = held.ok_or(Lapsed::Lost)?;
+        if !held.lets_in() {
+            return Err(Lapsed::GivenAway);
+        }
+        let number = state.number();
+        state.writes.insert(number, pass.clone());
         drop(state);
-        let Pass { shard, epoch, .. } = pass;
+        let writing = Writing { ownership: self.clone(), number };
+        let Pass { shard, epoch, .. } = &**pass;
         // Whoever compares epochs compares those of one shard: this one is not that of the object's namespace.
         let of = if pass.corrects { "label-of-shard" } else { "shard" };
-        let scope = format_args!("{of}={shard}; epoch={epoch}; map={version}");
-        Ok(Stamp { user_agent: user_agent(&self.0.replica, scope), left })
+        let user_agent = self.agent(format_args!("{of}={shard}; epoch={epoch}; map={version}"));
+        Ok(Stamp { user_agent, left, writing })
+    }
+
+    /// Under which name this replica writes.
+    pub(super) fn agent(&self, scope: fmt::Arguments<'_>) -> HeaderValue {
+        user_agent(&self.0.replica, scope)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -266,6 +287,15 @@ impl Ownership {
 }
 
 impl State {
+    /// Whether it is in namespaces of its shard that are shut.
+    fn is_shut(&self, pass: &Pass) -> bool {
+        self.shuts(pass.shard, &pass.place)
+    }
+
+    fn shuts(&self, shard: ShardId, place: &str) -> bool {
+        self.shut.values().any(|(of, part)| *of == shard && part(place))
+    }
+
     fn number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
@@ -273,13 +303,13 @@ impl State {
 
     /// What is left of the leave to write, if that is enough for a write.
     fn left(&self, now: Moment) -> Result<Duration, Lapsed> {
-        let mut left = self.until.ok_or(Lapsed)?.left(now);
+        let mut left = self.until.ok_or(Lapsed::Session)?.left(now);
         match self.besides {
             Besides::Nobody => {}
-            Besides::MayAct => return Err(Lapsed),
+            Besides::MayAct => return Err(Lapsed::Session),
             Besides::HasStopped { until } => left = left.min(until.left(now)),
         }
-        if left < MARGIN { Err(Lapsed) } else { Ok(left) }
+        if left < MARGIN { Err(Lapsed::Session) } else { Ok(left) }
     }
 }
 
@@ -314,6 +344,7 @@ impl fmt::Debug for State {
             .field("shards", &self.shards)
             .field("shut", &self.shut.len())
             .field("passes", &self.passes)
+            .field("writes", &self.writes)
             .finish_non_exhaustive()
     }
 }

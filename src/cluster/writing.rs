@@ -16,6 +16,7 @@ use tower::{Layer as _, util::MapRequestLayer};
 use super::{
     counted::Heard,
     guard::{Guard, Lapsed, user_agent},
+    ownership::Writing,
     request::Built,
 };
 
@@ -26,6 +27,8 @@ pub(super) const LIMIT: Duration = Duration::from_secs(10);
 pub(super) enum Leave<'a> {
     /// That of a pass: as long as its guard holds.
     Pass(&'a Guard),
+    /// The same for what tells of what the pass has done and may be there twice: also when its shard is being given away.
+    Told(&'a Guard),
     /// That of any replica, or of a person: for what belongs to no shard, and is written over exactly what was seen, or may be
     /// there twice.
     Own(&'a HeaderValue),
@@ -36,6 +39,8 @@ pub(super) struct Allowed {
     request: http::Request<Vec<u8>>,
     /// Longest time that it may take.
     pub(super) left: Duration,
+    /// Until it was answered, its shard is not given away.
+    writing: Option<Writing>,
 }
 
 impl Allowed {
@@ -44,15 +49,16 @@ impl Allowed {
         mut request: http::Request<Vec<u8>>,
         leave: &Leave<'_>,
     ) -> Result<Self, Lapsed> {
-        let (agent, left) = match leave {
-            Leave::Pass(guard) => {
-                let stamp = guard.check()?;
-                (stamp.user_agent, stamp.left)
-            }
-            Leave::Own(agent) => ((*agent).clone(), LIMIT),
+        let (agent, left, writing) = match leave {
+            Leave::Pass(guard) | Leave::Told(guard) => match (guard.check(), leave, guard.late()) {
+                (Ok(it), ..) => (it.user_agent, it.left, Some(it.writing)),
+                (Err(Lapsed::GivenAway), Leave::Told(_), Some(agent)) => (agent, LIMIT, None),
+                (Err(lapsed), ..) => return Err(lapsed),
+            },
+            Leave::Own(agent) => ((*agent).clone(), LIMIT, None),
         };
         request.headers_mut().insert(USER_AGENT, agent);
-        Ok(Self { request, left: left.min(LIMIT) })
+        Ok(Self { request, left: left.min(LIMIT), writing })
     }
 
     /// A request that asks for no change; one that does is given back.
@@ -62,7 +68,7 @@ impl Allowed {
         if changes(&request) {
             return Err(Box::new(request));
         }
-        Ok(Self { request, left: LIMIT })
+        Ok(Self { request, left: LIMIT, writing: None })
     }
 
     pub(super) fn method(&self) -> &http::Method {
@@ -82,7 +88,10 @@ impl Allowed {
     /// Sends it. The caller sees to it that this takes no longer than it may.
     #[expect(clippy::disallowed_methods, reason = "only here is the API server asked by hand")]
     pub(super) async fn send<T: DeserializeOwned>(self, by: &kube::Client) -> kube::Result<T> {
-        by.request(self.request).await
+        let Self { request, writing, .. } = self;
+        let answer = by.request(request).await;
+        drop(writing);
+        answer
     }
 }
 

@@ -240,7 +240,10 @@ impl Running {
                         let cluster = cluster.under(entered.guard()).after(turn.waited);
                         pass::<K>(&cluster, queue, pauses, faults, turn).await;
                     } else {
+                        // What it has claimed here counts for nothing while somebody else acts on it.
+                        let others = K::passed(cluster, &turn.key, false);
                         queue.done(&turn.key);
+                        wake(queue, others);
                     }
                     under_way.done();
                 }

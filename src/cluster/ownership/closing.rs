@@ -1,12 +1,12 @@
-//! How work in a shard, or in some namespaces of it, ends: at rest if that comes soon, so that nobody waits for a pass, and
-//! before the next write of what is under way otherwise.
+//! How work in a shard, or in some namespaces of it, ends: at rest if that comes soon, and else before the next write of what is
+//! under way. Only writes that were sent are waited for: a pass that goes on after that may write nothing, ever.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
 use super::{Held, Ownership, Pass, State};
-use crate::domain::shard::ShardId;
+use crate::{cluster::clock::Moment, domain::shard::ShardId};
 
 /// Some namespaces of a shard.
 pub(super) type Part = Arc<dyn Fn(&str) -> bool + Send + Sync>;
@@ -18,10 +18,10 @@ pub(super) enum Closing {
     /// As soon as none is under way.
     AtRest,
     /// No pass begins any more, and those under way write nothing more.
-    Now,
+    Now { since: Moment },
 }
 
-/// Namespaces of a shard in which no pass begins until this is dropped.
+/// Namespaces of a shard in which no pass begins and none writes until this is dropped.
 #[must_use = "dropping it lets passes begin again"]
 pub struct Shut {
     ownership: Ownership,
@@ -30,10 +30,17 @@ pub struct Shut {
     part: Part,
 }
 
+/// A write of a pass, until this is dropped.
+#[must_use = "dropping it says that the write has been answered, or never will be"]
+pub(in crate::cluster) struct Writing {
+    pub(super) ownership: Ownership,
+    pub(super) number: u64,
+}
+
 impl Ownership {
-    /// Closes a shard in the first moment in which no pass is under way in it, so that nobody waits for the end of one; after
-    /// `patience` at once. Ends when no pass begins in it any more: others may begin to wait then.
-    pub async fn close_at_rest(&self, shard: ShardId, patience: Duration) {
+    /// Closes a shard in the first moment in which no pass is under way in it, so that none is cut off; after `patience` at
+    /// once. Returns that moment, from which others may begin to wait; `None`: it is not held.
+    pub async fn close_at_rest(&self, shard: ShardId, patience: Duration) -> Option<Moment> {
         self.closes(shard, Closing::AtRest);
         let mut left = self.0.left.subscribe();
         let closed = async {
@@ -44,20 +51,25 @@ impl Ownership {
             }
         };
         if timeout(patience, closed).await.is_err() {
-            self.closes(shard, Closing::Now);
+            self.closes(shard, Closing::Now { since: Moment::now() });
+        }
+        match self.lock().shards.get(&shard)?.closing {
+            Closing::Now { since } => Some(since),
+            Closing::No | Closing::AtRest => None,
         }
     }
 
-    /// No pass begins in this shard any more; those under way end before their next write. Ends, with the shard closed, once
-    /// none is.
+    /// No pass begins in this shard any more, and those under way write nothing more. Ends, with the shard closed, once every
+    /// write of theirs was answered.
     pub async fn close(&self, shard: ShardId) {
-        let epoch = self.closes(shard, Closing::Now);
+        let epoch = self.closes(shard, Closing::Now { since: Moment::now() });
         self.until_none(|it| it.shard == shard).await;
         let mut state = self.lock();
         // It may have been opened anew meanwhile.
-        let closes = |it: &Held| it.closing == Closing::Now && Some(it.epoch) == epoch;
+        let closes = |it: &Held| !it.lets_in() && Some(it.epoch) == epoch;
         if state.shards.get(&shard).is_some_and(closes) {
             state.shards.remove(&shard);
+            state.passes.retain(|_, it| it.shard != shard);
         }
     }
 
@@ -66,14 +78,14 @@ impl Ownership {
         let mut state = self.lock();
         let held = state.shards.get_mut(&shard)?;
         let epoch = held.epoch;
-        if held.closing != Closing::Now {
+        if held.lets_in() {
             held.closing = how;
         }
         state.rest(shard);
         Some(epoch)
     }
 
-    /// No pass begins in these namespaces of a shard until what is returned is dropped.
+    /// No pass begins and none writes in these namespaces of a shard until what is returned is dropped.
     pub fn shut(
         &self,
         shard: ShardId,
@@ -87,7 +99,7 @@ impl Ownership {
         Shut { ownership: self.clone(), number, shard, part }
     }
 
-    /// The same; ends once no pass is under way in them.
+    /// The same; those under way write nothing more. Ends once every write of theirs was answered.
     pub async fn close_parts(
         &self,
         shard: ShardId,
@@ -98,10 +110,10 @@ impl Ownership {
         shut
     }
 
-    /// Ends once none of these passes is under way.
+    /// Ends once no write of these passes is under way.
     async fn until_none(&self, which: impl Fn(&Pass) -> bool) {
         let mut left = self.0.left.subscribe();
-        while self.lock().passes.values().any(|it| which(it)) {
+        while self.lock().writes.values().any(|it| which(it)) {
             if left.changed().await.is_err() {
                 return;
             }
@@ -116,16 +128,29 @@ impl State {
             && held.closing == Closing::AtRest
             && self.passes.values().all(|it| it.shard != shard)
         {
-            held.closing = Closing::Now;
+            held.closing = Closing::Now { since: Moment::now() };
         }
     }
 }
 
 impl Shut {
-    /// Ends once no pass is under way in these namespaces.
+    /// Ends once no write is under way in these namespaces.
     pub async fn drained(&self) {
         let (shard, part) = (self.shard, self.part.clone());
         self.ownership.until_none(|it| it.shard == shard && part(&it.place)).await;
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.ownership.lock().writes.remove(&self.number);
+        self.ownership.0.left.send_replace(());
+    }
+}
+
+impl fmt::Debug for Writing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writing").field("number", &self.number).finish_non_exhaustive()
     }
 }
 

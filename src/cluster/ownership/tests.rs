@@ -29,7 +29,7 @@ fn within(shard: ShardId, number: usize) -> Key {
 }
 
 /// Whether this ends now; it is not waited for.
-async fn ends(it: impl Future<Output = ()>) -> bool {
+async fn ends<T>(it: impl Future<Output = T>) -> bool {
     tokio::time::timeout(Duration::from_millis(20), it).await.is_ok()
 }
 
@@ -43,7 +43,11 @@ fn a_write_says_who_made_it_in_which_shard_under_which_epoch_and_map() {
     let text = stamp.user_agent.to_str().unwrap();
     assert!(text.ends_with("(operator-0; shard=07; epoch=3; map=1)"), "{text}");
     assert_eq!(stamp.left, Duration::from_secs(5), "a write may not outlast the session");
-    assert_eq!(Guard::default().check().unwrap_err(), Lapsed, "nobody writes outside of a pass");
+    assert_eq!(
+        Guard::default().check().unwrap_err(),
+        Lapsed::Lost,
+        "nobody writes outside of a pass"
+    );
     let bucket = *Map::first(SHARDS).shards()[&SHARD].first().unwrap();
     let corrects = ownership.enter_bucket(&within(OTHER, 0), bucket).unwrap();
     let text = corrects.guard().check_at(now).unwrap().user_agent;
@@ -73,7 +77,7 @@ fn who_must_have_stopped_besides_is_asked_for_every_write() {
     let entered = ownership.enter(&within(SHARD, 0)).unwrap();
     let guard = entered.guard();
     ownership.clone().besides(None);
-    assert_eq!(guard.check_at(now).unwrap_err(), Lapsed, "somebody else may act");
+    assert_eq!(guard.check_at(now).unwrap_err(), Lapsed::Session, "somebody else may act");
     ownership.besides(Some(now + Duration::from_secs(2)));
     assert_eq!(guard.check_at(now).unwrap().left, Duration::from_secs(2), "the shorter one");
     ownership.besides(Some(now + Duration::from_secs(60)));
@@ -100,22 +104,29 @@ fn only_what_is_open_is_entered() {
 }
 
 #[tokio::test]
-async fn a_shard_closes_once_the_passes_in_it_have_ended() {
+async fn a_shard_closes_once_the_writes_in_it_were_answered() {
     let (ownership, now) = owner();
     let entered = ownership.enter(&within(SHARD, 0)).unwrap();
     let elsewhere = ownership.enter(&within(OTHER, 0)).unwrap();
+    let write = entered.guard().check_at(now).unwrap();
     let mut closing = std::pin::pin!(ownership.close(SHARD));
-    assert!(!ends(closing.as_mut()).await, "a pass is under way");
-    assert!(ownership.enter(&within(SHARD, 1)).is_none(), "none begins");
+    assert!(!ends(closing.as_mut()).await, "a write is under way");
+    assert!(ownership.enter(&within(SHARD, 1)).is_none(), "no pass begins");
     assert!(!ownership.owns(&within(SHARD, 1).namespace));
-    assert!(entered.guard().check_at(now).is_err(), "it writes nothing more");
-    drop(entered);
-    assert!(ends(closing).await);
+    let refused = || entered.guard().check_at(now).unwrap_err();
+    assert_eq!(refused(), Lapsed::GivenAway, "the one that is under way writes nothing more");
+    drop(write);
+    assert!(ends(closing).await, "whatever that pass reads is not waited for");
     assert!(ownership.enter(&within(SHARD, 0)).is_none());
     assert!(elsewhere.guard().check_at(now).is_ok(), "the other shard goes on");
     ownership.close(SHARD).await; // what is closed closes at once
     ownership.open(SHARD, 5);
     assert!(ownership.enter(&within(SHARD, 0)).is_some());
+    assert_eq!(refused(), Lapsed::GivenAway, "for good: another may have acted in between");
+    assert!(
+        ends(ownership.close_at_rest(SHARD, Duration::from_secs(3600))).await,
+        "nor waited for"
+    );
 }
 
 #[tokio::test]
@@ -142,12 +153,16 @@ async fn a_shard_closes_in_the_first_moment_without_a_pass() {
 async fn a_shard_that_is_never_at_rest_is_closed_all_the_same() {
     let (ownership, now) = owner();
     let entered = ownership.enter(&within(SHARD, 0)).unwrap();
-    ownership.close_at_rest(SHARD, Duration::from_millis(20)).await;
+    let write = entered.guard().check_at(now).unwrap();
+    let from = ownership.close_at_rest(SHARD, Duration::from_millis(20)).await;
+    assert!(from.is_some(), "from when nobody acts");
     assert!(ownership.enter(&within(SHARD, 1)).is_none(), "none begins");
     assert!(entered.guard().check_at(now).is_err(), "what is under way writes nothing more");
-    assert!(!ends(ownership.close(SHARD)).await, "and is waited for");
-    drop(entered);
+    assert!(!ends(ownership.close(SHARD)).await, "and what it wrote is waited for");
+    drop(write);
     assert!(ends(ownership.close(SHARD)).await);
+    let from = ownership.close_at_rest(SHARD, Duration::from_secs(3600)).await;
+    assert!(from.is_none(), "it is not held any more");
 }
 
 #[tokio::test]
@@ -170,10 +185,11 @@ async fn a_shard_that_was_lost_or_is_held_anew_refuses_the_writes_of_before() {
     assert!(before.guard().check_at(now).is_err(), "another may have acted in between");
     let after = ownership.enter(&within(SHARD, 0)).unwrap();
     assert!(after.guard().check_at(now).is_ok());
+    let write = after.guard().check_at(now).unwrap();
     let mut closing = std::pin::pin!(ownership.close(SHARD));
     assert!(!ends(closing.as_mut()).await);
     ownership.open(SHARD, 6);
-    drop((before, after));
+    drop((before, write, after));
     assert!(ends(closing).await);
     assert_eq!(ownership.open_shards().get(&SHARD), Some(&6), "what was opened meanwhile stays");
 }
@@ -187,12 +203,13 @@ async fn a_namespace_that_a_new_map_moves_is_drained_before_and_shut_until_its_f
         let namespace = namespace.clone();
         move |it: &str| *it == *namespace
     };
+    let write = in_moved.guard().check_at(now).unwrap();
     let mut closing = std::pin::pin!(ownership.close_parts(SHARD, is(&moved.namespace)));
-    let waits = tokio::time::timeout(Duration::from_millis(20), closing.as_mut()).await;
-    assert!(waits.is_err(), "a pass is under way");
+    assert!(!ends(closing.as_mut()).await, "a write is under way");
     assert!(ownership.enter(&moved).is_none() && ownership.enter(&stays).is_some());
     let late = in_moved.guard();
-    drop(in_moved);
+    assert_eq!(late.check_at(now).unwrap_err(), Lapsed::GivenAway, "and no other one begins");
+    drop(write);
     let shut = closing.await;
     assert!(ownership.enter(&moved).is_none(), "also once it was drained");
 

@@ -42,7 +42,6 @@ pub enum Done {
     Taken {
         shard: ShardId,
         holder: Box<str>,
-        sent: Duration,
         answer: Answer<Lease>,
         /// Sessions that were read before it.
         read: Vec<Lease>,
@@ -150,7 +149,7 @@ impl Keeper {
         let mark = self.mark(shard, epoch);
         let vacancy = self.view.vacancy(shard);
         self.taking.insert(shard, vacancy);
-        let (holder, sent) = (self.own.holder.clone(), clock());
+        let holder = self.own.holder.clone();
         self.session.writer.since.remove(&shard);
         let lease = self.session.writer.held(shard, over.as_ref(), &holder, mark, map);
         let door = self.door.clone();
@@ -161,7 +160,7 @@ impl Keeper {
                 (false, Vec::new())
             };
             let answer = if claimed { Answer::Refused } else { door.put(&lease).await };
-            Done::Taken { shard, holder, sent, answer, read }
+            Done::Taken { shard, holder, answer, read }
         }));
     }
 
@@ -177,16 +176,27 @@ impl Keeper {
         let mark = self.mark(shard, epoch);
         self.opening.remove(&shard);
         let mut lease = self.session.writer.released(shard, &over, to.as_deref(), mark, map);
+        let patience = self.patience(to.is_some());
         let (door, ownership) = (self.door.clone(), self.ownership.clone());
         self.ops.push(Box::pin(async move {
-            ownership.close_at_rest(shard, REST).await;
-            let began = clock();
-            tracing::info!(%shard, to, "Giving the shard back");
+            let closed = ownership.close_at_rest(shard, patience).await;
+            let since =
+                || closed.map_or(Duration::ZERO, |it| clock().saturating_sub(it.since_start()));
+            let ms = u64::try_from(since().as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(%shard, to, closed_ms = ms, "Giving the shard back");
             ownership.close(shard).await;
-            Writer::drained(&mut lease, clock().saturating_sub(began));
+            Writer::drained(&mut lease, since());
             let answer = put_surely(&door, &lease, mark).await;
             Done::Released { shard, to, answer }
         }));
+    }
+
+    /// How long a moment without a pass is waited for. Where nobody waits for the shard, what is under way may end.
+    fn patience(&self, awaited: bool) -> Duration {
+        match self.own.draining.filter(|_| !awaited) {
+            Some(since) => (since + self.settings.drain).saturating_sub(clock()) / 2,
+            None => REST,
+        }
     }
 
     fn acknowledge(&mut self, shard: ShardId, map: &Arc<Map>, version: i64) {
@@ -238,11 +248,11 @@ impl Keeper {
                 let news = self.session.wrote(mark, sent, answer, now);
                 self.heed(news);
             }
-            Done::Taken { shard, holder, sent, answer, read } => {
+            Done::Taken { shard, holder, answer, read } => {
                 for it in &read {
                     self.see(it);
                 }
-                self.taken(shard, &holder, sent, answer);
+                self.taken(shard, &holder, answer);
             }
             Done::Seen { name, answer } => self.seen(&name, answer),
             Done::Lost(shard) => self.given_up(shard, true),
@@ -282,7 +292,7 @@ impl Keeper {
         }
     }
 
-    fn taken(&mut self, shard: ShardId, holder: &str, sent: Duration, answer: Answer<Lease>) {
+    fn taken(&mut self, shard: ShardId, holder: &str, answer: Answer<Lease>) {
         let vacancy = self.taking.remove(&shard).flatten();
         self.pending.remove(&shard);
         let Answer::Accepted(lease) = answer else {
@@ -301,8 +311,7 @@ impl Keeper {
             self.own.held.insert(shard, Holding { epoch, version, map: it.map });
             let since = lease.spec.and_then(|it| it.acquire_time);
             self.session.writer.since.extend(since.map(|it| (shard, it)));
-            let say_by = sent + self.settings.times.valid;
-            self.opening.insert(shard, Opening { epoch, say_by, said: false, vacancy });
+            self.opening.insert(shard, Opening { epoch, vacancy });
             if let Some(map) = &self.map
                 && map
                     .active()

@@ -69,7 +69,7 @@ pub struct Keeper {
     pub(super) session: Session,
     /// The session was lost, and its work is being ended.
     pub(super) mourning: bool,
-    /// Shards that are taken, and wait for their caches and for the session to say so.
+    /// Shards that are taken, and wait for their caches.
     pub(super) opening: BTreeMap<ShardId, Opening>,
     /// Shards that are being taken, and what is before.
     pub(super) taking: BTreeMap<ShardId, Option<Vacancy>>,
@@ -334,20 +334,18 @@ impl Keeper {
         });
     }
 
-    /// Opens what is taken, once its objects are in the caches and everybody can read whose it is.
+    /// Opens what is taken, once its objects are in the caches. That our session says so need not be waited for: every renewal
+    /// that was sent after the taking does, and without one it is over before anybody else may take the shard.
     fn open(&mut self, now: Duration) {
+        if !self.own.valid {
+            return;
+        }
         let warm = self.warm.borrow().clone();
-        for (shard, mut it) in self.opening.clone() {
-            it.said |= self.session.published.holds.contains(&shard) && now < it.say_by;
-            self.opening.insert(shard, it.clone());
-            if !it.said && now >= it.say_by {
-                self.lose(shard);
-            } else if it.said && warm.contains(&shard) && self.own.valid {
-                self.opening.remove(&shard);
-                let change = self.begins(shard, it.epoch, it.vacancy, now);
-                self.ownership.open(shard, it.epoch);
-                let _ = self.opened.send(Opened { shard, change });
-            }
+        let open: Vec<_> = self.opening.extract_if(.., |shard, _| warm.contains(shard)).collect();
+        for (shard, Opening { epoch, vacancy }) in open {
+            let change = self.begins(shard, epoch, vacancy, now);
+            self.ownership.open(shard, epoch);
+            let _ = self.opened.send(Opened { shard, change });
         }
     }
 

@@ -45,11 +45,6 @@ pub struct Wanted {
 #[derive(Clone, Debug)]
 pub struct Opening {
     pub epoch: i32,
-    /// Who finds the Lease unchanged for a whole wait reads the sessions before he takes it. So ours has to say that we own it
-    /// before that: whoever is later must not open it.
-    pub say_by: Duration,
-    /// It has said so.
-    pub said: bool,
     /// What was before.
     pub vacancy: Option<Vacancy>,
 }

@@ -21,6 +21,8 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(200);
 /// Least time between two renewals that only tell something new.
 const TOLD: Duration = Duration::from_millis(20);
+/// The same, where all that is new is what else is in the caches: shards become so one after the other.
+const WARMED: Duration = Duration::from_millis(100);
 
 /// The session, and what is known of its Lease.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct Session {
     busy: bool,
     /// When a request may be sent next.
     next: Duration,
+    /// When one may be that only says which shards are in the caches.
+    warmed: Duration,
     /// The API server's time of its beginning, in seconds.
     pub began: i64,
 }
@@ -73,6 +77,7 @@ impl Session {
             published: Says::default(),
             busy: false,
             next: Duration::ZERO,
+            warmed: Duration::ZERO,
             began: 0,
         }
     }
@@ -116,8 +121,13 @@ impl Session {
         let over = self.memory.seen.as_ref().map(|(record, _)| record.clone());
         match (due, over) {
             (Some(due), Some(over)) => {
-                if now < due && self.published == *says {
-                    return Err(due);
+                if now < due {
+                    if self.published == *says {
+                        return Err(due);
+                    }
+                    if now < self.warmed && is_but_for_warm(&self.published, says) {
+                        return Err(self.warmed.min(due));
+                    }
                 }
                 self.busy = true;
                 Ok(self.write(Some(&over), says, now))
@@ -182,7 +192,7 @@ impl Session {
         self.busy = false;
         match answer {
             Answer::Accepted(lease) => {
-                self.next = now + TOLD;
+                (self.next, self.warmed) = (now + TOLD, now + WARMED);
                 self.began = wire::session(&lease).began;
                 self.memory.wrote(record(&lease), sent, now);
                 self.accepted(mark.number);
@@ -246,6 +256,16 @@ impl Session {
         let (record, _) = self.memory.seen.as_ref()?;
         self.memory.held.as_ref().map(|_| record.clone())
     }
+}
+
+/// Whether nothing else is new than what is in the caches.
+fn is_but_for_warm(published: &Says, says: &Says) -> bool {
+    let Says { build, zone, draining, map, warm: _, holds } = published;
+    *build == says.build
+        && *zone == says.zone
+        && *draining == says.draining
+        && *map == says.map
+        && *holds == says.holds
 }
 
 #[cfg(test)]

@@ -256,7 +256,10 @@ impl Migration<'_> {
         loop {
             // A pass for each write: who closes the shard waits for no more than that.
             let Some(entered) = self.cluster.ownership.enter(&key) else {
-                return Err(Error::Fenced { attempt: attempt.to_owned(), source: Lapsed });
+                return Err(Error::Fenced {
+                    attempt: attempt.to_owned(),
+                    source: Lapsed::GivenAway,
+                });
             };
             let cluster = self.cluster.under(entered.guard());
             let answer = cluster.write(resource, || attempt.to_owned(), build()).await;

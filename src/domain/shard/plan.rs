@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use super::ShardId;
+use super::{ShardId, bucket};
 
 /// A replica that is alive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,17 +133,47 @@ impl<'a> Book<'a> {
         held.map(|(shard, _)| (*shard, self.weight(*shard)))
     }
 
-    /// Gives what nobody has, or somebody leaves, to whoever has least; the heaviest first.
+    /// Gives what nobody has, or somebody leaves, so that it lies as if whoever has least had got the next, the heaviest first.
+    /// Which of equal shards each gets does not depend on how many of them are where they should be by now: who warms a shard
+    /// is to get it also when others have gone before.
     fn place(&mut self, targets: &[&'a str], leaving: &BTreeSet<&str>) {
-        let free = |owner: Option<&str>| owner.is_none_or(|it| leaving.contains(it));
-        let free = self.owners.iter().filter(|(_, owner)| free(**owner));
-        let mut free: Vec<_> = free.map(|(shard, _)| *shard).collect();
-        free.sort_by_key(|it| (Reverse(self.weight(*it)), *it));
-        for shard in free {
-            if let Some(to) = targets.iter().copied().min_by_key(|it| self.rank(it)) {
-                self.give(shard, to);
+        let mut free: BTreeMap<Reverse<u64>, Vec<ShardId>> = BTreeMap::new();
+        for (shard, owner) in &mut self.owners {
+            if owner.is_none_or(|it| leaving.contains(it)) {
+                *owner = None;
+                let weight = self.weights.get(shard).copied().unwrap_or_default();
+                free.entry(Reverse(weight)).or_default().push(*shard);
             }
         }
+        self.count();
+        for (Reverse(weight), shards) in free {
+            let mut room = self.room(targets, weight, shards.len());
+            for shard in shards {
+                let fits = room.iter_mut().filter(|(_, many)| **many > 0);
+                let likes = |member: &str| bucket::of(&format!("{member} {shard}"));
+                let best = fits.max_by_key(|(member, _)| (likes(member), **member));
+                if let Some((to, many)) = best {
+                    *many -= 1;
+                    self.owners.insert(shard, Some(*to));
+                }
+            }
+            self.count();
+        }
+    }
+
+    /// How many of so many shards of this weight each gets, where whoever has least gets the next.
+    fn room(&mut self, targets: &[&'a str], weight: u64, many: usize) -> BTreeMap<&'a str, usize> {
+        let mut room = BTreeMap::new();
+        for _ in 0..many {
+            if let Some(to) = targets.iter().copied().min_by_key(|it| self.rank(it)) {
+                *room.entry(to).or_default() += 1;
+                if let Some(it) = self.members.get_mut(to) {
+                    it.load += weight;
+                }
+            }
+        }
+        self.count();
+        room
     }
 
     /// Until nobody has more than somebody else by more than its lightest shard: by more than one, where all weigh the same.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use gastown_testbed::Operator;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 /// A replica acts in a shard from now on.
@@ -37,6 +37,9 @@ pub fn lines(operator: &Operator, message: &str, from: Timestamp) -> Result<Vec<
         if word("message") == Some(message) && at >= from {
             let shard =
                 word("shard").with_context(|| format!("a line without a shard in {path}"))?;
+            // Work had ended so long before it was written.
+            let before = line.get("closed_ms").and_then(Value::as_i64).unwrap_or_default();
+            let at = at - SignedDuration::from_millis(before);
             lines.push(Line { at, shard: shard.to_owned(), replica: operator.name.clone() });
         }
     }

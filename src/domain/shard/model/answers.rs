@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
-    replica::{For, Opening, Replica},
+    replica::{For, Replica},
     storage::{Answer, Kept, Name, Op, shard_name},
 };
 use crate::domain::{
@@ -114,7 +114,7 @@ impl Replica {
                 };
                 match answer {
                     Answer::Sessions(all) if !all.iter().any(claims) => {
-                        self.out.push((put, For::Take { shard, holder, sent: now }));
+                        self.out.push((put, For::Take { shard, holder }));
                     }
                     Answer::Sessions(all) => {
                         all.into_iter()
@@ -124,7 +124,7 @@ impl Replica {
                     _ => self.look(shard),
                 }
             }
-            For::Take { shard, holder, sent } => self.taken(shard, &holder, sent, answer, now),
+            For::Take { shard, holder } => self.taken(shard, &holder, answer, now),
             For::Surely { .. } => self.surely_done(what, answer, now),
             For::Fence { lease } => match answer {
                 Answer::Accepted(it) => {
@@ -161,14 +161,7 @@ impl Replica {
         self.out.push((Op::Get(name.clone()), For::Look { name, shard: Some(shard) }));
     }
 
-    fn taken(
-        &mut self,
-        shard: ShardId,
-        holder: &str,
-        sent: Duration,
-        answer: Answer,
-        now: Duration,
-    ) {
+    fn taken(&mut self, shard: ShardId, holder: &str, answer: Answer, now: Duration) {
         let Answer::Accepted(kept) = answer else { return self.look(shard) };
         let was_missed = self.own.busy.remove(&shard);
         self.taking.remove(&shard);
@@ -183,8 +176,7 @@ impl Replica {
             let (epoch, version) = (record.transitions, record.resource_version.clone());
             self.own.lost.remove(&shard);
             self.own.held.insert(shard, Holding { epoch, version, map: it.map });
-            self.opening.insert(shard, Opening { epoch, sent, told: false });
-            self.tell(now);
+            self.opening.insert(shard, epoch);
         }
         self.see(&shard_name(shard), kept, now);
     }

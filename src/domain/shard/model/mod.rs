@@ -25,7 +25,13 @@ use crate::domain::lease::Times;
 
 /// Three replicas, whose clocks are up to 10 % wrong.
 const SOUND: Setting = Setting {
-    bugs: Bugs { from_receipt: false, early_release: false, on_sight: false, own_wait: false },
+    bugs: Bugs {
+        from_receipt: false,
+        early_release: false,
+        on_sight: false,
+        own_wait: false,
+        unsaid: false,
+    },
     rates: (900, 1100),
     times: [Times::DEFAULT; 3],
     faults: Duration::from_secs(60),
@@ -98,6 +104,12 @@ fn a_pin_that_is_applied_on_sight_is_found() {
 fn a_candidate_that_waits_by_its_own_times_alone_is_found() {
     let bugs = Bugs { own_wait: true, ..Bugs::default() };
     finds(Setting { bugs, times: MIXED[0], ..SOUND }, 0, "own times alone");
+}
+
+#[test]
+fn a_session_that_does_not_say_what_it_holds_is_found() {
+    let bugs = Bugs { unsaid: true, ..Bugs::default() };
+    finds(Setting { bugs, ..SOUND }, 0, "held unsaid");
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub struct Bugs {
     pub on_sight: bool,
     /// A candidate waits for as long as its own times say, whatever others publish.
     pub own_wait: bool,
+    /// A session does not say what it holds.
+    pub unsaid: bool,
 }
 
 /// What an answer is for.
@@ -40,21 +42,13 @@ pub enum For {
     Renewal { mark: Mark, sent: Duration },
     Read,
     Claims { shard: ShardId, holder: Name, put: Op },
-    Take { shard: ShardId, holder: Name, sent: Duration },
+    Take { shard: ShardId, holder: Name },
     Surely { shard: ShardId, mark: Mark, give: bool, tries: u32, put: Op, looks: bool },
     Fence { lease: Name },
     Look { name: Name, shard: Option<ShardId> },
     Sweep { lease: Name },
     Pass { shard: ShardId, namespace: usize },
     End,
-}
-
-#[derive(Clone, Debug)]
-pub struct Opening {
-    pub epoch: i32,
-    pub sent: Duration,
-    /// Everybody could read in time whose it is.
-    pub told: bool,
 }
 
 /// What is done once the passes have ended.
@@ -88,7 +82,7 @@ pub struct Replica {
     pub mourning: bool,
     pub until: Option<Duration>,
     pub open: BTreeMap<ShardId, i32>,
-    pub opening: BTreeMap<ShardId, Opening>,
+    pub opening: BTreeMap<ShardId, i32>,
     pub taking: BTreeSet<ShardId>,
     pub pending: BTreeMap<ShardId, Mark>,
     pub closing: BTreeMap<ShardId, Closing>,
@@ -125,7 +119,7 @@ impl Replica {
         again = decision.again.map_or(again, |it| it.min(again));
         let_go(&mut self.held_back, view, own);
         self.warm.clone_from(&decision.warm);
-        self.carry_out(now, &map, decision);
+        self.carry_out(&map, decision);
         self.settle();
         self.open();
         self.end();
@@ -140,7 +134,7 @@ impl Replica {
         all.map(Into::into).collect()
     }
 
-    fn carry_out(&mut self, now: Duration, map: &Arc<Map>, decision: Decision) {
+    fn carry_out(&mut self, map: &Arc<Map>, decision: Decision) {
         for step in decision.steps {
             match step {
                 Step::Fence { lease } => self.fence(lease),
@@ -152,7 +146,7 @@ impl Replica {
                     }
                 }
                 Step::Take { shard, epoch, unclaimed } => {
-                    self.take(now, shard, epoch, unclaimed, map);
+                    self.take(shard, epoch, unclaimed, map);
                 }
                 Step::Release { shard, to } => self.give(shard, true, map, to),
                 Step::Acknowledge { shard, .. } => self.give(shard, false, map, None),
@@ -192,7 +186,7 @@ impl Replica {
         Shard { record, session: self.lease.clone(), map, ..Shard::default() }
     }
 
-    fn take(&mut self, now: Duration, shard: ShardId, epoch: i32, unclaimed: bool, map: &Map) {
+    fn take(&mut self, shard: ShardId, epoch: i32, unclaimed: bool, map: &Map) {
         let over = self.view.shards.get(&shard).map(|it| key(&it.it.record));
         let (mark, holder) = (self.mark(shard, epoch), self.holder());
         self.taking.insert(shard);
@@ -201,7 +195,7 @@ impl Replica {
         self.out.push(if unclaimed {
             (Op::Sessions, For::Claims { shard, holder, put })
         } else {
-            (put, For::Take { shard, holder, sent: now })
+            (put, For::Take { shard, holder })
         });
     }
 
@@ -300,14 +294,8 @@ impl Replica {
     }
 
     fn open(&mut self) {
-        if !self.own.valid {
-            return;
-        }
-        let ready: Vec<_> =
-            self.opening.iter().filter(|(_, it)| it.told).map(|(id, it)| (*id, it.epoch)).collect();
-        for (id, epoch) in ready {
-            self.opening.remove(&id);
-            self.open.insert(id, epoch);
+        if self.own.valid {
+            self.open.append(&mut self.opening);
         }
     }
 

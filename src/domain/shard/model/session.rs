@@ -24,7 +24,8 @@ impl Replica {
     }
 
     fn says(&self) -> Says {
-        let holds = self.own.held.keys().chain(&self.taking).copied().collect();
+        let holds = self.own.held.keys().chain(&self.taking).copied();
+        let holds = holds.filter(|_| !self.bugs.unsaid).collect();
         let warm = self.warm.iter().copied().filter(|it| !self.own.held.contains_key(it)).collect();
         Says {
             draining: self.own.draining.is_some(),
@@ -142,19 +143,6 @@ impl Replica {
         if !self.mourning && !self.ended {
             self.until = self.memory.valid_until(&self.times);
         }
-        self.tell(now);
-    }
-
-    /// What the session says to be ours by now; too late for what was taken long before: others may have read it without.
-    pub fn tell(&mut self, now: Duration) {
-        let mut late = Vec::new();
-        for (shard, it) in &mut self.opening {
-            if !it.told && self.published.holds.contains(shard) {
-                it.told = now < it.sent + self.times.valid;
-                late.extend((!it.told).then_some(*shard));
-            }
-        }
-        late.into_iter().for_each(|it| self.lose(it, false));
     }
 
     /// Somebody else may have written its Lease, or deleted it.
