@@ -58,7 +58,8 @@ pub struct Config {
     /// Passes at a time. Three quarters of them have a request under way, on a connection of its own.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
-    /// Seconds that work under way gets to finish after SIGTERM.
+    /// Seconds that work under way gets to finish after SIGTERM. Where another replica waits for a shard, a pass in it gets half a
+    /// second, and that one goes on from what was written.
     #[arg(long, default_value_t = 20, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub drain_seconds: u64,
     /// Faults for tests of this very binary, such as `kill-before-write=2,panic-on=boom`.

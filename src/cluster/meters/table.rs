@@ -73,7 +73,7 @@ pub const TABLE: &[Row] = &[
     gauge("gastown_certificate_degraded", &["reason"], "1 while this is wrong with our certificates"),
     gauge("gastown_certificate_not_after_seconds", &[], "When the certificate of the webhooks expires, in seconds since 1970; 0: there is none"),
     gauge("gastown_crypto_module", &["module", "version", "fips_mode", "kernel_fips"], "Which cryptography is in use"),
-    counter("gastown_fenced_writes_total", &[], "Writes not made because the lease had lapsed"),
+    counter("gastown_fenced_writes_total", &[], "Writes not made because the session had lapsed, or the shard was lost: not what a replica gives away in good order"),
     counter("gastown_log_lines_exported_total", &[], "Lines of the log that the collector took"),
     counter("gastown_log_lines_lost_total", &["reason"], "Lines that were lost to the collector, by reason: queue-full, refused, no-answer; they are in the log all the same"),
     counter("gastown_metric_exports_lost_total", &["reason"], "Times that the collector did not take the metrics, by reason: refused, no-answer; the next time says the same figures again"),

@@ -300,4 +300,30 @@ mod tests {
         made.spec.as_mut().unwrap().holder_identity = Some("somebody".into());
         assert_eq!(session.read(Answer::Accepted(Some(made)), at(4)), News::Lost);
     }
+
+    #[test]
+    fn what_is_held_is_said_at_once_and_what_is_only_in_the_caches_together() {
+        let me = Identity { pod: "op".into(), pod_uid: "1".into(), nonce: "n".into() };
+        let (mut session, at) =
+            (Session::new(Writer::new(me, Times::DEFAULT)), Duration::from_millis);
+        let nothing = Says::default();
+        assert!(matches!(session.next(&nothing, at(0)), Ok(Request::Read)));
+        session.read(Answer::Accepted(None), at(0));
+        let written = |session: &mut Session, says: &Says, now| {
+            let Ok(Request::Write { lease, sent, mark }) = session.next(says, now) else {
+                panic!("nothing is sent at {now:?}")
+            };
+            let mut made = *lease;
+            made.metadata.uid = Some("u".into());
+            made.metadata.resource_version = Some(format!("{}", now.as_millis()));
+            session.wrote(mark, sent, Answer::Accepted(made), now);
+        };
+        written(&mut session, &nothing, at(0));
+        let warm = Says { warm: [crate::domain::shard::ShardId(1)].into(), ..nothing };
+        assert_eq!(session.next(&warm, at(30)).err(), Some(at(100)), "more may come");
+        written(&mut session, &warm, at(100));
+        let holds = Says { holds: [crate::domain::shard::ShardId(1)].into(), ..Says::default() };
+        assert_eq!(session.next(&holds, at(110)).err(), Some(at(120)));
+        written(&mut session, &holds, at(120));
+    }
 }

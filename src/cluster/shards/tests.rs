@@ -1,9 +1,10 @@
 //! A keeper whose API server never answers: what it makes of what it hears, and what is left when it ends.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures::StreamExt as _;
 use kube::ResourceExt as _;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     Ends, Keeper, Report, Settings,
@@ -15,15 +16,21 @@ use super::{
 use crate::{
     api::v1beta1::{ShardMap, ShardMapSpec},
     cluster::{
+        cache::Key,
         clock::Moment,
         connect::Connection,
         degraded::{Degraded, lines},
+        guard::Lapsed,
         meters::Meters,
         ownership::Ownership,
     },
     domain::{
-        lease::{Identity, Mark, Times},
-        shard::{Map, ShardId, protocol::Holding},
+        lease::{Identity, Mark, Record, Times},
+        shard::{
+            Map, ShardId,
+            protocol::{Decision, Holding, Step},
+            seen::Shard,
+        },
     },
 };
 
@@ -44,6 +51,15 @@ fn keeper() -> (Keeper, Town) {
 fn keeper_of(ownership: &Ownership, degraded: &Degraded) -> (Keeper, Ends) {
     let meters = Meters::default();
     let connection = Connection::played(|_| std::future::pending(), &meters);
+    keeper_by(&connection, meters, ownership, degraded)
+}
+
+fn keeper_by(
+    connection: &Connection,
+    meters: Meters,
+    ownership: &Ownership,
+    degraded: &Degraded,
+) -> (Keeper, Ends) {
     let settings = Settings {
         me: identity("op"),
         times: Times::FAST,
@@ -54,7 +70,7 @@ fn keeper_of(ownership: &Ownership, degraded: &Degraded) -> (Keeper, Ends) {
         drain: Duration::ZERO,
     };
     let told = (ownership.clone(), meters, degraded.clone());
-    Keeper::new(&connection, "town", settings, told, watch::Sender::new(Report::default()))
+    Keeper::new(connection, "town", settings, told, watch::Sender::new(Report::default()))
 }
 
 fn identity(pod: &str) -> Identity {
@@ -144,4 +160,45 @@ async fn what_was_not_given_back_in_time_is_open_to_nobody_afterwards() {
     assert_eq!(town.ownership.open_shards(), BTreeMap::new(), "and owns nothing of before");
     assert_ne!(second.session.holder(), first, "under a name of its own");
     town.ownership.valid_until(Some(Moment::now()));
+}
+
+/// A shard that has no moment without a pass: what is under way is not waited for, what it has sent is.
+#[tokio::test]
+async fn a_shard_is_given_back_once_every_write_in_it_was_answered() {
+    let (ownership, meters) = (Ownership::new("op"), Meters::default());
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let answer = move |request: http::Request<kube::client::Body>| {
+        tell.send(format!("{} {}", request.method(), request.uri().path())).unwrap();
+        std::future::pending()
+    };
+    let connection = Connection::played(answer, &meters);
+    let (mut keeper, _ends) = keeper_by(&connection, meters, &ownership, &Degraded::default());
+    let map = Arc::new(Map::first(4));
+    keeper.hear_map(stored(&map));
+    ownership.open(SHARD, 4);
+    ownership.valid_until(Some(Moment::now() + Duration::from_secs(3600)));
+    let holding = Holding { epoch: 4, version: "7".into(), map: 1 };
+    keeper.own.held.insert(SHARD, holding);
+    let record = Record { resource_version: "7".into(), ..Record::default() };
+    keeper.view.shard(SHARD, Some(Shard { record, ..Shard::default() }), clock());
+    let place = (0..).map(|it| format!("ns-{it}")).find(|it| map.shard_of(it) == Some(SHARD));
+    let pass = ownership.enter(&Key::new(&place.unwrap(), "max")).unwrap();
+    let write = pass.guard().check().unwrap();
+
+    let step = Step::Release { shard: SHARD, to: Some("other".into()) };
+    keeper.carry_out(&map, Decision { steps: vec![step], ..Decision::default() });
+    let mut ops = std::mem::take(&mut keeper.ops);
+    let driven = tokio::spawn(async move { ops.next().await.is_some() });
+    while pass.guard().check().is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(pass.guard().check().unwrap_err(), Lapsed::GivenAway);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(told.try_recv().is_err(), "a write is under way");
+    drop(write);
+    let asked = told.recv().await.unwrap();
+    assert!(asked.starts_with("PUT ") && asked.ends_with("/leases/gastown-shard-03"), "{asked}");
+    driven.abort();
 }

@@ -114,7 +114,7 @@ pub const CONTROLLERS: Dashboard = Dashboard {
         lines("Leave to act that was left when a write began", "s", &[
             (r#"histogram_quantile(0.01, sum by (pod, le) (rate(gastown_validity_left_seconds_bucket{job=~"$job"}[$__rate_interval])))"#, "{{pod}} p1"),
         ]),
-        lines("Writes not made, since the leave had lapsed, in an hour", "short", &[(r#"sum by (pod) (increase(gastown_fenced_writes_total{job=~"$job"}[1h]))"#, "{{pod}}")]),
+        lines("Writes not made, since the session had lapsed or the shard was lost, in an hour", "short", &[(r#"sum by (pod) (increase(gastown_fenced_writes_total{job=~"$job"}[1h]))"#, "{{pod}}")]),
         lines("Who may act", "short", &[
             (r#"sum by (pod) (leader_election_master_status{job=~"$job"})"#, "{{pod}} may write"),
             (r#"sum by (pod) (gastown_original_acts{job=~"$job"})"#, "{{pod}} waits for the Go original"),

@@ -37,6 +37,8 @@ pub enum Way {
     CutForLeases,
     /// And of requests about pods alone.
     CutForPods,
+    /// And of what is written about the status of anything.
+    CutForStatus,
     /// Watches that stood when this was set say nothing any more; all else is as it should be.
     Deaf,
 }
@@ -53,7 +55,7 @@ pub struct Toll {
 struct Passage {
     client: Client,
     way: watch::Receiver<Way>,
-    /// Creates that were held up.
+    /// Creates that were held up, and writes of a status where these are.
     held: Arc<watch::Sender<usize>>,
     requests: Arc<AtomicU64>,
     /// Watches of an older generation are deaf.
@@ -86,7 +88,7 @@ impl Toll {
         Self { server: format!("https://{address}"), way, generation, held }
     }
 
-    /// Waits until so many creates are or were held up.
+    /// Waits until so many creates, or writes of a status, are or were held up.
     pub async fn holds_creates(&self, count: usize) {
         let mut held = self.held.clone();
         let waited = tokio::time::timeout(PATIENCE, held.wait_for(|it| *it >= count)).await;
@@ -109,6 +111,7 @@ impl Way {
             Self::Cut => true,
             Self::CutForLeases => path.contains("/leases"),
             Self::CutForPods => path.contains("/pods"),
+            Self::CutForStatus => path.ends_with("/status"),
         }
     }
 }
@@ -149,7 +152,8 @@ async fn pass(State(passage): State<Passage>, request: Request) -> Response {
     let arriving = tokio::spawn({
         let (passage, path) = (passage.clone(), path.clone());
         async move {
-            if head.method == Method::POST && passage.way().holds(&path) {
+            let counts = head.method == Method::POST || passage.way() == Way::CutForStatus;
+            if counts && passage.way().holds(&path) {
                 passage.held.send_modify(|it| *it += 1);
             }
             passage.until(|it| !it.holds(&path)).await;
