@@ -1,5 +1,6 @@
 //! Memory that a burst has left, such as the pages of a start's lists or the objects of shards that went, goes back to the system:
-//! the C library keeps what lies between things that are in use, for as long as nobody asks it.
+//! the C library keeps what lies between things that are in use, for as long as nobody asks it. So does what that burst needed of the
+//! program itself: a start comes by nearly all of it.
 
 use std::time::Duration;
 
@@ -19,9 +20,15 @@ pub async fn give_back(mut left: watch::Receiver<()>, trim: impl Fn() + Clone + 
     }
 }
 
+/// Gives back what can be.
+pub fn trim() {
+    free();
+    unmap();
+}
+
 /// Asks the C library for it.
 #[cfg(target_env = "gnu")]
-pub fn trim() {
+fn free() {
     #[expect(
         unsafe_code,
         reason = "glibc's own, which takes a number and touches free memory alone"
@@ -34,13 +41,77 @@ pub fn trim() {
 
 /// Others give back by themselves.
 #[cfg(not(target_env = "gnu"))]
-pub const fn trim() {}
+const fn free() {}
+
+/// Lets go of the program's own instructions and constants. They lie in a file that is in memory all the same, and whatever is
+/// needed is mapped again when it is: a replica at rest comes by a third of it.
+fn unmap() {
+    let Ok(program) = std::fs::read_link("/proc/self/exe") else { return };
+    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
+    for (from, length) in maps.lines().filter_map(|it| unwritten(it, &program)) {
+        #[expect(
+            unsafe_code,
+            reason = "these pages were never written, so that what is read again is the same"
+        )]
+        // SAFETY: a private mapping of a file that nobody may write; without its pages it reads the file.
+        let done = unsafe {
+            rustix::mm::madvise(
+                std::ptr::with_exposed_provenance_mut(from),
+                length,
+                rustix::mm::Advice::LinuxDontNeed,
+            )
+        };
+        if let Err(error) = done {
+            tracing::debug!(%error, "The program's pages stay");
+        }
+    }
+}
+
+/// Where a mapping of the program begins and how long it is, if none of its pages can differ from the file: instructions, and
+/// what lies before them. What comes after was relocated at the start, also where it can't be written by now.
+fn unwritten(line: &str, program: &std::path::Path) -> Option<(usize, usize)> {
+    let mut words = line.split_ascii_whitespace();
+    let (from, to) = words.next()?.split_once('-')?;
+    let (rights, offset) = (words.next()?, words.next()?);
+    let path = line.split_once('/').map(|(_, it)| format!("/{it}"))?;
+    let first = rights == "r--p" && offset.bytes().all(|it| it == b'0');
+    let ours = std::path::Path::new(&path) == program;
+    if !ours || !(first || rights == "r-xp") {
+        return None;
+    }
+    let (from, to) = (usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?);
+    Some((from, to.checked_sub(from)?))
+}
 
 #[cfg(test)]
 mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
+
+    #[test]
+    fn only_what_was_never_written_is_unmapped() {
+        let program = std::path::Path::new("/opt/gas town/gastown-operator");
+        let line = |rights: &str, offset: &str, path: &str| {
+            let line = format!("7f00001000-7f00003000 {rights} {offset} fe:00 77      {path}");
+            unwritten(&line, program)
+        };
+        let (whole, ours) = (Some((0x7f_0000_1000, 0x2000)), "/opt/gas town/gastown-operator");
+        for (rights, offset, path, want, because) in [
+            ("r-xp", "00400000", ours, whole, "instructions"),
+            ("r--p", "00000000", ours, whole, "constants before them"),
+            ("r--p", "01a00000", ours, None, "relocated, and then made read-only"),
+            ("rw-p", "01b00000", ours, None, "variables"),
+            ("rwxp", "00400000", ours, None, "somebody may have written it"),
+            ("r-xp", "00026000", "/usr/lib/libc.so.6", None, "another file"),
+            ("r-xp", "00000000", "[vdso]", None, "no file"),
+            ("rw-p", "00000000", "", None, "memory"),
+        ] {
+            assert_eq!(line(rights, offset, path), want, "{because}");
+        }
+        unmap();
+        assert_eq!(line("r-xp", "0", ours), whole, "what is needed comes back");
+    }
 
     #[tokio::test]
     async fn what_is_let_go_at_once_is_given_back_once_and_what_comes_later_again() {
