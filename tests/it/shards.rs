@@ -8,10 +8,14 @@ use std::{
 
 use futures::StreamExt as _;
 use gastown::{
-    cluster::housekeeper::LEASE as HOUSEKEEPER, domain::original::LEASE, kinds::convertible,
+    api::v1beta1::ShardMap, cluster::housekeeper::LEASE as HOUSEKEEPER, domain::original::LEASE,
+    kinds::convertible,
 };
 use gastown_testbed::{Node, Operator, Testbed, audit::Event, http_get};
-use k8s_openapi::api::{coordination::v1::Lease, core::v1::Event as Told};
+use k8s_openapi::{
+    api::{coordination::v1::Lease, core::v1::Event as Told},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
 use kube::{
     Api,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
@@ -53,6 +57,18 @@ async fn three_of(name: &str, shards: usize, flags: &[&str]) -> (World, Operator
 pub async fn owns(operator: &Operator, shards: usize) {
     let line = format!("gastown_shards_owned {shards}");
     scraped(operator, |it| it == line).await;
+}
+
+/// Since when the map says that every shard has an owner; waits until it does.
+async fn all_owned_since(world: &World) -> Time {
+    let maps: Api<ShardMap> = Api::namespaced(world.client.clone(), &own(&world.namespace));
+    let owned = |map: &ShardMap| {
+        let mut all = map.status.iter().flat_map(|it| it.conditions.clone());
+        all.find(|it| it.type_ == "AllOwned" && it.status == "True" && it.reason == "AllOwned")
+    };
+    let is = move |it: &ShardMap| owned(it).is_some();
+    let map = until(&maps, "gastown", "condition AllOwned", is).await;
+    owned(&map).unwrap().last_transition_time
 }
 
 fn leases(world: &World) -> Api<Lease> {
@@ -190,7 +206,7 @@ pub async fn owner_of_the_work(world: &World, operators: &[&Operator]) -> String
 #[tokio::test]
 async fn a_replica_that_is_told_to_end_hands_each_shard_over_once() {
     let (world, second, third) = three("handed-over").await;
-    let before = shards(&world).await;
+    let (before, since) = (shards(&world).await, all_owned_since(&world).await);
     assert_eq!(second.terminate(Duration::from_secs(120)).await.unwrap(), 0, "a clean end");
     for it in [&world.operator, &third] {
         owns(it, SHARDS / 2).await;
@@ -209,6 +225,7 @@ async fn a_replica_that_is_told_to_end_hands_each_shard_over_once() {
         "it took its session along"
     );
     told(&world, "ShardsHandedOver", &second.name).await;
+    assert_eq!(all_owned_since(&world).await, since, "a hand-over is no news of that");
 }
 
 #[tokio::test]
@@ -373,4 +390,5 @@ async fn metrics_say_what_is_owned_by_nobody() {
     let report: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((code, &report["ready"]), (200, &json!(true)), "{report}");
     assert_eq!(report["open"].as_array().map(Vec::len), Some(SHARDS), "{report}");
+    all_owned_since(&world).await;
 }
