@@ -33,6 +33,9 @@ pub const QUICK: [(&str, &str); 1] = [("testbed.gastown.io/run-for", "300ms")];
 /// Shards of these worlds: three replicas have four each.
 pub const SHARDS: usize = 12;
 const FLAGS: [&str; 1] = ["--shards=12"];
+/// The same for replicas that wait longer than a test takes.
+const PATIENT: [&str; 4] =
+    ["--shards=12", "--lease-duration=600", "--renew-deadline=30", "--retry-period=2"];
 
 /// Three replicas that have their shares.
 async fn three(name: &str) -> (World, Operator, Operator) {
@@ -373,9 +376,30 @@ async fn who_starts_first_waits_for_nobody_who_owns_nothing() {
     let api: Api<Lease> = Api::namespaced(bed.client("admin").await.unwrap(), &namespace);
     let session = serde_json::from_value(session).unwrap();
     api.create(&PostParams::default(), &session).await.unwrap();
-    let flags = ["--shards=12", "--lease-duration=600", "--renew-deadline=30", "--retry-period=2"];
-    let world = World::with_flags(name, &QUICK, &flags).await;
+    let world = World::with_flags(name, &QUICK, &PATIENT).await;
     owns(&world.operator, SHARDS).await;
+}
+
+/// With these times nobody takes it while the test runs.
+#[tokio::test]
+async fn a_shard_that_stays_without_an_owner_is_told_of_by_the_map() {
+    let world = World::with_flags("unowned", &QUICK, &PATIENT).await;
+    owns(&world.operator, SHARDS).await;
+    all_owned_since(&world).await;
+    let who = "gone_uid_0.1";
+    let nobodys = json!({
+        "metadata": {"annotations": {"gastown.io/held-by": who, "gastown.io/session": "gastown-session-gone"}},
+        "spec": {"holderIdentity": who, "leaseTransitions": 9},
+    });
+    let patch = Patch::Merge(nobodys);
+    leases(&world).patch("gastown-shard-03", &PatchParams::default(), &patch).await.unwrap();
+    let maps: Api<ShardMap> = Api::namespaced(world.client.clone(), &own(&world.namespace));
+    let told = |it: &ShardMap| {
+        let mut all = it.status.iter().flat_map(|it| &it.conditions);
+        all.any(|it| it.reason == "ShardsUnowned" && it.message.starts_with("shards 3 have had no"))
+    };
+    until(&maps, "gastown", "shard 3 in its condition", told).await;
+    owns(&world.operator, SHARDS - 1).await;
 }
 
 #[tokio::test]
