@@ -158,6 +158,7 @@ async fn who_keeps_house_hears_of_shards_that_stay_without_an_owner() {
     assert_eq!(told(&mut keeper, second), Some(BTreeSet::new()), "another has them all");
     keeper.miss_named(&session.name_any());
     assert_eq!(told(&mut keeper, second * 2), Some(BTreeSet::new()), "they may be taken over");
+    assert_eq!(told(&mut keeper, second * 12), Some(BTreeSet::new()), "a crash takes ten seconds");
     let lasts = second * 2 + vacant::LASTS;
     assert_eq!(told(&mut keeper, lasts), Some(BTreeSet::new()), "there may be more in a moment");
     let both = [0, 1].map(ShardId).into();

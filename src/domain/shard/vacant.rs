@@ -78,6 +78,7 @@ mod tests {
             (300, Some(&[]), Some(&[]), "that one too"),
             (400, Some(&[3]), Some(&[]), "its owner is gone"),
             (600, Some(&[3, 4]), Some(&[]), "and that of another"),
+            (14_000, Some(&[3, 4]), Some(&[]), "a crash takes ten seconds"),
             (15_399, Some(&[3, 4]), Some(&[]), "they may yet be taken over"),
             (15_400, Some(&[3, 4]), Some(&[]), "there may be more in a moment"),
             (15_600, Some(&[3, 4]), Some(&[]), "there were"),
