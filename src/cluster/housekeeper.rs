@@ -1,5 +1,5 @@
-//! The housekeeper: one replica, elected by `kube-leader-election`, that writes down what is advice (weights, refused wishes)
-//! and makes the next map where namespaces wish to be pinned. That election writes without compare-and-swap, so two may
+//! The housekeeper: one replica, elected by `kube-leader-election`, that writes down what is advice (weights, refused wishes) and
+//! what people ask for (whether every shard has an owner), and makes the next map where namespaces wish to be pinned. That election writes without compare-and-swap, so two may
 //! believe that they are it: each effect here is a compare-and-swap of its own, or may be there twice. No ownership rests on it.
 
 use std::{
@@ -8,8 +8,11 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::{Event, ObjectReference};
-use kube::{Api, api::PostParams};
+use k8s_openapi::{
+    api::core::v1::{Event, ObjectReference},
+    jiff::Timestamp,
+};
+use kube::{Api, ResourceExt as _, api::PostParams};
 use kube_leader_election::{LeaseLock, LeaseLockParams, LeaseLockResult};
 
 use crate::{
@@ -18,17 +21,17 @@ use crate::{
         cache::Cache,
         clock::Moment,
         connect::Connection,
-        report,
+        now, report,
         shards::{Town, wire::MAP},
         writing::Writer,
     },
     domain::{
         brake,
-        conditions::cut,
+        conditions::{ALL_OWNED, Conditions, Is, cut},
         lease::Identity,
         plan::Notice,
         shard::{
-            Map, ShardId, weights,
+            Map, ShardId, bucket, vacant, weights,
             wishes::{self, Answer},
         },
     },
@@ -58,6 +61,9 @@ pub struct Housekeeper {
     writer: Writer,
     /// Refusals that were told by an Event.
     told: BTreeSet<(Box<str>, String)>,
+    /// The version of the map of which the API server did not keep the condition that was written, since its definition of the
+    /// kind is older than this program.
+    unkept: Option<String>,
 }
 
 impl Housekeeper {
@@ -75,6 +81,7 @@ impl Housekeeper {
             client,
             writer: connection.writer("housekeeping"),
             told: BTreeSet::new(),
+            unkept: None,
         }
     }
 
@@ -108,7 +115,11 @@ impl Housekeeper {
         let answer = wishes::answer(map, &all);
         self.tell(&answer, wishing).await;
         let old = object.status.clone().unwrap_or_default();
-        let status = status(map, town, &answer, &old);
+        let mut status = status(map, town, &answer, &old);
+        let unowned = town.unowned.as_ref();
+        if let Some(unowned) = unowned.filter(|_| !self.is_unkept(object)) {
+            observe(&mut status, unowned, now());
+        }
         if status != old {
             self.write_status(object, &status).await;
             return; // the answer of that comes by the watch
@@ -119,10 +130,20 @@ impl Housekeeper {
         }
     }
 
-    async fn write_status(&self, object: &ShardMap, status: &ShardMapStatus) {
+    async fn write_status(&mut self, object: &ShardMap, status: &ShardMapStatus) {
         let new = ShardMap { status: Some(status.clone()), ..object.clone() };
         let write = self.writer.replace_status(&self.maps, MAP, &new);
-        say("the status of the ShardMap", &tokio::time::timeout(LIMIT, write).await);
+        let answer = tokio::time::timeout(LIMIT, write).await;
+        say("the status of the ShardMap", &answer);
+        if let Ok(Ok(stored)) = answer {
+            let kept = stored.status.as_ref().map_or(0, |it| it.conditions.len());
+            self.unkept = stored.resource_version().filter(|_| kept < status.conditions.len());
+        }
+    }
+
+    /// Whether a condition that was written on what is there was not kept.
+    fn is_unkept(&self, object: &ShardMap) -> bool {
+        self.unkept.is_some() && self.unkept == object.resource_version()
     }
 
     async fn publish(&self, object: &ShardMap, next: &Map) {
@@ -240,7 +261,25 @@ fn status(map: &Map, town: &Town, answer: &Answer, old: &ShardMapStatus) -> Shar
                 message: cut(why, LONGEST).into(),
             })
             .collect(),
+        conditions: old.conditions.clone(),
     }
+}
+
+/// Says whether every shard has an owner. It is about owners rather than about one version of the map, so it names none.
+fn observe(status: &mut ShardMapStatus, unowned: &BTreeSet<ShardId>, now: Timestamp) {
+    let list = &mut status.conditions;
+    let mut conditions = Conditions { list, generation: None, now };
+    if unowned.is_empty() {
+        conditions.set(ALL_OWNED, Is::True, "AllOwned", "every shard has an owner");
+        return;
+    }
+    let shards = bucket::ranges(&unowned.iter().map(|it| it.0).collect()).join(", ");
+    let message = format!(
+        "shards {shards} have had no owner for {} s or longer, so nothing happens in their namespaces: \
+         docs/runbooks/GastownShardUnowned.md says what to do",
+        vacant::LASTS.as_secs()
+    );
+    conditions.set(ALL_OWNED, Is::False, "ShardsUnowned", &message);
 }
 
 /// The weights that a status says.
@@ -281,9 +320,15 @@ fn say<T>(what: &str, answer: &Written<T>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use axum::body::Body;
+    use http::Response;
     use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::{api::v1beta1::ShardMapSpec, cluster::meters::Meters};
 
     fn refused(code: u16) -> kube::Error {
         let status = kube::core::Status::failure("no", "Tested").with_code(code);
@@ -329,7 +374,7 @@ mod tests {
             ..ShardMapStatus::default()
         };
         let objects = (0..).map(ShardId).zip(counts.iter().copied()).collect();
-        let town = Town { map: None, object: None, acknowledged: true, objects };
+        let town = Town { acknowledged: true, objects, ..Town::default() };
         let status = status(&Map::first(3), &town, &Answer::default(), &old);
         status.weights.iter().map(|it| it.weight).collect()
     }
@@ -338,6 +383,93 @@ mod tests {
     fn a_shard_that_nobody_has_counted_yet_is_not_taken_for_empty() {
         assert_eq!(weighed(&[20, 20, 0]), [6, 6, 1], "all were counted, and one is empty");
         assert_eq!(weighed(&[20, 20]), [4, 4, 4], "who took the third has not counted it");
+    }
+
+    #[test]
+    fn the_map_says_whether_every_shard_has_an_owner_and_changes_only_with_that() {
+        let mut status = ShardMapStatus::default();
+        let mut observed = |unowned: &[u16], second| {
+            let unowned = unowned.iter().copied().map(ShardId).collect();
+            let now = Timestamp::from_second(second).unwrap();
+            let before = status.clone();
+            observe(&mut status, &unowned, now);
+            let it = &status.conditions[0];
+            let since = it.last_transition_time.0.as_second();
+            let said = format!("{}={} {}: {}", it.type_, it.status, it.reason, it.message);
+            (said, since, status != before)
+        };
+        let well = "AllOwned=True AllOwned: every shard has an owner".to_owned();
+        let nobodys = |which| {
+            format!(
+                "AllOwned=False ShardsUnowned: shards {which} have had no owner for 15 s or longer, so nothing happens in their \
+                 namespaces: docs/runbooks/GastownShardUnowned.md says what to do"
+            )
+        };
+        assert_eq!(observed(&[], 1), (well.clone(), 1, true));
+        assert_eq!(observed(&[], 2), (well.clone(), 1, false), "no news is not written");
+        assert_eq!(observed(&[0, 1, 2, 7], 3), (nobodys("0-2, 7"), 3, true));
+        assert_eq!(observed(&[7], 4), (nobodys("7"), 3, true), "since the first of them");
+        assert_eq!(observed(&[7], 5), (nobodys("7"), 3, false));
+        assert_eq!(observed(&[], 6), (well, 6, true));
+    }
+
+    /// A housekeeper, and what is written to its API server, which keeps conditions or does not.
+    fn played(keeps: bool) -> (Housekeeper, Arc<Mutex<Vec<Value>>>) {
+        let written: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let kept = written.clone();
+        let answer = move |request: http::Request<kube::client::Body>| {
+            let kept = kept.clone();
+            async move {
+                let body = request.into_body().collect_bytes().await.unwrap();
+                let mut object: Value = serde_json::from_slice(&body).unwrap();
+                kept.lock().unwrap().push(object.clone());
+                if !keeps {
+                    object["status"].as_object_mut().unwrap().remove("conditions");
+                }
+                Response::new(Body::from(object.to_string()))
+            }
+        };
+        let connection = Connection::played(answer, &Meters::default());
+        let me = Identity { pod: "op".into(), pod_uid: String::new(), nonce: "n".into() };
+        (Housekeeper::new(&connection, "town", &me), written)
+    }
+
+    /// As after an upgrade of the program alone.
+    #[tokio::test]
+    async fn where_conditions_are_not_kept_they_are_written_once_and_the_map_is_kept_up() {
+        let map = Map::first(3);
+        let mut object = ShardMap::new(MAP, ShardMapSpec::from(&map));
+        object.metadata.resource_version = Some("7".into());
+        object.status =
+            Some(ShardMapStatus { acknowledged_version: Some(1), ..ShardMapStatus::default() });
+        let unowned = Some(BTreeSet::new());
+        let mut town = Town {
+            map: Some(map.into()),
+            object: Some(object.clone().into()),
+            acknowledged: true,
+            unowned,
+            ..Town::default()
+        };
+        let wish = Wish { uid: "u".into(), shard: "2".into() };
+        let wishing = [("max".into(), wish)].into();
+        let (mut housekeeper, written) = played(false);
+        housekeeper.tidy_up(&town, &wishing).await;
+        housekeeper.tidy_up(&town, &wishing).await;
+        let all = std::mem::take(&mut *written.lock().unwrap());
+        assert_eq!(all[0]["status"]["conditions"][0]["type"], ALL_OWNED, "{all:?}");
+        assert_eq!(all[1]["spec"]["pins"][0]["namespace"], "max", "it goes on: {all:?}");
+        assert_eq!(all.len(), 2, "{all:?}");
+        object.metadata.resource_version = Some("8".into());
+        town.object = Some(object.into());
+        housekeeper.tidy_up(&town, &wishing).await;
+        let again =
+            written.lock().unwrap()[0]["status"]["conditions"][0]["status"] == json!("True");
+        assert!(again, "the definition may be another by now");
+
+        let (mut housekeeper, written) = played(true);
+        town.unowned = None;
+        housekeeper.tidy_up(&town, &BTreeMap::new()).await;
+        assert_eq!(written.lock().unwrap().len(), 0, "who does not know says nothing");
     }
 
     #[tokio::test]

@@ -1,9 +1,15 @@
 //! The map of shards and who owns them, for people; and the one write that changes the map, by compare-and-swap.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Context as _, anyhow, bail};
-use k8s_openapi::{api::coordination::v1::Lease, jiff::Timestamp};
+use k8s_openapi::{
+    api::coordination::v1::Lease,
+    jiff::{SignedDuration, Timestamp},
+};
 use kube::{
     Api,
     api::{ListParams, PartialObjectMeta},
@@ -14,16 +20,26 @@ use crate::{
     cluster::{
         reading::Reader,
         shards::wire::{self, KIND, MAP, Ours},
+        their_clock,
     },
-    domain::shard::{Map, ShardId, seen::Shard},
+    domain::{
+        lease::Times,
+        shard::{
+            Map, ShardId,
+            seen::{Life, Seen, Shard, View},
+        },
+    },
 };
 
 const PAGE: u32 = 500;
 
+/// Who has not renewed himself for so much longer than others wait is said to be silent: clocks that differ by less are no news.
+const SILENT: Duration = Duration::from_secs(60);
+
 /// What the Lease of a shard says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owned {
-    /// The session that owns it; none: nobody does.
+    /// The session that owns it, and is there; none: nobody owns it, whomever the Lease names.
     pub holder: Option<String>,
     pub epoch: i32,
     pub since: Option<Timestamp>,
@@ -45,6 +61,9 @@ pub struct Shards {
     pub sessions: usize,
     /// What is degraded in which of them, by pod, a line each.
     pub degraded: BTreeMap<String, Vec<String>>,
+    /// Those of them that have not renewed themselves for long, and for how many seconds: a hint, by the API
+    /// server's clock and theirs.
+    pub silent: BTreeMap<String, i64>,
     pub now: Timestamp,
 }
 
@@ -63,33 +82,14 @@ impl Reader {
     pub async fn shards_if_any(&self, namespace: &str) -> anyhow::Result<Option<Shards>> {
         let maps: Api<ShardMap> = Api::namespaced(self.client.clone(), namespace);
         let Some(object) = maps.get_opt(MAP).await? else { return Ok(None) };
-        let map = Map::try_from(&object.spec);
-        let map =
-            map.map_err(|it| anyhow!("ShardMap {MAP} in {namespace} can't be followed: {it}"))?;
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), namespace);
         let ours = leases.list(&ListParams::default().labels(KIND)).await?.items;
-        let (mut sessions, mut owned, mut gaps) = (0, BTreeMap::new(), BTreeMap::new());
-        let mut degraded = BTreeMap::new();
-        for lease in &ours {
-            match wire::read(lease) {
-                Some(Ours::Session(it)) if it.holder().is_empty() => {}
-                Some(Ours::Session(it)) => {
-                    sessions += 1;
-                    gaps.insert(it.holder().to_owned(), (wire::gaps(lease), it.objects.clone()));
-                    let pod = wire::pod_of(it.holder()).to_owned();
-                    degraded.insert(pod, wire::degraded(lease));
-                }
-                Some(Ours::Shard(id, it)) => drop(owned.insert(id, Owned::of(&it, lease))),
-                None => {}
-            }
-        }
-        for (id, it) in &mut owned {
-            let of_owner = it.holder.as_ref().and_then(|it| gaps.get(it));
-            it.gap = of_owner.and_then(|it| it.0.get(id)).copied();
-            it.objects = of_owner.and_then(|it| it.1.get(id)).copied();
-        }
-        degraded.retain(|_, lines| !lines.is_empty());
-        Ok(Some(Shards { sessions, degraded, owned, object, map, now: super::now() }))
+        let ahead = SignedDuration::from_secs(their_clock::ahead());
+        let now = super::now().checked_add(ahead).unwrap_or_else(|_| super::now());
+        let shards = Shards::of(object, &ours, now);
+        shards
+            .map(Some)
+            .map_err(|it| anyhow!("ShardMap {MAP} in {namespace} can't be followed: {it}"))
     }
 
     /// Writes the next version over the one that was read, and over no other.
@@ -127,6 +127,80 @@ impl Reader {
             }
         }
     }
+}
+
+impl Shards {
+    /// What a map and all Leases of ours say at one time; `now` is that by the API server's clock. An error says what is wrong with the map.
+    pub fn of(object: ShardMap, leases: &[Lease], now: Timestamp) -> Result<Self, String> {
+        let map = Map::try_from(&object.spec)?;
+        let mut shards = Self {
+            object,
+            map,
+            owned: BTreeMap::new(),
+            sessions: 0,
+            degraded: BTreeMap::new(),
+            silent: BTreeMap::new(),
+            now,
+        };
+        let (mut view, mut gaps) = (View::default(), BTreeMap::new());
+        for lease in leases {
+            match wire::read(lease) {
+                Some(Ours::Session(it)) => {
+                    gaps.insert(it.holder().to_owned(), (wire::gaps(lease), it.objects.clone()));
+                    shards.hears(lease, it.holder(), it.record.wait);
+                    view.session(
+                        lease.metadata.name.as_deref().unwrap_or_default(),
+                        Some(it),
+                        ONCE,
+                    );
+                }
+                Some(Ours::Shard(id, it)) => {
+                    shards.owned.insert(id, Owned::of(&it, lease));
+                    view.shard(id, Some(it), ONCE);
+                }
+                None => {}
+            }
+        }
+        for (id, it) in &mut shards.owned {
+            it.holder = it.holder.take().filter(|_| has_owner(&view, view.shards.get(id)));
+            let of_owner = it.holder.as_ref().and_then(|it| gaps.get(it));
+            it.gap = of_owner.and_then(|it| it.0.get(id)).copied();
+            it.objects = of_owner.and_then(|it| it.1.get(id)).copied();
+        }
+        Ok(shards)
+    }
+
+    /// Takes note of a session Lease; one that was declared dead is nobody's.
+    fn hears(&mut self, lease: &Lease, holder: &str, wait: Duration) {
+        if holder.is_empty() {
+            return;
+        }
+        self.sessions += 1;
+        let pod = wire::pod_of(holder);
+        let degraded = wire::degraded(lease);
+        if !degraded.is_empty() {
+            self.degraded.insert(pod.to_owned(), degraded);
+        }
+        let renewed = lease.spec.as_ref().and_then(|it| it.renew_time.as_ref());
+        let silent = renewed.map(|it| self.now.duration_since(it.0));
+        let long = silent.filter(|it| !wait.is_zero() && it.unsigned_abs() > wait + SILENT);
+        let long = long.map(|it| it.as_secs()).filter(|it| *it > 0);
+        self.silent.extend(long.map(|it| (pod.to_owned(), it)));
+    }
+
+    /// Shards that have namespaces and no owner.
+    pub fn unowned(&self) -> BTreeSet<ShardId> {
+        let owned = |it: &ShardId| self.owned.get(it).is_some_and(|it| it.holder.is_some());
+        self.map.active().filter(|it| !owned(it)).collect()
+    }
+}
+
+/// All was read at one time.
+const ONCE: Duration = Duration::ZERO;
+
+/// Whether whom the Lease of a shard names is there, as replicas see it of each other.
+fn has_owner(view: &View, shard: Option<&Seen<Shard>>) -> bool {
+    shard.is_some_and(|it| view.owner(it, ONCE, &Times::DEFAULT) == Life::Alive)
 }
 
 impl Owned {

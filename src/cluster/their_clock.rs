@@ -1,6 +1,6 @@
 //! What time it is by the API server's clock: API servers are who has to take a certificate, so one that this node's clock would
 //! make of another time than theirs is of no use. Every answer says it (`Date`). Nothing else is judged by it, least of all a
-//! Lease: clocks of different machines are not compared there.
+//! Lease: clocks of different machines are not compared there. People are told ages and silence by it (`shard_reading`).
 
 use std::sync::atomic::{AtomicI64, Ordering};
 

@@ -22,6 +22,9 @@ pub const SPEC_CHANGED: &str = "SpecChanged";
 /// Whether a pause keeps it from beginning; there only while one does.
 pub const PAUSED: &str = "Paused";
 
+/// Whether every shard of the map has an owner.
+pub const ALL_OWNED: &str = "AllOwned";
+
 /// Longest message that we write, in bytes; the API allows 32,768.
 const MAX_MESSAGE: usize = 4096;
 

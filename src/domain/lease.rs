@@ -342,6 +342,14 @@ mod tests {
         assert!(!outside.taking_part(1).was(&outside.holder()), "as any other, outside of pods");
     }
 
+    /// By which a crash is taken over within 10.3 and 5.3 s.
+    #[test]
+    fn the_times_are_those_that_the_pages_promise() {
+        let milliseconds = |it: Times| [it.wait, it.valid, it.renew].map(|it| it.as_millis());
+        assert_eq!(milliseconds(Times::DEFAULT), [10_000, 7_500, 2_000]);
+        assert_eq!(milliseconds(Times::FAST), [5_000, 3_500, 1_000]);
+    }
+
     #[test]
     fn unsafe_times_are_named() {
         assert_eq!(T.flaw(), None);

@@ -80,7 +80,7 @@ pub const ALERTS: &[Alert] = &[
         summary: "{{ $value }} shards have no owner",
         means: "In the namespaces of these shards nothing begins and nothing ends in status; a crash is taken over within 10.3 s, so this is more than that.",
         steps: &[
-            "`kubectl gt shards`: which shards, and since when.",
+            "`kubectl gt shards`: which shards, and which replicas are silent; `kubectl -n gastown-operator-system get shardmap gastown -o yaml`: since when, by the condition `AllOwned`, as long as some replica can write.",
             "Replicas that can't write Leases: `kubectl -n gastown-operator-system get leases`, and the API server's latency.",
             "`gastown_validity_left_seconds` near 0 on all replicas: the API server is slow or away, and takes are held back for safety.",
         ],
@@ -274,7 +274,7 @@ pub fn runbooks() -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cluster::meters::table, manifests::dashboards::named};
+    use crate::{cluster::meters::table, domain::shard::vacant, manifests::dashboards::named};
 
     #[test]
     fn alerts_ask_for_metrics_that_there_are_and_say_what_to_do() {
@@ -285,5 +285,11 @@ mod tests {
             assert!(it.expr.contains("JOB"), "{}: of whose scrape?", it.name);
             assert!(it.steps.len() > 2 && it.means.len() > 40, "{} says too little", it.name);
         }
+    }
+
+    #[test]
+    fn the_alert_fires_when_the_condition_says_so() {
+        let alert = ALERTS.iter().find(|it| it.name == "GastownShardUnowned").unwrap();
+        assert_eq!(alert.lasts, format!("{}s", vacant::LASTS.as_secs()));
     }
 }

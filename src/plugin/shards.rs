@@ -63,6 +63,8 @@ pub async fn run(reader: &Reader, namespace: &str, asked: Asked) -> anyhow::Resu
         "version": shards.map.version(),
         "replicas": shards.sessions,
         "degraded": shards.degraded,
+        "silent": shards.silent,
+        "unowned": numbers(&shards.unowned()),
         "waitingFor": numbers(&waiting(&shards.map, &shards.owned)),
         "shards": rows.iter().map(Row::value).collect::<Vec<_>>(),
     });
@@ -180,11 +182,9 @@ fn shown(shards: &Shards, rows: &[Row]) -> String {
     let active = shards.map.active().count();
     let (version, replicas) = (shards.map.version(), shards.sessions);
     let _ = writeln!(text, "\nversion {version} of the map, {active} shards, {replicas} replicas");
-    let owned = |it: &ShardId| shards.owned.get(it).is_some_and(|it| it.holder.is_some());
-    let unowned: BTreeSet<_> = shards.map.active().filter(|it| !owned(it)).collect();
     let waiting = waiting(&shards.map, &shards.owned);
     for (which, words) in [
-        (unowned, "owned by nobody, so nothing happens in their namespaces"),
+        (shards.unowned(), "owned by nobody, so nothing happens in their namespaces"),
         (waiting, "not done handing over what this version took from them"),
     ] {
         if !which.is_empty() {
@@ -194,7 +194,18 @@ fn shown(shards: &Shards, rows: &[Row]) -> String {
     for (pod, lines) in &shards.degraded {
         let _ = writeln!(text, "{pod} is degraded: {}", lines.join("; "));
     }
+    for (pod, seconds) in &shards.silent {
+        let _ = writeln!(text, "{}", silence(pod, *seconds));
+    }
     text
+}
+
+/// A hint, since clocks may differ.
+pub(super) fn silence(pod: &str, seconds: i64) -> String {
+    format!(
+        "{pod} has not renewed its session for {seconds} s, by its clock and the API server's: where it is gone, another \
+         replica takes what it owns"
+    )
 }
 
 fn listed(shards: &BTreeSet<ShardId>) -> String {
@@ -217,43 +228,90 @@ fn age(since: Timestamp, now: Timestamp) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
+pub(super) mod tests {
+    use k8s_openapi::api::coordination::v1::Lease;
 
     use super::*;
+    use crate::api::v1beta1::{ShardMap, ShardMapSpec};
+
+    /// When all shards were taken, and when that is looked at.
+    const TAKEN: i64 = 1000;
+    const NOW: i64 = TAKEN + 7199;
+
+    /// `op-a` owns shard 00. Nobody is there whom the Leases of the others name: 01 was given back, the owner of 02 was declared
+    /// dead, and that of 03 went with its session. `op-b` has not renewed its own since all were taken.
+    pub(in crate::plugin) fn read(map: &Map) -> Shards {
+        let lease = |(kind, name, holder): (&str, &str, &str), renewed: i64, notes: Value| {
+            let time = |it| Timestamp::from_second(it).unwrap().to_string();
+            let mut lease = json!({
+                "metadata": {"name": name, "labels": {"gastown.io/lease": kind}, "annotations": notes},
+                "spec": {
+                    "holderIdentity": holder, "leaseTransitions": 4, "leaseDurationSeconds": 10,
+                    "acquireTime": time(TAKEN), "renewTime": time(renewed),
+                },
+            });
+            lease["metadata"]["annotations"]["gastown.io/map-version"] = json!("3");
+            serde_json::from_value::<Lease>(lease).unwrap()
+        };
+        let owner = |name: &str, session: &str| json!({"gastown.io/session": session, "gastown.io/held-by": name});
+        let counted = json!({"gastown.io/gaps-ms": "0=131,2=9", "gastown.io/objects": "0=7"});
+        let (a, c, gone) = ("gastown-session-a", "gastown-session-c", "gastown-session-gone");
+        let leases = [
+            lease(("shard", "gastown-shard-00", "op-a_uid_7"), TAKEN, owner("op-a_uid_7", a)),
+            lease(
+                ("shard", "gastown-shard-01", ""),
+                TAKEN,
+                json!({"gastown.io/released-by": "op-a_uid_7"}),
+            ),
+            lease(("shard", "gastown-shard-02", "op-c_uid_1"), TAKEN, owner("op-c_uid_1", c)),
+            lease(("shard", "gastown-shard-03", "op-d_uid_1"), TAKEN, owner("op-d_uid_1", gone)),
+            lease(("session", a, "op-a_uid_7"), NOW - 12, counted),
+            lease(("session", "gastown-session-b", "op-b_uid_9"), TAKEN, json!({})),
+            lease(("session", c, ""), TAKEN, json!({"gastown.io/fenced": "op-c_uid_1"})),
+        ];
+        let object = ShardMap::new("gastown", ShardMapSpec::from(map));
+        Shards::of(object, &leases, Timestamp::from_second(NOW).unwrap()).unwrap()
+    }
 
     fn owned(holder: &str, epoch: i32, map: i64) -> Owned {
-        let since = Timestamp::from_second(1000).ok();
-        Owned {
-            holder: Some(holder.into()).filter(|it: &String| !it.is_empty()),
-            epoch,
-            since,
-            map,
-            gap: (epoch > 3).then(|| Duration::from_millis(131)),
-            objects: (epoch > 3).then_some(7),
-        }
+        Owned { holder: Some(holder.into()), epoch, map, ..Owned::default() }
     }
 
     #[test]
     fn a_table_says_who_owns_what() {
         let map =
-            Map::first(2).split(ShardId(0)).and_then(|it| it.pin("town", ShardId(0))).unwrap();
-        let all = [(ShardId(0), owned("op-a_uid_7", 4, 3)), (ShardId(1), owned("", 2, 1))].into();
+            Map::first(4).split(ShardId(0)).and_then(|it| it.pin("town", ShardId(0))).unwrap();
+        let shards = read(&map);
         let counts = [("town".to_owned(), 5), ("default".to_owned(), 2)].into();
-        let said: Vec<_> = rows(&map, &all, None).iter().map(|it| it.objects).collect();
-        assert_eq!(said, [Some(7), None, None], "as its owner counted them");
-        let rows = rows(&map, &all, Some(&counts));
-        let now = Timestamp::from_second(1000 + 7199).unwrap();
-        let lines: Vec<_> = rows.iter().map(|it| it.cells(now).join(" ")).collect();
+        let said: Vec<_> = rows(&map, &shards.owned, None).iter().map(|it| it.objects).collect();
+        assert_eq!(said, [Some(7), None, None, None, None], "as its owner counted them");
+        let rows = rows(&map, &shards.owned, Some(&counts));
+        let lines: Vec<_> = rows.iter().map(|it| it.cells(shards.now).join(" ")).collect();
         let want = [
-            "00 op-a 4 119m 0.131s 3 0-255 town 5",
-            "01 <none> 2 119m - 1 512-1023 - 2",
-            "02 <none> - - - - 256-511 - 0",
+            "00 op-a 4 119m 0.131s 3 0-127 town 5",
+            "01 <none> 4 119m - 3 256-511 - 0",
+            "02 <none> 4 119m - 3 512-767 - 0",
+            "03 <none> 4 119m - 3 768-1023 - 2",
+            "04 <none> - - - - 128-255 - 0",
         ];
-        assert_eq!(lines, want);
+        assert_eq!(lines, want, "01 was given back, and nobody is there whom 02 and 03 name");
         let value = rows[0].value();
         assert_eq!((&value["owner"], &value["objects"]), (&json!("op-a_uid_7"), &json!(5)));
         assert_eq!(value["gapSeconds"], json!(0.131));
+        assert_eq!(rows[2].value()["owner"], Value::Null);
+        let text = shown(&shards, &rows);
+        for line in [
+            "version 3 of the map, 5 shards, 2 replicas",
+            "shards 01, 02, 03, 04: owned by nobody, so nothing happens in their namespaces",
+            "op-b has not renewed its session for 7199 s, by its clock and the API server's: where it is gone, another replica takes \
+             what it owns",
+        ] {
+            assert!(text.lines().any(|it| it == line), "no {line}: {text}");
+        }
+        assert!(
+            !text.contains("op-a has not"),
+            "a renewal that is a moment late is no news: {text}"
+        );
     }
 
     #[test]

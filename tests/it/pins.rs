@@ -44,10 +44,14 @@ impl Town {
         let bed: &'static Testbed = Box::leak(Box::new(bed));
         let flags = ["--shards=12", "--watch-namespaces="];
         let world = World::apart_with(bed, name, &QUICK, &flags).await;
+        owns(&world.operator, SHARDS).await;
+        watch_each(bed, &[&world.operator], 1).await;
         let others = [world.another("second").await, world.another("third").await];
         for it in [&world.operator, &others[0], &others[1]] {
             owns(it, SHARDS / 3).await;
         }
+        // Those of its shards, and what has no label with a bucket.
+        watch_each(bed, &[&world.operator, &others[0], &others[1]], SHARDS / 3 + 1).await;
         Self { world, others, names: Vec::new() }
     }
 
@@ -105,6 +109,20 @@ impl Town {
     fn all(&self) -> [&Operator; 3] {
         [&self.world.operator, &self.others[0], &self.others[1]]
     }
+}
+
+/// Waits until each of these has so many watches of Polecats and as many of pods, and one of every other kind that it looks after.
+async fn watch_each(bed: &Testbed, operators: &[&Operator], of_work: usize) {
+    let what = format!("{of_work} watches of Polecats and of pods, and one of Namespaces and Rigs");
+    let wanted = [("polecats", of_work), ("pods", of_work), ("namespaces", 1), ("rigs", 1)];
+    comes_true(&what, async || {
+        let all = bed.watches().unwrap();
+        let count = |user: &str, kind: &str| {
+            all.iter().filter(|it| it.user == user && it.resource == kind).count()
+        };
+        operators.iter().all(|of| wanted.iter().all(|(kind, want)| count(&of.name, kind) == *want))
+    })
+    .await;
 }
 
 #[tokio::test]

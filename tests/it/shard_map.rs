@@ -85,10 +85,15 @@ async fn a_person_sees_the_shards_and_splits_one_when_the_last_change_is_done() 
     let map = ShardMap::new("gastown", ShardMapSpec::from(&Map::first(2)));
     maps.create(&PostParams::default(), &map).await.unwrap();
     let leases: Api<Lease> = Api::namespaced(client, "gt-shards");
-    for (name, kind) in [("gastown-shard-00", "shard"), ("gastown-session-a", "session")] {
+    // Nobody is there any more whom the second one names.
+    for (name, kind, holder) in [
+        ("gastown-shard-00", "shard", "op-a_uid_7"),
+        ("gastown-shard-01", "shard", "op-b_uid_8"),
+        ("gastown-session-a", "session", "op-a_uid_7"),
+    ] {
         let lease = json!({
-            "metadata": {"name": name, "labels": {"gastown.io/lease": kind}, "annotations": {"gastown.io/map-version": "1", "gastown.io/gaps-ms": "0=131"}},
-            "spec": {"holderIdentity": "op-a_uid_7", "leaseTransitions": 4, "acquireTime": "2026-01-01T00:00:00.000000Z"},
+            "metadata": {"name": name, "labels": {"gastown.io/lease": kind}, "annotations": {"gastown.io/map-version": "1", "gastown.io/gaps-ms": "0=131", "gastown.io/session": "gastown-session-a"}},
+            "spec": {"holderIdentity": holder, "leaseTransitions": 4, "acquireTime": "2026-01-01T00:00:00.000000Z"},
         });
         leases
             .create(&PostParams::default(), &serde_json::from_value(lease).unwrap())

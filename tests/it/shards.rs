@@ -8,10 +8,14 @@ use std::{
 
 use futures::StreamExt as _;
 use gastown::{
-    cluster::housekeeper::LEASE as HOUSEKEEPER, domain::original::LEASE, kinds::convertible,
+    api::v1beta1::ShardMap, cluster::housekeeper::LEASE as HOUSEKEEPER, domain::original::LEASE,
+    kinds::convertible,
 };
 use gastown_testbed::{Node, Operator, Testbed, audit::Event, http_get};
-use k8s_openapi::api::{coordination::v1::Lease, core::v1::Event as Told};
+use k8s_openapi::{
+    api::{coordination::v1::Lease, core::v1::Event as Told},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
 use kube::{
     Api,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
@@ -29,6 +33,9 @@ pub const QUICK: [(&str, &str); 1] = [("testbed.gastown.io/run-for", "300ms")];
 /// Shards of these worlds: three replicas have four each.
 pub const SHARDS: usize = 12;
 const FLAGS: [&str; 1] = ["--shards=12"];
+/// The same for replicas that wait longer than a test takes.
+const PATIENT: [&str; 4] =
+    ["--shards=12", "--lease-duration=600", "--renew-deadline=30", "--retry-period=2"];
 
 /// Three replicas that have their shares.
 async fn three(name: &str) -> (World, Operator, Operator) {
@@ -53,6 +60,18 @@ async fn three_of(name: &str, shards: usize, flags: &[&str]) -> (World, Operator
 pub async fn owns(operator: &Operator, shards: usize) {
     let line = format!("gastown_shards_owned {shards}");
     scraped(operator, |it| it == line).await;
+}
+
+/// Since when the map says that every shard has an owner; waits until it does.
+async fn all_owned_since(world: &World) -> Time {
+    let maps: Api<ShardMap> = Api::namespaced(world.client.clone(), &own(&world.namespace));
+    let owned = |map: &ShardMap| {
+        let mut all = map.status.iter().flat_map(|it| it.conditions.clone());
+        all.find(|it| it.type_ == "AllOwned" && it.status == "True" && it.reason == "AllOwned")
+    };
+    let is = move |it: &ShardMap| owned(it).is_some();
+    let map = until(&maps, "gastown", "condition AllOwned", is).await;
+    owned(&map).unwrap().last_transition_time
 }
 
 fn leases(world: &World) -> Api<Lease> {
@@ -190,7 +209,7 @@ pub async fn owner_of_the_work(world: &World, operators: &[&Operator]) -> String
 #[tokio::test]
 async fn a_replica_that_is_told_to_end_hands_each_shard_over_once() {
     let (world, second, third) = three("handed-over").await;
-    let before = shards(&world).await;
+    let (before, since) = (shards(&world).await, all_owned_since(&world).await);
     assert_eq!(second.terminate(Duration::from_secs(120)).await.unwrap(), 0, "a clean end");
     for it in [&world.operator, &third] {
         owns(it, SHARDS / 2).await;
@@ -209,6 +228,7 @@ async fn a_replica_that_is_told_to_end_hands_each_shard_over_once() {
         "it took its session along"
     );
     told(&world, "ShardsHandedOver", &second.name).await;
+    assert_eq!(all_owned_since(&world).await, since, "a hand-over is no news of that");
 }
 
 #[tokio::test]
@@ -356,9 +376,30 @@ async fn who_starts_first_waits_for_nobody_who_owns_nothing() {
     let api: Api<Lease> = Api::namespaced(bed.client("admin").await.unwrap(), &namespace);
     let session = serde_json::from_value(session).unwrap();
     api.create(&PostParams::default(), &session).await.unwrap();
-    let flags = ["--shards=12", "--lease-duration=600", "--renew-deadline=30", "--retry-period=2"];
-    let world = World::with_flags(name, &QUICK, &flags).await;
+    let world = World::with_flags(name, &QUICK, &PATIENT).await;
     owns(&world.operator, SHARDS).await;
+}
+
+/// With these times nobody takes it while the test runs.
+#[tokio::test]
+async fn a_shard_that_stays_without_an_owner_is_told_of_by_the_map() {
+    let world = World::with_flags("unowned", &QUICK, &PATIENT).await;
+    owns(&world.operator, SHARDS).await;
+    all_owned_since(&world).await;
+    let who = "gone_uid_0.1";
+    let nobodys = json!({
+        "metadata": {"annotations": {"gastown.io/held-by": who, "gastown.io/session": "gastown-session-gone"}},
+        "spec": {"holderIdentity": who, "leaseTransitions": 9},
+    });
+    let patch = Patch::Merge(nobodys);
+    leases(&world).patch("gastown-shard-03", &PatchParams::default(), &patch).await.unwrap();
+    let maps: Api<ShardMap> = Api::namespaced(world.client.clone(), &own(&world.namespace));
+    let told = |it: &ShardMap| {
+        let mut all = it.status.iter().flat_map(|it| &it.conditions);
+        all.any(|it| it.reason == "ShardsUnowned" && it.message.starts_with("shards 3 have had no"))
+    };
+    until(&maps, "gastown", "shard 3 in its condition", told).await;
+    owns(&world.operator, SHARDS - 1).await;
 }
 
 #[tokio::test]
@@ -373,4 +414,5 @@ async fn metrics_say_what_is_owned_by_nobody() {
     let report: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((code, &report["ready"]), (200, &json!(true)), "{report}");
     assert_eq!(report["open"].as_array().map(Vec::len), Some(SHARDS), "{report}");
+    all_owned_since(&world).await;
 }

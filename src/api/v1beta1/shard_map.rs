@@ -4,6 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::shared::{Condition, conditions};
+
 /// Which shard of the operator looks after which namespaces. The operator makes the one object, `gastown` in its own
 /// namespace; `kubectl gt shards` changes it.
 #[derive(
@@ -15,6 +17,11 @@ use serde::{Deserialize, Serialize};
 #[kube(status = "ShardMapStatus")]
 #[kube(validation = Rule::new("self.metadata.name == 'gastown'").message("there is one ShardMap, and its name is gastown"))]
 #[kube(printcolumn(name = "Version", type_ = "integer", json_path = ".spec.version"))]
+#[kube(printcolumn(
+    name = "Owned",
+    type_ = "string",
+    json_path = ".status.conditions[?(@.type==\"AllOwned\")].status"
+))]
 #[kube(printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"))]
 #[x_kube(validation = (
     "self == oldSelf || self.version == oldSelf.version + 1",
@@ -60,6 +67,11 @@ pub struct ShardMapStatus {
     #[schemars(length(max = 50))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["namespace"]))]
     pub refused: Vec<RefusedPin>,
+    /// Observations; at most one of each type. `AllOwned` is False where a shard has had no owner for 15 s: nothing happens in
+    /// its namespaces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions")]
+    pub conditions: Vec<Condition>,
 }
 
 /// What one shard weighs.

@@ -341,7 +341,10 @@ impl Keeper {
             return;
         }
         let warm = self.warm.borrow().clone();
-        let open: Vec<_> = self.opening.extract_if(.., |shard, _| warm.contains(shard)).collect();
+        let all = std::mem::take(&mut self.opening);
+        let (open, waiting) = all.into_iter().partition(|(shard, _)| warm.contains(shard));
+        self.opening = waiting;
+        let open: BTreeMap<_, _> = open;
         for (shard, Opening { epoch, vacancy }) in open {
             let change = self.begins(shard, epoch, vacancy, now);
             self.ownership.open(shard, epoch);

@@ -59,6 +59,8 @@ pub struct Town {
     pub acknowledged: bool,
     /// Polecats in each shard, as their owners count them.
     pub objects: BTreeMap<ShardId, u64>,
+    /// Shards that have had no owner for long; `None`: it is not known.
+    pub unowned: Option<BTreeSet<ShardId>>,
 }
 
 /// A shard whose work may begin from now on.

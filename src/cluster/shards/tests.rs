@@ -1,6 +1,10 @@
 //! A keeper whose API server never answers: what it makes of what it hears, and what is left when it ends.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::StreamExt as _;
 use kube::ResourceExt as _;
@@ -29,7 +33,8 @@ use crate::{
         shard::{
             Map, ShardId,
             protocol::{Decision, Holding, Step},
-            seen::Shard,
+            seen::{Says, Shard},
+            vacant,
         },
     },
 };
@@ -39,13 +44,13 @@ const SHARD: ShardId = ShardId(3);
 struct Town {
     ownership: Ownership,
     degraded: Degraded,
-    _ends: Ends,
+    ends: Ends,
 }
 
 fn keeper() -> (Keeper, Town) {
     let (ownership, degraded) = (Ownership::new("op"), Degraded::default());
     let (keeper, ends) = keeper_of(&ownership, &degraded);
-    (keeper, Town { ownership, degraded, _ends: ends })
+    (keeper, Town { ownership, degraded, ends })
 }
 
 fn keeper_of(ownership: &Ownership, degraded: &Degraded) -> (Keeper, Ends) {
@@ -147,6 +152,39 @@ async fn what_was_lost_and_is_somebody_elses_is_not_taken_back_at_once() {
     assert!(keeper.own.lost.is_empty(), "{:?}", keeper.own.lost);
 }
 
+/// Time is what the test says it is.
+#[tokio::test]
+async fn who_keeps_house_hears_of_shards_that_stay_without_an_owner() {
+    let (mut keeper, town) = keeper();
+    let (map, second) = (Map::first(2), Duration::from_secs(1));
+    let (writer, mark) =
+        (Writer::new(identity("other"), Times::FAST), Mark { epoch: 1, number: 1 });
+    let holder = identity("other").holder();
+    let session = writer.session(None, &holder, mark, &Says::default());
+    let held = [0, 1].map(|it| writer.held(ShardId(it), None, &holder, mark, 1));
+    keeper.see(&session);
+    for it in &held {
+        keeper.see(it);
+    }
+    let began = clock();
+    let told = |keeper: &mut Keeper, after: Duration| {
+        keeper.tell(&map, began + after);
+        town.ends.town.borrow().unowned.clone()
+    };
+    assert_eq!(told(&mut keeper, Duration::ZERO), None, "not all have been listed");
+    (keeper.listed, keeper.own.valid) = (true, true);
+    assert_eq!(told(&mut keeper, second), Some(BTreeSet::new()), "another has them all");
+    keeper.miss_named(&session.name_any());
+    assert_eq!(told(&mut keeper, second * 2), Some(BTreeSet::new()), "they may be taken over");
+    assert_eq!(told(&mut keeper, second * 12), Some(BTreeSet::new()), "a crash takes ten seconds");
+    let lasts = second * 2 + vacant::LASTS;
+    assert_eq!(told(&mut keeper, lasts), Some(BTreeSet::new()), "there may be more in a moment");
+    let both = [0, 1].map(ShardId).into();
+    assert_eq!(told(&mut keeper, lasts + second), Some(both), "nobody took them");
+    keeper.own.valid = false;
+    assert_eq!(told(&mut keeper, second * 60), None, "who may not act may not know");
+}
+
 #[tokio::test]
 async fn what_was_not_given_back_in_time_is_open_to_nobody_afterwards() {
     let (mut keeper, town) = keeper();
@@ -181,7 +219,7 @@ async fn a_shard_is_given_back_once_every_write_in_it_was_answered() {
     keeper.own.held.insert(SHARD, holding);
     let record = Record { resource_version: "7".into(), ..Record::default() };
     keeper.view.shard(SHARD, Some(Shard { record, ..Shard::default() }), clock());
-    let place = (0..).map(|it| format!("ns-{it}")).find(|it| map.shard_of(it) == Some(SHARD));
+    let place = (0..1000).map(|it| format!("ns-{it}")).find(|it| map.shard_of(it) == Some(SHARD));
     let pass = ownership.enter(&Key::new(&place.unwrap(), "max")).unwrap();
     let write = pass.guard().check().unwrap();
 

@@ -1,7 +1,10 @@
 //! What is told of this replica's shards: metrics, an Event where they changed hands, and the report behind the endpoint of
 //! shard-readiness. Nothing waits for any of it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use k8s_openapi::api::core::v1::{Event, ObjectReference};
 use kube::{Api, Resource as _, ResourceExt as _, api::PostParams};
@@ -30,6 +33,7 @@ use crate::{
         shard::{
             Map, ShardId,
             seen::{Left, Life, Vacancy},
+            vacant::Vacant,
         },
     },
 };
@@ -89,6 +93,7 @@ pub struct Told {
     since: Duration,
     epochs: BTreeMap<ShardId, i32>,
     degraded: Standing,
+    vacant: Vacant,
 }
 
 /// What is degraded and why, since when, and whether there was an Event.
@@ -105,6 +110,7 @@ impl Told {
             since: Duration::ZERO,
             epochs: BTreeMap::new(),
             degraded: Standing::new(),
+            vacant: Vacant::default(),
         }
     }
 
@@ -152,8 +158,9 @@ impl Keeper {
 
     /// Tells what there is to tell.
     pub(super) fn tell(&mut self, map: &Map, now: Duration) {
-        self.measure(map, now);
-        self.tell_town(map);
+        let nobodys: BTreeSet<_> = map.active().filter(|it| !self.has_owner(*it, now)).collect();
+        self.measure(map, &nobodys);
+        self.tell_town(map, nobodys, now);
         for notice in lasting(&mut self.told.degraded, &self.degraded.news().borrow(), now) {
             self.write(&notice, "Warning");
         }
@@ -195,12 +202,16 @@ impl Keeper {
     }
 
     /// What the housekeeper goes by, where it is news.
-    fn tell_town(&self, map: &Map) {
+    fn tell_town(&mut self, map: &Map, nobodys: BTreeSet<ShardId>, now: Duration) {
+        // Who does not reach the API server, or has yet to hear of all, sees owners where there are none, and the other way round.
+        let seen = (self.listed && self.own.valid).then_some(nobodys);
+        let unowned = self.told.vacant.note(seen, now).cloned();
         let town = Town {
             map: self.map.clone(),
             object: self.object.clone().filter(|it| it.spec.version == map.version()),
             acknowledged: self.listed && self.held_back.is_empty(),
             objects: self.view.objects(),
+            unowned,
         };
         self.town.send_if_modified(|it| {
             let news = *it != town;
@@ -209,11 +220,9 @@ impl Keeper {
         });
     }
 
-    fn measure(&mut self, map: &Map, now: Duration) {
+    fn measure(&mut self, map: &Map, nobodys: &BTreeSet<ShardId>) {
         let open = self.ownership.open_shards();
         self.meters.owned.set(i64::try_from(open.len()).unwrap_or(i64::MAX));
-        let nobodys: Vec<_> =
-            map.active().filter(|it| !self.has_owner(*it, now)).map(|it| it.0).collect();
         self.meters.unowned.set(i64::try_from(nobodys.len()).unwrap_or(i64::MAX));
         let acts = self.own.valid && !self.displaced;
         self.meters.leading.set(i64::from(acts && !open.is_empty()));
@@ -223,7 +232,7 @@ impl Keeper {
             map_version: map.version(),
             open: open.keys().map(|it| it.0).collect(),
             opening: self.opening.keys().map(|it| it.0).collect(),
-            unowned: nobodys,
+            unowned: nobodys.iter().map(|it| it.0).collect(),
         };
         self.told.report.send_if_modified(|it| std::mem::replace(it, report.clone()) != report);
         show_epochs(&self.meters, &mut self.told.epochs, open);

@@ -8,6 +8,7 @@ mod model;
 pub mod plan;
 pub mod protocol;
 pub mod seen;
+pub mod vacant;
 pub mod weights;
 pub mod wishes;
 mod written;

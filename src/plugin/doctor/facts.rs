@@ -100,6 +100,8 @@ pub enum Holders {
         shards: usize,
         /// Replicas that go by the last good state of something: their pods, and what they say of it, a line each.
         degraded: BTreeMap<String, Vec<String>>,
+        /// Replicas that have not renewed their sessions for long: their pods, and for how many seconds.
+        silent: BTreeMap<String, i64>,
     },
     /// There is no map: no replica has begun yet.
     #[default]

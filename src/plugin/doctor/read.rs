@@ -20,6 +20,7 @@ use crate::{
     cluster::{
         examining::{Look, Tried},
         reading::Reader,
+        shard_reading::Shards,
     },
     domain::{
         names, original,
@@ -231,14 +232,18 @@ async fn calls(reader: &Reader, namespace: &str) -> anyhow::Result<Vec<(String, 
 async fn shards(reader: &Reader, namespace: &str) -> Holders {
     match reader.shards_if_any(namespace).await {
         Ok(None) => Holders::NoMap,
-        Ok(Some(it)) => {
-            let owned = |id| it.owned.get(id).is_some_and(|it| it.holder.is_some());
-            let active: Vec<_> = it.map.active().collect();
-            let unowned = active.iter().filter(|id| !owned(id)).map(ToString::to_string).collect();
-            let shards = active.len();
-            Holders::Known { replicas: it.sessions, unowned, shards, degraded: it.degraded }
-        }
+        Ok(Some(it)) => holders(&it),
         Err(error) => Holders::Untold(format!("{error:#}")),
+    }
+}
+
+pub(super) fn holders(of: &Shards) -> Holders {
+    Holders::Known {
+        replicas: of.sessions,
+        unowned: of.unowned().iter().map(ToString::to_string).collect(),
+        shards: of.map.active().count(),
+        degraded: of.degraded.clone(),
+        silent: of.silent.clone(),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     cluster::{degraded::Matter, examining::Look},
     domain::original,
     manifests::operator::DEPLOYMENT,
+    plugin::shards::silence,
 };
 
 /// The oldest minor version of Kubernetes 1 that serves all that is installed.
@@ -82,13 +83,17 @@ pub fn leases(facts: &Facts) -> Row {
         Holders::NoMap => {
             vec![Finding::failed(place, "there is no ShardMap: no replica has begun yet", fix)]
         }
-        Holders::Known { replicas, unowned, shards, .. } => {
+        Holders::Known { replicas, unowned, shards, silent, .. } => {
             well = format!("{shards} shards are owned by {replicas} replicas");
             let nobody = format!(
                 "shards {} are owned by nobody, so nothing happens in their namespaces",
                 unowned.join(", ")
             );
-            (!unowned.is_empty()).then(|| Finding::failed(place, nobody, fix)).into_iter().collect()
+            let nobody = (!unowned.is_empty()).then(|| Finding::failed(place.clone(), nobody, fix));
+            let silent = silent.iter().map(|(pod, it)| {
+                Finding::advice(place.clone(), silence(pod, *it), "see that pod, and its node")
+            });
+            nobody.into_iter().chain(silent).collect()
         }
     };
     Row { id: "operator.leases", what: "is every shard owned by a replica?", well, findings }
@@ -165,7 +170,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::plugin::doctor::rows::State;
+    use crate::{
+        domain::shard::Map,
+        plugin::{
+            doctor::{read::holders, rows::State},
+            shards::tests::read,
+        },
+    };
 
     fn facts() -> Facts {
         Facts { namespace: "town".into(), ..Facts::default() }
@@ -224,12 +235,26 @@ mod tests {
             unowned: unowned.iter().map(|it| (*it).to_owned()).collect(),
             shards: 64,
             degraded: BTreeMap::new(),
+            silent: BTreeMap::new(),
         };
         assert_eq!(of(known(&[])).state(), State::Ok);
         let row = of(known(&["07", "12"]));
         assert!(
             row.state() == State::Failed && row.findings[0].found.contains("07, 12"),
             "{row:?}"
+        );
+        let shards = read(&Map::first(4));
+        let row = of(holders(&shards));
+        let told: Vec<_> = row.findings.iter().map(|it| (it.state, &*it.found)).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told[0].0 == State::Failed
+                && told[0].1.contains("shards 01, 02, 03 are owned by nobody"),
+            "{told:?}"
+        );
+        assert!(
+            told[1].0 == State::Advice && told[1].1.starts_with("op-b has not renewed"),
+            "{told:?}"
         );
         assert_eq!(of(Holders::NoMap).state(), State::Failed);
         assert_eq!(of(Holders::Untold("cannot list".into())).state(), State::Unknown);
@@ -240,7 +265,13 @@ mod tests {
         let of = |lines: &[&str]| {
             let lines = lines.iter().map(|it| (*it).to_owned()).collect();
             let degraded: BTreeMap<_, Vec<_>> = [("op-a".to_owned(), lines)].into();
-            let shards = Holders::Known { replicas: 1, unowned: vec![], shards: 1, degraded };
+            let shards = Holders::Known {
+                replicas: 1,
+                unowned: vec![],
+                shards: 1,
+                degraded,
+                silent: BTreeMap::new(),
+            };
             super::degraded(&Facts { shards, ..facts() })
         };
         assert_eq!(of(&[]).state(), State::Ok);

@@ -64,6 +64,14 @@ pub const COMMANDS: &[(&str, Held)] = &[
         Needs("writes by hand what `kubectl gt log-level` writes"),
     ),
     (
+        "kubectl -n gastown-operator-system get shardmap gastown",
+        Test("metrics_say_what_is_owned_by_nobody"),
+    ),
+    (
+        "kubectl -n gastown-operator-system wait shardmap/gastown --for=condition=AllOwned",
+        Test("metrics_say_what_is_owned_by_nobody"),
+    ),
+    (
         "kubectl -n gastown-operator-system delete shardmap gastown",
         Test("a_map_that_is_put_back_stops_who_acts_by_a_newer_one_until_it_is_deleted"),
     ),

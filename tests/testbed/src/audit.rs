@@ -71,19 +71,36 @@ pub fn read(path: &Path) -> Result<Vec<Event>> {
     parse(&text).with_context(|| format!("{} is no audit log", path.display()))
 }
 
-fn parse(text: &str) -> Result<Vec<Event>> {
-    let complete = text.rfind('\n').map_or("", |end| text.get(..end).unwrap_or_default());
-    let mut seen = HashSet::new();
-    let mut events = Vec::new();
-    for line in complete.lines().map(not_cut) {
-        let entry: Entry = serde_json::from_str(line).with_context(|| format!("line {line:?}"))?;
-        // A watch is logged when it begins and again when it ends.
-        if seen.insert(entry.audit_id.clone()) {
-            events.push(entry.into());
-        }
-    }
-    Ok(events)
+/// The watches that have begun and not ended, in the order in which they began.
+pub fn read_watches(path: &Path) -> Result<Vec<Event>> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+    under_way(&text).with_context(|| format!("{} is no audit log", path.display()))
 }
+
+fn parse(text: &str) -> Result<Vec<Event>> {
+    let mut seen = HashSet::new();
+    // A watch is logged when it begins and again when it ends.
+    let first = |it: &Entry| seen.insert(it.audit_id.clone());
+    Ok(entries(text)?.into_iter().filter(first).map(Event::from).collect())
+}
+
+fn under_way(text: &str) -> Result<Vec<Event>> {
+    let all = entries(text)?;
+    let ended = all.iter().filter(|it| it.stage != BEGUN).map(|it| it.audit_id.clone());
+    let ended: HashSet<_> = ended.collect();
+    let is = |it: &Entry| it.verb == "watch" && !ended.contains(&it.audit_id);
+    Ok(all.into_iter().filter(is).map(Event::from).collect())
+}
+
+fn entries(text: &str) -> Result<Vec<Entry>> {
+    let complete = text.rfind('\n').map_or("", |end| text.get(..end).unwrap_or_default());
+    let entry = |line| serde_json::from_str(line).with_context(|| format!("line {line:?}"));
+    complete.lines().map(not_cut).map(entry).collect()
+}
+
+/// The stage of a watch that has begun.
+const BEGUN: &str = "ResponseStarted";
 
 /// An API server that is killed while it writes leaves part of a line, and its successor goes on in it.
 fn not_cut(line: &str) -> &str {
@@ -99,6 +116,8 @@ const BEGIN: &str = "{\"kind\":\"Event\",";
 struct Entry {
     #[serde(rename = "auditID")]
     audit_id: String,
+    #[serde(default)]
+    stage: String,
     verb: String,
     #[serde(rename = "requestURI")]
     request_uri: String,
@@ -190,13 +209,15 @@ mod tests {
             line("1", "ResponseStarted", "watch"),
             line("2", "ResponseComplete", "create"),
             line("1", "ResponseComplete", "watch"),
+            line("4", "ResponseStarted", "watch"),
         ];
         let text = text.concat() + "{\"auditID\":\"3\",\"st";
         let events = parse(&text).unwrap();
         assert_eq!(
             events.iter().map(|it| it.verb.as_str()).collect::<Vec<_>>(),
-            ["watch", "create"]
+            ["watch", "create", "watch"]
         );
+        assert_eq!(under_way(&text).unwrap(), events[2..], "one that has ended is not under way");
         let create = &events[1];
         assert!(create.is_write() && !events[0].is_write());
         for review in ["tokenreviews", "subjectaccessreviews"] {

@@ -309,6 +309,11 @@ impl Testbed {
         .with_context(|| format!("failed to wait for ServiceAccount default of {name}"))
     }
 
+    /// The watches that are under way, in the order in which they began. One that began or ended a moment ago may not be told of yet.
+    pub fn watches(&self) -> Result<Vec<Event>> {
+        audit::read_watches(&self.audit)
+    }
+
     /// Every request answered so far. Waits until the log has caught up with what was asked before this call.
     pub async fn audit_events(&self) -> Result<Vec<Event>> {
         let place = format!("/apis/{MARKER}/{}", crate::build::random_id()?);
