@@ -93,6 +93,11 @@ pub struct Entered {
 impl Held {
     /// Whether passes begin in it.
     fn lets_in(&self) -> bool {
+        matches!(self.closing, Closing::No | Closing::AtRest)
+    }
+
+    /// Whether those under way may write.
+    fn lets_write(&self) -> bool {
         !matches!(self.closing, Closing::Now { .. })
     }
 }
@@ -262,7 +267,7 @@ impl Ownership {
         }
         let held = state.shards.get(&pass.shard).filter(|it| it.epoch == pass.epoch);
         let held = held.ok_or(Lapsed::Lost)?;
-        if !held.lets_in() {
+        if !held.lets_write() {
             return Err(Lapsed::GivenAway);
         }
         let number = state.number();

@@ -227,7 +227,13 @@ fn body<K: Serialize>(object: &K) -> kube::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::{
+        cluster::{cache::Key, clock::Moment, ownership::Ownership},
+        domain::shard::Map,
+    };
 
     #[test]
     fn what_asks_for_a_change_is_no_reading() {
@@ -264,5 +270,27 @@ mod tests {
         let allowed = Allowed::writing(request(), &Leave::Own(&agent)).unwrap();
         let named = allowed.request.headers()[USER_AGENT].to_str().unwrap();
         assert!(named.ends_with(" (op-0; certificates)"), "{named}");
+    }
+
+    #[tokio::test]
+    async fn what_a_pass_has_done_is_told_also_while_its_shard_is_given_away() {
+        let (ownership, map) = (Ownership::new("op-0"), Arc::new(Map::first(1)));
+        ownership.use_map(map.clone());
+        map.active().for_each(|it| ownership.open(it, 1));
+        ownership.valid_until(Some(Moment::now() + Duration::from_secs(3600)));
+        let entered = ownership.enter(&Key::new("town", "max")).unwrap();
+        let guard = entered.guard();
+        let ask = |leave: Leave<'_>| {
+            let request = http::Request::post("/x").body(Vec::new()).unwrap();
+            Allowed::writing(request, &leave)
+        };
+        assert!(ask(Leave::Pass(&guard)).is_ok() && ask(Leave::Told(&guard)).is_ok());
+        ownership.close(entered.shard()).await;
+        assert_eq!(ask(Leave::Pass(&guard)).err(), Some(Lapsed::GivenAway));
+        let told = ask(Leave::Told(&guard)).unwrap();
+        let agent = told.request.headers()[USER_AGENT].to_str().unwrap();
+        assert!(agent.ends_with("(op-0; told late)"), "under no epoch: {agent}");
+        ownership.valid_until(None);
+        assert_eq!(ask(Leave::Told(&guard)).err(), Some(Lapsed::Session), "nor without a session");
     }
 }

@@ -15,8 +15,10 @@ pub(super) type Part = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 pub(super) enum Closing {
     /// Passes begin in it.
     No,
-    /// As soon as none is under way.
+    /// As soon as none is under way; meanwhile they begin.
     AtRest,
+    /// The same; none begins, those under way go on.
+    Ending,
     /// No pass begins any more, and those under way write nothing more.
     Now { since: Moment },
 }
@@ -41,10 +43,19 @@ impl Ownership {
     /// Closes a shard in the first moment in which no pass is under way in it, so that none is cut off; after `patience` at
     /// once. Returns that moment, from which others may begin to wait; `None`: it is not held.
     pub async fn close_at_rest(&self, shard: ShardId, patience: Duration) -> Option<Moment> {
-        self.closes(shard, Closing::AtRest);
+        self.close_by(shard, Closing::AtRest, patience).await
+    }
+
+    /// The same, where nobody waits for the shard: no pass begins any more, and those under way may end within `patience`.
+    pub async fn close_once_ended(&self, shard: ShardId, patience: Duration) -> Option<Moment> {
+        self.close_by(shard, Closing::Ending, patience).await
+    }
+
+    async fn close_by(&self, shard: ShardId, how: Closing, patience: Duration) -> Option<Moment> {
+        self.closes(shard, how);
         let mut left = self.0.left.subscribe();
         let closed = async {
-            while self.lock().shards.get(&shard).is_some_and(|it| it.closing == Closing::AtRest) {
+            while self.lock().shards.get(&shard).is_some_and(|it| it.closing == how) {
                 if left.changed().await.is_err() {
                     return;
                 }
@@ -55,7 +66,7 @@ impl Ownership {
         }
         match self.lock().shards.get(&shard)?.closing {
             Closing::Now { since } => Some(since),
-            Closing::No | Closing::AtRest => None,
+            Closing::No | Closing::AtRest | Closing::Ending => None,
         }
     }
 
@@ -66,7 +77,7 @@ impl Ownership {
         self.until_none(|it| it.shard == shard).await;
         let mut state = self.lock();
         // It may have been opened anew meanwhile.
-        let closes = |it: &Held| !it.lets_in() && Some(it.epoch) == epoch;
+        let closes = |it: &Held| !it.lets_write() && Some(it.epoch) == epoch;
         if state.shards.get(&shard).is_some_and(closes) {
             state.shards.remove(&shard);
             state.passes.retain(|_, it| it.shard != shard);
@@ -78,7 +89,7 @@ impl Ownership {
         let mut state = self.lock();
         let held = state.shards.get_mut(&shard)?;
         let epoch = held.epoch;
-        if held.lets_in() {
+        if held.lets_write() {
             held.closing = how;
         }
         state.rest(shard);
@@ -122,10 +133,10 @@ impl Ownership {
 }
 
 impl State {
-    /// Closes a shard that closes at rest, if it is.
+    /// Closes a shard that waits for the end of passes, if there is none.
     pub(super) fn rest(&mut self, shard: ShardId) {
         if let Some(held) = self.shards.get_mut(&shard)
-            && held.closing == Closing::AtRest
+            && matches!(held.closing, Closing::AtRest | Closing::Ending)
             && self.passes.values().all(|it| it.shard != shard)
         {
             held.closing = Closing::Now { since: Moment::now() };

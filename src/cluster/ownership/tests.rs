@@ -166,6 +166,20 @@ async fn a_shard_that_is_never_at_rest_is_closed_all_the_same() {
 }
 
 #[tokio::test]
+async fn where_nobody_waits_for_a_shard_what_is_under_way_may_end() {
+    let (ownership, now) = owner();
+    let entered = ownership.enter(&within(SHARD, 0)).unwrap();
+    let long = Duration::from_secs(3600);
+    let mut closing = std::pin::pin!(ownership.close_once_ended(SHARD, long));
+    assert!(!ends(closing.as_mut()).await, "a pass is under way");
+    assert!(ownership.enter(&within(SHARD, 1)).is_none(), "none begins");
+    assert!(entered.guard().check_at(now).is_ok(), "that one goes on");
+    drop(entered);
+    assert!(ends(closing).await);
+    assert!(ends(ownership.close(SHARD)).await);
+}
+
+#[tokio::test]
 async fn a_shard_that_is_lost_while_it_closes_is_not_waited_for() {
     let (ownership, _) = owner();
     let _entered = ownership.enter(&within(SHARD, 0)).unwrap();

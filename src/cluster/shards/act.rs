@@ -28,6 +28,8 @@ const TAKES: usize = 16;
 const RELEASES: usize = 4;
 /// A moment in which no pass is under way in a shard is waited for so long: passes take tens of milliseconds.
 const REST: Duration = Duration::from_millis(500);
+/// What is left of the time to drain when a shard is closed although passes are under way: for the answer to what they sent.
+const LAST_WRITE: Duration = Duration::from_secs(1);
 /// Whoever is to take a shard that was given back and has not done so by then is not waited for.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
@@ -42,6 +44,7 @@ pub enum Done {
     Taken {
         shard: ShardId,
         holder: Box<str>,
+        sent: Duration,
         answer: Answer<Lease>,
         /// Sessions that were read before it.
         read: Vec<Lease>,
@@ -88,7 +91,8 @@ impl Keeper {
                     }
                 }
                 Step::Release { shard, to } => {
-                    if self.own.busy.len() + self.on_their_way() < RELEASES {
+                    // What nobody waits for is in nobody's way.
+                    if to.is_none() || self.own.busy.len() + self.on_their_way() < RELEASES {
                         self.release(shard, to);
                     }
                 }
@@ -149,7 +153,7 @@ impl Keeper {
         let mark = self.mark(shard, epoch);
         let vacancy = self.view.vacancy(shard);
         self.taking.insert(shard, vacancy);
-        let holder = self.own.holder.clone();
+        let (holder, sent) = (self.own.holder.clone(), clock());
         self.session.writer.since.remove(&shard);
         let lease = self.session.writer.held(shard, over.as_ref(), &holder, mark, map);
         let door = self.door.clone();
@@ -160,7 +164,7 @@ impl Keeper {
                 (false, Vec::new())
             };
             let answer = if claimed { Answer::Refused } else { door.put(&lease).await };
-            Done::Taken { shard, holder, answer, read }
+            Done::Taken { shard, holder, sent, answer, read }
         }));
     }
 
@@ -176,10 +180,17 @@ impl Keeper {
         let mark = self.mark(shard, epoch);
         self.opening.remove(&shard);
         let mut lease = self.session.writer.released(shard, &over, to.as_deref(), mark, map);
-        let patience = self.patience(to.is_some());
+        let ending = self.own.draining.filter(|_| to.is_none()).map(|it| it + self.settings.drain);
         let (door, ownership) = (self.door.clone(), self.ownership.clone());
         self.ops.push(Box::pin(async move {
-            let closed = ownership.close_at_rest(shard, patience).await;
+            let closed = match ending {
+                // Nobody waits for it: what is under way may end.
+                Some(until) => {
+                    let patience = until.saturating_sub(clock() + LAST_WRITE);
+                    ownership.close_once_ended(shard, patience).await
+                }
+                None => ownership.close_at_rest(shard, REST).await,
+            };
             let since =
                 || closed.map_or(Duration::ZERO, |it| clock().saturating_sub(it.since_start()));
             let ms = u64::try_from(since().as_millis()).unwrap_or(u64::MAX);
@@ -189,14 +200,6 @@ impl Keeper {
             let answer = put_surely(&door, &lease, mark).await;
             Done::Released { shard, to, answer }
         }));
-    }
-
-    /// How long a moment without a pass is waited for. Where nobody waits for the shard, what is under way may end.
-    fn patience(&self, awaited: bool) -> Duration {
-        match self.own.draining.filter(|_| !awaited) {
-            Some(since) => (since + self.settings.drain).saturating_sub(clock()) / 2,
-            None => REST,
-        }
     }
 
     fn acknowledge(&mut self, shard: ShardId, map: &Arc<Map>, version: i64) {
@@ -224,6 +227,7 @@ impl Keeper {
         tracing::warn!(%shard, "Shard not owned any more; its work ends");
         self.ownership.lose(shard);
         self.opening.remove(&shard);
+        self.unsaid.remove(&shard);
         if !self.own.busy.insert(shard) {
             return; // whatever is under way closes it too
         }
@@ -248,11 +252,11 @@ impl Keeper {
                 let news = self.session.wrote(mark, sent, answer, now);
                 self.heed(news);
             }
-            Done::Taken { shard, holder, answer, read } => {
+            Done::Taken { shard, holder, sent, answer, read } => {
                 for it in &read {
                     self.see(it);
                 }
-                self.taken(shard, &holder, answer);
+                self.taken(shard, (&holder, sent), answer);
             }
             Done::Seen { name, answer } => self.seen(&name, answer),
             Done::Lost(shard) => self.given_up(shard, true),
@@ -292,7 +296,7 @@ impl Keeper {
         }
     }
 
-    fn taken(&mut self, shard: ShardId, holder: &str, answer: Answer<Lease>) {
+    fn taken(&mut self, shard: ShardId, (holder, sent): (&str, Duration), answer: Answer<Lease>) {
         let vacancy = self.taking.remove(&shard).flatten();
         self.pending.remove(&shard);
         let Answer::Accepted(lease) = answer else {
@@ -312,6 +316,7 @@ impl Keeper {
             let since = lease.spec.and_then(|it| it.acquire_time);
             self.session.writer.since.extend(since.map(|it| (shard, it)));
             self.opening.insert(shard, Opening { epoch, vacancy });
+            self.unsaid.insert(shard, sent);
             if let Some(map) = &self.map
                 && map
                     .active()
@@ -327,6 +332,7 @@ impl Keeper {
         self.own.busy.remove(&shard);
         self.pending.remove(&shard);
         self.opening.remove(&shard);
+        self.unsaid.remove(&shard);
         if lost && !self.mourning {
             self.own.lost.insert(shard);
             self.own.heard(&self.view, shard);

@@ -71,6 +71,8 @@ pub struct Keeper {
     pub(super) mourning: bool,
     /// Shards that are taken, and wait for their caches.
     pub(super) opening: BTreeMap<ShardId, Opening>,
+    /// Shards of which nobody can read in our session yet that we hold them, and when their taking was sent.
+    pub(super) unsaid: BTreeMap<ShardId, Duration>,
     /// Shards that are being taken, and what is before.
     pub(super) taking: BTreeMap<ShardId, Option<Vacancy>>,
     pub(super) writes: u64,
@@ -135,6 +137,7 @@ impl Keeper {
             session: Session::new(writer),
             mourning: false,
             opening: BTreeMap::new(),
+            unsaid: BTreeMap::new(),
             taking: BTreeMap::new(),
             writes: 0,
             pending: BTreeMap::new(),
@@ -208,6 +211,7 @@ impl Keeper {
         self.find_former();
         self.own.began = self.session.began;
         let valid = self.session.valid_until().is_some_and(|it| it > now + MARGIN);
+        self.confirm(None, now);
         self.mourn();
         self.own.valid = valid && self.session.begun() && !self.mourning;
         let mut again = self.renew(now);
@@ -277,6 +281,9 @@ impl Keeper {
         match news {
             News::Nothing => {}
             News::Valid { until } if !self.mourning => {
+                // First: what was taken unsaid before a gap may be somebody else's by now.
+                let sent = until.saturating_sub(self.settings.times.valid);
+                self.confirm(Some(sent), clock());
                 let until_then = Some(Moment::after_start(until)).filter(|_| !self.displaced);
                 self.ownership.valid_until(until_then);
                 self.clear(until.saturating_sub(self.settings.times.valid));
@@ -334,9 +341,24 @@ impl Keeper {
         });
     }
 
+    /// Whoever finds the Lease of a shard unchanged for a whole wait reads the sessions before he takes it. So ours has to say that
+    /// we hold it before that, by a renewal that was sent after the taking; what it has not said in time is given up.
+    pub(super) fn confirm(&mut self, renewal: Option<Duration>, now: Duration) {
+        let (holds, valid) = (&self.session.published.holds, self.settings.times.valid);
+        let said = |shard: &ShardId, taken: Duration| {
+            renewal.is_some_and(|it| it >= taken) && holds.contains(shard)
+        };
+        let is_late = |taken: Duration| now >= taken + valid;
+        self.unsaid.retain(|shard, taken| is_late(*taken) || !said(shard, *taken));
+        let late = self.unsaid.iter().filter(|it| is_late(*it.1)).map(|it| *it.0);
+        for shard in late.collect::<Vec<_>>() {
+            self.lose(shard);
+        }
+    }
+
     /// Opens what is taken, once its objects are in the caches. That our session says so need not be waited for: every renewal
-    /// that was sent after the taking does, and without one it is over before anybody else may take the shard.
-    fn open(&mut self, now: Duration) {
+    /// that is sent after the taking does. Until one is accepted, leave to act lasts for what is left of the one before.
+    pub(super) fn open(&mut self, now: Duration) {
         if !self.own.valid {
             return;
         }

@@ -14,6 +14,7 @@ use super::{
     Ends, Keeper, Report, Settings,
     hear::MapNews,
     keeper::clock,
+    parts::Opening,
     session::News,
     wire::{MAP, Writer},
 };
@@ -239,4 +240,44 @@ async fn a_shard_is_given_back_once_every_write_in_it_was_answered() {
     let asked = told.recv().await.unwrap();
     assert!(asked.starts_with("PUT ") && asked.ends_with("/leases/gastown-shard-03"), "{asked}");
     driven.abort();
+}
+
+/// The API server is away for longer than a session is valid, between the answer to a taking and the first renewal after it: by
+/// the time that one is accepted, another replica may have found the shard claimed by nobody.
+#[tokio::test]
+async fn work_begins_before_our_session_says_so_and_ends_where_it_does_not_in_time() {
+    let valid = Times::FAST.valid;
+    for (renewal, late, stays, because) in [
+        (Some(Duration::ZERO), Duration::ZERO, true, "said by a renewal that was sent after it"),
+        (None, valid / 2, true, "there is time yet"),
+        (None, valid, false, "it was said too late, if ever"),
+        (Some(Duration::ZERO), valid, false, "the same where a renewal after that is accepted"),
+    ] {
+        let (mut keeper, town) = keeper();
+        let taken = clock();
+        keeper.own.valid = true;
+        keeper.own.held.insert(SHARD, Holding { epoch: 7, ..Holding::default() });
+        keeper.opening.insert(SHARD, Opening { epoch: 7, vacancy: None });
+        keeper.unsaid.insert(SHARD, taken);
+        town.ends.warm.send_replace([SHARD].into());
+        keeper.open(taken);
+        assert_eq!(town.ownership.open_shards(), [(SHARD, 7)].into(), "{because}: it is open");
+        keeper.session.published.holds.insert(SHARD);
+        keeper.confirm(None, taken + late / 2);
+        keeper.confirm(renewal.map(|it| taken + it), taken + late);
+        let open = town.ownership.open_shards().contains_key(&SHARD);
+        assert_eq!(open, stays, "{because}");
+        keeper.confirm(None, taken + valid * 2);
+        let said = town.ownership.open_shards().contains_key(&SHARD);
+        assert_eq!(said, stays && renewal.is_some(), "{because}: what was said stays said");
+    }
+    // What an older renewal says may have been taken back by one whose answer was lost.
+    let (mut keeper, _town) = keeper();
+    keeper.session.published.holds.insert(SHARD);
+    keeper.unsaid.insert(SHARD, clock());
+    let before = valid.saturating_sub(Duration::from_secs(1));
+    keeper.heed(News::Valid { until: clock() + before });
+    assert!(keeper.unsaid.contains_key(&SHARD), "that was sent before the taking");
+    keeper.heed(News::Valid { until: clock() + valid });
+    assert!(keeper.unsaid.is_empty(), "{:?}", keeper.unsaid);
 }

@@ -134,8 +134,8 @@ impl<'a> Book<'a> {
     }
 
     /// Gives what nobody has, or somebody leaves, so that it lies as if whoever has least had got the next, the heaviest first.
-    /// Which of equal shards each gets does not depend on how many of them are where they should be by now: who warms a shard
-    /// is to get it also when others have gone before.
+    /// Where all weigh the same, which of them each gets does not depend on how many are where they should be by now: who warms
+    /// a shard is to get it also when others have gone before. Of shards that weigh differently some may go elsewhere then.
     fn place(&mut self, targets: &[&'a str], leaving: &BTreeSet<&str>) {
         let mut free: BTreeMap<Reverse<u64>, Vec<ShardId>> = BTreeMap::new();
         for (shard, owner) in &mut self.owners {

@@ -37,7 +37,7 @@ pub enum Way {
     CutForLeases,
     /// And of requests about pods alone.
     CutForPods,
-    /// And of what is written about the status of anything.
+    /// And of what is written about the status of Polecats.
     CutForStatus,
     /// Watches that stood when this was set say nothing any more; all else is as it should be.
     Deaf,
@@ -111,7 +111,7 @@ impl Way {
             Self::Cut => true,
             Self::CutForLeases => path.contains("/leases"),
             Self::CutForPods => path.contains("/pods"),
-            Self::CutForStatus => path.ends_with("/status"),
+            Self::CutForStatus => path.contains("/polecats/") && path.ends_with("/status"),
         }
     }
 }

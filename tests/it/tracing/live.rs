@@ -7,8 +7,14 @@ use http::Request;
 use kube::client::Body;
 use serde_json::{Value, json};
 
-use super::{Collector, QUICK, Span, ended, world};
-use crate::{door::Door, full_lists::caller, world::polecat};
+use super::{Collector, QUICK, Span, ended, flags, trace_id, world};
+use crate::{
+    asking::answered,
+    door::Door,
+    faults::toll::{Toll, Way},
+    full_lists::caller,
+    world::{World, polecat},
+};
 
 const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const CALL: &str = "POST /convert";
@@ -116,4 +122,27 @@ async fn a_shard_that_changes_hands_says_from_whom_and_to_whom() {
     let gap: u64 = span.says(attributes::GAP).parse().unwrap();
     assert!(Duration::from_millis(gap) < super::END, "{span:?}");
     ended(&second).await;
+}
+
+#[tokio::test]
+async fn the_line_about_a_pass_that_failed_has_the_ids_of_its_span() {
+    let collector = Collector::start().await;
+    let flags = flags(&collector);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let forever = [("testbed.gastown.io/run-for", "never")];
+    let (toll, world): (Toll, World) = World::behind_a_toll("failed-pass", &forever, &flags).await;
+    world.create("max", |_| {}).await;
+    let running = world.condition("max", "Ready", "True/PodRunning").await;
+    toll.set(Way::Refused(100));
+    world.merge("max", json!({"spec": {"desiredState": "Idle"}})).await;
+    let line = answered("a pass that failed", async || {
+        let log = fs::read_to_string(&world.operator.log).unwrap();
+        log.lines().find(|it| it.contains("\"Pass failed\"")).map(str::to_owned)
+    })
+    .await;
+    toll.set(Way::Open);
+    assert!(line.contains(&trace_id(&running)), "it is about this run: {line}");
+    let its = |it: &Span| line.contains(&it.trace) && line.contains(&it.id);
+    collector.until("span of that line", |all| all.iter().any(its)).await;
+    world.condition("max", "Ready", "True/Idle").await;
 }

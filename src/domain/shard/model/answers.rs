@@ -108,13 +108,13 @@ impl Replica {
         match what {
             For::Renewal { mark, sent } => self.renewed(mark, sent, answer, now),
             For::Read => self.read(answer, now),
-            For::Claims { shard, holder, put } => {
+            For::Claims { shard, holder, sent, put } => {
                 let claims = |(_, it): &(Name, Session)| {
                     *it.holder() != *holder && it.says.holds.contains(&shard)
                 };
                 match answer {
                     Answer::Sessions(all) if !all.iter().any(claims) => {
-                        self.out.push((put, For::Take { shard, holder }));
+                        self.out.push((put, For::Take { shard, holder, sent }));
                     }
                     Answer::Sessions(all) => {
                         all.into_iter()
@@ -124,7 +124,7 @@ impl Replica {
                     _ => self.look(shard),
                 }
             }
-            For::Take { shard, holder } => self.taken(shard, &holder, answer, now),
+            For::Take { shard, holder, sent } => self.taken(shard, (&holder, sent), answer, now),
             For::Surely { .. } => self.surely_done(what, answer, now),
             For::Fence { lease } => match answer {
                 Answer::Accepted(it) => {
@@ -161,7 +161,13 @@ impl Replica {
         self.out.push((Op::Get(name.clone()), For::Look { name, shard: Some(shard) }));
     }
 
-    fn taken(&mut self, shard: ShardId, holder: &str, answer: Answer, now: Duration) {
+    fn taken(
+        &mut self,
+        shard: ShardId,
+        (holder, sent): (&str, Duration),
+        answer: Answer,
+        now: Duration,
+    ) {
         let Answer::Accepted(kept) = answer else { return self.look(shard) };
         let was_missed = self.own.busy.remove(&shard);
         self.taking.remove(&shard);
@@ -177,6 +183,7 @@ impl Replica {
             self.own.lost.remove(&shard);
             self.own.held.insert(shard, Holding { epoch, version, map: it.map });
             self.opening.insert(shard, epoch);
+            self.unsaid.insert(shard, sent);
         }
         self.see(&shard_name(shard), kept, now);
     }

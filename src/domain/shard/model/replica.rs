@@ -41,8 +41,8 @@ pub struct Bugs {
 pub enum For {
     Renewal { mark: Mark, sent: Duration },
     Read,
-    Claims { shard: ShardId, holder: Name, put: Op },
-    Take { shard: ShardId, holder: Name },
+    Claims { shard: ShardId, holder: Name, sent: Duration, put: Op },
+    Take { shard: ShardId, holder: Name, sent: Duration },
     Surely { shard: ShardId, mark: Mark, give: bool, tries: u32, put: Op, looks: bool },
     Fence { lease: Name },
     Look { name: Name, shard: Option<ShardId> },
@@ -83,6 +83,8 @@ pub struct Replica {
     pub until: Option<Duration>,
     pub open: BTreeMap<ShardId, i32>,
     pub opening: BTreeMap<ShardId, i32>,
+    /// What nobody can read yet to be ours, and when its taking was sent.
+    pub unsaid: BTreeMap<ShardId, Duration>,
     pub taking: BTreeSet<ShardId>,
     pub pending: BTreeMap<ShardId, Mark>,
     pub closing: BTreeMap<ShardId, Closing>,
@@ -107,6 +109,7 @@ impl Replica {
         self.own.holder = self.holder();
         self.own.lease = self.lease.clone();
         let valid = self.memory.valid_until(&self.times).is_some_and(|it| it > now + MARGIN);
+        self.confirm(None, now);
         self.settle();
         self.mourn();
         self.own.valid = valid && !self.mourning;
@@ -119,7 +122,7 @@ impl Replica {
         again = decision.again.map_or(again, |it| it.min(again));
         let_go(&mut self.held_back, view, own);
         self.warm.clone_from(&decision.warm);
-        self.carry_out(&map, decision);
+        self.carry_out(now, &map, decision);
         self.settle();
         self.open();
         self.end();
@@ -134,7 +137,7 @@ impl Replica {
         all.map(Into::into).collect()
     }
 
-    fn carry_out(&mut self, map: &Arc<Map>, decision: Decision) {
+    fn carry_out(&mut self, now: Duration, map: &Arc<Map>, decision: Decision) {
         for step in decision.steps {
             match step {
                 Step::Fence { lease } => self.fence(lease),
@@ -146,7 +149,7 @@ impl Replica {
                     }
                 }
                 Step::Take { shard, epoch, unclaimed } => {
-                    self.take(shard, epoch, unclaimed, map);
+                    self.take(now, shard, epoch, unclaimed, map);
                 }
                 Step::Release { shard, to } => self.give(shard, true, map, to),
                 Step::Acknowledge { shard, .. } => self.give(shard, false, map, None),
@@ -186,16 +189,16 @@ impl Replica {
         Shard { record, session: self.lease.clone(), map, ..Shard::default() }
     }
 
-    fn take(&mut self, shard: ShardId, epoch: i32, unclaimed: bool, map: &Map) {
+    fn take(&mut self, now: Duration, shard: ShardId, epoch: i32, unclaimed: bool, map: &Map) {
         let over = self.view.shards.get(&shard).map(|it| key(&it.it.record));
         let (mark, holder) = (self.mark(shard, epoch), self.holder());
         self.taking.insert(shard);
         let kept = Kept::Shard(shard, self.shard(&holder, mark, map.version()));
         let put = Op::Put { name: shard_name(shard), over, kept };
         self.out.push(if unclaimed {
-            (Op::Sessions, For::Claims { shard, holder, put })
+            (Op::Sessions, For::Claims { shard, holder, sent: now, put })
         } else {
-            (put, For::Take { shard, holder })
+            (put, For::Take { shard, holder, sent: now })
         });
     }
 
@@ -232,6 +235,7 @@ impl Replica {
     pub fn lose(&mut self, shard: ShardId, by_hand: bool) {
         self.open.remove(&shard);
         self.opening.remove(&shard);
+        self.unsaid.remove(&shard);
         if self.own.busy.insert(shard) {
             self.closing.insert(shard, Closing::Lost { by_hand });
         }
@@ -268,6 +272,7 @@ impl Replica {
         self.own.busy.remove(&shard);
         self.pending.remove(&shard);
         self.opening.remove(&shard);
+        self.unsaid.remove(&shard);
         self.open.remove(&shard);
         if by_hand && !self.mourning {
             self.own.lost.insert(shard);
@@ -291,6 +296,18 @@ impl Replica {
             self.begin_anew();
             self.own.holder = self.holder();
         }
+    }
+
+    /// Gives up what our session did not say in time; `renewal`: when the one was sent that is accepted now.
+    pub fn confirm(&mut self, renewal: Option<Duration>, now: Duration) {
+        let (holds, valid) = (&self.published.holds, self.times.valid);
+        let is_late = |taken: Duration| now >= taken + valid;
+        self.unsaid.retain(|shard, taken| {
+            let said = renewal.is_some_and(|it| it >= *taken) && holds.contains(shard);
+            is_late(*taken) || !said
+        });
+        let late: Vec<_> = self.unsaid.iter().filter(|it| is_late(*it.1)).map(|it| *it.0).collect();
+        late.into_iter().for_each(|it| self.lose(it, false));
     }
 
     fn open(&mut self) {

@@ -140,6 +140,7 @@ impl Replica {
             self.view.clear = now;
         }
         self.accepted = Some(sent);
+        self.confirm(Some(sent), now);
         if !self.mourning && !self.ended {
             self.until = self.memory.valid_until(&self.times);
         }

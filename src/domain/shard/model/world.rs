@@ -256,6 +256,7 @@ fn replica(
         until: None,
         open: BTreeMap::new(),
         opening: BTreeMap::new(),
+        unsaid: BTreeMap::new(),
         taking: BTreeSet::new(),
         pending: BTreeMap::new(),
         closing: BTreeMap::new(),
