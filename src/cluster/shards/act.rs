@@ -317,6 +317,8 @@ impl Keeper {
             self.session.writer.since.extend(since.map(|it| (shard, it)));
             self.opening.insert(shard, Opening { epoch, vacancy });
             self.unsaid.insert(shard, sent);
+            // A renewal that was sent after it may have been answered before.
+            self.confirm(self.renewed, clock());
             if let Some(map) = &self.map
                 && map
                     .active()

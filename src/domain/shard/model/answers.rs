@@ -184,6 +184,7 @@ impl Replica {
             self.own.held.insert(shard, Holding { epoch, version, map: it.map });
             self.opening.insert(shard, epoch);
             self.unsaid.insert(shard, sent);
+            self.confirm(self.accepted, now);
         }
         self.see(&shard_name(shard), kept, now);
     }
