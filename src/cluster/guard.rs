@@ -64,8 +64,9 @@ impl Guard {
     }
 
     /// Under which name a pass tells of what it has done when its shard is being given away.
-    pub(super) fn late(&self) -> Option<HeaderValue> {
-        self.0.as_ref().map(|(ownership, _)| ownership.agent(format_args!("told late")))
+    pub(super) fn late(&self) -> Result<HeaderValue, Lapsed> {
+        let (ownership, _) = self.0.as_ref().ok_or(Lapsed::Lost)?;
+        Ok(ownership.agent(format_args!("told late")))
     }
 
     /// The shard that the pass acts in, and its owner's epoch.

@@ -262,7 +262,10 @@ impl Ownership {
         let map = state.map.as_ref().ok_or(Lapsed::Session)?;
         let there = map.version() == pass.version || map.shard_of(&pass.place) == Some(pass.shard);
         let version = map.version();
-        if !there || !state.passes.contains_key(&pass.number) || state.is_shut(pass) {
+        if !there
+            || !state.passes.contains_key(&pass.number)
+            || state.shuts(pass.shard, &pass.place)
+        {
             return Err(Lapsed::GivenAway);
         }
         let held = state.shards.get(&pass.shard).filter(|it| it.epoch == pass.epoch);
@@ -292,11 +295,7 @@ impl Ownership {
 }
 
 impl State {
-    /// Whether it is in namespaces of its shard that are shut.
-    fn is_shut(&self, pass: &Pass) -> bool {
-        self.shuts(pass.shard, &pass.place)
-    }
-
+    /// Whether this is among namespaces of a shard that are shut.
     fn shuts(&self, shard: ShardId, place: &str) -> bool {
         self.shut.values().any(|(of, part)| *of == shard && part(place))
     }

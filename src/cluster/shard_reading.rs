@@ -26,7 +26,7 @@ use crate::{
         lease::Times,
         shard::{
             Map, ShardId,
-            seen::{Life, Seen, Shard, View},
+            seen::{Shard, View},
         },
     },
 };
@@ -162,7 +162,7 @@ impl Shards {
             }
         }
         for (id, it) in &mut shards.owned {
-            it.holder = it.holder.take().filter(|_| has_owner(&view, view.shards.get(id)));
+            it.holder = it.holder.take().filter(|_| view.has_owner(*id, ONCE, &Times::DEFAULT));
             let of_owner = it.holder.as_ref().and_then(|it| gaps.get(it));
             it.gap = of_owner.and_then(|it| it.0.get(id)).copied();
             it.objects = of_owner.and_then(|it| it.1.get(id)).copied();
@@ -182,10 +182,10 @@ impl Shards {
             self.degraded.insert(pod.to_owned(), degraded);
         }
         let renewed = lease.spec.as_ref().and_then(|it| it.renew_time.as_ref());
-        let silent = renewed.map(|it| self.now.duration_since(it.0));
-        let long = silent.filter(|it| !wait.is_zero() && it.unsigned_abs() > wait + SILENT);
-        let long = long.map(|it| it.as_secs()).filter(|it| *it > 0);
-        self.silent.extend(long.map(|it| (pod.to_owned(), it)));
+        let silent = renewed.map(|it| self.now.duration_since(it.0)).filter(|_| !wait.is_zero());
+        // A clock that is ahead makes it negative.
+        let long = |it: &SignedDuration| Duration::try_from(*it).is_ok_and(|it| it > wait + SILENT);
+        self.silent.extend(silent.filter(long).map(|it| (pod.to_owned(), it.as_secs())));
     }
 
     /// Shards that have namespaces and no owner.
@@ -197,11 +197,6 @@ impl Shards {
 
 /// All was read at one time.
 const ONCE: Duration = Duration::ZERO;
-
-/// Whether whom the Lease of a shard names is there, as replicas see it of each other.
-fn has_owner(view: &View, shard: Option<&Seen<Shard>>) -> bool {
-    shard.is_some_and(|it| view.owner(it, ONCE, &Times::DEFAULT) == Life::Alive)
-}
 
 impl Owned {
     fn of(shard: &Shard, lease: &Lease) -> Self {

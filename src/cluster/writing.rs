@@ -50,10 +50,10 @@ impl Allowed {
         leave: &Leave<'_>,
     ) -> Result<Self, Lapsed> {
         let (agent, left, writing) = match leave {
-            Leave::Pass(guard) | Leave::Told(guard) => match (guard.check(), leave, guard.late()) {
-                (Ok(it), ..) => (it.user_agent, it.left, Some(it.writing)),
-                (Err(Lapsed::GivenAway), Leave::Told(_), Some(agent)) => (agent, LIMIT, None),
-                (Err(lapsed), ..) => return Err(lapsed),
+            Leave::Pass(guard) | Leave::Told(guard) => match (guard.check(), leave) {
+                (Ok(it), _) => (it.user_agent, it.left, Some(it.writing)),
+                (Err(Lapsed::GivenAway), Leave::Told(_)) => (guard.late()?, LIMIT, None),
+                (Err(lapsed), _) => return Err(lapsed),
             },
             Leave::Own(agent) => ((*agent).clone(), LIMIT, None),
         };

@@ -37,7 +37,7 @@ use crate::{
         shard::{
             Map, ShardId,
             protocol::{Decision, Facts, HeldBack, Own, decide, is_done, let_go},
-            seen::{Says, Vacancy, View},
+            seen::{Says, Vacancy, View, said_too_late},
         },
     },
 };
@@ -286,7 +286,7 @@ impl Keeper {
                 self.confirm(Some(sent), clock());
                 let until_then = Some(Moment::after_start(until)).filter(|_| !self.displaced);
                 self.ownership.valid_until(until_then);
-                self.clear(until.saturating_sub(self.settings.times.valid));
+                self.clear(sent);
             }
             News::Doubtful | News::Valid { .. } => self.ownership.valid_until(None),
             News::Lost => {
@@ -345,13 +345,7 @@ impl Keeper {
     /// we hold it before that, by a renewal that was sent after the taking; what it has not said in time is given up.
     pub(super) fn confirm(&mut self, renewal: Option<Duration>, now: Duration) {
         let (holds, valid) = (&self.session.published.holds, self.settings.times.valid);
-        let said = |shard: &ShardId, taken: Duration| {
-            renewal.is_some_and(|it| it >= taken) && holds.contains(shard)
-        };
-        let is_late = |taken: Duration| now >= taken + valid;
-        self.unsaid.retain(|shard, taken| is_late(*taken) || !said(shard, *taken));
-        let late = self.unsaid.iter().filter(|it| is_late(*it.1)).map(|it| *it.0);
-        for shard in late.collect::<Vec<_>>() {
+        for shard in said_too_late(&mut self.unsaid, (renewal, holds), valid, now) {
             self.lose(shard);
         }
     }
@@ -364,9 +358,9 @@ impl Keeper {
         }
         let warm = self.warm.borrow().clone();
         let all = std::mem::take(&mut self.opening);
-        let (open, waiting) = all.into_iter().partition(|(shard, _)| warm.contains(shard));
+        let (open, waiting): (BTreeMap<_, _>, _) =
+            all.into_iter().partition(|(shard, _)| warm.contains(shard));
         self.opening = waiting;
-        let open: BTreeMap<_, _> = open;
         for (shard, Opening { epoch, vacancy }) in open {
             let change = self.begins(shard, epoch, vacancy, now);
             self.ownership.open(shard, epoch);

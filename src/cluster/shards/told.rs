@@ -32,7 +32,7 @@ use crate::{
         plan::Notice,
         shard::{
             Map, ShardId,
-            seen::{Left, Life, Vacancy},
+            seen::{Left, Vacancy},
             vacant::Vacant,
         },
     },
@@ -196,9 +196,7 @@ impl Keeper {
 
     /// Whether somebody who is alive owns a shard, as far as can be seen.
     fn has_owner(&self, shard: ShardId, now: Duration) -> bool {
-        let owner = |it| self.view.owner(it, now, &self.settings.times);
-        let lease = self.view.shards.get(&shard);
-        self.own.held.contains_key(&shard) || lease.is_some_and(|it| owner(it) == Life::Alive)
+        self.own.held.contains_key(&shard) || self.view.has_owner(shard, now, &self.settings.times)
     }
 
     /// What the housekeeper goes by, where it is news.

@@ -239,6 +239,11 @@ impl View {
         self.dead.get(&named).map_or_else(gone, |it| Life::Dead { since: *it })
     }
 
+    /// Whether whom the Lease of a shard names is alive.
+    pub fn has_owner(&self, shard: ShardId, now: Duration, times: &Times) -> bool {
+        self.shards.get(&shard).is_some_and(|it| self.owner(it, now, times) == Life::Alive)
+    }
+
     /// Forgets sessions that no shard names any more.
     pub fn tidy(&mut self) {
         let named: BTreeSet<(&str, &str)> =
@@ -329,6 +334,21 @@ impl Shard {
     pub fn holder(&self) -> &str {
         self.record.holder.as_deref().unwrap_or_default()
     }
+}
+
+/// Of shards that were taken (`unsaid`: when each taking was sent) takes out what our session says by now, by a `renewal` that was sent
+/// after that and is accepted at `now`, with what it says to hold. Returns what was not said within `valid`, and may be somebody else's.
+pub fn said_too_late(
+    unsaid: &mut BTreeMap<ShardId, Duration>,
+    (renewal, holds): (Option<Duration>, &BTreeSet<ShardId>),
+    valid: Duration,
+    now: Duration,
+) -> Vec<ShardId> {
+    let (late, in_time) = std::mem::take(unsaid).into_iter().partition(|it| now >= it.1 + valid);
+    let late: BTreeMap<_, _> = late;
+    *unsaid = in_time;
+    unsaid.retain(|shard, taken| renewal < Some(*taken) || !holds.contains(shard));
+    late.into_keys().collect()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::{Collector, QUICK, Span, ended, flags, trace_id, world};
 use crate::{
     asking::answered,
     door::Door,
-    faults::toll::{Toll, Way},
+    faults::toll::Way,
     full_lists::caller,
     world::{World, polecat},
 };
@@ -130,7 +130,7 @@ async fn the_line_about_a_pass_that_failed_has_the_ids_of_its_span() {
     let flags = flags(&collector);
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let forever = [("testbed.gastown.io/run-for", "never")];
-    let (toll, world): (Toll, World) = World::behind_a_toll("failed-pass", &forever, &flags).await;
+    let (toll, world) = World::behind_a_toll("failed-pass", &forever, &flags).await;
     world.create("max", |_| {}).await;
     let running = world.condition("max", "Ready", "True/PodRunning").await;
     toll.set(Way::Refused(100));

@@ -13,7 +13,7 @@ use crate::domain::{
     shard::{
         Map, ShardId,
         protocol::{Decision, Facts, HeldBack, Own, Step, decide, let_go},
-        seen::{Says, Session, Shard, View},
+        seen::{Says, Session, Shard, View, said_too_late},
     },
 };
 
@@ -301,12 +301,7 @@ impl Replica {
     /// Gives up what our session did not say in time; `renewal`: when the one was sent that is accepted now.
     pub fn confirm(&mut self, renewal: Option<Duration>, now: Duration) {
         let (holds, valid) = (&self.published.holds, self.times.valid);
-        let is_late = |taken: Duration| now >= taken + valid;
-        self.unsaid.retain(|shard, taken| {
-            let said = renewal.is_some_and(|it| it >= *taken) && holds.contains(shard);
-            is_late(*taken) || !said
-        });
-        let late: Vec<_> = self.unsaid.iter().filter(|it| is_late(*it.1)).map(|it| *it.0).collect();
+        let late = said_too_late(&mut self.unsaid, (renewal, holds), valid, now);
         late.into_iter().for_each(|it| self.lose(it, false));
     }
 
