@@ -52,6 +52,8 @@ pub enum Done {
     /// Read anew, because a write over it was refused.
     Seen {
         name: String,
+        /// The version that had been seen when this was asked.
+        known: Option<String>,
         answer: Answer<Option<Lease>>,
     },
     /// All work has ended in a shard that we own no more.
@@ -258,7 +260,7 @@ impl Keeper {
                 }
                 self.taken(shard, (&holder, sent), answer);
             }
-            Done::Seen { name, answer } => self.seen(&name, answer),
+            Done::Seen { name, known, answer } => self.seen(&name, known, answer),
             Done::Lost(shard) => self.given_up(shard, true),
             Done::Released { shard, to, answer } => self.released(shard, to.as_deref(), answer),
             Done::Acknowledged { shard, answer } => self.acknowledged(shard, answer),
@@ -277,18 +279,19 @@ impl Keeper {
 
     /// The watch may be late, or may have been dropped silently: who is refused looks for himself.
     fn look(&mut self, name: String) {
-        let door = self.door.clone();
+        let (door, known) = (self.door.clone(), self.known(&name));
         self.ops.push(Box::pin(async move {
             let answer = door.get(&name).await;
-            Done::Seen { name, answer }
+            Done::Seen { name, known, answer }
         }));
     }
 
-    fn seen(&mut self, name: &str, answer: Answer<Option<Lease>>) {
+    fn seen(&mut self, name: &str, known: Option<String>, answer: Answer<Option<Lease>>) {
         match answer {
             Answer::Accepted(Some(lease)) => self.see(&lease),
-            Answer::Accepted(None) => self.miss_named(name),
-            Answer::Refused | Answer::Unknown(_) => {}
+            // What was heard since may be newer.
+            Answer::Accepted(None) if self.known(name) == known => self.miss_named(name),
+            Answer::Accepted(None) | Answer::Refused | Answer::Unknown(_) => {}
         }
         self.fencing.remove(name);
         if let Some(shard) = wire::shard_of(name) {

@@ -200,14 +200,23 @@ impl Keeper {
 
     fn miss(&mut self, lease: &Lease) {
         let gone = record(lease);
-        let old = match wire::shard_of(name(lease)) {
-            Some(id) => self.view.shards.get(&id).map(|it| &it.it.record),
-            None => self.view.sessions.get(name(lease)).map(|it| &it.it.record),
-        };
         // The deletion may be older than what was seen since.
-        if old.is_none_or(|old| old.uid == gone.uid) {
+        if self.last(name(lease)).is_none_or(|old| old.uid == gone.uid) {
             self.miss_named(name(lease));
         }
+    }
+
+    /// A Lease as it was seen last.
+    fn last(&self, name: &str) -> Option<&Record> {
+        match wire::shard_of(name) {
+            Some(id) => self.view.shards.get(&id).map(|it| &it.it.record),
+            None => self.view.sessions.get(name).map(|it| &it.it.record),
+        }
+    }
+
+    /// The version of a Lease that was seen last.
+    pub(super) fn known(&self, name: &str) -> Option<String> {
+        self.last(name).map(|it| it.resource_version.clone())
     }
 
     /// A Lease is gone.

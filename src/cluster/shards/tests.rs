@@ -12,6 +12,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     Ends, Keeper, Report, Settings,
+    act::Done,
+    door::Answer,
     hear::MapNews,
     keeper::clock,
     parts::Opening,
@@ -184,6 +186,24 @@ async fn who_keeps_house_hears_of_shards_that_stay_without_an_owner() {
     assert_eq!(told(&mut keeper, lasts + second), Some(both), "nobody took them");
     keeper.own.valid = false;
     assert_eq!(told(&mut keeper, second * 60), None, "who may not act may not know");
+}
+
+#[tokio::test]
+async fn that_a_lease_is_not_there_is_no_news_once_a_newer_one_was_heard_of() {
+    let (mut keeper, _town) = keeper();
+    let (writer, mark) =
+        (Writer::new(identity("other"), Times::FAST), Mark { epoch: 1, number: 1 });
+    let mut lease = writer.held(SHARD, None, &identity("other").holder(), mark, 1);
+    lease.metadata.resource_version = Some("7".into());
+    let name = lease.name_any();
+    let absent = |known| Done::Seen { name: name.clone(), known, answer: Answer::Accepted(None) };
+    let asked = keeper.known(&name);
+    keeper.see(&lease); // it was made, and heard of, before the answer came
+    keeper.done(absent(asked));
+    assert!(keeper.view.shards.contains_key(&SHARD), "the answer is older than what was heard");
+    let asked = keeper.known(&name);
+    keeper.done(absent(asked));
+    assert!(!keeper.view.shards.contains_key(&SHARD), "nothing was heard since it was asked");
 }
 
 #[tokio::test]

@@ -209,9 +209,18 @@ impl View {
         self.shards.get(&id).is_some_and(|it| !it.it.edited && it.it.record.transitions >= highest)
     }
 
-    /// The highest version of the map that was acknowledged for a shard; also where its Lease was deleted since.
+    /// The highest version of the map that was acknowledged for a shard; also where its Lease was deleted since. Whoever took it
+    /// then without having seen it began its epochs anew: that it is no old copy is said by his session.
     pub fn acknowledged(&self, id: ShardId) -> i64 {
-        self.acknowledged.get(&id).copied().unwrap_or_default()
+        let known = self.acknowledged.get(&id).copied().unwrap_or_default();
+        let by_owner =
+            |it: &&Seen<Shard>| !it.it.edited && self.is_claimed_by_its_owner(id, &it.it);
+        self.shards.get(&id).filter(by_owner).map_or(known, |it| it.it.map.max(known))
+    }
+
+    fn is_claimed_by_its_owner(&self, id: ShardId, shard: &Shard) -> bool {
+        let session = self.sessions.get(&shard.session).map(|it| &it.it);
+        session.is_some_and(|it| it.holder() == shard.holder() && it.says.holds.contains(&id))
     }
 
     /// How long something has been seen as it is, counting only the time since which nothing was missed.
@@ -372,6 +381,25 @@ mod tests {
     fn session(version: &str, holder: &str, fenced: Option<&str>) -> Session {
         let fenced = fenced.map(Into::into);
         Session { record: record(version, holder), fenced, ..Session::default() }
+    }
+
+    #[test]
+    fn an_owner_who_began_epochs_anew_has_acknowledged_once_his_session_says_that_he_owns_it() {
+        let (id, mut view) = (ShardId(3), View::default());
+        let shard = |version, epoch, map| {
+            let record = Record { transitions: epoch, ..record(version, "a") };
+            Shard { record, session: "la".into(), map, ..Shard::default() }
+        };
+        view.shard(id, Some(shard("1", 4, 1)), SECOND);
+        view.shard(id, None, SECOND * 2); // deleted by hand
+        view.shard(id, Some(shard("2", 1, 2)), SECOND * 3);
+        assert_eq!(view.acknowledged(id), 1, "it may be an old copy that was put back");
+        let mut owner = session("3", "a", None);
+        owner.says.holds.insert(id);
+        view.session("la", Some(owner.clone()), SECOND * 4);
+        assert_eq!(view.acknowledged(id), 2);
+        view.shard(id, Some(Shard { edited: true, ..shard("4", 1, 9) }), SECOND * 5);
+        assert_eq!(view.acknowledged(id), 1, "what somebody edits by hand acknowledges nothing");
     }
 
     #[test]

@@ -97,6 +97,7 @@ impl Replica {
                 let moved = map.moves().iter().map(|it| (map.version(), it.clone(), ()));
                 self.held_back.extend(moved);
             }
+            self.own.unsaid.extend(map.givers().into_iter().map(|it| (it, map.version())));
             self.map = Some(map.clone());
             if self.listed {
                 self.note_missing(now);
@@ -132,13 +133,14 @@ impl Replica {
                     self.fencing.remove(&lease);
                 }
                 _ => {
-                    self.out.push((Op::Get(lease.clone()), For::Look { name: lease, shard: None }));
+                    self.ask(lease, None);
                 }
             },
-            For::Look { name, shard } => {
+            For::Look { name, shard, known } => {
                 match answer {
                     Answer::Read(Some(it)) => self.see(&name, it, now),
-                    Answer::Read(None) => self.miss(&name, now),
+                    // What was heard since may be newer.
+                    Answer::Read(None) if self.knows(&name) == known => self.miss(&name, now),
                     _ => {}
                 }
                 self.fencing.remove(&name);
@@ -157,8 +159,20 @@ impl Replica {
     fn look(&mut self, shard: ShardId) {
         self.pending.remove(&shard);
         self.taking.remove(&shard);
-        let name = shard_name(shard);
-        self.out.push((Op::Get(name.clone()), For::Look { name, shard: Some(shard) }));
+        self.ask(shard_name(shard), Some(shard));
+    }
+
+    fn ask(&mut self, name: Name, shard: Option<ShardId>) {
+        let known = self.knows(&name);
+        self.out.push((Op::Get(name.clone()), For::Look { name, shard, known }));
+    }
+
+    /// The version of a Lease that was seen last.
+    fn knows(&self, name: &Name) -> Option<String> {
+        let shards = self.view.shards.iter().map(|(id, it)| (shard_name(*id), &it.it.record));
+        let sessions = self.view.sessions.iter().map(|(name, it)| (name.clone(), &it.it.record));
+        let mut all = shards.chain(sessions);
+        all.find(|(it, _)| it == name).map(|(_, it)| it.resource_version.clone())
     }
 
     fn taken(

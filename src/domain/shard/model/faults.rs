@@ -21,7 +21,7 @@ impl Schedule {
             1 => self.paused[at] = now + long,
             2 => self.deaf[at] = now + long,
             3 => self.blind[at] = now + long,
-            4 => self.away = now + long / 2,
+            4 => self.away = now + long,
             5 => {
                 self.world.seats[at].replica.own.draining = {
                     let seat = &self.world.seats[at];

@@ -35,7 +35,7 @@ const SOUND: Setting = Setting {
     rates: (900, 1100),
     times: [Times::DEFAULT; 3],
     faults: Duration::from_secs(60),
-    peace: Duration::from_secs(20),
+    peace: Duration::from_secs(25),
 };
 
 #[expect(clippy::disallowed_methods, reason = "how many schedules is said from outside")]
