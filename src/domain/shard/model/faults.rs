@@ -87,9 +87,9 @@ impl Schedule {
             3 => kept.record_mut().holder = Some("somebody".into()),
             4 => kept.record_mut().holder = Some(session.to_string()),
             _ => {
-                let old = self.world.storage.log.iter().rev().filter(|it| it.0 == name);
-                let older = old.filter_map(|it| it.1.clone()).nth(1);
-                kept = older.unwrap_or(kept);
+                let log = self.world.storage.log.iter().rev().filter(|it| it.0 == name);
+                let older = log.filter_map(|it| it.1.clone()).nth(1).unwrap_or(kept);
+                return self.world.storage.puts_back(&name, older);
             }
         }
         if let (Kept::Shard(_, it), 2..=4) = (&mut kept, kind) {

@@ -1,6 +1,6 @@
 //! The API server: compare-and-swap on Leases and objects, and the log that watches read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::{
     lease::Record,
@@ -82,6 +82,9 @@ pub struct Storage {
     pub version: u64,
     /// The highest epoch that a shard's Lease ever had.
     pub epochs: BTreeMap<ShardId, i32>,
+    /// Shards whose Lease was deleted or put back from an old copy: who never saw it can't know its epoch, so that they may
+    /// begin anew with the next write of ours.
+    pub forgotten: BTreeSet<ShardId>,
     /// Rules that were broken.
     pub broken: Vec<String>,
 }
@@ -95,6 +98,7 @@ impl Storage {
                     return Answer::Refused;
                 }
                 if let Kept::Shard(id, it) = kept {
+                    self.begins_anew(*id);
                     self.rises(*id, it);
                 }
                 Answer::Accepted(self.keep(name, kept.clone()))
@@ -163,17 +167,28 @@ impl Storage {
         }
     }
 
-    /// Somebody deletes a Lease by hand. Who never saw it can't know its epoch: then they begin anew.
+    fn begins_anew(&mut self, id: ShardId) {
+        if self.forgotten.remove(&id) {
+            self.epochs.remove(&id);
+            let of_it = |it: &&mut Object| it.by.is_some_and(|(of, _)| of == id);
+            self.objects.iter_mut().filter(of_it).for_each(|it| it.by = None);
+        }
+    }
+
+    /// Somebody deletes a Lease by hand.
     pub fn loses(&mut self, name: &Name) {
         if let Some(Kept::Shard(id, _)) = self.leases.get(name) {
-            let id = *id;
-            self.epochs.remove(&id);
-            self.objects
-                .iter_mut()
-                .filter(|it| it.by.is_some_and(|(of, _)| of == id))
-                .for_each(|it| it.by = None);
+            self.forgotten.insert(*id);
         }
         self.delete(name);
+    }
+
+    /// Somebody puts an old copy of a Lease back.
+    pub fn puts_back(&mut self, name: &Name, old: Kept) {
+        if let Kept::Shard(id, _) = &old {
+            self.forgotten.insert(*id);
+        }
+        self.keep(name, old);
     }
 
     pub fn shard(&self, id: ShardId) -> Option<&Shard> {
