@@ -196,6 +196,10 @@ pub fn client_that_shows(
     Ok(config)
 }
 
+/// What is wrong, and what to do, where nobody can.
+pub const UNMET: &str = "with these TLS suites and groups no caller can agree on a handshake with the certificate: ask for suites that \
+                         fit its key, or for those of TLS 1.3, and for groups of the versions that they are of";
+
 /// Whether anybody can agree on a handshake with a server: a caller who has all that there is says hello to it, in memory.
 pub fn met(server: &ServerConfig) -> Result<(), rustls::Error> {
     let mut all = aws_lc_rs::default_provider();

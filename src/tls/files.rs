@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     check::{Flaw, Presented},
-    server, validity,
+    crypto, server, validity,
 };
 
 /// How often the files are looked at.
@@ -125,7 +125,13 @@ impl Served {
         let read = read.and_then(|it| {
             let valid = it.chain.first().and_then(validity::of).unwrap_or_default();
             let fits = names.iter().any(|name| it.is_for(name));
-            Ok((valid, fits, server(it)?))
+            let config = server(it)?;
+            // The first one goes on all the same: that nobody can agree with it ends the start, which says so.
+            if live.borrow().is_some() {
+                let flaw = |error| Flaw::Other(format!("{}: {error}", crypto::UNMET));
+                crypto::met(&config).map_err(flaw)?;
+            }
+            Ok((valid, fits, config))
         });
         let ((from, until), fits, config) = match read {
             Ok(it) => it,

@@ -66,7 +66,7 @@ async fn asks(client: &Client, profile: Value) {
 }
 
 /// Whether a caller of this version is answered.
-fn is_answered(operator: &Operator, version: &'static SupportedProtocolVersion) -> bool {
+pub fn is_answered(operator: &Operator, version: &'static SupportedProtocolVersion) -> bool {
     let mut roots = RootCertStore::empty();
     let authority = certificates(operator.authority.as_bytes()).unwrap();
     roots.add_parsable_certificates(authority);

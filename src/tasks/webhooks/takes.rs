@@ -53,7 +53,7 @@ impl Stand {
         self.is_told = true;
         let reason = NOTHING_IN_COMMON.reason;
         let text = format!(
-            "what the cluster asks for can't be served; the last good one stays: {error:#}"
+            "what the cluster asks for can't be served; the last good one stays, if the certificate goes with it: {error:#}"
         );
         self.say(Some(Why { reason, text }));
     }
@@ -68,7 +68,7 @@ impl Stand {
 
 impl Takes {
     /// What is to be served now; `None` until there is a certificate. An error where nobody could agree even with the settings
-    /// that were good before, or with those of this process.
+    /// that were good before, nor with those of this process.
     pub(super) fn now(&mut self) -> anyhow::Result<Option<Arc<ServerConfig>>> {
         let Some(config) = self.certificate.borrow_and_update().clone() else { return Ok(None) };
         let asked = self.provider.borrow_and_update().clone();
@@ -80,7 +80,10 @@ impl Takes {
             }
             Err(error) if followed => {
                 self.stand.is_degraded(&error);
-                self.made(&config, self.stand.good.clone())?
+                // Nor need another certificate go with what was good for the one before: else that one would end, and nobody
+                // be answered. A replica that begins now serves it by the settings of the process as well.
+                let good = self.made(&config, self.stand.good.clone());
+                good.or_else(|_| self.made(&config, None))?
             }
             Err(error) => return Err(error),
         };
@@ -93,10 +96,7 @@ impl Takes {
         provider: Option<Arc<CryptoProvider>>,
     ) -> anyhow::Result<ServerConfig> {
         let made = self.manner.apply(config, provider)?;
-        tls::crypto::met(&made).context(
-            "with these TLS suites and groups no caller can agree on a handshake with the certificate: ask for suites that \
-             fit its key, or for those of TLS 1.3, and for groups of the versions that they are of",
-        )?;
+        tls::crypto::met(&made).context(tls::crypto::UNMET)?;
         Ok(made)
     }
 
@@ -121,11 +121,53 @@ impl Takes {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
     use crate::{
         domain::certificates::Book,
         tls::crypto::{Profile, Wanted, suite_name},
     };
+
+    /// Presents nothing, so that nobody can agree on anything.
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl rustls::server::ResolvesServerCert for Nobody {
+        fn resolve(
+            &self,
+            _: rustls::server::ClientHello<'_>,
+        ) -> Option<Arc<rustls::sign::CertifiedKey>> {
+            None
+        }
+    }
+
+    fn unmet() -> Arc<ServerConfig> {
+        let builder = tls::crypto::server(tls::crypto::installed().unwrap(), None).unwrap();
+        Arc::new(builder.with_cert_resolver(Arc::new(Nobody)))
+    }
+
+    fn of_rsa() -> Arc<ServerConfig> {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+        let made = rcgen::CertificateParams::new(vec!["a".into()]).unwrap().self_signed(&key);
+        let (chain, key) = (made.unwrap().pem(), key.serialize_pem());
+        let read = tls::check::Presented::read(chain.as_bytes(), key.as_bytes());
+        Arc::new(tls::server(read.unwrap()).unwrap())
+    }
+
+    fn takes(
+        live: &watch::Sender<Option<Arc<ServerConfig>>>,
+        asked: &watch::Sender<Option<Arc<CryptoProvider>>>,
+        (meters, degraded): (&Meters, &Degraded),
+    ) -> Takes {
+        Takes {
+            certificate: live.subscribe(),
+            provider: asked.subscribe(),
+            manner: tls::Manner::default(),
+            alerts: Alerts::default(),
+            stand: Stand::telling(meters, degraded),
+        }
+    }
 
     fn certificate() -> Arc<ServerConfig> {
         let _ = tls::install_provider();
@@ -150,13 +192,7 @@ mod tests {
     fn what_nobody_could_agree_with_is_not_taken_up_and_that_is_told() {
         let (meters, degraded) = (Meters::default(), Degraded::default());
         let (live, asked) = (watch::Sender::new(Some(certificate())), watch::Sender::new(None));
-        let mut takes = Takes {
-            certificate: live.subscribe(),
-            provider: asked.subscribe(),
-            manner: tls::Manner::default(),
-            alerts: Alerts::default(),
-            stand: Stand::telling(&meters, &degraded),
-        };
+        let mut takes = takes(&live, &asked, (&meters, &degraded));
         let is_degraded = || degraded.news().borrow().contains_key(&Matter::TlsProfile);
         let usual = suites(&takes.now().unwrap().unwrap());
         assert!(usual.len() > 3 && !is_degraded(), "{usual:?}");
@@ -181,5 +217,40 @@ mod tests {
             let flaw = meters.tls_profile_flaws.get_or_create(&NOTHING_IN_COMMON).get();
             assert_eq!(flaw, i64::from(!well), "{because}");
         }
+    }
+
+    #[test]
+    fn a_certificate_that_does_not_go_with_what_is_asked_for_is_served_as_at_the_start_and_that_is_told()
+     {
+        let (meters, degraded) = (Meters::default(), Degraded::default());
+        let (live, asked) = (watch::Sender::new(Some(certificate())), watch::Sender::new(None));
+        let mut takes = takes(&live, &asked, (&meters, &degraded));
+        let is_degraded = || degraded.news().borrow().contains_key(&Matter::TlsProfile);
+        let usual = suites(&takes.now().unwrap().unwrap());
+        let ecdsa = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384";
+        asked.send_replace(Some(asks(&[ecdsa], &[])));
+        let followed = suites(&takes.next().now_or_never().flatten().unwrap());
+        assert_eq!((followed, is_degraded()), (vec![ecdsa.to_owned()], false));
+        live.send_replace(Some(of_rsa()));
+        let served = takes.next().now_or_never().flatten().expect("the new certificate is served");
+        assert_eq!((suites(&served), is_degraded()), (usual, true));
+        live.send_replace(Some(certificate()));
+        let served = takes.next().now_or_never().flatten().unwrap();
+        assert_eq!((suites(&served), is_degraded()), (vec![ecdsa.to_owned()], false));
+    }
+
+    #[test]
+    fn what_nobody_could_agree_with_at_all_is_an_error_and_the_next_one_is_served() {
+        let (meters, degraded) = (Meters::default(), Degraded::default());
+        let (live, asked) = (watch::Sender::new(Some(certificate())), watch::Sender::new(None));
+        let mut takes = takes(&live, &asked, (&meters, &degraded));
+        assert!(takes.now().unwrap().is_some());
+        live.send_replace(Some(unmet()));
+        assert!(takes.next().now_or_never().is_none(), "the last one stays");
+        let told = format!("{:#}", takes.now().unwrap_err());
+        assert!(told.contains("ask for suites that fit its key"), "{told}");
+        live.send_replace(Some(certificate()));
+        assert!(takes.next().now_or_never().flatten().is_some(), "one that can be served again");
+        assert!(degraded.news().borrow().is_empty(), "the cluster asked for nothing");
     }
 }
