@@ -166,6 +166,9 @@ impl Keeper {
                 return self.restore(known, &kept).await;
             }
         };
+        if let Some(until) = book.has_no_room_until(&self.seen(known, &kept)) {
+            known.has_no_room(until); // whatever else is wrong is said instead of it
+        }
         if book.judged_at(seconds()) > seconds() {
             known.problem(
                 Flaw::NotValidYet.reason(),

@@ -239,6 +239,16 @@ impl Book {
         self.backs < BELIEVED
     }
 
+    /// Until when, at the least, another authority that somebody wishes waits for one of those before it to retire.
+    pub fn has_no_room_until(&self, seen: &Seen<'_>) -> Option<i64> {
+        let full = self.retired.len() >= MOST_RETIRED && self.is_wished(seen);
+        self.retired.iter().map(|it| it.until).min().filter(|_| full)
+    }
+
+    fn is_wished(&self, seen: &Seen<'_>) -> bool {
+        !seen.wish.is_empty() && seen.wish != self.granted
+    }
+
     /// Whether a switch has been watched for long enough, but for a last call that comes through.
     pub fn has_settled(&self, seen: &Seen<'_>) -> bool {
         self.phase == Phase::Switched && seen.now >= self.since + seen.settle
@@ -279,11 +289,10 @@ impl Book {
         if self.retired.iter().any(|it| it.until <= now) && self.phase != Phase::Switched {
             return Some(Step::Retire);
         }
-        let wished = !seen.wish.is_empty() && seen.wish != self.granted;
         let old = now >= self.authority.life.renewal();
         let room = self.retired.len() < MOST_RETIRED;
         match self.phase {
-            Phase::Steady => ((wished || old) && room).then_some(Step::Prepare),
+            Phase::Steady => ((self.is_wished(seen) || old) && room).then_some(Step::Prepare),
             Phase::Prepared => Some(Step::Publish),
             Phase::Published => (seen.published && now >= self.hold).then_some(Step::Switch),
             Phase::Switched => self.has_settled(seen).then_some(Step::Confirm),
@@ -527,8 +536,19 @@ mod tests {
             while let Some(step) = book.due(&seen) {
                 book = book.after(step, &seen, &Numbers).unwrap();
             }
+            let first = book.retired.first().map(|it| it.until);
+            assert_eq!(book.has_no_room_until(&seen), first.filter(|_| round > 5), "{round}");
         }
         assert_eq!((book.retired.len(), book.authority.generation), (5, 6));
-        assert_eq!(book.due(&Seen { wish: "more", ..seen(9) }), None);
+        let more = |now| Seen { wish: "more", canary: Canary::Passed, ..seen(now) };
+        assert_eq!(book.due(&more(9)), None);
+        assert_eq!(book.has_no_room_until(&Seen { wish: "", ..seen(9) }), None, "nobody waits");
+        assert_eq!(book.has_no_room_until(&Seen { wish: "5", ..seen(9) }), None, "it was granted");
+        let until = book.has_no_room_until(&more(9)).unwrap();
+        book = book.after(Step::Leaf, &more(until - 1), &Numbers).unwrap();
+        assert_eq!(book.due(&more(until)), Some(Step::Retire), "there is room, as was said");
+        book = book.after(Step::Retire, &more(until), &Numbers).unwrap();
+        assert_eq!(book.has_no_room_until(&more(until)), None);
+        assert_eq!(book.due(&more(until)), Some(Step::Prepare));
     }
 }

@@ -9,7 +9,8 @@ use crate::{
 };
 
 /// What can be wrong beside what is in the Secret or in files.
-const OTHERS: [&str; 4] = ["SwitchTakenBack", "CanaryRefused", "BundleFoughtOver", "ClocksDiffer"];
+const OTHERS: [&str; 5] =
+    ["SwitchTakenBack", "CanaryRefused", "BundleFoughtOver", "ClocksDiffer", "TooManyRetired"];
 
 /// Says it.
 pub struct Flaws(Meters);

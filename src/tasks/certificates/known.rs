@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
@@ -71,6 +72,16 @@ impl Known {
 
     pub fn problem(&mut self, reason: &'static str, text: &str) {
         self.problem = Some((reason, text.to_owned()));
+    }
+
+    /// Another authority is wished, and waits for one to retire, in seconds since 1970.
+    pub fn has_no_room(&mut self, until: i64) {
+        let until = Timestamp::from_second(until).unwrap_or_default();
+        let text = format!(
+            "another authority is wished while as many as can be wait for their retirement: it is made when the first of them has \
+             left the bundle, at {until} (docs/certificates.md)"
+        );
+        self.problem("TooManyRetired", &text);
     }
 
     /// Notes another authority that nothing leads to from the one before, if it is to be.

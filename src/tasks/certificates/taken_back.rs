@@ -1,5 +1,6 @@
 //! A switch to another certificate under the webhook server that callers really come to, and an API server that is one closure:
-//! a caller that breaks its handshake off over the new certificate has it taken back, whatever the canary says.
+//! a caller that breaks its handshake off over the new certificate has it taken back, whatever the canary says. And switches
+//! that are asked for until there is no room for another.
 
 use std::{
     io::Read as _,
@@ -107,11 +108,15 @@ fn keeper(connection: &Connection, meters: Meters, live: &Live, alerts: &Alerts)
     }
 }
 
+fn all_well(now: i64, wish: &str) -> Seen<'_> {
+    let canary = Canary::Passed;
+    Seen { now, published: true, canary, wish, retire_after: None, settle: 0 }
+}
+
 /// A book that everybody trusts, and the one after the switch to the next authority.
 fn books(mint: &ForNames) -> [Book; 2] {
     let now = seconds();
-    let (canary, wish) = (Canary::Passed, "next");
-    let seen = Seen { now, published: true, canary, wish, retire_after: None, settle: 0 };
+    let seen = all_well(now, "next");
     let mut book = Book::new(mint, 1, now).unwrap();
     for step in [Step::Prepare, Step::Publish] {
         book = book.after(step, &seen, mint).unwrap();
@@ -172,4 +177,37 @@ async fn a_switch_that_all_take_is_confirmed_whatever_was_distrusted_before() {
         let (book, [_, switched], ..) = after_a_switch(when).await;
         assert_eq!((book.phase, book.chain()), (Phase::Steady, switched.chain()), "{when:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_that_waits_for_room_is_told_until_when() {
+    let _ = tls::install_provider();
+    let (live, meters) = (Live::new(None), Meters::default());
+    let (connection, written) = api_server(None, &meters);
+    let keeper = keeper(&connection, meters.clone(), &live, &Alerts::default());
+    let mut book = Book::new(&keeper.mint, 1, seconds()).unwrap();
+    let told = async |book: &Book, wish: &str| {
+        let mut known = Known::nothing(&[]);
+        known.kept = Some(Kept { wish: wish.into(), ..read(book) });
+        keeper.turn(&mut known).await;
+        keeper.degraded.news().borrow().get(&Matter::Certificates).cloned()
+    };
+    for wish in ["1", "2", "3", "4", "5"] {
+        let seen = all_well(seconds(), wish);
+        while let Some(step) = book.due(&seen) {
+            book = book.after(step, &seen, &keeper.mint).unwrap();
+        }
+        assert_eq!(told(&book, wish).await, None, "wish {wish} was granted");
+    }
+    let why = told(&book, "6").await.expect("the sixth is not granted, and that is told");
+    assert_eq!(why.reason, "TooManyRetired");
+    let day = 24 * 3600;
+    let week = |it: &i64| (6 * day..8 * day).contains(&(it - seconds()));
+    let until = why.text.split("at ").nth(1).and_then(|it| it.split(' ').next()).unwrap();
+    let until: k8s_openapi::jiff::Timestamp = until.parse().unwrap();
+    assert!(week(&until.as_second()), "{}", why.text);
+    let flaw = crate::cluster::meters::Flawed { reason: "TooManyRetired" };
+    assert_eq!(meters.certificate_flaws.get_or_create(&flaw).get(), 1);
+    assert!(written.lock().unwrap().is_empty(), "no step is taken");
+    assert_eq!(told(&book, "5").await, None, "nobody wishes it any more");
 }
