@@ -139,7 +139,7 @@ fn suffer(faults: &config::Faults) {
     }
 }
 
-/// Starts the admission server and waits until it listens: with a certificate of our own, once the API server was reached.
+/// Starts the admission server and waits until it listens, with our own certificate once the API server was reached, and is rehearsed.
 async fn serve_webhooks(
     config: &Config,
     connection: &Connection,
@@ -160,7 +160,7 @@ async fn serve_webhooks(
     };
     let (live, unconverted) = (faces.live.clone(), definitions::Unconverted::default());
     let (policy, pods) = (policy_of(config)?, pods_of(config, asking.clone(), spans));
-    let rules = webhooks::Rules {
+    let routes = webhooks::routes(webhooks::Rules {
         policy,
         faults: config.test_faults.clone(),
         asking,
@@ -168,7 +168,7 @@ async fn serve_webhooks(
         spans: spans.clone(),
         unconverted: unconverted.clone(),
         meters: meters.clone(),
-    };
+    });
     let (manner, alerts) = (it.manner()?, alerts::Alerts::counted(meters));
     let takes = webhooks::Takes {
         certificate: live.subscribe(),
@@ -177,7 +177,7 @@ async fn serve_webhooks(
         alerts: alerts.clone(),
         stand: webhooks::Stand::telling(meters, degraded),
     };
-    servers.spawn(webhooks::serve(address, takes, handle.clone(), rules));
+    servers.spawn(webhooks::listen(address, takes, handle.clone(), routes.clone()));
     let told = (live, alerts, unconverted);
     let keep = certificates::keep(config, connection, (meters, degraded), told, ready)?;
     servers.spawn(async move {
@@ -186,7 +186,7 @@ async fn serve_webhooks(
             _ = stop.wait_for(|it| *it) => Ok(()),
         }
     });
-    webhooks::listens(handle, address, servers).await?;
+    webhooks::listens(handle, address, servers, webhooks::rehearsed(&routes)).await?;
     tracing::info!(%address, "Serving webhooks");
     Ok(())
 }

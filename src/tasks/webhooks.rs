@@ -6,6 +6,7 @@ mod asking;
 pub(super) mod counting;
 pub(super) mod intake;
 mod missing;
+mod rehearsal;
 mod takes;
 pub(super) mod telling;
 #[cfg(test)]
@@ -50,6 +51,7 @@ use crate::{
 };
 pub use asking::Asking;
 use intake::{in_time, take_in};
+pub use rehearsal::rehearsed;
 pub use takes::{Stand, Takes};
 pub(super) use telling::caller;
 
@@ -96,16 +98,6 @@ fn routes_within(rules: Rules, budget: Arc<Budget>) -> Router {
         .merge(conversion)
         .layer(CatchPanicLayer::new())
         .layer(counted)
-}
-
-/// Serves reviews until the handle shuts it down.
-pub async fn serve(
-    address: SocketAddr,
-    takes: Takes,
-    handle: Handle<SocketAddr>,
-    rules: Rules,
-) -> anyhow::Result<()> {
-    listen(address, takes, handle, routes(rules)).await
 }
 
 /// Binds as soon as there is a certificate, and serves until the handle shuts it down. Another certificate is for those who
@@ -192,14 +184,15 @@ async fn judged(rules: &Rules, request: &AdmissionRequest<DynamicObject>) -> Adm
     answer::judged(request, rules.policy, rig.said(), named)
 }
 
-/// Waits until the admission server listens.
+/// Waits until the admission server listens, and until something else is done.
 pub async fn listens(
     handle: &Handle<SocketAddr>,
     address: SocketAddr,
     servers: &mut JoinSet<anyhow::Result<()>>,
+    also: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     tokio::select! {
-        bound = handle.listening() => anyhow::ensure!(
+        (bound, ()) = async { tokio::join!(handle.listening(), also) } => anyhow::ensure!(
             bound.is_some(),
             "the admission server can't listen on {address}; is the port taken?"
         ),
@@ -413,7 +406,7 @@ mod tests {
         let (certificate, stand) = (live.subscribe(), Stand::default());
         let takes = Takes { certificate, provider, manner, alerts: alerts.clone(), stand };
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        tokio::spawn(serve(address, takes, handle.clone(), Rules::default()));
+        tokio::spawn(listen(address, takes, handle.clone(), routes(Rules::default())));
         let mut roots = rustls::RootCertStore::empty();
         roots
             .add_parsable_certificates(tls::check::certificates(book.bundle().as_bytes()).unwrap());

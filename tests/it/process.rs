@@ -5,13 +5,13 @@ use std::{
     time::Duration,
 };
 
-use gastown_testbed::{Operator, http_get};
+use gastown_testbed::{Node, Operator, OperatorOptions, Testbed, http_get};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};
 use serde_json::json;
 
 use crate::{
-    asking::scraped,
+    asking::{comes_true, scraped},
     world::{PATIENCE, World, phase_of},
 };
 
@@ -188,6 +188,28 @@ fn what_comes_later_or_cannot_be_ends_the_start_with_a_word() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(want), "{args:?}: {said}");
     }
+}
+
+#[tokio::test]
+async fn a_replica_whose_webhooks_do_not_answer_itself_is_not_ready_and_says_why() {
+    let bed = Testbed::shared_with(Node::Kwok).await.unwrap();
+    let options = OperatorOptions {
+        name: "unrehearsed".into(),
+        namespace: "unrehearsed".into(),
+        flags: vec!["--test-faults=panic-on=rehearsal".into()],
+        ..OperatorOptions::default()
+    };
+    let operator = Operator::start(bed, options).await.unwrap();
+    comes_true("a line of the log", async || {
+        let log = std::fs::read_to_string(&operator.log).unwrap_or_default();
+        log.contains("Not ready: the webhooks") && log.contains("/mutate answers 500")
+    })
+    .await;
+    for (path, want) in [("livez", 200), ("readyz", 503)] {
+        let address = format!("{}/{path}", operator.health.trim_end_matches('/'));
+        assert_eq!(http_get(&address).await.unwrap().0, want, "{path}");
+    }
+    assert_eq!(operator.terminate(PATIENCE).await.unwrap(), 0, "and ends when it is told to");
 }
 
 #[tokio::test]

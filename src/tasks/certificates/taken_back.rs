@@ -16,7 +16,7 @@ use kube::client::Body;
 use rustls::{ClientConnection, RootCertStore};
 
 use super::*;
-use crate::tasks::webhooks::{Rules, Stand, Takes, serve};
+use crate::tasks::webhooks::{Rules, Stand, Takes, listen, routes};
 
 const NAME: &str = "127.0.0.1";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,7 +36,7 @@ impl Hall {
         let (manner, stand) = (tls::Manner::default(), Stand::default());
         let takes = Takes { certificate, provider, manner, alerts: alerts.clone(), stand };
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        tokio::spawn(serve(address, takes, handle.clone(), Rules::default()));
+        tokio::spawn(listen(address, takes, handle.clone(), routes(Rules::default())));
         Self { handle, alerts }
     }
 
