@@ -426,6 +426,15 @@ mod tests {
         }
     }
 
+    /// An edition is installed with one of these, and who installs it may say another behind it.
+    #[test]
+    fn of_what_is_said_twice_of_names_that_one_may_not_have_the_last_counts() {
+        let access = |args: &[&str]| parse(args).webhooks.reference_access;
+        assert_eq!(access(&[]), ReferenceAccess::Warn);
+        let twice = ["--reference-access=enforce", "--reference-access=off"];
+        assert_eq!(access(&twice), ReferenceAccess::Off);
+    }
+
     #[test]
     fn failover_sets_all_three_times_and_goes_with_none_of_them() {
         let times = |args: &[&str]| parse(args).election.times();

@@ -10,7 +10,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    MUTATING, NAMESPACE, PODS_MUTATING, PODS_VALIDATING, VALIDATING, WEBHOOK_SERVICE,
+    MUTATING, NAMESPACE, PODS_MUTATING, PODS_VALIDATING, VALIDATING, WEBHOOK_SERVICE, kustomize,
     operator::{self, CONTAINER, DEPLOYMENT, Edition, Shape},
 };
 use crate::kinds::KINDS;
@@ -103,8 +103,9 @@ pub fn component() -> Value {
         let name = format!("{}.{}", it.plural, it.group);
         patch("apiextensions.k8s.io/v1", "CustomResourceDefinition", &name)
     });
+    let mounted = json!({"patch": mounted().to_string()});
     let patches: Vec<Value> =
-        definitions.chain(webhooks).chain([json!({"patch": mounted().to_string()})]).collect();
+        definitions.chain(webhooks).chain([mounted, kustomize::of_deployment(&served())]).collect();
     json!({
         "apiVersion": "kustomize.config.k8s.io/v1alpha1",
         "kind": "Component",
@@ -113,12 +114,10 @@ pub fn component() -> Value {
     })
 }
 
-/// The Deployment with files in the place of an authority of the operator's own.
+/// The Deployment with the files.
 fn mounted() -> Value {
-    let whole = operator::deployment(Shape { edition: Edition::Community, certificates: "files" });
     let container = json!({
         "name": CONTAINER,
-        "args": whole.pointer("/spec/template/spec/containers/0/args"),
         "volumeMounts": [{"name": "certificates", "mountPath": FILES, "readOnly": true}],
     });
     let volume = json!({"name": "certificates", "secret": {"secretName": SECRET}});
@@ -127,6 +126,21 @@ fn mounted() -> Value {
         "metadata": {"name": DEPLOYMENT, "namespace": NAMESPACE},
         "spec": {"template": {"spec": {"containers": [container], "volumes": [volume]}}},
     })
+}
+
+/// The one argument that says to serve them, in the place of an authority of the operator's own. The others stay: an edition has some
+/// of its own. Where somebody has put another one into that place, kustomize says so.
+fn served() -> Value {
+    let shape = Shape::of(Edition::Community);
+    let own = operator::cert_source(shape.certificates);
+    let whole = operator::deployment(shape);
+    let all = whole.pointer(kustomize::ARGUMENTS).and_then(Value::as_array);
+    let place = all.and_then(|all| all.iter().position(|it| *it == *own)).unwrap_or_default();
+    let path = format!("{}/{place}", kustomize::ARGUMENTS);
+    json!([
+        {"op": "test", "path": path, "value": own},
+        {"op": "replace", "path": path, "value": operator::cert_source("files")},
+    ])
 }
 
 #[cfg(test)]

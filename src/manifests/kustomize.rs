@@ -18,6 +18,8 @@ const FOLDERS: [(&str, &str); 5] = [
     ("deploy/policies", "../policies"),
     ("webhooks", "../../webhooks"),
 ];
+/// Where a Deployment has the arguments of the operator.
+pub(super) const ARGUMENTS: &str = "/spec/template/spec/containers/0/args";
 /// The folder of the operator itself, which the base lies in.
 const BASE: &str = "deploy/base";
 
@@ -48,7 +50,7 @@ pub fn files(parts: &[(String, Vec<Value>)]) -> anyhow::Result<Vec<(String, Stri
     Ok(made)
 }
 
-/// What an edition changes: which images are started.
+/// What an edition changes: which images are started, and with which flags beside those of both.
 fn overlay(edition: Edition) -> Value {
     if edition == Edition::Community {
         return json!({});
@@ -64,7 +66,16 @@ fn overlay(edition: Edition) -> Value {
         "metadata": {"name": DEPLOYMENT, "namespace": NAMESPACE},
         "spec": {"template": {"spec": {"containers": [container]}}},
     });
-    json!({"patches": [{"patch": patch.to_string()}]})
+    let flags = edition.flags().iter();
+    let flags: Value = flags
+        .map(|it| json!({"op": "add", "path": format!("{ARGUMENTS}/-"), "value": it}))
+        .collect();
+    json!({"patches": [{"patch": patch.to_string()}, of_deployment(&flags)]})
+}
+
+/// A JSON patch of the Deployment: arguments have no names, so a merge would replace them all, also what another patch has added.
+pub(super) fn of_deployment(patch: &Value) -> Value {
+    json!({"patch": patch.to_string(), "target": {"kind": "Deployment", "name": DEPLOYMENT}})
 }
 
 fn kustomization(resources: &[&str], rest: &Value) -> anyhow::Result<String> {

@@ -54,6 +54,15 @@ impl Edition {
         }
     }
 
+    /// Flags of its own, beside those of both.
+    pub const fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Community => &[],
+            // There a Polecat is no way to a Secret that one may not have oneself.
+            Self::Enterprise => &["--reference-access=enforce"],
+        }
+    }
+
     fn image(self, name: &str) -> String {
         format!("{name}:{}{}", env!("CARGO_PKG_VERSION"), self.suffix())
     }
@@ -225,11 +234,7 @@ fn container(shape: Shape) -> Value {
         "name": CONTAINER,
         "image": shape.edition.operator_image(),
         "imagePullPolicy": "IfNotPresent",
-        "args": [
-            format!("--drain-seconds={DRAIN}"),
-            format!("--webhook-cert-source={}", shape.certificates),
-            format!("--metrics-bind-address=:{METRICS_PORT}"),
-        ],
+        "args": arguments(shape),
         "env": environment(shape.edition),
         "ports": [
             {"name": "webhooks", "containerPort": WEBHOOK_PORT, "protocol": "TCP"},
@@ -246,6 +251,22 @@ fn container(shape: Shape) -> Value {
             "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]},
         },
     })
+}
+
+/// What its edition has alone comes last.
+fn arguments(shape: Shape) -> Vec<String> {
+    let mut all = vec![
+        format!("--drain-seconds={DRAIN}"),
+        cert_source(shape.certificates),
+        format!("--metrics-bind-address=:{METRICS_PORT}"),
+    ];
+    all.extend(shape.edition.flags().iter().map(|it| (*it).to_owned()));
+    all
+}
+
+/// The argument that says where certificates come from.
+pub fn cert_source(certificates: &str) -> String {
+    format!("--webhook-cert-source={certificates}")
 }
 
 fn environment(edition: Edition) -> Value {

@@ -11,7 +11,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use gastown::{kinds::KINDS, manifests::olm::graph::RELEASES};
 use serde_json::Value;
 
-use crate::generated::top;
+use crate::{generated::top, roads::ENTERPRISE};
 
 /// Kinds that OLM installs from a bundle.
 const SUPPORTED: [&str; 14] = [
@@ -520,7 +520,7 @@ fn webhooks_of_all_three_sorts_are_what_olm_installs() {
     }
 }
 
-/// All roads install the very same pods, but for where certificates come from.
+/// All roads install the very same pods, but for where certificates come from, and what an edition is started with alone.
 #[test]
 fn the_deployment_is_that_of_the_other_roads() {
     let file = fs::read_to_string(top().join("deploy/base/operator.yaml")).unwrap();
@@ -536,6 +536,9 @@ fn the_deployment_is_that_of_the_other_roads() {
         let arguments = other.pointer_mut(at).unwrap().as_array_mut().unwrap();
         let source = arguments.iter_mut().find(|it| **it == own).unwrap();
         *source = "--webhook-cert-source=files".into(); // which OLM brings
+        if it.edition == "enterprise" {
+            arguments.extend(ENTERPRISE.map(Value::from));
+        }
         arguments.push("--apply-policies".into()); // which it does not
         for spec in [&mut mine, &mut other] {
             let container = spec.pointer_mut("/template/spec/containers/0").unwrap();

@@ -266,10 +266,9 @@ fn one_file_is_what_kustomize_makes_of_the_community_edition() {
 }
 
 #[test]
-fn editions_differ_in_their_images_alone() {
-    let Some(kubectl) = tool("editions_differ_in_their_images_alone", Tool::Kubectl) else {
-        return;
-    };
+fn editions_differ_in_their_images_and_in_the_flags_of_one_alone() {
+    const TEST: &str = "editions_differ_in_their_images_and_in_the_flags_of_one_alone";
+    let Some(kubectl) = tool(TEST, Tool::Kubectl) else { return };
     let [community, enterprise] = ["deploy/community", "deploy/enterprise"]
         .map(|it| objects(&said(&run(&kubectl, &["kustomize", it]))));
     let mut found = Vec::new();
@@ -281,7 +280,8 @@ fn editions_differ_in_their_images_alone() {
         "Deployment/gastown-operator-controller-manager/spec/template/spec/containers/0";
     // The runner's variable comes where a patch puts it.
     found.retain(|it| !it.starts_with(&format!("{container}/env/")));
-    assert_eq!(found, [format!("{container}/image")]);
+    assert_eq!(found, ["args", "image"].map(|it| format!("{container}/{it}")));
+    assert_eq!(flags_beside(&community, &enterprise), ENTERPRISE);
     assert_eq!(community.len(), enterprise.len());
     let runner = |all: &Objects| {
         all["Deployment/gastown-operator-controller-manager"].to_string().contains(concat!(
@@ -291,6 +291,21 @@ fn editions_differ_in_their_images_alone() {
         ))
     };
     assert!(runner(&enterprise) && !runner(&community));
+}
+
+/// What the Enterprise edition is started with beside the other: there a Polecat is no way to a Secret that who asks for it may not
+/// have.
+pub const ENTERPRISE: [&str; 1] = ["--reference-access=enforce"];
+
+/// Flags of an installation's operator that come after those of another's.
+fn flags_beside(one: &Objects, other: &Objects) -> Vec<String> {
+    let [one, other] = [one, other].map(|it| {
+        let operator = &it["Deployment/gastown-operator-controller-manager"];
+        let flags = operator.pointer("/spec/template/spec/containers/0/args").unwrap();
+        serde_json::from_value::<Vec<String>>(flags.clone()).unwrap()
+    });
+    assert!(!one.is_empty() && other.starts_with(&one), "{one:?}, {other:?}");
+    other[one.len()..].to_vec()
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub struct Values {
     /// Replicas. Any number works at the same time: namespaces are shared out among them.
     #[schemars(range(min = 1))]
     pub replica_count: u16,
-    /// community, or enterprise: images on UBI 9 with the FIPS build of the cryptography.
+    /// community, or enterprise: images on UBI 9 with the FIPS build of the cryptography, and --reference-access=enforce.
     pub edition: Edition,
     /// Whose cluster it is; auto looks for OpenShift's API.
     pub platform: Platform,
@@ -274,7 +274,8 @@ pub struct Operator {
     /// normal or fast: how soon a crash is noticed.
     #[schemars(extend("enum" = ["", "normal", "fast"]))]
     pub failover: String,
-    /// enforce, warn or off: what becomes of a Polecat that names a Secret which who asks for it may not have.
+    /// enforce, warn or off: what becomes of a Polecat that names a Secret which who asks for it may not have. Empty: enforce in
+    /// the enterprise edition, else warn.
     #[schemars(extend("enum" = ["", "enforce", "warn", "off"]))]
     pub reference_access: String,
     /// Manual or Auto: who writes objects anew that lie in storage in an older version.

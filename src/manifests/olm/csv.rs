@@ -164,7 +164,9 @@ fn description(edition: Edition) -> String {
     if edition == Edition::Enterprise {
         text += "\n## This edition\n\n\
             Its images stand on UBI 9. Its programs link AWS-LC's FIPS module, which is on NIST's Modules In Process list. The \
-            operator does not start unless that runs in FIPS mode, and the runner makes no TLS connection of its own without that.\n";
+            operator does not start unless that runs in FIPS mode, and the runner makes no TLS connection of its own without that. A \
+            Polecat that names a Secret, a ConfigMap or a service account which who asks for it may not have is refused \
+            (`--reference-access=enforce`).\n";
     }
     text
 }

@@ -12,8 +12,18 @@ use gastown::{
 };
 use gastown_testbed::tools::{Tool, on_path};
 
-use super::{CHART, by_name, drift, objects, run, said, tool};
+use super::{CHART, ENTERPRISE, Objects, by_name, drift, flags_beside, objects, run, said, tool};
 use crate::{generated::top, preconditions::skip};
+
+/// An edition with the component.
+fn with_component(kubectl: &Path, edition: &str) -> Objects {
+    // kustomize takes nothing from above the folder that it is given, but what that names.
+    let folder = tempfile::Builder::new().prefix(".overlay.").tempdir_in(top().join("deploy"));
+    let folder = folder.unwrap();
+    let text = format!("resources: [../{edition}]\ncomponents: [../cert-manager]\n");
+    fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
+    objects(&said(&run(kubectl, &["kustomize", folder.path().to_str().unwrap()])))
+}
 
 #[test]
 fn the_chart_has_cert_manager_make_what_the_component_does() {
@@ -21,24 +31,31 @@ fn the_chart_has_cert_manager_make_what_the_component_does() {
     let (Some(kubectl), Some(helm)) = (tool(TEST, Tool::Kubectl), tool(TEST, Tool::Helm)) else {
         return;
     };
-    // kustomize takes nothing from above the folder that it is given, but what that names.
-    let folder = tempfile::Builder::new().prefix(".overlay.").tempdir_in(top().join("deploy"));
-    let folder = folder.unwrap();
-    let text = "resources: [../community]\ncomponents: [../cert-manager]\n";
-    fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
-    let overlay = folder.path().to_str().unwrap();
-    let road = by_name(objects(&said(&run(&kubectl, &["kustomize", overlay]))));
-    let chart = ["template", "gastown-operator", FOLDER, "-n", NAMESPACE];
-    let asked = ["--set", "certificates.source=cert-manager"];
-    let chart = by_name(objects(&said(&run(&helm, &[&chart[..], &asked].concat()))));
-    let (strays, _) = drift(&road, &chart, &CHART);
-    assert!(strays.is_empty(), "{}", strays.join("\n"));
-    let injected = "cert-manager.io/inject-ca-from";
-    let served = format!("{NAMESPACE}/gastown-operator-webhook");
-    let told = road.values().filter(|it| it["metadata"]["annotations"][injected] == *served);
-    assert_eq!(told.count(), KINDS.len() + 4, "definitions and webhooks");
-    let of = |kind: &str| road.keys().filter(|it| it.starts_with(&format!("{kind}/"))).count();
-    assert_eq!((of("Issuer"), of("Certificate")), (2, 2));
+    for edition in ["community", "enterprise"] {
+        let road = by_name(with_component(&kubectl, edition));
+        let chart = ["template", "gastown-operator", FOLDER, "-n", NAMESPACE];
+        let asked = format!("certificates.source=cert-manager,edition={edition}");
+        let chart = [&chart[..], &["--set", &asked]].concat();
+        let chart = by_name(objects(&said(&run(&helm, &chart))));
+        let (strays, _) = drift(&road, &chart, &CHART);
+        assert!(strays.is_empty(), "{edition}:\n{}", strays.join("\n"));
+        let injected = "cert-manager.io/inject-ca-from";
+        let served = format!("{NAMESPACE}/gastown-operator-webhook");
+        let told = road.values().filter(|it| it["metadata"]["annotations"][injected] == *served);
+        assert_eq!(told.count(), KINDS.len() + 4, "definitions and webhooks");
+        let of = |kind: &str| road.keys().filter(|it| it.starts_with(&format!("{kind}/"))).count();
+        assert_eq!((of("Issuer"), of("Certificate")), (2, 2));
+    }
+}
+
+/// The component changes where certificates come from, and takes no edition's own flags away.
+#[test]
+fn an_edition_keeps_its_flags_with_certificates_by_cert_manager() {
+    const TEST: &str = "an_edition_keeps_its_flags_with_certificates_by_cert_manager";
+    let Some(kubectl) = tool(TEST, Tool::Kubectl) else { return };
+    let [community, enterprise] =
+        ["community", "enterprise"].map(|it| with_component(&kubectl, it));
+    assert_eq!(flags_beside(&community, &enterprise), ENTERPRISE);
 }
 
 /// Runs openssl in a folder; whether it went well.

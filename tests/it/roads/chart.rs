@@ -7,7 +7,7 @@ use gastown::manifests::chart::FOLDER;
 use gastown_testbed::tools::Tool;
 use serde_json::{Value, json};
 
-use super::{objects, run, said, tool};
+use super::{ENTERPRISE, objects, run, said, tool};
 use crate::generated::top;
 
 /// Renders a release in a namespace of its own with these values.
@@ -157,6 +157,31 @@ fn every_value_does_something() {
     assert!(secret.contains("--webhook-cert-source=files") && !secret.contains("cert-manager.io"));
     let enterprise = said(&render(&helm, &[&format!("file={FOLDER}/values-enterprise.yaml")]));
     assert!(enterprise.contains("-ubi9") && enterprise.contains("--platform=openshift"));
+}
+
+/// What an edition says of names that one may not have, where the release does not say it.
+#[test]
+fn an_edition_has_its_flags_and_a_release_that_says_otherwise_is_heard() {
+    const TEST: &str = "an_edition_has_its_flags_and_a_release_that_says_otherwise_is_heard";
+    let Some(helm) = tool(TEST, Tool::Helm) else { return };
+    let [enforce] = ENTERPRISE;
+    let edition = format!("file={FOLDER}/values-enterprise.yaml");
+    let (warn, off) = ("operator.referenceAccess=warn", "extraArgs={--reference-access=off}");
+    let table: [(&[&str], &[&str], &str); 5] = [
+        (&[], &[], "the Community edition: the operator's default"),
+        (&[&edition], &[enforce], "the file for the Enterprise edition"),
+        (&["edition=enterprise"], &[enforce], "that edition by its name"),
+        (&["edition=enterprise", warn], &["--reference-access=warn"], "the release says it"),
+        (&["edition=enterprise", off], &[enforce, "--reference-access=off"], "the last counts"),
+    ];
+    for (values, want, because) in table {
+        let all = objects(&said(&render(&helm, values)));
+        let operator = &all["Deployment/gastown-operator-controller-manager"];
+        let flags = operator.pointer("/spec/template/spec/containers/0/args").unwrap();
+        let flags = flags.as_array().unwrap().iter().map(|it| it.as_str().unwrap());
+        let said: Vec<_> = flags.filter(|it| it.starts_with("--reference-access")).collect();
+        assert_eq!(said, want, "{because}");
+    }
 }
 
 /// Names that YAML reads as something else stay names.
