@@ -113,7 +113,7 @@ impl Cluster {
         let namespace = meta.namespace.as_deref().unwrap_or_default();
         let name = meta.name.as_deref().unwrap_or_default();
         if let Some(there) = self.caches.pods.get(&Key::new(namespace, name)) {
-            let ours = there.owner.as_ref().is_some_and(|it| *it.uid == *owner);
+            let ours = there.owner.as_ref().is_some_and(|it| it.is_polecat() && *it.uid == *owner);
             return Ok(if ours { Created::There } else { Created::Taken });
         }
         let attempt = || format!("create pod {namespace}/{name}");
@@ -249,6 +249,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use http::{Method, Response, StatusCode};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use kube::client::Body;
 
     use super::*;
@@ -350,6 +351,34 @@ mod tests {
         let done = cluster.carry_out(&seen(), Plan::only(status)).await;
         assert!(done.is_err_and(|it| it.class() == Class::Fenced));
         assert_eq!((cluster.meters.fenced.get(), taken.lock().unwrap().len()), (1, 0));
+    }
+
+    /// Under another kind anybody may name our uid: such a pod is not the one that was to be made.
+    #[tokio::test]
+    async fn a_pod_is_there_only_if_a_polecat_of_that_uid_owns_it() {
+        let metadata = ObjectMeta {
+            namespace: Some("town".into()),
+            name: Some("polecat-max".into()),
+            ..ObjectMeta::default()
+        };
+        let wanted = || Box::new(Pod { metadata: metadata.clone(), ..Pod::default() });
+        for (kind, uid, next, because) in [
+            ("Polecat", "u", Next::OnChange, "it is there"),
+            ("Foo", "u", Next::After(Duration::ZERO), "somebody else's, which the next look tells"),
+            ("Polecat", "v", Next::After(Duration::ZERO), "another Polecat's"),
+        ] {
+            let (cluster, ownership, taken) = pass();
+            let entered = ownership.enter(&Key::new("town", "max")).unwrap();
+            let cluster = cluster.under(entered.guard());
+            let owner = Owner { kind: kind.into(), name: "max".into(), uid: uid.into() };
+            cluster.caches.pods.put(PodBrief { owner: Some(owner), ..pod() });
+            let plan = Plan { children: vec![Child::Pod(wanted())], ..Plan::only(seen().status) };
+            let Ok(Outcome::Done(done)) = cluster.carry_out(&seen(), plan).await else {
+                panic!("{because}: it was not carried out");
+            };
+            assert_eq!(done, next, "{because}");
+            assert_eq!(*taken.lock().unwrap(), [""; 0], "{because}: and none is made");
+        }
     }
 
     #[test]

@@ -45,17 +45,16 @@ struct Gone {
 }
 
 impl Departed {
-    /// Takes in a pod that is gone.
+    /// Takes in a pod that is gone. One that no Polecat owned says nothing of a run, whatever uid it names as its owner's.
     pub fn note(&self, key: &Key, pod: &PodBrief, under: Under) {
+        let Some(owner) = pod.owner.as_ref().filter(|it| it.is_polecat()) else { return };
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(owner) = &pod.owner {
-            if inner.is_late(key, &owner.uid, pod, under) {
-                return; // it says nothing of the run
-            }
-            let (owner, by_original) = (owner.uid.clone(), pod.by_original);
-            let gone = Gone { owner, pod: pod.uid.clone(), by_original, under };
-            inner.seen.put(key, gone, SEEN);
+        if inner.is_late(key, &owner.uid, pod, under) {
+            return; // it says nothing of the run
         }
+        let (owner, by_original) = (owner.uid.clone(), pod.by_original);
+        let gone = Gone { owner, pod: pod.uid.clone(), by_original, under };
+        inner.seen.put(key, gone, SEEN);
         if pod.claude.ended() || pod.telemetry.ended() || pod.disruption.is_some() {
             inner.told.put(key, pod.clone(), TOLD);
         }
@@ -191,6 +190,21 @@ mod tests {
         departed.note(&key, &pod("1", Container::Unseen), OURS);
         assert!(departed.saw(&key, "p-1"), "although it never ran");
         assert!(!departed.saw(&key, "p-2"), "one of the same name that came later");
+    }
+
+    /// A run would count as lost by it, and the words of the run's own pod would be gone.
+    #[test]
+    fn a_pod_that_names_the_uid_under_another_kind_was_never_the_polecats() {
+        let (departed, key) = (Departed::default(), Key::new("town", "polecat-max"));
+        let foo = Owner { kind: "Foo".into(), ..owner("p-1") };
+        let foreign = PodBrief { owner: Some(foo), ..pod("2", over(0)) };
+        departed.note(&key, &foreign, OURS);
+        assert!(!departed.saw(&key, "p-1") && departed.of(&key).is_none());
+        departed.note(&key, &pod("1", over(1)), OURS);
+        for other in [foreign, PodBrief { owner: None, ..pod("3", over(0)) }] {
+            departed.note(&key, &other, OURS);
+            assert_eq!(departed.of(&key).map(|it| it.uid), Some("1".into()));
+        }
     }
 
     #[test]
