@@ -129,9 +129,10 @@ fn parts(storage: Version) -> anyhow::Result<Vec<(String, Vec<Value>)>> {
     part("deploy/rbac/role.yaml", vec![cluster_role(), own_role()]);
     part("deploy/rbac/people.yaml", people::roles());
     part("deploy/policies/conversion.yaml", switched_off::policy(NAMESPACE).into());
-    let owned = pods::owned(&own_user(NAMESPACE));
+    let user = own_user(NAMESPACE);
+    let of_polecats = pods::owned(&user).into_iter().chain(pods::marked(&user));
     let floor = pods::policy(NAMESPACE, pods::Held::default());
-    part("deploy/policies/pods.yaml", floor.into_iter().chain(owned).collect());
+    part("deploy/policies/pods.yaml", floor.into_iter().chain(of_polecats).collect());
     part("deploy/priority/flowschemas.yaml", priority::schemas().into());
     part("deploy/priority/class.yaml", vec![priority::class()]);
     part("deploy/base/operator.yaml", operator::objects(Shape::of(Edition::Community)));

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{NAMESPACE, WEBHOOK_SERVICE};
 use crate::{
-    admission::pods::{Level, Standard, approved, cel, ours, pss},
+    admission::pods::{Level, Standard, approved, cel, door, ours, pss},
     api::GROUP,
     domain::names::POLECAT_LABEL,
 };
@@ -17,6 +17,8 @@ pub const NAMESPACE_LABEL: &str = "gastown.io/pod-security";
 pub const POLICY: &str = "gastown-operator-pods";
 /// Name of the policy about who makes a Polecat's pods, and of its binding.
 pub const OWNED: &str = "gastown-operator-polecat-pods";
+/// Name of the policy about who says by a status whose pod one is, and of its binding.
+pub const MARKED: &str = "gastown-operator-polecat-marks";
 
 /// Name of the configurations that the operator applies itself, for the pods of labelled namespaces, where nobody else does.
 pub const OF_NAMESPACES: &str = "gastown-operator-pods-of-namespaces";
@@ -193,39 +195,76 @@ pub fn policy_of(name: &str, namespace: &str, conditions: &[cel::Condition]) -> 
 
 /// Nobody but this user makes a pod that names a Polecat as its owner: such a pod would be followed as a run, and what it says
 /// of its end would be told as the run's. No label tells such pods beforehand, so no webhook is asked about them; the API server
-/// judges by itself. Of an update only an owner that comes new is refused.
+/// judges by itself. Of an update only an owner that comes new is refused: one that was no Polecat before, whatever its uid, since
+/// under another kind anybody may name one. Also of a pod that is on its way out, which is still heard as it goes; whoever releases
+/// its finalizers brings no owner.
 pub fn owned(user: &str) -> [Value; 2] {
-    let polecats = format!("r.kind == 'Polecat' && r.apiVersion.startsWith('{GROUP}/')");
+    let is = |it: &str| format!("{it}.kind == 'Polecat' && {it}.apiVersion.startsWith('{GROUP}/')");
     let all = |object: &str| format!("{object}.metadata.?ownerReferences.orValue([])");
-    let known =
-        format!("request.operation == 'UPDATE' && {}.exists(o, o.uid == r.uid)", all("oldObject"));
+    let known = format!(
+        "request.operation == 'UPDATE' && {}.exists(o, o.uid == r.uid && {})",
+        all("oldObject"),
+        is("o")
+    );
     let expression = format!(
-        "request.userInfo.username == '{user}' || {}.all(r, !({polecats}) || ({known}))",
-        all("object")
+        "request.userInfo.username == '{user}' || {}.all(r, !({}) || ({known}))",
+        all("object"),
+        is("r")
     );
     let message = "metadata.ownerReferences names a Polecat, whose pods are made by the operator alone: take that owner out";
+    let names = format!("{}.exists(r, {})", all("object"), is("r"));
+    own_policy(
+        OWNED,
+        &rules(&[("CREATE", "pods"), ("UPDATE", "pods")]),
+        &json!({"name": "names-a-polecat", "expression": names}),
+        (&expression, message),
+    )
+}
+
+/// Nobody but this user says, on the way of a status, whose pod one is: an API server takes labels and annotations from there too.
+/// The nodes tell of their pods that way all the time, and change none of these, so no webhook is in their way: only where the
+/// label of a Polecat's pod is, or was, the API server looks at all.
+pub fn marked(user: &str) -> [Value; 2] {
+    let marks = door::MARKS.iter().chain(&door::MARKS_OF_POLECATS);
+    let stays = |(list, key, _): &(&str, &str, &str)| {
+        let [now, before] =
+            ["object", "oldObject"].map(|it| format!("{it}.metadata.?{list}[?'{key}']"));
+        format!("{now} == {before}")
+    };
+    let all: Vec<_> = marks.map(stays).collect();
+    let expression = format!("request.userInfo.username == '{user}' || ({})", all.join(" && "));
+    let message = "a status changes what the operator alone says of a Polecat's pod: leave the labels and annotations of gastown.io as they were";
+    let rules = rules(&[("UPDATE", "pods/status")]);
+    let [policy, mut binding] =
+        own_policy(MARKED, &rules, &not_being_deleted(), (&expression, message));
+    let selected = json!({"spec": {"matchResources": {"objectSelector": polecats("Exists")}}});
+    json_patch::merge(&mut binding, &selected);
+    [policy, binding]
+}
+
+/// A policy of one validation for requests that meet a condition, and its binding.
+fn own_policy(
+    name: &str,
+    rules: &Value,
+    condition: &Value,
+    (expression, message): (&str, &str),
+) -> [Value; 2] {
     let policy = json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": OWNED},
+        "metadata": {"name": name},
         "spec": {
             "failurePolicy": "Fail",
-            "matchConstraints": {
-                "matchPolicy": "Equivalent",
-                "resourceRules": rules(&[("CREATE", "pods"), ("UPDATE", "pods")]),
-            },
-            "matchConditions": [
-                not_being_deleted(),
-                {"name": "names-a-polecat", "expression": format!("{}.exists(r, {polecats})", all("object"))},
-            ],
+            "matchConstraints": {"matchPolicy": "Equivalent", "resourceRules": rules},
+            "matchConditions": [condition],
             "validations": [{"expression": expression, "message": message, "reason": "Forbidden"}],
         },
     });
     let binding = json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": {"name": OWNED},
-        "spec": {"policyName": OWNED, "validationActions": ["Deny"]},
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"]},
     });
     [policy, binding]
 }

@@ -12,7 +12,8 @@ use super::{
 /// All of them and their bindings, for an operator that is in this namespace and holds pods against this.
 pub fn of(namespace: &str, held: Held<'_>) -> Vec<Value> {
     let all = switched_off::policy(namespace).into_iter().chain(pods::policy(namespace, held));
-    all.chain(pods::owned(&super::own_user(namespace))).map(labelled).collect()
+    let user = super::own_user(namespace);
+    all.chain(pods::owned(&user)).chain(pods::marked(&user)).map(labelled).collect()
 }
 
 /// The webhooks for pods of labelled namespaces, for an operator that is in this namespace; where they lead is not in them.

@@ -1,17 +1,20 @@
 //! Writes as a person makes them, with an operator's webhooks in front: what the API server answers, and warns of.
 
+use gastown::manifests::pods;
 use gastown_testbed::Operator;
 use http::{Method, Request};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams},
+    api::{DynamicObject, Patch, PatchParams, PostParams},
     client::Body,
+    core::{ApiResource, GroupVersionKind},
 };
 use serde_json::{Value, json};
 
 use crate::{
     asking::comes_true,
+    kubectl::Kubectl,
     world::{World, polecat},
 };
 
@@ -102,6 +105,38 @@ async fn register(world: &World, operator: &Operator, name: &str) -> Vec<String>
     let patch = Patch::Merge(json!({"metadata": {"labels": {label.0: label.1}}}));
     api.patch(&world.namespace, &PatchParams::default(), &patch).await.unwrap();
     names
+}
+
+/// Applies the policies about a Polecat's pods, for a world's operator and these namespaces alone; how they are called here.
+pub async fn own_policies(world: &World, namespaces: &[&str]) -> Vec<String> {
+    let user = &world.operator.name;
+    let here = json!({"namespaceSelector": {"matchExpressions": [
+        {"key": "kubernetes.io/metadata.name", "operator": "In", "values": namespaces}]}});
+    let mut names = Vec::new();
+    for mut object in pods::owned(user).into_iter().chain(pods::marked(user)) {
+        let name = format!("{}-{}", object["metadata"]["name"].as_str().unwrap(), world.namespace);
+        object["metadata"]["name"] = json!(name);
+        let kind = object["kind"].as_str().unwrap().to_owned();
+        if kind == "ValidatingAdmissionPolicyBinding" {
+            let bound = json!({"spec": {"policyName": name, "matchResources": here}});
+            json_patch::merge(&mut object, &bound);
+            names.push(name);
+        }
+        let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", &kind);
+        let api: Api<DynamicObject> =
+            Api::all_with(world.client.clone(), &ApiResource::from_gvk(&kind));
+        let object = serde_json::from_value(object).unwrap();
+        api.create(&PostParams::default(), &object).await.unwrap();
+    }
+    names
+}
+
+/// Takes them away.
+pub async fn without_policies(world: &World, names: &[String]) {
+    let kinds = "validatingadmissionpolicies,validatingadmissionpolicybindings";
+    let names = names.iter().map(String::as_str);
+    let arguments: Vec<_> = ["delete", kinds].into_iter().chain(names).collect();
+    Kubectl::admin(world.bed).said(&arguments).await;
 }
 
 /// One request, with the warnings that come in the answer's head.

@@ -1,7 +1,9 @@
 //! Pods through the webhooks and the policy as they are installed: what a person reads, who may call a pod a Polecat's, and
 //! that nothing else waits for us.
 
-use gastown::{api::v1beta1::Rig, domain::tls_policy, manifests::pods as generated};
+use gastown::{
+    admission::pods::door, api::v1beta1::Rig, domain::tls_policy, manifests::pods as generated,
+};
 use gastown_testbed::watch::await_condition;
 use gastown_testbed::{Node, Options, Testbed, manifests, manifests::Webhooks};
 use http::Method;
@@ -18,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{
     asking::comes_true,
-    door::{Answer, Door, send},
+    door::{Answer, Door, own_policies, send, without_policies},
     kubectl::Kubectl,
     world::{PATIENCE, World, until},
 };
@@ -231,6 +233,53 @@ async fn a_resize_changes_nothing_that_is_judged() {
     after.spec.as_mut().unwrap().node_name = before.spec.as_ref().unwrap().node_name.clone();
     assert_eq!(after.spec, before.spec, "nothing but resources");
     assert_eq!(after.metadata.labels, before.metadata.labels);
+    door.close().await;
+}
+
+/// `pods/status` is no way round the label, though no webhook is asked about it: the API server takes labels from there, and sees by
+/// itself that nobody but the operator changes ours. Nodes tell of their pods as ever.
+#[tokio::test]
+async fn no_status_says_whose_a_pod_is() {
+    let door = Door::open("pods-status", &[("testbed.gastown.io/run-for", "never")]).await;
+    let Door { world, .. } = &door;
+    let policies = own_policies(world, &[&world.namespace]).await;
+    let path = format!("/api/v1/namespaces/{}/pods", world.namespace);
+    let made = send(&world.client, Method::POST, &path, &pod("plain", &json!({}))).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    let api = world.pods();
+    // Why it is refused, if it is.
+    let said = async |name: &str, status: Value| {
+        let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+        let told = api.patch_subresource("status", name, &dry, &Patch::Merge(status)).await;
+        told.err().map(|it| it.to_string()).unwrap_or_default()
+    };
+    let why = "the operator alone says";
+    let mark = |list: &str, key: &str, value: Value| json!({"metadata": {list: {key: value}}});
+    let (ours, own) = ("gastown.io/polecat", "labels");
+    comes_true("the policy to be heeded", async || {
+        said("plain", mark(own, ours, json!("max"))).await.contains(why)
+    })
+    .await;
+    world.create("max", |_| {}).await;
+    let runs =
+        |it: &Pod| it.status.as_ref().is_some_and(|it| it.phase.as_deref() == Some("Running"));
+    until(&api, "polecat-max", "word of its node, which is heard", runs).await;
+    for (list, key, what) in door::MARKS.into_iter().chain(door::MARKS_OF_POLECATS) {
+        let told = said("polecat-max", mark(list, key, json!("other"))).await;
+        assert!(told.contains(why), "{what}: {list} {key}: {told}");
+    }
+    let told = said("polecat-max", mark(own, ours, Value::Null)).await;
+    assert!(told.contains(why), "it is one no more: {told}");
+    let tells = || json!({"status": {"message": "here I am"}});
+    for (name, status, because) in [
+        ("polecat-max", tells(), "it says nothing of that"),
+        ("polecat-max", mark(own, "team", json!("red")), "anybody's label"),
+        ("plain", tells(), "it has no label at all"),
+        ("plain", mark(own, "gastown.io/bucket", json!("7")), "it is no Polecat's"),
+    ] {
+        assert_eq!(said(name, status).await, "", "{because}");
+    }
+    without_policies(world, &policies).await;
     door.close().await;
 }
 

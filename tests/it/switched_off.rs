@@ -209,7 +209,7 @@ async fn an_operator_that_is_asked_to_applies_the_policies_itself_and_again_when
     let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
     let all_there = async || {
         let policies = policies.list(&ListParams::default()).await.unwrap().items.len();
-        (policies, bindings.list(&ListParams::default()).await.unwrap().items.len()) == (3, 4)
+        (policies, bindings.list(&ListParams::default()).await.unwrap().items.len()) == (4, 5)
     };
     comes_true("the policies and their bindings", all_there).await;
     let text = serde_json::to_string(&policies.get(NAME).await.unwrap()).unwrap();

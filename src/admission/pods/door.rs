@@ -116,18 +116,21 @@ fn polecat<'a>(asked: &Asked<'a>) -> Option<&'a str> {
     owners.iter().find(is)?.get("uid")?.as_str()
 }
 
+/// What is said of pods by the operator alone: the list, the key and what it says.
+pub const MARKS: [(&str, &str, &str); 2] = [
+    ("labels", names::POLECAT_LABEL, "that a pod is a Polecat's"),
+    ("annotations", tls_policy::ANNOTATION, "that a pod is held to a TLS policy"),
+];
+/// The same of a Polecat's pods.
+pub const MARKS_OF_POLECATS: [(&str, &str, &str); 3] = [
+    ("labels", names::RIG_LABEL, "which Rig a Polecat's pod is of"),
+    ("annotations", names::RIG_LABEL, "which Rig a Polecat's pod is of"),
+    ("labels", bucket::LABEL, "which shard looks after a Polecat's pod"),
+];
+
 /// A Polecat's pod is looked at by every rule, by its Rig's lists, and some are held to more: nobody but the operator says so,
 /// or says no more.
 fn marks(asked: &Asked<'_>, operators: &[String]) -> Vec<Violation> {
-    let ours = [
-        ("labels", names::POLECAT_LABEL, "that a pod is a Polecat's"),
-        ("annotations", tls_policy::ANNOTATION, "that a pod is held to a TLS policy"),
-    ];
-    let of_polecats = [
-        ("labels", names::RIG_LABEL, "which Rig a Polecat's pod is of"),
-        ("annotations", names::RIG_LABEL, "which Rig a Polecat's pod is of"),
-        ("labels", bucket::LABEL, "which shard looks after a Polecat's pod"),
-    ];
     if operators.iter().any(|it| it == asked.user) {
         return Vec::new();
     }
@@ -135,7 +138,7 @@ fn marks(asked: &Asked<'_>, operators: &[String]) -> Vec<Violation> {
         |it: &Value, list: &str, key: &str| it.pointer("/metadata")?.get(list)?.get(key).cloned();
     let polecats = |it: &Value| said(it, "labels", names::POLECAT_LABEL).is_some();
     let is_polecats = polecats(asked.object) || asked.old.is_some_and(polecats);
-    let held = ours.into_iter().chain(of_polecats.into_iter().filter(|_| is_polecats));
+    let held = MARKS.into_iter().chain(MARKS_OF_POLECATS.into_iter().filter(|_| is_polecats));
     let changed = held.filter(|(list, key, _)| {
         let of = |it: &Value| said(it, list, key);
         of(asked.object) != asked.old.and_then(of)

@@ -7,7 +7,6 @@ use gastown::{
     api::{v1alpha1::Polecat, v1beta1},
     conversion::table::Version,
     domain::shard::bucket,
-    manifests::pods::{OWNED, owned},
 };
 use gastown_testbed::watch::await_condition;
 use http::Method;
@@ -17,15 +16,14 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
-    core::{ApiResource, GroupVersionKind},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
     runtime::wait::conditions::is_deleted,
 };
 use serde_json::{Value, json};
 
 use crate::{
     asking::comes_true,
-    door::{Answer, Door, send},
+    door::{Answer, Door, own_policies, send, without_policies},
     kubectl::Kubectl,
     world::{PATIENCE, World, condition, own, polecat, until},
 };
@@ -48,6 +46,8 @@ struct Town {
     /// Ada's run, which nothing of this may touch, and its pod.
     hers: Polecat,
     pod: Pod,
+    /// What the API server judges by itself.
+    policies: Vec<String>,
 }
 
 impl Town {
@@ -67,7 +67,7 @@ impl Town {
                 send(&world.client, Method::POST, &format!("{GROUP}/v1beta1/rigs"), &rig).await;
             assert_eq!(made.code, 201, "{}", made.body);
         }
-        own_policy(&world).await;
+        let policies = own_policies(&world, &[HOME, AWAY]).await;
         let (ada, bob) = (edits(&world, ADA, HOME).await, edits(&world, BOB, AWAY).await);
         let door = Door::before(world).await;
         let polecats: Api<Polecat> = Api::namespaced(ada.clone(), HOME);
@@ -76,7 +76,7 @@ impl Town {
         let runs = |it: &Polecat| condition(it, "Ready") == "True/PodRunning";
         let hers = until(&polecats, "max", "running pod", runs).await;
         let pod = door.world.pods().get("polecat-max").await.unwrap();
-        Self { door, ada, bob, hers, pod }
+        Self { door, ada, bob, hers, pod, policies }
     }
 
     /// What Bob is told of a Polecat of his that he only asks about.
@@ -91,6 +91,23 @@ impl Town {
         let told = send(&self.bob, method, path, object).await;
         assert_eq!(told.code, 403, "{path}: {}", told.body);
         assert!(told.message().contains(BOB), "{path}: {}", told.message());
+    }
+
+    /// His Polecat does not become the owner of this pod of his.
+    async fn is_no_owner(&self, pod: &str, polecat: &Polecat, because: &str) {
+        let owned = Patch::Merge(json!({"metadata": {"ownerReferences": owners(polecat)}}));
+        let told = self.his_pods().patch(pod, &PatchParams::default(), &owned).await;
+        let said = told.expect_err(because).to_string();
+        assert!(said.contains("metadata.ownerReferences"), "{because}: {said}");
+    }
+
+    /// A pod of his that is on its way out goes, once he takes its finalizers away.
+    async fn releases(&self, name: &str, pod: &Pod) {
+        let none = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        self.his_pods().patch(name, &PatchParams::default(), &none).await.unwrap();
+        let uid = pod.uid().unwrap();
+        let gone = await_condition(self.his_pods(), name, is_deleted(&uid));
+        tokio::time::timeout(PATIENCE, gone).await.expect("it goes").unwrap();
     }
 
     fn his(&self) -> Api<Polecat> {
@@ -119,25 +136,6 @@ fn of(rig: &str, name: &str) -> Value {
 async fn create(client: &Client, namespace: &str, object: &Value) -> Answer {
     let path = format!("{GROUP}/v1alpha1/namespaces/{namespace}/polecats");
     send(client, Method::POST, &path, object).await
-}
-
-/// The policy about who makes a Polecat's pods, for this operator and these namespaces.
-async fn own_policy(world: &World) {
-    let name = format!("{OWNED}-{HOME}");
-    for mut object in owned(&world.operator.name) {
-        object["metadata"]["name"] = json!(name);
-        if object["kind"] == "ValidatingAdmissionPolicyBinding" {
-            object["spec"]["policyName"] = json!(name);
-            object["spec"]["matchResources"] = json!({"namespaceSelector": {"matchExpressions": [
-                {"key": "kubernetes.io/metadata.name", "operator": "In", "values": [HOME, AWAY]}]}});
-        }
-        let kind = object["kind"].as_str().unwrap();
-        let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
-        let api: Api<DynamicObject> =
-            Api::all_with(world.client.clone(), &ApiResource::from_gvk(&kind));
-        let object = serde_json::from_value(object).unwrap();
-        api.create(&PostParams::default(), &object).await.unwrap();
-    }
 }
 
 /// Someone who has the cluster's own `edit` in one namespace, as it has taken our kinds up.
@@ -200,10 +198,7 @@ async fn fifteen_ways_from_one_tenant_to_another_lead_nowhere() {
         let api: Api<v1beta1::Rig> = Api::all(world.client.clone());
         api.delete(name, &DeleteParams::default()).await.unwrap();
     }
-    let kubectl = Kubectl::admin(world.bed);
-    let name = format!("{OWNED}-{HOME}");
-    let policies = ["validatingadmissionpolicies", "validatingadmissionpolicybindings"].join(",");
-    kubectl.said(&["delete", &policies, &name]).await;
+    without_policies(world, &town.policies).await;
     town.door.close().await;
 }
 
@@ -318,32 +313,20 @@ async fn owner_reference(town: &Town) -> String {
 
 /// A pod as he makes it himself: neither by a label nor by an owner is it a Polecat's, and one of a Polecat's name is left alone.
 async fn foreign_pod(town: &Town) {
-    let idle = |name| {
-        let mut it = of(SHARED, name);
-        it["spec"]["desiredState"] = json!("Idle");
-        it
-    };
-    let his = town.makes(&idle("foreign")).await;
-    let pod = |metadata: Value| {
-        let main = json!({"name": "claude", "image": "i"});
-        json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [main]}})
-    };
-    let owner = |of: &Polecat| {
-        json!([{"apiVersion": "gastown.gastown.io/v1beta1", "kind": "Polecat", "name": of.name_any(), "uid": of.uid(),
-            "controller": true}])
-    };
-    let pods = format!("/api/v1/namespaces/{AWAY}/pods");
-    let name = "polecat-foreign";
-    let plain = pod(json!({"name": name}));
+    let mut idle = of(SHARED, "foreign");
+    idle["spec"]["desiredState"] = json!("Idle");
+    let his = town.makes(&idle).await;
+    let (pods, name) = (format!("/api/v1/namespaces/{AWAY}/pods"), "polecat-foreign");
+    let plain = bare(&json!({"name": name}));
     for (metadata, says) in [
         (
             json!({"name": name, "labels": {"gastown.io/polecat": "foreign"}}),
             "metadata.labels[gastown.io/polecat]",
         ),
-        (json!({"name": name, "ownerReferences": owner(&his)}), "metadata.ownerReferences"),
-        (json!({"name": name, "ownerReferences": owner(&town.hers)}), "metadata.ownerReferences"),
+        (json!({"name": name, "ownerReferences": owners(&his)}), "metadata.ownerReferences"),
+        (json!({"name": name, "ownerReferences": owners(&town.hers)}), "metadata.ownerReferences"),
     ] {
-        let told = send(&town.bob, Method::POST, &pods, &pod(metadata)).await;
+        let told = send(&town.bob, Method::POST, &pods, &bare(&metadata)).await;
         assert_eq!(told.code, 403, "{says}: {}", told.body);
         let said = told.message();
         assert!(said.contains(says) && said.contains("operator"), "{says}: {said}");
@@ -351,17 +334,61 @@ async fn foreign_pod(town: &Town) {
     town.forbidden(Method::POST, &format!("/api/v1/namespaces/{HOME}/pods"), &plain).await;
     let made = send(&town.bob, Method::POST, &pods, &plain).await;
     assert_eq!(made.code, 201, "{}", made.body);
-    let taken = json!({"metadata": {"ownerReferences": owner(&his)}});
-    let told = town.his_pods().patch(name, &PatchParams::default(), &Patch::Merge(&taken)).await;
-    assert!(told.unwrap_err().to_string().contains("metadata.ownerReferences"), "nor later");
+    town.is_no_owner(name, &his, "nor later").await;
+    // Where no webhook looks, a role is in the way.
+    let node = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": {"kind": "Node", "name": "n"}});
+    town.forbidden(Method::PUT, &format!("{pods}/{name}/status"), &plain).await;
+    town.forbidden(Method::POST, &format!("{pods}/{name}/binding"), &node).await;
     let works = Patch::Merge(json!({"spec": {"desiredState": "Working"}}));
     town.his().patch("foreign", &PatchParams::default(), &works).await.unwrap();
     let taken = |it: &Polecat| condition(it, "Ready") == "False/PodNameTaken";
     until(&town.his(), "foreign", "pod of its name", taken).await;
     let left = town.his_pods().get(name).await.unwrap();
     assert!(!left.labels().contains_key("gastown.io/polecat"), "{:?}", left.labels());
+    its_uid_under_another_kind_first(town, &his).await;
+    one_that_is_on_its_way_out(town, &his).await;
     town.his().delete("foreign", &DeleteParams::default()).await.unwrap();
     town.his_pods().delete(name, &DeleteParams::default()).await.unwrap();
+}
+
+/// A pod that nobody told what to do.
+fn bare(metadata: &Value) -> Value {
+    let main = json!({"name": "claude", "image": "i"});
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [main]}})
+}
+
+/// A Polecat as what owns a pod.
+fn owners(of: &Polecat) -> Value {
+    json!([{"apiVersion": "gastown.gastown.io/v1beta1", "kind": "Polecat", "name": of.name_any(), "uid": of.uid(),
+        "controller": true}])
+}
+
+/// Of a kind that nobody serves, so that the collector can't tell whether that is gone.
+async fn its_uid_under_another_kind_first(town: &Town, his: &Polecat) {
+    for (kind, name) in [("Foo", "its-uid"), ("Polecat", "its-uid-and-kind")] {
+        let mut owner = owners(his);
+        owner[0]["apiVersion"] = json!("x.example.com/v1");
+        owner[0]["kind"] = json!(kind);
+        let pod = bare(&json!({"name": name, "ownerReferences": owner}));
+        let path = format!("/api/v1/namespaces/{AWAY}/pods");
+        let made = send(&town.bob, Method::POST, &path, &pod).await;
+        assert_eq!(made.code, 201, "{kind}: {}", made.body);
+        town.is_no_owner(name, his, "it was of another kind").await;
+        town.his_pods().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+}
+
+/// What is on its way out is let go; it gets no owner on that way, who would hear its last words.
+async fn one_that_is_on_its_way_out(town: &Town, his: &Polecat) {
+    let pod = bare(&json!({"name": "goes", "finalizers": ["example.com/hold"]}));
+    let path = format!("/api/v1/namespaces/{AWAY}/pods");
+    let made = send(&town.bob, Method::POST, &path, &pod).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    town.his_pods().delete("goes", &DeleteParams::default()).await.unwrap();
+    let going = |it: &Pod| it.metadata.deletion_timestamp.is_some();
+    let it = until(&town.his_pods(), "goes", "word that it is to go", going).await;
+    town.is_no_owner("goes", his, "it is on its way out").await;
+    town.releases("goes", &it).await;
 }
 
 async fn annotations(town: &Town) {
@@ -401,7 +428,8 @@ async fn requested_by(town: &Town) {
     assert_ne!(said["gastown.io/requested-by-groups"], "system:masters");
 }
 
-/// A finalizer of his keeps his object, and neither its pod nor anything of hers; the original's is released.
+/// A finalizer of his keeps his object, and neither its pod, unless it has one of its own, nor anything of hers; the original's is
+/// released.
 async fn finalizers(town: &Town) {
     let mut held = of(SHARED, "held");
     held["metadata"]["finalizers"] = json!(["example.com/hold", "gastown.io/polecat-cleanup"]);
@@ -410,10 +438,12 @@ async fn finalizers(town: &Town) {
     until(&town.his(), "held", "running pod", runs).await;
     let path = format!("{GROUP}/v1alpha1/namespaces/{AWAY}/polecats/held/finalizers");
     town.forbidden(Method::PUT, &path, &held).await;
+    let stays = Patch::Merge(json!({"metadata": {"finalizers": ["example.com/hold"]}}));
+    town.his_pods().patch("polecat-held", &PatchParams::default(), &stays).await.unwrap();
     town.his().delete("held", &DeleteParams::default()).await.unwrap();
-    let going = |it: Option<&Pod>| it.is_none_or(|it| it.metadata.deletion_timestamp.is_some());
-    let ended = await_condition(town.his_pods(), "polecat-held", going);
-    tokio::time::timeout(PATIENCE, ended).await.expect("its pod goes").unwrap();
+    let going = |it: &Pod| it.metadata.deletion_timestamp.is_some();
+    let pod = until(&town.his_pods(), "polecat-held", "word that it is to go", going).await;
+    town.releases("polecat-held", &pod).await;
     let released = |it: &Polecat| it.finalizers() == ["example.com/hold"];
     let it = until(&town.his(), "held", "release of the original's finalizer", released).await;
     let uid = it.uid().unwrap();
