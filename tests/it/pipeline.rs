@@ -212,6 +212,66 @@ fn the_users_variables_keep_their_names_and_are_used() {
     assert_eq!(*editions, json!(["community", "enterprise"]));
 }
 
+/// The first golangci-lint whose images are built by Go 1.N, by its CHANGELOG: an older one refuses to read a module that asks for
+/// that Go.
+const FIRST_FOR_GO: [(u32, (u32, u32)); 3] = [(25, (2, 4)), (26, (2, 9)), (27, (2, 13))];
+
+/// The two leading numbers of a version.
+fn version(text: &str) -> (u32, u32) {
+    let mut numbers = text.trim_start_matches('v').split(['.', '-']).map(|it| it.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+/// Folders below tests with a file of this name, as find sorts them.
+fn folders_with(name: &str) -> Vec<PathBuf> {
+    let (mut folders, mut ahead) = (Vec::new(), vec![top().join("tests")]);
+    while let Some(folder) = ahead.pop() {
+        for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                ahead.push(entry.path());
+            } else if entry.file_name() == name {
+                folders.push(folder.clone());
+            }
+        }
+    }
+    folders.sort();
+    assert!(folders.len() > 3, "{folders:?}");
+    folders
+}
+
+#[test]
+fn what_reads_go_is_as_new_as_the_newest_go_that_a_module_asks_for() {
+    let asked = folders_with("go.mod").into_iter().map(|folder| {
+        let text = fs::read_to_string(folder.join("go.mod")).unwrap();
+        let line = text.lines().find_map(|it| it.strip_prefix("go "));
+        version(line.unwrap_or_else(|| panic!("{}: no go line", folder.display())))
+    });
+    let newest = asked.max().unwrap();
+    let whole = pipeline();
+    let tag = |name: &str| {
+        let image = whole["variables"][name].as_str().unwrap();
+        version(image.rsplit_once(':').unwrap().1)
+    };
+    assert!(tag("GO_IMAGE") >= newest, "GO_IMAGE builds what asks for Go {newest:?}");
+    let first = FIRST_FOR_GO.iter().find(|it| (1, it.0) == newest).map(|it| it.1);
+    let first = first.unwrap_or_else(|| panic!("FIRST_FOR_GO: say which knows Go {newest:?}"));
+    assert!(tag("GO_LINT_IMAGE") >= first, "GO_LINT_IMAGE knows Go {newest:?} from {first:?} on");
+}
+
+#[test]
+fn every_go_program_is_linted() {
+    let folder = tempfile::tempdir().unwrap();
+    let note = "#!/bin/sh\n[ \"$1\" != run ] || pwd >> \"${0%/*}/asked\"\n";
+    for program in ["gofmt", "golangci-lint"] {
+        gastown_testbed::program::write(&folder.path().join(program), note).unwrap();
+    }
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let output = make(&["lint-go"]).env("PATH", path).output().unwrap();
+    assert!(output.status.success(), "{}", words(&output));
+    let asked = fs::read_to_string(folder.path().join("asked")).unwrap();
+    assert_eq!(asked.lines().map(PathBuf::from).collect::<Vec<_>>(), folders_with("main.go"));
+}
+
 /// What pushes, signs or changes a cluster is not broken off half way, nor done again by itself; what starts buildah or the
 /// node is where that can be; and what is cached below the project goes into no image.
 #[test]
