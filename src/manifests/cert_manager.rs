@@ -10,7 +10,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    MUTATING, NAMESPACE, PODS_MUTATING, PODS_VALIDATING, VALIDATING, WEBHOOK_SERVICE, kustomize,
+    METRICS_SERVICE, MUTATING, NAMESPACE, PODS_MUTATING, PODS_VALIDATING, VALIDATING,
+    WEBHOOK_SERVICE, kustomize,
     operator::{self, CONTAINER, DEPLOYMENT, Edition, Shape},
 };
 use crate::kinds::KINDS;
@@ -103,15 +104,25 @@ pub fn component() -> Value {
         let name = format!("{}.{}", it.plural, it.group);
         patch("apiextensions.k8s.io/v1", "CustomResourceDefinition", &name)
     });
-    let mounted = json!({"patch": mounted().to_string()});
-    let patches: Vec<Value> =
-        definitions.chain(webhooks).chain([mounted, kustomize::of_deployment(&served())]).collect();
+    let own = [
+        json!({"patch": mounted().to_string()}),
+        kustomize::of_deployment(&served()),
+        trusted(),
+    ];
+    let patches: Vec<Value> = definitions.chain(webhooks).chain(own).collect();
     json!({
         "apiVersion": "kustomize.config.k8s.io/v1alpha1",
         "kind": "Component",
         "resources": ["issuers.yaml", "certificates.yaml"],
         "patches": patches,
     })
+}
+
+/// A monitor that trusts who signed what is served. What names a target is left undone where that is no part of an installation.
+fn trusted() -> Value {
+    let at = "/spec/endpoints/0/tlsConfig/ca/secret/name";
+    let patch = json!([{"op": "replace", "path": at, "value": SECRET}]);
+    json!({"patch": patch.to_string(), "target": {"kind": "ServiceMonitor", "name": METRICS_SERVICE}})
 }
 
 /// The Deployment with the files.

@@ -8,19 +8,19 @@ use std::{
 
 use gastown::{
     kinds::KINDS,
-    manifests::{NAMESPACE, chart::FOLDER},
+    manifests::{METRICS_SERVICE, NAMESPACE, chart::FOLDER},
 };
 use gastown_testbed::tools::{Tool, on_path};
 
 use super::{CHART, ENTERPRISE, Objects, by_name, drift, flags_beside, objects, run, said, tool};
 use crate::{generated::top, preconditions::skip};
 
-/// An edition with the component.
-fn with_component(kubectl: &Path, edition: &str) -> Objects {
+/// What is named, with the component.
+fn with_component(kubectl: &Path, resources: &str) -> Objects {
     // kustomize takes nothing from above the folder that it is given, but what that names.
     let folder = tempfile::Builder::new().prefix(".overlay.").tempdir_in(top().join("deploy"));
     let folder = folder.unwrap();
-    let text = format!("resources: [../{edition}]\ncomponents: [../cert-manager]\n");
+    let text = format!("resources: [{resources}]\ncomponents: [../cert-manager]\n");
     fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
     objects(&said(&run(kubectl, &["kustomize", folder.path().to_str().unwrap()])))
 }
@@ -31,13 +31,14 @@ fn the_chart_has_cert_manager_make_what_the_component_does() {
     let (Some(kubectl), Some(helm)) = (tool(TEST, Tool::Kubectl), tool(TEST, Tool::Helm)) else {
         return;
     };
-    for edition in ["community", "enterprise"] {
-        let road = by_name(with_component(&kubectl, edition));
+    let chart = |values: &str| {
         let chart = ["template", "gastown-operator", FOLDER, "-n", NAMESPACE];
-        let asked = format!("certificates.source=cert-manager,edition={edition}");
-        let chart = [&chart[..], &["--set", &asked]].concat();
-        let chart = by_name(objects(&said(&run(&helm, &chart))));
-        let (strays, _) = drift(&road, &chart, &CHART);
+        let asked = ["--set", "certificates.source=cert-manager", "--set", values];
+        by_name(objects(&said(&run(&helm, &[&chart[..], &asked].concat()))))
+    };
+    for edition in ["community", "enterprise"] {
+        let road = by_name(with_component(&kubectl, &format!("../{edition}")));
+        let (strays, _) = drift(&road, &chart(&format!("edition={edition}")), &CHART);
         assert!(strays.is_empty(), "{edition}:\n{}", strays.join("\n"));
         let injected = "cert-manager.io/inject-ca-from";
         let served = format!("{NAMESPACE}/gastown-operator-webhook");
@@ -46,6 +47,14 @@ fn the_chart_has_cert_manager_make_what_the_component_does() {
         let of = |kind: &str| road.keys().filter(|it| it.starts_with(&format!("{kind}/"))).count();
         assert_eq!((of("Issuer"), of("Certificate")), (2, 2));
     }
+    let road = by_name(with_component(&kubectl, "../community, ../monitoring"));
+    let monitors = "metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true";
+    let (strays, _) = drift(&road, &chart(monitors), &CHART);
+    assert!(strays.is_empty(), "with monitors:\n{}", strays.join("\n"));
+    let monitor = &road[&format!("ServiceMonitor/{METRICS_SERVICE}")];
+    let trusted = &monitor["spec"]["endpoints"][0]["tlsConfig"]["ca"]["secret"]["name"];
+    let made = &road["Certificate/gastown-operator-webhook"]["spec"]["secretName"];
+    assert!(trusted.is_string() && trusted == made, "{trusted} is trusted, {made} is served");
 }
 
 /// The component changes where certificates come from, and takes no edition's own flags away.
@@ -54,7 +63,7 @@ fn an_edition_keeps_its_flags_with_certificates_by_cert_manager() {
     const TEST: &str = "an_edition_keeps_its_flags_with_certificates_by_cert_manager";
     let Some(kubectl) = tool(TEST, Tool::Kubectl) else { return };
     let [community, enterprise] =
-        ["community", "enterprise"].map(|it| with_component(&kubectl, it));
+        ["../community", "../enterprise"].map(|it| with_component(&kubectl, it));
     assert_eq!(flags_beside(&community, &enterprise), ENTERPRISE);
 }
 
