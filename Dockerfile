@@ -1,7 +1,8 @@
 # The Community images: operator, runner, agent. `make docker-build` builds all three; docs/images.md says how.
 #
-# Every base is an argument, and so is the command that installs packages. Tags are pinned to digests by
-# deploy/mirror/ci-images.lock, from which deploy/images/build.sh fills the arguments.
+# Every base is an argument, and so is the command that installs packages; it takes away what says when that was, so that the same
+# packages make the same layer. Tags are pinned to digests by deploy/mirror/ci-images.lock, from which deploy/images/build.sh
+# fills the arguments.
 
 ARG DPR_REGISTRY=dprusocplvjmp01.deepsky.lab:5000
 ARG RUST_IMAGE=${DPR_REGISTRY}/ci-images/rust:1.95-bookworm
@@ -41,7 +42,8 @@ ENTRYPOINT ["/usr/local/bin/gastown-operator"]
 
 # What git-init and telemetry run, and what brings gt-runner into every agent's container.
 FROM ${RUNNER_BASE} AS runner
-ARG INSTALL='apt-get update && apt-get install -y --no-install-recommends "$@" && rm -rf /var/lib/apt/lists/*'
+ARG INSTALL='apt-get update && apt-get install -y --no-install-recommends "$@" \
+ && rm -rf /var/lib/apt/lists/* /var/log/apt/* /var/log/*.log /var/cache/ldconfig/aux-cache'
 ARG VERSION=0.0.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Gas Town runner" \
@@ -65,7 +67,8 @@ ENTRYPOINT ["/usr/local/bin/gt-runner"]
 # What an agent stands on: certificates, git, and a home that any user of group 0 can write. No vendor's program is in it:
 # `make agent-image` adds one.
 FROM ${AGENT_BASE} AS agent
-ARG INSTALL='apt-get update && apt-get install -y --no-install-recommends "$@" && rm -rf /var/lib/apt/lists/*'
+ARG INSTALL='apt-get update && apt-get install -y --no-install-recommends "$@" \
+ && rm -rf /var/lib/apt/lists/* /var/log/apt/* /var/log/*.log /var/cache/ldconfig/aux-cache'
 ARG VERSION=0.0.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Gas Town agent base" \
@@ -108,7 +111,8 @@ USER 65532:65532
 # tests/tools/prepare.sh looks for is all in it, which tests/it/prepared.rs holds it to.
 FROM ${GO_IMAGE} AS go
 FROM ${RUST_IMAGE} AS toolchain
-ARG INSTALL='apt-get update && apt-get install -y --no-install-recommends "$@" && rm -rf /var/lib/apt/lists/*'
+ARG INSTALL='apt-get update && apt-get install -y --no-install-recommends "$@" \
+ && rm -rf /var/lib/apt/lists/* /var/log/apt/* /var/log/*.log /var/cache/ldconfig/aux-cache'
 RUN sh -ec "$INSTALL" install binutils buildah busybox-static ca-certificates cmake containerd containernetworking-plugins \
       curl gcc git iproute2 jq libc6-dev libnss-wrapper make nftables nodejs openssh-client openssh-server openssl perl python3 \
       python3-pip python3-venv runc skopeo

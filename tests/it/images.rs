@@ -1,6 +1,7 @@
 //! The images of both editions: what their files say, what the script makes of its arguments, and, where buildah is, what
 //! is built of them on a base that is made of this machine's own Debian.
 
+mod again;
 mod agent;
 
 use std::{
@@ -333,6 +334,12 @@ fn keeps_to_spdx(test: &str, file: &Path) {
 }
 
 const OPERATOR: &str = "localhost/gastown-operator:dev";
+/// What images of tests stand on, and what has authorities where UBI's minimal has them, and nothing else.
+const BASE: &str = "localhost/base:dev";
+const TRUSTING: &str = "localhost/trusting:dev";
+/// Where that is, and what is there.
+const TRUSTED: &str = "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem";
+const AUTHORITIES: &str = "# Whom UBI trusts";
 
 /// buildah with storage of its own, which goes with it.
 pub struct Store {
@@ -369,13 +376,27 @@ impl Store {
     }
 
     /// Builds an edition's images by make, on a base that has what they would install; `operator` is the operator's.
-    pub fn build(&self, edition: &str, dist: &str, (targets, operator): (&str, &str)) {
-        let mut command = make(&["docker-build", targets]);
-        let bases = ["OPERATOR", "RUNNER", "AGENT"]
-            .map(|it| format!("--build-arg {it}_BASE=localhost/base:dev"));
+    pub fn build(&self, edition: &str, dist: &str, what: (&str, &str)) {
         // Words are parted by blanks, so there is none in the command.
         let install = "--build-arg INSTALL=echo${IFS}$@>/asked";
-        let arguments = format!("{} --build-arg DIST={dist} {install}", bases.join(" "));
+        self.build_on(BASE, edition, dist, what, install);
+    }
+
+    /// The same on another base, with more arguments for buildah.
+    fn build_on(
+        &self,
+        base: &str,
+        edition: &str,
+        dist: &str,
+        (targets, operator): (&str, &str),
+        more: &str,
+    ) {
+        let mut command = make(&["docker-build", targets]);
+        let bases = ["OPERATOR", "RUNNER", "AGENT"]
+            .map(|it| format!("--build-arg {it}_BASE={base}"))
+            .join(" ");
+        let trust = format!("--build-arg TRUST_BASE={TRUSTING}");
+        let arguments = format!("{bases} {trust} --build-arg DIST={dist} {more}");
         command.arg(format!("BUILDAH={}", self.program())).arg(format!("EDITION={edition}"));
         command.args(["BINARIES=prebuilt", &format!("IMG={operator}")]);
         command.env("BUILD_ARGS", arguments).env("BUILDAH_ISOLATION", "chroot");
@@ -388,6 +409,17 @@ impl Store {
         serde_json::from_str::<Value>(&found).unwrap()["OCIv1"].take()
     }
 
+    /// Makes an image of another one and these files, which are programs or may be read as such.
+    fn with(&self, files: &[(String, String)], base: &str, image: &str) {
+        let container = self.run(&["from", base]);
+        for (path, text) in files {
+            let file = self.folder.path().join("added");
+            gastown_testbed::program::write(&file, text).unwrap();
+            self.run(&["copy", "--quiet", &container, file.to_str().unwrap(), path]);
+        }
+        self.run(&["commit", "--quiet", "--rm", "--squash", &container, image]);
+    }
+
     /// Runs a line in a container of an image.
     pub fn said(&self, image: &str, line: &str) -> String {
         let container = self.run(&["from", image]);
@@ -398,10 +430,12 @@ impl Store {
     }
 }
 
+/// As images name this machine's.
+const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+
 /// The programs where `make dist` would put them; the folder, as seen from the checkout.
 pub fn dist(folder: &Path, operator: &Path, runner: &Path) -> String {
-    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-    let into = folder.join(architecture);
+    let into = folder.join(ARCHITECTURE);
     fs::create_dir_all(into.join("licenses")).unwrap();
     fs::copy(operator, into.join("gastown-operator")).unwrap();
     fs::copy(runner, into.join("gt-runner")).unwrap();
@@ -413,13 +447,14 @@ pub fn dist(folder: &Path, operator: &Path, runner: &Path) -> String {
     folder.strip_prefix(top()).unwrap().to_string_lossy().into_owned()
 }
 
-/// The base of this machine's own programs and libraries.
+/// The base of this machine's own programs and libraries, and beside it what has authorities.
 pub fn base(store: &Store, operator: &Path) {
     let archive = store.folder.path().join("base.tar");
     let programs = [operator.to_owned(), PathBuf::from(env!("CARGO_BIN_EXE_gt-runner"))];
-    gastown_testbed::node::images::write_base(&programs, "localhost/base:dev", &archive).unwrap();
+    gastown_testbed::node::images::write_base(&programs, BASE, &archive).unwrap();
     let id = store.run(&["pull", "--quiet", &format!("oci-archive:{}", archive.display())]);
-    store.run(&["tag", &id, "localhost/base:dev"]);
+    store.run(&["tag", &id, BASE]);
+    store.with(&[(TRUSTED.to_owned(), AUTHORITIES.to_owned())], "scratch", TRUSTING);
 }
 
 #[test]
@@ -454,6 +489,10 @@ fn both_editions_are_built_and_are_what_their_files_say() {
         }
         let said = store.said(&image("operator"), "gastown-operator --version");
         assert!(said.contains(env!("CARGO_PKG_VERSION")), "{edition}: {said}");
+        if edition == "enterprise" {
+            let said = store.said(&image("operator"), &format!("cat {TRUSTED}"));
+            assert_eq!(said, AUTHORITIES, "micro has none");
+        }
         let said = store.said(
             &image("runner"),
             "gt-runner --version; git --version; gather --help; cat /asked",
@@ -485,5 +524,5 @@ fn compressed(store: &Store, image: &str) -> u64 {
         let files = fs::read_dir(folder.join("blobs/sha256")).unwrap();
         files.map(|it| it.unwrap().metadata().unwrap().len()).sum::<u64>()
     };
-    size(image, "whole") - size("localhost/base:dev", "base")
+    size(image, "whole") - size(BASE, "base")
 }

@@ -18,14 +18,8 @@ const IMAGE: &str = "localhost/agent:dev";
 /// The base of this machine's own, with npm and pip.
 fn make_base(store: &Store) {
     base(store, Path::new(env!("CARGO_BIN_EXE_gt-runner")));
-    let container = store.run(&["from", "localhost/base:dev"]);
-    for program in ["npm", "pip"] {
-        let file = store.folder.path().join(program);
-        gastown_testbed::program::write(&file, PLAYS).unwrap();
-        let to = format!("/usr/local/bin/{program}");
-        store.run(&["copy", "--quiet", &container, file.to_str().unwrap(), &to]);
-    }
-    store.run(&["commit", "--quiet", "--rm", "--squash", &container, BASE]);
+    let programs = ["npm", "pip"].map(|it| (format!("/usr/local/bin/{it}"), PLAYS.to_owned()));
+    store.with(&programs, super::BASE, BASE);
 }
 
 #[test]
