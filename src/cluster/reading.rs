@@ -49,6 +49,19 @@ impl Reader {
         Ok(Self { client, writer, namespace })
     }
 
+    /// The same, of an API server that a test plays.
+    #[cfg(test)]
+    pub fn played<F>(
+        answer: impl Fn(http::Request<kube::client::Body>) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = http::Response<axum::body::Body>> + Send + 'static,
+    {
+        let connection = connect::Connection::played(answer, &Meters::default());
+        let writer = connection.writer("in person");
+        Self { client: connection.work, writer, namespace: "town".into() }
+    }
+
     /// The same for what the operator does as well: a person's own right is all the leave that it needs.
     pub fn in_person(&self) -> Cluster {
         let ownership = Ownership::new(WHO);

@@ -98,13 +98,21 @@ impl Allowed {
 /// Whether a request asks for a change. A review is created to be answered, and stored nowhere; nor is what is tried.
 fn changes(request: &http::Request<Vec<u8>>) -> bool {
     let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
-    let reviews = ["/apis/authorization.k8s.io/", "/apis/authentication.k8s.io/"];
     let stores_nothing = match *request.method() {
         http::Method::GET => true,
-        http::Method::POST if reviews.iter().any(|it| path.starts_with(it)) => true,
+        http::Method::POST if is_review(path) => true,
         _ => query.split('&').any(|it| it == "dryRun=All"),
     };
     !stores_nothing
+}
+
+/// Whether what is posted to a path is a review: one of Kubernetes' own, or OpenShift's of a pod. The group of that one also has
+/// what is stored.
+fn is_review(path: &str) -> bool {
+    let groups = ["/apis/authorization.k8s.io/", "/apis/authentication.k8s.io/"];
+    let of_pods = path.starts_with("/apis/security.openshift.io/v1/namespaces/")
+        && path.ends_with("/podsecuritypolicysubjectreviews");
+    of_pods || groups.iter().any(|it| path.starts_with(it))
 }
 
 /// Has a client's requests that bring no other User-Agent say this one.
@@ -245,6 +253,16 @@ mod tests {
             ("GET /api/v1/pods?watch=true", true, "it only looks"),
             ("POST /apis/authorization.k8s.io/v1/subjectaccessreviews", true, "it is answered"),
             ("POST /apis/authentication.k8s.io/v1/tokenreviews", true, "the same"),
+            (
+                "POST /apis/security.openshift.io/v1/namespaces/town/podsecuritypolicysubjectreviews",
+                true,
+                "OpenShift's, of a pod",
+            ),
+            (
+                "POST /apis/security.openshift.io/v1/securitycontextconstraints",
+                false,
+                "of the same group, and stored",
+            ),
             ("PATCH /api/v1/namespaces/town?dryRun=All&force=true", true, "it is only tried"),
             ("POST /api/v1/namespaces/town/events", false, "an Event stays"),
             ("POST /api/v1/namespaces/town/events?dryRun=", false, "so does this one"),

@@ -7,7 +7,10 @@ use std::{
     process::{Command, Output},
 };
 
-use gastown::manifests::{self, NAMESPACE};
+use gastown::{
+    kinds::KINDS,
+    manifests::{self, NAMESPACE},
+};
 use gastown_testbed::{Node, Options, Testbed, audit, preconditions};
 use serde_json::{Value, json};
 
@@ -66,6 +69,32 @@ async fn installed(bed: &Testbed, kubectl: &Kubectl) {
     let wait = format!("--for={ready}");
     let of = format!("deployment/{}", manifests::operator::DEPLOYMENT);
     kubectl.said(&["-n", NAMESPACE, "wait", &wait, "--timeout=120s", &of]).await;
+    definitions_are_kubectls(bed, kubectl).await;
+}
+
+/// As by the pages' command: nobody but kubectl writes them, and the operator their authorities.
+async fn definitions_are_kubectls(bed: &Testbed, kubectl: &Kubectl) {
+    let apply = ["apply", "--server-side", "--force-conflicts"];
+    kubectl.said(&[&apply[..], &["-k", "crds"]].concat()).await;
+    // The testbed had applied them as well, and gives up what it applies no more.
+    let bare = KINDS.iter().map(|it| {
+        json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("{}.{}", it.plural, it.group)},
+        })
+    });
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": bare.collect::<Vec<_>>()});
+    let file = bed.kubeconfig.with_extension("definitions.json");
+    std::fs::write(&file, list.to_string()).unwrap();
+    let given_up = ["--field-manager=gastown-testbed", "-f", file.to_str().unwrap()];
+    kubectl.said(&[&apply[..], &given_up].concat()).await;
+    let shown = ["get", "crd", "rigs.gastown.gastown.io", "--show-managed-fields", "-o", "json"];
+    let shown: Value = serde_json::from_str(&kubectl.said(&shown).await).unwrap();
+    let all = shown["metadata"]["managedFields"].as_array().unwrap().iter();
+    let of = "/fieldsV1/f:spec/f:conversion/f:strategy";
+    let owners: Vec<_> =
+        all.filter(|it| it.pointer(of).is_some()).map(|it| &it["manager"]).collect();
+    assert_eq!(owners, ["kubectl"], "{shown:#}");
 }
 
 async fn apply(bed: &Testbed, kubectl: &Kubectl, object: &Value, namespace: &str) {

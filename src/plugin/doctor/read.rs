@@ -88,18 +88,25 @@ async fn definitions(reader: &Reader, installed: &[Value]) -> anyhow::Result<Vec
         let found = reader.look(&path).await?;
         let mut tried = None;
         if let Some(ours) = installed.iter().find(|it| text(it, "/metadata/name") == name) {
-            let mut ours = ours.clone();
-            // Another row looks at the conversion: whoever brings the certificates writes there.
-            if let (Some(spec), Look::There(_)) =
-                (ours.get_mut("spec").and_then(Value::as_object_mut), &found)
-            {
-                spec.remove("conversion");
-            }
+            let ours = over(ours, &found);
             tried = Some(reader.try_apply(&path, &ours, (MANAGER, false)).await?);
         }
         all.push(Definition { kind, found, tried });
     }
     Ok(all)
+}
+
+/// A definition of ours as it is tried over the one that is there, with the conversion that it has: whoever brings the certificates
+/// writes there, and another row looks at it. Left out, it would be taken away from who applied it, as far as nobody else owns it,
+/// and the rest of a conversion is refused.
+fn over(ours: &Value, found: &Look) -> Value {
+    let mut ours = ours.clone();
+    let there = found.there().and_then(|it| it.pointer("/spec/conversion"));
+    if let (Some(spec), Some(there)) = (ours.get_mut("spec").and_then(Value::as_object_mut), there)
+    {
+        spec.insert("conversion".into(), there.clone());
+    }
+    ours
 }
 
 async fn homes(reader: &Reader) -> Homes {
@@ -335,7 +342,10 @@ async fn constraints(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+    use crate::plugin::doctor::namespaces;
 
     #[test]
     fn the_pod_that_is_tried_is_one_of_ours() {
@@ -344,6 +354,76 @@ mod tests {
         assert_eq!(pod.pointer("/metadata/ownerReferences"), None);
         assert_eq!(pod["metadata"]["labels"].get(names::POLECAT_LABEL), None, "{pod}");
         assert_eq!(each(&pod, "/spec/containers").count(), 2, "{pod}");
+    }
+
+    #[test]
+    fn a_definition_is_tried_with_the_conversion_that_is_there() {
+        let ours = json!({"spec": {"conversion": {"strategy": "Webhook"}, "scope": "Cluster"}});
+        assert_eq!(over(&ours, &Look::Missing), ours);
+        let there =
+            json!({"strategy": "Webhook", "webhook": {"clientConfig": {"caBundle": "QQ=="}}});
+        let found = Look::There(json!({"spec": {"conversion": there, "scope": "Namespaced"}}));
+        let want = json!({"spec": {"conversion": there, "scope": "Cluster"}});
+        assert_eq!(over(&ours, &found), want);
+    }
+
+    /// An API server of OpenShift: its answer to a review of a pod in that namespace, and all reviews that were sent.
+    fn openshift(answer: fn(&str) -> Value) -> (Reader, Arc<Mutex<Vec<(String, Value)>>>) {
+        let reviews = Arc::<Mutex<Vec<_>>>::default();
+        let sent = reviews.clone();
+        let reader = Reader::played(move |request| {
+            let sent = sent.clone();
+            async move {
+                let path = request.uri().path().to_owned();
+                assert_eq!(request.method(), http::Method::POST, "{path}");
+                let body = request.into_body().collect_bytes().await.unwrap();
+                let mut review: Value = serde_json::from_slice(&body).unwrap();
+                let namespace = path.split('/').nth(5).unwrap().to_owned();
+                sent.lock().unwrap().push((path, review.clone()));
+                review["status"] = answer(&namespace);
+                http::Response::new(review.to_string().into())
+            }
+        });
+        (reader, reviews)
+    }
+
+    #[tokio::test]
+    async fn openshift_is_asked_about_each_pod_as_it_would_be_made() {
+        let (reader, reviews) = openshift(|namespace| match namespace {
+            "town" => {
+                json!({"allowedBy": {"kind": "SecurityContextConstraints", "name": "restricted-v2"}})
+            }
+            _ => json!({"reason": "CantAssignSecurityContextConstraintProvider"}),
+        });
+        let facts = Facts {
+            namespace: "town".into(),
+            homes: Homes::Known(["rigs".to_owned()].into()),
+            ..Facts::default()
+        };
+        let installed = manifests::installed("town").unwrap();
+        let constraints = constraints(&reader, &facts, &installed).await.unwrap();
+        let row = namespaces::constraints(&Facts { constraints: Some(constraints), ..facts });
+        let [it] = &*row.findings else { panic!("{row:?}") };
+        assert_eq!(it.place, "a Polecat's pod in namespace rigs", "the operator's is let in");
+        assert!(it.found.contains("CantAssign"), "{it:?}");
+
+        let reviews = reviews.lock().unwrap();
+        let at = |of: &str| {
+            format!(
+                "/apis/security.openshift.io/v1/namespaces/{of}/podsecuritypolicysubjectreviews"
+            )
+        };
+        let [(first, operator), (second, polecat)] = &**reviews else { panic!("{reviews:?}") };
+        assert_eq!([first, second], [&at("town"), &at("rigs")]);
+        let user = "/spec/template/spec/serviceAccountName";
+        assert_eq!(text(operator, user), manifests::SERVICE_ACCOUNT, "{operator}");
+        assert_eq!(text(polecat, user), "default", "{polecat}");
+        for (review, containers) in [(operator, 1), (polecat, 2)] {
+            assert_eq!(text(review, "/kind"), "PodSecurityPolicySubjectReview");
+            assert_eq!(each(review, "/spec/template/spec/containers").count(), containers);
+        }
+        let fixed = "/spec/template/spec/securityContext/runAsUser";
+        assert_eq!(polecat.pointer(fixed), None, "users are for OpenShift to choose: {polecat}");
     }
 
     #[test]
