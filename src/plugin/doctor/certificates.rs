@@ -175,6 +175,30 @@ mod tests {
     }
 
     #[test]
+    fn whom_another_operator_of_our_namespace_has_its_callers_trust_is_not_looked_at() {
+        let (ours, theirs) = (book(), book());
+        let right = ours.bundle();
+        let mut shared = facts(&ours, [&right, &right]);
+        let Look::There(all) = &mut shared.validating else { panic!() };
+        let foreign = json!({"name": "v", "clientConfig": {
+            "service": {"namespace": "town", "name": "their-service"}, "caBundle": BASE64_STANDARD.encode(theirs.bundle()),
+        }});
+        let list = all.as_array_mut().unwrap();
+        // More than ours, and the first of all.
+        let hooks = json!([foreign, foreign, foreign]);
+        list.insert(0, json!({"metadata": {"name": "a"}, "webhooks": hooks}));
+        // As OLM's Secret is.
+        let without = json!({"name": "certificates", "tls.crt": ours.chain(), "ca.crt": ""});
+        let by_olm = Facts { certificate: Look::There(without), ..shared.clone() };
+        for it in [shared, by_olm] {
+            let row = bundles(&it);
+            assert_eq!((row.state(), &*row.findings), (State::Ok, &[][..]), "{:?}", it.certificate);
+            assert_eq!(row.well, "2 places have the same authorities");
+            assert_eq!(served(&it).findings, [], "{:?}", it.certificate);
+        }
+    }
+
+    #[test]
     fn what_is_served_is_accepted_and_stays_so() {
         let (ours, other) = (book(), book());
         let right = ours.bundle();

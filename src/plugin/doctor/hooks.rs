@@ -13,7 +13,7 @@ use super::{
 use crate::{
     cluster::examining::{Look, Tried},
     kinds::KINDS,
-    manifests,
+    manifests::{self, olm},
 };
 
 /// A webhook of a configuration.
@@ -35,7 +35,8 @@ impl<'a> Hook<'a> {
         Some((text(service, "/namespace"), text(service, "/name")))
     }
 
-    /// Whether it is this operator's. OLM makes names of its own for configurations and Services.
+    /// Whether it is this operator's, by its Service: OLM makes names of its own for configurations, and other operators may have
+    /// theirs in the same namespace.
     pub fn is_ours(&self, namespace: &str) -> bool {
         let names = [
             manifests::MUTATING,
@@ -44,7 +45,10 @@ impl<'a> Hook<'a> {
             manifests::PODS_VALIDATING,
         ];
         match self.service() {
-            Some((of, _)) => of == namespace,
+            Some((of, name)) => {
+                of == namespace
+                    && (name == manifests::WEBHOOK_SERVICE || name == olm::webhook_service())
+            }
             None => names.contains(&self.configuration),
         }
     }
@@ -329,6 +333,26 @@ mod tests {
     }
 
     #[test]
+    fn what_another_operator_has_in_our_namespace_is_not_ours() {
+        let of = |name: &str| {
+            let led =
+                json!({"clientConfig": {"service": {"namespace": "operators", "name": name}}});
+            foreign(&facts(configuration(&rule("", "pods"), &led)))
+        };
+        let row = of("their-service");
+        assert!(row.findings[0].found.contains("operators/their-service"), "{row:?}");
+        for ours in [manifests::WEBHOOK_SERVICE, &olm::webhook_service()] {
+            assert_eq!(of(ours).findings, [], "{ours}");
+        }
+        let by_address =
+            json!({"clientConfig": {"url": "https://192.0.2.7:9443/mutate", "service": null}});
+        let mut ours = configuration(&rule("", "pods"), &by_address);
+        assert_eq!(foreign(&facts(ours.clone())).state(), State::Advice, "whoever that is");
+        ours[0]["metadata"]["name"] = json!(manifests::VALIDATING);
+        assert_eq!(foreign(&facts(ours)).findings, [], "as for `make run`");
+    }
+
+    #[test]
     fn ours_are_there_and_fail_as_installed() {
         let installed = manifests::installed("operators").unwrap();
         let of = |sort: &str| {
@@ -357,7 +381,7 @@ mod tests {
 
     /// Webhooks as OLM makes them of a CSV, and those that the operator applies beside them; all lead to OLM's Service.
     fn by_olm() -> Facts {
-        let led = json!({"service": {"namespace": "operators", "name": "it"}});
+        let led = json!({"service": {"namespace": "operators", "name": olm::webhook_service()}});
         let definitions = road::csv()["spec"]["webhookdefinitions"].take();
         let own = manifests::policies::hooks("operators");
         let of = |sort: &str| {
