@@ -314,9 +314,7 @@ verify-release: ## Verify images, their bills of materials and files of an editi
 
 .PHONY: install
 install: manifests ## Apply the CRDs to the current kubeconfig, and with WEBHOOK_URL the webhooks for `make run`
-	@$(KUBECTL) apply --server-side -f crds/
-	@$(KUBECTL) wait --for=condition=Established --timeout=60s -f crds/ >/dev/null
-	@$(if $(WEBHOOK_URL),$(KUBECTL) apply --server-side -f webhooks/mutating.yaml -f webhooks/validating.yaml)
+	@KUBECTL="$(KUBECTL)" WEBHOOK_URL="$(WEBHOOK_URL)" deploy/install.sh
 
 .PHONY: uninstall
 uninstall: ## Delete the CRDs, and with them every object of theirs: asks first (CONFIRM=yes)

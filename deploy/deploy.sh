@@ -53,6 +53,9 @@ budget=poddisruptionbudget/gastown-operator-controller-manager-pdb
 [ -z "$($kubectl -n "$namespace" get "$budget" --ignore-not-found -o 'jsonpath={.spec.minAvailable}')" ] ||
     $kubectl -n "$namespace" delete "$budget"
 
+# What an operator that ran elsewhere has led to itself is led back.
+KUBECTL=$kubectl WEBHOOK_URL='' "$here/lead.sh"
+
 ready() { $kubectl -n "$namespace" rollout status "deployment/$deployment" --timeout="${TIMEOUT:-180s}"; }
 
 # Over definitions that nobody converts, as the Go original's are, first the replicas and then what asks them, which is told at

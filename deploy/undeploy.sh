@@ -15,7 +15,9 @@ $kubectl -n "$namespace" delete --ignore-not-found deployment/gastown-operator-c
 # Without the rights to convert, which go first, the policy refuses what would be stored cut from here on.
 $kubectl delete --ignore-not-found -k "$here/rbac"
 for definition in $($kubectl get -f "$here/../crds" --ignore-not-found -o name); do
-    $kubectl patch "$definition" --type=merge -p '{"spec":{"conversion":{"strategy":"None","webhook":null}}}'
+    $kubectl patch "$definition" --type=merge -p '{
+        "metadata":{"annotations":{"cert-manager.io/inject-ca-from":null}},
+        "spec":{"conversion":{"strategy":"None","webhook":null}}}'
 done
 $kubectl delete --ignore-not-found -f "$here/policies/pods.yaml"
 $kubectl delete --ignore-not-found -f "$here/base/network.yaml" -f "$here/base/metrics.yaml" -f "$here/base/metrics-network.yaml"
@@ -38,6 +40,13 @@ else
     echo "Namespace $namespace stays, because of what is in it:" $theirs
     $kubectl -n "$namespace" delete --ignore-not-found leases,shardmaps --all
     $kubectl -n "$namespace" delete --ignore-not-found secret/gastown-operator-webhook-certificates
+    # What cert-manager was asked for, if anything, it would renew for ever; what it made of that it leaves.
+    if [ -n "$($kubectl api-resources --api-group=cert-manager.io -o name)" ]; then
+        made=$($kubectl get -f "$here/cert-manager" --ignore-not-found \
+            -o 'jsonpath={range .items[?(@.kind=="Certificate")]}secret/{.spec.secretName} {end}')
+        $kubectl delete --ignore-not-found -f "$here/cert-manager"
+        [ -z "$made" ] || $kubectl -n "$namespace" delete --ignore-not-found $made
+    fi
     $kubectl -n "$namespace" delete --ignore-not-found pdb,rolebinding,serviceaccount -l app.kubernetes.io/name=gastown-operator
     $kubectl delete --ignore-not-found clusterrolebinding/gastown-operator-manager-rolebinding
 fi

@@ -1,6 +1,8 @@
 //! What a person gets from make: the original's targets, each of which works or ends naming the issue that brings it, and
 //! a help that leaves none out.
 
+mod again;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -18,6 +20,7 @@ use serde_json::{Value, json};
 use crate::{
     asking::comes_true,
     kubectl::Kubectl,
+    roads::cert_manager,
     samples::pages,
     world::{install_crds, make_namespaces, own, phase_of, polecat, until},
 };
@@ -48,7 +51,7 @@ pub fn make(arguments: &[&str]) -> Command {
 }
 
 /// Variables by which people tell our Makefile, and it its scripts, what to do.
-const NOT_PASSED_ON: [&str; 37] = [
+const NOT_PASSED_ON: [&str; 38] = [
     "AGENT_BASE",
     "AGENT_IMG",
     "AGENT_NPM",
@@ -86,6 +89,7 @@ const NOT_PASSED_ON: [&str; 37] = [
     "RUNNER_IMG",
     "TARGETS",
     "TIMEOUT",
+    "WEBHOOK_URL",
 ];
 
 /// Runs a target against a testbed.
@@ -412,6 +416,7 @@ async fn deploy_applies_an_edition_and_undeploy_leaves_what_people_have() {
         .await;
     make_wendy(&bed, &kubectl, NAMESPACE).await;
     kubectl.said(&["apply", "-f", "deploy/monitoring/access.yaml"]).await;
+    cert_manager::is_asked(&bed, &kubectl).await;
     let output = run(&["undeploy"]).await;
     assert!(output.status.success(), "{}", words(&output));
     assert!(words(&output).contains("stays, because of what is in it"), "{}", words(&output));
@@ -423,6 +428,7 @@ async fn deploy_applies_an_edition_and_undeploy_leaves_what_people_have() {
     let left =
         kubectl.said(&["-n", NAMESPACE, "get", all, "-o", "name", "--ignore-not-found"]).await;
     assert_eq!(left, "", "nothing of the operator is left beside it");
+    cert_manager::is_asked_no_more(&kubectl).await;
     let scraper = "serviceaccounts,clusterrolebindings";
     let ours = [
         "-n",
@@ -444,5 +450,6 @@ async fn deploy_applies_an_edition_and_undeploy_leaves_what_people_have() {
         let left = kubectl.said(&["get", "namespace", NAMESPACE, "--ignore-not-found"]).await;
         assert_eq!(left, "", "{time}");
     }
+    again::installs_and_deploys_over_an_address(&bed, &kubectl).await;
     bed.stop().await.unwrap();
 }

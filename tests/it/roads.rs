@@ -2,7 +2,7 @@
 //! may differ is a table with reasons; anything else is drift.
 
 mod back;
-mod cert_manager;
+pub mod cert_manager;
 mod changes;
 mod chart;
 mod examined;

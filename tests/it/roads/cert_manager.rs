@@ -10,18 +10,75 @@ use gastown::{
     kinds::KINDS,
     manifests::{METRICS_SERVICE, NAMESPACE, chart::FOLDER},
 };
-use gastown_testbed::tools::{Tool, on_path};
+use gastown_testbed::{
+    Testbed,
+    tools::{Tool, on_path},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use super::{CHART, ENTERPRISE, Objects, by_name, drift, flags_beside, objects, run, said, tool};
-use crate::{generated::top, preconditions::skip};
+use super::{
+    CHART, ENTERPRISE, Objects, by_name, changes::applied, drift, flags_beside, objects, run, said,
+    tool,
+};
+use crate::{asking::comes_true, generated::top, kubectl::Kubectl, preconditions::skip};
 
-/// What is named, with the component.
-fn with_component(kubectl: &Path, resources: &str) -> Objects {
-    // kustomize takes nothing from above the folder that it is given, but what that names.
+/// An overlay of what is named with the component; kustomize takes nothing from above the folder that it is given, but what that names.
+pub(super) fn overlay(resources: &str) -> TempDir {
     let folder = tempfile::Builder::new().prefix(".overlay.").tempdir_in(top().join("deploy"));
     let folder = folder.unwrap();
     let text = format!("resources: [{resources}]\ncomponents: [../cert-manager]\n");
     fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
+    folder
+}
+
+/// The kinds of cert-manager, which nobody acts upon here.
+pub(super) async fn is_served(bed: &Testbed, kubectl: &Kubectl) {
+    let definition = |kind: &str| {
+        let one = kind.to_lowercase();
+        let plural = format!("{one}s");
+        let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("{plural}.cert-manager.io")},
+            "spec": {
+                "group": "cert-manager.io", "scope": "Namespaced",
+                "names": {"kind": kind, "plural": plural, "singular": one},
+                "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}],
+            },
+        })
+    };
+    let definitions = ["Issuer", "Certificate"].map(definition);
+    applied(bed, kubectl, "cert-manager", definitions.into()).await;
+    let list = ["get", "issuers.cert-manager.io,certificates.cert-manager.io", "--all-namespaces"];
+    comes_true("its kinds to be served", async || kubectl.run(&list).await.status.success()).await;
+}
+
+const INJECTED: &str = "cert-manager.io/inject-ca-from";
+
+/// What the component asks it for, and the Secrets that it makes of that, beside one of somebody's own.
+pub async fn is_asked(bed: &Testbed, kubectl: &Kubectl) {
+    is_served(bed, kubectl).await;
+    kubectl.said(&["apply", "-f", "deploy/cert-manager"]).await;
+    for secret in ["gastown-operator-ca", "gastown-operator-webhook-server-cert", "mine"] {
+        kubectl.said(&["-n", NAMESPACE, "create", "secret", "generic", secret]).await;
+    }
+    let served = format!("{INJECTED}={NAMESPACE}/gastown-operator-webhook");
+    kubectl.said(&["annotate", "crd", "polecats.gastown.gastown.io", &served]).await;
+}
+
+/// After `make undeploy`, in a namespace that stays.
+pub async fn is_asked_no_more(kubectl: &Kubectl) {
+    let left = ["-n", NAMESPACE, "get", "issuers,certificates,secrets", "-o", "name"];
+    assert_eq!(kubectl.said(&left).await.trim(), "secret/mine", "nobody renews what nobody serves");
+    let told = kubectl.said(&["get", "crds", "-o", "json"]).await;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let mut all = told["items"].as_array().unwrap().iter();
+    assert!(all.all(|it| it["metadata"]["annotations"][INJECTED].is_null()), "{told:#}");
+}
+
+fn with_component(kubectl: &Path, resources: &str) -> Objects {
+    let folder = overlay(resources);
     objects(&said(&run(kubectl, &["kustomize", folder.path().to_str().unwrap()])))
 }
 
@@ -40,9 +97,8 @@ fn the_chart_has_cert_manager_make_what_the_component_does() {
         let road = by_name(with_component(&kubectl, &format!("../{edition}")));
         let (strays, _) = drift(&road, &chart(&format!("edition={edition}")), &CHART);
         assert!(strays.is_empty(), "{edition}:\n{}", strays.join("\n"));
-        let injected = "cert-manager.io/inject-ca-from";
         let served = format!("{NAMESPACE}/gastown-operator-webhook");
-        let told = road.values().filter(|it| it["metadata"]["annotations"][injected] == *served);
+        let told = road.values().filter(|it| it["metadata"]["annotations"][INJECTED] == *served);
         assert_eq!(told.count(), KINDS.len() + 4, "definitions and webhooks");
         let of = |kind: &str| road.keys().filter(|it| it.starts_with(&format!("{kind}/"))).count();
         assert_eq!((of("Issuer"), of("Certificate")), (2, 2));
