@@ -1,11 +1,21 @@
-//! What `kubectl gt doctor` says of an installation by Helm and by OLM, on a real API server without a node: nobody runs, so only
-//! the checks are looked at that need nobody.
+//! What `kubectl gt doctor` says of an installation by Helm, by OLM and with cert-manager, on a real API server without a node:
+//! nobody runs, so only the checks are looked at that need nobody.
 
-use gastown::manifests::{chart::FOLDER, policies};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use gastown::{
+    domain::certificates::Book,
+    manifests::{NAMESPACE, WEBHOOK_SERVICE, chart::FOLDER, policies},
+    tls::{
+        crypto::{self, Wanted},
+        mint::ForNames,
+    },
+};
 use gastown_testbed::{Options, Testbed, tools::Tool};
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
+    cert_manager,
     changes::applied,
     olm::{installed_in, webhook},
     tool,
@@ -96,5 +106,78 @@ async fn what_olm_installs_is_held_to_what_its_bundle_says() {
     let (code, found) = asked(&asker, &["-n", HERE]).await;
     let told = found["webhooks.ours"].to_string();
     assert!(code == 1 && told.contains("vpolecat.kb.io") && told.contains("CSV"), "{told}");
+    bed.stop().await.unwrap();
+}
+
+fn book() -> Book {
+    let _ = crypto::install(&Wanted::default());
+    let names = vec![format!("{WEBHOOK_SERVICE}.{NAMESPACE}.svc")];
+    Book::new(&ForNames { names, leaf_life: None }, 1, Timestamp::now().as_second()).unwrap()
+}
+
+/// What cert-manager makes of the component's Certificate, as files of a Secret.
+async fn is_mounted(bed: &Testbed, kubectl: &Kubectl, book: &Book) {
+    let data = json!({"tls.crt": book.chain(), "tls.key": "", "ca.crt": book.bundle()});
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "stringData": data,
+        "metadata": {"name": "gastown-operator-webhook-server-cert", "namespace": NAMESPACE},
+    });
+    applied(bed, kubectl, "cert-manager-certificates-issuing", vec![secret]).await;
+}
+
+/// Writes an authority wherever the component has asked for one.
+async fn is_injected(bed: &Testbed, kubectl: &Kubectl, book: &Book) {
+    let of = "crds,mutatingwebhookconfigurations,validatingwebhookconfigurations";
+    let all: Value = serde_json::from_str(&kubectl.said(&["get", of, "-o", "json"]).await).unwrap();
+    let told = json!({"caBundle": BASE64_STANDARD.encode(book.bundle())});
+    let is_asked =
+        |it: &&Value| !it["metadata"]["annotations"]["cert-manager.io/inject-ca-from"].is_null();
+    let one = |it: &Value| {
+        let mut part = json!({
+            "apiVersion": it["apiVersion"], "kind": it["kind"], "metadata": {"name": it["metadata"]["name"]},
+        });
+        if it["spec"]["conversion"]["webhook"].is_object() {
+            part["spec"] = json!({"conversion": {"webhook": {"clientConfig": told}}});
+        }
+        if let Some(hooks) = it["webhooks"].as_array() {
+            let hook = |it: &Value| json!({"name": it["name"], "clientConfig": told});
+            part["webhooks"] = hooks.iter().map(hook).collect();
+        }
+        part
+    };
+    let parts = all["items"].as_array().unwrap().iter().filter(is_asked).map(one);
+    applied(bed, kubectl, "cert-manager-cainjector", parts.collect()).await;
+}
+
+#[tokio::test]
+async fn what_cert_manager_makes_is_held_to_whom_it_has_callers_trust() {
+    let bed = Testbed::start(Options::default()).await.unwrap();
+    let kubectl = Kubectl::admin(&bed);
+    cert_manager::is_served(&bed, &kubectl).await;
+    let overlay = cert_manager::overlay();
+    let apply = ["apply", "--server-side", "--force-conflicts", "-k"];
+    kubectl.said(&[&apply[..], &[overlay.path().to_str().unwrap()]].concat()).await;
+    let ours = book();
+    is_mounted(&bed, &kubectl, &ours).await;
+    is_injected(&bed, &kubectl, &ours).await;
+
+    let asker = bed.kubeconfig_for("doctor", Some("system:masters")).unwrap();
+    let of_certificates = ["certificates.bundles", "certificates.served"];
+    let (_, found) = asked(&asker, &[]).await;
+    for id in ["definitions.owner", "definitions.conversion", "webhooks.ours", "webhooks.foreign"]
+        .iter()
+        .chain(&of_certificates)
+    {
+        assert_eq!(found[*id]["state"], "ok", "{:#}", found[*id]);
+    }
+    nothing_is_in_the_way(&bed, "an installation with cert-manager").await;
+
+    // Its authority begins anew, and nobody has told callers.
+    is_mounted(&bed, &kubectl, &book()).await;
+    let (code, found) = asked(&asker, &[]).await;
+    assert_eq!(code, 1);
+    for id in of_certificates {
+        assert_eq!(found[id]["state"], "failed", "{:#}", found[id]);
+    }
     bed.stop().await.unwrap();
 }
