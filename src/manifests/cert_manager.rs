@@ -104,11 +104,8 @@ pub fn component() -> Value {
         let name = format!("{}.{}", it.plural, it.group);
         patch("apiextensions.k8s.io/v1", "CustomResourceDefinition", &name)
     });
-    let own = [
-        json!({"patch": mounted().to_string()}),
-        kustomize::of_deployment(&served()),
-        trusted(),
-    ];
+    let own =
+        [json!({"patch": mounted().to_string()}), kustomize::of_deployment(&served()), trusted()];
     let patches: Vec<Value> = definitions.chain(webhooks).chain(own).collect();
     json!({
         "apiVersion": "kustomize.config.k8s.io/v1alpha1",

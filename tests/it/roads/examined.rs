@@ -154,7 +154,7 @@ async fn what_cert_manager_makes_is_held_to_whom_it_has_callers_trust() {
     let bed = Testbed::start(Options::default()).await.unwrap();
     let kubectl = Kubectl::admin(&bed);
     cert_manager::is_served(&bed, &kubectl).await;
-    let overlay = cert_manager::overlay();
+    let overlay = cert_manager::overlay("../community");
     let apply = ["apply", "--server-side", "--force-conflicts", "-k"];
     kubectl.said(&[&apply[..], &[overlay.path().to_str().unwrap()]].concat()).await;
     let ours = book();
