@@ -158,8 +158,8 @@ test-olm: prepare static build release ## OLM's own operator installs the bundle
 	  $(CARGO) test --locked --test it -- --nocapture real_olm::
 
 .PHONY: test-images
-test-images: prepare static build release ## Both Dockerfiles built by buildah on this machine's own Debian, and deployed on the real node; five minutes
-	@GASTOWN_BUILT=1 GASTOWN_REQUIRE=buildah,node,release $(CARGO) test --locked --test it -- --nocapture real_built::
+test-images: prepare static build release ## Both Dockerfiles built by buildah on this machine's own Debian, Enterprise's with what test-fips built, and deployed on the real node; five minutes
+	@GASTOWN_BUILT=1 GASTOWN_REQUIRE=buildah,node,release$(BESIDES) $(CARGO) test --locked --test it -- --nocapture real_built::
 
 # The last release before what is checked out, also where that is one; or before the first: when admission was done; and for Helm the
 # first with a chart.
@@ -191,7 +191,7 @@ test-full: prepare static build release ## Every test with the waits that users 
 	@$(MAKE) --no-print-directory test-chart
 	@$(MAKE) --no-print-directory test-olm
 	@$(MAKE) --no-print-directory test-sign
-	@$(MAKE) --no-print-directory test-images
+	@$(MAKE) --no-print-directory test-images BESIDES=,fips
 	@$(MAKE) --no-print-directory test-upgrade
 	@echo "Not in it: rotations (make test-rotation), and images on the bases of a registry (the pipeline)"
 

@@ -434,12 +434,12 @@ impl Store {
 const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
 
 /// The programs where `make dist` would put them; the folder, as seen from the checkout.
-pub fn dist(folder: &Path, operator: &Path, runner: &Path) -> String {
+pub fn dist(folder: &Path, [operator, runner, plugin]: [&Path; 3]) -> String {
     let into = folder.join(ARCHITECTURE);
     fs::create_dir_all(into.join("licenses")).unwrap();
     fs::copy(operator, into.join("gastown-operator")).unwrap();
     fs::copy(runner, into.join("gt-runner")).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_kubectl-gt"), into.join("kubectl-gt")).unwrap();
+    fs::copy(plugin, into.join("kubectl-gt")).unwrap();
     fs::copy(top().join("LICENSE"), into.join("licenses/LICENSE")).unwrap();
     let mut notices = Command::new(top().join("tests/tools/notices.sh"));
     let output = notices.arg(into.join("licenses/THIRD-PARTY-NOTICES")).output().unwrap();
@@ -466,7 +466,8 @@ fn both_editions_are_built_and_are_what_their_files_say() {
     let folder = top().join("target/dist");
     fs::create_dir_all(&folder).unwrap();
     let folder = tempfile::tempdir_in(folder).unwrap();
-    let dist = dist(folder.path(), &operator, Path::new(env!("CARGO_BIN_EXE_gt-runner")));
+    let [runner, plugin] = [env!("CARGO_BIN_EXE_gt-runner"), env!("CARGO_BIN_EXE_kubectl-gt")];
+    let dist = dist(folder.path(), [&operator, runner.as_ref(), plugin.as_ref()]);
     for edition in ["community", "enterprise"] {
         store.build(edition, &dist, ("TARGETS=operator runner agent", OPERATOR));
         let image = |name: &str| format!("localhost/gastown-{name}:dev");

@@ -1,11 +1,12 @@
 //! What both Dockerfiles make, built by `make docker-build` on a base of this machine's own Debian, on the real node: loaded as a
-//! file, deployed by make, ready, and doing a run; then the other edition in its place. It takes minutes, so `make test-images`
-//! asks for it (`GASTOWN_BUILT=1`).
+//! file, deployed by make, ready, and doing a run; then the other edition in its place, with its own programs where `make test-fips`
+//! has built them. It takes minutes, so `make test-images` asks for it (`GASTOWN_BUILT=1`).
 
-use std::fs;
+use std::{fs, path::Path};
 
 use gastown::manifests::NAMESPACE;
 use gastown_testbed::{Node, Options, Testbed, preconditions};
+use serde_json::Value;
 
 use crate::{
     generated::top,
@@ -31,8 +32,32 @@ async fn build(bed: &Testbed, store: &Store, dist: &str, edition: &str) {
     }
 }
 
-/// Every replica is of that edition and answers for itself.
-async fn all_are_ready(kubectl: &Kubectl, edition: &str) {
+/// The folder of what goes into an edition's images, as seen from the checkout; and whether its cryptography is the FIPS module's.
+fn programs(test: &str, folder: &Path, edition: &str, release: &Path) -> (String, bool) {
+    let fips = top().join("target/fips/release");
+    let [operator, runner, plugin] =
+        ["gastown-operator", "gt-runner", "kubectl-gt"].map(|it| fips.join(it));
+    let is_own =
+        edition == "enterprise" && [&operator, &runner, &plugin].iter().all(|it| it.exists());
+    if is_own {
+        let built = fs::metadata(&operator).unwrap().modified().unwrap().elapsed();
+        eprintln!("{test}: Enterprise holds {operator:?}, built {:?} ago", built.unwrap());
+        return (dist(&folder.join(edition), [&operator, &runner, &plugin]), true);
+    }
+    if edition == "enterprise" {
+        skip(
+            test,
+            "fips",
+            "Enterprise holds Community's programs; `make test-fips` builds its own",
+        );
+    }
+    let runner = top().join("target/static/gt-runner");
+    let plugin = Path::new(env!("CARGO_BIN_EXE_kubectl-gt"));
+    (dist(&folder.join(edition), [release, &runner, plugin]), false)
+}
+
+/// Every replica is of that edition, answers for itself and has said which cryptography it uses.
+async fn all_are_ready(kubectl: &Kubectl, edition: &str, fips: bool) {
     let of =
         "-o=jsonpath={range .items[*]}{.metadata.name} {.spec.containers[0].image}{\"\\n\"}{end}";
     let live = "--field-selector=status.phase=Running";
@@ -44,6 +69,10 @@ async fn all_are_ready(kubectl: &Kubectl, edition: &str) {
         let name = pod.split(' ').next().unwrap();
         let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}:8081/proxy/readyz");
         kubectl.said(&["get", "--raw", &path]).await; // an answer below 400, or kubectl fails
+        let log = kubectl.said(&["-n", NAMESPACE, "logs", name]).await;
+        let line = log.lines().find(|it| it.contains("Using cryptography")).unwrap();
+        let used: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(used["fips"], fips, "{edition}: {line}");
     }
 }
 
@@ -62,7 +91,6 @@ async fn images_of_both_editions_are_deployed_answer_and_do_a_run() {
     let folder = top().join("target/dist");
     fs::create_dir_all(&folder).unwrap();
     let folder = tempfile::tempdir_in(folder).unwrap();
-    let dist = dist(folder.path(), &program, &top().join("target/static/gt-runner"));
 
     let bed = Testbed::start(Options { node: Node::Real, ..Options::default() }).await.unwrap();
     let kubectl = Kubectl::admin(&bed);
@@ -70,13 +98,14 @@ async fn images_of_both_editions_are_deployed_answer_and_do_a_run() {
     bed.make_namespace(TOWN, &[]).await.unwrap();
     make_references(&client, TOWN, bed.git.as_ref().unwrap()).await;
     for (edition, name) in [("community", "max"), ("enterprise", "nux")] {
+        let (dist, fips) = programs(TEST, folder.path(), edition, &program);
         build(&bed, &store, &dist, edition).await;
         let image = format!("IMG=localhost/gastown-operator:{edition}");
         let edition_of = format!("EDITION={edition}");
         // The runner's is named after it, as it was built.
         let deploy = ["deploy", "--assume-old=manifests", &edition_of, &image];
         makes(&bed, &[&deploy[..], &["AGENT_IMG=localhost/agent:dev"]].concat()).await;
-        all_are_ready(&kubectl, edition).await;
+        all_are_ready(&kubectl, edition, fips).await;
         runs(&bed, &client, TOWN, name).await;
     }
     asks_for_what_it_may(&bed).await;

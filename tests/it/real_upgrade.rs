@@ -36,7 +36,7 @@ const TOWN: &str = "upgraded";
 const PATIENCE: &str = "--timeout=600s";
 
 /// Writes and reads over and over, each of which passes admission and conversion.
-struct Load {
+pub struct Load {
     stop: watch::Sender<bool>,
     done: JoinHandle<Borne>,
 }
@@ -50,9 +50,9 @@ struct Borne {
 }
 
 impl Load {
-    fn begin(client: &Client, prefix: &'static str) -> Self {
+    pub fn begin(client: &Client, prefix: &'static str, town: &str) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let polecats: Api<Polecat> = Api::namespaced(client.clone(), TOWN);
+        let polecats: Api<Polecat> = Api::namespaced(client.clone(), town);
         let done = tokio::spawn(async move {
             let mut borne = Borne::default();
             while !*stopped.borrow() {
@@ -68,7 +68,7 @@ impl Load {
         Self { stop, done }
     }
 
-    async fn end(self, what: &str) {
+    pub async fn end(self, what: &str) {
         self.stop.send(true).unwrap();
         let Borne { rounds, longest, failed } = self.done.await.unwrap();
         eprintln!(
@@ -125,6 +125,19 @@ impl Version {
     fn runner(&self) -> String {
         format!("localhost/gastown-runner:{}", self.name)
     }
+
+    /// Names its images to Helm.
+    fn set(&self, helm: &mut Command) {
+        for value in [
+            "image.repository=localhost/gastown-operator",
+            &format!("image.tag={}", self.name),
+            "runnerImage.repository=localhost/gastown-runner",
+            &format!("runnerImage.tag={}", self.name),
+            "agentImage=localhost/agent:dev",
+        ] {
+            helm.args(["--set", value]);
+        }
+    }
 }
 
 struct Roads<'a> {
@@ -139,15 +152,7 @@ impl Roads<'_> {
         it.args(["install", "gastown-operator"])
             .arg(first.checkout.join("charts/gastown-operator"));
         it.args(["--namespace", NAMESPACE, "--create-namespace", "--wait", PATIENCE]);
-        for value in [
-            "image.repository=localhost/gastown-operator",
-            &format!("image.tag={}", first.name),
-            "runnerImage.repository=localhost/gastown-runner",
-            &format!("runnerImage.tag={}", first.name),
-            "agentImage=localhost/agent:dev",
-        ] {
-            it.args(["--set", value]);
-        }
+        first.set(&mut it);
         self.succeeds(it, "helm install").await;
         self.runs(first).await;
     }
@@ -272,14 +277,14 @@ async fn there_and_back(road: Road, variable: &str, test: &str) {
     comes_true("the door to be open", async || knocks(&client).await.is_ok()).await;
     runs(&bed, &client, TOWN, "before").await;
     begin(&bed, &client, "across").await;
-    let load = Load::begin(&client, "there");
+    let load = Load::begin(&client, "there", TOWN);
     roads.take(road, &new).await;
     load.end("upgrade").await;
     runs(&bed, &client, TOWN, "after").await;
     ended_once(&bed, &client, "across", &["True/Pushed"]).await;
 
     begin(&bed, &client, "back").await;
-    let load = Load::begin(&client, "back");
+    let load = Load::begin(&client, "back", TOWN);
     roads.back(road, &old).await;
     load.end("rollback").await;
     ended_once(&bed, &client, "back", &["True/Pushed", OLDER]).await;

@@ -1,5 +1,5 @@
-//! From the Go original, in its pod as its own kustomize installs it, to ours by `make deploy`, and back by the documented commands
-//! (`GO_ORIGINAL=program GO_ORIGINAL_SOURCE=checkout make test-upgrade`). Its agents and its git are played.
+//! From the Go original, in its pod as its own kustomize or its chart installs it, to ours by `make deploy` or `helm upgrade`, and back
+//! by the documented commands (`GO_ORIGINAL=program GO_ORIGINAL_SOURCE=checkout make test-upgrade`). Its agents and its git are played.
 
 use std::{
     fs,
@@ -11,9 +11,9 @@ use std::{
 use gastown::{api::v1alpha1::Polecat, manifests::NAMESPACE};
 use gastown_testbed::{Node, Options, Testbed, preconditions, tools::Tool};
 use kube::{Api, Client, api::PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Load, Road, Roads, TOWN, Version};
+use super::{Load, PATIENCE, Road, Roads, TOWN, Version};
 use crate::{
     generated::top,
     kubectl::Kubectl,
@@ -28,6 +28,12 @@ const IMAGE: &str = "localhost/go-original:1";
 /// With a shell, and programs that do nothing under the names that the original's pods run.
 const PLAYED: &str = "localhost/played:1";
 const GIT: &str = "#!/bin/sh\nfor last; do :; done\n[ \"$1\" != clone ] || mkdir -p \"$last\"\n";
+/// Refuses every write without ours.
+const NO_POLICY: [&str; 3] = [
+    "delete",
+    "validatingadmissionpolicybinding,validatingadmissionpolicy",
+    "gastown-operator-conversion",
+];
 const AGENT: &str = "#!/bin/sh\n[ \"$1\" = --version ] || sleep 45\n";
 
 async fn make_images(bed: &Testbed, program: &Path) {
@@ -43,6 +49,12 @@ async fn make_images(bed: &Testbed, program: &Path) {
     bed.make_operator_image(program, IMAGE).await.unwrap();
 }
 
+/// The images that the original's pods are made of, in its environment.
+fn played() -> Value {
+    let names = ["GASTOWN_GIT_IMAGE", "GASTOWN_TELEMETRY_IMAGE"];
+    names.map(|it| json!({"name": it, "value": PLAYED})).to_vec().into()
+}
+
 /// The original's kustomize with the images of the testbed.
 fn overlay(source: &Path, folder: &Path) -> PathBuf {
     let copied = Command::new("cp").arg("-r").arg(source.join("config")).arg(folder).status();
@@ -50,7 +62,7 @@ fn overlay(source: &Path, folder: &Path) -> PathBuf {
     let overlay = folder.join("overlay");
     fs::create_dir(&overlay).unwrap();
     let container = json!({"name": "manager", "image": IMAGE, "command": ["/usr/local/bin/gastown-operator"],
-        "env": [{"name": "GASTOWN_GIT_IMAGE", "value": PLAYED}, {"name": "GASTOWN_TELEMETRY_IMAGE", "value": PLAYED}]});
+        "env": played()});
     let patch = json!({"apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": "gastown-operator-controller-manager", "namespace": NAMESPACE},
         "spec": {"template": {"spec": {"containers": [container]}}}});
@@ -82,10 +94,16 @@ async fn begin(client: &Client, name: &str) {
     until(&polecats, name, "running pod", works).await;
 }
 
+/// What storage has is written as the original reads it.
+async fn migrate_back(roads: &Roads<'_>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-gt"));
+    command.args(["storage", "migrate", "--storage-version=v1alpha1"]);
+    roads.succeeds(command, "kubectl gt storage migrate").await;
+}
+
 /// Ours goes, and the definitions are the original's again.
 async fn give_back(roads: &Roads<'_>, kubectl: &Kubectl, definitions: &Path) {
-    let policy = "validatingadmissionpolicybinding,validatingadmissionpolicy";
-    kubectl.said(&["delete", policy, "gastown-operator-conversion"]).await;
+    kubectl.said(&NO_POLICY).await;
     let mut command = Command::new("deploy/undeploy.sh");
     command.env("KUBECTL", &roads.bed.kubectl);
     roads.succeeds(command, "undeploy").await;
@@ -93,54 +111,132 @@ async fn give_back(roads: &Roads<'_>, kubectl: &Kubectl, definitions: &Path) {
     kubectl.said(&["apply", "--server-side", "--force-conflicts", "-f", definitions]).await;
 }
 
+/// Both at work, and what stands around them.
+struct Stage {
+    bed: Testbed,
+    helm: PathBuf,
+    source: PathBuf,
+    new: Version,
+    client: Client,
+}
+
+impl Stage {
+    async fn of(test: &str) -> Option<Self> {
+        let named = |it| std::env::var_os(it).map(PathBuf::from);
+        let (Some(original), Some(source)) = (named("GO_ORIGINAL"), named("GO_ORIGINAL_SOURCE"))
+        else {
+            let why = "GO_ORIGINAL and GO_ORIGINAL_SOURCE name no program and no checkout";
+            skip(test, "go-original-source", why);
+            return None;
+        };
+        if !preconditions::allow(test, Node::Real).unwrap() {
+            return None;
+        }
+        let (program, helm) = (release_binary(test)?, tool(test, Tool::Helm)?);
+        let bed = Testbed::start(Options { node: Node::Real, ..Options::default() }).await.unwrap();
+        make_images(&bed, &original).await;
+        let runner = top().join("target/static/gt-runner");
+        let new = Version::of(&bed, "new", top(), [&program, &runner]).await;
+        let client = bed.client("user-upgraded").await.unwrap();
+        bed.make_namespace(TOWN, &[]).await.unwrap();
+        make_references(&client, TOWN, bed.git.as_ref().unwrap()).await;
+        Some(Self { bed, helm, source, new, client })
+    }
+
+    fn roads(&self) -> Roads<'_> {
+        Roads { bed: &self.bed, helm: &self.helm }
+    }
+
+    fn polecats(&self) -> Api<Polecat> {
+        Api::namespaced(self.client.clone(), TOWN)
+    }
+
+    /// The original's run goes on under ours, which does one of its own.
+    async fn goes_on_with_ours(&self) {
+        let ended = |it: &Polecat| phase_of(it) == "Done";
+        let done = until(&self.polecats(), "across", "end", ended).await;
+        assert_eq!(done.status.unwrap().attempt, Some(1), "run once");
+        runs(&self.bed, &self.client, TOWN, "after").await;
+    }
+
+    /// The original does a run again, and nothing that was done is done anew.
+    async fn goes_on_with_the_original(&self) {
+        begin(&self.client, "back").await;
+        let polecats = self.polecats();
+        assert_eq!(phase_of(&polecats.get("after").await.unwrap()), "Done", "nothing is lost");
+        // The original judges its own pods by their phase, and its telemetry ends with an error.
+        assert_ne!(phase_of(&polecats.get("across").await.unwrap()), "Working", "nor run again");
+        super::each_pod_once(&self.bed, &["across", "after", "back"]).await;
+    }
+}
+
 #[tokio::test]
 async fn make_deploy_takes_the_place_of_the_original_under_load_and_gives_it_back() {
     let test = "make_deploy_takes_the_place_of_the_original_under_load_and_gives_it_back";
-    let named = |it| std::env::var_os(it).map(PathBuf::from);
-    let (Some(original), Some(source)) = (named("GO_ORIGINAL"), named("GO_ORIGINAL_SOURCE")) else {
-        let why = "GO_ORIGINAL and GO_ORIGINAL_SOURCE name no program and no checkout";
-        return skip(test, "go-original-source", why);
-    };
-    if !preconditions::allow(test, Node::Real).unwrap() {
-        return;
-    }
-    let (Some(program), Some(helm)) = (release_binary(test), tool(test, Tool::Helm)) else {
-        return;
-    };
-    let bed = Testbed::start(Options { node: Node::Real, ..Options::default() }).await.unwrap();
-    let kubectl = Kubectl::admin(&bed);
-    make_images(&bed, &original).await;
-    let runner = top().join("target/static/gt-runner");
-    let new = Version::of(&bed, "new", top(), [&program, &runner]).await;
+    let Some(stage) = Stage::of(test).await else { return };
+    let (roads, kubectl) = (stage.roads(), Kubectl::admin(&stage.bed));
     let folder = tempfile::tempdir().unwrap();
-    let overlay = overlay(&source, folder.path());
-    let client = bed.client("user-upgraded").await.unwrap();
-    bed.make_namespace(TOWN, &[]).await.unwrap();
-    make_references(&client, TOWN, bed.git.as_ref().unwrap()).await;
+    let overlay = overlay(&stage.source, folder.path());
 
     install(&kubectl, &overlay).await;
-    begin(&client, "across").await;
-    let load = Load::begin(&client, "there");
-    let roads = Roads { bed: &bed, helm: &helm };
-    roads.take(Road::Make, &new).await;
+    begin(&stage.client, "across").await;
+    let load = Load::begin(&stage.client, "there", TOWN);
+    roads.take(Road::Make, &stage.new).await;
     load.end("from the original").await;
-    let polecats: Api<Polecat> = Api::namespaced(client.clone(), TOWN);
-    let done = until(&polecats, "across", "end", |it: &Polecat| phase_of(it) == "Done").await;
-    assert_eq!(done.status.unwrap().attempt, Some(1), "run once");
-    runs(&bed, &client, TOWN, "after").await;
+    stage.goes_on_with_ours().await;
 
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-gt"));
-    command.args(["storage", "migrate", "--storage-version=v1alpha1"]);
-    roads.succeeds(command, "kubectl gt storage migrate").await;
+    migrate_back(&roads).await;
     // From here on: before, the API server begins the caches of all kinds anew, and a webhook that reads one may be late.
-    let load = Load::begin(&client, "back");
-    give_back(&roads, &kubectl, &source.join("config/crd/bases")).await;
+    let load = Load::begin(&stage.client, "back", TOWN);
+    give_back(&roads, &kubectl, &stage.source.join("config/crd/bases")).await;
     install(&kubectl, &overlay).await;
     load.end("back to the original").await;
-    begin(&client, "back").await;
-    assert_eq!(phase_of(&polecats.get("after").await.unwrap()), "Done", "nothing is lost");
-    // The original judges its own pods by their phase, and its telemetry ends with an error.
-    assert_ne!(phase_of(&polecats.get("across").await.unwrap()), "Working", "nor run again");
-    super::each_pod_once(&bed, &["across", "after", "back"]).await;
-    bed.stop().await.unwrap();
+    stage.goes_on_with_the_original().await;
+    stage.bed.stop().await.unwrap();
+}
+
+/// A release of the original's chart.
+async fn install_release(roads: &Roads<'_>, source: &Path) {
+    let mut it = Command::new(roads.helm);
+    it.args(["install", "gastown-operator"]).arg(source.join("helm/gastown-operator"));
+    it.args(["--namespace", NAMESPACE, "--create-namespace", "--wait", PATIENCE]);
+    let (repository, tag) = IMAGE.split_once(':').unwrap();
+    for value in [format!("image.repository={repository}"), format!("image.tag={tag}")] {
+        it.args(["--set", &value]);
+    }
+    it.args(["--set-json", &format!("extraEnv={}", played())]);
+    roads.succeeds(it, "helm install of the original").await;
+}
+
+/// The command of the page, with the images of the testbed.
+async fn upgrade_release(roads: &Roads<'_>, new: &Version) {
+    let mut it = Command::new(roads.helm);
+    it.args(["upgrade", "gastown-operator", "charts/gastown-operator", "--namespace", NAMESPACE]);
+    it.args(["--reset-values", "--take-ownership", "--force-conflicts", "--wait", PATIENCE]);
+    new.set(&mut it);
+    roads.succeeds(it, "helm upgrade").await;
+    roads.runs(new).await;
+}
+
+#[tokio::test]
+async fn helm_upgrades_the_originals_own_release_and_gives_way_to_it_again() {
+    let test = "helm_upgrades_the_originals_own_release_and_gives_way_to_it_again";
+    let Some(stage) = Stage::of(test).await else { return };
+    let (roads, kubectl) = (stage.roads(), Kubectl::admin(&stage.bed));
+
+    install_release(&roads, &stage.source).await;
+    begin(&stage.client, "across").await;
+    upgrade_release(&roads, &stage.new).await;
+    stage.goes_on_with_ours().await;
+
+    migrate_back(&roads).await;
+    kubectl.said(&NO_POLICY).await;
+    let mut uninstall = Command::new(roads.helm);
+    uninstall.args(["uninstall", "gastown-operator", "--namespace", NAMESPACE, PATIENCE]);
+    roads.succeeds(uninstall, "helm uninstall").await;
+    let definitions = stage.source.join("config/crd/bases");
+    kubectl.said(&["replace", "-f", definitions.to_str().unwrap()]).await;
+    install_release(&roads, &stage.source).await;
+    stage.goes_on_with_the_original().await;
+    stage.bed.stop().await.unwrap();
 }
