@@ -38,7 +38,8 @@ fn wanted(request: &Request<'_, PolecatSpec>, sent: Option<&str>) -> Option<Stri
     let named = sent.filter(|it| *it != stored.unwrap_or_default()).and_then(Context::parse);
     let tracing = &asked.policy.tracing;
     let may_name = (asked.stored.is_none() || begins(request)) && tracing.trusts(&asked.user);
-    if let Some(named) = named.filter(|_| may_name) {
+    // The root of another run is no caller's own: it came along with a copy of that run's object.
+    if let Some(named) = named.filter(|it| may_name && !it.is_own()) {
         return Some(named.to_string());
     }
     if !begins(request) {
@@ -97,7 +98,8 @@ mod tests {
             let policy = Policy { tracing, ..Policy::default() };
             let user = User { name: self.user, uid: "u", groups: self.groups };
             let (sent, stored) = (&self.sent, self.stored);
-            Asked { name: "max", user, policy, sent, stored, rig: Rig::Unasked }
+            let name = sent.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+            Asked { name, user, policy, sent, stored, rig: Rig::Unasked }
         }
 
         fn admitted(&self, seed: Option<Seed>) -> (Value, Vec<String>, usize) {
@@ -154,6 +156,24 @@ mod tests {
         let bad = Case { groups: &groups, ..create(object(Some("00-x"))) };
         assert!(traced(&bad.admitted(Some(SEED)).0).unwrap().is_own(), "what is none is replaced");
         assert_eq!(bad.admitted(None).2, 1);
+    }
+
+    #[test]
+    fn a_copy_of_a_stamped_object_is_no_caller_who_names_a_trace() {
+        let groups = ["tracers".to_owned()];
+        let (stamped, ..) = create(object(None)).admitted(Some(SEED));
+        let later = Seed { second: SEED.second + 9, ..SEED };
+        for name in ["max", "nux"] {
+            let mut copy = stamped.clone();
+            copy["metadata"]["name"] = json!(name);
+            let trusted = Case { groups: &groups, ..create(copy) };
+            let (anew, warnings, _) = trusted.admitted(Some(later));
+            let own = traced(&anew).unwrap();
+            assert!(own.is_own() && own.trace.second() == later.second, "{name}: a run of its own");
+            assert!(warnings.iter().any(|it| it.contains("was replaced")), "{name}: {warnings:?}");
+            let judged = Case { groups: &groups, ..create(anew) };
+            assert_eq!(judged.admitted(None).2, 0, "{name}: what was stamped passes");
+        }
     }
 
     #[test]

@@ -224,8 +224,9 @@ impl Run {
             let second = Some(trace.second());
             return Self { trace, root: context.span, parent: None, sampled, second };
         }
-        let parts =
-            [&trace.0[..], &context.span.0, said.namespace.as_bytes(), said.name.as_bytes()];
+        // One that is made anew under the same name, in the same caller's trace, is another run.
+        let whose = [said.namespace, said.name, said.uid].map(str::as_bytes);
+        let parts = [&[&trace.0[..], &context.span.0][..], &whose].concat();
         Self {
             trace,
             root: SpanId(hash(&parts)),

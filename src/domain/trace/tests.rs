@@ -76,6 +76,8 @@ fn runs_in_one_callers_trace_have_roots_of_their_own() {
     let nux = Run::of(&Said { name: "nux", ..said(Some(caller), (None, None)) }, 1);
     assert_eq!((max.trace, max.parent), (caller.trace, Some(caller.span)));
     assert_ne!(max.root, nux.root);
+    let anew = Run::of(&Said { uid: "u-2", ..said(Some(caller), (None, None)) }, 1);
+    assert_ne!(max.root, anew.root, "deleted and made again, it is another run");
 }
 
 #[test]
