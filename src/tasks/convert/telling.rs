@@ -49,10 +49,15 @@ impl Call {
             return span;
         }
         let run = review.and_then(|(review, body)| run(body.get(review.only()?)?));
-        if let (Some(_), Some(caller)) = (run, caller) {
-            span.add_link(live::place(&caller));
+        let (within, beside) = match run {
+            Some(Run::Stamped(it)) => (Some(it), caller),
+            Some(Run::Named(it)) => (caller, Some(it)),
+            None => (caller, None),
+        };
+        if let Some(it) = beside {
+            span.add_link(live::place(&it));
         }
-        live::begun(span, run.or(caller).as_ref())
+        live::begun(span, within.as_ref())
     }
 }
 
@@ -75,6 +80,16 @@ pub fn converted(span: &Span, review: &Review) {
     }
 }
 
+/// The place in a trace that an object names.
+#[derive(Debug, PartialEq, Eq)]
+enum Run {
+    /// The root of the run that it was stamped for.
+    Stamped(Context),
+    /// Somebody else's trace, which its run may continue. Whether admission let it, or has yet to see it, can't be told from the
+    /// object: it is linked, as the API server links what callers say whom it does not trust.
+    Named(Context),
+}
+
 #[derive(Deserialize)]
 struct Object {
     metadata: Metadata,
@@ -93,18 +108,20 @@ struct Metadata {
     annotations: BTreeMap<String, String>,
 }
 
-/// The root of the run that an object was stamped for. One that was not, as when it comes with somebody else's trace before
-/// admission saw it, has none here.
-fn run(object: &[u8]) -> Option<Context> {
+/// The run of an object. One with another's stamp has none here.
+fn run(object: &[u8]) -> Option<Run> {
     if object.len() > LOOKED_INTO {
         return None;
     }
     let Metadata { namespace, name, generate_name, annotations } =
         serde_json::from_slice::<Object>(object).ok()?.metadata;
     let context = Context::of_annotations(Some(&annotations))?;
+    if !context.is_own() {
+        return Some(Run::Named(context));
+    }
     let user = annotations.get(names::REQUESTED_BY)?;
     let is = |name| context.is_stamped_for(&Whose { namespace: &namespace, name, user });
-    (is(&name) || is(&generate_name)).then_some(context)
+    (is(&name) || is(&generate_name)).then_some(Run::Stamped(context))
 }
 
 #[cfg(test)]
@@ -119,15 +136,20 @@ mod tests {
         let whose = Whose { namespace: "town", name: "max", user: "joe" };
         let seed = Seed { second: 7, chance: [1, 2, 3, 4] };
         let stamped = Context::own(TraceId::stamped(seed, &whose), true);
-        let object = |name: &str, user: &str| {
+        let named = |context: Context, name: &str, user: &str| {
             let annotations =
-                json!({names::TRACEPARENT: stamped.to_string(), names::REQUESTED_BY: user});
+                json!({names::TRACEPARENT: context.to_string(), names::REQUESTED_BY: user});
             json!({"metadata": {"namespace": "town", "name": name, "annotations": annotations}})
                 .to_string()
         };
-        assert_eq!(run(object("max", "joe").as_bytes()), Some(stamped));
+        let object = |name, user| named(stamped, name, user);
+        assert_eq!(run(object("max", "joe").as_bytes()), Some(Run::Stamped(stamped)));
         assert_eq!(run(object("nux", "joe").as_bytes()), None, "another's trace");
         assert_eq!(run(object("max", "immortan").as_bytes()), None, "another's words");
         assert_eq!(run(b"{}"), None);
+        let caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let caller = Context::parse(caller).unwrap();
+        let continued = named(caller, "max", "joe");
+        assert_eq!(run(continued.as_bytes()), Some(Run::Named(caller)), "linked, and no more");
     }
 }
