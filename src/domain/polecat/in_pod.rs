@@ -5,10 +5,13 @@ use super::stages::{AGENT_STAGE, CLONE, HAND_OVER, PUSH};
 use crate::domain::{
     layout,
     trace::{Kind, Source, Span, SpanId, TraceId, Value, attributes as name},
+    untrusted::Scrubber,
     verdict::{Times, Verdict},
 };
 
 const MILLISECOND: u64 = 1_000_000;
+/// Longer texts are the names of no model.
+const LONGEST_MODEL: usize = 128;
 
 /// The pod of an attempt, and its place in a trace.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +90,7 @@ impl InPod<'_> {
         all.extend(container(stage).map(|it| (name::CONTAINER, it.into())));
         if stage == AGENT_STAGE {
             all.push((name::OPERATION, "invoke_agent".into()));
-            let model = self.model.filter(|it| !it.is_empty());
+            let model = self.model.filter(|it| names_a_model(it));
             all.extend(model.map(|it| (name::MODEL, it.to_owned().into())));
             let ended = known.verdict.and_then(|it| it.agent.as_ref());
             let tokens = ended.and_then(|it| i64::try_from(it.tokens?).ok());
@@ -118,6 +121,13 @@ pub(super) fn identity(
     ]
 }
 
+/// Whether a text reads as the name of a model. Whoever makes a Polecat may have written any other there, or a key by mistake.
+fn names_a_model(text: &str) -> bool {
+    let of_name = |it: char| it.is_ascii_alphanumeric() || "._:/@+-".contains(it);
+    let sized = (1..=LONGEST_MODEL).contains(&text.len());
+    sized && text.chars().all(of_name) && Scrubber::default().scrub(text) == text
+}
+
 /// The container that a stage runs in.
 fn container(stage: &str) -> Option<&'static str> {
     match stage {
@@ -125,5 +135,28 @@ fn container(stage: &str) -> Option<&'static str> {
         AGENT_STAGE | HAND_OVER => Some(layout::CLAUDE),
         PUSH => Some(layout::TELEMETRY),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_name_of_a_model_is_told() {
+        for it in [
+            "opus",
+            "claude-sonnet-4-5@20250929",
+            "us.anthropic.claude-opus-4-1-20250805-v1:0",
+            "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3d4e5f6",
+            "meta-llama/Llama-3.3-70B-Instruct",
+        ] {
+            assert!(names_a_model(it), "{it}");
+        }
+        let long = "x".repeat(LONGEST_MODEL + 1);
+        let (prompt, key) = ("write to ada@example.com", "sk-ant-api03-0123456789abcdef");
+        for it in ["", "opus\n", prompt, key, &long] {
+            assert!(!names_a_model(it), "{it}");
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! Every name of an attribute, once. Those of the semantic conventions mean what they mean there; `gastown.*` are ours.
-//! None holds a secret, a prompt, or any other text that a tenant or an agent wrote, beside names of objects.
+//! None holds a secret, a prompt, or any other text that a tenant or an agent wrote, beside names of objects and of a model.
 
 /// Name and meaning, for the documentation.
 pub type Row = (&'static str, &'static str);
@@ -22,8 +22,8 @@ table! {
     ROUTE = "http.route", "Path of a call to the operator";
     ERROR = "error.type", "Why it failed: a reason of docs/failures.md, or a class of errors";
     OPERATION = "gen_ai.operation.name", "Of the stage `agent`: `invoke_agent`";
-    MODEL = "gen_ai.request.model", "Model that the agent was told to use";
-    TOKENS = "gen_ai.usage.total_tokens", "Tokens that the agent reported";
+    MODEL = "gen_ai.request.model", "Model that the agent was told to use, where that reads as the name of one";
+    TOKENS = "gastown.tokens", "Tokens that the agent reported, of input and output together";
     KIND = "gastown.kind", "Kind of the object";
     NAME = "gastown.name", "Name of the object";
     UID = "gastown.uid", "Uid of the object";
