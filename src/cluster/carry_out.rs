@@ -99,6 +99,7 @@ impl Cluster {
         let attempt = || format!("write the status of {} {namespace}/{name}", K::CONTROLLER);
         let answer: Watched<K> = self.write(K::CONTROLLER, attempt, built).await?;
         K::count(self, of, status);
+        of.written_over(status, self);
         let mut version = None;
         if let Ok(object) = answer.content {
             version = Some(object.resource_version().to_owned());

@@ -81,6 +81,7 @@ use guard::Guard;
 use meters::Meters;
 use ownership::Ownership;
 use spans::Pass;
+use telling::UnderWay;
 use watch_clients::Watches;
 use wire::Compact;
 
@@ -169,6 +170,8 @@ pub trait Managed: Compact {
     }
     /// Counts what came to an end with a write of its status, which was this before.
     fn count(_: &Cluster, _before: &Self, _after: &Self::Status) {}
+    /// Hears that this status is written over its own.
+    fn written_over(&self, _: &Self::Status, _: &Cluster) {}
     /// Names of the pods in the cache that this object owns.
     fn pods(&self, _: &Caches) -> Vec<Arc<PodBrief>> {
         Vec::new()
@@ -181,11 +184,12 @@ pub struct Told {
     /// Lines of the log about it belong here, also once it has ended.
     pub span: tracing::Span,
     pub trace: Option<trace::TraceId>,
+    under_way: Option<UnderWay>,
 }
 
 impl Default for Told {
     fn default() -> Self {
-        Self { span: tracing::Span::none(), trace: None }
+        Self { span: tracing::Span::none(), trace: None, under_way: None }
     }
 }
 
@@ -262,8 +266,11 @@ impl Cluster {
         told.trace = Some(pass.context.trace);
         span.record("trace_id", tracing::field::display(pass.context.trace));
         span.record("span_id", tracing::field::display(pass.context.span));
+        let under_way = UnderWay { run, pass: pass.clone() };
+        told.under_way = Some(under_way.clone());
         let outcome = pass.of(self.act(key, object).instrument(span)).await;
-        self.tell_of_pass::<K>(key, &run, &pass, outcome.as_ref().err());
+        self.tell_of_pass::<K>(key, &under_way, outcome.as_ref().err());
+        told.under_way = None;
         outcome
     }
 

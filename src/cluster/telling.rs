@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::{api::core::v1::Event, jiff::Timestamp};
 use kube::{
     Resource as _,
     api::ListParams,
@@ -10,14 +10,16 @@ use kube::{
 };
 
 use crate::{
+    api::v1beta1::PolecatStatus,
     cluster::{
-        Class, Cluster, Error, Managed,
+        Class, Cluster, Error, Managed, Told,
         cache::Key,
         now,
         shards::Change,
         spans::{self, Ending, Pass},
     },
     domain::{
+        names,
         pod_brief::PodBrief,
         polecat::{Brief, HandOver, PULLED, Pulled, Seen, may_have_pulled},
         shard::ShardId,
@@ -35,6 +37,20 @@ const JUST_NOW: Duration = Duration::from_secs(60);
 const MOST: usize = 512;
 /// The pass.
 const RECONCILE: &str = "reconcile";
+/// The `error.type` of one that panicked.
+const PANIC: &str = "panic";
+
+/// A pass that is recorded, in its run.
+#[derive(Clone, Debug)]
+pub struct UnderWay {
+    pub(super) run: Run,
+    pub(super) pass: Arc<Pass>,
+}
+
+/// How long ago that was; nothing where it is yet to come, by another clock.
+fn since(at: Timestamp) -> Duration {
+    Duration::try_from(now().duration_since(at)).unwrap_or_default()
+}
 
 /// Selects the Events about images that were pulled for a pod.
 pub(super) fn pulls_of(pod: &PodBrief) -> String {
@@ -46,9 +62,30 @@ impl Cluster {
     pub(super) fn tell_of_pass<K: Managed>(
         &self,
         key: &Key,
-        run: &Run,
-        pass: &Arc<Pass>,
+        under_way: &UnderWay,
         error: Option<&Error>,
+    ) {
+        // One that another's write overtook is repeated, and no failure.
+        let harmless = |it: &Error| {
+            matches!(it.class(), Class::Conflict | Class::Fenced | Class::AlreadyExists)
+        };
+        let failed = error.filter(|it| !harmless(it)).map(|_| "the pass failed; see error.type");
+        self.end_pass::<K>(key, under_way, error.map(Error::kind), failed);
+    }
+
+    /// Tells of a pass that panicked, if one that is recorded did: what it did until then hangs on it.
+    pub fn tell_of_panic<K: Managed>(&self, key: &Key, told: &Told) {
+        if let Some(under_way) = &told.under_way {
+            self.end_pass::<K>(key, under_way, Some(PANIC), Some("the pass panicked"));
+        }
+    }
+
+    fn end_pass<K: Managed>(
+        &self,
+        key: &Key,
+        UnderWay { run, pass }: &UnderWay,
+        error: Option<&'static str>,
+        failed: Option<&'static str>,
     ) {
         let waited = u64::try_from(self.waited.as_nanos()).unwrap_or(u64::MAX);
         let mut attributes = vec![
@@ -63,12 +100,7 @@ impl Cluster {
                 [(name::SHARD, shard.into()), (name::EPOCH, epoch.into())]
             }),
         );
-        attributes.extend(error.map(|it| (name::ERROR, it.kind().into())));
-        // One that another's write overtook is repeated, and no failure.
-        let harmless = |it: &Error| {
-            matches!(it.class(), Class::Conflict | Class::Fenced | Class::AlreadyExists)
-        };
-        let failed = error.filter(|it| !harmless(it)).map(|_| "the pass failed; see error.type");
+        attributes.extend(error.map(|it| (name::ERROR, it.into())));
         let (parent, links) = (Some(run.root), Vec::new());
         let ending =
             Ending { name: RECONCILE, kind: Kind::Internal, parent, attributes, links, failed };
@@ -139,35 +171,60 @@ impl Cluster {
         }
     }
 
-    /// The spans of a Polecat's run that has ended lately, once for each process: who takes it over tells of it again, the
-    /// very same, since its former owner may have died before it had sent.
+    /// The spans of a Polecat's run that has ended lately and whose pod is silent, once for each process: who takes it over tells
+    /// of it again, the very same, since its former owner may have died before it had sent.
     pub(super) async fn run_told(&self, brief: &Brief, seen: &Seen) -> Vec<Span> {
         let there = seen.pod.as_ref().filter(|it| brief.owns(it));
         let pod = there.or(seen.departed.as_ref().filter(|it| brief.owns(it)));
         let Some(done) = brief.told_whole(there) else { return Vec::new() };
-        let ago = now().duration_since(done).as_secs_f64();
-        let lately = ago < spans::TOLD_AGAIN.as_secs_f64();
-        let attempt = brief.status.attempt.unwrap_or(1);
-        let sampled = brief.says_its_end() && self.spans.samples(&brief.run(attempt));
-        if !lately || !sampled || !self.spans.is_news(&brief.uid, attempt) {
-            return Vec::new();
-        }
-        let mut spans = brief.spans(pod);
-        let just = ago < JUST_NOW.as_secs_f64();
-        if let Some(pod) = pod.filter(|_| just && may_have_pulled(&spans)) {
+        let Some(mut spans) = self.told_once(brief, pod) else { return Vec::new() };
+        if let Some(pod) = pod.filter(|_| since(done) < JUST_NOW && may_have_pulled(&spans)) {
             let pulls = brief.pulls(&spans, pod, &self.pulled(pod).await);
             spans.extend(pulls);
         }
         spans
     }
 
-    /// Tells the root of a run that was under way when its Polecat was deleted, so that what was told of it hangs on something.
+    /// Tells of a run whose end is written over by the next status, so that nobody can tell of it later: it was put aside, or
+    /// another attempt begins, before its pod was silent.
+    pub(super) fn tell_before(&self, next: &PolecatStatus, brief: &Brief) {
+        if self.spans.sampler().is_some() && brief.says_it_last(next) {
+            self.tell_as_it_is(brief);
+        }
+    }
+
+    /// Tells of a run whose Polecat was deleted, so that what was told of it hangs on something: of one under way the root, of
+    /// one that had ended what would have been told once its pod was silent.
     pub fn tell_of_deletion(&self, brief: &Brief) {
-        let Some(run) = brief.run_under_way().filter(|it| self.spans.samples(it)) else { return };
-        if self.ownership.owns(&brief.namespace) {
+        if self.spans.sampler().is_none() || !self.ownership.owns(&brief.namespace) {
+            return;
+        }
+        self.tell_as_it_is(brief);
+        if let Some(run) = brief.run_under_way().filter(|it| self.spans.samples(it)) {
             tracing::debug!(trace_id = %run.trace, "A Polecat was deleted before its run had ended");
             self.spans.tell(brief.cut_short(spans::now()));
         }
+    }
+
+    /// Tells of a run whose end is written, whatever its pod may say yet.
+    fn tell_as_it_is(&self, brief: &Brief) {
+        let Some(attempt) = brief.status.attempt else { return };
+        let name = brief.status.pod_name.clone();
+        let name = name.unwrap_or_else(|| names::pod(&brief.name, attempt));
+        let key = Key::new(&brief.namespace, &name);
+        let there = self.caches.pods.get(&key).filter(|it| brief.owns(it));
+        let pod = there.map(Arc::unwrap_or_clone).or_else(|| self.caches.departed.of(&key));
+        let pod = pod.filter(|it| brief.owns(it));
+        self.spans.tell(self.told_once(brief, pod.as_ref()).unwrap_or_default());
+    }
+
+    /// The spans of a run whose status says how it has ended, if that was lately and this process has not told of it.
+    fn told_once(&self, brief: &Brief, pod: Option<&PodBrief>) -> Option<Vec<Span>> {
+        let (done, attempt) = (brief.end_said()?, brief.status.attempt?);
+        let told = since(done) < spans::TOLD_AGAIN
+            && self.spans.samples(&brief.run(attempt))
+            && self.spans.is_news(&brief.uid, attempt);
+        told.then(|| brief.spans(pod))
     }
 
     /// What Events say of the images that were pulled for a pod; where they can't be read, nothing.

@@ -318,6 +318,7 @@ async fn pass<K: Managed>(
         }
         Err(_) => {
             cluster.meters.panics.get_or_create(&controller).inc();
+            cluster.tell_of_panic::<K>(&key, &told);
             let (namespace, name) = (&*key.namespace, &*key.name);
             told.span.in_scope(|| {
                 tracing::error!(controller = K::CONTROLLER, namespace, name, "A pass panicked");
@@ -377,7 +378,60 @@ impl Pauses {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+    use http::Response;
+
     use super::*;
+    use crate::{
+        api::v1beta1::{DesiredState, Phase, PolecatStatus},
+        cluster::{connect::Connection, meters::Meters, ownership::Ownership, spans::Spans},
+        domain::trace::Sampler,
+    };
+
+    /// Polecat max at work, before an API server that panics when it is asked for the pod, and what is told of it.
+    #[tokio::test]
+    async fn a_pass_that_panicked_is_a_span_that_says_so() {
+        let (meters, faults) = (Meters::default(), Faults::default());
+        let struck = Faults { panic_on: Some("max".into()), ..faults.clone() };
+        let answer = move |_| {
+            let struck = struck.clone();
+            async move {
+                struck.strike("max");
+                Response::new(Body::empty())
+            }
+        };
+        let connection = Connection::played(answer, &meters);
+        let of = ("me", "nonce");
+        let (spans, mut told) = Spans::new(9, Sampler::default(), of, meters.clone());
+        let ownership = Ownership::new("me");
+        let cluster = Cluster::new(&connection, ownership, Arc::default(), meters).telling(spans);
+        let pod_name = Some("polecat-max".into());
+        let (phase, attempt) = (Phase::Working, Some(1));
+        let (namespace, name, uid) = ("town".into(), "max".into(), "u".into());
+        let (desired, runnable) = (DesiredState::Working, true);
+        let status = PolecatStatus { phase, attempt, pod_name, ..PolecatStatus::default() };
+        let max = polecat::Brief {
+            namespace,
+            name,
+            uid,
+            desired,
+            runnable,
+            status,
+            ..Default::default()
+        };
+        cluster.caches.polecats.put(max);
+        let queue = Queue::default();
+        queue.add(Key::new("town", "max"));
+        let turn = queue.next().await.unwrap();
+        pass::<polecat::Brief>(&cluster, &queue, &Pauses::default(), &faults, turn).await;
+        let controller = meters::Controller { controller: "polecat" };
+        assert_eq!(cluster.meters.panics.get_or_create(&controller).get(), 1);
+        let all = std::iter::from_fn(|| told.try_recv().ok());
+        let all: String = all.map(|it| format!("{it:?}")).collect();
+        for part in ["reconcile", "error.type", "\"panic\"", "the pass panicked"] {
+            assert!(all.contains(part), "{part} is told: {all}");
+        }
+    }
 
     #[test]
     fn pauses_grow_and_are_forgotten() {

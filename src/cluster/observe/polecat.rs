@@ -111,6 +111,10 @@ impl Managed for Brief {
         cluster.meters.runs.get_or_create(&run(result)).inc();
     }
 
+    fn written_over(&self, next: &PolecatStatus, cluster: &Cluster) {
+        cluster.tell_before(next, self);
+    }
+
     async fn relabelled(&self, cluster: &Cluster) -> Result<Option<Self>, Error> {
         if labels::missing(self).is_empty() {
             return Ok(None);

@@ -1,5 +1,5 @@
 //! A run as spans, once it is over: a root, and stages beneath it that tile it from the moment in which work was asked for to
-//! the writing of its end. All of it follows from the Polecat and its pod, so that whoever tells of it tells the same.
+//! the writing of its end, or of what its pod said after that. All of it follows from the Polecat and its pod, so that whoever tells of it tells the same.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     api::v1beta1::{Phase, PolecatStatus},
     domain::{
-        conditions::{PROGRESSING, READY},
+        conditions::{PROGRESSING, PUSHED, READY},
         failure::is_word,
         pod_brief::PodBrief,
         trace::{Kind, Run, Said, Source, Span, Value, attributes as name, recorded},
@@ -72,24 +72,26 @@ impl Brief {
         }
     }
 
-    /// When the last attempt's end was written, if it has ended and its pod will say no more.
+    /// When the last was written of the last attempt's end, if it has ended and its pod will say no more.
     pub fn told_whole(&self, pod: Option<&PodBrief>) -> Option<Timestamp> {
         let status = &self.status;
-        let ended = status.finished_at.is_some() || self.is_put_aside();
+        let ended = status.finished_at.is_some() || is_put_aside(status);
         let silent =
             |it: &PodBrief| it.over() || it.futile() || (it.claude.ended() && it.telemetry.ended());
         let whole = ended && status.attempt.is_some() && pod.is_none_or(silent);
         whole.then(|| done(status)).flatten()
     }
 
-    /// Whether the status still says how the last attempt ended. One that was put aside after its end says it no more: what was
-    /// told of it under the same ids would say something else.
-    pub fn says_its_end(&self) -> bool {
-        self.status.finished_at.is_none() || !self.is_put_aside()
+    /// When the last was written of how the last attempt ended, where the status says that still. One that was put aside after
+    /// its end says it no more: what was told of it under the same ids would say something else.
+    pub fn end_said(&self) -> Option<Timestamp> {
+        end_said(&self.status)
     }
 
-    fn is_put_aside(&self) -> bool {
-        matches!(self.status.phase, Phase::Idle | Phase::Terminated)
+    /// Whether the status says for the last time how its attempt ended: the next one puts that aside, or is about another.
+    pub fn says_it_last(&self, next: &PolecatStatus) -> bool {
+        let same = next.attempt == self.status.attempt && end_said(next).is_some();
+        self.end_said().is_some() && !same
     }
 
     /// The root of the run that is under way, which ends unfinished now: its Polecat was deleted. In nanoseconds since 1970.
@@ -119,14 +121,22 @@ impl Brief {
         all
     }
 
-    /// When work was asked for, in nanoseconds since 1970.
+    /// When work was asked for, in nanoseconds since 1970. Where nobody wrote that down, when the attempt began, or its pod.
     fn asked_at(&self, run: &Run, attempt: i32) -> Option<u64> {
+        let status = &self.status;
         let created = self.created_at.map(nanoseconds);
         let asked = run.second.map(|it| u64::from(it) * SECOND);
-        // Idle until then, it was waited for by nobody.
-        let first = created.filter(|_| attempt == 1);
-        let started = || self.status.started_at.as_ref().map(|it| nanoseconds(it.0));
-        first.max(asked.max(created.filter(|_| asked.is_some()))).or_else(started)
+        // One that was edited before its first attempt may have been idle until then, and waited for by nobody.
+        let edited = status.attempt_generation.or(self.generation).is_some_and(|it| it > 1);
+        let since_creation = asked.is_some() || (attempt == 1 && !edited);
+        let began = || {
+            let intent = status.conditions.iter().find(|it| it.type_ == PROGRESSING);
+            let intent =
+                intent.filter(|it| it.status == "True").map(|it| it.last_transition_time.0);
+            let started = status.started_at.as_ref().map(|it| it.0);
+            intent.into_iter().chain(started).min().map(nanoseconds)
+        };
+        created.filter(|_| since_creation).max(asked).or_else(began)
     }
 
     fn root(&self, run: &Run, attempt: i32, (from, to): (u64, u64)) -> Span {
@@ -134,7 +144,7 @@ impl Brief {
         let mut attributes = self.identity(attempt);
         attributes.push((name::RIG, self.rig.to_string().into()));
         // One that was stopped is told of in one way, also where it is put aside in the other way later.
-        let phase = if self.is_put_aside() { Phase::Terminated } else { status.phase };
+        let phase = if is_put_aside(status) { Phase::Terminated } else { status.phase };
         attributes.push((name::PHASE, phase.as_str().into()));
         attributes.extend(status.exit_code.map(|it| (name::EXIT, it.into())));
         attributes.extend(status.pushed.map(|it| (name::PUSHED, it.into())));
@@ -184,14 +194,17 @@ impl Brief {
         let (mut all, mut at) = (Vec::new(), from);
         for (index, (&stage, end)) in STAGES.iter().zip(ends.into_iter().chain([None])).enumerate()
         {
-            // What was under way when the run ended lasted until then.
             let end = if index == last { Some(to) } else { end };
             let Some(end) = end else { continue };
+            // What was under way when the run ended lasted until then, also where the node let its containers go on and they
+            // said nothing that anybody wrote down.
+            let over = index == last || (verdict.is_none() && end >= to);
+            let end = if over { to } else { end };
             // One that took no time that the node counts: Jaeger takes a length of nothing for a mistake.
             let end = end.max(at + 1);
             all.push(within.stage(stage, (at, end), known));
             at = end;
-            if index == last {
+            if over {
                 break;
             }
         }
@@ -227,11 +240,23 @@ fn ends(pod: &PodBrief, verdict: Option<&Verdict>) -> [Option<u64>; 8] {
     ]
 }
 
-/// When the end of an attempt was written.
+const fn is_put_aside(status: &PolecatStatus) -> bool {
+    matches!(status.phase, Phase::Idle | Phase::Terminated)
+}
+
+fn end_said(status: &PolecatStatus) -> Option<Timestamp> {
+    let says = status.attempt.is_some() && status.finished_at.is_some() != is_put_aside(status);
+    says.then(|| done(status)).flatten()
+}
+
+/// When the end of an attempt was written, or what became of its commits, where that was said later.
 fn done(status: &PolecatStatus) -> Option<Timestamp> {
-    let over = status.conditions.iter().find(|it| it.type_ == PROGRESSING && it.status == "False");
+    let of = |type_| status.conditions.iter().find(move |it| it.type_ == type_);
+    let over = of(PROGRESSING).filter(|it| it.status == "False");
     let written = over.map(|it| it.last_transition_time.0);
-    written.max(status.finished_at.as_ref().map(|it| it.0))
+    let written = written.max(status.finished_at.as_ref().map(|it| it.0))?;
+    let said = of(PUSHED).map(|it| it.last_transition_time.0);
+    Some(said.map_or(written, |it| it.max(written)))
 }
 
 fn nanoseconds(at: Timestamp) -> u64 {

@@ -1,6 +1,7 @@
 //! Every step of a Polecat's life, as tables: what is there, what must be planned, and why.
 
 mod commits;
+mod ends;
 mod held;
 mod idle;
 mod laws;

@@ -1,5 +1,6 @@
 //! A run as one trace, read back from a collector: from the write that asked for it to its end, whoever told of it.
 
+mod aside;
 pub mod collector;
 mod jaeger;
 mod live;

@@ -17,19 +17,19 @@ use crate::{
     },
 };
 
-const BEGIN: u32 = 1_800_000_000;
+pub(super) const BEGIN: u32 = 1_800_000_000;
 
-fn moments() -> Moments {
+pub(super) fn moments() -> Moments {
     let of = |it: [u32; 3]| it.map(|it| BEGIN + it);
     Moments { goes: 0, scheduled: BEGIN + 3, began: of([10, 20, 20]), ended: of([15, 40, 45]) }
 }
 
 /// Milliseconds after the begin.
-fn ms(after: u64) -> u64 {
+pub(super) fn ms(after: u64) -> u64 {
     u64::from(BEGIN) * 1000 + after
 }
 
-fn verdict(times: Option<Times>, agent: Option<(u64, u64)>) -> String {
+pub(super) fn verdict(times: Option<Times>, agent: Option<(u64, u64)>) -> String {
     let agent = Some(Ended { span: agent, tokens: Some(7), ..Ended::default() });
     let (reason, message) = ("Pushed".to_owned(), "a secret that somebody said".to_owned());
     Verdict { v: 1, pushed: true, reason, message, agent, times, ..Verdict::default() }
@@ -37,7 +37,7 @@ fn verdict(times: Option<Times>, agent: Option<(u64, u64)>) -> String {
         .unwrap()
 }
 
-fn pod_that_said(message: &str) -> PodBrief {
+pub(super) fn pod_that_said(message: &str) -> PodBrief {
     let (claude, telemetry) = (over(0, ""), over(0, message));
     let (created_at, moments) = (Some(at(2)), moments());
     PodBrief { created_at, claude, telemetry, moments, ..pod(PodPhase::Succeeded) }
@@ -52,7 +52,7 @@ fn ended(pod: &PodBrief) -> Brief {
     it
 }
 
-fn seconds(spans: &[Span]) -> Vec<(&str, f64, f64)> {
+pub(super) fn seconds(spans: &[Span]) -> Vec<(&str, f64, f64)> {
     let begin = u64::from(BEGIN) * 1_000_000_000;
     #[expect(clippy::cast_precision_loss, reason = "a few seconds")]
     let since = |it: u64| (it - begin) as f64 / 1e9;
@@ -189,16 +189,19 @@ fn what_is_put_aside_after_its_end_is_not_told_again_and_what_was_stopped_always
         it
     };
     let over = ended(&pod);
-    assert!(over.says_its_end());
+    assert!(over.end_said().is_some());
     for wish in [DesiredState::Idle, DesiredState::Terminated] {
         let aside = put_aside(&over, wish);
         assert_ne!(aside.status.phase, over.status.phase);
-        assert!(!aside.says_its_end(), "as Done it was told, and {wish:?} is not how it ended");
+        assert!(
+            aside.end_said().is_none(),
+            "as Done it was told, and {wish:?} is not how it ended"
+        );
     }
     let stopped = put_aside(&running(), DesiredState::Idle);
     let told = stopped.spans(None);
     assert!(
-        stopped.says_its_end() && stopped.told_whole(None).is_some(),
+        stopped.end_said().is_some() && stopped.told_whole(None).is_some(),
         "nobody told of it before"
     );
     assert_eq!(put_aside(&stopped, DesiredState::Terminated).spans(None), told);
