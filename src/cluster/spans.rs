@@ -11,7 +11,7 @@ use std::{
 };
 
 use http::HeaderValue;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc};
 
 use crate::{
     cluster::meters::{Lost, Meters},
@@ -31,9 +31,26 @@ tokio::task_local! {
 #[derive(Clone, Debug, Default)]
 pub struct Spans(Option<Arc<Inner>>);
 
+/// Spans that belong together, and their places in the queue: one hangs on another, so they get there all or not at all.
+#[derive(Debug)]
+pub struct Telling {
+    spans: Vec<Span>,
+    /// Free again once they have been taken out.
+    _places: OwnedSemaphorePermit,
+}
+
+impl Telling {
+    /// Takes them out.
+    pub fn spans(self) -> Vec<Span> {
+        self.spans
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
-    queue: mpsc::Sender<Span>,
+    queue: mpsc::Sender<Telling>,
+    /// One place for each span that may wait.
+    places: Arc<Semaphore>,
     meters: Meters,
     sampler: Sampler,
     replica: Box<str>,
@@ -79,16 +96,19 @@ pub fn now() -> u64 {
 }
 
 impl Spans {
-    /// A queue of this length, and its other end.
+    /// A queue of so many spans, and its other end.
     pub fn new(
         length: usize,
         sampler: Sampler,
         (replica, nonce): (&str, &str),
         meters: Meters,
-    ) -> (Self, mpsc::Receiver<Span>) {
-        let (queue, other) = mpsc::channel(length.max(1));
+    ) -> (Self, mpsc::Receiver<Telling>) {
+        let length = length.clamp(1, Semaphore::MAX_PERMITS);
+        // No telling is empty, so that the places say when it is full.
+        let (queue, other) = mpsc::channel(length);
         let inner = Inner {
             queue,
+            places: Arc::new(Semaphore::new(length)),
             meters,
             sampler,
             replica: replica.into(),
@@ -109,18 +129,24 @@ impl Spans {
         self.0.as_ref().is_some_and(|it| it.sampler.samples(run.trace, run.sampled))
     }
 
-    /// Puts spans into the queue; one for which there is no room is lost, and counted.
+    /// Puts spans that belong together into the queue; where there is no room for all of them, all are lost, and counted: a part of
+    /// them would hang on nothing.
     pub fn tell(&self, spans: impl IntoIterator<Item = Span>) {
         let Some(inner) = &self.0 else { return };
-        for span in spans {
-            if let Err(error) = inner.queue.try_send(span) {
-                let reason = match error {
-                    mpsc::error::TrySendError::Full(_) => "queue-full",
-                    mpsc::error::TrySendError::Closed(_) => "stopped",
-                };
-                inner.meters.spans_lost.get_or_create(&Lost { reason }).inc();
-            }
+        let spans: Vec<_> = spans.into_iter().collect();
+        if spans.is_empty() {
+            return;
         }
+        let count = spans.len();
+        if let Err(reason) = inner.put(spans) {
+            let count = u64::try_from(count).unwrap_or(u64::MAX);
+            inner.meters.spans_lost.get_or_create(&Lost { reason }).inc_by(count);
+        }
+    }
+
+    /// The same of spans of which none hangs on another: each has its own luck.
+    pub fn tell_each(&self, spans: impl IntoIterator<Item = Span>) {
+        spans.into_iter().for_each(|it| self.tell([it]));
     }
 
     /// Whether this attempt is still to be told of by this process; it is held for told from now on.
@@ -155,6 +181,22 @@ impl Spans {
     /// The name of this replica.
     pub fn replica(&self) -> &str {
         self.0.as_ref().map_or("", |it| &it.replica)
+    }
+}
+
+impl Inner {
+    /// Waits for nobody; the error is why it was lost.
+    fn put(&self, spans: Vec<Span>) -> Result<(), &'static str> {
+        let places = u32::try_from(spans.len()).unwrap_or(u32::MAX);
+        let places = self.places.clone().try_acquire_many_owned(places).map_err(|it| match it {
+            TryAcquireError::NoPermits => "queue-full",
+            TryAcquireError::Closed => "stopped",
+        })?;
+        let told = self.queue.try_send(Telling { spans, _places: places });
+        told.map_err(|it| match it {
+            mpsc::error::TrySendError::Full(_) => "queue-full",
+            mpsc::error::TrySendError::Closed(_) => "stopped",
+        })
     }
 }
 
@@ -305,7 +347,7 @@ mod tests {
         Run { trace, root, parent: None, sampled: None, second: None }
     }
 
-    fn spans(length: usize) -> (Spans, mpsc::Receiver<Span>, Meters) {
+    fn spans(length: usize) -> (Spans, mpsc::Receiver<Telling>, Meters) {
         let meters = Meters::default();
         let of = ("operator-0", "nonce");
         let (spans, queue) = Spans::new(length, Sampler::default(), of, meters.clone());
@@ -323,13 +365,38 @@ mod tests {
         let (spans, mut queue, meters) = spans(2);
         let pass = spans.begin(&run()).unwrap();
         let five = vec![pass.end(ending(Some("x"))).remove(0); 5];
-        spans.tell(five);
+        spans.tell_each(five);
         let lost = |reason| meters.spans_lost.get_or_create(&Lost { reason }).get();
         assert_eq!(lost("queue-full"), 3);
         assert!(queue.try_recv().is_ok() && queue.try_recv().is_ok() && queue.try_recv().is_err());
         drop(queue);
         spans.tell(pass.end(ending(Some("x"))));
         assert_eq!(lost("stopped"), 1);
+    }
+
+    #[tokio::test]
+    async fn what_hangs_together_is_queued_whole_or_not_at_all() {
+        let (spans, mut queue, meters) = spans(4);
+        let three = async || {
+            let pass = spans.begin(&run()).unwrap();
+            pass.of(async {
+                Pass::step("look", async {}).await;
+                Request::begin().unwrap().end("GET", "pods", Some(200), None);
+            })
+            .await;
+            pass.end(ending(None))
+        };
+        let mut next = || queue.try_recv().ok().map(Telling::spans);
+        let (first, second) = (three().await, three().await);
+        assert_eq!(first.len(), 3, "two, and what they hang on");
+        spans.tell(first.clone());
+        spans.tell(second.clone());
+        let lost = meters.spans_lost.get_or_create(&Lost { reason: "queue-full" }).get();
+        assert_eq!(lost, 3, "there was room for one of them, which would have hung on nothing");
+        assert_eq!((next(), next()), (Some(first), None));
+        spans.tell(second.clone());
+        spans.tell([]);
+        assert_eq!((next(), next()), (Some(second), None), "there is room again");
     }
 
     #[tokio::test]

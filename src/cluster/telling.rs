@@ -155,7 +155,7 @@ impl Cluster {
             *count += 1;
             told.push(about.span(&run, brief));
         });
-        self.spans.tell(told);
+        self.spans.tell_each(told);
     }
 
     fn hand_over(&self, shard: ShardId, change: &Change, now: u64) -> HandOver {

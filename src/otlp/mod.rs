@@ -134,10 +134,31 @@ pub fn resource(variable: &str, own: &[(&str, &str)]) -> Resource {
     Resource { attributes, ..Resource::default() }
 }
 
+/// What the variable may say of one process, or of where it runs: of what others tell as well it would be wrong, and a backend
+/// takes two copies of one span for two where their resources differ. Beginnings of names.
+const OF_A_PROCESS: [&str; 10] = [
+    "container.",
+    "host.",
+    "k8s.container.",
+    "k8s.node.",
+    "k8s.pod.",
+    "k8s.replicaset.",
+    "os.",
+    "process.",
+    "service.instance.",
+    "service.version",
+];
+
+/// Who tells of what any process of any release may tell again: the same of all of them. See [`resource`].
+pub fn of_all(variable: &str, own: &[(&str, &str)]) -> Resource {
+    let mut all = resource(variable, own);
+    all.attributes.retain(|it| !OF_A_PROCESS.iter().any(|of| it.key.starts_with(of)));
+    all
+}
+
 /// What the runner says of itself; the same, whoever tells of its work. `variable`: see [`resource`].
 pub fn runner(variable: &str) -> Resource {
-    let own = [("service.name", "gastown-runner"), ("service.version", env!("CARGO_PKG_VERSION"))];
-    resource(variable, &own)
+    of_all(variable, &[("service.name", "gastown-runner")])
 }
 
 #[cfg(test)]
@@ -174,5 +195,18 @@ mod tests {
         let it = resource("service.name=x,team=a%2Cb", &[("service.name", "y")]);
         assert_eq!(it.attributes, [text("team", "a,b"), text("service.name", "y")]);
         assert_eq!(resource("team", &[]).attributes, [], "nothing of what can't be read");
+    }
+
+    #[test]
+    fn what_is_told_again_by_another_process_says_nothing_of_either() {
+        let pod = "town=bar,k8s.pod.name=operator-0,k8s.namespace.name=x,host.name=a,service.instance.id=7,service.version=1,process.pid=3";
+        let want = [text("town", "bar"), text("k8s.namespace.name", "x")];
+        let of = |own: &str| [&want[..], &[text("service.name", own)]].concat();
+        assert_eq!(of_all(pod, &[("service.name", "town")]).attributes, of("town"));
+        assert_eq!(
+            runner(pod).attributes,
+            of("gastown-runner"),
+            "nor is the runner the operator's pod"
+        );
     }
 }

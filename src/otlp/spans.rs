@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::{
 };
 
 use super::attribute;
-use crate::domain::trace::{Context, Kind, Span, Value};
+use crate::domain::trace::{Context, Kind, Source, Span, Value};
 
 /// In `flags`: recorded, and known whether it is another process's place; whether it is.
 const RECORDED: u32 = 0x1 | 0x100;
@@ -22,9 +22,12 @@ pub fn request(all: impl IntoIterator<Item = (Resource, Vec<Span>)>) -> ExportTr
 }
 
 fn of(resource: Resource, spans: Vec<Span>) -> ResourceSpans {
+    // What another release may tell again is the same then: it names none.
+    let own = spans.iter().all(|it| it.source == Source::Operator);
+    let version = if own { env!("CARGO_PKG_VERSION") } else { "" };
     let scope = InstrumentationScope {
         name: "gastown".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
+        version: version.into(),
         ..InstrumentationScope::default()
     };
     let spans = spans.into_iter().map(told).collect();
@@ -79,7 +82,7 @@ fn link(to: &Context) -> span::Link {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::trace::{Source, SpanId, TraceId};
+    use crate::domain::trace::{SpanId, TraceId};
 
     #[test]
     fn all_of_a_span_is_said_and_nobody_who_did_nothing_is_named() {
@@ -99,8 +102,19 @@ mod tests {
         };
         let root = Span { parent: None, failed: None, ..span.clone() };
         let runner = crate::otlp::runner("town=bar,service.name=x");
-        let request = request([(runner, vec![span, root]), (Resource::default(), vec![])]);
-        let [of] = &request.resource_spans[..] else { panic!("{request:?}") };
+        let own = Span { source: Source::Operator, ..root.clone() };
+        let request = request([
+            (runner, vec![span, root]),
+            (Resource::default(), vec![]),
+            (Resource::default(), vec![own]),
+        ]);
+        let [of, own] = &request.resource_spans[..] else { panic!("{request:?}") };
+        let version = |it: &ResourceSpans| it.scope_spans[0].scope.clone().unwrap().version;
+        assert_eq!(
+            (version(of), version(own)),
+            (String::new(), env!("CARGO_PKG_VERSION").into()),
+            "a release is named of what no other tells"
+        );
         let said = &of.resource.as_ref().unwrap().attributes;
         assert!(
             said.contains(&crate::otlp::text("service.name", "gastown-runner")),

@@ -415,7 +415,8 @@ mod tests {
             let routes = routes(pods.clone(), Budget::of_this_process());
             assert_eq!(routes.oneshot(request).await.unwrap().status(), StatusCode::OK);
         }
-        std::iter::from_fn(|| queue.try_recv().ok()).collect()
+        let told = std::iter::from_fn(|| queue.try_recv().ok());
+        told.flat_map(crate::cluster::spans::Telling::spans).collect()
     }
 
     const PLACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

@@ -159,6 +159,7 @@ mod tests {
     use crate::cluster::{
         live::{self, live_span},
         meters::Meters,
+        spans::Telling,
     };
 
     /// What is told by spans that `done` makes, under a sampler of that name.
@@ -173,7 +174,7 @@ mod tests {
             .build();
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
         tracing::subscriber::with_default(registry().with(layer), done);
-        std::iter::from_fn(|| queue.try_recv().ok()).collect()
+        std::iter::from_fn(|| queue.try_recv().ok()).flat_map(Telling::spans).collect()
     }
 
     #[test]

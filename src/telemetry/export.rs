@@ -10,9 +10,15 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{bridge, signals::Destination};
+use super::{
+    bridge,
+    signals::{Destination, of_all},
+};
 use crate::{
-    cluster::{meters::Meters, spans::Spans},
+    cluster::{
+        meters::Meters,
+        spans::{Spans, Telling},
+    },
     config::Tracing,
     domain::trace::{Source, Span},
     otlp::{self, Outcome, spans::request},
@@ -46,7 +52,7 @@ pub fn begin(
     let delay = Duration::from_millis(settings.otlp_delay);
     let to = Destination::new(&route, settings, who.0, meters)?;
     let runner = otlp::runner(&settings.otlp_resource_attributes);
-    let pump = Pump { to, runner, pace: Pace::every(delay) };
+    let pump = Pump { to, objects: of_all(settings), runner, pace: Pace::every(delay) };
     Ok((spans, Exporting(Some((stop, tokio::spawn(pump.run(queue, stopped)))))))
 }
 
@@ -64,6 +70,8 @@ impl Exporting {
 
 struct Pump {
     to: Destination,
+    /// Who tells of what follows from objects: any replica.
+    objects: Resource,
     /// Who the runner is, of which the operator tells.
     runner: Resource,
     pace: Pace,
@@ -89,35 +97,41 @@ impl Pace {
     }
 }
 
-/// Takes a batch out of a queue: as soon as there are `most`, or when its pace says so. `false`: the queue has ended.
+/// Takes a batch out of a queue: as soon as there are `most`, or when its pace says so. `take` puts one into the batch, and says
+/// how many it counts for; none is taken in part, so that there may be more in the end. `false`: the queue has ended.
 pub(super) async fn fill<T>(
     queue: &mut mpsc::Receiver<T>,
-    batch: &mut Vec<T>,
     most: usize,
     pace: &mut Pace,
+    mut take: impl FnMut(T) -> usize,
 ) -> bool {
-    let first = queue.recv_many(batch, most).await;
+    let Some(first) = queue.recv().await else { return false };
+    let mut count = take(first);
     let until = pace.until(Instant::now());
-    while first > 0 && batch.len() < most {
-        let room = most - batch.len();
-        let more = timeout_at(until, queue.recv_many(batch, room)).await;
-        if more.is_err() || more == Ok(0) {
-            break;
-        }
+    while count < most {
+        let Ok(Some(next)) = timeout_at(until, queue.recv()).await else { break };
+        count += take(next);
     }
     pace.last = Some(Instant::now());
-    first > 0
+    true
+}
+
+/// Puts all spans of a telling into a batch.
+fn into(batch: &mut Vec<Span>, told: Telling) -> usize {
+    let before = batch.len();
+    batch.extend(told.spans());
+    batch.len() - before
 }
 
 impl Pump {
-    async fn run(mut self, mut queue: mpsc::Receiver<Span>, stopped: oneshot::Receiver<()>) {
+    async fn run(mut self, mut queue: mpsc::Receiver<Telling>, stopped: oneshot::Receiver<()>) {
         let mut stopped = pin!(stopped);
         let mut batch = Vec::new();
         loop {
             let (to, pace) = (&self.to, &mut self.pace);
             let taken = async {
                 to.ready().await;
-                fill(&mut queue, &mut batch, BATCH, pace).await
+                fill(&mut queue, BATCH, pace, |it| into(&mut batch, it)).await
             };
             tokio::select! {
                 biased;
@@ -137,36 +151,91 @@ impl Pump {
             }
         }
         queue.close();
-        while let Ok(span) = queue.try_recv() {
-            batch.push(span);
-        }
-        self.last(batch).await;
+        let rest = std::iter::from_fn(|| queue.try_recv().ok());
+        self.last(batches(batch, rest)).await;
     }
 
-    async fn last(&mut self, mut batch: Vec<Span>) {
+    async fn last(&mut self, batches: Vec<Vec<Span>>) {
         let until = Instant::now() + LAST;
-        while !batch.is_empty() {
-            let rest = batch.split_off(batch.len().min(BATCH));
+        for batch in batches {
             let count = batch.len();
             match timeout_at(until, self.send(batch)).await {
                 Ok(outcome) => self.to.note(count, outcome),
                 Err(_) => self.to.lose(count, "stopped"),
             }
-            batch = rest;
         }
     }
 
     async fn send(&self, batch: Vec<Span>) -> Outcome {
-        let (operator, runner): (Vec<_>, Vec<_>) =
-            batch.into_iter().partition(|it| it.source == Source::Operator);
-        let of = [(self.to.resource.clone(), operator), (self.runner.clone(), runner)];
-        self.to.wire.patiently(&request(of)).await
+        let (mut own, mut objects, mut runner) = (Vec::new(), Vec::new(), Vec::new());
+        for it in batch {
+            let of = match it.source {
+                Source::Operator => &mut own,
+                Source::Objects => &mut objects,
+                Source::Runner => &mut runner,
+            };
+            of.push(it);
+        }
+        let resources = [&self.to.resource, &self.objects, &self.runner].map(Clone::clone);
+        let all = resources.into_iter().zip([own, objects, runner]);
+        self.to.wire.patiently(&request(all)).await
     }
+}
+
+/// What is left, as batches that no telling is cut by; the first goes on with what was taken already.
+fn batches(begun: Vec<Span>, rest: impl Iterator<Item = Telling>) -> Vec<Vec<Span>> {
+    let mut all = vec![begun];
+    for told in rest {
+        match all.last_mut().filter(|it| it.len() < BATCH) {
+            Some(last) => {
+                into(last, told);
+            }
+            None => all.push(told.spans()),
+        }
+    }
+    all.retain(|it| !it.is_empty());
+    all
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::trace::{Kind, Sampler, SpanId, TraceId};
+
+    /// So many spans that belong together.
+    fn together(count: usize) -> Vec<Span> {
+        let one = Span {
+            trace: TraceId([1; 16]),
+            id: SpanId([2; 8]),
+            parent: None,
+            name: "reconcile".into(),
+            kind: Kind::Internal,
+            source: Source::Operator,
+            from: 1,
+            to: 2,
+            attributes: Vec::new(),
+            links: Vec::new(),
+            failed: None,
+        };
+        vec![one; count]
+    }
+
+    #[tokio::test]
+    async fn no_batch_cuts_what_hangs_together() {
+        let of = ("operator-0", "nonce");
+        let (spans, mut queue) = Spans::new(4000, Sampler::default(), of, Meters::default());
+        let tell = |sizes: &[usize]| sizes.iter().for_each(|it| spans.tell(together(*it)));
+        tell(&[500, 300, 7]);
+        let (mut batch, mut pace) = (Vec::new(), Pace::every(Duration::ZERO));
+        assert!(fill(&mut queue, BATCH, &mut pace, |it| into(&mut batch, it)).await);
+        assert_eq!(batch.len(), 800, "the second is taken whole");
+        tell(&[500, 600]);
+        queue.close();
+        let rest = std::iter::from_fn(|| queue.try_recv().ok());
+        let sizes: Vec<_> = batches(together(10), rest).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [10 + 7 + 500, 600], "nor does one of the last");
+        assert_eq!(batches(Vec::new(), std::iter::empty()), Vec::<Vec<Span>>::new());
+    }
 
     #[test]
     fn what_comes_after_a_while_goes_at_once_and_what_goes_on_coming_in_batches() {
@@ -191,17 +260,20 @@ mod tests {
     async fn a_batch_that_is_full_waits_for_nothing_and_one_of_a_queue_that_has_ended_is_the_last()
     {
         let (spans, mut queue) = mpsc::channel(99);
-        let (mut batch, mut pace) = (Vec::new(), Pace::every(Duration::from_secs(3600)));
+        let mut pace = Pace::every(Duration::from_secs(3600));
         pace.last = Some(Instant::now());
         for next in 0..12 {
             spans.send(next).await.unwrap();
         }
-        assert!(fill(&mut queue, &mut batch, 9, &mut pace).await);
-        assert_eq!(batch.len(), 9);
+        let mut count = 0;
+        let mut one = |_| {
+            count += 1;
+            1
+        };
+        assert!(fill(&mut queue, 9, &mut pace, &mut one).await);
         drop(spans);
-        batch.clear();
-        assert!(fill(&mut queue, &mut batch, 9, &mut pace).await);
-        assert_eq!(batch.len(), 3);
-        assert!(!fill(&mut queue, &mut batch, 9, &mut pace).await, "nothing comes any more");
+        assert!(fill(&mut queue, 9, &mut pace, &mut one).await);
+        assert!(!fill(&mut queue, 9, &mut pace, &mut one).await, "nothing comes any more");
+        assert_eq!(count, 12);
     }
 }

@@ -178,14 +178,25 @@ impl Destination {
 
 /// Who this process says that it is.
 fn resource(shared: &Tracing, replica: &str) -> Resource {
+    let rest = [("service.version", env!("CARGO_PKG_VERSION")), ("service.instance.id", replica)];
+    let own: Vec<_> = called(shared).into_iter().chain(rest).collect();
+    otlp::resource(&shared.otlp_resource_attributes, &own)
+}
+
+/// Who any replica says that it is where it tells what another may tell again.
+pub(super) fn of_all(shared: &Tracing) -> Resource {
+    let own: Vec<_> = called(shared).into_iter().collect();
+    otlp::of_all(&shared.otlp_resource_attributes, &own)
+}
+
+/// What this service is called; nothing where the variable says it.
+fn called(shared: &Tracing) -> Option<(&str, &str)> {
     let (said, name) = (&shared.otlp_resource_attributes, "service.name");
     let elsewhere = || otlp::pairs(said).unwrap_or_default().into_iter().any(|it| it.0 == name);
-    let called = match shared.service_name() {
+    match shared.service_name() {
         None if elsewhere() => None,
         given => Some((name, given.unwrap_or(SERVICE))),
-    };
-    let rest = [("service.version", env!("CARGO_PKG_VERSION")), ("service.instance.id", replica)];
-    otlp::resource(said, &called.into_iter().chain(rest).collect::<Vec<_>>())
+    }
 }
 
 /// Sends the figures each interval, and once more at the end.
@@ -260,7 +271,11 @@ async fn logs(
     loop {
         let taken = async {
             route.ready().await;
-            fill(&mut queue, &mut batch, BATCH, &mut pace).await
+            let take = |it| {
+                batch.push(it);
+                1
+            };
+            fill(&mut queue, BATCH, &mut pace, take).await
         };
         tokio::select! {
             biased;
@@ -470,9 +485,11 @@ mod tests {
         ];
         for (flags, want, because) in table {
             let config = parsed(Signal::Logs, "http://c", flags);
-            let said = resource(&config.tracing, "replica-0").attributes;
-            let names: Vec<_> = said.into_iter().filter(|it| it.key == "service.name").collect();
-            assert_eq!(names, [text("service.name", want)], "{because}");
+            for said in [resource(&config.tracing, "replica-0"), of_all(&config.tracing)] {
+                let mut names = said.attributes;
+                names.retain(|it| it.key == "service.name");
+                assert_eq!(names, [text("service.name", want)], "{because}");
+            }
         }
     }
 

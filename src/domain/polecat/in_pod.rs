@@ -45,7 +45,7 @@ impl InPod<'_> {
             parent: Some(self.root),
             name: stage.into(),
             kind: Kind::Internal,
-            source: if container(stage).is_some() { Source::Runner } else { Source::Operator },
+            source: if container(stage).is_some() { Source::Runner } else { Source::Objects },
             from: time.0,
             to: time.1,
             attributes: self.about(stage, known),

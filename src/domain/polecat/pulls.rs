@@ -92,7 +92,7 @@ impl Brief {
             parent: Some(stage.id),
             name: PULL.into(),
             kind: Kind::Internal,
-            source: Source::Operator,
+            source: Source::Objects,
             from,
             to: to.max(from + 1),
             attributes,

@@ -159,7 +159,7 @@ impl Brief {
             parent: run.parent,
             name: RUN.into(),
             kind: Kind::Internal,
-            source: Source::Operator,
+            source: Source::Objects,
             from,
             to,
             attributes,

@@ -32,11 +32,14 @@ pub enum Kind {
     Client,
 }
 
-/// Which program's work it was.
+/// Whose word it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
+    /// One replica's, which tells of what it did.
     Operator,
-    /// What the runner in the pod reports; the operator tells of it.
+    /// Whichever replica's: it follows from objects, under an id that does too, and may be told by more than one of them.
+    Objects,
+    /// The runner's, by itself or through whichever replica.
     Runner,
 }
 

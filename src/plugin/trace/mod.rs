@@ -155,7 +155,7 @@ async fn find(reader: &Reader, namespace: &str, asked: &Asked) -> anyhow::Result
 impl From<&Span> for Shown {
     fn from(it: &Span) -> Self {
         let service = match it.source {
-            Source::Operator => "operator",
+            Source::Operator | Source::Objects => "operator",
             Source::Runner => "runner",
         };
         Self {

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::ready,
     io::Read as _,
+    net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex},
 };
 
@@ -28,6 +29,7 @@ use opentelemetry_proto::tonic::{
     common::v1::{KeyValue, any_value},
     logs::v1::LogRecord,
     metrics::v1::{HistogramDataPoint, NumberDataPoint, metric::Data, number_data_point},
+    trace::v1::Span as Told,
 };
 use prost::Message as _;
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
@@ -43,6 +45,8 @@ fn call(service: &str) -> String {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Span {
     pub service: String,
+    /// All that is said of who tells it, and the version of what makes it.
+    pub teller: BTreeMap<String, String>,
     pub trace: String,
     pub id: String,
     pub parent: String,
@@ -103,7 +107,12 @@ pub struct Collector {
 
 impl Collector {
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at(Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// At an address that others than processes of this machine reach.
+    pub async fn at(address: IpAddr) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let kept = Arc::new(Kept::default());
         let routes = Router::new()
@@ -175,23 +184,40 @@ async fn take(State(kept): State<Arc<Kept>>, headers: HeaderMap, body: Bytes) {
     }
     let request = ExportTraceServiceRequest::decode(plain(&headers, body)).unwrap();
     for of in request.resource_spans {
-        let service = pairs(&of.resource.unwrap().attributes)["service.name"].clone();
-        for span in of.scope_spans.into_iter().flat_map(|it| it.spans) {
-            kept.spans.lock().unwrap().push(Span {
-                service: service.clone(),
-                trace: hex(&span.trace_id),
-                id: hex(&span.span_id),
-                parent: hex(&span.parent_span_id),
-                name: span.name,
-                from: span.start_time_unix_nano,
-                to: span.end_time_unix_nano,
-                attributes: pairs(&span.attributes),
-                events: span.events.into_iter().map(|it| it.name).collect(),
-                failed: span.status.is_some_and(|it| it.code == 2),
-            });
+        let who = pairs(&of.resource.unwrap().attributes);
+        for scope in of.scope_spans {
+            let version = scope.scope.unwrap().version;
+            let teller = with_version(who.clone(), version);
+            let mut spans = kept.spans.lock().unwrap();
+            spans.extend(scope.spans.into_iter().map(|it| read(it, &teller)));
         }
     }
     kept.news.notify_waiters();
+}
+
+/// Who tells, as spans are compared by it.
+pub fn with_version(
+    mut who: BTreeMap<String, String>,
+    version: String,
+) -> BTreeMap<String, String> {
+    who.insert("otel.scope.version".into(), version);
+    who
+}
+
+fn read(span: Told, teller: &BTreeMap<String, String>) -> Span {
+    Span {
+        service: teller["service.name"].clone(),
+        teller: teller.clone(),
+        trace: hex(&span.trace_id),
+        id: hex(&span.span_id),
+        parent: hex(&span.parent_span_id),
+        name: span.name,
+        from: span.start_time_unix_nano,
+        to: span.end_time_unix_nano,
+        attributes: pairs(&span.attributes),
+        events: span.events.into_iter().map(|it| it.name).collect(),
+        failed: span.status.is_some_and(|it| it.code == 2),
+    }
 }
 
 /// A message of gRPC: a byte that says whether it is compressed, four with its length, then what is sent over HTTP.
