@@ -25,6 +25,7 @@ use kube::{
 use serde_json::json;
 
 use crate::{
+    asking::{comes_true, scraped},
     door::Door,
     world::{PATIENCE, World, condition, message, phase_of, polecat, until},
 };
@@ -124,6 +125,32 @@ async fn a_paused_rig_holds_its_own_polecats_alone() {
     rigs.delete("braked-rig", &DeleteParams::default()).await.unwrap();
     world.phase("max", "Done").await;
     rigs.delete("free-rig", &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn runs_of_a_rig_are_counted_from_zero_while_it_is_there() {
+    let world = World::new("counted-rig", &QUICK).await;
+    let of = |rig: &str, result: &str, count: u32| {
+        format!("gastown_polecat_runs_total{{rig=\"{rig}\",result=\"{result}\"}} {count}")
+    };
+    for result in ["done", "stuck"] {
+        scraped(&world.operator, |it| it == of("", result, 0)).await;
+    }
+    let rigs: Api<Rig> = Api::all(world.client.clone());
+    let rig = json!({"metadata": {"name": "counted-rig"},
+        "spec": {"gitURL": "git@git.example.com:a/b.git", "beadsPrefix": "gt"}});
+    rigs.create(&PostParams::default(), &serde_json::from_value(rig).unwrap()).await.unwrap();
+    for result in ["done", "stuck"] {
+        scraped(&world.operator, |it| it == of("counted-rig", result, 0)).await;
+    }
+    world.create("max", |it| it["spec"]["rig"] = json!("counted-rig")).await;
+    scraped(&world.operator, |it| it == of("counted-rig", "done", 1)).await;
+    rigs.delete("counted-rig", &DeleteParams::default()).await.unwrap();
+    comes_true("its counts to go with it", async || {
+        let scrape = http_get(&world.operator.metrics).await;
+        scrape.is_ok_and(|(_, text)| !text.contains("rig=\"counted-rig\",result"))
+    })
+    .await;
 }
 
 #[tokio::test]

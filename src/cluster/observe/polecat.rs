@@ -32,10 +32,6 @@ use crate::{
 /// More Events of one pod name than this are not looked through: then the pod counts as scheduled.
 const SCHEDULED_EVENTS: u32 = 100;
 
-/// How runs end, in metrics.
-const DONE: &str = "done";
-const STUCK: &str = "stuck";
-
 /// Looks at one Polecat in one pass, where it changes meanwhile.
 const LOOKS: usize = 3;
 
@@ -94,21 +90,17 @@ impl Managed for Brief {
 
     fn count(cluster: &Cluster, before: &Self, after: &PolecatStatus) {
         let result = match after.phase {
-            Phase::Done => DONE,
-            Phase::Stuck => STUCK,
+            Phase::Done => meters::DONE,
+            Phase::Stuck => meters::STUCK,
             Phase::Idle | Phase::Working | Phase::Terminated => return,
         };
         if before.status.phase == after.phase {
             return;
         }
-        // Anybody can name a Rig; those that are there are few.
+        // Anybody can name a Rig; those that are there are few, and are counted from zero since they were seen.
         let known = cluster.caches.rigs.get(&Key::new("", &before.rig)).is_some();
         let rig = if known { before.rig.to_string() } else { String::new() };
-        let run = |result| meters::Run { rig: rig.clone(), result };
-        for it in [DONE, STUCK] {
-            drop(cluster.meters.runs.get_or_create(&run(it)));
-        }
-        cluster.meters.runs.get_or_create(&run(result)).inc();
+        cluster.meters.runs.get_or_create(&meters::Run { rig, result }).inc();
     }
 
     fn written_over(&self, next: &PolecatStatus, cluster: &Cluster) {

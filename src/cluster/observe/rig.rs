@@ -7,12 +7,26 @@ use kube::api::GetParams;
 
 use crate::{
     cluster::{
-        Caches, Cluster, Error, Managed, cache::Cache, carry_out::requests, now, wire::Watched,
+        Caches, Cluster, Error, Managed,
+        cache::{Cache, Key},
+        carry_out::requests,
+        now,
+        wire::Watched,
     },
     domain::{failure::Cause, plan::Plan, rig::Brief, stored::Status, tenancy::Rules},
 };
 
 impl Cluster {
+    /// Counts the runs of a Rig from zero for as long as it is there: with a series that begins at its first event no rate sees
+    /// that one, and of a Rig whose runs all fail an alert would miss the first of every replica.
+    pub fn note_rig(&self, name: &str) {
+        if self.caches.rigs.get(&Key::new("", name)).is_some() {
+            self.meters.rig_begins(name);
+        } else {
+            self.meters.rig_goes(name);
+        }
+    }
+
     /// What a Rig says of its Polecats, by the API server's word; none: there is no such Rig. An API server that does not serve
     /// the hub yet says nothing of one.
     pub async fn rig_rules(&self, name: &str) -> Result<Option<Rules>, Error> {

@@ -57,7 +57,8 @@ impl Running {
         self.watches.spawn(watch);
     }
 
-    /// A Rig whose pause begins or ends, or whose rules change, wakes its Polecats.
+    /// A Rig whose pause begins or ends, or whose rules change, wakes its Polecats. What becomes of their runs is counted while it
+    /// is there.
     pub(super) fn watch_rigs(
         &mut self,
         cluster: &Cluster,
@@ -66,6 +67,7 @@ impl Running {
     ) {
         let known = Known::default();
         let news = move |cluster: &Cluster, _: &rig::Brief, key: Key| {
+            cluster.note_rig(&key.name);
             let rig = cluster.caches.rigs.get(&key);
             if known.turned(&key, rig.map(|it| (it.paused, it.rules.clone()))) {
                 wake(&polecats, cluster.concerned(|it| *it.rig == *key.name));
