@@ -128,7 +128,7 @@ test-faults: prepare static build ## Every fault of replicas, network, clocks, A
 	  tests/tools/margins.sh target/faults.log; exit $$code
 
 .PHONY: demo-trace
-demo-trace: prepare static build ## Runs as traces in a real Jaeger, the owner of one killed in the middle; builds Jaeger once, in ten minutes
+demo-trace: prepare static build ## Runs on a real node as traces in a real Jaeger, the owner of two killed in the middle; builds Jaeger once, in ten minutes
 	@GASTOWN_JAEGER=$$(tests/tools/jaeger.sh) $(CARGO) test --locked --test it -- --nocapture tracing::jaeger
 	@echo "The waterfall of the last one: target/trace.html"
 
@@ -210,8 +210,8 @@ bench-ha: prepare build release ## Measure crashes, hand-overs and what several 
 
 .PHONY: bench-telemetry
 bench-telemetry: prepare build release ## Measure what traces cost: no endpoint, one run in a hundred, all of them, and a collector in trouble; half an hour
-	@$(BENCH) --bench polecats -- --telemetry $(BENCHARGS)
-	@$(BENCH) --bench polecats -- --troubled $(BENCHARGS)
+	@$(BENCH) --bench polecats -- --telemetry $(BENCHARGS); code=$$?; \
+	  $(BENCH) --bench polecats -- --troubled $(BENCHARGS) && exit $$code
 
 .PHONY: bench-conversion
 bench-conversion: ## Measure conversion beside a Vec<Value> implementation: time, memory, one object

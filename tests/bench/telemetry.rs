@@ -22,7 +22,7 @@ use crate::{
     operators::Whose,
     options::{Options, Scenario},
     run,
-    table::verdict,
+    table::{hold, verdict},
     town::Town,
 };
 
@@ -119,8 +119,10 @@ pub async fn bench(options: &Options) -> Result<usize> {
             town.testbed.stop().await?;
         }
     }
-    println!("{}\n{machine}", table(&scenario.title(), &costs, options.close_rounds().into()));
+    let table = table(&scenario.title(), &costs, options.close_rounds().into());
+    println!("{table}\n{machine}");
     println!("command: make bench-telemetry; webhooks off, which cost a span a call besides");
+    hold(&table)?;
     Ok(lost)
 }
 

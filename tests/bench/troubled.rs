@@ -24,7 +24,7 @@ use crate::{
     options::{Options, Scenario},
     probes,
     run::{self, Run},
-    table::verdict,
+    table::{hold, verdict},
     town::Town,
 };
 
@@ -161,10 +161,12 @@ pub async fn bench(options: &Options) -> Result<usize> {
             town.testbed.stop().await?;
         }
     }
-    println!("{}\n{machine}", table(&scenario.title(), &all, options.close_rounds().into()));
+    let table = table(&scenario.title(), &all, options.close_rounds().into());
+    println!("{table}\n{machine}");
     println!(
         "command: cargo bench --bench polecats -- --troubled; every run is recorded, and metrics and lines of the log are sent as well"
     );
+    hold(&table)?;
     Ok(lost)
 }
 
