@@ -1,5 +1,8 @@
 //! One full run on a real node: containers, git over ssh, a pushed commit in the bare repository.
 
+pub mod gate;
+mod traces;
+
 use std::{fs, process::Command};
 
 use gastown::{

@@ -17,10 +17,10 @@ use crate::{
 };
 
 const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-const CALL: &str = "POST /convert";
+pub const CALL: &str = "POST /convert";
 
 /// Has the operator convert an object, as an API server whose own trace this is in.
-async fn convert(door: &Door, object: &Value, desired: &str) -> String {
+pub async fn convert(door: &Door, object: &Value, desired: &str) -> String {
     let review = json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview",
         "request": {"uid": "u", "desiredAPIVersion": desired, "objects": [object]},
@@ -33,6 +33,14 @@ async fn convert(door: &Door, object: &Value, desired: &str) -> String {
     let answer = caller(&door.world.operator).send(request).await.unwrap();
     assert_eq!(answer.status().as_u16(), 200);
     String::from_utf8(answer.into_body().collect_bytes().await.unwrap().to_vec()).unwrap()
+}
+
+/// A Polecat in the version that is stored.
+pub async fn stored(door: &Door, name: &str) -> Value {
+    let namespace = &door.world.namespace;
+    let path = format!("/apis/gastown.gastown.io/v1beta1/namespaces/{namespace}/polecats/{name}");
+    let request = Request::get(path).body(Vec::new()).unwrap();
+    door.world.client.request(request).await.unwrap()
 }
 
 #[tokio::test]
@@ -57,12 +65,7 @@ async fn a_conversion_is_in_its_callers_trace_or_in_that_of_the_run_that_it_is_a
     assert!(line.contains(&span.trace) && line.contains(&span.id), "a line has the ids: {line}");
     // A run's.
     assert_eq!(door.create(&polecat("max")).await.code, 201);
-    let path = format!(
-        "/apis/gastown.gastown.io/v1beta1/namespaces/{}/polecats/max",
-        door.world.namespace
-    );
-    let request = Request::get(path).body(Vec::new()).unwrap();
-    let stored: Value = door.world.client.request(request).await.unwrap();
+    let stored = stored(&door, "max").await;
     let stamped = stored["metadata"]["annotations"]["gastown.io/traceparent"].as_str().unwrap();
     let run = Context::parse(stamped).unwrap();
     convert(&door, &stored, "gastown.gastown.io/v1alpha1").await;

@@ -35,7 +35,7 @@ const SECOND: u64 = 1_000_000_000;
 /// How long a clean end may take.
 const END: Duration = Duration::from_secs(30);
 
-fn flags(collector: &Collector) -> Vec<String> {
+pub fn flags(collector: &Collector) -> Vec<String> {
     vec![
         format!("--otlp-endpoint={}", collector.endpoint),
         "--otlp-delay=50".into(),
@@ -60,7 +60,7 @@ async fn world_with(
 }
 
 /// The trace that the status names, with each span once; two that are called the same must be the same.
-fn trace_of(collector: &Collector, done: &Polecat) -> BTreeMap<String, Span> {
+pub fn trace_of(collector: &Collector, done: &Polecat) -> BTreeMap<String, Span> {
     let trace = done.status.clone().unwrap().trace.unwrap();
     assert_eq!(
         trace.url.as_deref(),
@@ -93,7 +93,7 @@ fn trace_id(polecat: &Polecat) -> String {
 }
 
 /// One root, and everything hangs on it.
-fn is_whole(trace: &BTreeMap<String, Span>) {
+pub fn is_whole(trace: &BTreeMap<String, Span>) {
     let roots: Vec<_> = trace.values().filter(|it| it.parent.is_empty()).collect();
     assert_eq!(roots.len(), 1, "one root: {roots:#?}");
     assert_eq!(roots[0].name, RUN);
@@ -104,7 +104,7 @@ fn is_whole(trace: &BTreeMap<String, Span>) {
 }
 
 /// The stages follow each other from the root's begin to its end.
-fn is_tiled(trace: &BTreeMap<String, Span>, want: &[&str]) {
+pub fn is_tiled(trace: &BTreeMap<String, Span>, want: &[&str]) {
     let root = trace.values().find(|it| it.name == RUN).unwrap();
     let stages: Vec<_> = STAGES
         .iter()
@@ -123,13 +123,13 @@ fn is_tiled(trace: &BTreeMap<String, Span>, want: &[&str]) {
 const ALL_BUT_HAND_OVER: [&str; 8] =
     ["queue", "schedule pod", "start pod", "clone", "start agent", "agent", "push", "conclude"];
 
-async fn root_came(collector: &Collector, done: &Polecat) {
+pub async fn root_came(collector: &Collector, done: &Polecat) {
     let id = trace_id(done);
     let root = |it: &Span| it.trace == id && it.name == RUN;
     collector.until("root", |all| all.iter().any(root)).await;
 }
 
-async fn ended(operator: &Operator) {
+pub async fn ended(operator: &Operator) {
     assert_eq!(operator.terminate(END).await.unwrap(), 0, "a clean end");
 }
 
