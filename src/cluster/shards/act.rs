@@ -260,7 +260,7 @@ impl Keeper {
                 }
                 self.taken(shard, (&holder, sent), answer);
             }
-            Done::Seen { name, known, answer } => self.seen(&name, known, answer),
+            Done::Seen { name, known, answer } => self.seen(&name, known.as_deref(), answer),
             Done::Lost(shard) => self.given_up(shard, true),
             Done::Released { shard, to, answer } => self.released(shard, to.as_deref(), answer),
             Done::Acknowledged { shard, answer } => self.acknowledged(shard, answer),
@@ -286,11 +286,11 @@ impl Keeper {
         }));
     }
 
-    fn seen(&mut self, name: &str, known: Option<String>, answer: Answer<Option<Lease>>) {
+    fn seen(&mut self, name: &str, known: Option<&str>, answer: Answer<Option<Lease>>) {
         match answer {
             Answer::Accepted(Some(lease)) => self.see(&lease),
             // What was heard since may be newer.
-            Answer::Accepted(None) if self.known(name) == known => self.miss_named(name),
+            Answer::Accepted(None) if self.known(name).as_deref() == known => self.miss_named(name),
             Answer::Accepted(None) | Answer::Refused | Answer::Unknown(_) => {}
         }
         self.fencing.remove(name);
