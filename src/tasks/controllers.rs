@@ -409,7 +409,7 @@ mod tests {
         let (phase, attempt) = (Phase::Working, Some(1));
         let (namespace, name, uid) = ("town".into(), "max".into(), "u".into());
         let (desired, runnable) = (DesiredState::Working, true);
-        let status = PolecatStatus { phase, attempt, pod_name, ..PolecatStatus::default() };
+        let status = PolecatStatus { phase, pod_name, attempt, ..PolecatStatus::default() };
         let max = polecat::Brief {
             namespace,
             name,
@@ -423,11 +423,12 @@ mod tests {
         let queue = Queue::default();
         queue.add(Key::new("town", "max"));
         let turn = queue.next().await.unwrap();
-        pass::<polecat::Brief>(&cluster, &queue, &Pauses::default(), &faults, turn).await;
+        let pauses = Pauses::default();
+        Box::pin(pass::<polecat::Brief>(&cluster, &queue, &pauses, &faults, turn)).await;
         let controller = meters::Controller { controller: "polecat" };
         assert_eq!(cluster.meters.panics.get_or_create(&controller).get(), 1);
         let all = std::iter::from_fn(|| told.try_recv().ok());
-        let all: String = all.map(|it| format!("{it:?}")).collect();
+        let all = format!("{:?}", all.collect::<Vec<_>>());
         for part in ["reconcile", "error.type", "\"panic\"", "the pass panicked"] {
             assert!(all.contains(part), "{part} is told: {all}");
         }

@@ -40,8 +40,9 @@ fn programs(test: &str, folder: &Path, edition: &str, release: &Path) -> (String
     let is_own =
         edition == "enterprise" && [&operator, &runner, &plugin].iter().all(|it| it.exists());
     if is_own {
-        let built = fs::metadata(&operator).unwrap().modified().unwrap().elapsed();
-        eprintln!("{test}: Enterprise holds {operator:?}, built {:?} ago", built.unwrap());
+        let built = fs::metadata(&operator).unwrap().modified().unwrap().elapsed().unwrap();
+        let at = operator.display();
+        eprintln!("{test}: Enterprise holds {at}, built {} s ago", built.as_secs());
         return (dist(&folder.join(edition), [&operator, &runner, &plugin]), true);
     }
     if edition == "enterprise" {
@@ -60,8 +61,8 @@ fn programs(test: &str, folder: &Path, edition: &str, release: &Path) -> (String
 async fn all_are_ready(kubectl: &Kubectl, edition: &str, fips: bool) {
     let of =
         "-o=jsonpath={range .items[*]}{.metadata.name} {.spec.containers[0].image}{\"\\n\"}{end}";
-    let live = "--field-selector=status.phase=Running";
-    let pods = kubectl.said(&["-n", NAMESPACE, "get", "pods", live, of]).await;
+    let running = "--field-selector=status.phase=Running";
+    let pods = kubectl.said(&["-n", NAMESPACE, "get", "pods", running, of]).await;
     let image = format!("localhost/gastown-operator:{edition}");
     let ours: Vec<_> = pods.lines().filter(|it| it.ends_with(&image)).collect();
     assert_eq!(ours.len(), 3, "{edition}: {pods}");
@@ -69,10 +70,10 @@ async fn all_are_ready(kubectl: &Kubectl, edition: &str, fips: bool) {
         let name = pod.split(' ').next().unwrap();
         let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}:8081/proxy/readyz");
         kubectl.said(&["get", "--raw", &path]).await; // an answer below 400, or kubectl fails
-        let log = kubectl.said(&["-n", NAMESPACE, "logs", name]).await;
-        let line = log.lines().find(|it| it.contains("Using cryptography")).unwrap();
-        let used: Value = serde_json::from_str(line).unwrap();
-        assert_eq!(used["fips"], fips, "{edition}: {line}");
+        let lines = kubectl.said(&["-n", NAMESPACE, "logs", name]).await;
+        let line = lines.lines().find(|it| it.contains("Using cryptography")).unwrap();
+        let said: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(said["fips"], fips, "{edition}: {line}");
     }
 }
 

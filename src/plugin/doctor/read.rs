@@ -367,9 +367,12 @@ mod tests {
         assert_eq!(over(&ours, &found), want);
     }
 
-    /// An API server of OpenShift: its answer to a review of a pod in that namespace, and all reviews that were sent.
-    fn openshift(answer: fn(&str) -> Value) -> (Reader, Arc<Mutex<Vec<(String, Value)>>>) {
-        let reviews = Arc::<Mutex<Vec<_>>>::default();
+    /// Reviews that were sent, with their paths.
+    type Sent = Arc<Mutex<Vec<(String, Value)>>>;
+
+    /// An API server of OpenShift, by its answer to a review of a pod in that namespace.
+    fn openshift(answer: fn(&str) -> Value) -> (Reader, Sent) {
+        let reviews = Sent::default();
         let sent = reviews.clone();
         let reader = Reader::played(move |request| {
             let sent = sent.clone();

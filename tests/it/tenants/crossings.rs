@@ -345,8 +345,8 @@ async fn foreign_pod(town: &Town) {
     until(&town.his(), "foreign", "pod of its name", taken).await;
     let left = town.his_pods().get(name).await.unwrap();
     assert!(!left.labels().contains_key("gastown.io/polecat"), "{:?}", left.labels());
-    its_uid_under_another_kind_first(town, &his).await;
-    one_that_is_on_its_way_out(town, &his).await;
+    Box::pin(its_uid_under_another_kind_first(town, &his)).await;
+    Box::pin(one_that_is_on_its_way_out(town, &his)).await;
     town.his().delete("foreign", &DeleteParams::default()).await.unwrap();
     town.his_pods().delete(name, &DeleteParams::default()).await.unwrap();
 }
