@@ -88,6 +88,10 @@ const SYMPTOMS: &[(&str, Held)] = &[
         ),
     ),
     (
+        "not Ready, and its log says",
+        Test("a_replica_whose_webhooks_do_not_answer_itself_is_not_ready_and_says_why"),
+    ),
+    (
         "not Ready, and it restarts",
         Test("what_comes_later_or_cannot_be_ends_the_start_with_a_word"),
     ),
