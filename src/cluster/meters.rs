@@ -1,6 +1,7 @@
 //! What is counted, under the names of the Go original and of controller-runtime, so that dashboards carry over.
 
 pub mod census;
+pub mod runs;
 pub mod table;
 
 use std::{
@@ -94,11 +95,6 @@ pub struct Crypto {
 
 /// Paths of the webhooks.
 pub const PATHS: [&str; 5] = ["/convert", "/mutate", "/mutate-pods", "/validate", "/validate-pods"];
-
-/// How runs end.
-pub const DONE: &str = "done";
-pub const STUCK: &str = "stuck";
-const ENDS: [&str; 2] = [DONE, STUCK];
 
 /// A webhook, by its path.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -304,20 +300,6 @@ impl Meters {
         drop(self.tls_profile_flaws.get_or_create(&NOTHING_IN_COMMON));
         self.rig_begins("");
         self.build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
-    }
-
-    /// The same for the runs of a Rig that is there; of all that are not where the name is empty.
-    pub fn rig_begins(&self, rig: &str) {
-        for result in ENDS {
-            drop(self.runs.get_or_create(&Run { rig: rig.to_owned(), result }));
-        }
-    }
-
-    /// What was counted of a Rig goes with it.
-    pub fn rig_goes(&self, rig: &str) {
-        for result in ENDS {
-            self.runs.remove(&Run { rig: rig.to_owned(), result });
-        }
     }
 
     /// The same for a controller whose passes fail in these ways.

@@ -90,8 +90,8 @@ impl Managed for Brief {
 
     fn count(cluster: &Cluster, before: &Self, after: &PolecatStatus) {
         let result = match after.phase {
-            Phase::Done => meters::DONE,
-            Phase::Stuck => meters::STUCK,
+            Phase::Done => meters::runs::DONE,
+            Phase::Stuck => meters::runs::STUCK,
             Phase::Idle | Phase::Working | Phase::Terminated => return,
         };
         if before.status.phase == after.phase {
