@@ -32,7 +32,7 @@ const MOST: usize = 1 << 20;
 /// Asks until all is answered as it must be. What was not is said once.
 pub async fn rehearsed(routes: &Router) {
     let mut said = String::new();
-    while let Err(why) = rehearse(routes).with_subscriber(Dispatch::none()).await {
+    while let Err(why) = unheard(rehearse(routes)).await {
         if said != why {
             tracing::error!(
                 why,
@@ -43,6 +43,14 @@ pub async fn rehearsed(routes: &Router) {
         }
         tokio::time::sleep(AGAIN).await;
     }
+}
+
+/// Does something of which neither the log nor a trace tells.
+async fn unheard<T>(what: impl Future<Output = T>) -> T {
+    let done = what.with_subscriber(Dispatch::none()).await;
+    // Each line and span is asked once whether anybody wants it, and those that came by here first heard that nobody does.
+    tracing::callsite::rebuild_interest_cache();
+    done
 }
 
 /// Asks everything once; what was answered otherwise than it must be.
