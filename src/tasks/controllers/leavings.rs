@@ -147,7 +147,7 @@ mod tests {
             told.send(()).unwrap();
         }));
         for _ in 0..2 {
-            (0..10).for_each(|_| drop(left.send_replace(())));
+            (0..10).for_each(|_| left.send_replace(()));
             for _ in 0..each {
                 asked.recv().await.unwrap();
             }
