@@ -105,8 +105,7 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
         pauses: Pauses::default(),
         faults: scope.faults.clone(),
     };
-    let left = cluster.caches.left.subscribe();
-    running.watches.spawn(leavings::give_back(left, leavings::PAUSES, leavings::trim));
+    running.watches.spawn(leavings::give_back(cluster.caches.left.subscribe(), leavings::trim));
     census::keep(cluster, [("polecat", &polecats), ("rig", &rigs)]);
     let selections = running.watch_all(cluster, scope, &rigs, &polecats);
     running.work_on_polecats(cluster, scope, &polecats, selections.len());

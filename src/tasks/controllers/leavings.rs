@@ -6,38 +6,17 @@ use std::time::Duration;
 
 use tokio::{sync::watch, time::timeout};
 
-/// When memory is given back.
-#[derive(Clone, Copy)]
-pub struct Pauses {
-    /// Nothing was let go for so long: what comes at once, such as the lists of many shards, is waited for.
-    quiet: Duration,
-    /// Nor for so long after that: the work that a burst brings, such as taking shards at a start, is done as well.
-    rest: Duration,
-}
+/// Nothing was let go for so long: what comes at once, such as the lists of many shards, is waited for.
+const QUIET: Duration = Duration::from_secs(3);
 
-pub const PAUSES: Pauses = Pauses { quiet: Duration::from_secs(3), rest: Duration::from_secs(60) };
-
-/// Has free memory given back whenever much was let go, and once more at rest, until nobody can let go any more.
-pub async fn give_back(
-    mut left: watch::Receiver<()>,
-    Pauses { quiet, rest }: Pauses,
-    trim: impl Fn() + Clone + Send + 'static,
-) {
+/// Has free memory given back whenever much was let go, until nobody can let go any more.
+pub async fn give_back(mut left: watch::Receiver<()>, trim: impl Fn() + Clone + Send + 'static) {
     while left.changed().await.is_ok() {
-        while let Ok(Ok(())) = timeout(quiet, left.changed()).await {}
-        trimmed(trim.clone()).await;
-        match timeout(rest, left.changed()).await {
-            Ok(Ok(())) => left.mark_changed(),
-            Ok(Err(_)) => return,
-            Err(_) => trimmed(trim.clone()).await,
+        while let Ok(Ok(())) = timeout(QUIET, left.changed()).await {}
+        // Milliseconds with a large heap, in which no worker is to wait.
+        if tokio::task::spawn_blocking(trim.clone()).await.is_err() {
+            tracing::warn!("Free memory was not given back");
         }
-    }
-}
-
-/// Milliseconds with a large heap, in which no worker is to wait.
-async fn trimmed(trim: impl Fn() + Send + 'static) {
-    if tokio::task::spawn_blocking(trim).await.is_err() {
-        tracing::warn!("Free memory was not given back");
     }
 }
 
@@ -138,29 +117,23 @@ mod tests {
         assert_eq!(line("r-xp", "0", ours), whole, "what is needed comes back");
     }
 
-    /// How often it is given back, each time that something was let go, and after all.
-    async fn given_back(pauses: Pauses, each: usize) {
+    #[tokio::test]
+    async fn what_is_let_go_at_once_is_given_back_once_and_what_comes_later_again() {
         let (left, lets) = watch::channel(());
         let (told, mut asked) = mpsc::unbounded_channel();
-        let task = tokio::spawn(give_back(lets, pauses, move || {
+        for _ in 0..10 {
+            left.send_replace(());
+        }
+        let task = tokio::spawn(give_back(lets, move || {
             trim();
             told.send(()).unwrap();
         }));
-        for _ in 0..2 {
-            (0..10).for_each(|_| left.send_replace(()));
-            for _ in 0..each {
-                asked.recv().await.unwrap();
-            }
-        }
+        asked.recv().await.unwrap();
+        assert!(asked.try_recv().is_err(), "once for all");
+        left.send_replace(());
+        asked.recv().await.unwrap();
         drop(left);
         task.await.unwrap();
         assert!(asked.recv().await.is_none(), "and no more than that");
-    }
-
-    #[tokio::test]
-    async fn what_is_let_go_at_once_is_given_back_once_and_once_more_at_rest() {
-        let (at_once, never) = (Duration::ZERO, Duration::from_secs(3600));
-        given_back(Pauses { quiet: at_once, rest: at_once }, 2).await;
-        given_back(Pauses { quiet: at_once, rest: never }, 1).await;
     }
 }
