@@ -100,6 +100,7 @@ const WORDS: &[&str] = &[
     "cosign",
     "curl",
     "faults",
+    "fips",
     "git",
     "git-http",
     "go",
