@@ -10,6 +10,8 @@ kubectl=${KUBECTL:-kubectl}
 namespace=gastown-operator-system
 
 # Nobody answers from now on: first what would ask, then who answers, who hands back what he holds while he has the rights to.
+# Who judges goes before who stamps, or what is written between is refused for lack of a stamp.
+for it in "$here"/../webhooks/*validating.yaml; do $kubectl delete --ignore-not-found -f "$it"; done
 $kubectl delete --ignore-not-found -k "$here/../webhooks"
 $kubectl -n "$namespace" delete --ignore-not-found deployment/gastown-operator-controller-manager --cascade=foreground
 # Without the rights to convert, which go first, the policy refuses what would be stored cut from here on.

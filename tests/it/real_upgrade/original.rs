@@ -195,11 +195,11 @@ async fn make_deploy_takes_the_place_of_the_original_under_load_and_gives_it_bac
     stage.bed.stop().await.unwrap();
 }
 
-/// A release of the original's chart.
-async fn install_release(roads: &Roads<'_>, source: &Path) {
+/// A release of the original's chart; with these flags besides.
+async fn install_release(roads: &Roads<'_>, source: &Path, besides: &[&str]) {
     let mut it = Command::new(roads.helm);
     it.args(["install", "gastown-operator"]).arg(source.join("helm/gastown-operator"));
-    it.args(["--namespace", NAMESPACE, "--create-namespace", "--wait", PATIENCE]);
+    it.args(["--namespace", NAMESPACE, "--create-namespace", "--wait", PATIENCE]).args(besides);
     let (repository, tag) = IMAGE.split_once(':').unwrap();
     for value in [format!("image.repository={repository}"), format!("image.tag={tag}")] {
         it.args(["--set", &value]);
@@ -224,7 +224,7 @@ async fn helm_upgrades_the_originals_own_release_and_gives_way_to_it_again() {
     let Some(stage) = Stage::of(test).await else { return };
     let (roads, kubectl) = (stage.roads(), Kubectl::admin(&stage.bed));
 
-    install_release(&roads, &stage.source).await;
+    install_release(&roads, &stage.source, &[]).await;
     begin(&stage.client, "across").await;
     upgrade_release(&roads, &stage.new).await;
     stage.goes_on_with_ours().await;
@@ -236,7 +236,7 @@ async fn helm_upgrades_the_originals_own_release_and_gives_way_to_it_again() {
     roads.succeeds(uninstall, "helm uninstall").await;
     let definitions = stage.source.join("config/crd/bases");
     kubectl.said(&["replace", "-f", definitions.to_str().unwrap()]).await;
-    install_release(&roads, &stage.source).await;
+    install_release(&roads, &stage.source, &["--skip-crds"]).await;
     stage.goes_on_with_the_original().await;
     stage.bed.stop().await.unwrap();
 }
