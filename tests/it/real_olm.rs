@@ -43,7 +43,6 @@ pub fn bundle() -> (Vec<Value>, Value) {
     csv["metadata"]["namespace"] = json!(HERE);
     others.extend(rights(&csv));
     for object in &mut others {
-        // Its caches hold what has this label alone.
         object["metadata"]["labels"]["olm.managed"] = json!("true");
         if INTO_ANY.iter().any(|it| object["kind"] == *it) {
             object["metadata"]["namespace"] = json!(HERE);
@@ -58,13 +57,17 @@ fn rights(csv: &Value) -> Vec<Value> {
     let mut all = installed_in(csv, HERE);
     all.retain(|it| it["kind"] != "Deployment" && it["kind"] != "Service");
     for it in all.iter_mut().filter(|it| it["kind"] != "ServiceAccount") {
-        it["metadata"]["labels"] = json!({"olm.managed": "true", "olm.owner": owner,
+        it["metadata"]["labels"] = json!({"olm.owner": owner,
             "olm.owner.kind": "ClusterServiceVersion", "olm.owner.namespace": HERE});
         for name in ["/metadata/name", "/roleRef/name"] {
             if let Some(name) = it.pointer_mut(name) {
                 *name = json!(format!("{}-{version}", name.as_str().unwrap()));
             }
         }
+    }
+    for it in &mut all {
+        // Its caches hold what has this label alone.
+        it["metadata"]["labels"]["olm.managed"] = json!("true");
     }
     all
 }

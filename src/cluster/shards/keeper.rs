@@ -36,7 +36,7 @@ use crate::{
         lease::Mark,
         shard::{
             Map, ShardId,
-            protocol::{Decision, Facts, HeldBack, Own, decide, is_done, let_go},
+            protocol::{Decision, Facts, HeldBack, Own, decide, let_go},
             seen::{Says, Vacancy, View, said_too_late},
         },
     },
@@ -370,10 +370,7 @@ impl Keeper {
 
     /// What the map gave to a shard waits until who had it has acknowledged that.
     fn hold_back(&mut self) {
-        let (view, own) = (&self.view, &mut self.own);
-        let all = std::mem::take(&mut own.unsaid).into_iter();
-        own.unsaid = all.filter(|(from, it)| !is_done(view, own, *from, *it)).collect();
-        for (_, it, shut) in let_go(&mut self.held_back, view, own) {
+        for (_, it, shut) in let_go(&mut self.held_back, &self.view, &mut self.own) {
             drop(shut);
             if self.own.held.contains_key(&it.to) {
                 let _ = self.opened.send(Opened { shard: it.to, change: None });

@@ -132,13 +132,15 @@ pub fn decide(facts: Facts<'_>) -> Decision {
 /// What a version of the map gave to a shard and must not be worked on yet, and what is kept for as long.
 pub type HeldBack<T> = (i64, Move, T);
 
-/// Takes out of what is held back whatever may be worked on: who had it has acknowledged that version.
-pub fn let_go<T>(held_back: &mut Vec<HeldBack<T>>, view: &View, own: &Own) -> Vec<HeldBack<T>> {
+/// Takes out of what is held back whatever may be worked on: who had it has acknowledged that version, and owes it no more.
+pub fn let_go<T>(held_back: &mut Vec<HeldBack<T>>, view: &View, own: &mut Own) -> Vec<HeldBack<T>> {
+    let owed = std::mem::take(&mut own.unsaid).into_iter();
+    own.unsaid = owed.filter(|(from, of)| !is_done(view, own, *from, *of)).collect();
     held_back.extract_if(.., |(of, it, _)| is_done(view, own, it.from, *of)).collect()
 }
 
 /// Whether a shard is done with what this version of the map, which may be an older one, took from it.
-pub fn is_done(view: &View, own: &Own, from: ShardId, version: i64) -> bool {
+fn is_done(view: &View, own: &Own, from: ShardId, version: i64) -> bool {
     own.held.get(&from).map_or_else(|| view.acknowledged(from), |it| it.map) >= version
 }
 
@@ -154,10 +156,6 @@ impl Own {
 }
 
 impl Facts<'_> {
-    fn has_acknowledged(&self, from: ShardId) -> bool {
-        is_done(self.view, self.own, from, self.map.version())
-    }
-
     /// Whether the map gives a shard anything; one without is given back, and taken by nobody.
     fn active(&self, shard: ShardId) -> bool {
         self.map.shards().get(&shard).is_some_and(|it| !it.is_empty())
@@ -167,7 +165,8 @@ impl Facts<'_> {
     fn needed(&self, shard: ShardId) -> bool {
         let gives = || self.map.moves().iter().any(|it| it.from == shard);
         let owes = || gives() || self.own.unsaid.contains_key(&shard);
-        self.active(shard) || (owes() && !self.has_acknowledged(shard))
+        let is_done = || is_done(self.view, self.own, shard, self.map.version());
+        self.active(shard) || (owes() && !is_done())
     }
 
     fn fence_and_sweep(&self, decision: &mut Decision) {
@@ -286,8 +285,7 @@ impl Facts<'_> {
 
     /// Shards that the map made out of this one, and that are still to get their Leases.
     fn heirs(&self, shard: ShardId) -> impl Iterator<Item = ShardId> + '_ {
-        let of = move |it: &&super::map::Move| it.from == shard;
-        self.map.moves().iter().filter(of).map(|it| it.to)
+        self.map.moves().iter().filter(move |it| it.from == shard).map(|it| it.to)
     }
 
     fn is_warm(&self, holder: &str, shard: ShardId) -> bool {

@@ -12,7 +12,7 @@ use crate::domain::{
     lease::{Mark, Memory, Record, Times},
     shard::{
         Map, ShardId,
-        protocol::{Decision, Facts, HeldBack, Own, Step, decide, is_done, let_go},
+        protocol::{Decision, Facts, HeldBack, Own, Step, decide, let_go},
         seen::{Says, Session, Shard, View, said_too_late},
     },
 };
@@ -116,7 +116,7 @@ impl Replica {
         self.own.former.extend(self.before());
         let mut again = self.renew(now).min(now + IDLE);
         let Some(map) = self.map.clone().filter(|_| self.listed) else { return again };
-        self.hold_back();
+        let_go(&mut self.held_back, &self.view, &mut self.own);
         let (view, own, times) = (&self.view, &self.own, &self.times);
         let facts = Facts { view, map: &map, own, now, times };
         let decision = decide(facts);
@@ -135,14 +135,6 @@ impl Replica {
         let all = self.view.shards.values().map(|it| it.it.holder());
         let all = all.filter(|it| it.starts_with(&*self.pod) && !it.starts_with(&own));
         all.map(Into::into).collect()
-    }
-
-    /// What the map gave to a shard waits until who had it has acknowledged that.
-    fn hold_back(&mut self) {
-        let (view, own) = (&self.view, &mut self.own);
-        let all = std::mem::take(&mut own.unsaid).into_iter();
-        own.unsaid = all.filter(|(from, it)| !is_done(view, own, *from, *it)).collect();
-        let_go(&mut self.held_back, view, own);
     }
 
     fn carry_out(&mut self, now: Duration, map: &Arc<Map>, decision: Decision) {
