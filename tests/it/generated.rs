@@ -9,6 +9,23 @@ pub fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The versions of a crate that one of Cargo.lock is built with.
+fn built_with(lock: &str, name: &str, crate_: &str) -> String {
+    let package = format!("\nname = \"{name}\"\n");
+    let found = lock.split("[[package]]").find(|it| it.starts_with(&package));
+    let lines = found.unwrap_or_else(|| panic!("Cargo.lock has no {name}")).lines();
+    lines.filter(|it| it.starts_with(&format!(" \"{crate_}"))).collect()
+}
+
+/// No test but the long `make test-fips` compiles these two, and a lock that was brought up to date in part has them not fit.
+#[test]
+fn what_helps_to_build_the_fips_module_has_one_version_of_syn() {
+    let lock = fs::read_to_string(top().join("Cargo.lock")).unwrap();
+    let of = |name| built_with(&lock, name, "syn");
+    assert!(!of("bindgen").is_empty());
+    assert_eq!(of("bindgen"), of("prettyplease"), "bindgen hands its syntax trees to prettyplease");
+}
+
 #[test]
 fn generated_files_are_what_the_table_says() {
     for (path, want) in gastown::manifests::files().unwrap() {
