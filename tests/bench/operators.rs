@@ -7,7 +7,7 @@ use gastown_testbed::{Operator, OperatorOptions};
 
 use crate::{
     options::{Options, Version},
-    town::Town,
+    town::{self, Town},
 };
 
 /// How long an operator may take to end when asked to.
@@ -46,9 +46,15 @@ impl Whose {
         }
     }
 
-    /// Starts it, with default settings but for what it needs to run here: no webhooks for either.
+    /// Starts it, with default settings but for what it needs to run here; without webhooks, unless the town wants them.
     pub async fn start(self, town: &Town, program: PathBuf, round: usize) -> Result<Operator> {
+        let name = format!("{self}-{round}");
+        let mut environment = town.environment.clone();
         let flags: &[&str] = match self {
+            Self::Ours if town.webhooks => {
+                environment.push(("GASTOWN_OWN_USER".to_owned(), name.clone()));
+                &["--runner-image=registry.example.com/runner:1"]
+            }
             Self::Ours => &["--disable-webhooks", "--runner-image=registry.example.com/runner:1"],
             Self::Original => {
                 &["--disable-webhooks", "--metrics-bind-address=0", "--health-probe-bind-address=0"]
@@ -56,7 +62,7 @@ impl Whose {
         };
         let options = OperatorOptions {
             program: Some(program),
-            name: format!("{self}-{round}"),
+            name,
             flags: flags.iter().map(|&it| it.to_owned()).collect(),
             // The original has its own, wider roles.
             group: match self {
@@ -64,10 +70,14 @@ impl Whose {
                 Self::Original => "system:masters".to_owned(),
             },
             only_these_flags: self == Self::Original,
-            environment: town.environment.clone(),
+            environment,
             ..OperatorOptions::default()
         };
-        Operator::start(&town.testbed, options).await
+        let operator = Operator::start(&town.testbed, options).await?;
+        if town.webhooks {
+            town::put_before(&town.testbed, &operator).await?;
+        }
+        Ok(operator)
     }
 }
 

@@ -9,11 +9,17 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use gastown::kinds::KINDS;
-use gastown_testbed::{NAMESPACE, Options, Testbed, manifests};
+use gastown_testbed::{
+    NAMESPACE, Operator, Options, Testbed,
+    manifests::{self, Webhooks},
+};
+use kube::{Client, api::PostParams, core::Request};
 use rustix::process::{Pid, Signal, kill_process};
+use serde::de::IgnoredAny;
+use serde_json::json;
 
 pub use crate::load::WARM;
-use crate::{machine, operators::Whose, probes};
+use crate::{load, machine, operators::Whose, options::Version, probes};
 
 /// Requests at a time while it is made ready.
 const IN_FLIGHT: usize = 16;
@@ -28,6 +34,8 @@ pub struct Town {
     pub namespaces: Vec<String>,
     /// Added to the operator's environment.
     pub environment: Vec<(String, String)>,
+    /// Whether the operator's webhooks stand before it, as an installation has them.
+    pub webhooks: bool,
 }
 
 impl Town {
@@ -48,7 +56,7 @@ impl Town {
         let all = names.iter().map(String::as_str).chain([WARM]);
         let making = stream::iter(all).map(|name| testbed.make_namespace(name, &[]));
         making.buffer_unordered(IN_FLIGHT).try_collect::<()>().await?;
-        let town = Self { testbed, namespaces: names, environment: Vec::new() };
+        let town = Self { testbed, namespaces: names, environment: Vec::new(), webhooks: false };
         town.silence_scheduler()?;
         town.rest().await?;
         Ok(town)
@@ -94,6 +102,46 @@ impl Town {
             }
         }
         bail!("the control plane did not come to rest in {} s", PATIENCE.as_secs())
+    }
+}
+
+/// Puts an operator's webhooks before a control plane that is its alone, and waits until they judge.
+pub async fn put_before(testbed: &Testbed, operator: &Operator) -> Result<()> {
+    operator.wait_ready().await?;
+    let client = testbed.client("admin").await?;
+    let folder = manifests::project(None)?.join("webhooks");
+    let webhooks = Webhooks::Url(operator.webhook.clone());
+    manifests::apply_webhooks(&client, &folder, &webhooks, &operator.authority, None).await?;
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        if is_judged(&client).await? {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    bail!("the webhooks of {} judged nothing in {} s", operator.name, PATIENCE.as_secs())
+}
+
+/// Whether webhooks stand before Polecats: a branch that reads as an option is refused by nobody else.
+async fn is_judged(client: &Client) -> Result<bool> {
+    let version = Version::V1beta1;
+    let mut spec = load::spec("judged", version);
+    if let Some(branch) = spec.pointer_mut("/repository/baseBranch") {
+        *branch = "-d".into();
+    }
+    let polecat = json!({
+        "apiVersion": format!("gastown.gastown.io/{}", version.name()),
+        "kind": "Polecat",
+        "metadata": { "name": "judged", "namespace": WARM },
+        "spec": spec,
+    });
+    let body = serde_json::to_vec(&polecat).context("failed to write a Polecat")?;
+    let place = format!("/apis/gastown.gastown.io/{}/namespaces/{WARM}/polecats", version.name());
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    let request = Request::new(place).create(&dry, body).context("failed to build a create")?;
+    match client.request::<IgnoredAny>(request).await {
+        Err(kube::Error::Api(it)) if it.code == 422 => Ok(it.message.contains("baseBranch")),
+        answer => answer.map(|_| false).context("failed to ask whether webhooks judge"),
     }
 }
 

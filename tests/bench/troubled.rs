@@ -138,6 +138,7 @@ pub async fn bench(options: &Options) -> Result<usize> {
             let (endpoint, _task) = collector.start().await?;
             let mut town = Town::start(scenario.namespaces(), Whose::Ours, None).await?;
             town.environment = vec![("OTEL_EXPORTER_OTLP_ENDPOINT".into(), endpoint)];
+            town.webhooks = true;
             let asked = (Whose::Ours, Whose::Ours.version(options));
             let program = options.operator.clone();
             let run = run::run(&town, scenario, asked, program, round.into()).await;
