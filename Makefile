@@ -129,12 +129,14 @@ test-faults: prepare static build ## Every fault of replicas, network, clocks, A
 
 .PHONY: demo-trace
 demo-trace: prepare static build ## Runs on a real node as traces in a real Jaeger, the owner of two killed in the middle; builds Jaeger once, in ten minutes
-	@GASTOWN_JAEGER=$$(tests/tools/jaeger.sh) $(CARGO) test --locked --test it -- --nocapture tracing::jaeger
+	@jaeger=$$(tests/tools/jaeger.sh) && GASTOWN_REQUIRE=jaeger,node GASTOWN_JAEGER=$$jaeger \
+	  $(CARGO) test --locked --test it -- --nocapture tracing::jaeger
 	@echo "The waterfall of the last one: target/trace.html"
 
 .PHONY: test-alerts
 test-alerts: prepare build ## Each alert firing and not firing, and every query of dashboards, by Prometheus' own engine; builds it once, in a minute
-	@GASTOWN_PROMQL=$$(tests/tools/promql.sh) $(CARGO) test --locked --test it -- --nocapture promql:: dashboards::
+	@promql=$$(tests/tools/promql.sh) && GASTOWN_REQUIRE=promql GASTOWN_PROMQL=$$promql \
+	  $(CARGO) test --locked --test it -- --nocapture promql:: dashboards::
 
 .PHONY: test-scc
 test-scc: ## The table of OpenShift's constraints against OpenShift's own admission plugin; builds it once from its Go module, in minutes
@@ -160,6 +162,12 @@ test-olm: prepare static build release ## OLM's own operator installs the bundle
 .PHONY: test-images
 test-images: prepare static build release ## Both Dockerfiles built by buildah on this machine's own Debian, Enterprise's with what test-fips built, and deployed on the real node; five minutes
 	@GASTOWN_BUILT=1 GASTOWN_REQUIRE=buildah,node,release$(BESIDES) $(CARGO) test --locked --test it -- --nocapture real_built::
+
+.PHONY: test-network
+test-network: prepare static build release ## NetworkPolicies enforced on the real node, by kube-router; needs iptables and ipset; builds that once from its Go module, in minutes
+	@for it in iptables ipset; do PATH="$$PATH:/usr/sbin:/sbin" command -v $$it >/dev/null || { echo "test-network: install $$it"; exit 1; }; done
+	@router=$$(tests/tools/go-tool.sh kube-router) && GASTOWN_REQUIRE=kube-router,node,release GASTOWN_KUBE_ROUTER=$$router \
+	  $(CARGO) test --locked --test it -- --nocapture real_policies::
 
 # The last release before what is checked out, also where that is one; or before the first: when admission was done; and for Helm the
 # first with a chart.
@@ -192,6 +200,7 @@ test-full: prepare static build release ## Every test with the waits that users 
 	@$(MAKE) --no-print-directory test-olm
 	@$(MAKE) --no-print-directory test-sign
 	@$(MAKE) --no-print-directory test-images BESIDES=,fips
+	@$(MAKE) --no-print-directory test-network
 	@$(MAKE) --no-print-directory test-upgrade
 	@echo "Not in it: rotations (make test-rotation), and images on the bases of a registry (the pipeline)"
 

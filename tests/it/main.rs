@@ -75,6 +75,7 @@ mod real_node;
 mod real_olm;
 mod real_openshift;
 mod real_pending;
+mod real_policies;
 mod real_secrets;
 mod real_trust;
 mod real_upgrade;

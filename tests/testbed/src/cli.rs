@@ -97,6 +97,9 @@ struct TestbedArgs {
     /// The program demo-agent for the agent's image [default: the same]
     #[arg(long)]
     agent: Option<PathBuf>,
+    /// The program kube-router, to enforce network policies on a real node [default: nobody does]
+    #[arg(long, value_name = "FILE")]
+    enforcer: Option<PathBuf>,
     /// No namespaces, as without root
     #[arg(long)]
     plain: bool,
@@ -115,6 +118,7 @@ impl TestbedArgs {
             manifests,
             runner,
             agent,
+            enforcer,
             plain,
         } = self;
         operator_flags.extend(more);
@@ -129,6 +133,7 @@ impl TestbedArgs {
             manifests,
             runner,
             agent,
+            enforcer,
             plain,
         }
     }

@@ -19,6 +19,8 @@ use crate::{
     tools::Tool,
 };
 
+/// Where an API server listens, if nobody says anything else.
+const SECURE_PORT: u16 = 6443;
 const STORAGE_MIGRATION: &str = "StorageVersionMigrator=true";
 
 /// Files and addresses of one control plane.
@@ -38,7 +40,11 @@ impl ControlPlane {
         let pki = folder.join("pki");
         let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
         let address = plan.block.map_or(loopback, |it| it.inner().into());
-        let api = Port::reserve(address)?;
+        // In a network of its own it has the port that installations have, by which NetworkPolicies know it.
+        let api = match plan.block {
+            Some(_) => Port::reserve_this(SocketAddr::new(address, SECURE_PORT))?,
+            None => Port::reserve(address)?,
+        };
         let authority = Authority::create(&pki)?;
         service_account_key(&pki)?;
         let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), address.to_string()];

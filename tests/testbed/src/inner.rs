@@ -199,6 +199,9 @@ impl<'a> Real<'a> {
         fleet.until("containerd to be up", || node.is_containerd_up()).await?;
         fleet.start(node.kubelet(plane)?)?;
         fleet.start(node.kube_proxy(plane)?)?;
+        if let Some(enforcer) = node.enforcer(plane)? {
+            fleet.start(enforcer)?;
+        }
         fleet.start(git.sshd()?)?;
         git.serve_https().await?;
         let archives = images.await.context("making images was cut short")??;

@@ -189,6 +189,8 @@ pub struct Options {
     pub runner: Option<PathBuf>,
     /// The program `demo-agent` for the agent's image; unset: the same.
     pub agent: Option<PathBuf>,
+    /// The program `kube-router`, which enforces network policies on a real node; unset: nobody does.
+    pub enforcer: Option<PathBuf>,
     /// No namespaces, as without root.
     pub plain: bool,
 }

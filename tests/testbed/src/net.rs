@@ -109,16 +109,20 @@ pub struct Port {
 
 impl Port {
     pub fn reserve(ip: IpAddr) -> Result<Self> {
+        Self::reserve_this(SocketAddr::new(ip, 0))
+    }
+
+    /// This one; 0 is any.
+    pub fn reserve_this(wanted: SocketAddr) -> Result<Self> {
         let flags = SocketFlags::CLOEXEC;
-        let family = if ip.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let family = if wanted.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let socket = socket_with(family, SocketType::STREAM, flags, None)
             .context("failed to make a socket")?;
         sockopt::set_socket_reuseaddr(&socket, true).context("failed to set SO_REUSEADDR")?;
-        bind(&socket, &SocketAddr::new(ip, 0))
-            .with_context(|| format!("failed to find a free port of {ip}"))?;
+        bind(&socket, &wanted).with_context(|| format!("failed to find a free port: {wanted}"))?;
         let name = getsockname(&socket).context("failed to read a socket's name")?;
         let Ok(address) = SocketAddr::try_from(name) else {
-            bail!("a socket bound to {ip} has no such address")
+            bail!("a socket bound to {wanted} has no such address")
         };
         Ok(Self { address, _held: socket })
     }

@@ -131,6 +131,7 @@ impl Outer {
             cgroup: self.folder.cgroup(),
             tools,
             programs: programs(options)?,
+            enforcer: options.enforcer.as_deref().map(absolute).transpose()?,
         })
     }
 

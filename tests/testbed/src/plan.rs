@@ -29,6 +29,8 @@ pub struct Plan {
     pub tools: Tools,
     /// What goes into the images of the real node.
     pub programs: Option<Programs>,
+    /// Who enforces network policies on the real node.
+    pub enforcer: Option<PathBuf>,
 }
 
 /// Our own programs in the images.

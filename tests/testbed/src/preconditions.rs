@@ -109,6 +109,7 @@ const WORDS: &[&str] = &[
     "helm",
     "jaeger",
     "jq",
+    "kube-router",
     "kubectl",
     "kwok",
     "mount",

@@ -391,6 +391,7 @@ fn arguments(options: &Options) -> Vec<String> {
         manifests,
         runner,
         agent,
+        enforcer,
         plain,
     } = options;
     let mut arguments =
@@ -401,6 +402,7 @@ fn arguments(options: &Options) -> Vec<String> {
         ("manifests", manifests),
         ("runner", runner),
         ("agent", agent),
+        ("enforcer", enforcer),
     ];
     for (flag, path) in paths {
         arguments.extend(path.iter().map(|it| format!("--{flag}={}", it.display())));

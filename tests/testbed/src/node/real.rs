@@ -250,4 +250,25 @@ disabled_plugins = [
         let arguments = vec![format!("--config={}", config.display())];
         Ok(self.program("kube-proxy", self.plan.tools.path(Tool::KubeProxy)?, arguments))
     }
+
+    /// Who enforces network policies, if anybody is to.
+    pub fn enforcer(&self, plane: &ControlPlane) -> Result<Option<Program>> {
+        let Some(path) = &self.plan.enforcer else { return Ok(None) };
+        // What goes from one pod to another passes the bridge alone.
+        fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "1")
+            .context("failed to have the bridge ask the firewall: no br_netfilter?")?;
+        let kubeconfig = plane.kubeconfig("kube-router", Some(MASTERS))?;
+        let arguments = vec![
+            format!("--kubeconfig={}", kubeconfig.display()),
+            format!("--hostname-override={NAME}"),
+            format!("--service-cluster-ip-range={}", self.block.services()),
+            "--run-firewall=true".to_owned(),
+            "--run-router=false".to_owned(),
+            "--run-service-proxy=false".to_owned(),
+            "--run-loadbalancer=false".to_owned(),
+            "--enable-cni=false".to_owned(),
+            "--health-port=0".to_owned(),
+        ];
+        Ok(Some(self.program("kube-router", path, arguments)))
+    }
 }
