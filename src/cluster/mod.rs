@@ -127,6 +127,8 @@ pub struct Cluster {
     pub spans: spans::Spans,
     /// How long the object of a pass waited for it.
     waited: Duration,
+    /// How many passes over it have failed in a row before.
+    failed_before: u32,
 }
 
 /// A kind that is reconciled.
@@ -216,6 +218,7 @@ impl Cluster {
             slots: Arc::default(),
             spans: spans::Spans::default(),
             waited: Duration::ZERO,
+            failed_before: 0,
         }
     }
 
@@ -237,10 +240,10 @@ impl Cluster {
         Self { spans, ..self }
     }
 
-    /// The same for a pass whose object waited so long.
+    /// The same for a pass whose object waited so long, after so many that failed in a row.
     #[must_use]
-    pub fn after(self, waited: Duration) -> Self {
-        Self { waited, ..self }
+    pub fn after(self, waited: Duration, failed_before: u32) -> Self {
+        Self { waited, failed_before, ..self }
     }
 
     /// Looks, decides, acts. Every kind comes through here, so all are logged, counted and retried alike.

@@ -231,12 +231,13 @@ impl Pass {
         PASS.try_with(Arc::clone).ok()
     }
 
-    /// Ends it; what it did is told. None where it did nothing that anybody would look for: it made no request, and
-    /// did not fail.
+    /// Ends it; what it did is told. None where it did nothing that anybody would look for: it made no request, did not
+    /// fail, and was not cut off.
     pub fn end(&self, ending: Ending) -> Vec<Span> {
         let Ending { name, kind, parent, mut attributes, links, failed } = ending;
         let Kept { mut spans, requests, writes } = std::mem::take(&mut *self.lock());
-        if requests == 0 && failed.is_none() && kind == Kind::Internal {
+        let cut_off = attributes.iter().any(|(it, _)| *it == name::ERROR);
+        if requests == 0 && failed.is_none() && !cut_off && kind == Kind::Internal {
             return Vec::new();
         }
         if kind == Kind::Internal {
@@ -405,6 +406,11 @@ mod tests {
         let quiet = spans.begin(&run()).unwrap();
         quiet.of(Pass::step("look", async {})).await;
         assert_eq!(quiet.end(ending(None)), [], "it changed nothing");
+        let cut_off = spans.begin(&run()).unwrap();
+        cut_off.of(Pass::step("look", async {})).await;
+        let why = vec![(name::ERROR, "Fenced".into())];
+        let told = cut_off.end(Ending { attributes: why, ..ending(None) });
+        assert_eq!((told.len(), told[1].failed), (2, None), "its shard went before it could ask");
         let pass = spans.begin(&run()).unwrap();
         let asked = pass.of(async {
             let request = Request::begin().unwrap();

@@ -10,11 +10,12 @@ use kube::{
 };
 
 use crate::{
-    api::v1beta1::PolecatStatus,
+    api::v1beta1::{Convoy, PolecatStatus},
     cluster::{
         Class, Cluster, Error, Managed, Told,
         cache::Key,
         now,
+        observe::stored,
         shards::Change,
         spans::{self, Ending, Pass},
     },
@@ -31,6 +32,8 @@ use crate::{
 const QUEUE: &str = "wait in queue";
 /// Events that are read of pulls: one for each container is what there should be.
 pub(super) const PULLS: u32 = 16;
+/// Convoys of a namespace that are asked which beads they follow.
+const CONVOYS: u32 = 500;
 /// A run that is over for longer is one of many that a replica took over: it was told of, or nearly.
 const JUST_NOW: Duration = Duration::from_secs(60);
 /// Runs that are told of a change of their shard's owner at most: a shard may have thousands.
@@ -101,6 +104,8 @@ impl Cluster {
             }),
         );
         attributes.extend(error.map(|it| (name::ERROR, it.into())));
+        let retries = Some(self.failed_before).filter(|it| *it > 0);
+        attributes.extend(retries.map(|it| (name::RETRIES, i64::from(it).into())));
         let (parent, links) = (Some(run.root), Vec::new());
         let ending =
             Ending { name: RECONCILE, kind: Kind::Internal, parent, attributes, links, failed };
@@ -182,7 +187,33 @@ impl Cluster {
             let pulls = brief.pulls(&spans, pod, &self.pulled(pod).await);
             spans.extend(pulls);
         }
+        spans.extend(self.followed(brief, &spans).await);
         spans
+    }
+
+    /// What the traces of Convoys have of a run that works on one of their beads; where they can't be read, nothing. Nobody is asked
+    /// where a namespace has no Convoy.
+    async fn followed(&self, brief: &Brief, spans: &[Span]) -> Vec<Span> {
+        let Some(root) = spans.first().filter(|_| brief.status.assigned_bead.is_some()) else {
+            return Vec::new();
+        };
+        let convoys = stored::Brief::<Convoy>::cache(&self.caches);
+        if convoys.find(|key, _| *key.namespace == *brief.namespace).is_empty() {
+            return Vec::new();
+        }
+        let params = ListParams::default().limit(CONVOYS);
+        let built = Request::new(Convoy::url_path(&(), Some(&brief.namespace))).list(&params);
+        let attempt = || format!("list the Convoys of namespace {}", brief.namespace);
+        match self.read::<ObjectList<Convoy>>("convoys", attempt, built).await {
+            Ok(all) => all.items.iter().flat_map(|it| brief.followed_by(it, root)).collect(),
+            Err(error) => {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "Leaving a run out of the traces of Convoys"
+                );
+                Vec::new()
+            }
+        }
     }
 
     /// Tells of a run whose end is written over by the next status, so that nobody can tell of it later: it was put aside, or

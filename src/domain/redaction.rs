@@ -293,8 +293,11 @@ fn is_secret(name: &str) -> bool {
         return false;
     }
     let key = plain.len() > "key".len() && plain.ends_with("key");
+    // Of requests, such as OTEL_EXPORTER_OTLP_HEADERS: they prove who asks.
+    let headers = plain.ends_with("headers");
     SECRET.iter().any(|it| plain.contains(it))
         || SECRET_NAMES.contains(&&*plain)
+        || headers
         || (key && !PLAIN_KEYS.contains(&&*plain))
 }
 
@@ -428,6 +431,7 @@ mod tests {
                         {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "llm", "key": "key"}}},
                         {"name": "GT_TASK_DESCRIPTION", "value": "Do this thing for me\nok"},
                         {"name": "GT_BRANCH", "value": "feature/x"},
+                        {"name": "OTEL_EXPORTER_OTLP_HEADERS", "value": "x-team=hcaik_01hqk4k20cjeh63wca8vva5stw"},
                     ],
                 }],
             },
@@ -450,7 +454,7 @@ mod tests {
         let env = &container["env"];
         assert_eq!((&env[0]["value"], &env[2]["value"]), (&json!(REMOVED), &json!(REMOVED)));
         assert_eq!(env[1], pod["spec"]["containers"][0]["env"][1], "a reference is no secret");
-        assert_eq!(env[3]["value"], "feature/x");
+        assert_eq!((&env[3]["value"], &env[4]["value"]), (&json!("feature/x"), &json!(REMOVED)));
         assert_eq!(it["status"]["message"], "it said: [removed], [removed]");
         assert_eq!(it["spec"]["automountServiceAccountToken"], false);
     }

@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use bytes::Bytes;
+use http::HeaderValue;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -56,8 +58,8 @@ impl Http {
         request: http::Request<Bytes>,
     ) -> anyhow::Result<http::Response<Bytes>> {
         let mut request = request.map(Full::new);
-        if let Some(bearer) = bearer(self.token.as_deref()) {
-            request.headers_mut().insert(http::header::AUTHORIZATION, bearer.parse()?);
+        if let Some(bearer) = bearer(self.token.as_deref())? {
+            request.headers_mut().insert(http::header::AUTHORIZATION, bearer);
         }
         let (head, body) = self.client.request(request).await?.into_parts();
         let body = Limited::new(body, self.most).collect().await;
@@ -88,9 +90,19 @@ pub fn trusting(authority: Option<&Path>, own: Option<&Files>) -> anyhow::Result
 }
 
 /// The token is read anew each time: it may be a projected one, which changes.
-pub(super) fn bearer(file: Option<&Path>) -> Option<String> {
-    let token = std::fs::read_to_string(file?).ok()?;
-    Some(format!("Bearer {}", token.trim()))
+///
+/// # Errors
+///
+/// The file can't be read, or holds no token; nothing is asked without one then, since the answer would name no file.
+pub(super) fn bearer(file: Option<&Path>) -> anyhow::Result<Option<HeaderValue>> {
+    let Some(file) = file else { return Ok(None) };
+    let of = || format!("the file of the bearer token, {}", file.display());
+    let token = std::fs::read_to_string(file).with_context(of)?;
+    anyhow::ensure!(!token.trim().is_empty(), "{} is empty", of());
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
+        .with_context(|| format!("{} holds no token", of()))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 #[cfg(test)]
@@ -124,6 +136,24 @@ mod tests {
         tokio::spawn(listening.handle(handle.clone()).serve(routes.into_make_service()));
         let address: std::net::SocketAddr = handle.listening().await.unwrap();
         (format!("https://{address}/v1/traces"), book.bundle())
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_read_is_told_with_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        let said = || bearer(Some(&file)).map_err(|it| format!("{it:#}"));
+        let named = |it: &str| it.contains(&file.display().to_string());
+        assert!(said().is_err_and(|it| named(&it) && it.contains("No such file")));
+        for (text, want) in [(" \n", "is empty"), ("open\nsesame", "holds no token")] {
+            std::fs::write(&file, text).unwrap();
+            let why = said().unwrap_err();
+            assert!(named(&why) && why.contains(want) && !why.contains("sesame"), "{why}");
+        }
+        std::fs::write(&file, "open-sesame\n").unwrap();
+        let value = said().unwrap().unwrap();
+        assert!(value == "Bearer open-sesame" && value.is_sensitive());
+        assert!(bearer(None).unwrap().is_none());
     }
 
     #[tokio::test]

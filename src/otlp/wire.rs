@@ -87,7 +87,7 @@ impl Wire {
     pub async fn send<M: Message + Clone + 'static>(&self, message: &M) -> Outcome {
         let sent = async {
             match &self.to {
-                To::Http(post) => post.send(self.headers(), message.encode_to_vec()).await,
+                To::Http(post) => post.send(self.headers()?, message.encode_to_vec()).await,
                 To::Grpc(channel, path) => self.call(channel, path, message.clone()).await,
             }
         };
@@ -128,7 +128,7 @@ impl Wire {
         }
         grpc.ready().await.context("it could not be reached")?;
         let mut request = tonic::Request::new(message);
-        *request.metadata_mut() = MetadataMap::from_headers(self.headers());
+        *request.metadata_mut() = MetadataMap::from_headers(self.headers()?);
         let answer = grpc.unary(request, path.clone(), ProstCodec::<_, Answer>::default()).await;
         Ok(match answer {
             Ok(it) => Outcome::Taken(it.get_ref().rejected()),
@@ -144,12 +144,12 @@ impl Wire {
     }
 
     /// The token is read anew each time.
-    fn headers(&self) -> HeaderMap {
+    fn headers(&self) -> anyhow::Result<HeaderMap> {
         let mut headers = self.headers.clone();
-        if let Some(bearer) = bearer(self.token.as_deref()).and_then(|it| it.parse().ok()) {
+        if let Some(bearer) = bearer(self.token.as_deref())? {
             headers.insert(header::AUTHORIZATION, bearer);
         }
-        headers
+        Ok(headers)
     }
 }
 

@@ -237,7 +237,8 @@ impl Running {
                     stumbles.stumble();
                     let entered = shown(&turn.key).then(|| cluster.ownership.enter(&turn.key));
                     if let Some(entered) = entered.flatten() {
-                        let cluster = cluster.under(entered.guard()).after(turn.waited);
+                        let failed = pauses.failed(&turn.key);
+                        let cluster = cluster.under(entered.guard()).after(turn.waited, failed);
                         pass::<K>(&cluster, queue, pauses, faults, turn).await;
                     } else {
                         // What it has claimed here counts for nothing while somebody else acts on it.
@@ -371,6 +372,12 @@ impl Pauses {
         FIRST_RETRY.saturating_mul(times).min(LAST_RETRY)
     }
 
+    /// How often it has failed in a row.
+    fn failed(&self, key: &Key) -> u32 {
+        let failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.get(key).copied().unwrap_or_default()
+    }
+
     fn forget(&self, key: &Key) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
@@ -385,7 +392,7 @@ mod tests {
     use crate::{
         api::v1beta1::{DesiredState, Phase, PolecatStatus},
         cluster::{connect::Connection, meters::Meters, ownership::Ownership, spans::Spans},
-        domain::trace::Sampler,
+        domain::trace::{Sampler, Value, attributes as name},
     };
 
     /// Polecat max at work, before an API server that panics when it is asked for the pod, and what is told of it.
@@ -407,12 +414,12 @@ mod tests {
         let cluster = Cluster::new(&connection, ownership, Arc::default(), meters).telling(spans);
         let pod_name = Some("polecat-max".into());
         let (phase, attempt) = (Phase::Working, Some(1));
-        let (namespace, name, uid) = ("town".into(), "max".into(), "u".into());
+        let (namespace, uid) = ("town".into(), "u".into());
         let (desired, runnable) = (DesiredState::Working, true);
         let status = PolecatStatus { phase, pod_name, attempt, ..PolecatStatus::default() };
         let max = polecat::Brief {
             namespace,
-            name,
+            name: "max".into(),
             uid,
             desired,
             runnable,
@@ -420,18 +427,25 @@ mod tests {
             ..Default::default()
         };
         cluster.caches.polecats.put(max);
-        let queue = Queue::default();
-        queue.add(Key::new("town", "max"));
-        let turn = queue.next().await.unwrap();
-        let pauses = Pauses::default();
-        Box::pin(pass::<polecat::Brief>(&cluster, &queue, &pauses, &faults, turn)).await;
-        let controller = meters::Controller { controller: "polecat" };
-        assert_eq!(cluster.meters.panics.get_or_create(&controller).get(), 1);
-        let all = std::iter::from_fn(|| told.try_recv().ok());
-        let all = format!("{:?}", all.collect::<Vec<_>>());
+        let (queue, pauses) = (Queue::default(), Pauses::default());
+        let key = Key::new("town", "max");
+        let mut passed = async || {
+            queue.add(key.clone());
+            let turn = queue.next().await.unwrap();
+            let cluster = cluster.clone().after(turn.waited, pauses.failed(&key));
+            Box::pin(pass::<polecat::Brief>(&cluster, &queue, &pauses, &faults, turn)).await;
+            let all = std::iter::from_fn(|| told.try_recv().ok());
+            format!("{:?}", all.collect::<Vec<_>>())
+        };
+        let first = passed().await;
         for part in ["reconcile", "error.type", "\"panic\"", "the pass panicked"] {
-            assert!(all.contains(part), "{part} is told: {all}");
+            assert!(first.contains(part), "{part} is told: {first}");
         }
+        assert!(!first.contains(name::RETRIES), "it is the first try: {first}");
+        let second = passed().await;
+        assert!(second.contains(&format!("{:?}", (name::RETRIES, Value::from(1)))), "{second}");
+        let controller = meters::Controller { controller: "polecat" };
+        assert_eq!(cluster.meters.panics.get_or_create(&controller).get(), 2);
     }
 
     #[test]

@@ -58,15 +58,10 @@ use controllers::{Scope, storage::Upkeep};
 const WEBHOOK_DRAIN: Duration = Duration::from_secs(10);
 
 /// Runs until `stop`; an error is one that no waiting mends.
-pub async fn run(
-    config: Config,
-    nonce: String,
-    mut stop: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
+pub async fn run(config: Config, nonce: String, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     suffer(&config.test_faults);
     let (mut registry, meters) = (Registry::default(), Meters::default());
     meters.register(&mut registry);
-    let degraded = Degraded::default();
     metrics::count_crypto(&meters)?;
     let registry = metrics::whole(registry);
     let (figures, replica) = (registry.clone(), config.identity(nonce.clone()).pod);
@@ -74,6 +69,22 @@ pub async fn run(
     let tracing = config::Tracing { outside: config.reach.outside(), ..config.tracing.clone() };
     let told = (&tracing, &config.signals);
     let (spans, exporting) = telemetry::begin(told, (&replica, &nonce), &meters, scrape)?;
+    let served = serve(config, nonce, stop, (registry, meters, spans), replica);
+    let outcome = Box::pin(served).await;
+    // Also of one that did not come up: what it said last is what somebody will look for.
+    exporting.end().await;
+    outcome
+}
+
+/// The same, with everything by which it tells of itself.
+async fn serve(
+    config: Config,
+    nonce: String,
+    mut stop: watch::Receiver<bool>,
+    (registry, meters, spans): (Arc<Registry>, Meters, Spans),
+    replica: String,
+) -> anyhow::Result<()> {
+    let degraded = Degraded::default();
     let start = live::begun(live::live_span!("start", gastown.replica = &*replica), None);
     let mut servers = JoinSet::new();
     let (servers_stop, servers_stopped) = watch::channel(false);
@@ -113,9 +124,7 @@ pub async fn run(
         if work.is_finished() { Ok(()) } else { work.await.map_err(Into::into).and_then(|it| it) };
     webhooks.graceful_shutdown(Some(WEBHOOK_DRAIN));
     servers_stop.send_replace(true);
-    let ended = ended(servers).await;
-    exporting.end().await;
-    ended.and(outcome).and(drained)
+    ended(servers).await.and(outcome).and(drained)
 }
 
 /// Connects as the settings say, under this name.
@@ -151,7 +160,7 @@ async fn serve_webhooks(
     if config.tls.follows_cluster() {
         let (asked, followers) = (ClusterTls::new(connection), faces.followers.clone());
         let told = (meters.clone(), degraded.clone());
-        servers.spawn(follow_cluster(asked, followers, told, stop.clone()));
+        servers.spawn(tls_profile::follow_cluster(asked, followers, told, stop.clone()));
     }
     let it = &config.webhooks;
     let Some(address) = parsed(&it.webhook_bind_address)?.filter(|_| config.serves_webhooks())
@@ -188,27 +197,6 @@ async fn serve_webhooks(
     });
     webhooks::listens(handle, address, servers, webhooks::rehearsed(&routes)).await?;
     tracing::info!(%address, "Serving webhooks");
-    Ok(())
-}
-
-/// Follows the cluster's TLS profile, where it has one, until `stop`.
-async fn follow_cluster(
-    cluster: ClusterTls,
-    servers: tls_profile::Followers,
-    told: (Meters, Degraded),
-    mut stop: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
-    let follow = async {
-        if cluster.is_there().await {
-            tls_profile::follow(cluster.news(), servers, told).await;
-        }
-    };
-    tokio::select! {
-        _ = stop.wait_for(|it| *it) => return Ok(()),
-        () = follow => {}
-    }
-    // A server that ends would end them all.
-    let _ = stop.wait_for(|it| *it).await;
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::{
     cluster::{
+        cluster_tls::ClusterTls,
         degraded::{Degraded, Matter, Why},
         meters::{Meters, NOTHING_IN_COMMON},
     },
@@ -21,6 +22,27 @@ use crate::{
 
 /// What servers take instead of this process's provider.
 pub type Followers = watch::Sender<Option<Arc<CryptoProvider>>>;
+
+/// Follows the cluster's TLS profile, where it has one, until `stop`.
+pub async fn follow_cluster(
+    cluster: ClusterTls,
+    servers: Followers,
+    told: (Meters, Degraded),
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let follow = async {
+        if cluster.is_there().await {
+            follow(cluster.news(), servers, told).await;
+        }
+    };
+    tokio::select! {
+        _ = stop.wait_for(|it| *it) => return Ok(()),
+        () = follow => {}
+    }
+    // A server that ends would end them all.
+    let _ = stop.wait_for(|it| *it).await;
+    Ok(())
+}
 
 /// Follows until the stream ends, which a watch never does.
 pub async fn follow(

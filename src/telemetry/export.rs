@@ -127,7 +127,7 @@ impl Pump {
     async fn run(mut self, mut queue: mpsc::Receiver<Telling>, stopped: oneshot::Receiver<()>) {
         let mut stopped = pin!(stopped);
         let mut batch = Vec::new();
-        loop {
+        let until = loop {
             let (to, pace) = (&self.to, &mut self.pace);
             let taken = async {
                 to.ready().await;
@@ -135,34 +135,42 @@ impl Pump {
             };
             tokio::select! {
                 biased;
-                _ = &mut stopped => break,
-                more = taken => if !more { break },
+                _ = &mut stopped => break Instant::now() + LAST,
+                more = taken => if !more { break Instant::now() + LAST },
             }
             let under_way = std::mem::take(&mut batch);
             let count = under_way.len();
-            let sent = self.send(under_way);
-            tokio::select! {
-                biased;
-                outcome = sent => self.to.note(count, outcome),
-                _ = &mut stopped => {
-                    self.to.lose(count, "stopped");
-                    break;
+            let (outcome, last) = {
+                let mut sent = pin!(self.send(under_way));
+                tokio::select! {
+                    biased;
+                    it = &mut sent => (Some(it), None),
+                    // One under way when this process ends has as long as what is queued.
+                    _ = &mut stopped => {
+                        let until = Instant::now() + LAST;
+                        (timeout_at(until, sent).await.ok(), Some(until))
+                    }
                 }
+            };
+            self.note(count, outcome);
+            if let Some(until) = last {
+                break until;
             }
-        }
+        };
         queue.close();
         let rest = std::iter::from_fn(|| queue.try_recv().ok());
-        self.last(batches(batch, rest)).await;
+        for batch in batches(batch, rest) {
+            let count = batch.len();
+            let outcome = timeout_at(until, self.send(batch)).await.ok();
+            self.note(count, outcome);
+        }
     }
 
-    async fn last(&mut self, batches: Vec<Vec<Span>>) {
-        let until = Instant::now() + LAST;
-        for batch in batches {
-            let count = batch.len();
-            match timeout_at(until, self.send(batch)).await {
-                Ok(outcome) => self.to.note(count, outcome),
-                Err(_) => self.to.lose(count, "stopped"),
-            }
+    /// What became of so many; none where this process ended first.
+    fn note(&mut self, count: usize, outcome: Option<Outcome>) {
+        match outcome {
+            Some(it) => self.to.note(count, it),
+            None => self.to.lose(count, "stopped"),
         }
     }
 

@@ -1,6 +1,9 @@
 //! Lines of the log in OTLP's shape: those that pass the filter of the log, with the trace that they belong to.
 
-use std::{fmt, sync::OnceLock};
+use std::{
+    fmt,
+    sync::{Mutex, OnceLock, PoisonError},
+};
 
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
@@ -28,21 +31,65 @@ const LONGEST: usize = 8192;
 /// What sends would say something of each sending, and that would be sent.
 const OF_SENDING: [&str; 6] = ["hyper", "h2", "tonic", "tower", "rustls", "opentelemetry"];
 
-/// The queue, once there is one: logs begin earlier.
-static QUEUE: OnceLock<Queue> = OnceLock::new();
+/// The queue, once it is known whether there is one.
+static QUEUE: OnceLock<Option<Queue>> = OnceLock::new();
+/// What is said before: logs begin earlier. The first of them are kept.
+static EARLY: Mutex<Vec<Line>> = Mutex::new(Vec::new());
+const MOST_EARLY: usize = 64;
+
+/// A record, and the module that it is from.
+type Line = (&'static str, LogRecord);
 
 /// Where lines wait.
 #[derive(Debug)]
 struct Queue {
-    lines: mpsc::Sender<(&'static str, LogRecord)>,
+    lines: mpsc::Sender<Line>,
     meters: Meters,
 }
 
-/// Lines go into this queue of so many from now on; each with the module that it is from.
-pub fn begin(length: usize, meters: &Meters) -> mpsc::Receiver<(&'static str, LogRecord)> {
+/// Lines go into this queue of so many from now on, and those that came before; each with the module that it is from.
+pub fn begin(length: usize, meters: &Meters) -> mpsc::Receiver<Line> {
     let (lines, other) = mpsc::channel(length.max(1));
-    let _ = QUEUE.set(Queue { lines, meters: meters.clone() });
+    let queue = Queue { lines, meters: meters.clone() };
+    let mut early = EARLY.lock().unwrap_or_else(PoisonError::into_inner);
+    for line in std::mem::take(&mut *early) {
+        queue.put(line);
+    }
+    let _ = QUEUE.set(Some(queue));
+    drop(early);
     other
+}
+
+/// There is no queue.
+pub fn none() {
+    let mut early = EARLY.lock().unwrap_or_else(PoisonError::into_inner);
+    let _ = QUEUE.set(None);
+    *early = Vec::new();
+}
+
+impl Queue {
+    fn put(&self, line: Line) {
+        if self.lines.try_send(line).is_err() {
+            self.meters.lines_lost.get_or_create(&Lost { reason: "queue-full" }).inc();
+        }
+    }
+}
+
+/// Puts a line into the queue, or keeps it until there is one.
+fn put(line: Line) {
+    if QUEUE.get().is_none() {
+        let mut early = EARLY.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever says what there is holds the same lock.
+        if QUEUE.get().is_none() {
+            if early.len() < MOST_EARLY {
+                early.push(line);
+            }
+            return;
+        }
+    }
+    if let Some(Some(queue)) = QUEUE.get() {
+        queue.put(line);
+    }
 }
 
 /// Makes lines into records. Nobody waits for the queue.
@@ -82,7 +129,9 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let Some(queue) = QUEUE.get() else { return };
+        if matches!(QUEUE.get(), Some(None)) {
+            return;
+        }
         let of = event.metadata();
         let target = of.target();
         if OF_SENDING.iter().any(|it| target.starts_with(it)) {
@@ -96,9 +145,7 @@ where
         if let Some(ids) = ids {
             (record.trace_id, record.span_id) = (ids.trace, ids.span);
         }
-        if queue.lines.try_send((target, record)).is_err() {
-            queue.meters.lines_lost.get_or_create(&Lost { reason: "queue-full" }).inc();
-        }
+        put((target, record));
     }
 }
 

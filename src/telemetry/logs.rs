@@ -111,10 +111,14 @@ impl Levels {
 /// A filter by these directives.
 fn filter(directives: &str) -> anyhow::Result<EnvFilter> {
     let filter = EnvFilter::try_new(directives)?;
-    // It says at each try that somebody else keeps house, and nothing above that level.
-    let told = directives.contains("kube_leader_election");
+    // The first says at each try that somebody else keeps house, and nothing above that level; the other repeats the whole of an
+    // answer that it can't read, which may hold what an agent is told.
+    let usual = [("kube_leader_election", "warn"), ("kube_client::client", "error")];
+    let asked = |name: &str| directives.contains(name);
     let filter =
-        if told { filter } else { filter.add_directive("kube_leader_election=warn".parse()?) };
+        usual.into_iter().filter(|(it, _)| !asked(it)).try_fold(filter, |it, (name, level)| {
+            anyhow::Ok(it.add_directive(format!("{name}={level}").parse()?))
+        })?;
     // Spans, and no lines: a line says which span it belongs to, whatever its level.
     [live::TARGET, live::PASS]
         .into_iter()

@@ -1,7 +1,7 @@
 //! Metrics and logs to the collector, a task each. They alone wait for it; what it does not take is lost, and counted. Of metrics
 //! a sending that is lost loses no figure: the next one says it again.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest},
@@ -70,6 +70,8 @@ pub fn begin(
         let queue = lines::begin(length, meters);
         let delay = Duration::from_millis(settings.otlp_logs_delay);
         tasks.spawn(logs(to(&route)?, queue, delay, stopped));
+    } else {
+        lines::none();
     }
     Ok(Sending { tasks, stop })
 }
@@ -268,7 +270,7 @@ async fn logs(
     mut stopped: watch::Receiver<bool>,
 ) {
     let (mut batch, mut pace) = (Vec::new(), Pace::every(delay));
-    loop {
+    let until = loop {
         let taken = async {
             route.ready().await;
             let take = |it| {
@@ -279,8 +281,8 @@ async fn logs(
         };
         tokio::select! {
             biased;
-            _ = stopped.wait_for(|it| *it) => break,
-            more = taken => if !more { break },
+            _ = stopped.wait_for(|it| *it) => break Instant::now() + LAST,
+            more = taken => if !more { break Instant::now() + LAST },
         }
         let count = batch.len();
         if !route.open() {
@@ -289,13 +291,23 @@ async fn logs(
             continue;
         }
         let request = lines_of(std::mem::take(&mut batch), route.resource.clone());
-        let outcome = tokio::select! {
-            it = route.wire.patiently(&request) => it,
-            _ = stopped.wait_for(|it| *it) => Outcome::NoAnswer,
+        let (outcome, last) = {
+            let mut sent = pin!(route.wire.patiently(&request));
+            tokio::select! {
+                biased;
+                it = &mut sent => (it, None),
+                // One under way when this process ends has as long as what is queued.
+                () = async { drop(stopped.wait_for(|it| *it).await) } => {
+                    let until = Instant::now() + LAST;
+                    (timeout_at(until, sent).await.unwrap_or(Outcome::NoAnswer), Some(until))
+                }
+            }
         };
         route.note(count, outcome);
-    }
-    let until = Instant::now() + LAST;
+        if let Some(until) = last {
+            break until;
+        }
+    };
     queue.close();
     while let Ok(it) = queue.try_recv() {
         batch.push(it);

@@ -21,7 +21,10 @@ use gastown::{
     domain::shard::Map,
 };
 use gastown_testbed::{Node, Testbed};
-use k8s_openapi::api::core::v1::{Event, Node as NodeObject, Pod};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Event, Node as NodeObject, Pod},
+};
 use kube::{
     Api, Client, Resource,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -215,7 +218,12 @@ async fn plant_pod(client: &Client, uid: &str) {
     .await;
 }
 
-/// A replica, and the map that it would have made.
+/// What the operator proves itself by to its collector.
+fn collector() -> Value {
+    json!({"name": "OTEL_EXPORTER_OTLP_HEADERS", "value": "x-team=canary_01hqk4k20cjeh63wca8vva5stw"})
+}
+
+/// A replica, what made it, and the map that it would have made.
 async fn plant_operator(client: &Client) {
     make::<Pod>(client, &own(HOME), json!({
         "metadata": {
@@ -223,8 +231,21 @@ async fn plant_operator(client: &Client) {
             "labels": {"control-plane": "controller-manager", "app.kubernetes.io/name": "gastown-operator"},
             "annotations": {"testbed.gastown.io/run-for": "never"},
         },
-        "spec": {"nodeName": HOME, "containers": [container("manager", &json!([]))]},
+        "spec": {"nodeName": HOME, "containers": [container("manager", &json!([collector()]))]},
     }))
+    .await;
+    let labels = json!({"control-plane": "controller-manager", "app.kubernetes.io/name": "gastown-operator"});
+    make::<Deployment>(
+        client,
+        &own(HOME),
+        json!({
+            "metadata": {"name": "gastown-operator-controller-manager", "labels": labels},
+            "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [container("manager", &json!([collector()]))]},
+            }},
+        }),
+    )
     .await;
     let map = ShardMap::new("gastown", ShardMapSpec::from(&Map::first(2)));
     let maps: Api<ShardMap> = Api::namespaced(client.clone(), &own(HOME));
@@ -316,6 +337,13 @@ fn has_what_helps(all: &BTreeMap<String, String>) {
         (&format!("{POD}/telemetry.log"), "pushed feature/gt-abc12"),
         (&format!("pods/{}/manager-0/manager.log", own(HOME)), "Connected"),
         (&format!("objects/shardmap.gastown.gastown.io/{}/gastown.yaml", own(HOME)), "0-511"),
+        (
+            &format!(
+                "operator/deployment.apps/{}/gastown-operator-controller-manager.yaml",
+                own(HOME)
+            ),
+            "OTEL_EXPORTER_OTLP_HEADERS",
+        ),
         ("operator/shards.yaml", "512-1023"),
         ("operator/trusted.yaml", "polecats.gastown.gastown.io"),
         ("operator/crypto.yaml", "module: AWS-LC"),

@@ -3,6 +3,7 @@
 
 mod brief;
 mod commits;
+mod followed;
 mod goes;
 mod handed;
 mod hold;
@@ -37,6 +38,7 @@ use crate::{
     },
 };
 pub use brief::Brief;
+pub use followed::{CONVOY, FOLLOWED, follows, trace_of};
 pub use goes::goes_with;
 pub use handed::HandOver;
 pub use in_pod::InPod;

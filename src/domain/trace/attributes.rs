@@ -37,6 +37,7 @@ table! {
     SHARD = "gastown.shard", "Shard that the pass acted in";
     EPOCH = "gastown.epoch", "Epoch of its owner";
     WAITED = "gastown.queue.wait_ms", "Milliseconds that the object waited in the queue";
+    RETRIES = "gastown.retries", "How many passes over the object failed in a row before this one; missing where none did";
     WRITES = "gastown.writes", "Writes that the pass made";
     RESOURCE = "gastown.resource", "Resource of a request to the API server";
     ADMITTED = "gastown.admission.allowed", "Whether admission let the write pass";

@@ -74,6 +74,11 @@ impl TraceId {
         Self(hash(&[b"trace", uid.as_bytes(), &attempt.to_be_bytes()]))
     }
 
+    /// Of what is told of a Convoy.
+    pub fn of_convoy(uid: &str) -> Self {
+        Self(hash(&[b"convoy", uid.as_bytes()]))
+    }
+
     /// The root of a trace that begins with the run.
     fn own_root(&self) -> SpanId {
         SpanId(hash(&[b"run", &self.0]))

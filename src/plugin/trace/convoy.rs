@@ -1,22 +1,39 @@
-//! From a Convoy to the traces of its Polecats. It has none of its own, since no controller works on it that could tell of one;
-//! which Polecats are its own follows from the beads that it names.
+//! From a Convoy to the traces of its Polecats: which are its own follows from the beads that it names.
 
-use super::super::table;
+use super::{super::table, Asked};
 use crate::{
     api::v1beta1::{Convoy, Polecat},
     cluster::reading::Reader,
-    domain::{polecat::Brief, trace::Run},
+    domain::{
+        polecat::{Brief, follows, trace_of},
+        trace::Run,
+    },
 };
 
 /// What stands where there is nothing.
 const NOTHING: &str = "-";
 
-/// A line for each Polecat that works on a bead of a Convoy, in the order of the beads, and one for a bead that nobody works on.
-pub async fn run(reader: &Reader, namespace: &str, name: &str) -> anyhow::Result<String> {
+/// A line for each Polecat that works on a bead of a Convoy, in the order of the beads, and one for a bead that nobody works on; and
+/// what Jaeger has of it, where that is asked.
+pub async fn run(
+    reader: &Reader,
+    namespace: &str,
+    name: &str,
+    asked: &Asked,
+) -> anyhow::Result<String> {
+    anyhow::ensure!(
+        asked.jaeger.is_some() || asked.html.is_none(),
+        "--html shows what Jaeger has of a Convoy: add --jaeger URL, or name one of its Polecats"
+    );
     let convoy = reader.convoy(namespace, name).await?;
     let found = reader.polecats(Some(namespace)).await?;
     let polecats = found.into_iter().filter_map(|it| super::whole(it).ok()).collect::<Vec<_>>();
-    Ok(lines(&convoy, &polecats))
+    let text = lines(&convoy, &polecats);
+    let Some(url) = &asked.jaeger else { return Ok(text) };
+    let trace = trace_of(&convoy).to_string();
+    let mut spans = super::jaeger::ask(url, &trace, asked).await?;
+    let title = format!("Convoy {namespace}/{name}");
+    Ok(text + "\n" + &super::shown(&title, &trace, &mut spans, asked)?)
 }
 
 fn lines(convoy: &Convoy, polecats: &[Polecat]) -> String {
@@ -35,15 +52,16 @@ fn lines(convoy: &Convoy, polecats: &[Polecat]) -> String {
     let [namespace, name] =
         [&meta.namespace, &meta.name].map(|it| it.as_deref().unwrap_or_default());
     let count = convoy.spec.beads.len();
-    let head = format!("Convoy {namespace}/{name}: {begun} of {count} beads have a Polecat\n\n");
+    let trace = trace_of(convoy);
+    let head = format!(
+        "Convoy {namespace}/{name}: {begun} of {count} beads have a Polecat\nTrace {trace}\n\n"
+    );
     head + &table::render(&["BEAD", "POLECAT", "PHASE", "TRACE", "URL"], &rows)
 }
 
 /// Whether a Polecat works on a bead of a Convoy, of whose Rig it has to be where that names one.
 fn is_of(polecat: &Polecat, convoy: &Convoy, bead: &str) -> bool {
-    let rig = convoy.spec.rig_ref.as_ref();
-    polecat.spec.bead_id.as_deref() == Some(bead)
-        && rig.is_none_or(|it| it.name == polecat.spec.rig)
+    polecat.spec.bead_id.as_deref() == Some(bead) && follows(convoy, bead, &polecat.spec.rig)
 }
 
 fn row(bead: &str, polecat: &Polecat) -> Vec<String> {
@@ -84,7 +102,7 @@ mod tests {
         ];
         let said = |convoy: &Convoy| {
             let text = lines(convoy, &all);
-            let rows = text.lines().skip(3);
+            let rows = text.lines().skip(4);
             rows.map(|it| it.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
                 .collect::<Vec<_>>()
         };

@@ -18,7 +18,7 @@ use crate::{
     cluster::reading::Reader,
     domain::{
         names,
-        polecat::{Brief, RUN, may_have_pulled},
+        polecat::{Brief, CONVOY, RUN, may_have_pulled},
         trace::{Source, Span},
     },
 };
@@ -69,11 +69,7 @@ pub struct Shown {
 /// Runs it; the answer is what it prints.
 pub async fn run(reader: &Reader, namespace: &str, asked: &Asked) -> anyhow::Result<String> {
     if let Some(name) = asked.convoy() {
-        anyhow::ensure!(
-            asked.jaeger.is_none() && asked.html.is_none(),
-            "--jaeger and --html show one run, and a Convoy has many: name one of its Polecats"
-        );
-        return convoy::run(reader, namespace, name).await;
+        return convoy::run(reader, namespace, name, asked).await;
     }
     let polecat = whole(find(reader, namespace, asked).await?)?;
     let brief = Brief::from(&polecat);
@@ -101,18 +97,26 @@ pub async fn run(reader: &Reader, namespace: &str, asked: &Asked) -> anyhow::Res
         }
         spans.iter().map(Shown::from).collect()
     };
-    order(&mut spans);
     let url = brief.status.trace.as_ref().and_then(|it| it.url.clone()).unwrap_or_default();
     let phase = brief.status.phase.as_str();
     let title = format!("Polecat {}/{}, attempt {attempt}: {phase}", brief.namespace, brief.name);
-    let mut text = format!("{title}\nTrace {trace} {url}").trim_end().to_owned() + "\n\n";
-    text += &tree(&spans);
-    if let Some(path) = &asked.html {
-        std::fs::write(path, page::render(&title, &trace, &spans))
-            .map_err(|it| anyhow::anyhow!("{} can't be written: {it}", path.display()))?;
-        text = format!("{text}\nWrote {}\n", path.display());
-    }
-    Ok(text)
+    let text = format!("{title}\nTrace {trace} {url}").trim_end().to_owned() + "\n\n";
+    Ok(text + &shown(&title, &trace, &mut spans, asked)?)
+}
+
+/// The tree of a trace; the page of its waterfall is written where that was asked for.
+fn shown(
+    title: &str,
+    trace: &str,
+    spans: &mut Vec<Shown>,
+    asked: &Asked,
+) -> anyhow::Result<String> {
+    order(spans);
+    let tree = tree(spans);
+    let Some(path) = &asked.html else { return Ok(tree) };
+    std::fs::write(path, page::render(title, trace, spans))
+        .map_err(|it| anyhow::anyhow!("{} can't be written: {it}", path.display()))?;
+    Ok(format!("{tree}\nWrote {}\n", path.display()))
 }
 
 impl Asked {
@@ -181,7 +185,7 @@ fn order(spans: &mut Vec<Shown>) {
     spans.retain(|it| seen.insert(it.id.clone()));
     let (mut tops, rest): (Vec<_>, Vec<_>) =
         std::mem::take(spans).into_iter().partition(|it| !seen.contains(&it.parent));
-    tops.sort_by_key(|it| it.name != RUN);
+    tops.sort_by_key(|it| it.name != RUN && it.name != CONVOY);
     let mut children = HashMap::<_, Vec<_>>::new();
     for it in rest {
         children.entry(it.parent.clone()).or_default().push(it);

@@ -55,6 +55,8 @@ pub struct Span {
     pub to: u64,
     pub attributes: BTreeMap<String, String>,
     pub events: Vec<String>,
+    /// Trace and span of each.
+    pub links: Vec<String>,
     pub failed: bool,
 }
 
@@ -216,6 +218,11 @@ fn read(span: Told, teller: &BTreeMap<String, String>) -> Span {
         to: span.end_time_unix_nano,
         attributes: pairs(&span.attributes),
         events: span.events.into_iter().map(|it| it.name).collect(),
+        links: span
+            .links
+            .iter()
+            .map(|it| format!("{}/{}", hex(&it.trace_id), hex(&it.span_id)))
+            .collect(),
         failed: span.status.is_some_and(|it| it.code == 2),
     }
 }

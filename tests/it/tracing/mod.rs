@@ -2,6 +2,7 @@
 
 mod aside;
 pub mod collector;
+mod convoys;
 mod jaeger;
 mod live;
 mod pulls;

@@ -94,6 +94,7 @@ fn span(it: &Value, teller: &BTreeMap<String, String>) -> Span {
         to: text("endTimeUnixNano").parse().unwrap(),
         attributes: pairs(&it["attributes"]),
         events: Vec::new(),
+        links: Vec::new(),
         failed: it["status"]["code"] == json!(2),
     }
 }
