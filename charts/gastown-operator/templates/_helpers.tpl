@@ -89,6 +89,13 @@ helm.sh/resource-policy: keep
 {{- if and .Values.metrics.serviceMonitor.enabled (not (and .Values.metrics.enabled .Values.metrics.secure)) }}
 {{- fail "metrics.serviceMonitor.enabled: nobody beyond a pod reads its metrics; set metrics.enabled=true and metrics.secure=true, or leave the monitor out" }}
 {{- end }}
+{{- if eq .Values.edition "enterprise" }}
+{{- range $name, $it := dict "image" .Values.image "runnerImage" .Values.runnerImage }}
+{{- if and $it.tag (not $it.digest) (not (regexMatch "ubi9|enterprise" (printf "%s:%s" (base $it.repository) $it.tag))) }}
+{{- fail (printf "%s.tag: by its name, %s:%s is the Community edition's, without the FIPS build of the cryptography; leave the tag out (--set %s.tag=), or take %s-ubi9, or say which image you mean by %s.digest" $name $it.repository $it.tag $name $it.tag $name) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- $health := int .Values.probes.healthPort }}
 {{- if eq $health 9443 }}
 {{- fail "probes.healthPort: 9443 is the webhooks' port; take another one" }}

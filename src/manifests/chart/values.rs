@@ -130,7 +130,8 @@ pub struct Global {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Image {
     pub repository: String,
-    /// Empty: the chart's version, with -ubi9 in the enterprise edition.
+    /// Empty: the chart's version, with -ubi9 in the enterprise edition, where another tag is refused that tells of neither ubi9 nor
+    /// enterprise.
     pub tag: String,
     /// sha256:…; goes before the tag.
     #[schemars(regex(pattern = r"^(sha256:[0-9a-f]{64})?$"))]
@@ -144,7 +145,8 @@ pub struct Image {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Named {
     pub repository: String,
-    /// Empty: the chart's version, with -ubi9 in the enterprise edition.
+    /// Empty: the chart's version, with -ubi9 in the enterprise edition, where another tag is refused that tells of neither ubi9 nor
+    /// enterprise.
     pub tag: String,
     /// sha256:…; goes before the tag.
     #[schemars(regex(pattern = r"^(sha256:[0-9a-f]{64})?$"))]

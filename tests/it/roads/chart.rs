@@ -108,6 +108,8 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["metrics.port=8081"], "metrics.port: 8081 is taken"),
     (&["probes.healthPort=9443"], "webhooks' port"),
     (&["networkPolicy.egressPorts={0}"], "egressPorts"),
+    (&["edition=enterprise", "image.tag=0.6.0"], "or take 0.6.0-ubi9"),
+    (&["edition=enterprise", "runnerImage.tag=0.6.0"], "or take 0.6.0-ubi9"),
     (&["nameOverride=mine"], "leave them empty"),
     (&["fullnameOverride=mine"], "leave them empty"),
     (&["volumes.enabled=true"], "mounts nothing of a node"),

@@ -330,6 +330,25 @@ pub(super) async fn versions(kubectl: &Kubectl) -> Vec<String> {
     all.map(Into::into).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
+/// By the command of the page on upgrades, which names no image; one of the other edition is refused.
+async fn keeps_its_edition(helm: &Helm, kubectl: &Kubectl, later: &str) {
+    let upgrade = ["upgrade", "gastown-operator", later, "--reset-then-reuse-values"];
+    let page = fs::read_to_string(top().join("docs/upgrade.md")).unwrap();
+    let command = format!("helm {}", upgrade.join(" ").replace(later, FOLDER));
+    let told = page.lines().find(|it| it.contains("--reset-then-reuse-values")).unwrap();
+    let told = told.replace(&format!(" --namespace {NAMESPACE} --wait"), "");
+    assert_eq!(told, format!("$ {command}"), "nothing is set");
+    let other = ["--set", "image.tag=9.0.0", "--set", "runnerImage.tag=9.0.0"];
+    let refused = helm.run(&[&upgrade[..], &other].concat()).await;
+    assert!(!refused.status.success() && words(&refused).contains("9.0.0-ubi9"), "no FIPS build");
+    helm.said(&upgrade).await;
+    assert_eq!(versions(kubectl).await, [LATER]);
+    let images =
+        "-o=jsonpath={..containers[0].image} {..env[?(@.name=='RELATED_IMAGE_RUNNER')].value}";
+    let said = kubectl.said(&["-n", NAMESPACE, "get", "deployments", images]).await;
+    assert_eq!(said, format!("gastown-operator:{LATER}-ubi9 gastown-runner:{LATER}-ubi9"));
+}
+
 /// A chart with the original's names: definitions in crds/, which Helm never upgrades. Of the original's own checkout, where one is
 /// named.
 pub(super) fn originals_chart(bed: &Testbed) -> PathBuf {
@@ -398,15 +417,15 @@ async fn helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when
     let left = kubectl.said(&["-n", NAMESPACE, "get", asks, "-o", "name"]).await;
     assert!(!left.contains("gastown"), "{left}");
     // It is installed again over what stayed, by the command itself, and asks for the conversion that was switched off.
-    helm.said(&["install", "gastown-operator", FOLDER]).await;
+    let enterprise = ["--set", "edition=enterprise"];
+    helm.said(&[&["install", "gastown-operator", FOLDER][..], &enterprise].concat()).await;
     assert_eq!(
         strategies(&kubectl).await,
         ["None", "Webhook"],
         "who has two versions is converted"
     );
     // And goes on as any release does: no owner of what stayed is in the way of another version.
-    helm.said(&["upgrade", "gastown-operator", &later_chart(&bed)]).await;
-    assert_eq!(versions(&kubectl).await, [LATER]);
+    keeps_its_edition(&helm, &kubectl, &later_chart(&bed)).await;
 
     has_a_witness(&bed, &kubectl).await;
     goes_though_its_hook_fails(&helm, &kubectl).await;
