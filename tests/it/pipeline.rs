@@ -456,6 +456,25 @@ fn a_release_has_the_names_that_every_road_installs() {
     assert!(!words(&checked(version)).contains("the tag is"), "{}", words(&checked(version)));
 }
 
+/// What cargo-llvm-cov says at last, by the fixtures of its own tests: without and with branches, and where it counts other things.
+#[test]
+fn the_share_of_covered_lines_is_found_in_what_is_said_of_it() {
+    let whole = pipeline();
+    let pattern = whole["test:coverage"]["coverage"].as_str().unwrap();
+    let pattern = pattern.strip_prefix('/').and_then(|it| it.strip_suffix('/')).unwrap();
+    let pattern = regex::Regex::new(pattern).unwrap();
+    for (line, share, because) in [
+        ("TOTAL   8   2   75.00%   1   0   100.00%   7   2   71.43%   0   0   -", "71.43", "lines"),
+        ("TOTAL 40 9 77.50% 6 1 83.33% 51 12 76.47% 10 4 60.00%", "76.47", "lines, with branches"),
+        ("TOTAL 2 0 100.00% 1 0 100.00% 3 0 100.00% 0 0 -", "100.00", "all"),
+        ("src/TOTAL.rs 8 2 75.00% 1 0 100.00% 7 2 71.43% 0 0 -", "", "a file's"),
+        ("test result: ok. 12 passed; 0 failed", "", "no line of a report"),
+    ] {
+        let found = pattern.captures(line).map(|it| it[1].to_owned());
+        assert_eq!(found.unwrap_or_default(), share, "{because}: {line}");
+    }
+}
+
 /// What CI shows of a run comes from the tests' own words.
 #[test]
 fn a_report_tells_what_passed_failed_and_was_skipped() {
