@@ -257,6 +257,10 @@ docker-push: ## Push them
 scan-images: ## What certification asks of the images of an edition, of the images themselves
 	@deploy/images/scan.sh
 
+.PHONY: scan-bundle
+scan-bundle: ## Hold the bundle that `make bundle` made to the rules of operator-sdk, operator-verify and opm
+	@tests/tools/bundle-check.sh --build $(or $(RELEASE),target/dist)/bundle/$(EDITION)
+
 .PHONY: release-check
 release-check: ## That the tag is the version of Cargo.toml, and every image which a release stands on pinned to a digest
 	@deploy/images/build.sh release-check

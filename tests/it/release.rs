@@ -90,8 +90,10 @@ fn a_release_makes_all_that_people_install_by_and_signs_it_last() {
     let want = [
         "release-check",
         "docker-build",
+        "scan-images",
         "docker-push",
         "bundle",
+        "scan-bundle",
         "bundle-push",
         "catalog",
         "catalog-push",
@@ -133,6 +135,53 @@ fn a_release_makes_all_that_people_install_by_and_signs_it_last() {
         }
     }
     assert!(handed("release:images").iter().any(|it| it.contains("pushed-")));
+}
+
+/// Tools that refuse what they are shown as broken and take all else, with the one warning that is explained; each notes what it is
+/// asked.
+const PLAYED: [(&str, &str); 3] = [
+    (
+        "operator-sdk",
+        "echo 'CSV contains permissions to create CRD'; ! grep -q 'minKubeVersion: soon' \"$3\"/manifests/*version.yaml",
+    ),
+    (
+        "operator-verify",
+        "! grep -q 'maxUnavailable: 0' \"$3\"/*poddisruptionbudget.yaml || echo Error: no",
+    ),
+    ("opm", "[ $1 = validate ] || ! grep -q '^  version: one' \"$2\"/manifests/*version.yaml"),
+];
+
+#[test]
+fn the_bundle_that_is_pushed_is_the_one_that_olms_tools_are_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for (tool, judges) in PLAYED {
+        let text = format!("#!/bin/bash\necho \"$*\" >> \"$0.asked\"\n{judges}\n");
+        gastown_testbed::program::write(&at(tool), text).unwrap();
+    }
+    let bundle = at("bundle/enterprise");
+    fs::create_dir(at("bundle")).unwrap();
+    let ours = top().join("bundle/enterprise");
+    assert!(Command::new("cp").arg("-r").arg(ours).arg(&bundle).status().unwrap().success());
+    let scanned = || {
+        let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+        let release = format!("RELEASE={}", folder.path().display());
+        let mut scan = make(&["scan-bundle", "EDITION=enterprise", &release]);
+        scan.env("PATH", path).output().unwrap()
+    };
+    let output = scanned();
+    assert!(output.status.success(), "{}", words(&output));
+    for (tool, _) in PLAYED {
+        let asked = fs::read_to_string(at(&format!("{tool}.asked"))).unwrap();
+        assert!(asked.contains(bundle.to_str().unwrap()), "{tool} was shown others: {asked}");
+    }
+    let csv = bundle.join("manifests/gastown-operator.clusterserviceversion.yaml");
+    let broken =
+        fs::read_to_string(&csv).unwrap().replace("minKubeVersion: ", "minKubeVersion: soon");
+    fs::write(&csv, broken).unwrap();
+    let output = scanned();
+    let said = words(&output);
+    assert!(!output.status.success() && said.contains("bundle-check: operator-sdk: "), "{said}");
 }
 
 /// Runs make, which has to go well, for a release in this folder.

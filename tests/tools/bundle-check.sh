@@ -1,9 +1,14 @@
 #!/usr/bin/env bash
-# bundle-check.sh [--build]: holds both OLM bundles to the rules of operator-sdk, operator-verify and opm; an error, or a warning
-# that is not explained below, fails it. With --build they are built where they are missing; without, one that is missing is skipped by name, or fails where
-# GASTOWN_REQUIRE has it. Each tool is also shown a broken bundle: one that takes it holds nothing.
+# bundle-check.sh [--build] [FOLDER…]: holds both OLM bundles, or those in these folders, to the rules of operator-sdk,
+# operator-verify and opm; an error, or a warning that is not explained below, fails it. With --build they are built where they are
+# missing; without, one that is missing is skipped by name, or fails where GASTOWN_REQUIRE has it. Each tool is also shown a broken
+# bundle: one that takes it holds nothing.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
+build=--if-built
+[ "${1:-}" != --build ] || { build=$1; shift; }
+bundles=("$@")
+[ $# -gt 0 ] || bundles=(bundle/community bundle/enterprise)
 failed=
 fail() { echo "bundle-check: $*" >&2; failed=yes; }
 # Warnings that stay, each with its reason; one that is no longer said fails it, too.
@@ -51,7 +56,7 @@ broken() { # SED-EXPRESSION FILE: a bundle with one fault
 }
 
 for tool in operator-sdk operator-verify opm; do
-  program=$(command -v "$tool" || tests/tools/go-tool.sh "$tool" ${1:---if-built}) || { fail "$tool cannot be built"; continue; }
+  program=$(command -v "$tool" || tests/tools/go-tool.sh "$tool" "$build") || { fail "$tool cannot be built"; continue; }
   if [ -z "$program" ]; then
     case ",${GASTOWN_REQUIRE:-}," in
       *,"$tool",*) fail "GASTOWN_REQUIRE wants $tool, and it is not here: make test-bundle" ;;
@@ -65,11 +70,11 @@ for tool in operator-sdk operator-verify opm; do
     operator-verify) check=verify; broken 's/maxUnavailable: 1/maxUnavailable: 0/' manifests/gastown-operator.poddisruptionbudget.yaml ;;
     opm) check=catalog; broken 's/^  version: .*/  version: one/' $csv ;;
   esac
-  for edition in community enterprise; do
-    said=$($check "$program" "bundle/$edition")
+  for bundle in "${bundles[@]}"; do
+    said=$($check "$program" "$bundle")
     code=$?
     hear "$said"
-    if good $code "$said"; then echo "$tool: bundle/$edition is good"; else echo "$said"; fail "$tool: bundle/$edition"; fi
+    if good $code "$said"; then echo "$tool: $bundle is good"; else echo "$said"; fail "$tool: $bundle"; fi
   done
   said=$($check "$program" "$work/broken" 2>&1)
   if good $? "$said"; then fail "$tool takes a broken bundle"; fi
