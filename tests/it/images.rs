@@ -3,6 +3,7 @@
 
 mod again;
 mod agent;
+mod archives;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

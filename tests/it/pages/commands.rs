@@ -137,7 +137,11 @@ pub const COMMANDS: &[(&str, Held)] = &[
         Test("a_healthy_installation_is_told_from_one_with_faults"),
     ),
     ("install target/release/kubectl-gt", Needs("a folder on the reader's `PATH`")),
-    ("buildah push ", Test("images_of_both_editions_are_deployed_answer_and_do_a_run")),
+    (
+        "mkdir -p target",
+        Test("archives_for_kind_are_made_in_a_fresh_clone_and_again_after_a_change"),
+    ),
+    ("buildah push ", Test("archives_for_kind_are_made_in_a_fresh_clone_and_again_after_a_change")),
     (
         "kubectl -n town create secret generic git-",
         Test("typed_secrets_and_every_form_of_address_push"),
