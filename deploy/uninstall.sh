@@ -83,3 +83,21 @@ if [ -n "$definitions" ] && [ -n "$($kubectl api-resources --api-group=storagemi
         $kubectl delete --ignore-not-found storageversionmigrations.storagemigration.k8s.io "gastown-operator.${it%%.*}"
     done
 fi
+
+# What the operator made for itself, of which Helm and OLM know nothing: its Leases, the original's that it holds, and Secrets with
+# the keys of certificates, an authority's among them, also those that cert-manager made for it and leaves.
+certificates=gastown-operator-webhook-certificates
+places=$($kubectl get leases --all-namespaces -l gastown.io/lease -o 'jsonpath={range .items[*]}{.metadata.namespace}{"\n"}{end}')
+places+=$'\n'$($kubectl get secrets --all-namespaces --field-selector "metadata.name=$certificates" \
+    -o 'jsonpath={range .items[*]}{.metadata.namespace}{"\n"}{end}')
+by='.metadata.annotations.cert-manager\.io/certificate-name'
+held='{range .items[?(@.spec.holderIdentity=="gastown-operator")]}lease/{.metadata.name} {end}'
+for namespace in $(sort -u <<<"$places"); do
+    own="lease/gastown-operator secret/$certificates "
+    own+=$($kubectl -n "$namespace" get leases --field-selector metadata.name=9a7b81dd.gastown.io -o "jsonpath=$held")
+    for it in gastown-operator-ca gastown-operator-webhook; do
+        own+=" "$($kubectl -n "$namespace" get secrets -o "jsonpath={range .items[?(@$by==\"$it\")]}secret/{.metadata.name} {end}")
+    done
+    $kubectl -n "$namespace" delete leases -l gastown.io/lease
+    $kubectl -n "$namespace" delete --ignore-not-found $own
+done

@@ -2,6 +2,7 @@
 //! a help that leaves none out.
 
 mod again;
+mod left;
 
 use std::{
     collections::BTreeSet,
@@ -344,6 +345,7 @@ async fn install_installs_and_uninstall_asks_first() {
     kubectl.said(&["create", "-f", &file.to_string_lossy()]).await;
     let wendy = make_wendy(&bed, &kubectl, "default").await;
     kubectl.said(&["apply", "-f", "deploy/policies/conversion.yaml"]).await;
+    left::is_made(&bed, &kubectl).await;
     // From now on nothing of ours may be written, its finalizers neither.
     let write = ["annotate", "--overwrite", "--dry-run=server", "-f", &wendy, "gastown.io/a=b"];
     comes_true("the policy's refusals", async || !kubectl.run(&write).await.status.success()).await;
@@ -357,6 +359,7 @@ async fn install_installs_and_uninstall_asks_first() {
         let policies = "validatingadmissionpolicies,validatingadmissionpolicybindings";
         let left = kubectl.said(&["get", policies, "-o", "name", "--ignore-not-found"]).await;
         assert!(!left.contains("gastown"), "{time}: {left}");
+        left::is_gone(&kubectl).await;
     }
     bed.stop().await.unwrap();
 }
