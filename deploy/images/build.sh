@@ -171,7 +171,9 @@ agent() {
   else
     fail "name the agent: AGENT_NPM=package@version or AGENT_PIP=package==version"
   fi
-  echo "images: use it with AGENT_IMG=$image make deploy, or as spec.agent.image of a Polecat"
+  echo "images: push it: make docker-push TARGETS=agent EDITION=$edition AGENT_IMG=$image${PLATFORMS:+ PLATFORMS=$PLATFORMS}"
+  echo "images: then name it: as AGENT_IMG beside the EDITION and IMG by which you run make deploy, as agentImage of the chart, as"
+  echo "images: RELATED_IMAGE_AGENT in a Subscription's spec.config.env, or as spec.agent.image of a Polecat"
 }
 
 # The agent base with Node.js or Python.

@@ -247,8 +247,18 @@ fn an_agents_image_is_pinned() {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(said.contains("--tag r/gastown-agent:7-vendor-agent-1.2.3"), "{said}");
+    pushes_and_names_it(&said, "r/gastown-agent:7-vendor-agent-1.2.3");
     let said = words(&asked(&["agent-image", "AGENT_PIP=agent==1.2", "EDITION=enterprise"]));
     assert!(said.contains("--target agent-pip") && said.contains("ubi9-python-312"), "{said}");
+}
+
+/// What is said at last leads on: the command that it names pushes the image, and nothing that is deployed changes beside it.
+fn pushes_and_names_it(said: &str, image: &str) {
+    let push = said.lines().find_map(|it| it.split_once("push it: make ")).unwrap().1;
+    let pushed = words(&asked(&push.split(' ').collect::<Vec<_>>()));
+    assert!(pushed.contains(&format!(" {image} docker://{image}")), "{push}: {pushed}");
+    let deploy = said.lines().find(|it| it.contains("make deploy")).unwrap();
+    assert!(deploy.contains("beside the EDITION and IMG"), "alone it would name others: {deploy}");
 }
 
 fn glibc(program: &Path, most: &str) -> Output {
