@@ -56,6 +56,9 @@ budget=poddisruptionbudget/gastown-operator-controller-manager-pdb
 # What an operator that ran elsewhere has led to itself is led back.
 KUBECTL=$kubectl WEBHOOK_URL='' "$here/lead.sh"
 
+# Definitions, and what asks the replicas. Who applies them for the first time has a name of its own.
+both() { $kubectl kustomize "$here/../crds" && echo --- && $kubectl kustomize "$here/../webhooks"; }
+once=gastown-operator-first
 ready() { $kubectl -n "$namespace" rollout status "deployment/$deployment" --timeout="${TIMEOUT:-180s}"; }
 
 # Over definitions that nobody converts, as the Go original's are, first the replicas and then what asks them, which is told at
@@ -68,10 +71,10 @@ first() {
     ready
     bundle=$($kubectl -n "$namespace" get secret gastown-operator-webhook-certificates --ignore-not-found \
         -o 'jsonpath={.data.ca\.crt}')
-    # By a name of its own, so that what is applied later, without a bundle, does not take it away.
-    { $kubectl kustomize "$here/../crds" && echo --- && $kubectl kustomize "$here/../webhooks"; } | awk -v bundle="$bundle" '
+    # By a name of its own, so that what is applied later, without a bundle, does not take it away; it is given up below.
+    both | awk -v bundle="$bundle" '
         { print } /^ *clientConfig:$/ { match($0, /^ */); printf "%s  caBundle: %s\n", substr($0, 1, RLENGTH), bundle }' |
-        $kubectl apply --server-side --force-conflicts --field-manager=gastown-operator-first -f -
+        $kubectl apply --server-side --force-conflicts --field-manager="$once" -f -
 }
 definition=crd/polecats.gastown.gastown.io
 if [ "${TIMEOUT:-180s}" != 0s ] &&
@@ -81,4 +84,22 @@ if [ "${TIMEOUT:-180s}" != 0s ] &&
 $kubectl apply --server-side --force-conflicts -k "$here/../crds"
 $kubectl wait --for=condition=Established --timeout=60s -f "$here/../crds" >/dev/null
 $kubectl apply --server-side --force-conflicts -k "$overlay"
+
+# What the first wrote stays, and is owned by who applied it now: what has two owners, such as a webhook, no later release takes out.
+owned='{{range .items}}{{$it := .}}{{range $at, $by := .metadata.managedFields}}{{if eq $by.manager "'$once'"}}'
+owned+='{{$it.kind}}/{{$it.metadata.name}} {{$it.metadata.resourceVersion}} {{$at}}{{"\n"}}{{end}}{{end}}{{end}}'
+give_up() {
+    local found object version at
+    found=$(both | $kubectl get -f - -o go-template="$owned") || return
+    while read -r object version at; do
+        [ -z "$object" ] || $kubectl -n "$namespace" patch "$object" --type=json </dev/null -p "[
+            {\"op\": \"test\", \"path\": \"/metadata/resourceVersion\", \"value\": \"$version\"},
+            {\"op\": \"remove\", \"path\": \"/metadata/managedFields/$at\"}]" || return
+    done <<<"$found"
+}
+# Once more where somebody wrote meanwhile, as replicas do that tell whom to trust.
+for _ in $(seq 10); do
+    if give_up; then break; fi
+    sleep 1
+done
 [ "${TIMEOUT:-180s}" = 0s ] || ready

@@ -2,6 +2,7 @@
 //! a help that leaves none out.
 
 mod again;
+mod first;
 mod left;
 
 use std::{

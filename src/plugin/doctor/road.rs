@@ -59,7 +59,7 @@ impl Road {
     /// Whether a field manager is who writes the objects of this road.
     pub fn is_written_by(self, manager: &str) -> bool {
         match self {
-            // The last where `make deploy` took the place of the Go original.
+            // The last where a `make deploy` that never gave it up took the place of the Go original.
             Self::Files => ["kubectl", "kubectl-client-side-apply", "gastown-operator-first"]
                 .contains(&manager),
             // Helm's own, or that of a controller that calls it.
