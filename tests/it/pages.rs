@@ -13,9 +13,13 @@ use std::{
 
 use self::commands::{
     COMMANDS,
-    Held::{Needs, Test},
+    Held::{Long, Needs, Test},
 };
-use crate::{generated::top, samples};
+use crate::{
+    generated::top,
+    make::{make, words},
+    samples,
+};
 
 /// Pages, with the chart's.
 fn pages() -> Vec<PathBuf> {
@@ -31,6 +35,14 @@ fn of(page: &Path) -> String {
 /// A page's parts: odd ones lie between fences.
 fn fenced(text: &str) -> Vec<&str> {
     text.split("```").collect()
+}
+
+/// The one command of a page that begins so, as words.
+pub fn told(page: &str, begins: &str) -> Vec<String> {
+    let text = fs::read_to_string(top().join(page)).unwrap();
+    let all: Vec<_> = commands(&text).into_iter().filter(|it| it.starts_with(begins)).collect();
+    let [command] = &*all else { panic!("{page}: one command {begins}: {all:?}") };
+    command.split(' ').map(ToOwned::to_owned).collect()
 }
 
 /// Commands of a page behind prompts, lines that go on joined, without their comments.
@@ -136,28 +148,47 @@ fn every_command_of_the_pages_is_executed_by_a_test_or_needs_a_cluster() {
     assert!(idle.is_empty(), "on no page: {idle:?}");
 }
 
-/// Every source of tests.
-fn sources(folder: &Path, all: &mut String) {
+/// Every source of tests, with the module that it is.
+fn sources(folder: &Path, module: &str, all: &mut Vec<(String, String)>) {
     for path in fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()) {
+        let inside = format!("{module}{}::", path.file_stem().unwrap().to_string_lossy());
         if path.is_dir() {
-            sources(&path, all);
+            sources(&path, &inside, all);
         } else if path.extension().is_some_and(|it| it == "rs") {
-            *all += &fs::read_to_string(path).unwrap();
+            all.push((inside, fs::read_to_string(path).unwrap()));
         }
     }
 }
 
+/// By these a test asks for what a longer target builds or names to it, and is skipped without.
+const ASKS: [&str; 6] =
+    ["given(\"", "Road::start(", "signed(", "there_and_back(", "Stage::of(", "\"GASTOWN_BUILT\""];
+
 #[test]
-fn tests_that_hold_commands_are_there() {
-    let mut all = String::new();
-    sources(&top().join("tests/it"), &mut all);
+fn tests_that_hold_commands_are_there_and_run_where_the_table_says() {
+    let mut all = Vec::new();
+    sources(&top().join("tests/it"), "", &mut all);
+    let find = |name: &str| {
+        let begins = format!("fn {name}()");
+        let (module, text) = all.iter().find(|it| it.1.contains(&begins))?;
+        let body = text.split(&begins).nth(1)?.split("\n}\n").next()?;
+        Some((format!("{module}{name}"), ASKS.iter().any(|it| body.contains(it))))
+    };
     for (command, held) in COMMANDS {
-        match held {
-            Test(name) => {
-                assert!(all.contains(&format!("fn {name}()")), "{command}: {name} is gone");
+        let (name, target) = match held {
+            Test(name) => (name, None),
+            Long(name, target) => (name, Some(target)),
+            Needs(why) => {
+                assert!(!why.is_empty(), "{command}");
+                continue;
             }
-            Needs(why) => assert!(!why.is_empty(), "{command}"),
-        }
+        };
+        let (path, asks) = find(name).unwrap_or_else(|| panic!("{command}: {name} is gone"));
+        assert_eq!(asks, target.is_some(), "{command}: whether make test skips {name}");
+        let Some(target) = target else { continue };
+        let planned = words(&make(&["--dry-run", target]).output().unwrap());
+        let mut filters = planned.split_whitespace().filter(|it| it.ends_with("::"));
+        assert!(filters.any(|it| path.starts_with(it)), "{target} runs no {path}: {planned}");
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     generated::top,
     images::Store,
     make::{make, words},
+    pages::told,
     pipeline::{lines, pipeline},
     preconditions::skip,
     roads::tool,
@@ -250,6 +251,53 @@ fn a_chart_is_pushed_and_noted_for_who_signs() {
     let asked = asked.args(["digest", "--insecure", named]).output().unwrap();
     assert_eq!(words(&asked).trim(), digest, "as it lies in the registry");
     assert_eq!(pushed("again"), notes, "the same is pushed");
+}
+
+/// By the command of the page, as far as it goes without a cluster.
+#[test]
+fn a_chart_is_installed_from_the_registry_that_it_was_pushed_to() {
+    const TEST: &str = "a_chart_is_installed_from_the_registry_that_it_was_pushed_to";
+    let Some(crane) = given("GASTOWN_CRANE") else {
+        return skip(TEST, "opm", "no crane; make test-bundle builds it");
+    };
+    let Some(helm) = tool(TEST, Tool::Helm) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::start(&crane);
+    let (host, version) = (&registry.host, env!("CARGO_PKG_VERSION"));
+    let arguments = [
+        "chart".to_owned(),
+        format!("IMG={host}/town/gastown-operator:{version}"),
+        format!("HELM={}", helm.display()),
+        format!("OCI=oci://{host}/town/charts"),
+        "OCI_FLAGS=--plain-http".to_owned(),
+    ];
+    makes(folder.path(), &arguments);
+    let runs = |words: &[String]| {
+        let mut command = Command::new(&helm);
+        command.args(words).arg("--plain-http").current_dir(folder.path()).stdin(Stdio::null());
+        let output = command.env_clear().env("HOME", folder.path()).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", self::words(&output));
+        self::words(&output)
+    };
+    let told = told("docs/install.md", "helm install gastown-operator oci://");
+    let here = |it: &String| it.replace("registry.example.com/town", &format!("{host}/town"));
+    let mut install: Vec<_> = told[1..].iter().map(here).collect();
+    let chart = install.iter().find(|it| it.starts_with("oci://")).unwrap().clone();
+    install.push("--dry-run=client".to_owned());
+    let rendered = runs(&install);
+    for image in ["operator", "runner"] {
+        let whole = format!("{host}/town/gastown-{image}:{version}");
+        assert!(rendered.contains(&whole), "{whole}: {rendered}");
+    }
+    assert!(rendered.contains("rollout status deployment/"), "the next command: {rendered}");
+
+    let into = "pulled".to_owned();
+    fs::create_dir(folder.path().join(&into)).unwrap();
+    let pull = ["pull", &chart, "--version", version, "--destination", &into];
+    runs(&pull.map(ToOwned::to_owned));
+    let file = format!("gastown-operator-{version}.tgz");
+    let read = |at: &str| fs::read(folder.path().join(at).join(&file)).unwrap();
+    assert_eq!(read("pulled"), read("."), "as it was packaged");
 }
 
 #[test]

@@ -2,14 +2,22 @@
 
 /// Who executes a command.
 pub enum Held {
-    /// The test of this name.
+    /// The test of this name, which `make test` runs.
     Test(&'static str),
+    /// The test of this name, which `make test` skips, and the target of make that runs it.
+    Long(&'static str, &'static str),
     /// Nobody here: why it takes a cluster, a registry or a machine that tests have not.
     Needs(&'static str),
 }
-use Held::{Needs, Test};
+use Held::{Long, Needs, Test};
 
 const KIND: &str = "a container engine";
+/// Tests of several commands.
+const SIGNED: &str = "a_release_is_verified_by_its_key_and_refused_once_anything_of_it_is_changed";
+const CATALOG: &str = "a_catalog_is_made_of_a_bundle_in_a_registry_and_can_be_served";
+const UPGRADED: &str = "helm_upgrades_an_older_release_under_load_and_rolls_back";
+const HELM: &str =
+    "helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when_it_goes";
 
 /// Beginnings of commands as they stand behind a prompt, the first that fits.
 pub const COMMANDS: &[(&str, Held)] = &[
@@ -18,21 +26,17 @@ pub const COMMANDS: &[(&str, Held)] = &[
     ("make deploy", Test("make_deploy_brings_three_replicas_that_update_and_go_without_a_trace")),
     ("make undeploy", Test("deploy_applies_an_edition_and_undeploy_leaves_what_people_have")),
     ("make uninstall", Test("install_installs_and_uninstall_asks_first")),
-    ("make docker-build", Test("docker_build_and_push_do_what_their_arguments_say")),
-    ("make docker-push", Test("docker_build_and_push_do_what_their_arguments_say")),
-    (
-        "make verify-release",
-        Test("a_release_is_verified_by_its_key_and_refused_once_anything_of_it_is_changed"),
-    ),
-    (
-        "cosign verify ",
-        Test("a_release_is_verified_by_its_key_and_refused_once_anything_of_it_is_changed"),
-    ),
+    ("make docker-build DPR_REGISTRY", Needs("a registry with the bases")),
+    ("make docker-build", Test("both_editions_are_built_and_are_what_their_files_say")),
+    ("make docker-push", Long(SIGNED, "test-sign")),
+    ("make verify-release", Long(SIGNED, "test-sign")),
+    ("cosign verify ", Long(SIGNED, "test-sign")),
     ("make agent-image", Test("an_agent_is_added_to_the_base_and_any_user_of_group_0_runs_it")),
+    ("make bundle PUSHED=yes", Long(CATALOG, "test-bundle")),
     ("make bundle ", Test("a_bundle_of_a_release_names_digests_everywhere")),
-    ("make bundle-push", Test("a_catalog_is_made_of_a_bundle_in_a_registry_and_can_be_served")),
-    ("make catalog", Test("a_catalog_is_made_of_a_bundle_in_a_registry_and_can_be_served")),
-    ("make chart", Test("a_chart_is_pushed_and_noted_for_who_signs")),
+    ("make bundle-push", Long(CATALOG, "test-bundle")),
+    ("make catalog", Long(CATALOG, "test-bundle")),
+    ("make chart", Long("a_chart_is_pushed_and_noted_for_who_signs", "test-bundle")),
     ("make plugin", Test("the_plugin_is_the_program_of_the_runners_image_and_krew_finds_it")),
     (
         "deploy/mirror/mirror-ci-images.sh",
@@ -123,11 +127,23 @@ pub const COMMANDS: &[(&str, Held)] = &[
         Needs("a cluster; `make deploy` does the same with an overlay of its own"),
     ),
     ("sed ", Test("one_file_takes_the_place_of_what_the_original_applied")),
-    ("helm rollback ", Test("helm_upgrades_an_older_release_under_load_and_rolls_back")),
+    ("helm rollback ", Long(UPGRADED, "test-upgrade")),
     (
-        "helm ",
-        Test("helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when_it_goes"),
+        "helm install gastown-operator oci://",
+        Long("a_chart_is_installed_from_the_registry_that_it_was_pushed_to", "test-bundle"),
     ),
+    (
+        "helm install gastown-operator charts/gastown-operator --namespace gastown-operator-system --take-ownership",
+        Test("from_kustomize_to_helm_and_back_what_people_have_stays"),
+    ),
+    ("helm install gastown-operator charts/gastown-operator ", Test(HELM)),
+    ("helm upgrade RELEASE charts/gastown-operator ", Test(HELM)),
+    (
+        "helm upgrade gastown-operator charts/gastown-operator --namespace gastown-operator-system --wait",
+        Long(UPGRADED, "test-upgrade"),
+    ),
+    ("helm upgrade gastown-operator charts/gastown-operator ", Test(HELM)),
+    ("helm uninstall gastown-operator ", Test(HELM)),
     ("kind ", Needs(KIND)),
     ("kubectl -n town create secret docker-registry", Needs("a registry that asks who pulls")),
     ("kubectl -n town patch serviceaccount default", Needs("a registry that asks who pulls")),
@@ -198,11 +214,8 @@ pub const COMMANDS: &[(&str, Held)] = &[
     ),
     (
         "kubectl delete validatingadmissionpolic",
-        Test("make_deploy_takes_the_place_of_the_original_under_load_and_gives_it_back"),
+        Test("a_release_gives_way_to_one_of_the_original_again"),
     ),
     ("kubectl label namespace gastown-operator-system", Needs("a cluster with a release")),
-    (
-        "for it in $(kubectl get crd",
-        Test("helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when_it_goes"),
-    ),
+    ("for it in $(kubectl get crd", Test(HELM)),
 ];

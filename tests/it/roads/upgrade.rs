@@ -18,6 +18,7 @@ use crate::{
     generated::top,
     kubectl::Kubectl,
     make::{make_on, words},
+    pages::told,
 };
 
 /// What the original's kustomize and chart make of its Deployment, as far as it matters: names, selectors, and what ours lacks.
@@ -183,8 +184,17 @@ impl Helm {
         assert!(output.status.success(), "helm {}: {}", arguments.join(" "), words(&output));
         words(&output)
     }
+
+    /// What a page tells people to do, by the command in it that begins so.
+    async fn does(&self, (page, begins): (&str, &str), more: &[&str]) -> String {
+        let told = told(page, begins);
+        let told =
+            told[1..].iter().map(|it| if it == "NAMESPACE" { NAMESPACE } else { it.as_str() });
+        self.said(&told.chain(more.iter().copied()).collect::<Vec<_>>()).await
+    }
 }
 
+const INSTALL: &str = "docs/install.md";
 pub(super) const UNINSTALL: [&str; 2] = ["uninstall", "gastown-operator"];
 /// Asks for the Job that ends the conversion.
 const HOOK: [&str; 5] = ["-n", NAMESPACE, "get", "job", "gastown-operator-uninstall"];
@@ -330,14 +340,13 @@ pub(super) async fn versions(kubectl: &Kubectl) -> Vec<String> {
     all.map(Into::into).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// By the command of the page on upgrades, which names no image; one of the other edition is refused.
+/// By the command of the page on upgrades, which names no image: what was set stays, and of its edition is what the chart brings.
 async fn keeps_its_edition(helm: &Helm, kubectl: &Kubectl, later: &str) {
-    let upgrade = ["upgrade", "gastown-operator", later, "--reset-then-reuse-values"];
-    let page = fs::read_to_string(top().join("docs/upgrade.md")).unwrap();
-    let command = format!("helm {}", upgrade.join(" ").replace(later, FOLDER));
-    let told = page.lines().find(|it| it.contains("--reset-then-reuse-values")).unwrap();
-    let told = told.replace(&format!(" --namespace {NAMESPACE} --wait"), "");
-    assert_eq!(told, format!("$ {command}"), "nothing is set");
+    let begins = format!("helm upgrade gastown-operator {FOLDER} --namespace {NAMESPACE} --wait");
+    let told = told("docs/upgrade.md", &begins);
+    // No node runs what would be waited for.
+    let told = told[1..].iter().filter(|it| *it != "--wait");
+    let upgrade: Vec<_> = told.map(|it| if it == FOLDER { later } else { it.as_str() }).collect();
     let other = ["--set", "image.tag=9.0.0", "--set", "runnerImage.tag=9.0.0"];
     let refused = helm.run(&[&upgrade[..], &other].concat()).await;
     assert!(!refused.status.success() && words(&refused).contains("9.0.0-ubi9"), "no FIPS build");
@@ -346,7 +355,8 @@ async fn keeps_its_edition(helm: &Helm, kubectl: &Kubectl, later: &str) {
     let images =
         "-o=jsonpath={..containers[0].image} {..env[?(@.name=='RELATED_IMAGE_RUNNER')].value}";
     let said = kubectl.said(&["-n", NAMESPACE, "get", "deployments", images]).await;
-    assert_eq!(said, format!("gastown-operator:{LATER}-ubi9 gastown-runner:{LATER}-ubi9"));
+    let image = |name: &str| format!("registry.example.com/gastown-{name}:{LATER}-ubi9");
+    assert_eq!(said, format!("{} {}", image("operator"), image("runner")));
 }
 
 /// A chart with the original's names: definitions in crds/, which Helm never upgrades. Of the original's own checkout, where one is
@@ -379,27 +389,20 @@ async fn helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when
         .await;
     let before = uid(&kubectl).await;
 
-    let upgrade = [
-        "upgrade",
-        "gastown-operator",
-        FOLDER,
-        "--reset-values",
-        "--take-ownership",
-        "--force-conflicts",
-    ];
-    let said = helm.said(&upgrade).await;
+    let over = format!("helm upgrade gastown-operator {FOLDER} --namespace NAMESPACE ");
+    let said = helm.does(("docs/upgrade.md", &over), &[]).await;
     assert!(
         said.contains("rollout status deployment/gastown-operator-controller-manager"),
         "the next command: {said}"
     );
     is_ours(&kubectl, &before).await;
     // Again, as any later release: nothing more than the command itself.
-    helm.said(&["upgrade", "gastown-operator", FOLDER, "--set", "replicaCount=3"]).await;
+    helm.does((INSTALL, "helm upgrade "), &["--set", "replicaCount=3"]).await;
     is_ours(&kubectl, &before).await;
 
     has_a_witness(&bed, &kubectl).await;
     let hook = does_what_a_node_would(&bed, &kubectl);
-    tokio::join!(helm.said(&UNINSTALL), hook);
+    tokio::join!(helm.does((INSTALL, "helm uninstall "), &[]), hook);
     needs_no_webhook(&bed, &kubectl).await;
     let left = kubectl.said(&["get", "crds,validatingadmissionpolicies", "-o", "name"]).await;
     assert_eq!(
@@ -417,8 +420,8 @@ async fn helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when
     let left = kubectl.said(&["-n", NAMESPACE, "get", asks, "-o", "name"]).await;
     assert!(!left.contains("gastown"), "{left}");
     // It is installed again over what stayed, by the command itself, and asks for the conversion that was switched off.
-    let enterprise = ["--set", "edition=enterprise"];
-    helm.said(&[&["install", "gastown-operator", FOLDER][..], &enterprise].concat()).await;
+    let install = format!("helm install gastown-operator {FOLDER} ");
+    helm.does((INSTALL, &install), &["--set", "edition=enterprise"]).await;
     assert_eq!(
         strategies(&kubectl).await,
         ["None", "Webhook"],
