@@ -2,7 +2,8 @@
 # Packages the Helm chart into target/dist, and pushes it where OCI says: the same commit makes the same file, so whoever packages it
 # again pushes nothing else.
 #
-#   IMG   the operator's image: its registry and path become the chart's default for `global.imageRegistry`
+#   IMG   the operator's image: its registry and path become the chart's default for `global.imageRegistry`, and stand before the
+#         images that it is annotated with
 #   OCI   oci://registry.example.com/charts: pushed there, and noted for who signs. OCI_FLAGS: for calls that reach the registry
 #   HELM  helm; without it the one on the path, or else the one that tests/tools/helm pins
 set -euo pipefail
@@ -21,6 +22,9 @@ cp -r charts/gastown-operator "$work/chart"
 if [ "$registry" != "$image" ]; then
   sed -i "s|^  imageRegistry: .*|  imageRegistry: '$registry'|" "$work/chart/values.yaml"
   grep -qF "imageRegistry: '$registry'" "$work/chart/values.yaml" || fail "values.yaml has no global.imageRegistry"
+  # What is scanned and mirrored by the chart's annotation has it as well.
+  sed -i "s|^    - image: gastown-|    - image: $registry/gastown-|" "$work/chart/Chart.yaml"
+  grep -qF "image: $registry/gastown-operator:" "$work/chart/Chart.yaml" || fail "Chart.yaml names no images"
 fi
 "$helm" package "$work/chart" --destination "$work" >/dev/null
 packed=$(basename "$work"/gastown-operator-*.tgz)

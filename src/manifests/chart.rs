@@ -107,12 +107,19 @@ fn about() -> anyhow::Result<Value> {
             "artifacthub.io/operatorCapabilities": "Basic Install",
             "artifacthub.io/license": "Apache-2.0",
             "artifacthub.io/crds": serde_saphyr::to_string(&definitions)?,
-            "artifacthub.io/images": serde_saphyr::to_string(&json!([
-                {"name": "operator", "image": operator::Edition::Community.operator_image()},
-                {"name": "runner", "image": operator::Edition::Community.runner_image()},
-            ]))?,
+            "artifacthub.io/images": serde_saphyr::to_string(&images())?,
         },
     }))
+}
+
+/// What the chart runs, in each edition; a release puts its registry before them (`deploy/images/chart.sh`).
+fn images() -> Vec<Value> {
+    let of = |edition: operator::Edition| {
+        let all = [("operator", edition.operator_image()), ("runner", edition.runner_image())];
+        let named = move |(what, image)| json!({"name": format!("{what}-{}", edition.name()), "image": image});
+        all.map(named)
+    };
+    operator::EDITIONS.into_iter().flat_map(of).collect()
 }
 
 /// A part of the pods that the other roads make.

@@ -217,6 +217,18 @@ fn a_packaged_chart_is_the_same_each_time_and_knows_its_registry() {
         let whole = format!("registry.example.com:5000/town/gastown-{image}:{version}");
         assert!(words(&rendered).contains(&whole), "{whole}");
     }
+    let mut shown = Command::new(&helm);
+    let shown =
+        shown.args(["show", "chart"]).arg(&one).env("HOME", folder.path()).output().unwrap();
+    let shown: Value = serde_saphyr::from_str(&words(&shown)).unwrap();
+    let images = shown["annotations"]["artifacthub.io/images"].as_str().unwrap();
+    let images: Vec<Value> = serde_saphyr::from_str(images).unwrap();
+    let images: Vec<_> = images.iter().map(|it| it["image"].as_str().unwrap()).collect();
+    let want = [("operator", ""), ("runner", ""), ("operator", "-ubi9"), ("runner", "-ubi9")];
+    let want = want.map(|(name, suffix)| {
+        format!("registry.example.com:5000/town/gastown-{name}:{version}{suffix}")
+    });
+    assert_eq!(images, want, "for who scans or mirrors what the chart says");
 }
 
 #[test]
