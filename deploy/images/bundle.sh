@@ -5,7 +5,7 @@
 #   IMG, RUNNER_IMG, AGENT_IMG   the images in it, for a release by digest (as build.sh names them)
 #   PUSHED      yes: these by the digests that were pushed (the agent's is named, since none is shipped)
 #   BUNDLE_IMG  the bundle's own image (gastown-operator-bundle:vVERSION-EDITION)
-#   CATALOG_IMG the catalog's, which the set for oc-mirror names (beside the bundle, as catalog.sh has it)
+#   CATALOG_IMG the catalog's, which the lists for mirrors name with the bundle's (beside the bundle, as catalog.sh has it)
 #   BUILDAH     buildah, with its flags; "none" makes the folder alone
 #   RELEASE     the folder that it is made in (target/dist)
 set -euo pipefail
@@ -27,7 +27,7 @@ case ${1:-} in
     [ -z "${AGENT_IMG:-}" ] || arguments+=(--agent-image "$AGENT_IMG")
     catalog=${CATALOG_IMG:-}
     [ -n "$catalog" ] || [ "${image%/*}" = "$image" ] || catalog=${image%/*}/gastown-operator-catalog:v$version-$edition
-    arguments+=(--catalog-image "$catalog")
+    arguments+=(--bundle-image "$image" --catalog-image "$catalog")
     ${CARGO:-cargo} run --quiet --locked --bin manifests -- "${arguments[@]}"
     [ "${buildah[0]}" != none ] || exit 0
     container=$("${buildah[@]}" from scratch)

@@ -8,6 +8,7 @@ use gastown::{
     manifests::{
         self,
         images::Images,
+        mirror::Beside,
         operator::{EDITIONS, Edition},
     },
 };
@@ -38,6 +39,9 @@ struct Options {
     /// That of agents, where one is mirrored with the operator.
     #[arg(long, value_name = "IMAGE", requires = "bundle")]
     agent_image: Option<String>,
+    /// That of the bundle itself, which is mirrored with what it names.
+    #[arg(long, value_name = "IMAGE", requires = "bundle")]
+    bundle_image: Option<String>,
     /// That of the catalog, which the set for mirrors leads to.
     #[arg(long, value_name = "IMAGE", requires = "bundle")]
     catalog_image: Option<String>,
@@ -56,9 +60,12 @@ impl Options {
             agent: set(&self.agent_image),
         };
         let mut files = manifests::olm::bundle(edition, &images)?;
-        let catalog = set(&self.catalog_image);
-        let catalog = catalog.unwrap_or_else(|| manifests::olm::catalog_image(edition));
-        files.extend(manifests::mirror::of(edition, &images, &catalog)?);
+        let usual = Beside::of(edition);
+        let beside = Beside {
+            bundle: set(&self.bundle_image).unwrap_or(usual.bundle),
+            catalog: set(&self.catalog_image).unwrap_or(usual.catalog),
+        };
+        files.extend(manifests::mirror::of(edition, &images, &beside)?);
         Ok(files)
     }
 }

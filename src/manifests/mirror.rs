@@ -15,16 +15,30 @@ use super::{
 pub fn files() -> anyhow::Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     for edition in EDITIONS {
-        files.extend(of(edition, &Images::of(edition), &olm::catalog_image(edition))?);
+        files.extend(of(edition, &Images::of(edition), &Beside::of(edition))?);
     }
     Ok(files)
 }
 
-/// The lists of an edition with these images, and with the catalog that names them.
+/// What OLM pulls beside the images of an installation: by tag, since it is made after these lists.
+pub struct Beside {
+    pub bundle: String,
+    pub catalog: String,
+}
+
+impl Beside {
+    /// As this version's are called before a registry is put in front.
+    pub fn of(edition: Edition) -> Self {
+        let bundle = olm::bundle_image(env!("CARGO_PKG_VERSION"), edition);
+        Self { bundle, catalog: olm::catalog_image(edition) }
+    }
+}
+
+/// The lists of an edition with these images, and with what OLM finds them by.
 pub fn of(
     edition: Edition,
     images: &Images,
-    catalog: &str,
+    Beside { bundle, catalog }: &Beside,
 ) -> anyhow::Result<[(String, String); 2]> {
     let name = edition.name();
     let mut list =
@@ -32,6 +46,10 @@ pub fn of(
     for (_, _, image) in images.all() {
         let _ = writeln!(list, "{image}");
     }
+    let _ = writeln!(
+        list,
+        "# And for an installation by OLM, its bundle and the catalog.\n{bundle}\n{catalog}"
+    );
     let additional: Vec<_> =
         images.all().iter().map(|(_, _, image)| json!({"name": image})).collect();
     let set = json!({

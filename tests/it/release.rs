@@ -64,6 +64,12 @@ fn a_bundle_of_a_release_names_digests_everywhere() {
         let set: Value = serde_saphyr::from_str(&fs::read_to_string(set).unwrap()).unwrap();
         set["mirror"]["operators"][0]["catalog"].as_str().unwrap().to_owned()
     };
+    let listed = fs::read_to_string(made.join("deploy/mirror/images-enterprise.txt")).unwrap();
+    let by_olm = format!("gastown-operator-catalog:v{}-enterprise", env!("CARGO_PKG_VERSION"));
+    for image in ["gastown-operator-bundle:7", &by_olm] {
+        let whole = format!("registry.example.com/town/{image}");
+        assert!(listed.lines().any(|it| it == whole), "{whole}: {listed}");
+    }
     // Where `make catalog` puts it, or where one is told to.
     let name = format!("gastown-operator-catalog:v{}-enterprise", env!("CARGO_PKG_VERSION"));
     assert_eq!(catalog(), format!("registry.example.com/town/{name}"));
