@@ -278,6 +278,10 @@ agent-image: ## Add a pinned agent to the agent base: AGENT_NPM=package@version 
 toolchain-image: ## Build what the jobs of .gitlab-ci.yml (community) or the Enterprise builder (enterprise) run in
 	@deploy/images/build.sh toolchain
 
+.PHONY: toolchain-push
+toolchain-push: ## Push that image to where jobs and builds look for it
+	@deploy/images/build.sh toolchain-push
+
 .PHONY: bundle
 bundle: ## The OLM bundle of an edition with IMG and RUNNER_IMG, by digest for a release, and its image BUNDLE_IMG
 	@deploy/images/bundle.sh build

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds or pushes the images of one edition with buildah: build.sh build | push | agent | toolchain | names, or
+# Builds or pushes the images of one edition with buildah: build.sh build | push | agent | toolchain | toolchain-push | names, or
 # build.sh send IMAGE WHAT, which pushes another one in the same way; build.sh catalog IMAGE FOLDER, which builds a catalog's;
 # build.sh release-check says whether CI_COMMIT_TAG, or else the tag of what is checked out, is the version; build.sh moment says
 # when what is built was committed, build.sh platforms for what it is, and build.sh pushed WHAT which image went out, by digest.
@@ -28,6 +28,7 @@ case $edition in
   *) fail "EDITION=$edition is no edition; write community or enterprise" ;;
 esac
 registry=${DPR_REGISTRY:-dprusocplvjmp01.deepsky.lab:5000}
+toolchain=${TOOLCHAIN_IMG:-$registry/ci-images/gastown-toolchain$suffix:1.95}
 operator=${IMG:-gastown-operator:$version$suffix}
 platforms=${PLATFORMS:-linux/$(case $(uname -m) in x86_64) echo amd64 ;; aarch64) echo arm64 ;; *) uname -m ;; esac)}
 read -ra buildah <<<"${BUILDAH:-buildah}"
@@ -191,7 +192,9 @@ case ${1:-} in
   push) for it in ${TARGETS:-operator runner agent}; do image=$(image_of "$it"); send "$image" "$it"; done ;;
   send) send "${2:?which image}" "${3:?what it is}" ;;
   agent) agent ;;
-  toolchain) bud toolchain "${TOOLCHAIN_IMG:-$registry/ci-images/gastown-toolchain$suffix:1.95}" ;;
+  toolchain) bud toolchain "$toolchain" ;;
+  # It belongs to no release, so nobody who signs one is told of it.
+  toolchain-push) notes=target/toolchain/pushed-$edition.txt; send "$toolchain" toolchain ;;
   release-check) release_check ;;
   catalog) file=deploy/catalog/Dockerfile context=${3:?which folder}; bud catalog "${2:?which image}" ;;
   note) note "${2:?which image}" "${3:?its digest}" "${4:?what it is}" ;;
@@ -199,5 +202,5 @@ case ${1:-} in
   platforms) echo "$platforms" ;;
   moment) moment ;;
   names) for it in ${TARGETS:-operator runner agent}; do image_of "$it"; done ;;
-  *) fail "say build, push, send, agent, toolchain, catalog, names, note, pushed, platforms, release-check or moment" ;;
+  *) fail "say build, push, send, agent, toolchain, toolchain-push, catalog, names, note, pushed, platforms, release-check or moment" ;;
 esac

@@ -36,6 +36,8 @@ tar --sort=name --mtime="@$made" --owner=0 --group=0 --numeric-owner --mode=u=rw
 touch -d "@$made" "$into/$packed"
 echo "chart: $into/$packed"
 [ -n "${OCI:-}" ] || exit 0
+# One file has the credentials for all programs, where helm has none of its own.
+[ -z "${REGISTRY_AUTH_FILE:-}" ] || export HELM_REGISTRY_CONFIG="${HELM_REGISTRY_CONFIG:-$REGISTRY_AUTH_FILE}"
 read -ra flags <<<"${OCI_FLAGS:-}"
 said=$("$helm" push ${flags[@]+"${flags[@]}"} "$into/$packed" "$OCI" 2>&1) || fail "$said"
 digest=$(sed -n 's/^Digest: *\(sha256:[0-9a-f]*\)$/\1/p' <<<"$said")

@@ -28,6 +28,13 @@ read -ra flags <<<"${COSIGN_FLAGS:-}"
 command -v jq >/dev/null || fail "there is no jq; install it"
 cosign=${COSIGN:-$(tests/tools/go-tool.sh cosign)}
 command -v "$cosign" >/dev/null || fail "there is no program $cosign; without COSIGN the pinned one is built"
+# One file has the credentials for all programs; cosign looks for it under a name of its own.
+if [ -n "${REGISTRY_AUTH_FILE:-}" ] && [ -z "${DOCKER_CONFIG:-}" ]; then
+  DOCKER_CONFIG=$(mktemp -d)
+  export DOCKER_CONFIG
+  trap 'rm -rf "$DOCKER_CONFIG"' EXIT
+  ln -s "$(realpath "$REGISTRY_AUTH_FILE")" "$DOCKER_CONFIG/config.json"
+fi
 
 # Names with tag and digest, and what they are.
 images() {

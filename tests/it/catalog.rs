@@ -6,13 +6,14 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
 };
 
 use gastown::manifests::{
     olm::{catalog, graph::RELEASES},
     operator::Edition,
 };
+use gastown_testbed::tools::Tool;
 use serde_json::{Value, json};
 
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
     make::{make, words},
     preconditions::skip,
     release::cargo,
+    roads::tool,
     signing::{Registry, given},
 };
 
@@ -133,6 +135,8 @@ struct Road {
     store: Store,
     registry: Registry,
     opm: PathBuf,
+    /// Where the registry asks for them.
+    credentials: Option<PathBuf>,
 }
 
 impl Road {
@@ -142,7 +146,7 @@ impl Road {
             return None;
         };
         let store = Store::new(test)?;
-        Some(Self { store, registry: Registry::start(&crane), opm })
+        Some(Self { store, registry: Registry::start(&crane), opm, credentials: None })
     }
 
     fn folder(&self) -> PathBuf {
@@ -153,21 +157,34 @@ impl Road {
         format!("{}/town/{name}", self.registry.host)
     }
 
-    /// Runs a target with images by digest.
+    /// Runs a target with images by digest, which has to go well.
     fn makes(&self, target: &str, edition: &str) {
+        let output = self.make(&[target], edition);
+        assert!(output.status.success(), "make {target}: {}", words(&output));
+    }
+
+    fn make(&self, what: &[&str], edition: &str) -> Output {
         let program = self.registry.buildah(&self.store);
         let bundle = self.image(&format!("gastown-operator-bundle:v{VERSION}-{edition}"));
-        let mut command = make(&["--silent", target, "PUSHED=yes", "OPM_FLAGS=--use-http"]);
+        let mut command = make(&["--silent", "PUSHED=yes", "OPM_FLAGS=--use-http"]);
         command
+            .args(what)
             .arg(format!("BUILDAH={program}"))
             .arg(format!("EDITION={edition}"))
             .arg(format!("BUNDLE_IMG={bundle}"))
             .arg(format!("OPM={}", self.opm.display()))
             .arg(format!("CARGO={}", cargo(self.store.folder.path())))
-            .arg(format!("RELEASE={}", self.folder().display()));
+            .arg(format!("RELEASE={}", self.folder().display()))
+            .arg(format!("OCI=oci://{}/town/charts", self.registry.host))
+            .args(["OCI_FLAGS=--plain-http", "--assume-old=manifests"]);
         command.env("BUILD_ARGS", "--build-arg CATALOG_BASE=localhost/opm:dev");
-        let output = command.env("BUILDAH_ISOLATION", "chroot").output().unwrap();
-        assert!(output.status.success(), "make {target}: {}", words(&output));
+        for variable in ["REGISTRY_AUTH_FILE", "HELM_REGISTRY_CONFIG", "DOCKER_CONFIG"] {
+            command.env_remove(variable);
+        }
+        if let Some(file) = &self.credentials {
+            command.env("REGISTRY_AUTH_FILE", file);
+        }
+        command.env("BUILDAH_ISOLATION", "chroot").output().unwrap()
     }
 
     /// What `docker-push` notes of images.
@@ -272,6 +289,29 @@ fn a_catalog_is_made_of_a_bundle_in_a_registry_and_can_be_served() {
         let said = road.store.said(&catalog, SERVE);
         assert!(said.contains("serving registry"), "{edition}: {said}");
     }
+}
+
+/// What pushes and reads by a door at which everybody is asked: buildah, opm and helm, with one variable for all of them.
+#[test]
+fn a_registry_that_asks_who_comes_is_reached_by_one_file_of_credentials() {
+    let test = "a_registry_that_asks_who_comes_is_reached_by_one_file_of_credentials";
+    let Some(mut road) = Road::start(test) else { return };
+    let Some(helm) = tool(test, Tool::Helm) else { return };
+    road.registry = road.registry.asking();
+    road.write_base();
+    road.note("community");
+    road.makes("bundle", "community");
+    let stranger = road.make(&["bundle-push"], "community");
+    assert!(!stranger.status.success(), "a stranger pushes: {}", words(&stranger));
+    road.credentials = Some(road.registry.credentials(road.store.folder.path()));
+    for target in ["bundle-push", "catalog", "catalog-push"] {
+        road.makes(target, "community");
+    }
+    let output = road.make(&["chart", &format!("HELM={}", helm.display())], "community");
+    assert!(output.status.success(), "{}", words(&output));
+    let notes = fs::read_to_string(road.folder().join("pushed-community.txt")).unwrap();
+    let pushed = notes.lines().filter(|it| it.starts_with(&road.registry.host)).count();
+    assert_eq!(pushed, 3, "bundle, catalog and chart: {notes}");
 }
 
 /// Two releases in one catalog, of which opm says whether their graph holds.

@@ -219,6 +219,23 @@ fn docker_build_and_push_do_what_their_arguments_say() {
     );
 }
 
+/// What jobs run in belongs to no release, so whoever signs one is not told of it.
+#[test]
+fn the_toolchains_image_is_pushed_to_where_jobs_look_for_it() {
+    let release = tempfile::tempdir().unwrap();
+    let folder = format!("RELEASE={}", release.path().display());
+    for (edition, suffix) in [("community", ""), ("enterprise", "-ubi9")] {
+        let edition = format!("EDITION={edition}");
+        let image = format!("mirror:5000/ci-images/gastown-toolchain{suffix}:1.95");
+        let of = |target| words(&asked(&[target, &edition, "DPR_REGISTRY=mirror:5000", &folder]));
+        let built = of("toolchain-image");
+        assert!(built.contains(&format!("--tag {image} ")), "{built}");
+        let pushed = of("toolchain-push");
+        assert!(pushed.contains(&format!(" {image} docker://{image}")), "{pushed}");
+    }
+    assert_eq!(fs::read_dir(release.path()).unwrap().count(), 0, "nothing is noted there");
+}
+
 #[test]
 fn an_agents_image_is_pinned() {
     for (argument, why) in [

@@ -3,10 +3,14 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    mem,
+    net::{Shutdown, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
+
+use serde_json::json;
 
 use crate::{
     images::Store,
@@ -39,6 +43,27 @@ impl Registry {
         Self { child, host: format!("127.0.0.1:{port}") }
     }
 
+    /// The same behind a door at which everybody is asked who he is.
+    pub fn asking(mut self) -> Self {
+        let door = TcpListener::bind("127.0.0.1:0").unwrap();
+        let inside = mem::replace(&mut self.host, door.local_addr().unwrap().to_string());
+        std::thread::spawn(move || {
+            for caller in door.incoming().flatten() {
+                let inside = inside.clone();
+                std::thread::spawn(move || lets_in(caller, &inside));
+            }
+        });
+        self
+    }
+
+    /// The file with what that door wants to hear.
+    pub fn credentials(&self, folder: &Path) -> PathBuf {
+        let file = folder.join("auth.json");
+        let entry = json!({"auths": {&self.host: {"auth": WHO}}});
+        fs::write(&file, entry.to_string()).unwrap();
+        file
+    }
+
     /// buildah with a store, that reaches it.
     pub fn buildah(&self, store: &Store) -> String {
         let settings = store.folder.path().join("registries.conf");
@@ -46,6 +71,38 @@ impl Registry {
         fs::write(&settings, text).unwrap();
         format!("{} --registries-conf {}", store.program(), settings.display())
     }
+}
+
+/// A user and his password, as HTTP has them.
+const WHO: &str = "bWF4OnNlY3JldA==";
+
+/// Passes a connection on whose first request says who comes; Go's clients say it with each, once they were asked.
+fn lets_in(mut caller: TcpStream, inside: &str) -> io::Result<()> {
+    let (mut head, mut chunk) = (Vec::new(), [0; 4096]);
+    while !head.windows(4).any(|it| it == b"\r\n\r\n") {
+        let read = caller.read(&mut chunk)?;
+        // One that begins with TLS, which is tried first, is ended.
+        if read == 0 || (head.is_empty() && chunk[0] == 0x16) {
+            return Ok(());
+        }
+        head.extend_from_slice(&chunk[..read]);
+    }
+    if !String::from_utf8_lossy(&head).contains(&format!("Authorization: Basic {WHO}\r\n")) {
+        let asks = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"town\"\r\n";
+        let ends = "Content-Length: 0\r\nConnection: close\r\n\r\n";
+        return caller.write_all(format!("{asks}{ends}").as_bytes());
+    }
+    let mut server = TcpStream::connect(inside)?;
+    server.write_all(&head)?;
+    let (mut from, mut to) = (server.try_clone()?, caller.try_clone()?);
+    let answers = std::thread::spawn(move || {
+        let _ = io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Both);
+    });
+    io::copy(&mut caller, &mut server)?;
+    server.shutdown(Shutdown::Write)?;
+    let _ = answers.join();
+    Ok(())
 }
 
 impl Drop for Registry {
@@ -59,6 +116,8 @@ struct Release {
     store: Store,
     registry: Registry,
     cosign: PathBuf,
+    /// Where the registry asks for them.
+    credentials: Option<PathBuf>,
 }
 
 impl Release {
@@ -94,6 +153,9 @@ impl Release {
         command.arg(format!("COSIGN_KEY={}", self.key(key, "key")));
         command.arg(format!("COSIGN_PUB={}", self.key(key, "pub")));
         command.env("COSIGN_PASSWORD", "of the test");
+        if let Some(file) = &self.credentials {
+            command.env("REGISTRY_AUTH_FILE", file).env_remove("DOCKER_CONFIG");
+        }
         command.output().unwrap()
     }
 
@@ -138,6 +200,11 @@ const OF_OTHERS: [&str; 3] = [
 
 /// Three images, pushed; a bill of materials; two pairs of keys, one of which signed.
 fn signed(test: &str) -> Option<Release> {
+    signed_in(test, false)
+}
+
+/// The same in a registry that may ask who comes.
+fn signed_in(test: &str, asking: bool) -> Option<Release> {
     let (Some(cosign), Some(crane)) = (given("GASTOWN_COSIGN"), given("GASTOWN_CRANE")) else {
         skip(test, "cosign", "no cosign and crane; make test-sign builds them");
         return None;
@@ -147,7 +214,13 @@ fn signed(test: &str) -> Option<Release> {
         return None;
     }
     let store = Store::new(test)?;
-    let release = Release { store, registry: Registry::start(&crane), cosign };
+    let mut registry = Registry::start(&crane);
+    let mut credentials = None;
+    if asking {
+        registry = registry.asking();
+        credentials = Some(registry.credentials(store.folder.path()));
+    }
+    let release = Release { store, registry, cosign, credentials };
     for name in ["operator", "runner", "agent"] {
         release.make_image(name, name);
     }
@@ -221,6 +294,15 @@ fn a_release_is_verified_by_its_key_and_refused_once_anything_of_it_is_changed()
     fs::write(release.file("SHA256SUMS-community"), before).unwrap();
     fs::write(release.file("SHA256SUMS-community.sig"), seal).unwrap();
     release.refused("its name leads to another release of ours", "by now, and not sha256:");
+}
+
+#[test]
+fn a_release_is_signed_and_verified_in_a_registry_that_asks_who_comes() {
+    let test = "a_release_is_signed_and_verified_in_a_registry_that_asks_who_comes";
+    let Some(mut release) = signed_in(test, true) else { return };
+    release.makes("verify-release");
+    release.credentials = None;
+    release.refused("a stranger comes", "is not signed by that key");
 }
 
 #[test]

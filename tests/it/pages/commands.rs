@@ -15,6 +15,7 @@ const KIND: &str = "a container engine";
 /// Tests of several commands.
 const SIGNED: &str = "a_release_is_verified_by_its_key_and_refused_once_anything_of_it_is_changed";
 const CATALOG: &str = "a_catalog_is_made_of_a_bundle_in_a_registry_and_can_be_served";
+const ASKED: &str = "a_registry_that_asks_who_comes_is_reached_by_one_file_of_credentials";
 const UPGRADED: &str = "helm_upgrades_an_older_release_under_load_and_rolls_back";
 const HELM: &str =
     "helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when_it_goes";
@@ -31,6 +32,9 @@ pub const COMMANDS: &[(&str, Held)] = &[
     ("make docker-push", Long(SIGNED, "test-sign")),
     ("make verify-release", Long(SIGNED, "test-sign")),
     ("cosign verify ", Long(SIGNED, "test-sign")),
+    ("make toolchain-image", Needs("a registry with the bases")),
+    ("buildah login ", Needs("a registry with accounts")),
+    ("export REGISTRY_AUTH_FILE", Long(ASKED, "test-bundle")),
     ("make agent-image", Test("an_agent_is_added_to_the_base_and_any_user_of_group_0_runs_it")),
     ("make bundle PUSHED=yes", Long(CATALOG, "test-bundle")),
     ("make bundle ", Test("a_bundle_of_a_release_names_digests_everywhere")),
