@@ -306,6 +306,9 @@ fn no_symbol_is_newer_than_the_glibc_of_ubi_9() {
             let audit = glibc(it, "2.34");
             assert!(audit.status.success(), "{}", words(&audit));
         }
+    } else {
+        let why = "headers of a newer glibc than Debian 12's: no program is held to 2.34 here";
+        skip(test, "glibc", why);
     }
     let audit = glibc(&program, "2.2");
     assert!(!audit.status.success(), "it needs {needs}");

@@ -103,6 +103,7 @@ const WORDS: &[&str] = &[
     "fips",
     "git",
     "git-http",
+    "glibc",
     "go",
     "go-original",
     "go-original-source",
