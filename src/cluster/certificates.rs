@@ -1,11 +1,12 @@
 //! The Secret with our certificates and those who are told whom to trust: watched, and written over exactly the version that
 //! was read. Any replica may write, whoever owns what: no shard is asked.
 
+mod kept;
+
 use std::fmt;
 
 use futures::{Stream, StreamExt as _, future, stream};
 use k8s_openapi::{
-    ByteString,
     api::{
         admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
         core::v1::Secret,
@@ -15,7 +16,7 @@ use k8s_openapi::{
 use kube::{
     Api,
     api::{Patch, PatchParams, PostParams},
-    core::{ApiResource, DynamicObject, ObjectMeta},
+    core::{ApiResource, DynamicObject},
     runtime::{
         WatchStreamExt as _,
         watcher::{self, Event},
@@ -39,10 +40,10 @@ use crate::{
     },
 };
 
+pub use kept::{Kept, Unusable};
+
 /// An annotation of the Secret: each new value asks for another authority.
 pub const WISH: &str = "gastown.io/rotate-certificates";
-/// What the whole book is kept under, beside the names that others know.
-const BOOK: &str = "book.json";
 /// As whom an API server notes what we have written: by how our User-Agent begins.
 const MANAGER: &str = "gastown";
 
@@ -55,45 +56,6 @@ pub struct Vault {
     definitions: Definitions,
     namespace: String,
     name: String,
-}
-
-/// The Secret as it was read.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Kept {
-    /// Empty where there is none.
-    pub resource_version: String,
-    pub wish: String,
-    /// Or why there is none that can be used.
-    pub book: Result<Book, Unusable>,
-}
-
-impl Default for Kept {
-    fn default() -> Self {
-        let (resource_version, wish) = (String::new(), String::new());
-        Self { resource_version, wish, book: Err(Unusable::Missing) }
-    }
-}
-
-/// Why there is no book.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unusable {
-    Missing,
-    Unreadable,
-    /// Its parts do not say the same.
-    Foreign,
-}
-
-impl Unusable {
-    /// All that [`Self::reason`] says.
-    pub const REASONS: [&str; 3] = ["SecretMissing", "SecretUnreadable", "SecretChangedByOthers"];
-
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::Missing => "SecretMissing",
-            Self::Unreadable => "SecretUnreadable",
-            Self::Foreign => "SecretChangedByOthers",
-        }
-    }
 }
 
 /// Somebody who is told whom to trust.
@@ -171,7 +133,7 @@ impl Vault {
         let seat = self.watches.seat();
         let secrets = self.secrets(seat.client.clone());
         let kept = watched(seat, ("secrets", secrets), &self.name)
-            .map(|it| News::Kept(Box::new(it.as_ref().map_or_else(Kept::default, kept))));
+            .map(|it| News::Kept(Box::new(it.as_ref().map_or_else(Kept::default, Kept::read))));
         stream::select(kept.boxed(), self.told(consumers))
     }
 
@@ -196,37 +158,22 @@ impl Vault {
         stream::select_all(consumers)
     }
 
+    /// The command by which a person deletes the Secret, since no replica may.
+    pub fn deletion(&self) -> String {
+        format!("kubectl -n {} delete secret {}", self.namespace, self.name)
+    }
+
     /// Writes the book over the version that was read, or makes it where there was none; what is stored then.
     pub async fn keep(&self, over: &Kept, book: &Book) -> Result<Kept, Error> {
-        let text = |it: &str| ByteString(it.as_bytes().to_vec());
-        let whole = serde_json::to_string(book).unwrap_or_default();
-        let data = [
-            ("tls.crt", text(&book.chain())),
-            ("tls.key", text(&book.leaf.key.0)),
-            ("ca.crt", text(&book.bundle())),
-            (BOOK, text(&whole)),
-        ];
-        let there = !over.resource_version.is_empty();
-        let wish = (!over.wish.is_empty()).then(|| [(WISH.to_owned(), over.wish.clone())].into());
-        let secret = Secret {
-            metadata: ObjectMeta {
-                name: Some(self.name.clone()),
-                namespace: Some(self.namespace.clone()),
-                resource_version: there.then(|| over.resource_version.clone()),
-                annotations: wish,
-                ..ObjectMeta::default()
-            },
-            data: Some(data.into_iter().map(|(key, it)| (key.to_owned(), it)).collect()),
-            ..Secret::default()
-        };
+        let secret = over.with(book, (&self.namespace, &self.name));
         let (api, params) = (self.secrets(self.client.clone()), PostParams::default());
         let attempt = format!("write Secret {}", self.name);
-        let stored = if there {
+        let stored = if over.is_there() {
             self.writer.replace(&api, &self.name, &secret).await
         } else {
             self.writer.create(&api, &params, &secret).await
         };
-        Ok(kept(&stored.map_err(|it| Error::Api { attempt, source: Box::new(it) })?))
+        Ok(Kept::read(&stored.map_err(|it| Error::Api { attempt, source: Box::new(it) })?))
     }
 
     /// Hears what time it is by the API server's clock, as far as it answers.
@@ -370,21 +317,4 @@ fn said(definition: &Definition) -> Value {
         },
         "spec": {"conversion": definition.conversion, "versions": versions.collect::<Vec<_>>()},
     })
-}
-
-fn kept(secret: &Secret) -> Kept {
-    let meta = &secret.metadata;
-    let wish = meta.annotations.as_ref().and_then(|it| it.get(WISH)).cloned().unwrap_or_default();
-    let resource_version = meta.resource_version.clone().unwrap_or_default();
-    Kept { resource_version, wish, book: book(secret) }
-}
-
-fn book(secret: &Secret) -> Result<Book, Unusable> {
-    let data = secret.data.as_ref().filter(|it| !it.is_empty()).ok_or(Unusable::Missing)?;
-    let part = |key: &str| data.get(key).map(|it| it.0.as_slice()).unwrap_or_default();
-    let book: Book = serde_json::from_slice(part(BOOK)).map_err(|_| Unusable::Unreadable)?;
-    let same = part("tls.crt") == book.chain().as_bytes()
-        && part("tls.key") == book.leaf.key.0.as_bytes()
-        && part("ca.crt") == book.bundle().as_bytes();
-    if same { Ok(book) } else { Err(Unusable::Foreign) }
 }

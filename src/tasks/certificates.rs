@@ -4,6 +4,7 @@
 mod files;
 mod flaws;
 mod from_files;
+mod keeping;
 mod known;
 #[cfg(test)]
 mod taken_back;
@@ -159,6 +160,9 @@ impl Keeper {
 
     async fn look(&self, known: &mut Known) -> Duration {
         let Some(kept) = known.kept.clone() else { return LOOK };
+        if kept.immutable {
+            known.problem(keeping::IMMUTABLE, &self.way_out()); // whatever is worse is said instead of it
+        }
         let book = match &kept.book {
             Ok(book) => book.clone(),
             Err(why) => {
@@ -194,13 +198,6 @@ impl Keeper {
             );
         }
         match self.due(known, &kept, &book).await {
-            Some(Step::Anew) if !known.begins_anew(Instant::now()) => {
-                known.problem(
-                    "ClocksDiffer",
-                    "Replicas replace each other's authority: the clocks of API servers differ by more than a day",
-                );
-                LOOK
-            }
             Some(step) => self.step(known, &kept, &book, step).await,
             None if awaited => told.unwrap_or(CANARY),
             None => told.unwrap_or(LOOK).min(until(book.wakes(self.settle) - seen.now)),
@@ -252,6 +249,16 @@ impl Keeper {
     }
 
     async fn step(&self, known: &mut Known, kept: &Kept, book: &Book, step: Step) -> Duration {
+        if let Some(pause) = self.waits(known, kept) {
+            return pause;
+        }
+        if step == Step::Anew && !known.begins_anew(Instant::now()) {
+            known.problem(
+                "ClocksDiffer",
+                "Replicas replace each other's authority: the clocks of API servers differ by more than a day",
+            );
+            return LOOK;
+        }
         let made = book.after(step, &self.seen(known, kept), &self.mint);
         let span = live::live_span!(
             "step of certificates",
@@ -269,47 +276,6 @@ impl Keeper {
                 let why = format!("{error:#}");
                 live::failed(&span, "CertificateNotMade");
                 tracing::error!(why, ?step, "Failed to make a certificate");
-                AGAIN
-            }
-        }
-    }
-
-    /// Writes what was last good, or begins anew.
-    async fn restore(&self, known: &mut Known, kept: &Kept) -> Duration {
-        self.vault.hear_the_time().await;
-        let now = seconds();
-        let usable = known.good.clone().filter(|it| self.usable(it, it.judged_at(now)).is_ok());
-        let book = usable.map_or_else(|| Book::new(&self.mint, generation(known), now), Ok);
-        match book {
-            Ok(book) => self.write(known, kept, &book).await,
-            Err(error) => {
-                let why = format!("{error:#}");
-                tracing::error!(why, "Failed to make a certificate");
-                AGAIN
-            }
-        }
-    }
-
-    async fn write(&self, known: &mut Known, over: &Kept, book: &Book) -> Duration {
-        match self.vault.keep(over, book).await {
-            Ok(kept) => {
-                known.hear(News::Kept(Box::new(kept)));
-                Duration::ZERO
-            }
-            // Somebody else was first: the watch tells.
-            Err(error)
-                if matches!(
-                    error.class(),
-                    Class::Conflict | Class::AlreadyExists | Class::NotFound
-                ) =>
-            {
-                AGAIN
-            }
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "Not keeping certificates"
-                );
                 AGAIN
             }
         }
@@ -402,11 +368,6 @@ fn hear(unconverted: &Unconverted, told: &News) {
 /// A span of seconds that may be over, as one that is worth waiting for.
 fn until(seconds: i64) -> Duration {
     Duration::from_secs(seconds.max(0).unsigned_abs()).max(AGAIN)
-}
-
-/// A generation that nothing that is known of had.
-fn generation(known: &Known) -> u64 {
-    known.good.as_ref().map_or(1, |it| it.authority.generation + 2)
 }
 
 /// A bundle as the API writes bytes.

@@ -41,7 +41,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, pki_typ
 use serde_json::json;
 
 use crate::{
-    asking::{all_are_named, answered, comes_true},
+    asking::{all_are_named, answered, comes_true, scraped},
     preconditions::skip,
     tracing::collector::{Collector, Span},
     world::{PATIENCE, is_judged, polecat},
@@ -362,6 +362,51 @@ async fn of_no_use(hall: &Hall) {
     }
 }
 
+/// A pair that somebody brings, in a Secret made for such: of another type, which no write changes, and with his label.
+async fn another_type(hall: &Hall) {
+    let text = |it: &str| BASE64_STANDARD.encode(it);
+    let theirs = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": {"name": manifests::CERTIFICATES, "labels": {"brought-by": "somebody"}},
+        "data": {"tls.crt": text("a certificate"), "tls.key": text("a key")},
+    });
+    let theirs: Secret = serde_json::from_value(theirs).unwrap();
+    // Replicas make another one at once, and may be first.
+    answered("a Secret of another type to be there", async || {
+        let secrets = hall.secrets();
+        let _ = secrets.delete(manifests::CERTIFICATES, &DeleteParams::default()).await;
+        secrets.create(&PostParams::default(), &theirs).await.ok()
+    })
+    .await;
+    let again = async || hall.book().await.is_some();
+    comes_true("a Secret of another type to be put right", again).await;
+    assert!(hall.judged().await, "what was served is served still");
+    let secret = hall.secret().await.unwrap();
+    assert_eq!(secret.type_.as_deref(), Some("kubernetes.io/tls"));
+    assert_eq!(secret.metadata.labels.unwrap()["brought-by"], "somebody");
+}
+
+/// A Secret that somebody spoils and locks is left to him, and that is told; nobody tries what can't be.
+async fn locked(hall: &Hall) {
+    let spoilt = json!({"immutable": true, "data": {"tls.crt": BASE64_STANDARD.encode("spoilt")}});
+    let (params, patch) = (PatchParams::default(), Patch::Merge(spoilt));
+    hall.secrets().patch(manifests::CERTIFICATES, &params, &patch).await.unwrap();
+    for replica in &hall.bed.replicas {
+        let told = "gastown_certificate_degraded{reason=\"SecretImmutable\"} 1";
+        scraped(replica, |it| it == told).await;
+    }
+    assert!(hall.judged().await, "what was served is served still");
+    hall.secrets().delete(manifests::CERTIFICATES, &DeleteParams::default()).await.unwrap();
+    comes_true("it to be made anew", async || hall.book().await.is_some()).await;
+    for replica in &hall.bed.replicas {
+        let told = "gastown_certificate_degraded{reason=\"SecretImmutable\"} 0";
+        scraped(replica, |it| it == told).await;
+    }
+    let events = hall.bed.audit_events().await.unwrap();
+    let refused = |it: &&Event| it.resource == "secrets" && it.is_write() && it.code == 422;
+    assert_eq!(events.iter().filter(refused).count(), 0, "writes that no API server takes");
+}
+
 fn names() -> Vec<String> {
     let service = manifests::WEBHOOK_SERVICE.into();
     Target { namespace: TOWN.into(), service, url: None }.names()
@@ -437,6 +482,8 @@ async fn whatever_happens_to_the_certificates_is_put_right() {
     hall.secrets().delete(manifests::CERTIFICATES, &DeleteParams::default()).await.unwrap();
     comes_true("a deleted Secret to be there again", async || hall.book().await.is_some()).await;
     assert!(hall.judged().await, "what was served is served still");
+    another_type(&hall).await;
+    locked(&hall).await;
 
     hall.works("the bundle to be published").await;
     let bundle = hall.book().await.unwrap().bundle().into_bytes();

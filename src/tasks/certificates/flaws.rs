@@ -1,5 +1,6 @@
 //! What is wrong with what is served, as a metric: every reason from zero, and one of them 1 while it is so.
 
+use super::keeping;
 use crate::{
     cluster::{
         certificates::Unusable,
@@ -9,8 +10,15 @@ use crate::{
 };
 
 /// What can be wrong beside what is in the Secret or in files.
-const OTHERS: [&str; 5] =
-    ["SwitchTakenBack", "CanaryRefused", "BundleFoughtOver", "ClocksDiffer", "TooManyRetired"];
+const OTHERS: [&str; 7] = [
+    keeping::IMMUTABLE,
+    keeping::REFUSED,
+    "SwitchTakenBack",
+    "CanaryRefused",
+    "BundleFoughtOver",
+    "ClocksDiffer",
+    "TooManyRetired",
+];
 
 /// Says it.
 pub struct Flaws(Meters);

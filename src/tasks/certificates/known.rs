@@ -35,6 +35,8 @@ pub struct Known {
     pub settled: bool,
     anew: VecDeque<Instant>,
     fights: BTreeMap<Consumer, (String, VecDeque<Instant>)>,
+    /// The version of the Secret over which nothing could be written: until when that is not tried again, and why it was so.
+    refused: Option<(String, (Instant, String))>,
     /// What is wrong, as of this look.
     pub problem: Option<(&'static str, String)>,
 }
@@ -84,6 +86,18 @@ impl Known {
         self.problem("TooManyRetired", &text);
     }
 
+    /// The API server refused what was written over this version.
+    pub fn turned_down(&mut self, version: &str, until: (Instant, String)) {
+        self.refused = Some((version.to_owned(), until));
+    }
+
+    /// How long nothing is written over this version, and why; nothing of another one is known.
+    pub fn is_turned_down(&self, version: &str, now: Instant) -> Option<(Duration, String)> {
+        let (_, (until, why)) = self.refused.as_ref().filter(|it| it.0 == version)?;
+        let left = until.checked_duration_since(now).filter(|it| !it.is_zero())?;
+        Some((left, why.clone()))
+    }
+
     /// Notes another authority that nothing leads to from the one before, if it is to be.
     pub fn begins_anew(&mut self, now: Instant) -> bool {
         self.anew.retain(|it| now.duration_since(*it) < WHILE);
@@ -124,6 +138,18 @@ mod tests {
         let at = |minutes: u64| begin + Duration::from_secs(60 * minutes);
         let made: Vec<_> = [0, 1, 2, 3, 4, 5, 59, 60].map(|it| known.begins_anew(at(it))).into();
         assert_eq!(made, [true, true, true, true, true, false, false, true]);
+    }
+
+    #[test]
+    fn what_was_refused_over_one_version_is_tried_later_and_over_another_at_once() {
+        let (mut known, begin) = (Known::default(), Instant::now());
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        assert_eq!(known.is_turned_down("7", at(0)), None);
+        known.turned_down("7", (at(10), "no".into()));
+        let left = Duration::from_secs(1);
+        assert_eq!(known.is_turned_down("7", at(9)), Some((left, "no".into())));
+        assert_eq!(known.is_turned_down("7", at(10)), None, "it is tried again");
+        assert_eq!(known.is_turned_down("8", at(9)), None, "somebody did something");
     }
 
     #[test]

@@ -92,7 +92,12 @@ fn api_server(distrusted: Option<Hall>, meters: &Meters) -> (Connection, Arc<Mut
     (Connection::played(answer, meters), written)
 }
 
-fn keeper(connection: &Connection, meters: Meters, live: &Live, alerts: &Alerts) -> Keeper {
+pub(super) fn keeper(
+    connection: &Connection,
+    meters: Meters,
+    live: &Live,
+    alerts: &Alerts,
+) -> Keeper {
     Keeper {
         vault: Vault::new(connection, "town", manifests::CERTIFICATES),
         mint: ForNames { names: vec![NAME.into()], leaf_life: None },
@@ -126,7 +131,8 @@ fn books(mint: &ForNames) -> [Book; 2] {
 }
 
 fn read(book: &Book) -> Kept {
-    Kept { resource_version: "7".into(), wish: "next".into(), book: Ok(book.clone()) }
+    let book = Ok(book.clone());
+    Kept { resource_version: "7".into(), wish: "next".into(), book, ..Kept::default() }
 }
 
 /// What the keeper makes of a switch: the book that it writes. `when`: what somebody who comes at that moment does not trust.
