@@ -14,6 +14,8 @@ pub enum Matter {
     ShardMap,
     /// What an OpenShift cluster asks of TLS.
     TlsProfile,
+    /// The same for the metrics, where they have a certificate of their own.
+    MetricsTls,
 }
 
 impl Matter {
@@ -23,6 +25,7 @@ impl Matter {
             Self::Certificates => "certificates",
             Self::ShardMap => "shard-map",
             Self::TlsProfile => "tls-profile",
+            Self::MetricsTls => "metrics-tls",
         }
     }
 }

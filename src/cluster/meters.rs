@@ -141,6 +141,7 @@ pub struct Lost {
 const LOST: [&str; 4] = ["queue-full", "refused", "no-answer", "stopped"];
 /// What can be wrong with the cluster's TLS profile.
 pub const NOTHING_IN_COMMON: Flawed = Flawed { reason: "NothingInCommon" };
+pub const NOTHING_FOR_METRICS: Flawed = Flawed { reason: "NothingForMetrics" };
 
 /// All meters of one process. Cheap to clone: every clone counts into the same registry.
 #[derive(Clone, Debug)]
@@ -297,7 +298,9 @@ impl Meters {
         for reason in TURNED_AWAY {
             drop(self.turned_away.get_or_create(&Flawed { reason }));
         }
-        drop(self.tls_profile_flaws.get_or_create(&NOTHING_IN_COMMON));
+        for flaw in [NOTHING_IN_COMMON, NOTHING_FOR_METRICS] {
+            drop(self.tls_profile_flaws.get_or_create(&flaw));
+        }
         self.rig_begins("");
         self.build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
     }

@@ -17,6 +17,7 @@ use axum::{
 };
 use axum_server::Handle;
 use prometheus_client::{encoding::text::encode, registry::Registry};
+use rustls::ServerConfig;
 use tokio::{sync::watch, task::JoinSet};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -31,6 +32,7 @@ use super::{
 use crate::{
     cluster::{
         certificates::seconds,
+        degraded::Degraded,
         meters::{Crypto, Meters},
     },
     config::{Config, Serving},
@@ -49,11 +51,14 @@ const DRAIN: Duration = Duration::from_secs(2);
 pub struct Faces {
     pub live: Live,
     pub followers: Followers,
+    /// Who hears where what the cluster asks of TLS can't be met.
+    told: (Meters, Degraded),
 }
 
-impl Default for Faces {
-    fn default() -> Self {
-        Self { live: Live::new(None), followers: Followers::new(None) }
+impl Faces {
+    pub fn new(meters: &Meters, degraded: &Degraded) -> Self {
+        let (live, followers) = (Live::new(None), Followers::new(None));
+        Self { live, followers, told: (meters.clone(), degraded.clone()) }
     }
 }
 
@@ -87,27 +92,9 @@ pub fn start(
             servers.spawn(health::listen(address, routes, stop));
         }
         Serving::Secure(address, files) => {
-            let own = Live::new(None);
-            let certificate = if let Some(files) = files {
-                files.load().context("--metrics-cert-path")?;
-                let live = own.clone();
-                let clock = tls::Clock { now: seconds, look: tls::LOOK };
-                let serve = async move { files.serve(live, (&[], clock), |_| {}).await };
-                servers.spawn(until(stop.clone(), serve));
-                own.subscribe()
-            } else if config.serves_webhooks() {
-                faces.live.subscribe()
-            } else {
-                servers.spawn(until(
-                    stop.clone(),
-                    of_this_process(config.own_namespace(), own.clone()),
-                ));
-                own.subscribe()
-            };
+            let (certificate, stand) = presented(config, files, faces, (servers, &stop))?;
             let manner = tls::Manner { http2: config.webhooks.enable_http2, callers: None };
-            let provider = faces.followers.subscribe();
-            // The webhooks' server tells of the cluster's profile.
-            let (alerts, stand) = (Alerts::default(), Stand::default());
+            let (provider, alerts) = (faces.followers.subscribe(), Alerts::default());
             let takes = Takes { certificate, provider, manner, alerts, stand };
             let gate = Arc::new(Gate::new(asking));
             let routes = routes
@@ -117,6 +104,30 @@ pub fn start(
         }
     }
     Ok(())
+}
+
+/// What is presented, kept up until `stop`, and who tells of the cluster's profile: where it is what the webhooks present, their
+/// server does. A certificate of the metrics' own may go with other settings than that one, or with none that is asked for.
+fn presented(
+    config: &Config,
+    files: Option<tls::Files>,
+    faces: &Faces,
+    (servers, stop): (&mut JoinSet<anyhow::Result<()>>, &watch::Receiver<bool>),
+) -> anyhow::Result<(watch::Receiver<Option<Arc<ServerConfig>>>, Stand)> {
+    if files.is_none() && config.serves_webhooks() {
+        return Ok((faces.live.subscribe(), Stand::default()));
+    }
+    let own = Live::new(None);
+    let (certificate, stand) = (own.subscribe(), Stand::of_metrics(&faces.told.0, &faces.told.1));
+    if let Some(files) = files {
+        files.load().context("--metrics-cert-path")?;
+        let clock = tls::Clock { now: seconds, look: tls::LOOK };
+        let serve = async move { files.serve(own, (&[], clock), |_| {}).await };
+        servers.spawn(until(stop.clone(), serve));
+    } else {
+        servers.spawn(until(stop.clone(), of_this_process(config.own_namespace(), own)));
+    }
+    Ok((certificate, stand))
 }
 
 /// Something that goes on until the stop.
@@ -211,6 +222,7 @@ async fn scrape(State(registry): State<Arc<Registry>>, headers: HeaderMap) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::{degraded::Matter, meters::NOTHING_FOR_METRICS};
 
     #[tokio::test]
     async fn a_process_without_webhooks_has_a_certificate_of_its_own() {
@@ -221,5 +233,54 @@ mod tests {
         let made = tokio::time::timeout(Duration::from_secs(30), told.wait_for(Option::is_some));
         assert!(made.await.is_ok_and(|it| it.is_ok()), "nothing is served");
         task.abort();
+    }
+
+    /// Whether it is told that a cluster's profile, of suites for ECDSA keys alone, can't be met by what is presented with these
+    /// flags, once that is served.
+    async fn is_told(flags: &[&str]) -> bool {
+        use clap::Parser as _;
+        let own = ["x", "--metrics-bind-address=127.0.0.1:0", "--metrics-secure"];
+        let config = Config::try_parse_from(own.iter().chain(flags)).unwrap();
+        let Ok(Serving::Secure(address, files)) = config.metrics.serving() else { panic!("HTTPS") };
+        let (meters, degraded) = (Meters::default(), Degraded::default());
+        let faces = Faces::new(&meters, &degraded);
+        let wanted = tls::crypto::Wanted {
+            profile: tls::crypto::Profile::Custom,
+            suites: vec!["TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384".into()],
+            groups: Vec::new(),
+        };
+        faces.followers.send_replace(Some(Arc::new(wanted.intersection())));
+        let (_stop, stopped) = watch::channel(false);
+        let (mut servers, handle) = (JoinSet::new(), Handle::new());
+        let (certificate, stand) =
+            presented(&config, files, &faces, (&mut servers, &stopped)).unwrap();
+        let (provider, alerts) = (faces.followers.subscribe(), Alerts::default());
+        let takes = Takes { certificate, provider, manner: tls::Manner::default(), alerts, stand };
+        servers.spawn(webhooks::listen(address, takes, handle.clone(), Router::new()));
+        handle.listening().await.expect("it is served all the same");
+        let told = degraded.news().borrow().clone();
+        let flaw = meters.tls_profile_flaws.get_or_create(&NOTHING_FOR_METRICS).get();
+        assert_eq!(flaw, i64::from(!told.is_empty()));
+        assert!(!told.contains_key(&Matter::TlsProfile), "that of the webhooks is another matter");
+        told.contains_key(&Matter::MetricsTls)
+    }
+
+    #[tokio::test]
+    async fn a_certificate_of_the_metrics_own_that_the_clusters_profile_does_not_go_with_is_told() {
+        let _ = tls::install_provider();
+        let folder = tempfile::tempdir().unwrap();
+        let lay = |algorithm| {
+            let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+            let made = rcgen::CertificateParams::new(vec!["a".into()]).unwrap().self_signed(&key);
+            std::fs::write(folder.path().join("tls.crt"), made.unwrap().pem()).unwrap();
+            std::fs::write(folder.path().join("tls.key"), key.serialize_pem()).unwrap();
+        };
+        let path = format!("--metrics-cert-path={}", folder.path().display());
+        lay(&rcgen::PKCS_RSA_SHA256);
+        assert!(is_told(&[&path]).await, "service-ca's are RSA");
+        assert!(is_told(&[&path, "--disable-webhooks"]).await, "nor does anybody else tell");
+        lay(&rcgen::PKCS_ECDSA_P256_SHA256);
+        assert!(!is_told(&[&path]).await, "it goes with that");
+        assert!(!is_told(&["--disable-webhooks"]).await, "so does the process's own");
     }
 }

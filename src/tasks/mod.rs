@@ -89,7 +89,7 @@ async fn serve(
     let mut servers = JoinSet::new();
     let (servers_stop, servers_stopped) = watch::channel(false);
     let (ready, report) = (watch::Sender::new(false), watch::Sender::new(Report::default()));
-    let (webhooks, faces) = (Handle::<SocketAddr>::new(), metrics::Faces::default());
+    let (webhooks, faces) = (Handle::<SocketAddr>::new(), metrics::Faces::new(&meters, &degraded));
     if let Some(address) = parsed(&config.endpoints.health_probe_bind_address)? {
         let states = health::States::new(&ready, &report, &meters);
         servers.spawn(health::serve(address, states, servers_stopped.clone()));

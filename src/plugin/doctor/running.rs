@@ -105,6 +105,9 @@ pub fn degraded(facts: &Facts) -> Row {
         let fix = if line.starts_with(Matter::TlsProfile.name()) {
             "give apiserver.config.openshift.io/cluster a tlsSecurityProfile with suites and groups that docs/certificates.md \
              names, or start the operator with a --tls-profile of its own"
+        } else if line.starts_with(Matter::MetricsTls.name()) {
+            "bring the metrics a certificate (--metrics-cert-path) whose key has a suite in what the cluster asks for, or leave \
+             that out, so that they present the webhooks'"
         } else if line.starts_with(Matter::ShardMap.name()) {
             "delete the ShardMap gastown: the replicas put the one back that they act by (docs/shards.md)"
         } else {
@@ -275,11 +278,16 @@ mod tests {
             super::degraded(&Facts { shards, ..facts() })
         };
         assert_eq!(of(&[]).state(), State::Ok);
-        let row = of(&["certificates Expired: a", "tls-profile NothingInCommon: b"]);
+        let row = of(&[
+            "certificates Expired: a",
+            "tls-profile NothingInCommon: b",
+            "metrics-tls NothingForMetrics: c",
+        ]);
         assert_eq!(row.state(), State::Failed);
         let told: Vec<_> = row.findings.iter().map(|it| (&*it.found, &*it.fix)).collect();
         assert!(told[0].0.contains("Expired") && told[0].1.contains("docs/certificates.md"));
         assert!(told[1].0.contains("NothingInCommon") && told[1].1.contains("tlsSecurityProfile"));
+        assert!(told[2].1.contains("--metrics-cert-path"), "{told:?}");
         assert!(row.findings.iter().all(|it| it.place.contains("op-a")), "{row:?}");
     }
 

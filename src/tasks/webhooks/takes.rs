@@ -11,7 +11,7 @@ use super::super::alerts::Alerts;
 use crate::{
     cluster::{
         degraded::{Degraded, Matter, Why},
-        meters::{Meters, NOTHING_IN_COMMON},
+        meters::{Flawed, Meters, NOTHING_FOR_METRICS, NOTHING_IN_COMMON},
     },
     tls,
 };
@@ -30,15 +30,34 @@ pub struct Takes {
 /// By which settings a server goes, and who hears where those that are asked for can't be met.
 #[derive(Debug, Default)]
 pub struct Stand {
-    pub told: Option<(Meters, Degraded)>,
+    told: Option<Told>,
     good: Option<Arc<CryptoProvider>>,
     is_told: bool,
 }
 
+/// Who hears, and of whose settings: servers with certificates of their own may go by others than each other.
+#[derive(Debug)]
+struct Told {
+    meters: Meters,
+    degraded: Degraded,
+    matter: Matter,
+    flaw: Flawed,
+}
+
 impl Stand {
-    /// Of a server whose troubles are told.
+    /// Of the server whose troubles are those of the cluster's profile.
     pub fn telling(meters: &Meters, degraded: &Degraded) -> Self {
-        Self { told: Some((meters.clone(), degraded.clone())), ..Self::default() }
+        Self::about((Matter::TlsProfile, NOTHING_IN_COMMON), meters, degraded)
+    }
+
+    /// Of the metrics', where they have a certificate of their own.
+    pub fn of_metrics(meters: &Meters, degraded: &Degraded) -> Self {
+        Self::about((Matter::MetricsTls, NOTHING_FOR_METRICS), meters, degraded)
+    }
+
+    fn about((matter, flaw): (Matter, Flawed), meters: &Meters, degraded: &Degraded) -> Self {
+        let (meters, degraded) = (meters.clone(), degraded.clone());
+        Self { told: Some(Told { meters, degraded, matter, flaw }), ..Self::default() }
     }
 
     /// These can be met. What others told stays theirs.
@@ -51,18 +70,15 @@ impl Stand {
 
     fn is_degraded(&mut self, error: &anyhow::Error) {
         self.is_told = true;
-        let reason = NOTHING_IN_COMMON.reason;
-        let text = format!(
+        self.say(Some(format!(
             "what the cluster asks for can't be served; the last good one stays, if the certificate goes with it: {error:#}"
-        );
-        self.say(Some(Why { reason, text }));
+        )));
     }
 
-    fn say(&self, why: Option<Why>) {
-        let Some((meters, degraded)) = &self.told else { return };
-        let flaw = meters.tls_profile_flaws.get_or_create(&NOTHING_IN_COMMON);
-        flaw.set(i64::from(why.is_some()));
-        degraded.say(Matter::TlsProfile, why);
+    fn say(&self, why: Option<String>) {
+        let Some(Told { meters, degraded, matter, flaw }) = &self.told else { return };
+        meters.tls_profile_flaws.get_or_create(flaw).set(i64::from(why.is_some()));
+        degraded.say(*matter, why.map(|text| Why { reason: flaw.reason, text }));
     }
 }
 
