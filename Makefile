@@ -109,7 +109,7 @@ doc: ## The crate's documentation, with src/ARCHITECTURE.md as its front page
 
 .PHONY: test-rotation
 test-rotation: prepare static build ## 100 forced rotations under 100,000 calls, whose callers lag up to a minute: half an hour
-	@ROTATIONS=100 ROTATION_CALLS=100000 ROTATION_LAG=60 $(CARGO) test --locked --test it -- no_call_fails --nocapture
+	@GASTOWN_REQUIRE=root ROTATIONS=100 ROTATION_CALLS=100000 ROTATION_LAG=60 $(CARGO) test --locked --test it -- no_call_fails --nocapture
 
 N ?= 1000000
 .PHONY: fuzz-conversion
@@ -117,7 +117,7 @@ fuzz-conversion: ## Hold the laws of conversion against N objects of each kind a
 	@GASTOWN_LAWS=$(N) $(CARGO) test --locked --release --lib -- conversion::laws
 
 .PHONY: test-fips
-test-fips: ## The FIPS edition: built, what it links, its proof or refusal, its handshakes; needs CMake and Go; a quarter of an hour
+test-fips: ## The FIPS edition: built, what it links, its proof or refusal, its handshakes; needs CMake, Go and openssl; a quarter of an hour
 	@tests/tools/test-fips.sh
 
 .PHONY: test-faults

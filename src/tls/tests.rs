@@ -9,6 +9,7 @@ use std::{
     thread,
 };
 
+use gastown_testbed::preconditions::skip;
 use rcgen::{
     CertificateParams, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
     PKCS_ED25519, PKCS_RSA_SHA256,
@@ -197,8 +198,7 @@ fn openssl(arguments: &[&str], input: &str, configuration: &str) -> Option<Strin
     let mut child = match piped.spawn() {
         Ok(child) => child,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            // Past the harness, which keeps what a passing test prints.
-            let _ = writeln!(std::io::stderr(), "SKIP handshakes by openssl: there is no openssl");
+            skip("handshakes by openssl", "openssl", "there is no openssl").unwrap();
             return None;
         }
         Err(error) => panic!("{error}"),

@@ -157,6 +157,21 @@ fn only_one_file_may_ask_the_api_server_for_a_change() {
     assert_eq!(exempt, known.into(), "who else may call what .clippy.toml refuses?");
 }
 
+/// What a test says that it skips goes by `GASTOWN_REQUIRE`: one that says so by itself is left out unseen.
+#[test]
+fn no_test_skips_itself_past_what_is_required() {
+    let (top, mut files) = (Path::new(env!("CARGO_MANIFEST_DIR")), Vec::new());
+    for folder in ["src", "tests/it", "tests/runner", "tests/testbed"] {
+        collect(&top.join(folder), &mut files);
+    }
+    let says = |it: &PathBuf| {
+        let text = fs::read_to_string(it).unwrap();
+        text.contains(concat!("\"SKIP", " ")).then(|| it.strip_prefix(top).unwrap().to_owned())
+    };
+    let all: Vec<_> = files.iter().filter_map(says).collect();
+    assert_eq!(all, [Path::new("tests/testbed/src/preconditions.rs")], "ask `preconditions::skip`");
+}
+
 #[test]
 fn the_guard_sees_planted_offences() {
     let offence = "use crate::{api::{shared, v1alpha1::Polecat}, tasks::queue}; async fn g() {} \

@@ -9,9 +9,13 @@ use std::{
 
 use crate::{generated::top, make::words, preconditions::skip};
 
-/// Rules by which no version of a crate that is linked in is good.
-const ADVISORY: &str = "```toml\n[advisory]\nid = \"RUSTSEC-2000-9999\"\npackage = \"kube\"\ndate = \"2000-01-01\"\n\n\
-                        [versions]\npatched = [\">= 999.0.0\"]\n```\n\n# Made up\n\nFor a test.\n";
+/// Advisories by which no version of a crate that is linked in is good.
+fn advisory(of: &str) -> String {
+    format!(
+        "```toml\n[advisory]\nid = \"RUSTSEC-2000-9999\"\npackage = \"{of}\"\ndate = \"2000-01-01\"\n\n[versions]\npatched = \
+         [\">= 999.0.0\"]\n```\n\n# Made up\n\nFor a test.\n"
+    )
+}
 
 fn scan(database: &Path) -> std::process::Output {
     Command::new(top().join("tests/tools/deny.sh")).env("ADVISORY_DB", database).output().unwrap()
@@ -113,13 +117,32 @@ fn advisories_are_those_of_the_database_that_is_named() {
     let said = words(&refused);
     assert!(!refused.status.success() && said.contains(folder.path().to_str().unwrap()), "{said}");
 
-    let crates = folder.path().join("crates/kube");
-    fs::create_dir_all(&crates).unwrap();
-    fs::write(crates.join("RUSTSEC-2000-9999.md"), ADVISORY).unwrap();
-    for args in [&["init", "--quiet"][..], &["add", "."], &["commit", "--quiet", "-m", "one"]] {
-        git(folder.path(), args);
+    // The module is linked into the Enterprise edition alone.
+    for it in ["kube", "aws-lc-fips-sys"] {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().join("crates").join(it);
+        fs::create_dir_all(&at).unwrap();
+        fs::write(at.join("RUSTSEC-2000-9999.md"), advisory(it)).unwrap();
+        for args in [&["init", "--quiet"][..], &["add", "."], &["commit", "--quiet", "-m", "one"]] {
+            git(folder.path(), args);
+        }
+        let refused = scan(folder.path());
+        let said = words(&refused);
+        assert!(!refused.status.success() && said.contains("RUSTSEC-2000-9999"), "{it}: {said}");
     }
-    let refused = scan(folder.path());
+}
+
+/// Whoever tests the FIPS edition without openssl would leave out the handshakes that nothing else can make.
+#[test]
+fn the_fips_edition_is_not_tested_without_what_makes_its_handshakes() {
+    let folder = tempfile::tempdir().unwrap();
+    for it in ["cmake", "go", "nm", "readelf", "strip", "dirname", "cargo"] {
+        gastown_testbed::program::write(&folder.path().join(it), "#!/bin/sh\necho .\n").unwrap();
+    }
+    let mut script = Command::new("/bin/bash");
+    script.arg(top().join("tests/tools/test-fips.sh")).env_clear().env("PATH", folder.path());
+    script.current_dir(folder.path());
+    let refused = script.output().unwrap();
     let said = words(&refused);
-    assert!(!refused.status.success() && said.contains("RUSTSEC-2000-9999"), "{said}");
+    assert!(!refused.status.success() && said.contains("openssl is not installed"), "{said}");
 }

@@ -33,6 +33,8 @@ if [ -n "${ADVISORY_DB:-}" ]; then
   ln -s "$(realpath "$ADVISORY_DB")" "$scratch/db/advisory-db-3157b0e258782691"
   { cat .deny.toml; printf '\n[advisories]\ndb-path = "%s"\n' "$scratch/db"; } > "$scratch/deny.toml"
   "$deny" --config "$scratch/deny.toml" --offline --locked check advisories
+  # What the Enterprise edition alone links in.
+  "$deny" --config "$scratch/deny.toml" --offline --locked --features fips check advisories
 else
   case ",${GASTOWN_REQUIRE:-}," in
     *,advisories,*) echo "deny: GASTOWN_REQUIRE wants the advisories: set ADVISORY_DB=path" >&2; exit 1 ;;
