@@ -129,7 +129,7 @@ pub fn run(asked: &Check) -> ExitCode {
         };
         write(&text, &mut input.problems);
     }
-    for problem in &input.problems {
+    for problem in input.notes.iter().chain(&input.problems) {
         eprintln!("kubectl gt check: {problem}");
     }
     match (input.problems.is_empty(), refused) {

@@ -66,6 +66,10 @@ fn the_exit_code_says_allowed_refused_or_bad_input() {
         (&["-f", "-"], "a: [", 2, "no YAML"),
         (&["-f", "-"], "", 2, "nothing"),
         (&["-f", "-"], "just text", 2, "no object"),
+        (&["-f", "-"], "replicas: 1", 2, "no object either, and who names it means it"),
+        (&["-f", "-"], "{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": []}", 0, "none"),
+        (&["-f", "-"], "apiVersion: v1\nkind: PodList\nitems: []\n", 0, "as kubectl has no pods"),
+        (&["-f", "-"], "apiVersion: v1\nkind: PodList\nitems: {}\n", 2, "no list"),
         (&["-f", "-"], "{\"apiVersion\": \"v1\"}", 2, "no kind"),
         (&["-f", "-"], "apiVersion: v1\nkind: Pod\nspec: {}\n", 2, "a pod without containers"),
         (&["-f", "missing.yaml"], "", 2, "no such file"),
@@ -92,6 +96,34 @@ fn bad_input_is_told_with_where_and_how_and_hides_no_verdict() {
     assert!(errors.contains("./bad.yaml: is no YAML: ") && errors.contains("line 1"), "{errors}");
     let (_, _, errors) = json(folder.path(), &["-f", "-", "--policy", "restricted@v1.99"], "");
     assert!(errors.contains("v1.99") && errors.contains("v1.0 to v1."), "{errors}");
+}
+
+#[test]
+fn what_is_no_object_is_left_out_of_a_folder_and_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let lay = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    lay("values.yaml", "replicas: 1\nimage: {tag: latest}\n");
+    lay("empty.yaml", "# kept for later\n");
+    lay("list.json", "[1, 2]");
+    let said = |folder: &Path, words: &[&str]| {
+        let output = check(folder, words, "");
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, errors) = said(folder.path(), &["-f", "."]);
+    assert_eq!(code, Some(2), "whoever names the wrong folder hears of it: {errors}");
+    assert!(errors.contains("no file in it holds an object"), "{errors}");
+    lay("pod.yaml", &format!("{GOOD}---\nnote: beside it\n"));
+    let (code, errors) = said(folder.path(), &["-f", "."]);
+    assert_eq!(code, Some(0), "{errors}");
+    for it in ["./values.yaml: document 1", "./list.json: document 1", "./pod.yaml: document 2"] {
+        let said = format!("{it} is left out: it has neither an apiVersion nor a kind");
+        assert!(errors.contains(&said), "{errors}");
+    }
+    assert!(errors.contains("./empty.yaml is left out"), "{errors}");
+    assert_eq!(said(folder.path(), &["-f", "values.yaml"]).0, Some(2), "a file that is named");
+    lay("half.yaml", "kind: Pod\n");
+    let (code, errors) = said(folder.path(), &["-f", "."]);
+    assert_eq!(code, Some(2), "one of both was forgotten: {errors}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Files, folders and the standard input as objects, each with the file that it is from. What can't be read is kept as a
-//! sentence that says where, what and how to mend it.
+//! sentence that says where, what and how to mend it. Beside manifests a folder has files that are none (values of a chart,
+//! settings of a pipeline): what says neither an apiVersion nor a kind is left out there, and said; who names a file means it.
 
 use std::{
     fs,
@@ -54,6 +55,12 @@ impl Object {
 pub struct Input {
     pub objects: Vec<Object>,
     pub problems: Vec<String>,
+    /// What is left out.
+    pub notes: Vec<String>,
+    /// Lists that hold nothing, which is all allowed.
+    empty: usize,
+    /// Whether a folder is being read.
+    in_folder: bool,
 }
 
 /// Reads it all; nothing that is wrong in one file keeps another from being read.
@@ -106,9 +113,21 @@ impl Input {
             );
             self.problems.push(text);
         }
-        for file in files {
-            self.file(&file);
+        let before = self.count();
+        self.in_folder = true;
+        for file in &files {
+            self.file(file);
         }
+        self.in_folder = false;
+        if before == self.count() && !files.is_empty() {
+            let text = format!("{}: no file in it holds an object of Kubernetes", folder.display());
+            self.problems.push(text);
+        }
+    }
+
+    /// How much has come of what was read, but for what is left out.
+    const fn count(&self) -> usize {
+        self.objects.len() + self.problems.len() + self.empty
     }
 
     fn file(&mut self, path: &Path) {
@@ -126,13 +145,16 @@ impl Input {
             Ok(documents) => documents,
             Err(why) => return self.problems.push(format!("{file}: {why}")),
         };
-        let before = (self.objects.len(), self.problems.len());
+        let before = self.count() + self.notes.len();
         for (at, document) in documents.into_iter().enumerate() {
             if !document.is_null() {
                 self.object(file, &format!("document {}", at + 1), document, None);
             }
         }
-        if before == (self.objects.len(), self.problems.len()) {
+        if before == self.count() + self.notes.len() {
+            if self.in_folder {
+                return self.notes.push(format!("{file} is left out: there is nothing in it"));
+            }
             self.problems.push(format!(
                 "{file}: there is no object in it; give it a Pod, or an object with a pod template"
             ));
@@ -145,6 +167,10 @@ impl Input {
         let Some(kind) =
             kind.filter(|it| !it.is_empty() && (version.is_some() || kind_of_list.is_some()))
         else {
+            if self.in_folder && json.get("kind").is_none() && json.get("apiVersion").is_none() {
+                let text = "is left out: it has neither an apiVersion nor a kind";
+                return self.notes.push(format!("{file}: {place} {text}"));
+            }
             let text = format!(
                 "{file}: {place} is no object of Kubernetes: it must have an apiVersion and a kind"
             );
@@ -153,6 +179,7 @@ impl Input {
         let items = json.get_mut("items").map(Value::take);
         match (kind.strip_suffix("List"), items) {
             (Some(of), Some(Value::Array(items))) => {
+                self.empty += usize::from(items.is_empty());
                 for (at, item) in items.into_iter().enumerate() {
                     self.object(
                         file,
