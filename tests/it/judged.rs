@@ -28,6 +28,8 @@ async fn everything_that_is_wrong_comes_in_one_answer_with_a_cause_each() {
     let fields: Vec<_> = causes.iter().map(|it| it["field"].as_str().unwrap()).collect();
     assert_eq!(fields, ["spec.kubernetes.gitBranch", "spec.taskDescription"], "{}", told.body);
     assert!(told.message().contains("vpolecat.kb.io"), "{}", told.message());
+    let lines: Vec<_> = told.message().lines().map(|it| it.split(": ").next().unwrap()).collect();
+    assert_eq!(lines[1..], fields, "a line each: {}", told.message());
     door.close().await;
 }
 

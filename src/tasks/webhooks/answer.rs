@@ -1,7 +1,7 @@
 //! What is answered to one review: `/mutate` stamps and refuses nothing, since nobody waits for it; `/validate` sees the
 //! object last, refuses, and changes nothing.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::borrow::Cow;
 
 use axum::http::StatusCode;
 use kube::core::{
@@ -18,12 +18,18 @@ use crate::{
         references::Reference,
         secrets::Needed,
         trace::{Context, Run, Said},
+        untrusted,
     },
     kinds::{self, Kind},
 };
 
-/// Longest list of what is wrong, in characters; who reads it in a terminal reads no more.
+/// Longest answer, in characters; who reads it in a terminal reads no more. kubectl prints no message, but the causes: they
+/// are held to it as well.
 const MAX_MESSAGE: usize = 1500;
+/// Longest name in it, and longest path of a field, in bytes.
+const NAMED: usize = 253;
+/// Room for the path from which on there are more, and how many.
+const MORE: usize = NAMED + 50;
 
 /// What was found out about the names in an object.
 #[derive(Debug, Default)]
@@ -179,9 +185,11 @@ fn refused(
     write: &Write<'_>,
     refusals: &[Refusal],
 ) -> AdmissionResponse {
-    let (kind, name) = (write.kind, write.name());
-    let mut response =
-        response.deny(format!("{} {name:?} is invalid: {}", kind.kind, list(refusals)));
+    let (kind, name) = (write.kind, untrusted::fit(write.name(), NAMED));
+    let head = format!("{} \"{name}\" is invalid:", kind.kind);
+    let told = told(&head, refusals);
+    let lines = told.iter().map(|it| format!("\n{}: {}", it.field, it.message));
+    let mut response = response.deny(std::iter::once(head).chain(lines).collect::<String>());
     response.result.code = StatusCode::UNPROCESSABLE_ENTITY.as_u16();
     response.result.reason = "Invalid".into();
     let cause = |it: &Refusal| StatusCause {
@@ -190,28 +198,40 @@ fn refused(
         field: it.field.clone(),
     };
     response.result.details = Some(StatusDetails {
-        name: name.into(),
+        name,
         group: kind.group.into(),
         kind: kind.kind.into(),
         uid: String::new(),
-        causes: refusals.iter().map(cause).collect(),
+        causes: told.iter().map(cause).collect(),
         retry_after_seconds: 0,
     });
     response
 }
 
-/// What is wrong, as one text; the rest is in the causes.
-fn list(refusals: &[Refusal]) -> String {
-    let mut text = String::new();
+/// What is wrong, as far as there is room below such a head, and how many more there are.
+fn told(head: &str, refusals: &[Refusal]) -> Vec<Refusal> {
+    // kubectl says "The " before it, and has a star on each line.
+    let mut left = MAX_MESSAGE.saturating_sub(head.chars().count() + "The  \n".len() + MORE);
+    let length = |field: &str, message: &str| {
+        field.chars().count() + message.chars().count() + "* : \n".len()
+    };
+    let mut told = Vec::new();
     for (at, it) in refusals.iter().enumerate() {
-        let line = format!("{}: {}", it.field, it.message);
-        if at > 0 && text.chars().count() + line.chars().count() > MAX_MESSAGE {
-            let _ = write!(text, "; and {} more", refusals.len() - at);
+        let (field, mut message) = (untrusted::fit(&it.field, NAMED), it.message.clone());
+        if at == 0 && length(&field, &message) > left {
+            // One at least is told.
+            message = untrusted::fit(&message, left.saturating_sub(length(&field, "")).max(3));
+        }
+        let taken = length(&field, &message);
+        if taken > left {
+            message = format!("and {} more, from this one on", refusals.len() - at);
+            told.push(Refusal { field, message });
             break;
         }
-        let _ = write!(text, "{}{line}", if at > 0 { "; " } else { "" });
+        left -= taken;
+        told.push(Refusal { field, message });
     }
-    text
+    told
 }
 
 /// Into the API server's audit log what was decided, and a line into ours where it was a refusal: which fields and whose
@@ -259,17 +279,40 @@ fn note(
 mod tests {
     use super::*;
 
+    /// What kubectl prints of causes.
+    fn printed(head: &str, all: &[Refusal]) -> String {
+        let lines = all.iter().map(|it| format!("* {}: {}\n", it.field, it.message));
+        format!("The {head} \n{}", lines.collect::<String>())
+    }
+
     #[test]
     fn a_long_list_is_cut_between_two_and_says_how_many_are_left() {
-        let one = |at: usize| Refusal { field: format!("spec.f{at}"), message: "x".repeat(400) };
-        let all: Vec<_> = (0..9).map(one).collect();
-        let text = list(&all);
-        assert!(text.ends_with("; and 6 more"), "{text}");
-        assert!(text.chars().count() < MAX_MESSAGE + 20, "{}", text.len());
-        assert_eq!(
-            list(&all[..1]),
-            format!("spec.f0: {}", "x".repeat(400)),
-            "the first is always whole"
-        );
+        let head = format!("ReconcileStrategy \"{}\" is invalid:", "n".repeat(NAMED));
+        let one = |length: usize| {
+            move |at: usize| Refusal { field: format!("spec.f{at}"), message: "x".repeat(length) }
+        };
+        let all: Vec<_> = (0..9).map(one(400)).collect();
+        let some = told(&head, &all);
+        assert_eq!(some[..2], all[..2], "as many as there is room for are whole");
+        assert_eq!(some.len(), 3);
+        let last = (&*some[2].field, &*some[2].message);
+        assert_eq!(last, ("spec.f2", "and 7 more, from this one on"));
+        for (all, whole, because) in [
+            (vec![one(10)(0)], true, "a short one"),
+            ((0..9).map(one(10)).collect(), true, "short ones"),
+            (vec![one(5000)(0)], false, "one that is longer than all of it"),
+            ((0..9).map(one(5000)).collect(), false, "more of them"),
+            ((0..900).map(one(1)).collect(), false, "very many"),
+            (
+                vec![Refusal { field: "f".repeat(5000), message: "\u{301}".repeat(5000) }],
+                false,
+                "both",
+            ),
+        ] {
+            let some = told(&head, &all);
+            let text = printed(&head, &some);
+            assert!(text.chars().count() <= MAX_MESSAGE, "{because}: {}", text.chars().count());
+            assert_eq!(some == all, whole, "{because}: {text}");
+        }
     }
 }
