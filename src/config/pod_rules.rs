@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum, builder::PossibleValuesParser};
 
-use crate::admission::pods::{Platform, Standard, ours::SWITCHABLE};
+use crate::admission::pods::{Platform, RuntimeClasses, Standard, ours::SWITCHABLE};
 
 /// Whose cluster it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -31,6 +31,10 @@ pub struct PodRules {
     /// Rules of ours that do not hold, separated by commas.
     #[arg(long, env = "GASTOWN_POD_EXCEPTIONS", value_delimiter = ',', value_name = "RULE", value_parser = PossibleValuesParser::new(SWITCHABLE))]
     pub pod_exceptions: Vec<String>,
+    /// Runtime classes, separated by commas, that pods may name; none, unless ours.runtimeClassName is among the rules that do
+    /// not hold.
+    #[arg(long, env = "GASTOWN_RUNTIME_CLASSES", value_delimiter = ',', value_name = "NAME", value_parser = RuntimeClasses::named)]
+    pub runtime_classes: Vec<String>,
     /// Users, separated by commas, who may give a pod the label of a Polecat's; unset: the operator's service account.
     #[arg(long, env = "GASTOWN_OWN_USER", value_delimiter = ',', value_name = "USER")]
     pub own_user: Vec<String>,
@@ -52,6 +56,11 @@ impl PodRules {
             Platform::Kubernetes => PlatformChoice::Kubernetes,
             Platform::OpenShift => PlatformChoice::Openshift,
         };
+    }
+
+    /// The runtime classes that pods may name. Asked once for each use: they are kept for as long as this process.
+    pub fn runtime_classes(&self) -> RuntimeClasses {
+        RuntimeClasses::of(self.runtime_classes.clone())
     }
 
     /// The exceptions as the table names them.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{NAMESPACE, WEBHOOK_SERVICE};
 use crate::{
-    admission::pods::{Level, Standard, approved, cel, door, ours, pss},
+    admission::pods::{Level, RuntimeClasses, Standard, approved, cel, door, ours, pss},
     api::GROUP,
     domain::names::POLECAT_LABEL,
 };
@@ -141,14 +141,15 @@ pub struct Held<'h> {
     pub standard: Standard,
     /// Rules of ours that do not hold, by id.
     pub exceptions: &'h [&'static str],
+    pub runtime_classes: RuntimeClasses,
 }
 
 /// The floor: the rows of Pod Security and of our own, and what a TLS policy wants, as a policy that the API server runs by
 /// itself, bound once to Polecat pods and once to labelled namespaces.
-pub fn policy(namespace: &str, Held { standard, exceptions }: Held<'_>) -> [Value; 3] {
+pub fn policy(namespace: &str, held: Held<'_>) -> [Value; 3] {
+    let Held { standard, exceptions, runtime_classes } = held;
     let rows = pss::rows(standard).iter().copied().map(|it| (it, format!("PSS {standard}")));
-    let except = ours::left_out(exceptions, standard.level == Level::Restricted);
-    let ours = ours::ROWS.iter().filter(|it| !except.contains(&it.id));
+    let ours = ours::rows(exceptions, runtime_classes, standard.level == Level::Restricted);
     let rows = rows.chain(ours.map(|it| (it, "ours".to_owned())));
     let rows = rows.filter_map(|(row, standard)| cel::condition(row, &standard));
     let conditions: Vec<_> = rows.chain([approved::condition()]).collect();

@@ -44,7 +44,7 @@ pub fn rules() -> [Value; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::pods::{Level, Standard};
+    use crate::admission::pods::{Level, RuntimeClasses, Standard};
 
     /// What the floor says of each of its rows.
     fn messages(held: Held<'_>) -> Vec<String> {
@@ -66,6 +66,11 @@ mod tests {
         assert_eq!(excepted.len(), all.len() - 1, "and no other");
         let never = messages(Held { exceptions: &["ours.nodeName"], ..Held::default() });
         assert_eq!(never, all, "what can't be switched off");
+        let runtime_classes = RuntimeClasses::of(vec!["gvisor".into(), "kata".into()]);
+        let listed = messages(Held { runtime_classes, ..Held::default() });
+        let must = "ours.runtimeClassName: spec.runtimeClassName must be unset";
+        assert!(has(&all, &format!("{must} (ours)")) && has(&listed, &format!("{must} or one of")));
+        assert_eq!(listed.len(), all.len(), "in its place");
         let standard = Standard { level: Level::Baseline, minor: 30 };
         let baseline = messages(Held { standard, ..Held::default() });
         assert!(has(&baseline, "capabilities_baseline: "), "{baseline:#?}");

@@ -12,8 +12,8 @@ use clap::{Args, ValueEnum, builder::PossibleValuesParser};
 use serde_json::json;
 
 use crate::admission::pods::{
-    self, Judgement, Platform, Question, Standard, Subject, Tables, Violation, feedback,
-    ours::SWITCHABLE, unset,
+    self, Judgement, Platform, Question, RuntimeClasses, Standard, Subject, Tables, Violation,
+    feedback, ours::SWITCHABLE, unset,
 };
 use input::Object;
 
@@ -38,6 +38,9 @@ pub struct Check {
     /// Rule of ours that does not hold, such as ours.hostAliases; more than once, if need be
     #[arg(long = "except", value_name = "RULE", value_parser = PossibleValuesParser::new(SWITCHABLE))]
     exceptions: Vec<String>,
+    /// Runtime class that pods may name, as the operator's --runtime-classes has it; more than once, if need be
+    #[arg(long = "runtime-class", value_name = "NAME", value_parser = RuntimeClasses::named)]
+    runtime_classes: Vec<String>,
     /// One line of JSON for each object
     #[arg(long, short, value_enum)]
     output: Option<Format>,
@@ -108,6 +111,7 @@ pub fn run(asked: &Check) -> ExitCode {
             On::Openshift => Platform::OpenShift,
         },
         exceptions: &exceptions,
+        runtime_classes: RuntimeClasses::of(asked.runtime_classes.clone()),
         fips: false,
         namespace,
     };

@@ -94,8 +94,10 @@ fn kept(config: &Config, connection: &Connection) -> impl Future<Output = ()> + 
     let serves = config.serves_webhooks();
     let hooks = if serves { manifests::policies::hooks(&own) } else { Vec::new() };
     let lead = (hooks, format!("polecats.{}", api::GROUP));
-    let (standard, exceptions) = (config.pod_rules.pod_policy, config.pod_rules.exceptions());
-    let floor = manifests::pods::Held { standard, exceptions: &exceptions };
+    let rules = &config.pod_rules;
+    let (exceptions, runtime_classes) = (rules.exceptions(), rules.runtime_classes());
+    let standard = rules.pod_policy;
+    let floor = manifests::pods::Held { standard, exceptions: &exceptions, runtime_classes };
     policies::keep(connection, manifests::policies::of(&own, floor), lead)
 }
 

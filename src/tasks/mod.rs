@@ -218,10 +218,8 @@ fn policy_of(config: &Config) -> anyhow::Result<Policy> {
 /// What pods are held to, as the settings say.
 fn pods_of(config: &Config, server: webhooks::Asking, spans: &Spans) -> pods::Pods {
     let rules = &config.pod_rules;
-    let mut operators = rules.own_user.clone();
-    if operators.is_empty() {
-        operators.push(manifests::own_user(&config.own_namespace()));
-    }
+    let own = || vec![manifests::own_user(&config.own_namespace())];
+    let operators = Some(rules.own_user.clone()).filter(|it| !it.is_empty()).unwrap_or_else(own);
     let PodSettings { git_image, agent_image, agent_image_override, telemetry_image, .. } =
         config.pod_settings();
     let images = [git_image, agent_image, agent_image_override, telemetry_image];
@@ -229,6 +227,7 @@ fn pods_of(config: &Config, server: webhooks::Asking, spans: &Spans) -> pods::Po
         images: images.into_iter().flatten().collect(),
         standard: rules.pod_policy,
         exceptions: rules.exceptions(),
+        runtime_classes: rules.runtime_classes(),
         fips: config.house().tls_policy.is_fips(),
         operators,
         platform: Arc::new(rules.known_platform().map_or_else(OnceLock::new, OnceLock::from)),

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     admission::pods::{
-        Platform, Question, Standard, Subject, Tables, Violation, approved,
+        Platform, Question, RuntimeClasses, Standard, Subject, Tables, Violation, approved,
         door::{self, Answer, Asked},
         lists, unread, unset,
     },
@@ -47,6 +47,7 @@ const V1: &str = "admission.k8s.io/v1";
 pub struct Pods {
     pub standard: Standard,
     pub exceptions: Vec<&'static str>,
+    pub runtime_classes: RuntimeClasses,
     pub operators: Vec<String>,
     /// The operator's own, which every Rig allows.
     pub images: Vec<String>,
@@ -281,6 +282,7 @@ async fn judged(pods: &Pods, request: &Request) -> Reply {
         tables: Tables { scc: platform == Platform::OpenShift, ..Tables::ALL },
         platform,
         exceptions: &pods.exceptions,
+        runtime_classes: pods.runtime_classes,
         fips: pods.fips,
         namespace: namespace.as_ref(),
     };

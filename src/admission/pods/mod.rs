@@ -20,6 +20,7 @@ pub mod unset;
 use std::{collections::HashSet, fmt};
 
 pub use judge::Violation;
+pub use ours::RuntimeClasses;
 pub use rows::Level;
 pub use subject::Subject;
 
@@ -51,6 +52,8 @@ pub struct Question<'q> {
     pub platform: Platform,
     /// Rules of ours that do not hold here, by id.
     pub exceptions: &'q [&'static str],
+    /// The runtime classes that pods may name.
+    pub runtime_classes: RuntimeClasses,
     /// Every pod of a Polecat's is held to approved TLS settings, also where it does not say so.
     pub fips: bool,
     /// The namespace that the pod is for, from whose annotations OpenShift takes its ranges; `None`: nobody could say.
@@ -71,14 +74,16 @@ pub struct Judgement {
 /// Holds a pod against all that decides on a platform: Pod Security and our own rules everywhere, a security context
 /// constraint on OpenShift. Elsewhere that is advice, unless nothing else was asked.
 pub fn judge(subject: &Subject<'_>, question: &Question<'_>) -> Judgement {
-    let Question { standard, tables, platform, exceptions, fips, namespace } = *question;
+    let Question { standard, tables, platform, exceptions, runtime_classes, fips, namespace } =
+        *question;
     let mut found = Judgement::default();
     if tables.pss {
         found.violations = judge::pod_security(subject, standard);
     }
     if tables.ours {
         let root = standard.level == Level::Restricted;
-        add_new(&mut found.violations, ours::violations(subject, exceptions, root));
+        let ours = ours::violations(subject, exceptions, runtime_classes, root);
+        add_new(&mut found.violations, ours);
         if approved::holds(subject, fips) {
             found.violations.extend(approved::violations(subject));
         }

@@ -15,8 +15,16 @@ use super::{
 };
 
 /// Rules that a policy may switch off; the others always hold.
-pub const SWITCHABLE: [&str; 4] =
-    ["ours.hostAliases", "ours.resourceClaims", "ours.shareProcessNamespace", "ours.unknownFields"];
+pub const SWITCHABLE: [&str; 5] = [
+    "ours.hostAliases",
+    "ours.resourceClaims",
+    RUNTIME_CLASS,
+    "ours.shareProcessNamespace",
+    "ours.unknownFields",
+];
+
+/// The rule about runtime classes: which ones there may be is for an administrator to say.
+const RUNTIME_CLASS: &str = "ours.runtimeClassName";
 
 /// Fields of `spec.securityContext`.
 const OF_A_POD: &[&str] = &[
@@ -68,6 +76,7 @@ pub static ROWS: &[Row] = &[
         Demand { at: Inherited, path: "securityContext.runAsNonRoot", allowed: True },
         Demand { at: Both, path: "securityContext.runAsUser", allowed: NotZero },
     ]),
+    row(RUNTIME_CLASS, &[Demand { at: Pod, path: RUNTIME_CLASS_NAME, allowed: Unset }]),
     row("ours.shareProcessNamespace", &[Demand { at: Pod, path: "shareProcessNamespace", allowed: NotTrue }]),
     row("ours.subPathExpr", &[Demand { at: Containers, path: "volumeMounts[*].subPathExpr", allowed: Empty }]),
     row("ours.tokenAudience", &[Demand { at: Pod, path: "volumes[*].projected.sources[*].serviceAccountToken.audience", allowed: Empty }]),
@@ -87,16 +96,62 @@ pub static ROWS: &[Row] = &[
     ]),
 ];
 
-/// Rows that do not hold: of those that are excepted the ones that may be, and where the policy lets root in (`root` is false),
-/// the one about root.
-pub fn left_out<'e>(exceptions: &[&'e str], root: bool) -> Vec<&'e str> {
-    let excepted = exceptions.iter().copied().filter(|it| SWITCHABLE.contains(it));
-    excepted.chain((!root).then_some("ours.root")).collect()
+/// Where a pod names its runtime class.
+const RUNTIME_CLASS_NAME: &str = "runtimeClassName";
+
+/// The runtime classes that a pod may name; by default none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RuntimeClasses(Option<&'static Row>);
+
+impl RuntimeClasses {
+    /// These. They are kept for as long as this process.
+    pub fn of(names: Vec<String>) -> Self {
+        if names.is_empty() {
+            return Self::default();
+        }
+        let names: Vec<&'static str> = names.into_iter().map(|it| &*it.leak()).collect();
+        let allowed = OneOf(names.leak());
+        let demands = vec![Demand { at: Pod, path: RUNTIME_CLASS_NAME, allowed }].leak();
+        Self(Some(Box::leak(Box::new(row(RUNTIME_CLASS, demands)))))
+    }
+
+    /// A name for the list, if the API server takes it as one; so none holds what has a meaning in CEL.
+    pub fn named(text: &str) -> Result<String, String> {
+        let fits = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit();
+        let part = |it: &str| {
+            let ends = [it.bytes().next(), it.bytes().last()];
+            let ends = ends.into_iter().all(|it| it.is_some_and(fits));
+            ends && it.bytes().all(|it| fits(it) || it == b'-')
+        };
+        let fine = text.len() <= 253 && text.split('.').all(part);
+        let why = "write the name of a RuntimeClass, as kubectl get runtimeclasses has it";
+        if fine { Ok(text.to_owned()) } else { Err(why.into()) }
+    }
+}
+
+/// The rows that hold: without those that are excepted, of which some can't be, and where the policy lets root in (`root` is
+/// false) without the one about root.
+pub fn rows<'e>(
+    exceptions: &'e [&'e str],
+    classes: RuntimeClasses,
+    root: bool,
+) -> impl Iterator<Item = &'static Row> + use<'e> {
+    let holds = move |id| {
+        let excepted = SWITCHABLE.contains(&id) && exceptions.contains(&id);
+        !excepted && (root || id != "ours.root")
+    };
+    let all = ROWS.iter().filter(move |it| holds(it.id));
+    all.map(move |it| classes.0.filter(|listed| listed.id == it.id).unwrap_or(it))
 }
 
 /// Everything that we refuse, but for what is excepted. Where the policy lets root in, so do we (`root` is false).
-pub fn violations(subject: &Subject<'_>, exceptions: &[&str], root: bool) -> Vec<Violation> {
-    let mut found = judge::table(subject, "ours", ROWS, &left_out(exceptions, root));
+pub fn violations(
+    subject: &Subject<'_>,
+    exceptions: &[&str],
+    classes: RuntimeClasses,
+    root: bool,
+) -> Vec<Violation> {
+    let mut found = judge::table(subject, "ours", rows(exceptions, classes, root));
     let mut judge = Judge { subject, standard: "ours".into(), found: Vec::new() };
     targets(&mut judge);
     found.append(&mut judge.found);

@@ -106,9 +106,9 @@ fn unknown(subject: &Subject<'_>, required: Option<&Value>) -> Violation {
 
 fn held(subject: &Subject<'_>, name: &'static str, ranges: &Ranges) -> Vec<Violation> {
     let standard = format!("SCC {name}");
-    let mut found = judge::table(subject, &standard, SHARED, &[]);
+    let mut found = judge::table(subject, &standard, SHARED);
     if name == V3 {
-        found.extend(judge::table(subject, &standard, OWN_USERS, &[]));
+        found.extend(judge::table(subject, &standard, OWN_USERS));
     }
     let mut judge = Judge { subject, standard, found };
     old_profiles(&mut judge);

@@ -12,7 +12,7 @@ use std::{fmt::Write as _, hint::black_box, path::PathBuf, time::Instant};
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use gastown::admission::pods::{Platform, Question, Standard, Tables, door};
+use gastown::admission::pods::{Platform, Question, RuntimeClasses, Standard, Tables, door};
 use gastown_testbed::Testbed;
 use serde_json::Value;
 
@@ -171,6 +171,7 @@ fn evaluation() -> Result<f64> {
         tables: Tables { scc: false, ..Tables::ALL },
         platform: Platform::Kubernetes,
         exceptions: &[],
+        runtime_classes: RuntimeClasses::default(),
         fips: false,
         namespace: None,
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use futures::StreamExt as _;
 use gastown::{
-    admission::pods::{Subject, approved, cel, ours},
+    admission::pods::{RuntimeClasses, Subject, approved, cel, ours},
     domain::tls_policy,
     manifests::pods as generated,
 };
@@ -26,6 +26,9 @@ const OURS: &str = "floor-ours";
 const FIPS: &str = "floor-fips";
 /// What the API drops before a policy sees it, so that only the webhook can refuse it.
 const UNSEEN: [&str; 1] = ["ours.unknownFields"];
+
+/// A runtime class that there is: an API server takes no pod that names one which there is not.
+const SANDBOX: &str = "sandbox";
 
 /// What no ephemeral container may have, so that no verdict on it can be had.
 const NOT_FOR_EPHEMERAL: [&str; 2] = ["ours.subPathExpr", "ours.resourceClaims"];
@@ -72,6 +75,7 @@ fn rules() -> Vec<Rule> {
         of_pods("ours.root", vec![context(json!({"runAsUser": 0})), context(json!({"runAsNonRoot": false})),
                 json!({"securityContext": {"runAsNonRoot": null}, "containers": [{"name": "main", "image": "i"}]})],
             vec![context(json!({"runAsUser": 7})), context(json!({"runAsNonRoot": true}))]),
+        of_pods("ours.runtimeClassName", vec![json!({"runtimeClassName": SANDBOX})], vec![json!({}), json!({"runtimeClassName": null})]),
         of_pods("ours.shareProcessNamespace", vec![json!({"shareProcessNamespace": true})], vec![json!({"shareProcessNamespace": false}), json!({})]),
         of_containers("ours.subPathExpr", vec![mounted(&json!({"subPathExpr": "$(A)"}))], vec![mounted(&json!({"subPathExpr": ""})), mounted(&json!({}))]),
         of_pods("ours.tokenAudience", vec![token(json!("vault"))], vec![token(json!("")), token(json!(null))]),
@@ -159,7 +163,7 @@ fn cases(rule: &Rule, namespace: &str) -> Vec<Case> {
 /// The checks of ours that a pod violates, but for those that no policy can see.
 fn judged(case: &Case) -> BTreeSet<&'static str> {
     let subject = Subject::of("Pod", &case.sent).unwrap().unwrap();
-    let mut all = ours::violations(&subject, &UNSEEN, true);
+    let mut all = ours::violations(&subject, &UNSEEN, RuntimeClasses::default(), true);
     if approved::holds(&subject, false) {
         all.extend(approved::violations(&subject));
     }
@@ -167,6 +171,12 @@ fn judged(case: &Case) -> BTreeSet<&'static str> {
 }
 
 async fn install(bed: &Testbed, client: &Client) {
+    let sandbox = json!({
+        "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": SANDBOX}, "handler": "runsc",
+    });
+    let path = "/apis/node.k8s.io/v1/runtimeclasses";
+    let (code, body) = send(client, Method::POST, path, &sandbox).await;
+    assert_eq!(code, 201, "{body}");
     for namespace in [OURS, FIPS] {
         bed.make_namespace(namespace, &[]).await.unwrap();
         for base in Base::ALL {

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::{good, set};
 use crate::admission::pods::{
-    Platform, Question, Standard, Tables,
+    Platform, Question, RuntimeClasses, Standard, Tables,
     door::{Answer, Asked, answer},
     unset,
 };
@@ -15,6 +15,7 @@ fn question() -> Question<'static> {
         tables: Tables::ALL,
         platform: Platform::Kubernetes,
         exceptions: &[],
+        runtime_classes: RuntimeClasses::default(),
         fips: false,
         namespace: None,
     }

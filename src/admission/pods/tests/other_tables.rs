@@ -3,8 +3,8 @@ use serde_json::{Value, json};
 use super::{good, set};
 use crate::{
     admission::pods::{
-        Judgement, Level, Platform, Question, Standard, Subject, Tables, door, judge, ours, scc,
-        unset,
+        Judgement, Level, Platform, Question, RuntimeClasses, Standard, Subject, Tables, door,
+        judge, ours, scc, unset,
     },
     api::{
         shared::SecretRef,
@@ -30,7 +30,15 @@ fn asked(pod: &Value, tables: Tables, platform: Platform, namespace: Option<&Val
     let standard = Standard::default();
     judge(
         &subject,
-        &Question { standard, tables, platform, exceptions: &[], fips: false, namespace },
+        &Question {
+            standard,
+            tables,
+            platform,
+            exceptions: &[],
+            runtime_classes: RuntimeClasses::default(),
+            fips: false,
+            namespace,
+        },
     )
 }
 
@@ -184,6 +192,7 @@ fn what_we_refuse_beyond_the_standards() {
         ("/spec/securityContext/windowsOptions".to_owned(), json!({}),               "ours.windows",               "of no use here"),
         ("/spec/hostAliases".to_owned(),      json!([{"ip": "1.2.3.4"}]),            "ours.hostAliases",           "names that lead elsewhere"),
         ("/spec/shareProcessNamespace".to_owned(), json!(true),                      "ours.shareProcessNamespace", "it sees the others' memory"),
+        ("/spec/runtimeClassName".to_owned(), json!("gvisor"),                       "ours.runtimeClassName",      "another runtime's rules"),
         ("/spec/nodeName".to_owned(),         json!("n"),                            "ours.nodeName",              "past the scheduler"),
         ("/spec/priorityClassName".to_owned(), json!("system-node-critical"),        "ours.priorityClassName",     "it evicts others"),
         ("/spec/tolerations".to_owned(),      json!([{"key": "node-role.kubernetes.io/control-plane"}]), "ours.tolerations", "its nodes"),
@@ -208,7 +217,7 @@ fn what_we_refuse_beyond_the_standards() {
         assert_eq!(checks(&found), [want], "{because}");
         let subject = Subject::of("Pod", &pod).unwrap().unwrap();
         let kept = !ours::SWITCHABLE.contains(&want);
-        assert_eq!(!ours::violations(&subject, &[want], true).is_empty(), kept, "{want} can be switched off, or not");
+        assert_eq!(!ours::violations(&subject, &[want], RuntimeClasses::default(), true).is_empty(), kept, "{want} can be switched off, or not");
     }
     for (path, value, because) in [
         ("/spec/ephemeralContainers/0/targetContainerName", json!("main"), "it is there"),
@@ -219,6 +228,49 @@ fn what_we_refuse_beyond_the_standards() {
         let mut pod = good();
         set(&mut pod, path, value);
         assert_eq!(checks(&asked(&pod, tables, Platform::Kubernetes, None)), [""; 0], "{because}");
+    }
+}
+
+#[test]
+fn a_runtime_class_that_is_listed_may_be_named() {
+    let found = |named: serde_json::Value, listed: &[&str]| {
+        let mut pod = good();
+        set(&mut pod, "/spec/runtimeClassName", named);
+        let subject = Subject::of("Pod", &pod).unwrap().unwrap();
+        let classes = RuntimeClasses::of(listed.iter().map(|it| (*it).to_owned()).collect());
+        let all = ours::violations(&subject, &[], classes, true);
+        all.into_iter().map(|it| format!("{}: {}", it.path, it.message)).collect::<Vec<_>>()
+    };
+    let listed = ["gvisor", "kata"];
+    for (named, listed, want, because) in [
+        (json!(null), &[][..], None, "none is named"),
+        (json!(null), &listed, None, "the same"),
+        (json!("gvisor"), &listed, None, "it is on the list"),
+        (json!("gvisor"), &[], Some("must be unset (ours)"), "there is no list"),
+        (json!("runc"), &listed, Some("unset or one of \"gvisor\", \"kata\" (ours)"), "another"),
+        (json!(["gvisor"]), &listed, Some("unset or one of"), "no name at all"),
+    ] {
+        let all = found(named, listed);
+        assert_eq!(all.len(), usize::from(want.is_some()), "{because}: {all:?}");
+        let said = all.first().map_or("", String::as_str);
+        assert!(said.contains(want.unwrap_or_default()), "{because}: {said}");
+        assert!(said.is_empty() || said.starts_with("spec.runtimeClassName: is "), "{said}");
+    }
+}
+
+#[test]
+fn a_runtime_class_is_named_as_the_api_server_names_it() {
+    for (text, fine) in [
+        ("gvisor", true),
+        ("kata-qemu.example.com", true),
+        ("9", true),
+        ("", false),
+        ("gVisor", false),
+        ("-a", false),
+        ("a..b", false),
+        ("a' || true || '", false),
+    ] {
+        assert_eq!(RuntimeClasses::named(text).is_ok(), fine, "{text:?}");
     }
 }
 
@@ -242,6 +294,7 @@ fn root_is_refused_by_every_road() {
             tables,
             platform,
             exceptions: &[],
+            runtime_classes: RuntimeClasses::default(),
             fips: false,
             namespace: None,
         };
