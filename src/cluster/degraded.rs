@@ -16,6 +16,8 @@ pub enum Matter {
     TlsProfile,
     /// The same for the metrics, where they have a certificate of their own.
     MetricsTls,
+    /// Whose certificates callers are to show.
+    Callers,
 }
 
 impl Matter {
@@ -26,6 +28,7 @@ impl Matter {
             Self::ShardMap => "shard-map",
             Self::TlsProfile => "tls-profile",
             Self::MetricsTls => "metrics-tls",
+            Self::Callers => "callers",
         }
     }
 }

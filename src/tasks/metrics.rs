@@ -92,8 +92,9 @@ pub fn start(
             servers.spawn(health::listen(address, routes, stop));
         }
         Serving::Secure(address, files) => {
-            let (certificate, stand) = presented(config, files, faces, (servers, &stop))?;
+            let (certificate, stand) = presented(config, files, faces, (&mut *servers, &stop))?;
             let manner = tls::Manner { http2: config.webhooks.enable_http2, callers: None };
+            let manner = watch::Sender::new(manner).subscribe();
             let (provider, alerts) = (faces.followers.subscribe(), Alerts::default());
             let takes = Takes { certificate, provider, manner, alerts, stand };
             let gate = Arc::new(Gate::new(asking));
@@ -255,7 +256,8 @@ mod tests {
         let (certificate, stand) =
             presented(&config, files, &faces, (&mut servers, &stopped)).unwrap();
         let (provider, alerts) = (faces.followers.subscribe(), Alerts::default());
-        let takes = Takes { certificate, provider, manner: tls::Manner::default(), alerts, stand };
+        let manner = watch::Sender::new(tls::Manner::default()).subscribe();
+        let takes = Takes { certificate, provider, manner, alerts, stand };
         servers.spawn(webhooks::listen(address, takes, handle.clone(), Router::new()));
         handle.listening().await.expect("it is served all the same");
         let told = degraded.news().borrow().clone();

@@ -178,7 +178,8 @@ async fn serve_webhooks(
         unconverted: unconverted.clone(),
         meters: meters.clone(),
     });
-    let (manner, alerts) = (it.manner()?, alerts::Alerts::counted(meters));
+    let alerts = alerts::Alerts::counted(meters);
+    let manner = webhooks::manner(it, (meters, degraded), (&mut *servers, &stop))?;
     let takes = webhooks::Takes {
         certificate: live.subscribe(),
         provider: faces.followers.subscribe(),

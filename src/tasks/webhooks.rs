@@ -3,6 +3,7 @@
 
 mod answer;
 mod asking;
+mod callers;
 pub(super) mod counting;
 pub(super) mod intake;
 mod missing;
@@ -50,6 +51,7 @@ use crate::{
     config::Faults,
 };
 pub use asking::Asking;
+pub use callers::manner;
 use intake::{in_time, take_in};
 pub use rehearsal::rehearsed;
 pub use takes::{Stand, Takes};
@@ -118,7 +120,7 @@ pub(super) async fn listen(
         .acceptor(acceptor)
         .handle(handle)
         .first_request_timeout(PATIENCE);
-    if !takes.manner.http2 {
+    if !takes.manner.borrow().http2 {
         server = server.http1_only();
     }
     server.http_builder().http1().header_read_timeout(REST);
@@ -385,6 +387,7 @@ mod tests {
         pub config: Arc<rustls::ClientConfig>,
         pub alerts: Alerts,
         pub live: watch::Sender<Option<Arc<rustls::ServerConfig>>>,
+        pub manner: watch::Sender<tls::Manner>,
         pub handle: Handle<SocketAddr>,
     }
 
@@ -404,7 +407,9 @@ mod tests {
         let handle = Handle::new();
         let alerts = Alerts::default();
         let (certificate, stand) = (live.subscribe(), Stand::default());
-        let takes = Takes { certificate, provider, manner, alerts: alerts.clone(), stand };
+        let (manner, followed) = watch::channel(manner);
+        let takes =
+            Takes { certificate, provider, manner: followed, alerts: alerts.clone(), stand };
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         tokio::spawn(listen(address, takes, handle.clone(), routes(Rules::default())));
         let mut roots = rustls::RootCertStore::empty();
@@ -412,7 +417,7 @@ mod tests {
             .add_parsable_certificates(tls::check::certificates(book.bundle().as_bytes()).unwrap());
         let client = tls::crypto::client(roots).unwrap();
         let (address, config) = (handle.listening().await.unwrap(), Arc::new(client));
-        Hall { address, config, alerts, live, handle }
+        Hall { address, config, alerts, live, manner, handle }
     }
 
     /// What comes back for the beginning of a request, or of none, until the connection ends.

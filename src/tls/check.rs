@@ -188,9 +188,14 @@ pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
 pub fn authorities(path: &Path) -> anyhow::Result<RootCertStore> {
     let file = path.display();
     let pem = std::fs::read(path).with_context(|| format!("{file} can't be read"))?;
+    authorities_in(&pem).with_context(|| format!("{file}"))
+}
+
+/// The same of a PEM text.
+pub fn authorities_in(pem: &[u8]) -> anyhow::Result<RootCertStore> {
     let mut authorities = RootCertStore::empty();
-    for it in certificates(&pem).with_context(|| format!("{file}"))? {
-        authorities.add(it).with_context(|| format!("{file} holds no authority"))?;
+    for it in certificates(pem)? {
+        authorities.add(it).context("it holds what is no authority")?;
     }
     Ok(authorities)
 }

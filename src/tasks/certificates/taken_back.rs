@@ -33,7 +33,8 @@ impl Hall {
         let (handle, alerts) = (Handle::new(), Alerts::default());
         let certificate = live.subscribe();
         let provider = watch::Sender::new(None).subscribe();
-        let (manner, stand) = (tls::Manner::default(), Stand::default());
+        let manner = watch::Sender::new(tls::Manner::default()).subscribe();
+        let stand = Stand::default();
         let takes = Takes { certificate, provider, manner, alerts: alerts.clone(), stand };
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         tokio::spawn(listen(address, takes, handle.clone(), routes(Rules::default())));

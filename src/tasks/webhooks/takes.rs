@@ -21,7 +21,8 @@ use crate::{
 pub struct Takes {
     pub certificate: watch::Receiver<Option<Arc<ServerConfig>>>,
     pub provider: watch::Receiver<Option<Arc<CryptoProvider>>>,
-    pub manner: tls::Manner,
+    /// Whose certificates callers are to show may change.
+    pub manner: watch::Receiver<tls::Manner>,
     /// Counts callers that are turned away, and those that do not trust the certificate.
     pub alerts: Alerts,
     pub stand: Stand,
@@ -88,8 +89,10 @@ impl Takes {
     pub(super) fn now(&mut self) -> anyhow::Result<Option<Arc<ServerConfig>>> {
         let Some(config) = self.certificate.borrow_and_update().clone() else { return Ok(None) };
         let asked = self.provider.borrow_and_update().clone();
+        let manner = self.manner.borrow_and_update().clone();
         let followed = asked.is_some();
-        let made = match self.made(&config, asked.clone()) {
+        let by = |provider| made(&manner, &config, provider);
+        let made = match by(asked.clone()) {
             Ok(made) => {
                 self.stand.is_good(asked);
                 made
@@ -98,31 +101,21 @@ impl Takes {
                 self.stand.is_degraded(&error);
                 // Nor need another certificate go with what was good for the one before: else that one would end, and nobody
                 // be answered. A replica that begins now serves it by the settings of the process as well.
-                let good = self.made(&config, self.stand.good.clone());
-                good.or_else(|_| self.made(&config, None))?
+                by(self.stand.good.clone()).or_else(|_| by(None))?
             }
             Err(error) => return Err(error),
         };
         Ok(Some(Arc::new(made)))
     }
 
-    fn made(
-        &self,
-        config: &ServerConfig,
-        provider: Option<Arc<CryptoProvider>>,
-    ) -> anyhow::Result<ServerConfig> {
-        let made = self.manner.apply(config, provider)?;
-        tls::crypto::met(&made).context(tls::crypto::UNMET)?;
-        Ok(made)
-    }
-
-    /// What is to be served after the next change of either; `None` once nobody keeps certificates any more.
+    /// What is to be served after the next change of any of them; `None` once nobody keeps certificates any more.
     pub(super) async fn next(&mut self) -> Option<Arc<ServerConfig>> {
         loop {
             tokio::select! {
                 it = self.certificate.changed() => it.ok()?,
-                // Who follows no cluster is gone at once.
+                // Who follows no cluster, or no file, is gone at once.
                 Ok(()) = self.provider.changed() => {}
+                Ok(()) = self.manner.changed() => {}
             }
             match self.now() {
                 Ok(config) => return config,
@@ -133,6 +126,16 @@ impl Takes {
             }
         }
     }
+}
+
+fn made(
+    manner: &tls::Manner,
+    config: &ServerConfig,
+    provider: Option<Arc<CryptoProvider>>,
+) -> anyhow::Result<ServerConfig> {
+    let made = manner.apply(config, provider)?;
+    tls::crypto::met(&made).context(tls::crypto::UNMET)?;
+    Ok(made)
 }
 
 #[cfg(test)]
@@ -179,7 +182,7 @@ mod tests {
         Takes {
             certificate: live.subscribe(),
             provider: asked.subscribe(),
-            manner: tls::Manner::default(),
+            manner: watch::Sender::new(tls::Manner::default()).subscribe(),
             alerts: Alerts::default(),
             stand: Stand::telling(meters, degraded),
         }
