@@ -18,7 +18,7 @@ $kubectl -n "$namespace" delete --ignore-not-found deployment/gastown-operator-c
 $kubectl delete --ignore-not-found -k "$here/rbac"
 for definition in $($kubectl get -f "$here/../crds" --ignore-not-found -o name); do
     $kubectl patch "$definition" --type=merge -p '{
-        "metadata":{"annotations":{"cert-manager.io/inject-ca-from":null}},
+        "metadata":{"annotations":{"cert-manager.io/inject-ca-from":null,"service.beta.openshift.io/inject-cabundle":null}},
         "spec":{"conversion":{"strategy":"None","webhook":null}}}'
 done
 $kubectl delete --ignore-not-found -f "$here/policies/pods.yaml"

@@ -18,6 +18,7 @@ pub mod pods;
 pub mod policies;
 mod priority;
 mod reference;
+mod service_ca;
 mod storage;
 pub mod switched_off;
 

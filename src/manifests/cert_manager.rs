@@ -20,8 +20,8 @@ use crate::kinds::KINDS;
 pub const FOLDER: &str = "deploy/cert-manager";
 /// The Certificate that is served, which bundles are injected from.
 const SERVED: &str = "gastown-operator-webhook";
-/// The Secret with it.
-const SECRET: &str = "gastown-operator-webhook-server-cert";
+/// The Secret with what is served.
+pub(super) const SECRET: &str = "gastown-operator-webhook-server-cert";
 /// The authority: its Certificate, its Secret, and the Issuer that signs by it.
 const AUTHORITY: &str = "gastown-operator-ca";
 /// Who signs the authority itself.
@@ -85,10 +85,23 @@ pub fn certificates() -> [Value; 2] {
 /// The component: these, and what they change of an installation. Bundles are injected, and the operator serves what is mounted.
 pub fn component() -> Value {
     let injected = json!({"cert-manager.io/inject-ca-from": format!("{NAMESPACE}/{SERVED}")});
+    let mut patches = told(&injected);
+    patches.extend(files());
+    patches.push(trusting(&json!({"secret": {"key": "ca.crt", "name": SECRET}})));
+    json!({
+        "apiVersion": "kustomize.config.k8s.io/v1alpha1",
+        "kind": "Component",
+        "resources": ["issuers.yaml", "certificates.yaml"],
+        "patches": patches,
+    })
+}
+
+/// Patches that annotate whoever is told whom to trust.
+pub(super) fn told(annotations: &Value) -> Vec<Value> {
     let patch = |api: &str, kind: &str, name: &str| {
         let patch = json!({
             "apiVersion": api, "kind": kind,
-            "metadata": {"name": name, "annotations": injected},
+            "metadata": {"name": name, "annotations": annotations},
         });
         json!({"patch": patch.to_string()})
     };
@@ -104,21 +117,18 @@ pub fn component() -> Value {
         let name = format!("{}.{}", it.plural, it.group);
         patch("apiextensions.k8s.io/v1", "CustomResourceDefinition", &name)
     });
-    let own =
-        [json!({"patch": mounted().to_string()}), kustomize::of_deployment(&served()), trusted()];
-    let patches: Vec<Value> = definitions.chain(webhooks).chain(own).collect();
-    json!({
-        "apiVersion": "kustomize.config.k8s.io/v1alpha1",
-        "kind": "Component",
-        "resources": ["issuers.yaml", "certificates.yaml"],
-        "patches": patches,
-    })
+    definitions.chain(webhooks).collect()
+}
+
+/// Patches by which the operator serves what is in the Secret.
+pub(super) fn files() -> [Value; 2] {
+    [json!({"patch": mounted().to_string()}), kustomize::of_deployment(&served())]
 }
 
 /// A monitor that trusts who signed what is served. What names a target is left undone where that is no part of an installation.
-fn trusted() -> Value {
-    let at = "/spec/endpoints/0/tlsConfig/ca/secret/name";
-    let patch = json!([{"op": "replace", "path": at, "value": SECRET}]);
+pub(super) fn trusting(whom: &Value) -> Value {
+    let at = "/spec/endpoints/0/tlsConfig/ca";
+    let patch = json!([{"op": "replace", "path": at, "value": whom}]);
     json!({"patch": patch.to_string(), "target": {"kind": "ServiceMonitor", "name": METRICS_SERVICE}})
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     NAMESPACE, cert_manager, document,
     operator::{CONTAINER, DEPLOYMENT, EDITIONS, Edition},
+    service_ca,
 };
 
 /// Folders below the top one whose generated files belong to an installation, as the base names them.
@@ -43,6 +44,9 @@ pub fn files(parts: &[(String, Vec<Value>)]) -> anyhow::Result<Vec<(String, Stri
         };
         made.push((format!("{folder}/{named}"), kustomization(&resources, &json!({}))?));
     }
+    // It has nothing of its own to apply.
+    let component = document(&service_ca::component())?;
+    made.push((format!("{}/Kustomization", service_ca::FOLDER), component));
     for edition in EDITIONS {
         let path = format!("deploy/{}/kustomization.yaml", edition.name());
         made.push((path, kustomization(&["../base"], &overlay(edition))?));

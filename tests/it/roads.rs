@@ -8,6 +8,7 @@ mod chart;
 mod examined;
 pub mod olm;
 mod page;
+mod service_ca;
 mod upgrade;
 
 use std::{

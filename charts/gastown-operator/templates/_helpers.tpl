@@ -32,6 +32,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "gastown-operator.injected" -}}
 {{- if eq .Values.certificates.source "cert-manager" -}}
 cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/gastown-operator-webhook
+{{- else if eq .Values.certificates.source "service-ca" -}}
+service.beta.openshift.io/inject-cabundle: "true"
+{{- end }}
+{{- end }}
+
+{{/* OpenShift's service-ca makes the Secret that the webhooks' Service names. */}}
+{{- define "gastown-operator.annotations.service" -}}
+{{- if eq .Values.certificates.source "service-ca" -}}
+service.beta.openshift.io/serving-cert-secret-name: {{ .Values.certificates.secretName | quote }}
 {{- end }}
 {{- end }}
 
@@ -63,9 +72,17 @@ helm.sh/resource-policy: keep
 {{- with .Values.metrics.dashboards.labels }}{{ toYaml . }}{{ end }}
 {{- end }}
 
-{{/* The Secret with what is served, and who signed it. */}}
-{{- define "gastown-operator.certificates" -}}
-{{- ternary "gastown-operator-webhook-certificates" .Values.certificates.secretName (eq .Values.certificates.source "own") }}
+{{/* Whom a monitor trusts: who signed what is served lies beside it, but for service-ca, whose bundle is in every namespace. */}}
+{{- define "gastown-operator.monitor.trusts" -}}
+{{- if eq .Values.certificates.source "service-ca" -}}
+configMap:
+  key: service-ca.crt
+  name: openshift-service-ca.crt
+{{- else -}}
+secret:
+  key: ca.crt
+  name: {{ ternary "gastown-operator-webhook-certificates" .Values.certificates.secretName (eq .Values.certificates.source "own") | quote }}
+{{- end }}
 {{- end }}
 
 {{/* Values that mean what this operator does not do, each with what to say instead. */}}
@@ -109,6 +126,9 @@ helm.sh/resource-policy: keep
 {{- end }}
 {{- if and (eq .Values.certificates.source "secret") (not .Values.certificates.caBundle) }}
 {{- fail "certificates.caBundle: with certificates.source=secret say who signed: base64 -w0 ca.crt" }}
+{{- end }}
+{{- if and (eq .Values.certificates.source "service-ca") (eq .Values.platform "kubernetes") }}
+{{- fail "certificates.source: service-ca is OpenShift's; with platform=kubernetes take own, cert-manager or secret" }}
 {{- end }}
 {{- if and (ne .Values.certificates.source "secret") .Values.certificates.caBundle }}
 {{- fail "certificates.caBundle: it goes with certificates.source=secret; the other sources write their own" }}

@@ -196,7 +196,8 @@ or `metrics.serviceMonitor.enabled=true` in the chart, makes a ServiceMonitor an
 else, with a token in a Secret. Nothing in the monitor names a file, so that OpenShift's user-workload monitoring takes it. It
 trusts `ca.crt` of the Secret with the operator's own certificates. Where cert-manager brings them, the chart's trusts the Secret of
 those; by kustomize, name `deploy/monitoring` in the `resources` of the kustomization that has the component `deploy/cert-manager`,
-which changes the monitor as well: applied by itself it would trust a Secret that is not there. Under OLM both
+which changes the monitor as well: applied by itself it would trust a Secret that is not there. `deploy/service-ca` does the same on
+OpenShift, with the ConfigMap `openshift-service-ca.crt`. Under OLM both
 differ: copy the monitor, with `olmCAKey` of the Secret `gastown-operator-controller-manager-service-cert` as its authority and
 `gastown-operator-controller-manager-service.NAMESPACE.svc` as `serverName`. No bundle brings one: `serverName` holds the namespace, which
 is chosen at the installation and which nothing fills into a bundle's objects, and a bundle with a kind that the cluster does not know is not installed at all. Label

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::headed;
 use crate::manifests::{
-    CERTIFICATES, NAMESPACE, SERVICE_ACCOUNT, network::COLLECTORS, operator::HEALTH_PORT,
+    NAMESPACE, SERVICE_ACCOUNT, WEBHOOK_SERVICE, network::COLLECTORS, operator::HEALTH_PORT,
 };
 
 /// Stands where lines of the chart's own come; no object has it.
@@ -42,13 +42,22 @@ fn marked(object: Value) -> Value {
         "CustomResourceDefinition" => "annotations.definition",
         _ if kind.ends_with("WebhookConfiguration") => "annotations.webhooks",
         // What keeps objects whole while nobody converts must outlast the release.
-        "ServiceMonitor" => return with_mark(object, "labels", "labels.monitor"),
+        "ServiceMonitor" => return with_mark(trusting(object), "labels", "labels.monitor"),
         "ConfigMap" => return with_mark(object, "labels", "labels.dashboards"),
         "PrometheusRule" => return with_mark(object, "labels", "labels.rules"),
+        "Service" if name == WEBHOOK_SERVICE => "annotations.service",
         _ if name.starts_with(crate::manifests::switched_off::NAME) => "annotations.kept",
         _ => return object,
     };
     with_mark(object, "annotations", kept)
+}
+
+/// A monitor with a place for whom it trusts.
+fn trusting(mut object: Value) -> Value {
+    if let Some(whom) = object.pointer_mut("/spec/endpoints/0/tlsConfig/ca") {
+        *whom = json!({MARK: "monitor.trusts"});
+    }
+    object
 }
 
 /// With a mark among its labels or annotations, at whose place the chart's lines of that name come.
@@ -91,11 +100,6 @@ fn templated(line: &str) -> Vec<String> {
             format!("{indent}{{{{- end }}}}"),
             line.to_owned(),
         ],
-        _ if said == format!("name: {CERTIFICATES}") => {
-            vec![format!(
-                "{indent}name: {{{{ include \"gastown-operator.certificates\" . | quote }}}}"
-            )]
-        }
         "clientConfig:" => vec![
             line.to_owned(),
             format!("{indent}  {{{{- with .Values.certificates.caBundle }}}}"),

@@ -234,7 +234,7 @@ pub struct Crds {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Certificates {
     /// own: an authority of the operator's, rotated by itself. cert-manager: an authority and a certificate of it, whose bundle it
-    /// injects. secret: a Secret that is there, whose bundle is `caBundle`.
+    /// injects. service-ca: the same by OpenShift's own. secret: a Secret that is there, whose bundle is `caBundle`.
     pub source: Source,
     /// Name of the Secret with tls.crt and tls.key; not with own.
     pub secret_name: String,
@@ -250,6 +250,7 @@ pub struct Certificates {
 pub enum Source {
     Own,
     CertManager,
+    ServiceCa,
     Secret,
 }
 

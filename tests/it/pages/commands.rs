@@ -106,6 +106,10 @@ pub const COMMANDS: &[(&str, Held)] = &[
         "kubectl -n gastown-operator-system annotate --overwrite secret",
         Test("no_call_fails_while_certificates_are_rotated"),
     ),
+    (
+        "kubectl -n gastown-operator-system delete secret gastown-operator-webhook-certificates",
+        Test("whatever_happens_to_the_certificates_is_put_right"),
+    ),
     ("kubectl gt ", Needs("runs of one's own to look at")),
     ("kubectl get polecats", Needs("is what `make demo` prints")),
     ("kubectl -n town get polecats", Needs("is what `make demo` prints")),

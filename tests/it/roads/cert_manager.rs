@@ -23,11 +23,19 @@ use super::{
 };
 use crate::{asking::comes_true, generated::top, kubectl::Kubectl, preconditions::skip};
 
-/// An overlay of what is named with the component; kustomize takes nothing from above the folder that it is given, but what that names.
+/// The component.
+const COMPONENT: &str = "../cert-manager";
+
+/// An overlay of what is named with the component.
 pub(super) fn overlay(resources: &str) -> TempDir {
+    overlay_with(COMPONENT, resources)
+}
+
+/// An overlay of what is named with a component; kustomize takes nothing from above the folder that it is given, but what that names.
+fn overlay_with(component: &str, resources: &str) -> TempDir {
     let folder = tempfile::Builder::new().prefix(".overlay.").tempdir_in(top().join("deploy"));
     let folder = folder.unwrap();
-    let text = format!("resources: [{resources}]\ncomponents: [../cert-manager]\n");
+    let text = format!("resources: [{resources}]\ncomponents: [{component}]\n");
     fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
     folder
 }
@@ -55,6 +63,8 @@ pub(super) async fn is_served(bed: &Testbed, kubectl: &Kubectl) {
 }
 
 const INJECTED: &str = "cert-manager.io/inject-ca-from";
+/// The same of OpenShift's service-ca.
+const BY_SERVICE_CA: &str = "service.beta.openshift.io/inject-cabundle";
 
 /// What the component asks it for, and the Secrets that it makes of that, beside one of somebody's own.
 pub async fn is_asked(bed: &Testbed, kubectl: &Kubectl) {
@@ -65,6 +75,8 @@ pub async fn is_asked(bed: &Testbed, kubectl: &Kubectl) {
     }
     let served = format!("{INJECTED}={NAMESPACE}/gastown-operator-webhook");
     kubectl.said(&["annotate", "crd", "polecats.gastown.gastown.io", &served]).await;
+    let injected = format!("{BY_SERVICE_CA}=true");
+    kubectl.said(&["annotate", "crd", "rigs.gastown.gastown.io", &injected]).await;
 }
 
 /// After `make undeploy`, in a namespace that stays.
@@ -73,12 +85,16 @@ pub async fn is_asked_no_more(kubectl: &Kubectl) {
     assert_eq!(kubectl.said(&left).await.trim(), "secret/mine", "nobody renews what nobody serves");
     let told = kubectl.said(&["get", "crds", "-o", "json"]).await;
     let told: Value = serde_json::from_str(&told).unwrap();
-    let mut all = told["items"].as_array().unwrap().iter();
-    assert!(all.all(|it| it["metadata"]["annotations"][INJECTED].is_null()), "{told:#}");
+    let all = told["items"].as_array().unwrap().iter();
+    let said =
+        |it: &Value| [INJECTED, BY_SERVICE_CA].map(|by| it["metadata"]["annotations"][by].clone());
+    let said: Vec<_> = all.flat_map(said).filter(|it| !it.is_null()).collect();
+    assert!(said.is_empty(), "{told:#}");
 }
 
-fn with_component(kubectl: &Path, resources: &str) -> Objects {
-    let folder = overlay(resources);
+/// What kustomize makes of resources with a component.
+pub(super) fn with_component(kubectl: &Path, component: &str, resources: &str) -> Objects {
+    let folder = overlay_with(component, resources);
     objects(&said(&run(kubectl, &["kustomize", folder.path().to_str().unwrap()])))
 }
 
@@ -94,7 +110,7 @@ fn the_chart_has_cert_manager_make_what_the_component_does() {
         by_name(objects(&said(&run(&helm, &[&chart[..], &asked].concat()))))
     };
     for edition in ["community", "enterprise"] {
-        let road = by_name(with_component(&kubectl, &format!("../{edition}")));
+        let road = by_name(with_component(&kubectl, COMPONENT, &format!("../{edition}")));
         let (strays, _) = drift(&road, &chart(&format!("edition={edition}")), &CHART);
         assert!(strays.is_empty(), "{edition}:\n{}", strays.join("\n"));
         let served = format!("{NAMESPACE}/gastown-operator-webhook");
@@ -103,7 +119,7 @@ fn the_chart_has_cert_manager_make_what_the_component_does() {
         let of = |kind: &str| road.keys().filter(|it| it.starts_with(&format!("{kind}/"))).count();
         assert_eq!((of("Issuer"), of("Certificate")), (2, 2));
     }
-    let road = by_name(with_component(&kubectl, "../community, ../monitoring"));
+    let road = by_name(with_component(&kubectl, COMPONENT, "../community, ../monitoring"));
     let monitors = "metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true";
     let (strays, _) = drift(&road, &chart(monitors), &CHART);
     assert!(strays.is_empty(), "with monitors:\n{}", strays.join("\n"));
@@ -119,7 +135,7 @@ fn an_edition_keeps_its_flags_with_certificates_by_cert_manager() {
     const TEST: &str = "an_edition_keeps_its_flags_with_certificates_by_cert_manager";
     let Some(kubectl) = tool(TEST, Tool::Kubectl) else { return };
     let [community, enterprise] =
-        ["../community", "../enterprise"].map(|it| with_component(&kubectl, it));
+        ["../community", "../enterprise"].map(|it| with_component(&kubectl, COMPONENT, it));
     assert_eq!(flags_beside(&community, &enterprise), ENTERPRISE);
 }
 

@@ -101,6 +101,7 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["image.digest=latest"], "digest"),
     (&["operator.tenancy=loose"], "tenancy"),
     (&["certificates.source=secret"], "base64 -w0 ca.crt"),
+    (&["certificates.source=service-ca", "platform=kubernetes"], "OpenShift's"),
     (&["certificates.caBundle=QQ=="], "certificates.source=secret"),
     (&["metrics.secure=false", "metrics.serviceMonitor.enabled=true"], "metrics.secure=true"),
     (&["metrics.enabled=false", "metrics.serviceMonitor.enabled=true"], "metrics.enabled=true"),
