@@ -16,9 +16,6 @@ use crate::{
     domain::certificates::Book,
 };
 
-/// How long nothing is written over a version over which the API server refused to: it will not have the same another time
-/// either, unless somebody does something.
-const REST: Duration = Duration::from_secs(60);
 /// The Secret is locked.
 pub const IMMUTABLE: &str = "SecretImmutable";
 /// The API server refuses what is written to it.
@@ -72,18 +69,18 @@ impl Keeper {
             }
             Err(error) => error,
         };
-        match error.class() {
+        let pause = match error.class() {
             // Somebody else was first: the watch tells.
             Class::Conflict | Class::AlreadyExists | Class::NotFound => return AGAIN,
             Class::Refused => {
                 let why = self.refusal(&error, over);
                 known.problem(REFUSED, &why);
-                known.turned_down(&over.resource_version, (Instant::now() + REST, why));
+                known.turned_down(&over.resource_version, &why, Instant::now()).min(LOOK)
             }
-            Class::Fenced | Class::Transient => {}
-        }
+            Class::Fenced | Class::Transient => AGAIN,
+        };
         tracing::warn!(error = &error as &dyn std::error::Error, "Not keeping certificates");
-        if error.class() == Class::Refused { LOOK } else { AGAIN }
+        pause
     }
 
     /// Why nothing can be written, and what a person does about it.
@@ -164,8 +161,7 @@ mod tests {
 
     async fn told(keeper: &Keeper, known: &mut Known, kept: Kept) -> Why {
         known.kept = Some(kept);
-        let pause = keeper.turn(known).await;
-        assert!(pause > AGAIN, "not again and again: {pause:?}");
+        keeper.turn(known).await;
         keeper.degraded.news().borrow().get(&Matter::Certificates).cloned().unwrap()
     }
 
@@ -194,17 +190,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_refused_is_told_in_the_words_of_the_api_server_and_not_tried_again_at_once() {
+    async fn what_is_refused_is_told_in_the_words_of_the_api_server_and_not_tried_again_and_again()
+    {
         let (keeper, asked) = refused();
         let mut known = Known::nothing(&[]);
-        let mut asked_for = async |version: &str| {
-            let why = told(&keeper, &mut known, read(Err(Unusable::Unreadable), version)).await;
-            assert_eq!(why.reason, REFUSED);
-            assert!(why.text.contains(WORDS) && why.text.contains("delete secret"), "{}", why.text);
-            asked.load(Ordering::SeqCst)
-        };
-        assert_eq!(asked_for("7").await, 1);
-        assert_eq!(asked_for("7").await, 1, "somebody has to do something first");
-        assert_eq!(asked_for("8").await, 2, "somebody did");
+        let unusable = |version| read(Err(Unusable::Unreadable), version);
+        let why = told(&keeper, &mut known, unusable("7")).await;
+        assert_eq!(why.reason, REFUSED);
+        assert!(why.text.contains(WORDS) && why.text.contains("delete secret"), "{}", why.text);
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        for _ in 0..9 {
+            known.turned_down("7", &why.text, Instant::now());
+        }
+        let still = told(&keeper, &mut known, unusable("7")).await;
+        assert_eq!((still, asked.load(Ordering::SeqCst)), (why, 1), "it was tried often enough");
+        told(&keeper, &mut known, unusable("8")).await;
+        assert_eq!(asked.load(Ordering::SeqCst), 2, "somebody did something");
     }
 }

@@ -8,6 +8,7 @@ use std::{
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
+use super::AGAIN;
 use crate::{
     cluster::certificates::{Consumer, Kept, News},
     domain::certificates::{Book, Canary},
@@ -16,6 +17,8 @@ use crate::{
 /// Writes of the same bundle into the same consumer within [`FIGHT`] until it counts as a fight with somebody else.
 const ROUNDS: usize = 3;
 const FIGHT: Duration = Duration::from_secs(60);
+/// How long nothing is written where the API server refuses it again and again.
+const CALM: Duration = Duration::from_secs(60);
 /// Authorities that one replica makes anew within this span: more are a sign that clocks differ.
 const ANEW: usize = 5;
 const WHILE: Duration = Duration::from_secs(3600);
@@ -35,10 +38,19 @@ pub struct Known {
     pub settled: bool,
     anew: VecDeque<Instant>,
     fights: BTreeMap<Consumer, (String, VecDeque<Instant>)>,
-    /// The version of the Secret over which nothing could be written: until when that is not tried again, and why it was so.
-    refused: Option<(String, (Instant, String))>,
+    refused: Option<Refused>,
     /// What is wrong, as of this look.
     pub problem: Option<(&'static str, String)>,
+}
+
+/// A write of the Secret that the API server did not have.
+struct Refused {
+    /// Over which version of it.
+    version: String,
+    /// How often in a row.
+    times: u32,
+    until: Instant,
+    why: String,
 }
 
 /// What is known of a consumer.
@@ -86,16 +98,22 @@ impl Known {
         self.problem("TooManyRetired", &text);
     }
 
-    /// The API server refused what was written over this version.
-    pub fn turned_down(&mut self, version: &str, until: (Instant, String)) {
-        self.refused = Some((version.to_owned(), until));
+    /// The API server refused what was written over this version; how long until that is tried again. It may only not have
+    /// heard of our rights yet, but will not have the same for ever, unless somebody does something.
+    pub fn turned_down(&mut self, version: &str, why: &str, now: Instant) -> Duration {
+        let before = self.refused.as_ref().filter(|it| it.version == version);
+        let times = before.map_or(0, |it| it.times).saturating_add(1);
+        let pause = (AGAIN * 2_u32.saturating_pow(times - 1)).min(CALM);
+        let (version, why) = (version.to_owned(), why.to_owned());
+        self.refused = Some(Refused { version, times, until: now + pause, why });
+        pause
     }
 
     /// How long nothing is written over this version, and why; nothing of another one is known.
     pub fn is_turned_down(&self, version: &str, now: Instant) -> Option<(Duration, String)> {
-        let (_, (until, why)) = self.refused.as_ref().filter(|it| it.0 == version)?;
-        let left = until.checked_duration_since(now).filter(|it| !it.is_zero())?;
-        Some((left, why.clone()))
+        let it = self.refused.as_ref().filter(|it| it.version == version)?;
+        let left = it.until.checked_duration_since(now).filter(|it| !it.is_zero())?;
+        Some((left, it.why.clone()))
     }
 
     /// Notes another authority that nothing leads to from the one before, if it is to be.
@@ -141,15 +159,17 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_over_one_version_is_tried_later_and_over_another_at_once() {
-        let (mut known, begin) = (Known::default(), Instant::now());
-        let at = |seconds| begin + Duration::from_secs(seconds);
-        assert_eq!(known.is_turned_down("7", at(0)), None);
-        known.turned_down("7", (at(10), "no".into()));
-        let left = Duration::from_secs(1);
-        assert_eq!(known.is_turned_down("7", at(9)), Some((left, "no".into())));
-        assert_eq!(known.is_turned_down("7", at(10)), None, "it is tried again");
-        assert_eq!(known.is_turned_down("8", at(9)), None, "somebody did something");
+    fn what_was_refused_over_one_version_is_tried_ever_later_and_over_another_at_once() {
+        let (mut known, now) = (Known::default(), Instant::now());
+        assert_eq!(known.is_turned_down("7", now), None);
+        let pauses: Vec<_> = (0..9).map(|_| known.turned_down("7", "no", now)).collect();
+        let want = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0].map(Duration::from_secs_f64);
+        assert_eq!(pauses, want);
+        let (second, almost) = (Duration::from_secs(1), Duration::from_secs(59));
+        assert_eq!(known.is_turned_down("7", now + almost), Some((second, "no".into())));
+        assert_eq!(known.is_turned_down("7", now + CALM), None, "it is tried again");
+        assert_eq!(known.is_turned_down("8", now), None, "somebody did something");
+        assert_eq!(known.turned_down("8", "no", now), AGAIN, "and may go on doing so");
     }
 
     #[test]
