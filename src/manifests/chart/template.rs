@@ -12,6 +12,8 @@ use crate::manifests::{
 
 /// Stands where lines of the chart's own come; no object has it.
 const MARK: &str = "gastown.io/chart-mark";
+/// What follows the mark in an alert, before its name.
+const RUNBOOK: &str = "runbook ";
 
 /// A template of these objects, which a condition may leave out.
 pub fn write(objects: &[Value], condition: &str) -> anyhow::Result<String> {
@@ -44,7 +46,7 @@ fn marked(object: Value) -> Value {
         // What keeps objects whole while nobody converts must outlast the release.
         "ServiceMonitor" => return with_mark(trusting(object), "labels", "labels.monitor"),
         "ConfigMap" => return with_mark(object, "labels", "labels.dashboards"),
-        "PrometheusRule" => return with_mark(object, "labels", "labels.rules"),
+        "PrometheusRule" => return with_mark(with_runbooks(object), "labels", "labels.rules"),
         "Service" if name == WEBHOOK_SERVICE => "annotations.service",
         _ if name.starts_with(crate::manifests::switched_off::NAME) => "annotations.kept",
         _ => return object,
@@ -56,6 +58,19 @@ fn marked(object: Value) -> Value {
 fn trusting(mut object: Value) -> Value {
     if let Some(whom) = object.pointer_mut("/spec/endpoints/0/tlsConfig/ca") {
         *whom = json!({MARK: "monitor.trusts"});
+    }
+    object
+}
+
+/// With a mark in each alert, at whose place comes where its runbook is, if a release says where those are.
+fn with_runbooks(mut object: Value) -> Value {
+    let groups = object.pointer_mut("/spec/groups").and_then(Value::as_array_mut);
+    let rules = groups.into_iter().flatten().filter_map(|it| it.get_mut("rules")?.as_array_mut());
+    for rule in rules.flatten() {
+        let name = rule.get("alert").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if let Some(all) = rule.get_mut("annotations").and_then(Value::as_object_mut) {
+            all.insert(MARK.into(), format!("{RUNBOOK}{name}").into());
+        }
     }
     object
 }
@@ -77,6 +92,15 @@ fn templated(line: &str) -> Vec<String> {
     let indent = line.strip_suffix(said).unwrap_or_default();
     if let Some(kept) = said.strip_prefix(MARK) {
         let which = kept.trim_start_matches(':').trim();
+        if let Some(alert) = which.strip_prefix(RUNBOOK) {
+            return vec![
+                format!("{indent}{{{{- with .Values.metrics.prometheusRule.runbookUrl }}}}"),
+                format!(
+                    "{indent}runbook_url: {{{{ printf \"%s/{alert}.md\" (trimSuffix \"/\" .) | quote }}}}"
+                ),
+                format!("{indent}{{{{- end }}}}"),
+            ];
+        }
         return vec![format!(
             "{indent}{{{{- include \"gastown-operator.{which}\" . | nindent {} }}}}",
             indent.len()

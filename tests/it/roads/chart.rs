@@ -73,6 +73,10 @@ const ALL: &[(&str, &str)] = &[
     ("metrics.serviceMonitor.enabled=true", "kind: ServiceMonitor"),
     ("metrics.prometheusRule.enabled=true", "kind: PrometheusRule"),
     ("metrics.prometheusRule.labels.watched=by-us", "watched: by-us"),
+    (
+        "metrics.prometheusRule.runbookUrl=https://git.example.com/runbooks/",
+        "runbook_url: \"https://git.example.com/runbooks/GastownDown.md\"",
+    ),
     ("metrics.dashboards.enabled=true", "gastown-operator-dashboard-fleet"),
     ("metrics.dashboards.labels.looked=at", "looked: at"),
     ("metrics.serviceMonitor.labels.release=prometheus", "release: prometheus"),
@@ -108,6 +112,7 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["metrics.port=9443"], "metrics.port: 9443 is taken"),
     (&["metrics.port=8081"], "metrics.port: 8081 is taken"),
     (&["probes.healthPort=9443"], "webhooks' port"),
+    (&["metrics.prometheusRule.runbookUrl=git.example.com"], "runbookUrl"),
     (&["networkPolicy.egressPorts={0}"], "egressPorts"),
     (&["edition=enterprise", "image.tag=0.6.0"], "or take 0.6.0-ubi9"),
     (&["edition=enterprise", "runnerImage.tag=0.6.0"], "or take 0.6.0-ubi9"),

@@ -41,6 +41,10 @@ pub struct PrometheusRule {
     pub enabled: bool,
     /// By which your Prometheus finds it.
     pub labels: Raw,
+    /// Where you keep the pages of docs/runbooks, such as `https://git.example.com/gastown-operator/docs/runbooks`; each alert leads
+    /// there by its `runbook_url` then. Empty: it has none, and its summary names the page.
+    #[schemars(regex(pattern = r"^(https?://.+)?$"))]
+    pub runbook_url: String,
 }
 
 /// Dashboards about the operator and what it runs.
@@ -60,7 +64,11 @@ impl Default for Metrics {
             port: operator::METRICS_PORT,
             secure: true,
             service_monitor: ServiceMonitor { enabled: false, labels: Raw::new() },
-            prometheus_rule: PrometheusRule { enabled: false, labels: Raw::new() },
+            prometheus_rule: PrometheusRule {
+                enabled: false,
+                labels: Raw::new(),
+                runbook_url: String::new(),
+            },
             dashboards: Dashboards { enabled: false, labels: Raw::new() },
         }
     }
