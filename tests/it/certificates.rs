@@ -41,7 +41,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, pki_typ
 use serde_json::json;
 
 use crate::{
-    asking::{all_are_named, answered, comes_true, scraped},
+    asking::{all_are_named, answered, comes_true},
     preconditions::skip,
     tracing::collector::{Collector, Span},
     world::{PATIENCE, is_judged, polecat},
@@ -386,6 +386,14 @@ async fn another_type(hall: &Hall) {
     assert_eq!(secret.metadata.labels.unwrap()["brought-by"], "somebody");
 }
 
+/// Waits until metrics have this line.
+async fn said_by(metrics: &str, line: &str) {
+    comes_true(line, async || {
+        http_get(metrics).await.is_ok_and(|(_, text)| text.lines().any(|it| it == line))
+    })
+    .await;
+}
+
 /// A Secret that somebody spoils and locks is left to him, and that is told; nobody tries what can't be.
 async fn locked(hall: &Hall) {
     let spoilt = json!({"immutable": true, "data": {"tls.crt": BASE64_STANDARD.encode("spoilt")}});
@@ -393,14 +401,14 @@ async fn locked(hall: &Hall) {
     hall.secrets().patch(manifests::CERTIFICATES, &params, &patch).await.unwrap();
     for replica in &hall.bed.replicas {
         let told = "gastown_certificate_degraded{reason=\"SecretImmutable\"} 1";
-        scraped(replica, |it| it == told).await;
+        said_by(&replica.metrics, told).await;
     }
     assert!(hall.judged().await, "what was served is served still");
     hall.secrets().delete(manifests::CERTIFICATES, &DeleteParams::default()).await.unwrap();
     comes_true("it to be made anew", async || hall.book().await.is_some()).await;
     for replica in &hall.bed.replicas {
         let told = "gastown_certificate_degraded{reason=\"SecretImmutable\"} 0";
-        scraped(replica, |it| it == told).await;
+        said_by(&replica.metrics, told).await;
     }
     let events = hall.bed.audit_events().await.unwrap();
     let refused = |it: &&Event| it.resource == "secrets" && it.is_write() && it.code == 422;

@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(flaw(), 1);
         assert!(answers(&hall, &next).await, "those before stay");
         lay(&first.pem());
-        news.wait_for(|it| it.is_empty()).await.unwrap();
+        news.wait_for(std::collections::BTreeMap::is_empty).await.unwrap();
         assert_eq!(flaw(), 0);
         following.abort();
     }

@@ -20,8 +20,8 @@ const ALL: &str = "crds,mutatingwebhookconfigurations,validatingwebhookconfigura
 fn checkout(at: &Path) {
     // What begins with a dot was made by other tests, and may go meanwhile.
     let copies = "mkdir \"$0/deploy\" && cp -r deploy/* \"$0/deploy\" && cp -r crds webhooks Cargo.toml \"$0\"";
-    let copied = Command::new("bash").args(["-c", copies]).arg(at).current_dir(top()).status();
-    assert!(copied.unwrap().success());
+    let output = Command::new("bash").args(["-c", copies]).arg(at).current_dir(top()).status();
+    assert!(output.unwrap().success());
 }
 
 /// Deploys from there. No node runs the replicas, so it is played that they are ready.
