@@ -31,8 +31,7 @@ pub struct PodRules {
     /// Rules of ours that do not hold, separated by commas.
     #[arg(long, env = "GASTOWN_POD_EXCEPTIONS", value_delimiter = ',', value_name = "RULE", value_parser = PossibleValuesParser::new(SWITCHABLE))]
     pub pod_exceptions: Vec<String>,
-    /// Runtime classes, separated by commas, that pods may name; none, unless ours.runtimeClassName is among the rules that do
-    /// not hold.
+    /// Runtime classes, separated by commas, that pods may name; unset: any.
     #[arg(long, env = "GASTOWN_RUNTIME_CLASSES", value_delimiter = ',', value_name = "NAME", value_parser = RuntimeClasses::named)]
     pub runtime_classes: Vec<String>,
     /// Users, separated by commas, who may give a pod the label of a Polecat's; unset: the operator's service account.

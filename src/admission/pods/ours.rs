@@ -99,12 +99,12 @@ pub static ROWS: &[Row] = &[
 /// Where a pod names its runtime class.
 const RUNTIME_CLASS_NAME: &str = "runtimeClassName";
 
-/// The runtime classes that a pod may name; by default none.
+/// The runtime classes that a pod may name; by default any: who makes them is an administrator already.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RuntimeClasses(Option<&'static Row>);
 
 impl RuntimeClasses {
-    /// These. They are kept for as long as this process.
+    /// These; any, where none is named. They are kept for as long as this process.
     pub fn of(names: Vec<String>) -> Self {
         if names.is_empty() {
             return Self::default();
@@ -129,8 +129,8 @@ impl RuntimeClasses {
     }
 }
 
-/// The rows that hold: without those that are excepted, of which some can't be, and where the policy lets root in (`root` is
-/// false) without the one about root.
+/// The rows that hold: without those that are excepted, of which some can't be, without the one about runtime classes where none is
+/// listed, and where the policy lets root in (`root` is false) without the one about root.
 pub fn rows<'e>(
     exceptions: &'e [&'e str],
     classes: RuntimeClasses,
@@ -141,7 +141,7 @@ pub fn rows<'e>(
         !excepted && (root || id != "ours.root")
     };
     let all = ROWS.iter().filter(move |it| holds(it.id));
-    all.map(move |it| classes.0.filter(|listed| listed.id == it.id).unwrap_or(it))
+    all.filter_map(move |it| if it.id == RUNTIME_CLASS { classes.0 } else { Some(it) })
 }
 
 /// Everything that we refuse, but for what is excepted. Where the policy lets root in, so do we (`root` is false).

@@ -192,7 +192,6 @@ fn what_we_refuse_beyond_the_standards() {
         ("/spec/securityContext/windowsOptions".to_owned(), json!({}),               "ours.windows",               "of no use here"),
         ("/spec/hostAliases".to_owned(),      json!([{"ip": "1.2.3.4"}]),            "ours.hostAliases",           "names that lead elsewhere"),
         ("/spec/shareProcessNamespace".to_owned(), json!(true),                      "ours.shareProcessNamespace", "it sees the others' memory"),
-        ("/spec/runtimeClassName".to_owned(), json!("gvisor"),                       "ours.runtimeClassName",      "another runtime's rules"),
         ("/spec/nodeName".to_owned(),         json!("n"),                            "ours.nodeName",              "past the scheduler"),
         ("/spec/priorityClassName".to_owned(), json!("system-node-critical"),        "ours.priorityClassName",     "it evicts others"),
         ("/spec/tolerations".to_owned(),      json!([{"key": "node-role.kubernetes.io/control-plane"}]), "ours.tolerations", "its nodes"),
@@ -246,7 +245,7 @@ fn a_runtime_class_that_is_listed_may_be_named() {
         (json!(null), &[][..], None, "none is named"),
         (json!(null), &listed, None, "the same"),
         (json!("gvisor"), &listed, None, "it is on the list"),
-        (json!("gvisor"), &[], Some("must be unset (ours)"), "there is no list"),
+        (json!("gvisor"), &[], None, "there is no list"),
         (json!("runc"), &listed, Some("unset or one of \"gvisor\", \"kata\" (ours)"), "another"),
         (json!(["gvisor"]), &listed, Some("unset or one of"), "no name at all"),
     ] {
@@ -256,6 +255,7 @@ fn a_runtime_class_that_is_listed_may_be_named() {
         assert!(said.contains(want.unwrap_or_default()), "{because}: {said}");
         assert!(said.is_empty() || said.starts_with("spec.runtimeClassName: is "), "{said}");
     }
+    assert!(ours::SWITCHABLE.contains(&"ours.runtimeClassName"));
 }
 
 #[test]
