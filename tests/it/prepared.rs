@@ -141,6 +141,7 @@ fn ci_requires_what_tests_can_be_skipped_for() {
         "fips",
         "go-original-source",
         "jaeger",
+        "kube-router",
         "olm",
         "opm",
         "previous",

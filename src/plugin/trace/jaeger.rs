@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Asked, Shown};
 use crate::{
-    domain::{pod::Outside, untrusted::fit},
+    domain::untrusted::fit,
     otlp::{
         http::{Http, trusting},
         proxy::Proxies,
@@ -24,7 +24,7 @@ const NAME: usize = 128;
 pub async fn ask(base: &str, trace: &str, asked: &Asked) -> anyhow::Result<Vec<Shown>> {
     let url = format!("{}/api/v3/traces/{trace}", base.trim_end_matches('/'));
     let trust = trusting(asked.jaeger_ca.as_deref(), None)?;
-    let proxies = Proxies::of(&outside());
+    let proxies = Proxies::of(&asked.proxies.outside());
     let http = Http::new(trust, asked.jaeger_token_file.clone(), MOST, proxies);
     let mut request = http::Request::get(&url).header("accept", "application/json");
     if let Some(tenant) = &asked.jaeger_tenant {
@@ -44,24 +44,6 @@ pub async fn ask(base: &str, trace: &str, asked: &Asked) -> anyhow::Result<Vec<S
     spans(answer.body()).with_context(|| {
         format!("{url} answered, but not as Jaeger does; is the path prefix right?")
     })
-}
-
-/// The way out of this machine, as its other programs take it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a shell has these in large or small letters, and a flag reads one of them"
-)]
-fn outside() -> Outside {
-    let said = |name: &str| {
-        let of = |name: String| std::env::var(name).ok().filter(|it| !it.is_empty());
-        of(name.to_owned()).or_else(|| of(name.to_ascii_lowercase()))
-    };
-    Outside {
-        http_proxy: said("HTTP_PROXY"),
-        https_proxy: said("HTTPS_PROXY"),
-        no_proxy: said("NO_PROXY"),
-        trusted_ca: None,
-    }
 }
 
 /// One or more JSON objects, each with spans in OpenTelemetry's shape.

@@ -18,6 +18,7 @@ use crate::{
     cluster::reading::Reader,
     domain::{
         names,
+        pod::Outside,
         polecat::{Brief, CONVOY, RUN, may_have_pulled},
         trace::{Source, Span},
     },
@@ -47,9 +48,35 @@ pub struct Asked {
     /// The tenant that it is asked for, as header x-tenant and x-scope-orgid
     #[arg(long, value_name = "TENANT")]
     jaeger_tenant: Option<String>,
+    #[command(flatten)]
+    proxies: Proxies,
     /// Write a page with the run's waterfall, too
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+}
+
+/// The way to Jaeger, by the variables that every program knows.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_field_names, reason = "they are flags")]
+struct Proxies {
+    #[arg(long, env = "HTTPS_PROXY", hide = true)]
+    https_proxy: Option<String>,
+    #[arg(long, env = "HTTP_PROXY", hide = true)]
+    http_proxy: Option<String>,
+    #[arg(long, env = "NO_PROXY", hide = true)]
+    no_proxy: Option<String>,
+}
+
+impl Proxies {
+    fn outside(&self) -> Outside {
+        let set = |it: &Option<String>| it.clone().filter(|it| !it.is_empty());
+        Outside {
+            http_proxy: set(&self.http_proxy),
+            https_proxy: set(&self.https_proxy),
+            no_proxy: set(&self.no_proxy),
+            trusted_ca: None,
+        }
+    }
 }
 
 /// A span as it is shown.
