@@ -137,13 +137,18 @@ async fn start(folder: &Path, plan: &Plan, fleet: &mut Fleet) -> Result<(Event, 
     if plan.node == Node::Kwok {
         start_kwok(folder, plan, &plane, &client, fleet).await?;
     }
-    let git = match real {
-        Some(real) => Some(real.finish(&plane, fleet).await?),
-        None => None,
+    let (git, enforcer) = match real {
+        Some(real) => {
+            let enforcer = real.node.enforcer(&plane)?;
+            (Some(real.finish(&plane, fleet).await?), enforcer)
+        }
+        None => (None, None),
     };
     if plan.node != Node::None {
         fleet.until("the node to be ready", || is_node_ready(&client)).await?;
     }
+    // It looks for its node at its start, and gives up where there is none.
+    enforcer.into_iter().try_for_each(|it| fleet.start(it))?;
     if let (Node::Real, Some(block)) = (plan.node, plan.block) {
         let service = block.kubernetes_service();
         fleet.until("kube-proxy to serve Services", || is_reachable(service)).await?;
@@ -199,9 +204,6 @@ impl<'a> Real<'a> {
         fleet.until("containerd to be up", || node.is_containerd_up()).await?;
         fleet.start(node.kubelet(plane)?)?;
         fleet.start(node.kube_proxy(plane)?)?;
-        if let Some(enforcer) = node.enforcer(plane)? {
-            fleet.start(enforcer)?;
-        }
         fleet.start(git.sshd()?)?;
         git.serve_https().await?;
         let archives = images.await.context("making images was cut short")??;
