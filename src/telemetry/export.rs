@@ -116,6 +116,23 @@ pub(super) async fn fill<T>(
     true
 }
 
+/// What became of a sending, which has as long as what is queued once this process ends; and until when that is, if it does.
+pub(super) async fn or_last<T>(
+    sent: impl Future<Output = T>,
+    stopped: impl Future,
+    last: Duration,
+) -> (Option<T>, Option<Instant>) {
+    let mut sent = pin!(sent);
+    tokio::select! {
+        biased;
+        it = &mut sent => (Some(it), None),
+        _ = stopped => {
+            let until = Instant::now() + last;
+            (timeout_at(until, sent).await.ok(), Some(until))
+        }
+    }
+}
+
 /// Puts all spans of a telling into a batch.
 fn into(batch: &mut Vec<Span>, told: Telling) -> usize {
     let before = batch.len();
@@ -140,18 +157,7 @@ impl Pump {
             }
             let under_way = std::mem::take(&mut batch);
             let count = under_way.len();
-            let (outcome, last) = {
-                let mut sent = pin!(self.send(under_way));
-                tokio::select! {
-                    biased;
-                    it = &mut sent => (Some(it), None),
-                    // One under way when this process ends has as long as what is queued.
-                    _ = &mut stopped => {
-                        let until = Instant::now() + LAST;
-                        (timeout_at(until, sent).await.ok(), Some(until))
-                    }
-                }
-            };
+            let (outcome, last) = or_last(self.send(under_way), &mut stopped, LAST).await;
             self.note(count, outcome);
             if let Some(until) = last {
                 break until;
@@ -226,6 +232,20 @@ mod tests {
             failed: None,
         };
         vec![one; count]
+    }
+
+    #[tokio::test]
+    async fn what_is_on_its_way_when_the_process_ends_has_the_time_to_arrive() {
+        let (answer, sent) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        drop(stop);
+        let ends = or_last(sent, stopped, Duration::from_secs(60));
+        let (ended, _) = tokio::join!(ends, async { answer.send("taken") });
+        assert_eq!(ended.0, Some(Ok("taken")));
+        assert!(ended.1.is_some_and(|it| it > Instant::now()), "what is queued has the rest of it");
+        let never = or_last(std::future::pending::<()>(), async {}, Duration::ZERO).await;
+        assert_eq!(never.0, None, "and no more than that");
+        assert_eq!(or_last(async { 7 }, std::future::pending::<()>(), LAST).await, (Some(7), None));
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! Metrics and logs to the collector, a task each. They alone wait for it; what it does not take is lost, and counted. Of metrics
 //! a sending that is lost loses no figure: the next one says it again.
 
-use std::{collections::BTreeMap, pin::pin, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest},
@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    export::{Pace, fill},
+    export::{Pace, fill, or_last},
     figures::{self, Span},
     lines,
 };
@@ -291,19 +291,9 @@ async fn logs(
             continue;
         }
         let request = lines_of(std::mem::take(&mut batch), route.resource.clone());
-        let (outcome, last) = {
-            let mut sent = pin!(route.wire.patiently(&request));
-            tokio::select! {
-                biased;
-                it = &mut sent => (it, None),
-                // One under way when this process ends has as long as what is queued.
-                () = async { drop(stopped.wait_for(|it| *it).await) } => {
-                    let until = Instant::now() + LAST;
-                    (timeout_at(until, sent).await.unwrap_or(Outcome::NoAnswer), Some(until))
-                }
-            }
-        };
-        route.note(count, outcome);
+        let stop = async { drop(stopped.wait_for(|it| *it).await) };
+        let (outcome, last) = or_last(route.wire.patiently(&request), stop, LAST).await;
+        route.note(count, outcome.unwrap_or(Outcome::NoAnswer));
         if let Some(until) = last {
             break until;
         }
