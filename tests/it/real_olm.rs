@@ -4,8 +4,8 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use gastown::manifests::{images::Images, olm, operator::Edition};
-use gastown_testbed::{Node, Operator, OperatorOptions, Options, Testbed, preconditions};
+use gastown::manifests::{self, images::Images, operator::Edition};
+use gastown_testbed::{Node, Options, Testbed, olm, preconditions};
 use kube::Client;
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ use crate::{
     real_deployed::runs,
     real_node::make_references,
     real_upgrade::Load,
-    roads::olm::{INTO_ANY, installed_in, webhook_names},
+    roads::olm::webhook_names,
 };
 
 const IMAGE: &str = "localhost/gastown-operator:test";
@@ -34,42 +34,9 @@ pub fn bundle() -> (Vec<Value>, Value) {
         runner: "localhost/gt-runner:dev".into(),
         agent: Some("localhost/agent:dev".into()),
     };
-    let files = olm::bundle(Edition::Community, &images).unwrap();
-    let manifests = files.iter().filter(|it| it.0.contains("/manifests/"));
-    let all = manifests.map(|it| serde_saphyr::from_str::<Value>(&it.1).unwrap());
-    let (csvs, mut others): (Vec<Value>, Vec<Value>) =
-        all.partition(|it| it["kind"] == "ClusterServiceVersion");
-    let mut csv = csvs.into_iter().next().unwrap();
-    csv["metadata"]["namespace"] = json!(HERE);
-    others.extend(rights(&csv));
-    for object in &mut others {
-        object["metadata"]["labels"]["olm.managed"] = json!("true");
-        if INTO_ANY.iter().any(|it| object["kind"] == *it) {
-            object["metadata"]["namespace"] = json!(HERE);
-        }
-    }
-    (others, csv)
-}
-
-/// What an install plan makes of a CSV's permissions: its own, which go with it. Deployment and Service are for OLM to make.
-fn rights(csv: &Value) -> Vec<Value> {
-    let (owner, version) = (&csv["metadata"]["name"], csv["spec"]["version"].as_str().unwrap());
-    let mut all = installed_in(csv, HERE);
-    all.retain(|it| it["kind"] != "Deployment" && it["kind"] != "Service");
-    for it in all.iter_mut().filter(|it| it["kind"] != "ServiceAccount") {
-        it["metadata"]["labels"] = json!({"olm.owner": owner,
-            "olm.owner.kind": "ClusterServiceVersion", "olm.owner.namespace": HERE});
-        for name in ["/metadata/name", "/roleRef/name"] {
-            if let Some(name) = it.pointer_mut(name) {
-                *name = json!(format!("{}-{version}", name.as_str().unwrap()));
-            }
-        }
-    }
-    for it in &mut all {
-        // Its caches hold what has this label alone.
-        it["metadata"]["labels"]["olm.managed"] = json!("true");
-    }
-    all
+    let files = manifests::olm::bundle(Edition::Community, &images).unwrap();
+    let all = files.iter().filter(|it| it.0.contains("/manifests/"));
+    olm::of_bundle(all.map(|it| serde_saphyr::from_str(&it.1).unwrap()).collect(), HERE).unwrap()
 }
 
 async fn apply(kubectl: &Kubectl, objects: &[Value]) {
@@ -189,7 +156,7 @@ async fn is_replaced(kubectl: &Kubectl, client: &Client, csv: &Value) {
     let (next, name) = (next(csv), csv["metadata"]["name"].as_str().unwrap());
     let before = specs(kubectl, "v1beta1").await;
     let load = Load::begin(client, "next", TOWN);
-    apply(kubectl, &rights(&next)).await;
+    apply(kubectl, &olm::rights(&next, HERE).unwrap()).await;
     apply(kubectl, std::slice::from_ref(&next)).await;
     succeeded(kubectl, &next).await;
     let gone = format!("csv/{name}");
@@ -211,36 +178,20 @@ async fn is_replaced(kubectl: &Kubectl, client: &Client, csv: &Value) {
     is_wired(kubectl, &next).await;
 }
 
-async fn start_olm(bed: &Testbed, program: &str) -> Operator {
-    let options = OperatorOptions {
-        program: Some(program.into()),
-        name: "olm".into(),
-        namespace: "olm-itself".into(),
-        group: "system:masters".into(),
-        only_these_flags: true,
-        ..OperatorOptions::default()
-    };
-    Operator::start(bed, options).await.unwrap()
-}
-
 async fn prepare(bed: &Testbed, kubectl: &Kubectl, client: &Client, definitions: &Path) {
-    let folder = definitions.to_str().unwrap();
-    kubectl.said(&["apply", "--server-side", "-f", folder]).await;
-    kubectl.said(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]).await;
+    olm::define(client, definitions).await.unwrap();
     bed.make_namespace(TOWN, &[]).await.unwrap();
     make_references(client, TOWN, bed.git.as_ref().unwrap()).await;
     let mut namespace = gastown::manifests::operator::namespace();
     namespace["metadata"]["name"] = json!(HERE);
-    let group = json!({"apiVersion": "operators.coreos.com/v1", "kind": "OperatorGroup",
-        "metadata": {"name": "all", "namespace": HERE}, "spec": {}});
     apply(kubectl, &[namespace]).await;
-    apply(kubectl, &[group]).await;
+    apply(kubectl, &[olm::group(HERE)]).await;
 }
 
 #[tokio::test]
 async fn olm_installs_the_bundle_and_a_csv_that_goes_and_comes_back_loses_nothing() {
     const TEST: &str = "olm_installs_the_bundle_and_a_csv_that_goes_and_comes_back_loses_nothing";
-    let (Ok(olm), Ok(definitions)) =
+    let (Ok(program_of_olm), Ok(definitions)) =
         (std::env::var("GASTOWN_OLM"), std::env::var("GASTOWN_OLM_CRDS"))
     else {
         return skip(TEST, "olm", "GASTOWN_OLM and GASTOWN_OLM_CRDS name no OLM (make test-olm)");
@@ -254,7 +205,7 @@ async fn olm_installs_the_bundle_and_a_csv_that_goes_and_comes_back_loses_nothin
     let client = bed.client("user-olm").await.unwrap();
     bed.make_operator_image(&program, IMAGE).await.unwrap();
     prepare(&bed, &kubectl, &client, Path::new(&definitions)).await;
-    let started = start_olm(&bed, &olm).await;
+    let started = olm::start(&bed, Path::new(&program_of_olm)).await.unwrap();
     eprintln!("OLM's log: {}", started.log.display());
 
     let (others, csv) = bundle();

@@ -45,6 +45,12 @@ pub struct Asked {
     /// Our operator; unset: the one that was built with this bench.
     #[arg(long, default_value = env!("CARGO_BIN_EXE_gastown-operator"), hide_default_value = true)]
     pub operator: PathBuf,
+    /// OLM's own operator, by which it is installed as well; unset: that road is left out.
+    #[arg(long, env = "GASTOWN_OLM", requires = "olm_crds")]
+    pub olm: Option<PathBuf>,
+    /// The folder of OLM's definitions.
+    #[arg(long, env = "GASTOWN_OLM_CRDS")]
+    pub olm_crds: Option<PathBuf>,
     /// Set by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,

@@ -1,5 +1,6 @@
 //! From the command that installs to the first Polecat whose pod runs, by each road, each time on a cluster with a real node of its
-//! own. Images are on the node, so that no registry is measured.
+//! own. Images are on the node, so that no registry is measured. OLM's (`GASTOWN_OLM=program`, its definitions in
+//! `GASTOWN_OLM_CRDS=folder`; `make bench-install` builds it) is there before, and is given what an install plan makes of a bundle.
 
 use std::{
     fmt::Write as _,
@@ -10,9 +11,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use gastown::api::v1alpha1::Polecat;
+use gastown::{
+    api::v1alpha1::Polecat,
+    manifests::{
+        self, NAMESPACE,
+        images::Images,
+        operator::{self, Edition},
+    },
+};
 use gastown_testbed::{
-    Node, Options, Testbed, ask,
+    Node, Operator, Options, Testbed, ask, olm,
     repository::with_commit,
     tools::{Tool, Tools},
     watch::await_condition,
@@ -28,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A road as docs/install.md has it: a line for a shell in the checkout's top folder.
-const ROADS: [(&str, &str); 3] = [
+const ROADS: [(&str, &str); 4] = [
     (
         "make deploy (kustomize)",
         "make --no-print-directory --assume-old=manifests deploy IMG=localhost/gastown-operator:$VERSION",
@@ -43,7 +51,11 @@ const ROADS: [(&str, &str); 3] = [
         "$HELM install gastown-operator charts/gastown-operator --namespace gastown-operator-system --create-namespace \
          --set image.repository=localhost/gastown-operator --set runnerImage.repository=localhost/gastown-runner",
     ),
+    (OLM, "$KUBECTL apply --server-side --force-conflicts -f \"$TESTBED/plan.json\""),
 ];
+/// Not a command that people run: it stands for what OLM does of an install plan that was approved.
+const OLM: &str = "OLM (what an install plan makes)";
+const PLAN: &str = "plan.json";
 
 /// Seconds since an installation began.
 struct Took {
@@ -59,11 +71,17 @@ pub async fn measure(asked: &Asked) -> Result<String> {
     let helm = helm.path(Tool::Helm)?;
     let mut machine = String::new();
     for (road, line) in ROADS {
+        let olm =
+            if road == OLM { asked.olm.as_deref().zip(asked.olm_crds.as_deref()) } else { None };
+        if road == OLM && olm.is_none() {
+            let _ = writeln!(text, "{road}: not measured, --olm and --olm-crds name none");
+            continue;
+        }
         let mut all = Vec::new();
         for _ in 0..asked.installs {
             let options = Options { node: Node::Real, fsync: true, ..Options::default() };
             let bed = Testbed::start(options).await?;
-            all.push(walk(&bed, asked, (line, helm)).await.with_context(|| road.to_owned())?);
+            all.push(walk(&bed, asked, (line, helm), olm).await.with_context(|| road.to_owned())?);
             machine = machine::describe(&bed).await?;
             bed.stop().await?;
         }
@@ -79,13 +97,23 @@ pub async fn measure(asked: &Asked) -> Result<String> {
     Ok(text + &machine)
 }
 
-async fn walk(bed: &Testbed, asked: &Asked, (line, helm): (&str, &Path)) -> Result<Took> {
+async fn walk(
+    bed: &Testbed,
+    asked: &Asked,
+    (line, helm): (&str, &Path),
+    olm: Option<(&Path, &Path)>,
+) -> Result<Took> {
     let operator = format!("localhost/gastown-operator:{VERSION}");
     bed.make_operator_image(&asked.operator, &operator).await?;
     let runner = format!("localhost/gastown-runner:{VERSION}");
     bed.name_image("localhost/gt-runner:dev", &runner).await?;
     let client = bed.client("person").await?;
     prepare(bed, &client).await?;
+    let images = Images { operator, runner, agent: None };
+    let olm = match olm {
+        Some(of) => Some(prepare_olm(bed, of, &images, helm).await?),
+        None => None,
+    };
     let begun = Instant::now();
     let seconds = || begun.elapsed().as_secs_f64();
     install(bed, line, helm).await?;
@@ -103,7 +131,36 @@ async fn walk(bed: &Testbed, asked: &Asked, (line, helm): (&str, &Path)) -> Resu
     };
     let runs = tokio::time::timeout(PATIENCE, await_condition(polecats, "max", running)).await;
     runs.context("its pod never ran")??;
-    Ok(Took { command, accepted, runs: seconds() })
+    let took = Took { command, accepted, runs: seconds() };
+    if let Some(olm) = olm {
+        olm.kill9().await?;
+    }
+    Ok(took)
+}
+
+/// OLM as a cluster has it before anything is installed by it, and the plan's file.
+async fn prepare_olm(
+    bed: &Testbed,
+    (program, definitions): (&Path, &Path),
+    images: &Images,
+    helm: &Path,
+) -> Result<Operator> {
+    olm::define(&bed.client("admin").await?, definitions).await?;
+    let files = manifests::olm::bundle(Edition::Community, images)?;
+    let files = files.iter().filter(|it| it.0.contains("/manifests/"));
+    let files = files.map(|it| serde_saphyr::from_str(&it.1)).collect::<Result<_, _>>()?;
+    let (mut plan, csv) = olm::of_bundle(files, NAMESPACE)?;
+    plan.push(csv);
+    for (file, items) in
+        [("before.json", vec![operator::namespace(), olm::group(NAMESPACE)]), (PLAN, plan)]
+    {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+        fs::write(bed.dir.join(file), list.to_string())?;
+    }
+    let started = olm::start(bed, program).await?;
+    let before = "$KUBECTL apply --server-side -f \"$TESTBED/before.json\"";
+    install(bed, before, helm).await?;
+    Ok(started)
 }
 
 /// What people have before: a repository, and what a Polecat names.
@@ -147,7 +204,7 @@ async fn install(bed: &Testbed, line: &str, helm: &Path) -> Result<()> {
     let mut command = tokio::process::Command::new("sh");
     command.args(["-ec", line]).current_dir(env!("CARGO_MANIFEST_DIR"));
     command.env("KUBECONFIG", &bed.kubeconfig).env("KUBECTL", &bed.kubectl);
-    command.env("HELM", helm).env("VERSION", VERSION);
+    command.env("HELM", helm).env("VERSION", VERSION).env("TESTBED", &bed.dir);
     for word in ["EDITION", "IMG", "RUNNER_IMG", "AGENT_IMG", "MAKEFLAGS", "MAKELEVEL", "TIMEOUT"] {
         command.env_remove(word);
     }

@@ -10,14 +10,14 @@ use gastown::{
         mint::ForNames,
     },
 };
-use gastown_testbed::{Options, Testbed, tools::Tool};
+use gastown_testbed::{Options, Testbed, olm::installed_in, tools::Tool};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
     cert_manager,
     changes::applied,
-    olm::{installed_in, webhook},
+    olm::webhook,
     tool,
     upgrade::{Helm, later_chart, originals_chart},
 };
@@ -85,7 +85,7 @@ async fn what_olm_installs_is_held_to_what_its_bundle_says() {
     let kubectl = Kubectl::admin(&bed);
     kubectl.said(&["create", "namespace", HERE]).await;
     let (mut all, csv) = real_olm::bundle();
-    let made = installed_in(&csv, HERE).into_iter();
+    let made = installed_in(&csv, HERE).unwrap().into_iter();
     all.extend(made.filter(|it| it["kind"] == "Deployment" || it["kind"] == "Service"));
     applied(&bed, &kubectl, "catalog", all).await;
     let definitions = csv["spec"]["webhookdefinitions"].as_array().unwrap();

@@ -8,7 +8,10 @@ use std::{
 };
 
 use gastown::manifests::{NAMESPACE, operator::DEPLOYMENT};
-use gastown_testbed::tools::Tool;
+use gastown_testbed::{
+    olm::{INTO_ANY, installed_in},
+    tools::Tool,
+};
 use serde_json::{Map, Value, json};
 
 use super::{Objects, Table, drift, key, objects, run, said, tool};
@@ -102,9 +105,6 @@ const TABLE: Table = Table {
     more: &[],
 };
 
-/// Kinds with a namespace that a bundle has as manifests: into whatever namespace it is installed.
-pub const INTO_ANY: [&str; 4] = ["ConfigMap", "PodDisruptionBudget", "PrometheusRule", "Service"];
-
 /// What an edition's bundle is held against.
 fn parts(edition: &str) -> &[&str] {
     match edition {
@@ -123,61 +123,6 @@ fn bundle(edition: &str) -> (Value, Vec<Value>) {
     let (csvs, others): (Vec<Value>, Vec<Value>) =
         files.iter().map(read).partition(|it: &Value| it["kind"] == "ClusterServiceVersion");
     (csvs.into_iter().next().unwrap(), others)
-}
-
-fn named(kind: &str, name: &str, namespace: Option<&str>) -> Value {
-    let mut metadata = json!({"name": name});
-    if let Some(namespace) = namespace {
-        metadata["namespace"] = json!(namespace);
-    }
-    let version = match kind {
-        "Deployment" => "apps/v1",
-        "Service" | "ServiceAccount" => "v1",
-        _ => "rbac.authorization.k8s.io/v1",
-    };
-    json!({"apiVersion": version, "kind": kind, "metadata": metadata})
-}
-
-fn with(mut object: Value, fields: &Value) -> Value {
-    object.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-    object
-}
-
-/// What OLM makes of the strategy of a CSV: account and rights (its install plans), Deployments, and the Service of each that
-/// serves (its installer).
-pub fn installed_in(csv: &Value, namespace: &str) -> Vec<Value> {
-    let spec = &csv["spec"]["install"]["spec"];
-    let mut all = Vec::new();
-    for (part, kind, name) in [
-        ("clusterPermissions", "ClusterRole", "gastown-operator.v0-cluster"),
-        ("permissions", "Role", "gastown-operator.v0-own"),
-    ] {
-        for permission in spec[part].as_array().unwrap() {
-            let account = &permission["serviceAccountName"];
-            let own = (kind == "Role").then_some(namespace);
-            all.push(with(named(kind, name, own), &json!({"rules": permission["rules"]})));
-            let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name});
-            let subject =
-                json!([{"kind": "ServiceAccount", "name": account, "namespace": namespace}]);
-            let binding = named(&format!("{kind}Binding"), &format!("{name}-binding"), own);
-            all.push(with(binding, &json!({"roleRef": role, "subjects": subject})));
-            if own.is_some() {
-                all.push(named("ServiceAccount", account.as_str().unwrap(), own));
-            }
-        }
-    }
-    for deployment in spec["deployments"].as_array().unwrap() {
-        let name = deployment["name"].as_str().unwrap();
-        let mut made =
-            with(named("Deployment", name, Some(namespace)), &json!({"spec": deployment["spec"]}));
-        made["metadata"]["labels"] = deployment["label"].clone();
-        all.push(made);
-        let service = named("Service", &format!("{name}-service"), Some(namespace));
-        let port = json!({"name": "443", "port": 443, "protocol": "TCP", "targetPort": 9443});
-        let selector = &deployment["spec"]["selector"]["matchLabels"];
-        all.push(with(service, &json!({"spec": {"ports": [port], "selector": selector}})));
-    }
-    all
 }
 
 /// What OLM makes of a `webhookdefinition`: a webhook, or how definitions are converted.
@@ -218,7 +163,7 @@ pub fn webhook_names(csv: &Value) -> BTreeSet<String> {
 /// All that OLM installs of an edition's bundle.
 fn road(edition: &str) -> Objects {
     let (csv, mut all) = bundle(edition);
-    all.extend(installed_in(&csv, NAMESPACE));
+    all.extend(installed_in(&csv, NAMESPACE).unwrap());
     let mut webhooks = BTreeMap::<&str, Vec<Value>>::new();
     for definition in csv["spec"]["webhookdefinitions"].as_array().unwrap() {
         match definition["type"].as_str().unwrap() {

@@ -98,6 +98,7 @@ pub mod manifests;
 mod mounts;
 mod net;
 pub mod node;
+pub mod olm;
 mod operator;
 pub mod outer;
 mod pki;
