@@ -210,7 +210,8 @@ impl Road {
         let id = self.store.run(&["pull", "--quiet", &from]);
         let container = self.store.run(&["from", &id]);
         self.store.run(&["copy", "--quiet", &container, self.opm.to_str().unwrap(), "/bin/opm"]);
-        self.store.run(&["commit", "--quiet", "--rm", &container, "localhost/opm:dev"]);
+        // Squashed: buildah builds on no image that has more layers than its history tells of, as that of the archive.
+        self.store.run(&["commit", "--squash", "--quiet", "--rm", &container, "localhost/opm:dev"]);
     }
 
     fn opm(&self, arguments: &[&str]) -> String {
