@@ -63,7 +63,7 @@ func testRules(rulesPath, casesPath string) error {
 	}
 	for _, group := range groups.Groups {
 		for _, rule := range group.Rules {
-			if rule.Alert != "" && !(fired[rule.Alert] && silent[rule.Alert]) {
+			if rule.Alert != "" && (!fired[rule.Alert] || !silent[rule.Alert]) {
 				wrong = append(wrong, fmt.Errorf("%s: no case has it fire, or none has it not fire", rule.Alert))
 			}
 		}
