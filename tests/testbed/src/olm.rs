@@ -1,6 +1,11 @@
 //! OLM as far as a machine without its catalogs has it: its own operator, given what an install plan makes of a bundle
 //! (`pkg/controller/install` and `pkg/controller/operators/catalog` of it).
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "JSON that lacks a field is read as null there; what is written to are objects of the project itself"
+)]
+
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
