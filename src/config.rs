@@ -39,9 +39,14 @@ pub use webhooks::{CertificateSource, ReferenceAccess, Webhooks};
 /// The namespace file of a pod's service account.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
-/// Runs Gas Town on Kubernetes.
+/// Runs Gas Town on Kubernetes. A flag that is said twice counts as it was said last, as with the original's: what a manifest says
+/// is changed by what somebody adds.
 #[derive(Clone, Debug, Parser)]
-#[command(version, about = "Runs AI coding agents as disposable workers, and proves what they did")]
+#[command(
+    version,
+    args_override_self = true,
+    about = "Runs AI coding agents as disposable workers, and proves what they did"
+)]
 pub struct Config {
     /// Kubeconfig to use; unset: KUBECONFIG, else the pod's service account.
     #[arg(long, value_name = "FILE")]
@@ -358,13 +363,13 @@ impl Logs {
     }
 }
 
-/// An address to listen on: `IP:PORT`, `:PORT` for every interface, `0` for none.
+/// An address to listen on: `IP:PORT`, `:PORT` for every interface by IPv6 and IPv4, `0` for none.
 pub fn address(text: &str) -> Result<Option<SocketAddr>, String> {
     if text == "0" || text.is_empty() {
         return Ok(None);
     }
     let full = if text.starts_with(':') {
-        format!("0.0.0.0{text}")
+        format!("[::]{text}")
     } else {
         text.replace("localhost:", "127.0.0.1:")
     };
@@ -426,9 +431,20 @@ mod tests {
         }
     }
 
-    /// An edition is installed with one of these, and who installs it may say another behind it.
+    /// What a manifest says is changed by what somebody adds, such as by the chart's `extraArgs`.
     #[test]
-    fn of_what_is_said_twice_of_names_that_one_may_not_have_the_last_counts() {
+    fn of_what_is_said_twice_the_last_counts() {
+        let twice = [
+            "--drain-seconds=20",
+            "--metrics-bind-address=:8443",
+            "--metrics-bind-address=[::1]:9000",
+            "--drain-seconds=60",
+        ];
+        let config = parse(&twice);
+        assert_eq!(config.drain_seconds, 60);
+        assert_eq!(config.metrics.metrics_bind_address, "[::1]:9000");
+        let namespaces = parse(&["--watch-namespaces=a", "--watch-namespaces=b"]).watch_namespaces;
+        assert_eq!(namespaces, ["a", "b"], "but for what is a list");
         let access = |args: &[&str]| parse(args).webhooks.reference_access;
         assert_eq!(access(&[]), ReferenceAccess::Warn);
         let twice = ["--reference-access=enforce", "--reference-access=off"];

@@ -40,13 +40,7 @@ pub struct Webhooks {
     pub webhook_cert_key: String,
     /// What becomes of a Polecat that names a Secret, a ConfigMap or a service account which who asks for it may not have:
     /// its pod would hand it over. The Enterprise edition is installed with `enforce`; where it is said twice, the last counts.
-    #[arg(
-        long,
-        value_enum,
-        default_value_t,
-        value_name = "WHAT",
-        overrides_with = "reference_access"
-    )]
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     pub reference_access: ReferenceAccess,
     /// Speak HTTP/2 beside HTTP/1.1, with at most 100 calls at a time on one connection. API servers speak HTTP/1.1.
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]

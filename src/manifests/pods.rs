@@ -41,6 +41,21 @@ fn conditions() -> Value {
     ])
 }
 
+/// Of an update of a pod that is nobody's Polecat's, nothing is refused but what it changes of what is judged. All others need not
+/// wait for us: else Jobs would not end in a labelled namespace while no replica answers.
+fn of_what_changes() -> Value {
+    let annotations =
+        |of: &str| format!("(has({of}.metadata.annotations) ? {of}.metadata.annotations : {{}})");
+    let (new, old) = (annotations("object"), annotations("oldObject"));
+    let changes =
+        format!("request.operation != 'UPDATE' || object.spec != oldObject.spec || {new} != {old}");
+    let mut all = conditions();
+    if let Some(all) = all.as_array_mut() {
+        all.push(json!({"name": "what-is-judged-changes", "expression": changes}));
+    }
+    all
+}
+
 /// The operator's own is spared, wherever that is.
 fn labelled_namespaces(own: &str) -> Value {
     let spared = [own, "kube-system", "kube-public", "kube-node-lease"];
@@ -91,7 +106,7 @@ pub fn validating() -> Value {
         "webhooks": [
             webhook("vpod.kb.io", "/validate-pods", &pods, &strict(json!({"objectSelector": ours}))),
             webhook("vpod-of-namespace.kb.io", "/validate-pods", &pods,
-                &strict(json!({"namespaceSelector": all, "objectSelector": polecats("DoesNotExist")}))),
+                &strict(json!({"namespaceSelector": all, "objectSelector": polecats("DoesNotExist"), "matchConditions": of_what_changes()}))),
             webhook("vtemplate.kb.io", "/validate-pods", &makers,
                 &json!({"failurePolicy": "Ignore", "timeoutSeconds": 3, "namespaceSelector": all})),
         ],

@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
 use tokio::{net::TcpListener, sync::watch};
 
+use super::door;
 use crate::cluster::{certificates::seconds, meters::Meters, shards::Report};
 
 /// What the endpoints tell of.
@@ -87,9 +88,7 @@ pub(super) async fn listen(
     routes: Router,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        anyhow::anyhow!("can't listen on {address}: {error}; is the port taken?")
-    })?;
+    let listener = TcpListener::from_std(door::listener(address)?)?;
     let stopped = async move { drop(stop.wait_for(|it| *it).await) };
     Ok(axum::serve(listener, routes).with_graceful_shutdown(stopped).await?)
 }

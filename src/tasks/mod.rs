@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod controllers;
 pub mod convert;
 pub mod definitions;
+mod door;
 mod drain;
 pub mod ending;
 pub mod health;

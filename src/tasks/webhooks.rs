@@ -43,7 +43,7 @@ use super::{
     budget::Budget,
     convert,
     definitions::Unconverted,
-    pods,
+    door, pods,
 };
 use crate::{
     admission::Policy,
@@ -116,7 +116,7 @@ pub(super) async fn listen(
     let inner = RustlsAcceptor::new(live.clone()).handshake_timeout(PATIENCE).acceptor(ByRecord);
     let (alerts, seats) = (takes.alerts.clone(), Seats::default());
     let acceptor = Counting { inner, alerts, seats, patience: PATIENCE };
-    let mut server = axum_server::bind(address)
+    let mut server = axum_server::from_tcp(door::listener(address)?)?
         .acceptor(acceptor)
         .handle(handle)
         .first_request_timeout(PATIENCE);

@@ -291,6 +291,12 @@ async fn with_every_replica_gone_only_polecat_pods_wait_and_the_floor_still_refu
     for name in ["town", "other"] {
         bed.make_namespace(name, &[]).await.unwrap();
     }
+    // One that the policy lets in, since it is asked before the webhooks are.
+    let fine = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
+    let pods = "/api/v1/namespaces/town/pods";
+    let answer = send(&client, Method::POST, pods, &pod("before", &fine)).await;
+    assert_eq!(answer.code, 201, "{:?}", answer.body);
     let folder = manifests::project(None).unwrap();
     // A port that nobody listens on.
     let nobody = Webhooks::Url("https://127.0.0.1:9".into());
@@ -306,9 +312,6 @@ async fn with_every_replica_gone_only_polecat_pods_wait_and_the_floor_still_refu
         send(&client, Method::POST, &path, object).await
     };
     let plain = pod("plain", &json!({}));
-    // One that the policy lets in, since it is asked before the webhooks are.
-    let fine = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
-        "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
     let mut ours = pod("ours", &fine);
     ours["metadata"]["labels"] = json!({"gastown.io/polecat": "max"});
     let waits = |it: &Answer| it.code == 500 && it.message().contains("failed calling webhook");
@@ -322,6 +325,22 @@ async fn with_every_replica_gone_only_polecat_pods_wait_and_the_floor_still_refu
         answer.code == 403 && answer.message().contains("PSS restricted")
     })
     .await;
+    // Of what runs already, what changes nothing that is judged waits for nobody.
+    let change = async |patch: &Value| {
+        let api: Api<Pod> = Api::namespaced(client.clone(), "town");
+        let done = api.patch("before", &PatchParams::default(), &Patch::Merge(patch)).await;
+        done.map(|_| ()).map_err(|it| it.to_string())
+    };
+    let counted = json!({"metadata": {"labels": {"seen": "yes"}, "finalizers": ["batch.kubernetes.io/job-tracking"]}});
+    assert_eq!(change(&counted).await, Ok(()));
+    assert_eq!(change(&json!({"metadata": {"finalizers": null}})).await, Ok(()));
+    for judged in [
+        json!({"spec": {"activeDeadlineSeconds": 60}}),
+        json!({"metadata": {"annotations": {"any": "other"}}}),
+    ] {
+        let refused = change(&judged).await.unwrap_err();
+        assert!(refused.contains("failed calling webhook"), "{judged}: {refused}");
+    }
     // What a TLS policy wants is in the floor too, for the pods that the operator said it of.
     ours["metadata"]["annotations"] = json!({tls_policy::ANNOTATION: "fips"});
     let refused = |it: &Answer| it.code == 403 && it.message().contains("ours.tlsPolicy");
