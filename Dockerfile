@@ -107,15 +107,15 @@ RUN test -n "$AGENT_PIP" \
 LABEL io.gastown.agent="pip:${AGENT_PIP}"
 USER 65532:65532
 
-# What the jobs of .gitlab-ci.yml run in: everything that `make lint test` needs, so that no job installs anything. What
-# tests/tools/prepare.sh looks for is all in it, which tests/it/prepared.rs holds it to.
+# What the jobs of .gitlab-ci.yml run in: everything that `make lint test test-full` needs, so that no job installs anything. What
+# tests/tools/prepare.sh looks for is all in it, and what longer tests demand besides, which tests/it/prepared.rs holds it to.
 FROM ${GO_IMAGE} AS go
 FROM ${RUST_IMAGE} AS toolchain
 ARG INSTALL='apt-get update && apt-get install -y --no-install-recommends "$@" \
  && rm -rf /var/lib/apt/lists/* /var/log/apt/* /var/log/*.log /var/cache/ldconfig/aux-cache'
 RUN sh -ec "$INSTALL" install binutils buildah busybox-static ca-certificates cmake containerd containernetworking-plugins \
-      curl gcc git iproute2 jq libc6-dev libnss-wrapper make nftables nodejs openssh-client openssh-server openssl perl python3 \
-      python3-pip python3-venv runc skopeo
+      curl gcc git iproute2 ipset iptables jq libc6-dev libnss-wrapper make nftables nodejs openssh-client openssh-server openssl \
+      perl python3 python3-pip python3-venv runc skopeo
 COPY --from=go /usr/local/go/ /usr/local/go/
 ENV PATH=/usr/local/cargo/bin:/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 ARG CARGO_TOOLS="cargo-about@0.9.3 cargo-deny@0.20.2 cargo-llvm-cov@0.6.21 cargo-nextest@0.9.114"

@@ -202,8 +202,8 @@ test-full: prepare static build release ## Every test with the waits that users 
 	@$(MAKE) --no-print-directory test-olm
 	@$(MAKE) --no-print-directory test-sign
 	@$(MAKE) --no-print-directory test-images BESIDES=,fips
-	@$(MAKE) --no-print-directory test-network
 	@$(MAKE) --no-print-directory test-upgrade
+	@$(MAKE) --no-print-directory test-network
 	@echo "Not in it: rotations (make test-rotation), and images on the bases of a registry (the pipeline)"
 
 ##@ Measuring

@@ -323,6 +323,10 @@ fn the_long_tests_run_by_a_schedule() {
     let required = |job: &str| whole[job]["variables"]["GASTOWN_REQUIRE"].clone();
     assert_eq!(required("test:full"), required("test:all"));
     assert_eq!(long["variables"]["GIT_DEPTH"], "0", "the release before is built of its commit");
+    let text = fs::read_to_string(top().join("Makefile")).unwrap();
+    let (_, recipe) = text.split_once("\ntest-full:").unwrap();
+    let at = |target: &str| recipe.find(&format!("no-print-directory {target}\n")).unwrap();
+    assert!(at("test-upgrade") < at("test-network"), "what matters more is not behind a firewall");
 }
 
 /// A program of Python's, on the path or where `make prepare` puts it.

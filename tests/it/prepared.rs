@@ -35,6 +35,19 @@ const NOT_EVERYWHERE: &[&str] = &[
     "npm", "objdump", "openssl", "perl", "pip", "python3", "readelf", "rsync", "skopeo", "socat",
     "ssh", "unzip", "wget", "xxd", "zip",
 ];
+/// What longer tests demand before they begin, with the package that brings it to the pipeline's image.
+const DEMANDED: &[(&str, &str)] = &[
+    ("cmake", "cmake"),
+    ("go", COPIED),
+    ("ipset", "ipset"),
+    ("iptables", "iptables"),
+    ("nm", "binutils"),
+    ("openssl", "openssl"),
+    ("readelf", "binutils"),
+    ("strip", "binutils"),
+];
+/// Of no package: from the image of Go.
+const COPIED: &str = "/usr/local/go/";
 
 pub fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -97,20 +110,54 @@ fn what_scripts_use_is_prepared() {
     }
 }
 
+/// The stage of the image that jobs of the pipeline run in, an instruction a line.
+fn toolchain() -> Vec<String> {
+    let text = fs::read_to_string(top().join("Dockerfile")).unwrap();
+    let stage = text.split(" AS toolchain\n").nth(1).unwrap().replace("\\\n", " ");
+    stage.lines().map(ToOwned::to_owned).collect()
+}
+
+/// What that image installs.
+fn installed() -> BTreeSet<String> {
+    let stage = toolchain();
+    let line = stage.iter().find(|it| it.starts_with("RUN ") && it.contains("\" install "));
+    let packages = line.unwrap().split("\" install ").nth(1).unwrap();
+    packages.split_whitespace().map(ToOwned::to_owned).collect()
+}
+
 /// Jobs of the pipeline install nothing, so all that would be installed is in their image, but for what every Debian has.
 #[test]
 fn the_pipelines_image_has_all_that_is_prepared() {
-    let text = fs::read_to_string(top().join("Dockerfile")).unwrap();
-    let stage = text.split(" AS toolchain\n").nth(1).unwrap().replace("\\\n", " ");
-    let line = stage.lines().find(|it| it.starts_with("RUN ") && it.contains("\" install "));
-    let installed: BTreeSet<_> =
-        line.unwrap().split("\" install ").nth(1).unwrap().split_whitespace().collect();
+    let installed = installed();
     let all = listed().into_values().filter(|it| it.name != "-" && !it.everywhere);
     let mut wanted: BTreeSet<_> = all.map(|it| it.name).collect();
     wanted.insert("python3-venv".to_owned()); // with python3, for the environment of Python's programs
     assert!(wanted.len() > 20, "{wanted:?}");
-    let lacking: Vec<_> = wanted.iter().filter(|it| !installed.contains(it.as_str())).collect();
+    let lacking: Vec<_> = wanted.difference(&installed).collect();
     assert!(lacking.is_empty(), "the stage toolchain of Dockerfile lacks {lacking:?}");
+}
+
+/// So is what a longer test ends for want of, after hours of the others.
+#[test]
+fn the_pipelines_image_has_all_that_longer_tests_demand() {
+    let (installed, stage) = (installed(), toolchain());
+    let mut all = BTreeSet::new();
+    for file in ["Makefile", "tests/tools/test-fips.sh"] {
+        let text = fs::read_to_string(top().join(file)).unwrap();
+        let found = demanded(&text);
+        assert!(!found.is_empty(), "{file} demands nothing");
+        all.extend(found);
+    }
+    let known: BTreeSet<_> = DEMANDED.iter().map(|it| it.0.to_owned()).collect();
+    assert_eq!(all, known, "DEMANDED has the package of each");
+    for (program, package) in DEMANDED {
+        let has = if *package == COPIED {
+            stage.iter().any(|it| it.starts_with("COPY --from=go ") && it.ends_with(COPIED))
+        } else {
+            installed.contains(*package)
+        };
+        assert!(has, "the stage toolchain of Dockerfile lacks {package}, which has {program}");
+    }
 }
 
 /// A test that skips itself for want of something is one that `.ci/run` must not let skip where that is there.
@@ -193,6 +240,9 @@ fn a_program_that_nobody_prepares_is_found() {
     assert_eq!(found, ["gdb", "git", "strace", "wget"].map(String::from).into());
     let script = "# jq is only spoken of\nif command -v wget; then openssl version | tee x; fi\necho 'no curling'";
     assert_eq!(used(script), ["openssl", "wget"].into());
+    let recipe = "\t@for it in ipset gdb; do PATH=x command -v $$it || exit 1; done\n\
+                  for users in need; do\n  echo; done\n";
+    assert_eq!(demanded(recipe), ["gdb", "ipset"].map(String::from).into());
 }
 
 fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -212,6 +262,17 @@ fn used(script: &str) -> BTreeSet<&'static str> {
         .flat_map(|it| it.split(|c: char| !c.is_ascii_alphanumeric() && !"-_./".contains(c)))
         .collect();
     NOT_EVERYWHERE.iter().copied().filter(|it| words.contains(it)).collect()
+}
+
+/// The programs that a loop of a recipe or script looks for.
+fn demanded(text: &str) -> BTreeSet<String> {
+    let loops = text.split("for ").skip(1).filter_map(|it| {
+        let (_, rest) = it.split_once(" in ")?;
+        let (programs, body) = rest.split_once("; do")?;
+        let looks = !programs.contains('\n') && body.contains("command -v $");
+        looks.then_some(programs)
+    });
+    loops.flat_map(str::split_whitespace).map(ToOwned::to_owned).collect()
 }
 
 /// Programs that Rust code starts or looks for by name.
