@@ -83,9 +83,11 @@ lint-go: ## The Go programs of tests and benches: gofmt, and golangci-lint or go
 lint-yaml: ## Every YAML file by yamllint
 	@tests/tools/lint-yaml.sh
 
+# What starts buildah wants privileges, which nobody gives to who lints; `make test` has those tests.
 .PHONY: lint-pipeline
 lint-pipeline: ## .gitlab-ci.yml and both Dockerfiles: schema, images, what jobs run
-	@$(CARGO) test --quiet --locked --test it -- pipeline:: images:: --skip=real_
+	@$(CARGO) test --quiet --locked --test it -- pipeline:: images:: --skip=real_ \
+	  --skip=images::again:: --skip=images::agent:: --skip=images::archives:: --skip=images::both_editions_are_built_
 
 .PHONY: junit
 junit: ## A JUnit report of the last `make test`, in target/junit.xml

@@ -1,6 +1,8 @@
 //! `.gitlab-ci.yml`: every image from the own registry and in the lock file, jobs that install nothing, and the schema; and
 //! the script that copies those images.
 
+mod unprivileged;
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -245,7 +245,8 @@ fn a_program_that_nobody_prepares_is_found() {
     assert_eq!(demanded(recipe), ["gdb", "ipset"].map(String::from).into());
 }
 
-fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
+/// Every file of Rust below a folder, but for this one.
+pub fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
     for path in fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()) {
         if path.is_dir() {
             rust_files(&path, files);
