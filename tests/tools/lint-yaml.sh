@@ -1,5 +1,6 @@
 #!/bin/sh
-# yamllint over every YAML file that people or clusters read. Generated ones have lines of any length.
+# yamllint over every YAML file that people or clusters read, by what all its versions have from 1.26 on. Generated ones have lines of
+# any length.
 set -eu
 cd "$(dirname "$0")/../.."
 command -v yamllint >/dev/null || { echo "lint-yaml: there is no yamllint; pip install yamllint==1.38.0" >&2; exit 2; }
