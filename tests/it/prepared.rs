@@ -14,6 +14,8 @@ use syn::{
     visit::{self, Visit},
 };
 
+use crate::pipeline::pipeline;
+
 /// Calls that take the name of a program and start it or look for it.
 const TAKE_A_PROGRAM: &[&str] = &["new", "has", "on_path"];
 /// What the runner starts in a pod is the image's, and in a test is written by the test.
@@ -48,6 +50,13 @@ const DEMANDED: &[(&str, &str)] = &[
 ];
 /// Of no package: from the image of Go.
 const COPIED: &str = "/usr/local/go/";
+/// What the pipeline's jobs may be without, and why nothing vanishes unseen by that.
+const NOT_IN_THE_PIPELINE: &[(&str, &str)] = &[
+    ("go-original", "nobody gives the pipeline the Go original's program"),
+    ("mount-namespace", "asked for beside that program alone"),
+    ("promql", "make test-alerts builds it, and requires it"),
+    ("scc", "make test-scc builds it, and requires it"),
+];
 
 pub fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -160,13 +169,8 @@ fn the_pipelines_image_has_all_that_longer_tests_demand() {
     }
 }
 
-/// A test that skips itself for want of something is one that `.ci/run` must not let skip where that is there.
-#[test]
-fn ci_requires_what_tests_can_be_skipped_for() {
-    let text = fs::read_to_string(top().join(".ci/run")).unwrap();
-    let required: BTreeSet<_> =
-        text.split(|c: char| !c.is_ascii_alphanumeric() && !"-_".contains(c)).collect();
-    assert!(text.trim_end().ends_with("make test"), "what it prints last are the skips, by reason");
+/// What tests skip themselves for, but for what has a target of its own.
+fn skipped_for() -> BTreeSet<String> {
     let mut files = Vec::new();
     for folder in ["tests/it", "tests/runner", "tests/testbed"] {
         rust_files(&top().join(folder), &mut files);
@@ -195,11 +199,37 @@ fn ci_requires_what_tests_can_be_skipped_for() {
     ] {
         words.remove(elsewhere); // minutes or more, by a target of their own
     }
+    words
+}
+
+/// A test that skips itself for want of something is one that `.ci/run` must not let skip where that is there.
+#[test]
+fn ci_requires_what_tests_can_be_skipped_for() {
+    let text = fs::read_to_string(top().join(".ci/run")).unwrap();
+    let required: BTreeSet<_> =
+        text.split(|c: char| !c.is_ascii_alphanumeric() && !"-_".contains(c)).collect();
+    assert!(text.trim_end().ends_with("make test"), "what it prints last are the skips, by reason");
+    let words = skipped_for();
     let forgotten: Vec<_> = words.iter().filter(|it| !required.contains(it.as_str())).collect();
     assert!(
         forgotten.is_empty(),
         ".ci/run requires none of {forgotten:?}, even where they are there"
     );
+}
+
+/// And the pipeline, in whose image all of it is, not at all.
+#[test]
+fn the_pipeline_requires_what_tests_can_be_skipped_for() {
+    let mut words = skipped_for();
+    for (lacking, because) in NOT_IN_THE_PIPELINE {
+        assert!(words.remove(*lacking), "no test is skipped for {lacking}: {because}");
+    }
+    let whole = pipeline();
+    for job in ["test:all", "test:full"] {
+        let required = whole[job]["variables"]["GASTOWN_REQUIRE"].as_str().unwrap();
+        let required: BTreeSet<_> = required.split(',').map(ToOwned::to_owned).collect();
+        assert_eq!(required, words, "{job} requires what its image and its runner have");
+    }
 }
 
 /// What it requires a real node for is what a testbed asks before it raises one.
