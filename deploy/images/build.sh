@@ -30,7 +30,7 @@ esac
 registry=${DPR_REGISTRY:-dprusocplvjmp01.deepsky.lab:5000}
 toolchain=${TOOLCHAIN_IMG:-$registry/ci-images/gastown-toolchain$suffix:1.95}
 operator=${IMG:-gastown-operator:$version$suffix}
-platforms=${PLATFORMS:-linux/$(case $(uname -m) in x86_64) echo amd64 ;; aarch64) echo arm64 ;; *) uname -m ;; esac)}
+platforms=${PLATFORMS:-linux/$(case $(uname -m) in (x86_64) echo amd64 ;; (aarch64) echo arm64 ;; (*) uname -m ;; esac)}
 read -ra buildah <<<"${BUILDAH:-buildah}"
 notes=${RELEASE:-target/dist}/pushed-$edition.txt
 # What images are built of.
@@ -48,7 +48,7 @@ sibling() {
   tag=${tag#"$name"}
   tag=${tag%%@*}
   case $operator in
-    *@*) [ -n "$tag" ] || fail "$operator has a digest and no tag, so the $1's image is not known; give ${1^^}_IMG as well" ;;
+    *@*) [ -n "$tag" ] || fail "$operator has a digest and no tag, so the $1's image is not known; give $(tr a-z A-Z <<<"$1")_IMG as well" ;;
   esac
   echo "$path${name%-operator}-$1$tag${2:-}"
 }
@@ -102,10 +102,10 @@ release_check() {
 bud() {
   local target=$1 image=$2
   shift 2
-  local all more made commit
+  local all=() it more made commit
   made=$(moment)
   commit=$(revision)
-  mapfile -t all < <(pins)
+  while IFS= read -r it; do all+=("$it"); done < <(pins)
   read -ra more <<<"${BUILD_ARGS:-}"
   all+=(--build-arg "DPR_REGISTRY=$registry" --build-arg "BINARIES=${BINARIES:-built}" --build-arg "VERSION=$version"
     --build-arg "REVISION=$commit" --timestamp "$made" --platform "$platforms" --target "$target" --file "$file" "$@"

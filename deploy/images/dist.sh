@@ -10,7 +10,7 @@ case $edition in
   enterprise) features=(--features fips) ;;
   *) echo "dist: EDITION=$edition is no edition; write community or enterprise" >&2; exit 2 ;;
 esac
-architecture=$(case $(uname -m) in x86_64) echo amd64 ;; aarch64) echo arm64 ;; *) uname -m ;; esac)
+architecture=$(case $(uname -m) in (x86_64) echo amd64 ;; (aarch64) echo arm64 ;; (*) uname -m ;; esac)
 into=${DIST:-target/dist/$edition/$architecture}
 home=${CARGO_HOME:-$HOME/.cargo}
 # A folder of its own: other flags make other builds.

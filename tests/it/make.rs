@@ -4,6 +4,7 @@
 mod again;
 mod first;
 mod left;
+mod shell;
 
 use std::{
     collections::BTreeSet,
