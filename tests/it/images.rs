@@ -4,6 +4,7 @@
 mod again;
 mod agent;
 mod archives;
+mod context;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
