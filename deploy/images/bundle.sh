@@ -6,6 +6,7 @@
 #   PUSHED      yes: these by the digests that were pushed (the agent's is named, since none is shipped)
 #   BUNDLE_IMG  the bundle's own image (gastown-operator-bundle:vVERSION-EDITION)
 #   CATALOG_IMG the catalog's, which the lists for mirrors name with the bundle's (beside the bundle, as catalog.sh has it)
+#   PROJECT_URL where people read the sources and tell of faults: the annotation `repository`, which is left out otherwise
 #   BUILDAH     buildah, with its flags; "none" makes the folder alone
 #   RELEASE     the folder that it is made in (target/dist)
 set -euo pipefail
@@ -24,6 +25,7 @@ case ${1:-} in
     operator=$(name operator)
     runner=$(name runner)
     arguments=(--into "$into" --bundle "$edition" --operator-image "$operator" --runner-image "$runner")
+    [ -z "${PROJECT_URL:-}" ] || arguments+=(--project-url "$PROJECT_URL")
     [ -z "${AGENT_IMG:-}" ] || arguments+=(--agent-image "$AGENT_IMG")
     catalog=${CATALOG_IMG:-}
     [ -n "$catalog" ] || [ "${image%/*}" = "$image" ] || catalog=${image%/*}/gastown-operator-catalog:v$version-$edition

@@ -4,6 +4,7 @@
 #
 #   IMG   the operator's image: its registry and path become the chart's default for `global.imageRegistry`, and stand before the
 #         images that it is annotated with
+#   PROJECT_URL  where people read the sources and tell of faults: the chart's `home`, which is left out otherwise
 #   OCI   oci://registry.example.com/charts: pushed there, and noted for who signs. OCI_FLAGS: for calls that reach the registry
 #   HELM  helm; without it the one on the path, or else the one that tests/tools/helm pins
 set -euo pipefail
@@ -26,6 +27,7 @@ if [ "$registry" != "$image" ]; then
   sed -i "s|^    - image: gastown-|    - image: $registry/gastown-|" "$work/chart/Chart.yaml"
   grep -qF "image: $registry/gastown-operator:" "$work/chart/Chart.yaml" || fail "Chart.yaml names no images"
 fi
+[ -z "${PROJECT_URL:-}" ] || echo "home: '$PROJECT_URL'" >>"$work/chart/Chart.yaml"
 "$helm" package "$work/chart" --destination "$work" >/dev/null
 packed=$(basename "$work"/gastown-operator-*.tgz)
 # Once more, without the moment in which that was done.

@@ -5,6 +5,7 @@
 #   EDITION, IMG, RUNNER_IMG, PLATFORMS, BUILDAH   as for build.sh; images that are not here are pulled
 #   PUSHED      yes: of the runner's image by the digest that was pushed
 #   PLUGIN_URL  where these files will be; with it, krew-EDITION.yaml is written, by which `kubectl krew install` takes them
+#   PROJECT_URL where people read the sources and tell of faults: the `homepage` in there, which is left out otherwise
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 edition=${EDITION:-community}
@@ -40,14 +41,16 @@ for platform in ${platforms//,/ }; do
 done
 rm -f "$into/krew-$edition.yaml"
 [ -n "${PLUGIN_URL:-}" ] || exit 0
+homepage=
+[ -z "${PROJECT_URL:-}" ] || homepage="
+  homepage: '$PROJECT_URL'"
 cat >"$into/krew-$edition.yaml" <<EOF
 apiVersion: krew.googlecontainertools.github.com/v1alpha2
 kind: Plugin
 metadata:
   name: gt
 spec:
-  version: v$version
-  homepage: https://github.com/boshu2/gastown-operator
+  version: v$version$homepage
   shortDescription: Starts, watches and checks Gas Town's workers
   description: |
     Talks to the Gas Town operator: starts Polecats and follows them, shows who owns what, shows a run as a trace, checks a cluster

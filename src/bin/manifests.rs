@@ -45,6 +45,9 @@ struct Options {
     /// That of the catalog, which the set for mirrors leads to.
     #[arg(long, value_name = "IMAGE", requires = "bundle")]
     catalog_image: Option<String>,
+    /// Where people read the sources of what is released and tell of faults.
+    #[arg(long, value_name = "URL", requires = "bundle")]
+    project_url: Option<String>,
 }
 
 impl Options {
@@ -59,7 +62,8 @@ impl Options {
             runner: set(&self.runner_image).unwrap_or(usual.runner),
             agent: set(&self.agent_image),
         };
-        let mut files = manifests::olm::bundle(edition, &images)?;
+        let project = set(&self.project_url);
+        let mut files = manifests::olm::released(edition, &images, project.as_deref())?;
         let usual = Beside::of(edition);
         let beside = Beside {
             bundle: set(&self.bundle_image).unwrap_or(usual.bundle),

@@ -81,7 +81,7 @@ const TEMPLATES: &[(&str, &str, &[&str])] = &[
 const BY_HAND: [&str; 5] =
     ["Namespace", "ServiceAccount", "Lease", "PodDisruptionBudget", "Deployment"];
 
-/// Chart.yaml.
+/// Chart.yaml, in which a release also says where the project is (`deploy/images/chart.sh`).
 fn about() -> anyhow::Result<Value> {
     let version = env!("CARGO_PKG_VERSION");
     let definitions: Vec<Value> = KINDS
@@ -100,7 +100,6 @@ fn about() -> anyhow::Result<Value> {
         "kubeVersion": format!(">={}-0", olm::MIN_KUBERNETES),
         "description": "Runs AI coding agents as disposable workers, and proves what they did",
         "keywords": ["gastown", "operator", "agents", api::GROUP],
-        "home": "https://github.com/boshu2/gastown-operator",
         "maintainers": [{"name": "Gas Town"}],
         "annotations": {
             "artifacthub.io/operator": "true",

@@ -77,13 +77,22 @@ pub fn files() -> anyhow::Result<Vec<(String, String)>> {
 }
 
 /// One bundle with these images.
+pub fn bundle(edition: Edition, images: &Images) -> anyhow::Result<Vec<(String, String)>> {
+    released(edition, images, None)
+}
+
+/// The same as a release has it, which also says where the project is.
 ///
 /// # Why no monitor is in it
 /// One has to name the namespace (`serverName`), which OLM chooses, and the authority, which differs between its versions.
-pub fn bundle(edition: Edition, images: &Images) -> anyhow::Result<Vec<(String, String)>> {
+pub fn released(
+    edition: Edition,
+    images: &Images,
+    project: Option<&str>,
+) -> anyhow::Result<Vec<(String, String)>> {
     let folder = format!("bundle/{}", edition.name());
     let manifests = format!("{folder}/manifests");
-    let csv = csv::csv(edition, images)?;
+    let csv = csv::csv(edition, images, project)?;
     let mut files =
         vec![(format!("{manifests}/{PACKAGE}.clusterserviceversion.yaml"), document(&csv)?)];
     for kind in KINDS {

@@ -183,9 +183,12 @@ fn what_a_catalog_shows_is_there() {
         for category in it.note("categories").split(", ") {
             assert!(["AI/Machine Learning", "Developer Tools"].contains(&category), "{category}");
         }
-        for key in ["containerImage", "createdAt", "description", "repository", "support"] {
+        for key in ["containerImage", "createdAt", "description", "support"] {
             assert!(!it.note(key).is_empty(), "{key}");
         }
+        assert_eq!(it.note("repository"), "", "who releases it says where its sources are");
+        let original = |it: &Value| text(&it["name"]).contains("The Go original");
+        assert!(list(&spec["links"]).iter().any(original), "whose place it takes");
         let namespace: Value =
             serde_json::from_str(it.note("operatorframework.io/suggested-namespace-template"))
                 .unwrap();

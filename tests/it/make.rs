@@ -54,7 +54,7 @@ pub fn make(arguments: &[&str]) -> Command {
 }
 
 /// Variables by which people tell our Makefile, and it its scripts, what to do.
-const NOT_PASSED_ON: [&str; 38] = [
+const NOT_PASSED_ON: [&str; 39] = [
     "AGENT_BASE",
     "AGENT_IMG",
     "AGENT_NPM",
@@ -87,6 +87,7 @@ const NOT_PASSED_ON: [&str; 38] = [
     "PIP_INDEX",
     "PLATFORMS",
     "PLUGIN_URL",
+    "PROJECT_URL",
     "PUSHED",
     "RELEASE",
     "RUNNER_IMG",

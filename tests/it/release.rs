@@ -32,6 +32,9 @@ pub fn cargo(folder: &Path) -> String {
     file.display().to_string()
 }
 
+/// Where people read the sources of a release and tell of faults.
+const PROJECT: &str = "PROJECT_URL=https://example.com/gastown";
+
 #[test]
 fn a_bundle_of_a_release_names_digests_everywhere() {
     let folder = tempfile::tempdir().unwrap();
@@ -42,6 +45,7 @@ fn a_bundle_of_a_release_names_digests_everywhere() {
     let output = make(&["bundle", "EDITION=enterprise", "BUILDAH=none"])
         .args([format!("IMG={operator}"), format!("RUNNER_IMG={runner}")])
         .arg("BUNDLE_IMG=registry.example.com/town/gastown-operator-bundle:7")
+        .arg(PROJECT)
         .arg(format!("CARGO={}", cargo(folder.path())))
         .output()
         .unwrap();
@@ -55,6 +59,8 @@ fn a_bundle_of_a_release_names_digests_everywhere() {
     }
     assert!(!csv.contains("gastown-operator:0") && !csv.contains("gastown-runner:0"), "by tag");
     assert!(csv.contains("features.operators.openshift.io/disconnected: \"true\""));
+    let csv: Value = serde_saphyr::from_str(&csv).unwrap();
+    assert_eq!(csv["metadata"]["annotations"]["repository"], "https://example.com/gastown");
     for list in ["images-enterprise.txt", "imageset-enterprise.yaml"] {
         let text = fs::read_to_string(made.join("deploy/mirror").join(list)).unwrap();
         assert!(text.contains(&operator) && text.contains(&runner), "{list}: {text}");
@@ -115,6 +121,7 @@ fn a_release_makes_all_that_people_install_by_and_signs_it_last() {
     // Under the names that catalogs and lists for mirrors have.
     let variables = &whole["release:packages"]["variables"];
     assert_eq!(variables["PUSHED"], "yes", "by digest");
+    assert_eq!(variables["PROJECT_URL"], "${CI_PROJECT_URL}", "as bundle, chart and plugin say");
     let version = env!("CARGO_PKG_VERSION");
     for edition in ["community", "enterprise"] {
         let named = variables["BUNDLE_IMG"].as_str().unwrap();
@@ -210,7 +217,8 @@ fn a_packaged_chart_is_the_same_each_time_and_knows_its_registry() {
     let package = |name: &str| {
         let into = folder.path().join(name);
         let image = format!("IMG=registry.example.com:5000/town/gastown-operator:{version}");
-        makes(&into, &["chart".to_owned(), image, format!("HELM={}", helm.display())]);
+        let helm = format!("HELM={}", helm.display());
+        makes(&into, &["chart".to_owned(), image, helm, PROJECT.to_owned()]);
         into.join(format!("gastown-operator-{version}.tgz"))
     };
     let [one, other] = ["one", "other"].map(package);
@@ -227,6 +235,7 @@ fn a_packaged_chart_is_the_same_each_time_and_knows_its_registry() {
     let shown =
         shown.args(["show", "chart"]).arg(&one).env("HOME", folder.path()).output().unwrap();
     let shown: Value = serde_saphyr::from_str(&words(&shown)).unwrap();
+    assert_eq!(shown["home"], "https://example.com/gastown", "as who released it says");
     let images = shown["annotations"]["artifacthub.io/images"].as_str().unwrap();
     let images: Vec<Value> = serde_saphyr::from_str(images).unwrap();
     let images: Vec<_> = images.iter().map(|it| it["image"].as_str().unwrap()).collect();
@@ -335,6 +344,7 @@ fn the_plugin_is_the_program_of_the_runners_image_and_krew_finds_it() {
         format!("BUILDAH={}", store.program()),
         format!("RUNNER_IMG={image}"),
         "PLUGIN_URL=https://example.com/gastown/0.5.0".to_owned(),
+        PROJECT.to_owned(),
     ];
     makes(&folder, &arguments);
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
@@ -351,8 +361,11 @@ fn the_plugin_is_the_program_of_the_runners_image_and_krew_finds_it() {
     assert!(words(&said).contains(version), "{}", words(&said));
     assert!(unpacked.join("LICENSE").is_file());
 
-    let manifest = fs::read_to_string(folder.join("krew-community.yaml")).unwrap();
-    let manifest: Value = serde_saphyr::from_str(&manifest).unwrap();
+    let read = || -> Value {
+        let text = fs::read_to_string(folder.join("krew-community.yaml")).unwrap();
+        serde_saphyr::from_str(&text).unwrap()
+    };
+    let manifest = read();
     let platform = &manifest["spec"]["platforms"][0];
     assert_eq!(manifest["metadata"]["name"], "gt", "as kubectl calls it");
     assert_eq!(manifest["spec"]["version"], format!("v{version}"));
@@ -360,6 +373,8 @@ fn the_plugin_is_the_program_of_the_runners_image_and_krew_finds_it() {
     assert_eq!(platform["uri"], format!("https://example.com/gastown/0.5.0/{name}"));
     let sums = Command::new("sha256sum").arg(folder.join(&name)).output().unwrap();
     assert!(words(&sums).starts_with(platform["sha256"].as_str().unwrap()), "{platform}");
-    makes(&folder, &arguments);
+    assert_eq!(manifest["spec"]["homepage"], "https://example.com/gastown");
+    makes(&folder, &arguments[..4]);
     assert_eq!(fs::read(folder.join(&name)).unwrap(), archive, "the same image, the same file");
+    assert_eq!(read()["spec"].get("homepage"), None, "nobody said where");
 }

@@ -21,15 +21,15 @@ pub const OPENSHIFT: &str = "v4.18";
 const CREATED: &str = "2026-11-28T00:00:00Z";
 pub const ICON: &[u8] = include_bytes!("icon.svg");
 
-/// The whole of it.
-pub fn csv(edition: Edition, images: &Images) -> anyhow::Result<Value> {
+/// The whole of it. `project` is where people read its sources and tell of faults, which a release says.
+pub fn csv(edition: Edition, images: &Images, project: Option<&str>) -> anyhow::Result<Value> {
     let update = graph::entries(graph::RELEASES).pop().unwrap_or_default();
     let mut csv = json!({
         "apiVersion": "operators.coreos.com/v1alpha1",
         "kind": "ClusterServiceVersion",
         "metadata": {
             "name": update.get("name"),
-            "annotations": annotations(images)?,
+            "annotations": annotations(images, project)?,
             "labels": {
                 "operatorframework.io/arch.amd64": "supported",
                 "operatorframework.io/os.linux": "supported",
@@ -72,7 +72,7 @@ fn install_modes() -> Value {
     modes.iter().map(|it| json!({"type": it, "supported": *it == "AllNamespaces"})).collect()
 }
 
-fn annotations(images: &Images) -> anyhow::Result<Value> {
+fn annotations(images: &Images, project: Option<&str>) -> anyhow::Result<Value> {
     let mut annotations = features(images);
     let namespace = operator::namespace().to_string();
     let inner: Vec<String> = KINDS
@@ -93,11 +93,11 @@ fn annotations(images: &Images) -> anyhow::Result<Value> {
         ("operators.openshift.io/must-gather-image", images.runner.as_str()),
         ("operators.openshift.io/valid-subscription", "[]"),
         ("operators.operatorframework.io/internal-objects", inner.as_str()),
-        ("repository", "https://github.com/boshu2/gastown-operator"),
         ("support", "Gas Town operator maintainers"),
     ] {
         annotations.insert(key.into(), value.into());
     }
+    annotations.extend(project.map(|it| ("repository".to_owned(), it.into())));
     Ok(annotations.into())
 }
 
