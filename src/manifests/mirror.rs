@@ -50,6 +50,11 @@ pub fn of(
         list,
         "# And for an installation by OLM, its bundle and the catalog.\n{bundle}\n{catalog}"
     );
+    let scorecard = olm::SCORECARD;
+    let _ = writeln!(
+        list,
+        "# And for who runs `operator-sdk scorecard` on the bundle, which names it as it is here.\n{scorecard}"
+    );
     let additional: Vec<_> =
         images.all().iter().map(|(_, _, image)| json!({"name": image})).collect();
     let set = json!({

@@ -10,7 +10,7 @@ mod metadata;
 mod webhooks;
 
 pub use csv::MIN_KUBERNETES;
-pub use metadata::catalog;
+pub use metadata::{SCORECARD, catalog};
 use serde_json::Value;
 
 use super::{

@@ -5,6 +5,7 @@ mod again;
 mod agent;
 mod archives;
 mod context;
+mod named;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

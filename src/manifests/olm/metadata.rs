@@ -21,10 +21,12 @@ pub fn annotations() -> anyhow::Result<String> {
     }}))
 }
 
+/// The image of the tests in there, which the cluster pulls under this very name.
+pub const SCORECARD: &str = "quay.io/operator-framework/scorecard-test:v1.42.3";
+
 /// `tests/scorecard/config.yaml`: what `operator-sdk scorecard` runs on a cluster.
 pub fn scorecard() -> anyhow::Result<String> {
-    let image = "quay.io/operator-framework/scorecard-test:v1.42.3";
-    let test = |name: &str, suite: &str| json!({"entrypoint": ["scorecard-test", name], "image": image, "labels": {"suite": suite, "test": format!("{name}-test")}});
+    let test = |name: &str, suite: &str| json!({"entrypoint": ["scorecard-test", name], "image": SCORECARD, "labels": {"suite": suite, "test": format!("{name}-test")}});
     let olm = [
         "olm-bundle-validation",
         "olm-crds-have-validation",
