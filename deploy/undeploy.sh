@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Takes the operator out of the current kubeconfig's cluster. Definitions and the objects of users stay, readable in the
-# version they are stored in, and nothing that is left asks a webhook. `make uninstall CONFIRM=yes` deletes them as well.
+# version they are stored in, and nothing that is left asks a webhook. `make uninstall CONFIRM=yes` deletes them as well. The
+# operator's namespace stays where anything of somebody else's is in it.
 #
 #   KUBECTL       kubectl, with its flags
 set -euo pipefail
@@ -31,25 +32,49 @@ else
 fi
 $kubectl delete --ignore-not-found -k "$here/priority"
 
-# The namespace goes with all that is in it, unless somebody has objects there, of whichever of our groups.
-kinds=$($kubectl get -f "$here/../crds" --ignore-not-found \
-    -o 'jsonpath={range .items[?(@.spec.scope=="Namespaced")]}{.metadata.name}{"\n"}{end}' | sed /^shardmaps/d | paste -sd, -)
-theirs=
-[ -z "$kinds" ] || theirs=$($kubectl -n "$namespace" get "$kinds" --ignore-not-found -o name)
-if [ -z "$theirs" ]; then
-    $kubectl delete --ignore-not-found -f "$here/base/operator.yaml"
+# Its own objects by name, what it wrote itself, and what others made for it. All else in its namespace is somebody's.
+awk -v RS='\n---\n' -v ORS='\n---\n' '!/\nkind: Namespace\n/' "$here/base/operator.yaml" | $kubectl delete --ignore-not-found -f -
+[ -z "$($kubectl get crd shardmaps.gastown.gastown.io --ignore-not-found -o name)" ] ||
+    $kubectl -n "$namespace" delete shardmaps.gastown.gastown.io --all
+$kubectl -n "$namespace" delete leases -l gastown.io/lease
+held='{range .items[?(@.spec.holderIdentity=="gastown-operator")]}lease/{.metadata.name} {end}'
+own=$($kubectl -n "$namespace" get leases --field-selector metadata.name=9a7b81dd.gastown.io -o "jsonpath=$held")
+# What cert-manager was asked for, if anything, it would renew for ever; what it made of that it leaves.
+if [ -n "$($kubectl api-resources --api-group=cert-manager.io -o name)" ]; then
+    own+=$($kubectl get -f "$here/cert-manager" --ignore-not-found \
+        -o 'jsonpath={range .items[?(@.kind=="Certificate")]}secret/{.spec.secretName} {end}')
+    $kubectl delete --ignore-not-found -f "$here/cert-manager"
+fi
+$kubectl -n "$namespace" delete --ignore-not-found $own secret/gastown-operator-webhook-certificates
+
+# A line for each object that is left, and whether another one owns it, without what every namespace has and what only mirrors other
+# objects. Fails where something can't be listed.
+each='{{range .items}}{{.kind}}/{{.metadata.name}}{{if .metadata.ownerReferences}} owned{{end}}{{"\n"}}{{end}}'
+mirrors='events|events\.events\.k8s\.io|endpoints|endpointslices\.discovery\.k8s\.io|pods\.metrics\.k8s\.io'
+mirrors+='|packagemanifests\.packages\.operators\.coreos\.com|appliedclusterresourcequotas\.quota\.openshift\.io'
+everywhere='ServiceAccount/(default|builder|deployer)|ConfigMap/(kube-root-ca|openshift-service-ca)\.crt'
+everywhere+='|RoleBinding/system:(deployers|image-builders|image-pullers)'
+everywhere+='|Secret/(default|builder|deployer|gastown-operator-[a-z-]+)-(dockercfg|token)-[a-z0-9]{5}'
+look() {
+    local kinds all status=0
+    kinds=$($kubectl api-resources --verbs=list --namespaced -o name) || status=1
+    kinds=$(grep -vxE "$mirrors" <<<"$kinds" | paste -sd, -) || status=1
+    all=$($kubectl -n "$namespace" get "$kinds" -l '!olm.copiedFrom' --ignore-not-found -o go-template="$each") || status=1
+    { grep -vxE "($everywhere)( owned)?" <<<"$all" || true; } | sort -u
+    return "$status"
+}
+
+# The namespace goes where nothing is left in it. What is owned has a moment to go after its owner.
+for _ in $(seq 10); do
+    if left=$(look); then unseen=; else unseen=yes; fi
+    [[ $left == *" owned"* ]] || break
+    sleep 1
+done
+if [ -z "$left$unseen" ]; then
+    $kubectl delete --ignore-not-found "namespace/$namespace"
 else
-    echo "Namespace $namespace stays, because of what is in it:" $theirs
-    $kubectl -n "$namespace" delete --ignore-not-found leases,shardmaps --all
-    $kubectl -n "$namespace" delete --ignore-not-found secret/gastown-operator-webhook-certificates
-    # What cert-manager was asked for, if anything, it would renew for ever; what it made of that it leaves.
-    if [ -n "$($kubectl api-resources --api-group=cert-manager.io -o name)" ]; then
-        made=$($kubectl get -f "$here/cert-manager" --ignore-not-found \
-            -o 'jsonpath={range .items[?(@.kind=="Certificate")]}secret/{.spec.secretName} {end}')
-        $kubectl delete --ignore-not-found -f "$here/cert-manager"
-        [ -z "$made" ] || $kubectl -n "$namespace" delete --ignore-not-found $made
-    fi
-    $kubectl -n "$namespace" delete --ignore-not-found pdb,rolebinding,serviceaccount -l app.kubernetes.io/name=gastown-operator
-    $kubectl delete --ignore-not-found clusterrolebinding/gastown-operator-manager-rolebinding
+    [ -z "$left" ] || echo "Namespace $namespace stays, because of what is in it:" ${left// owned/}
+    [ -z "$unseen" ] || echo "Namespace $namespace stays, because not all that may be in it could be listed."
+    echo "To delete it with whatever is in it: $kubectl delete namespace $namespace"
 fi
 echo "Definitions and objects are kept, and so is the policy that refuses writes in an older version while nobody converts them."

@@ -3,6 +3,7 @@
 
 mod again;
 mod first;
+mod kept;
 mod left;
 mod shell;
 
@@ -450,6 +451,7 @@ async fn deploy_applies_an_edition_and_undeploy_leaves_what_people_have() {
 
     kubectl.said(&["-n", NAMESPACE, "delete", "witnesses", "--all"]).await;
     undeploy_leaves_a_client(&bed, &kubectl).await;
+    kept::keeps_the_namespace(&bed, &kubectl).await;
     for time in ["now that nobody has anything there", "where nothing is left"] {
         let output = run(&["undeploy"]).await;
         assert!(output.status.success(), "{time}: {}", words(&output));
