@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     figures::{self, Figure, Limit, quantile},
-    load,
+    goals, load,
     machine::{self, Program},
     operators::Whose,
     options::{Scenario, Version},
@@ -147,7 +147,7 @@ fn tables() -> Result<()> {
         let text = table::table("title", &runs, &[("wait", limit)]);
         let row = text.lines().find(|it| it.starts_with("wait")).unwrap_or_default();
         ensure!(row.contains(want), "{limit:?} in {row:?}");
-        ensure!(table::hold(&text).is_err() == want.contains("MISSED"), "{limit:?}: {text}");
+        ensure!(goals::hold(&text).is_err() == want.contains("MISSED"), "{limit:?}: {text}");
         ensure!(row.contains("10 (5..12)") && row.contains(" 0.25 "), "{row:?}");
         ensure!(text.contains("\nmore "), "a row that only one has: {text}");
         ensure!(!text.contains("NOTE"), "three rounds are enough: {text}");

@@ -11,6 +11,7 @@
 mod cast;
 mod checks;
 mod figures;
+mod goals;
 mod ledger;
 mod load;
 mod machine;

@@ -2,10 +2,9 @@
 
 use std::fmt::Write as _;
 
-use anyhow::{Result, ensure};
-
 use crate::{
     figures::{Figure, Limit, quantile, sorted},
+    goals::word,
     operators::Whose,
 };
 
@@ -114,21 +113,8 @@ fn judge(limit: Limit, (value, ratio): (f64, f64), rounds: usize) -> String {
     verdict(&words, met, rounds)
 }
 
-/// What is said of a goal that was missed.
-const MISSED: &str = "MISSED";
-
-/// An error where a table that was printed says that a goal was missed.
-pub fn hold(table: &str) -> Result<()> {
-    ensure!(!table.contains(MISSED), "a goal was missed: see the table");
-    Ok(())
-}
-
 /// What is said of a goal after so many rounds.
 pub fn verdict(goal: &str, met: bool, rounds: usize) -> String {
-    let verdict = match (rounds < ENOUGH, met) {
-        (true, _) => "not judged by so few rounds",
-        (_, true) => "met",
-        (_, false) => MISSED,
-    };
+    let verdict = if rounds < ENOUGH { "not judged by so few rounds" } else { word(met) };
     format!("{goal}: {verdict}")
 }

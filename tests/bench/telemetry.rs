@@ -19,11 +19,12 @@ use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
     figures::{self, count, quantile, sorted},
+    goals::hold,
     machine,
     operators::Whose,
     options::{Options, Scenario},
     run,
-    table::{hold, verdict},
+    table::verdict,
     town::Town,
 };
 

@@ -19,12 +19,13 @@ use tokio::{
 
 use crate::{
     figures::{self, count, quantile, sorted},
+    goals::hold,
     machine,
     operators::Whose,
     options::{Options, Scenario},
     probes,
     run::{self, Run},
-    table::{hold, verdict},
+    table::verdict,
     town::Town,
 };
 
