@@ -1,10 +1,11 @@
-//! Upgrades under load on the real node, by `make deploy` and by Helm: from an older one of ours and back again. Meanwhile no
-//! write fails, a run that spans them is run once, and nothing is lost. `make test-upgrade` builds the older ones, each a folder
-//! of its sources with its programs in `built/`: `GASTOWN_PREVIOUS`, and `GASTOWN_PREVIOUS_CHART` for Helm.
+//! Upgrades under load on the real node, by `make deploy`, by one file and by Helm: from an older one of ours and back again.
+//! Meanwhile no write fails, a run that spans them is run once, and nothing is lost. `make test-upgrade` builds the older ones, each
+//! a folder of its sources with its programs in `built/`: `GASTOWN_PREVIOUS`, and `GASTOWN_PREVIOUS_CHART` for Helm.
 
 mod original;
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -101,6 +102,7 @@ async fn knocks(client: &Client) -> kube::Result<Polecat> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Road {
     Make,
+    File,
     Helm,
 }
 
@@ -140,12 +142,53 @@ impl Version {
     }
 }
 
+/// The page's command for one file: a version's own, with the images that were made of it.
+fn one_file(of: &Version) -> String {
+    let page = fs::read_to_string(top().join("docs/upgrade.md")).unwrap();
+    let part = page.split("\n## From an older release of ours\n").nth(1).unwrap();
+    let told = part.split("\n$ sed ").nth(1).unwrap().split("\n$ ").next().unwrap();
+    let mut command = format!("sed {}", told.replace("\\\n", " "));
+    let file = of.checkout.join("deploy/install.yaml");
+    for (there, here) in [
+        (
+            "gastown-operator:|image: registry.example.com/gastown-operator:|",
+            format!("gastown-operator:.*|image: {}|", of.operator()),
+        ),
+        (
+            "gastown-runner:|value: registry.example.com/gastown-runner:|",
+            format!("gastown-runner:.*|value: {}|", of.runner()),
+        ),
+        (" deploy/install.yaml ", format!(" '{}' ", file.display())),
+        (" kubectl apply ", " \"$KUBECTL\" apply ".to_owned()),
+    ] {
+        assert!(command.contains(there), "{there}: {command}");
+        command = command.replace(there, &here);
+    }
+    command
+}
+
 struct Roads<'a> {
     bed: &'a Testbed,
     helm: &'a Path,
 }
 
 impl Roads<'_> {
+    /// Installs for the first time, with an agent for the Polecats that name none.
+    async fn install(&self, road: Road, first: &Version) {
+        match road {
+            Road::Make => self.take(road, first).await,
+            Road::File => {
+                self.take(road, first).await;
+                // By hand, so it stays when a file without it is applied.
+                let agent = "RELATED_IMAGE_AGENT=localhost/agent:dev";
+                let set = ["-n", NAMESPACE, "set", "env", "deployment", "--all", agent];
+                Kubectl::admin(self.bed).said(&set).await;
+                self.runs(first).await;
+            }
+            Road::Helm => self.install_release(first).await,
+        }
+    }
+
     /// Installs by Helm, with what a person sets once.
     async fn install_release(&self, first: &Version) {
         let mut it = Command::new(self.helm);
@@ -166,6 +209,12 @@ impl Roads<'_> {
                 it.env("AGENT_IMG", "localhost/agent:dev").env("KUBECTL", &self.bed.kubectl);
                 it
             }
+            Road::File => {
+                let mut it = Command::new("bash");
+                it.args(["-o", "pipefail", "-c", &one_file(to)]);
+                it.env("KUBECTL", &self.bed.kubectl);
+                it
+            }
             Road::Helm => {
                 let mut it = Command::new(self.helm);
                 it.args(["upgrade", "gastown-operator"]);
@@ -183,7 +232,7 @@ impl Roads<'_> {
 
     async fn back(&self, road: Road, to: &Version) {
         match road {
-            Road::Make => self.take(road, to).await,
+            Road::Make | Road::File => self.take(road, to).await,
             Road::Helm => {
                 let mut it = Command::new(self.helm);
                 it.args(["rollback", "gastown-operator", "--namespace", NAMESPACE, "--wait"]);
@@ -270,10 +319,7 @@ async fn there_and_back(road: Road, variable: &str, test: &str) {
     bed.make_namespace(TOWN, &[]).await.unwrap();
     make_references(&client, TOWN, bed.git.as_ref().unwrap()).await;
 
-    match road {
-        Road::Make => roads.take(road, &old).await,
-        Road::Helm => roads.install_release(&old).await,
-    }
+    roads.install(road, &old).await;
     comes_true("the door to be open", async || knocks(&client).await.is_ok()).await;
     runs(&bed, &client, TOWN, "before").await;
     begin(&bed, &client, "across").await;
@@ -302,6 +348,12 @@ async fn there_and_back(road: Road, variable: &str, test: &str) {
 async fn make_deploy_upgrades_an_older_one_under_load_and_goes_back() {
     let test = "make_deploy_upgrades_an_older_one_under_load_and_goes_back";
     there_and_back(Road::Make, "GASTOWN_PREVIOUS", test).await;
+}
+
+#[tokio::test]
+async fn one_file_upgrades_an_older_one_under_load_and_goes_back() {
+    let test = "one_file_upgrades_an_older_one_under_load_and_goes_back";
+    there_and_back(Road::File, "GASTOWN_PREVIOUS", test).await;
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ const SIGNED: &str = "a_release_is_verified_by_its_key_and_refused_once_anything
 const CATALOG: &str = "a_catalog_is_made_of_a_bundle_in_a_registry_and_can_be_served";
 const ASKED: &str = "a_registry_that_asks_who_comes_is_reached_by_one_file_of_credentials";
 const UPGRADED: &str = "helm_upgrades_an_older_release_under_load_and_rolls_back";
+const ONE_FILE: &str = "one_file_upgrades_an_older_one_under_load_and_goes_back";
 const HELM: &str =
     "helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when_it_goes";
 
@@ -134,6 +135,7 @@ pub const COMMANDS: &[(&str, Held)] = &[
         "kubectl apply --server-side --force-conflicts -k .",
         Needs("a cluster; `make deploy` does the same with an overlay of its own"),
     ),
+    ("sed -e ", Long(ONE_FILE, "test-upgrade")),
     ("sed ", Test("one_file_takes_the_place_of_what_the_original_applied")),
     ("helm rollback ", Long(UPGRADED, "test-upgrade")),
     (
