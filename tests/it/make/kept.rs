@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{make_on, words};
 use crate::kubectl::Kubectl;
 
-/// The certificate's, as OpenShift makes it for a Service: it goes with that.
+/// A certificate's Secret, as OpenShift makes one for a Service: it goes with that.
 const SERVED: &str = "served-by-the-cluster";
 
 /// What people have there because a page says so, or the rules of their platform.
@@ -94,8 +94,9 @@ async fn with_what_nobody_can_see(bed: &Testbed, kubectl: &Kubectl) {
 async fn owned_by_what_goes(bed: &Testbed, kubectl: &Kubectl) {
     let service = "webhooks/service.yaml";
     kubectl.said(&["apply", "-f", service]).await;
-    let read = |what: &'static str| async move {
-        kubectl.said(&["get", "-f", service, &format!("-o=jsonpath={{.metadata.{what}}}")]).await
+    let read = async |what: &str| {
+        let path = format!("-o=jsonpath={{.metadata.{what}}}");
+        kubectl.said(&["get", "-f", service, &path]).await
     };
     let (name, uid) = (read("name").await, read("uid").await);
     let owner = json!({"apiVersion": "v1", "kind": "Service", "name": name, "uid": uid});
