@@ -136,6 +136,10 @@ pub const COMMANDS: &[(&str, Held)] = &[
         Needs("a cluster; `make deploy` does the same with an overlay of its own"),
     ),
     ("sed -e ", Long(ONE_FILE, "test-upgrade")),
+    (
+        "sed s/gastown-operator-system/NAMESPACE/ ",
+        Test("the_policies_of_the_network_that_the_page_applies_fit_the_pods_that_olm_makes"),
+    ),
     ("sed ", Test("one_file_takes_the_place_of_what_the_original_applied")),
     ("helm rollback ", Long(UPGRADED, "test-upgrade")),
     (

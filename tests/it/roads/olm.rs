@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::PathBuf,
+    process::Command,
 };
 
 use gastown::manifests::{NAMESPACE, operator::DEPLOYMENT};
@@ -303,6 +304,81 @@ fn olm_makes_of_a_bundle_what_kustomize_makes() {
     }
     let idle = TABLE.idle(&of_use);
     assert!(idle.is_empty(), "allowed, but no difference: {idle:?}");
+}
+
+/// Beginnings of the table's rows, and by which words the page tells of them.
+const TOLD: &[(&str, &str)] = &[
+    ("Deployment /spec/template/spec/containers/0/args/--webhook-cert-source", "=files`"),
+    ("Deployment /spec/template/spec/containers/0/args/--apply-policies", "`--apply-policies`"),
+    ("ClusterRole /rules/mutatingwebhookconfigurations", "webhooks for all pods"),
+    ("ClusterRole /rules/validatingwebhookconfigurations", "webhooks for all pods"),
+    ("Role /rules/polecats", "a canary among Polecats"),
+    ("Role /rules/secrets", "to Secrets"),
+    ("ClusterRole /rules/validatingadmissionpolic", "policies below the webhooks"),
+    ("MutatingWebhook /matchConditions", "`matchConditions`"),
+    ("ValidatingWebhook /matchConditions", "`matchConditions`"),
+    ("ValidatingWebhook /failurePolicy", "writes of the ShardMap"),
+    ("Service /spec/ports/0/name", "calls ports after their numbers"),
+    ("* /metadata/labels/", "labels say whose they are"),
+    ("Namespace", "| the Namespace |"),
+    ("Lease", "| the free Lease |"),
+    ("NetworkPolicy", "| policies of the network "),
+    ("FlowSchema", "| flow schemas "),
+    ("Alert/absent", "`GastownDown`"),
+    ("ServiceMonitor", "no monitor and no account"),
+    ("ServiceAccount/gastown-operator-metrics-scraper", "no monitor and no account"),
+    ("Secret/gastown-operator-metrics-scraper", "no monitor and no account"),
+    ("ClusterRoleBinding/gastown-operator-metrics-scraper", "no monitor and no account"),
+    ("ValidatingAdmissionPolicy", "policies below the webhooks"),
+    ("MutatingWebhook/labelled", "webhooks for all pods"),
+    ("ValidatingWebhook/labelled", "webhooks for all pods"),
+];
+
+#[test]
+fn the_page_tells_of_every_difference_of_olms() {
+    let page = fs::read_to_string(top().join("docs/openshift.md")).unwrap();
+    let part = page.split("## What OLM brings, and what it leaves out").nth(1).unwrap();
+    let part = part.split("\n## ").next().unwrap();
+    let rows = TABLE.idle(&[]);
+    for row in &rows {
+        let told = TOLD.iter().find(|it| row.starts_with(it.0));
+        let (_, words) = told.unwrap_or_else(|| panic!("{row}: where does the page tell of it?"));
+        assert!(part.contains(words), "{row}: {words}");
+    }
+    for (begins, _) in TOLD {
+        assert!(rows.iter().any(|it| it.starts_with(begins)), "no difference: {begins}");
+    }
+}
+
+/// As they are there, with another namespace for the page's word; that the API server takes them is held by the other roads.
+#[test]
+fn the_policies_of_the_network_that_the_page_applies_fit_the_pods_that_olm_makes() {
+    let page = fs::read_to_string(top().join("docs/openshift.md")).unwrap();
+    let commands = page.lines().filter_map(|it| it.strip_prefix("$ sed "));
+    let mut names = BTreeSet::new();
+    for command in commands {
+        let (command, _) = command.split_once(" | ").unwrap();
+        let mut shell = Command::new("bash");
+        let command = format!("sed {}", command.replace("NAMESPACE", "town"));
+        let made = said(&shell.args(["-c", &command]).current_dir(top()).output().unwrap());
+        let all: Vec<Value> = serde_saphyr::from_multiple(&made).unwrap();
+        for policy in all {
+            assert_eq!(policy["kind"], "NetworkPolicy");
+            assert_eq!(policy["metadata"]["namespace"], "town");
+            names.insert(policy["metadata"]["name"].to_string());
+            let wanted = policy.pointer("/spec/podSelector/matchLabels").unwrap();
+            for edition in ["community", "enterprise"] {
+                let (csv, _) = bundle(edition);
+                let labels = csv
+                    .pointer("/spec/install/spec/deployments/0/spec/template/metadata/labels")
+                    .unwrap();
+                for (label, value) in wanted.as_object().unwrap() {
+                    assert_eq!(labels[label], *value, "{edition}: {label}");
+                }
+            }
+        }
+    }
+    assert_eq!(names.len(), 3, "in, out and metrics: {names:?}");
 }
 
 #[test]
