@@ -98,7 +98,13 @@ const SYMPTOMS: &[(&str, Held)] = &[
     ("Ready, and `/shardz` answers 503", Needs("the answer while all is well is held")),
     ("no pods at all", Needs("the ReplicaSet's Events are the cluster's own")),
     ("metrics answer 401 or 403", Test("metrics_are_read_by_who_may_and_by_nobody_else")),
-    ("no metrics", Needs("the network of the tests enforces no policies")),
+    (
+        "no metrics",
+        Long(
+            "network_policies_let_through_what_the_operator_needs_and_nothing_else",
+            "test-network",
+        ),
+    ),
     ("`conflict with", Test("a_healthy_installation_is_told_from_one_with_faults")),
     (
         "`spec.selector: … field is immutable`",
