@@ -167,6 +167,31 @@ fn every_value_does_something() {
     assert!(enterprise.contains("-ubi9") && enterprise.contains("--platform=openshift"));
 }
 
+/// The first and second step of docs/certificates.md from an authority of the operator's own to one of somebody's: what the operator
+/// has made itself is served as files, and a change of the bundle alone changes no pod.
+#[test]
+fn a_source_of_certificates_is_changed_by_way_of_the_operators_own_secret() {
+    const TEST: &str = "a_source_of_certificates_is_changed_by_way_of_the_operators_own_secret";
+    let Some(helm) = tool(TEST, Tool::Helm) else { return };
+    let kept = format!("certificates.secretName={}", gastown::manifests::CERTIFICATES);
+    let page = fs::read_to_string(top().join("docs/certificates.md")).unwrap();
+    assert!(page.contains(&format!("`{kept}`")), "the page says {kept}");
+    let [first, second] = ["QUJD", "QUJDREVG"].map(|bundle| {
+        let bundle = format!("certificates.caBundle={bundle}");
+        let mut all = objects(&said(&render(
+            &helm,
+            &["certificates.source=secret", kept.as_str(), bundle.as_str()],
+        )));
+        all.remove("Deployment/gastown-operator-controller-manager").unwrap()
+    });
+    let pod = &first["spec"]["template"]["spec"];
+    let secret = &pod["volumes"][0]["secret"]["secretName"];
+    assert_eq!(*secret, gastown::manifests::CERTIFICATES, "{first:#}");
+    let arguments = pod["containers"][0]["args"].to_string();
+    assert!(arguments.contains("--webhook-cert-source=files"), "{arguments}");
+    assert_eq!(first, second, "another bundle is no other pod");
+}
+
 /// What an edition says of names that one may not have, where the release does not say it.
 #[test]
 fn an_edition_has_its_flags_and_a_release_that_says_otherwise_is_heard() {
