@@ -95,7 +95,7 @@ pub const COMMANDS: &[(&str, Held)] = &[
         "kubectl apply -f deploy/priority/flowschemas.yaml",
         Needs("is part of every road; a test of the shards applies them"),
     ),
-    ("kubectl -n gastown-operator-system set env", Needs("a cluster with a collector")),
+    ("kubectl -n gastown-operator-system set env", Needs("a cluster with the operator in pods")),
     ("kubectl get polecat max -o jsonpath", Needs("a run of one's own to look at")),
     (
         "kubectl gt trace",
