@@ -131,6 +131,11 @@ pub const COMMANDS: &[(&str, Held)] = &[
         Test("a_labelled_namespace_lets_in_what_can_be_mended_and_refuses_the_rest_in_words"),
     ),
     ("cat kustomization.yaml", Needs("shows a file")),
+    ("cat kept.yaml", Test("the_pages_patch_keeps_definitions_and_what_keeps_objects_whole")),
+    (
+        "tail -n 3 kustomization.yaml",
+        Test("the_pages_patch_keeps_definitions_and_what_keeps_objects_whole"),
+    ),
     (
         "kubectl apply --server-side --force-conflicts -k .",
         Needs("a cluster; `make deploy` does the same with an overlay of its own"),

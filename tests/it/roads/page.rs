@@ -46,3 +46,28 @@ fn the_pages_overlays_render_and_mix_no_editions() {
         assert_eq!(*of("RELATED_IMAGE_AGENT"), "registry.example.com/claude:1", "{edition}");
     }
 }
+
+/// Also where somebody else's annotations are there already, as with certificates by cert-manager.
+#[test]
+fn the_pages_patch_keeps_definitions_and_what_keeps_objects_whole() {
+    const TEST: &str = "the_pages_patch_keeps_definitions_and_what_keeps_objects_whole";
+    let Some(kubectl) = tool(TEST, Tool::Kubectl) else { return };
+    let page = fs::read_to_string(top().join("docs/install.md")).unwrap();
+    let block = page.split("$ cat kept.yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let (patch, patches) = block.split_once("$ tail -n 3 kustomization.yaml\n").unwrap();
+    let folder = tempfile::Builder::new().prefix(".overlay.").tempdir_in(top().join("deploy"));
+    let folder = folder.unwrap();
+    let text = format!("resources: [../community]\ncomponents: [../cert-manager]\n{patches}");
+    fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
+    fs::write(folder.path().join("kept.yaml"), patch).unwrap();
+    let folder = folder.path().to_string_lossy();
+    let all = objects(&said(&run(&kubectl, &["kustomize", &folder])));
+    for (key, object) in &all {
+        let annotations = &object["metadata"]["annotations"];
+        let kept = annotations["argocd.argoproj.io/sync-options"] == "Prune=false,Delete=false"
+            && annotations["kustomize.toolkit.fluxcd.io/prune"] == "disabled";
+        let definition = key.starts_with("CustomResourceDefinition/");
+        assert_eq!(kept, definition || key.ends_with("/gastown-operator-conversion"), "{key}");
+        assert!(!definition || annotations["cert-manager.io/inject-ca-from"].is_string(), "{key}");
+    }
+}
