@@ -283,6 +283,26 @@ async fn no_status_says_whose_a_pod_is() {
     door.close().await;
 }
 
+/// What changes nothing of a pod that is judged waits for nobody.
+async fn of_what_runs_only_what_is_judged_waits(pods: &Api<Pod>) {
+    let change = async |patch: &Value| {
+        let done = pods.patch("before", &PatchParams::default(), &Patch::Merge(patch)).await;
+        done.map(|_| ()).map_err(|it| it.to_string())
+    };
+    let counted = json!({"metadata": {
+        "labels": {"seen": "yes"}, "finalizers": ["batch.kubernetes.io/job-tracking"],
+    }});
+    assert_eq!(change(&counted).await, Ok(()));
+    assert_eq!(change(&json!({"metadata": {"finalizers": null}})).await, Ok(()));
+    for judged in [
+        json!({"spec": {"activeDeadlineSeconds": 60}}),
+        json!({"metadata": {"annotations": {"any": "other"}}}),
+    ] {
+        let refused = change(&judged).await.unwrap_err();
+        assert!(refused.contains("failed calling webhook"), "{judged}: {refused}");
+    }
+}
+
 /// As OLM installs them: the entry for Polecat pods with no namespaceSelector, and nobody who answers.
 #[tokio::test]
 async fn with_every_replica_gone_only_polecat_pods_wait_and_the_floor_still_refuses() {
@@ -325,22 +345,7 @@ async fn with_every_replica_gone_only_polecat_pods_wait_and_the_floor_still_refu
         answer.code == 403 && answer.message().contains("PSS restricted")
     })
     .await;
-    // Of what runs already, what changes nothing that is judged waits for nobody.
-    let change = async |patch: &Value| {
-        let api: Api<Pod> = Api::namespaced(client.clone(), "town");
-        let done = api.patch("before", &PatchParams::default(), &Patch::Merge(patch)).await;
-        done.map(|_| ()).map_err(|it| it.to_string())
-    };
-    let counted = json!({"metadata": {"labels": {"seen": "yes"}, "finalizers": ["batch.kubernetes.io/job-tracking"]}});
-    assert_eq!(change(&counted).await, Ok(()));
-    assert_eq!(change(&json!({"metadata": {"finalizers": null}})).await, Ok(()));
-    for judged in [
-        json!({"spec": {"activeDeadlineSeconds": 60}}),
-        json!({"metadata": {"annotations": {"any": "other"}}}),
-    ] {
-        let refused = change(&judged).await.unwrap_err();
-        assert!(refused.contains("failed calling webhook"), "{judged}: {refused}");
-    }
+    of_what_runs_only_what_is_judged_waits(&Api::namespaced(client.clone(), "town")).await;
     // What a TLS policy wants is in the floor too, for the pods that the operator said it of.
     ours["metadata"]["annotations"] = json!({tls_policy::ANNOTATION: "fips"});
     let refused = |it: &Answer| it.code == 403 && it.message().contains("ours.tlsPolicy");
