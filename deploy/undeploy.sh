@@ -45,7 +45,8 @@ if [ -n "$($kubectl api-resources --api-group=cert-manager.io -o name)" ]; then
         -o 'jsonpath={range .items[?(@.kind=="Certificate")]}secret/{.spec.secretName} {end}')
     $kubectl delete --ignore-not-found -f "$here/cert-manager"
 fi
-$kubectl -n "$namespace" delete --ignore-not-found $own secret/gastown-operator-webhook-certificates
+# The election's own Lease has no label of ours.
+$kubectl -n "$namespace" delete --ignore-not-found $own secret/gastown-operator-webhook-certificates lease/gastown-housekeeper
 
 # A line for each object that is left, and whether another one owns it, without what every namespace has and what only mirrors other
 # objects. Fails where something can't be listed.

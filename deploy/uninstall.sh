@@ -93,7 +93,7 @@ places+=$'\n'$($kubectl get secrets --all-namespaces --field-selector "metadata.
 by='.metadata.annotations.cert-manager\.io/certificate-name'
 held='{range .items[?(@.spec.holderIdentity=="gastown-operator")]}lease/{.metadata.name} {end}'
 for namespace in $(sort -u <<<"$places"); do
-    own="lease/gastown-operator secret/$certificates "
+    own="lease/gastown-operator lease/gastown-housekeeper secret/$certificates "
     own+=$($kubectl -n "$namespace" get leases --field-selector metadata.name=9a7b81dd.gastown.io -o "jsonpath=$held")
     for it in gastown-operator-ca gastown-operator-webhook; do
         own+=" "$($kubectl -n "$namespace" get secrets -o "jsonpath={range .items[?(@$by==\"$it\")]}secret/{.metadata.name} {end}")

@@ -126,7 +126,7 @@ async fn make_deploy_brings_three_replicas_that_update_and_go_without_a_trace() 
     // Applied again, it changes nothing that matters; taken away, what people have stays and can be read.
     makes(&bed, &deploy).await;
     asks_for_what_it_may(&bed).await;
-    makes(&bed, &["undeploy"]).await;
+    let undeployed = makes(&bed, &["undeploy"]).await;
     for version in ["v1alpha1", "v1beta1"] {
         let kind = format!("polecats.{version}.gastown.gastown.io");
         let left = kubectl.said(&["-n", TOWN, "get", &kind, "-o", "name"]).await;
@@ -135,7 +135,7 @@ async fn make_deploy_brings_three_replicas_that_update_and_go_without_a_trace() 
     let asks = "mutatingwebhookconfigurations,validatingwebhookconfigurations,namespaces,priorityclasses,flowschemas";
     let left = kubectl.said(&["get", asks, "-o", "name"]).await;
     let ours: Vec<_> = left.lines().filter(|it| it.contains("gastown-operator")).collect();
-    assert!(ours.is_empty(), "nothing of the operator is left to ask or to be asked: {ours:?}");
+    assert!(ours.is_empty(), "left to ask or to be asked: {ours:?}, after\n{undeployed}");
     kubectl.said(&["delete", "namespace", TOWN, "--timeout=60s"]).await;
     bed.stop().await.unwrap();
 }

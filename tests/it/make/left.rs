@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use gastown::manifests::CERTIFICATES;
+use gastown::{cluster::housekeeper, manifests::CERTIFICATES};
 use gastown_testbed::Testbed;
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ fn secret(name: &str, annotations: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": TOWN, "annotations": annotations}})
 }
 
-/// Leases of shards and of the map, the original's as ours holds it, the authority's Secret, and one that cert-manager made of what
+/// Leases of shards, of the map and of who keeps house, the original's as ours holds it, the authority's Secret, and one that cert-manager made of what
 /// the chart asked it for. A Secret of the name that the chart has for one that is given is its owner's.
 pub async fn is_made(bed: &Testbed, kubectl: &Kubectl) {
     let of_shard = json!({"gastown.io/lease": "shard"});
@@ -33,6 +33,7 @@ pub async fn is_made(bed: &Testbed, kubectl: &Kubectl) {
         lease("gastown-shard-0", &of_shard, "pod_1"),
         lease("gastown-shard-1", &of_shard, ""),
         lease(ours, &none, "pod_1"),
+        lease(housekeeper::LEASE, &none, "pod_1"),
         lease("9a7b81dd.gastown.io", &none, ours),
         lease("theirs", &none, "somebody"),
         secret(CERTIFICATES, &none),
