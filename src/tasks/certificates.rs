@@ -77,8 +77,16 @@ pub fn keep(
         let (stand, stands) = watch::channel(tls::Stand::default());
         let (refused, refusals) = watch::channel(None);
         let files_of = files.clone();
-        let follower =
-            from_files::Follower { vault, targets, files: files_of, unconverted, ready, refused };
+        let packed = Target { namespace: manifests::NAMESPACE.into(), ..to(ours, None) };
+        let follower = from_files::Follower {
+            vault,
+            targets,
+            packed,
+            files: files_of,
+            unconverted,
+            ready,
+            refused,
+        };
         let told = move |it| _ = stand.send_replace(it);
         let judged = files::judged((stands, refusals), meters.clone(), degraded.clone());
         let all = async move {

@@ -52,15 +52,17 @@ impl Target {
         over(object, wrong)
     }
 
-    /// The same of a definition where others write bundles: gives a conversion back that is gone, and a bundle where there is
-    /// none and nobody is asked to write one. A bundle that is there stays. `authority` is one that is known to fit, if any is;
-    /// without it nothing is given back that nobody would complete.
-    pub fn restore(&self, object: &Value, authority: Option<&str>) -> Vec<Value> {
+    /// The same of a definition where others write bundles: gives a conversion back that is gone, or as it is `packed`, and a bundle
+    /// where there is none and nobody is asked to write one. A bundle that is there stays. `authority` is one that is known to fit,
+    /// if any is; without it nothing is given back that nobody would complete.
+    pub fn restore(&self, object: &Value, authority: Option<&str>, packed: &Target) -> Vec<Value> {
         let injected = is_injected(object);
         let there = object.pointer(BUNDLE).and_then(Value::as_str).filter(|it| !it.is_empty());
         let wrong = if self.is_lost(object) {
             let bundle = there.or(authority);
             if bundle.is_some() || injected { vec![self.whole(bundle)] } else { Vec::new() }
+        } else if self.is_as_packed(object, packed) {
+            authority.map(|it| self.whole(Some(it))).into_iter().collect()
         } else {
             let empty = there.is_none() && !injected && self.bundle(object).is_some();
             let missing = authority.filter(|_| empty);
@@ -85,6 +87,12 @@ impl Target {
         let config = object.pointer("/spec/conversion/webhook/clientConfig")?;
         self.path(config)?;
         Some(config.get("caBundle").and_then(Value::as_str).unwrap_or_default())
+    }
+
+    /// Whether a definition is led where those of a package are, which is not here, and nobody is told whom to trust there, nor asked
+    /// to tell it: an install plan of an Operator Lifecycle Manager replaces definitions before it leads them anywhere.
+    fn is_as_packed(&self, object: &Value, packed: &Target) -> bool {
+        packed != self && packed.bundle(object) == Some("") && !is_injected(object)
     }
 
     /// Writes the whole of a definition's conversion.
@@ -281,6 +289,8 @@ mod tests {
         let (none, right) = (json!({"strategy": "None"}), |it| stanza(it, CONVERT));
         let mut theirs = right(None);
         theirs["webhook"]["clientConfig"]["service"]["name"] = "theirs".into();
+        let there = Target { namespace: "elsewhere".into(), ..target(None) };
+        let packed = |bundle| there.conversion(bundle);
         let (asked, nobody) = (Some(INJECTORS[0]), None);
         let (fits, unknown) = (Some("QQ=="), None);
         #[rustfmt::skip]
@@ -295,6 +305,10 @@ mod tests {
             (&right(None), nobody, fits, Some(right(fits)), "nobody else writes it"),
             (&right(None), nobody, unknown, None, "there is nothing to write"),
             (&theirs, nobody, fits, None, "it leads to somebody else"),
+            (&packed(None), nobody, fits, Some(right(fits)), "an install plan left it so"),
+            (&packed(None), nobody, unknown, None, "there is nothing to write into it"),
+            (&packed(None), asked, fits, None, "who is asked writes it there"),
+            (&packed(fits), nobody, fits, None, "somebody is trusted there"),
         ];
         for (conversion, annotation, fitting, want, because) in table {
             let annotations: Value = annotation.into_iter().map(|it| (it, "x")).collect();
@@ -302,7 +316,9 @@ mod tests {
                 "metadata": {"resourceVersion": "7", "annotations": annotations},
                 "spec": {"versions": [{"name": "v1beta1"}, {"name": "v1alpha1"}], "conversion": conversion},
             });
-            let patch = target(None).restore(&object, fitting);
+            let patch = target(None).restore(&object, fitting, &there);
+            let here = target(None).restore(&object, fitting, &target(None));
+            assert!(*conversion == packed(None) || here == patch, "{because}: packed for here");
             assert_eq!(patch.is_empty(), want.is_none(), "{because}");
             let patch: json_patch::Patch = serde_json::from_value(patch.into()).unwrap();
             json_patch::patch(&mut object, &patch).unwrap();

@@ -1,6 +1,7 @@
 //! Certificates that others lay into files, as cert-manager, service-ca and OLM do: they tell API servers whom to trust as well.
 //! What none of them sees to is a definition that lost its conversion: it is given back, with the bundle that definitions had
-//! before, if a caller that trusts it would accept what is served. What is there is left to those who wrote it.
+//! before, if a caller that trusts it would accept what is served. What is there is left to those who wrote it. An install plan of
+//! OLM's writes definitions as they are packed, and OLM leads them here only when it installs what follows: until then, we do.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -31,6 +32,8 @@ pub struct Follower {
     pub vault: Vault,
     /// Where calls may be led to; the certificate says which of them it is.
     pub targets: [Target; 2],
+    /// Where definitions lead as they are packed.
+    pub packed: Target,
     pub files: Files,
     /// Definitions whose writes are to wait.
     pub unconverted: Unconverted,
@@ -107,7 +110,7 @@ impl Follower {
                 pause = pause.min(left);
                 continue;
             }
-            let patch = target.restore(&object, fitting.as_deref());
+            let patch = target.restore(&object, fitting.as_deref(), &self.packed);
             if !patch.is_empty() {
                 pause = pause.min(self.tell(known, consumer, patch).await);
             } else if let Some((_, said @ false)) = known.lost.get_mut(&consumer) {
