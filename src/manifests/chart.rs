@@ -58,7 +58,11 @@ const TEMPLATES: &[(&str, &str, &[&str])] = &[
     ("roles", RIGHTS, &["deploy/rbac/role.yaml", OPERATOR]),
     ("people", ".Values.rbac.people", &["deploy/rbac/people.yaml"]),
     ("flowschemas", ".Values.flowSchemas.enabled", &["deploy/priority/flowschemas.yaml"]),
-    ("priority", ".Values.priorityClass.create", &["deploy/priority/class.yaml"]),
+    (
+        "priority",
+        "and .Values.priorityClass.create (eq .Values.priorityClass.name \"gastown-operator\")",
+        &["deploy/priority/class.yaml"],
+    ),
     ("network", ".Values.networkPolicy.enabled", &["deploy/base/network.yaml"]),
     ("metrics", SECURE, &["deploy/base/metrics.yaml"]),
     (
@@ -75,8 +79,11 @@ const TEMPLATES: &[(&str, &str, &[&str])] = &[
     ),
     ("pods-policy", ".Values.policies.pods", &["deploy/policies/pods.yaml"]),
     ("conversion-policy", ".Values.policies.conversion", &["deploy/policies/conversion.yaml"]),
-    ("webhooks", "", &["webhooks/"]),
+    ("webhook-service", "", &["webhooks/service.yaml"]),
+    ("webhooks", ".Values.webhooks.enabled", WEBHOOKS),
 ];
+/// What asks the operator.
+const WEBHOOKS: &[&str] = &["webhooks/mutating.yaml", "webhooks/pods-", "webhooks/validating.yaml"];
 /// Their kinds.
 const BY_HAND: [&str; 5] =
     ["Namespace", "ServiceAccount", "Lease", "PodDisruptionBudget", "Deployment"];

@@ -21,12 +21,47 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- .Values.serviceAccount.name | default "gastown-operator-controller-manager" }}
 {{- end }}
 
-{{/* An image: registry, repository, and the digest before the tag. */}}
+{{/* An image: registry, unless the repository names one, repository, and the digest before the tag. */}}
 {{- define "gastown-operator.image" -}}
 {{- $tag := .image.tag | default (printf "%s%s" .root.Chart.AppVersion (ternary "-ubi9" "" (eq .root.Values.edition "enterprise"))) -}}
-{{- with .root.Values.global.imageRegistry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{- $host := regexMatch "^([^/]*[.:][^/]*|localhost)/" .image.repository -}}
+{{- if not $host }}{{ with .root.Values.global.imageRegistry }}{{ trimSuffix "/" . }}/{{ end }}{{ end -}}
 {{ .image.repository }}
 {{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ $tag }}{{ end }}
+{{- end }}
+
+{{/* The variables of a replica, as the other roads have them. */}}
+{{- define "gastown-operator.env" -}}
+- name: GASTOWN_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: POD_UID
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.uid
+- name: POD_TEMPLATE_HASH
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.labels['pod-template-hash']
+- name: ZONE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.labels['topology.kubernetes.io/zone']
+- name: RELATED_IMAGE_RUNNER
+  value: {{ include "gastown-operator.image" (dict "root" . "image" .Values.runnerImage) | quote }}
+{{- with .Values.agentImage }}
+- name: RELATED_IMAGE_AGENT
+  value: {{ . | quote }}
+{{- end }}
+{{- if ne (include "gastown-operator.serviceAccountName" .) "gastown-operator-controller-manager" }}
+- name: GASTOWN_OWN_USER
+  value: system:serviceaccount:{{ .Release.Namespace }}:{{ include "gastown-operator.serviceAccountName" . }}
+{{- end }}
 {{- end }}
 
 {{- define "gastown-operator.injected" -}}
@@ -106,6 +141,15 @@ secret:
 {{- if and .Values.metrics.serviceMonitor.enabled (not (and .Values.metrics.enabled .Values.metrics.secure)) }}
 {{- fail "metrics.serviceMonitor.enabled: nobody beyond a pod reads its metrics; set metrics.enabled=true and metrics.secure=true, or leave the monitor out" }}
 {{- end }}
+{{- if and .Values.metrics.prometheusRule.enabled (not .Values.metrics.serviceMonitor.enabled) }}
+{{- fail "metrics.prometheusRule.enabled: its alerts ask for what the ServiceMonitor scrapes, and GastownDown would fire for ever; set metrics.serviceMonitor.enabled=true, or leave the rules out" }}
+{{- end }}
+{{- $labels := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "control-plane" "helm.sh/chart" }}
+{{- range $name, $given := dict "podLabels" .Values.podLabels "metrics.serviceMonitor.labels" .Values.metrics.serviceMonitor.labels "metrics.prometheusRule.labels" .Values.metrics.prometheusRule.labels "metrics.dashboards.labels" .Values.metrics.dashboards.labels }}
+{{- range $key, $_ := $given }}
+{{- if has $key $labels }}{{ fail (printf "%s: take %s out; the chart writes it" $name $key) }}{{ end }}
+{{- end }}
+{{- end }}
 {{- if eq .Values.edition "enterprise" }}
 {{- range $name, $it := dict "image" .Values.image "runnerImage" .Values.runnerImage }}
 {{- if and $it.tag (not $it.digest) (not (regexMatch "ubi9|enterprise" (printf "%s:%s" (base $it.repository) $it.tag))) }}
@@ -120,9 +164,11 @@ secret:
 {{- if and .Values.metrics.enabled (has (int .Values.metrics.port) (list 9443 $health)) }}
 {{- fail (printf "metrics.port: %d is taken; webhooks have 9443 and health (probes.healthPort) %d, so take another one" (int .Values.metrics.port) $health) }}
 {{- end }}
-{{- $container := .Values.securityContext }}
-{{- if or (eq (toString $container.runAsUser) "0") (eq (toString $container.runAsNonRoot) "false") (eq (toString .Values.podSecurityContext.runAsUser) "0") (eq (toString .Values.podSecurityContext.runAsNonRoot) "false") }}
+{{- range list .Values.securityContext .Values.podSecurityContext }}
+{{- $it := . | default dict }}
+{{- if or (eq (toString $it.runAsUser) "0") (eq (toString $it.runAsNonRoot) "false") }}
 {{- fail "securityContext, podSecurityContext: take runAsUser and runAsNonRoot out; the operator never runs as root" }}
+{{- end }}
 {{- end }}
 {{- if and (eq .Values.certificates.source "secret") (not .Values.certificates.caBundle) }}
 {{- fail "certificates.caBundle: with certificates.source=secret say who signed: base64 -w0 ca.crt" }}
@@ -133,8 +179,12 @@ secret:
 {{- if and (ne .Values.certificates.source "secret") .Values.certificates.caBundle }}
 {{- fail "certificates.caBundle: it goes with certificates.source=secret; the other sources write their own" }}
 {{- end }}
-{{- range list "GT_TOWN_ROOT" "GT_PATH" }}
-{{- $name := . }}
-{{- range $.Values.extraEnv }}{{- if eq (toString .name) $name }}{{- fail (printf "extraEnv: take %s out; the operator does not read it" $name) }}{{- end }}{{- end }}
+{{- $seen := list }}
+{{- range .Values.extraEnv }}
+{{- $name := toString .name }}
+{{- if has $name $seen }}{{ fail (printf "extraEnv: %s is there twice; leave one" $name) }}{{ end }}
+{{- $seen = append $seen $name }}
+{{- if has $name (list "GT_TOWN_ROOT" "GT_PATH") }}{{ fail (printf "extraEnv: take %s out; the operator does not read it" $name) }}{{ end }}
+{{- if has $name (list "GASTOWN_NAMESPACE" "POD_NAME" "POD_UID" "POD_TEMPLATE_HASH") }}{{ fail (printf "extraEnv: take %s out; a replica knows itself by it" $name) }}{{ end }}
 {{- end }}
 {{- end }}

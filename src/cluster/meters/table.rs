@@ -205,7 +205,7 @@ the namespace of your Prometheus: `kubectl label namespace monitoring metrics=en
 
 ## Alerts
 
-`kubectl apply -k deploy/monitoring`, or `metrics.prometheusRule.enabled=true` in the chart, brings alerts as well; each has a
+`kubectl apply -k deploy/monitoring`, or `metrics.prometheusRule.enabled=true` beside the monitor in the chart, brings alerts as well; each has a
 page under [runbooks](runbooks), which its summary names, and to which it leads where the chart is told by
 `metrics.prometheusRule.runbookUrl` where you keep those pages. `make test-alerts` has each of them fire, and not fire, in Prometheus' own
 engine. The bundle of the enterprise edition brings them too, but for `GastownDown`, which would fire where no monitor was made yet; so

@@ -1,17 +1,21 @@
 //! What a release may set. The comments are those of `values.yaml`, and the types its schema: what is not here is refused.
 
+mod certificates;
 mod metrics;
 
-use std::num::NonZeroU16;
+use std::{collections::BTreeMap, num::NonZeroU16};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use certificates::Certificates;
 use metrics::Metrics;
 
 /// Anything that the field of that name in the Kubernetes API takes.
 type Raw = Map<String, Value>;
+/// Labels, or annotations: what YAML reads as a number or a word of its own is refused here, and not by the API server half-way.
+type Texts = BTreeMap<String, String>;
 
 /// Values of the chart gastown-operator.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -45,9 +49,9 @@ pub struct Values {
     /// Roles.
     pub rbac: Rbac,
     /// Annotations of the operator's pods.
-    pub pod_annotations: Raw,
-    /// Labels of the operator's pods, beside the chart's own.
-    pub pod_labels: Raw,
+    pub pod_annotations: Texts,
+    /// Labels of the operator's pods, beside the chart's own, which are refused here.
+    pub pod_labels: Texts,
     /// Security context of the operator's pods; the default meets restricted Pod Security, and OpenShift chooses the user.
     pub pod_security_context: Raw,
     /// Security context of its container.
@@ -55,7 +59,7 @@ pub struct Values {
     /// What a replica may use.
     pub resources: Raw,
     /// Labels that a node of the operator's pods must have.
-    pub node_selector: Raw,
+    pub node_selector: Texts,
     /// Taints of nodes that the operator's pods bear.
     pub tolerations: Vec<Raw>,
     /// Where the operator's pods should run, beside that.
@@ -74,14 +78,22 @@ pub struct Values {
     pub policies: Policies,
     /// The definitions of our kinds. They are upgraded with the release, and stay when it goes.
     pub crds: Crds,
+    /// What asks the operator about each write. Left out, with definitions, only on the way from the original until replicas are
+    /// ready (docs/upgrade.md): without them nothing is checked and nothing filled in.
+    pub webhooks: Switch,
     /// The certificate that the API server is served with.
     pub certificates: Certificates,
     /// Flags of the operator that are often set; others by `extraArgs`.
     pub operator: Operator,
     /// More arguments, such as --push-reserve=300 (gastown-operator --help lists all).
     pub extra_args: Vec<String>,
-    /// More variables, as a container has them.
+    /// More variables, as a container has them. One that the chart has as well is taken from here; those by which a replica knows
+    /// itself are refused.
     pub extra_env: Vec<Raw>,
+    /// More volumes of the operator's pods, such as a ConfigMap with the authority of a collector.
+    pub extra_volumes: Vec<Raw>,
+    /// Where its container has them.
+    pub extra_volume_mounts: Vec<Raw>,
     /// Where the operator says that it is alive and ready.
     pub probes: Probes,
     /// The election among replicas; it always takes place, and this is here since the original had it.
@@ -120,8 +132,8 @@ pub enum Platform {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Global {
-    /// Registry that goes before the repositories of image and runnerImage, such as registry.example.com/mirror; agentImage is
-    /// a whole reference, and taken as it is.
+    /// Registry that goes before the repositories of image and runnerImage where they name none, such as registry.example.com/mirror;
+    /// agentImage is a whole reference, and taken as it is.
     pub image_registry: String,
 }
 
@@ -167,7 +179,7 @@ pub enum PullPolicy {
 pub struct ServiceAccount {
     /// Make it; else it is there already.
     pub create: bool,
-    pub annotations: Raw,
+    pub annotations: Texts,
     /// Empty: gastown-operator-controller-manager.
     pub name: String,
 }
@@ -186,9 +198,9 @@ pub struct Rbac {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PriorityClass {
-    /// Make the class gastown-operator.
+    /// Make the class gastown-operator, where that is the name; false: whoever may make one has done so.
     pub create: bool,
-    /// Its name, or that of another one; empty: none.
+    /// That of another one is taken as it is there; empty: none.
     pub name: String,
 }
 
@@ -227,31 +239,6 @@ pub struct Crds {
     pub enabled: bool,
     /// Keep them, and with them all objects, when the release goes.
     pub keep: bool,
-}
-
-/// The certificate that the API server is served with.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Certificates {
-    /// own: an authority of the operator's, rotated by itself. cert-manager: an authority and a certificate of it, whose bundle it
-    /// injects. service-ca: the same by OpenShift's own. secret: a Secret that is there, whose bundle is `caBundle`.
-    pub source: Source,
-    /// Name of the Secret with tls.crt and tls.key; not with own.
-    pub secret_name: String,
-    /// With secret: the authority, as base64 of PEM, written to webhooks and definitions.
-    pub ca_bundle: String,
-    /// With cert-manager: who signs, and lays a ca.crt beside what it signed; empty: an authority that the chart makes.
-    pub issuer_ref: Raw,
-}
-
-/// Where certificates come from.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Source {
-    Own,
-    CertManager,
-    ServiceCa,
-    Secret,
 }
 
 /// Flags of the operator that are often set. Empty, and 0: its own default.
@@ -332,16 +319,16 @@ impl Default for Values {
             fullname_override: String::new(),
             service_account: ServiceAccount {
                 create: true,
-                annotations: Raw::new(),
+                annotations: Texts::new(),
                 name: String::new(),
             },
             rbac: Rbac { create: true, people: true },
-            pod_annotations: Raw::new(),
-            pod_labels: Raw::new(),
+            pod_annotations: Texts::new(),
+            pod_labels: Texts::new(),
             pod_security_context: raw(&super::pod("/securityContext")),
             security_context: raw(&super::pod("/containers/0/securityContext")),
             resources: raw(&super::pod("/containers/0/resources")),
-            node_selector: Raw::new(),
+            node_selector: Texts::new(),
             tolerations: Vec::new(),
             affinity: Raw::new(),
             topology_spread_constraints: Vec::new(),
@@ -351,15 +338,13 @@ impl Default for Values {
             flow_schemas: on(),
             policies: Policies { pods: true, conversion: true },
             crds: Crds { enabled: true, keep: true },
-            certificates: Certificates {
-                source: Source::Own,
-                secret_name: "gastown-operator-webhook-server-cert".into(),
-                ca_bundle: String::new(),
-                issuer_ref: Raw::new(),
-            },
+            webhooks: on(),
+            certificates: Certificates::default(),
             operator: Operator::default(),
             extra_args: Vec::new(),
             extra_env: Vec::new(),
+            extra_volumes: Vec::new(),
+            extra_volume_mounts: Vec::new(),
             probes: Probes { health_port: crate::manifests::operator::HEALTH_PORT },
             leader_election: on(),
             metrics: Metrics::default(),

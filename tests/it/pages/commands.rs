@@ -18,6 +18,9 @@ const CATALOG: &str = "a_catalog_is_made_of_a_bundle_in_a_registry_and_can_be_se
 const ASKED: &str = "a_registry_that_asks_who_comes_is_reached_by_one_file_of_credentials";
 const UPGRADED: &str = "helm_upgrades_an_older_release_under_load_and_rolls_back";
 const ONE_FILE: &str = "one_file_upgrades_an_older_one_under_load_and_goes_back";
+const FIRST: &str = "one_file_takes_the_place_of_the_original_under_load_and_gives_it_back";
+const OVER_A_RELEASE: &str =
+    "helm_upgrades_the_originals_own_release_under_load_and_gives_way_to_it_again";
 const HELM: &str =
     "helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when_it_goes";
 
@@ -145,6 +148,17 @@ pub const COMMANDS: &[(&str, Held)] = &[
         "sed s/gastown-operator-system/NAMESPACE/ ",
         Test("the_policies_of_the_network_that_the_page_applies_fit_the_pods_that_olm_makes"),
     ),
+    (
+        "sed 's|image: gastown-operator:|image: registry.example.com/gastown-operator:|; s|value: gastown-runner:|value: registry.example.com/gastown-runner:|' deploy/install.yaml >",
+        Long(FIRST, "test-upgrade"),
+    ),
+    ("deploy/first.sh ", Long(FIRST, "test-upgrade")),
+    ("kubectl apply --server-side --force-conflicts -f gastown.yaml", Long(FIRST, "test-upgrade")),
+    ("helm template gastown-operator ", Long(OVER_A_RELEASE, "test-upgrade")),
+    (
+        "helm upgrade gastown-operator charts/gastown-operator --wait",
+        Long(OVER_A_RELEASE, "test-upgrade"),
+    ),
     ("sed ", Test("one_file_takes_the_place_of_what_the_original_applied")),
     ("helm rollback ", Long(UPGRADED, "test-upgrade")),
     (
@@ -162,6 +176,10 @@ pub const COMMANDS: &[(&str, Held)] = &[
         Long(UPGRADED, "test-upgrade"),
     ),
     ("helm upgrade gastown-operator charts/gastown-operator ", Test(HELM)),
+    (
+        "helm upgrade gastown-operator oci://",
+        Needs("a release of a registry's chart; installing from one and upgrading are tried each"),
+    ),
     ("helm uninstall gastown-operator ", Test(HELM)),
     ("kind ", Needs(KIND)),
     ("kubectl -n town create secret docker-registry", Needs("a registry that asks who pulls")),

@@ -67,6 +67,8 @@ const ALL: &[(&str, &str)] = &[
     ("operator.tlsProfile=Modern", "--tls-profile=Modern"),
     ("extraArgs={--push-reserve=300}", "--push-reserve=300"),
     ("extraEnv[0].name=MY_PROXY", "name: MY_PROXY"),
+    ("extraVolumes[0].name=trusted", "- name: trusted"),
+    ("extraVolumeMounts[0].mountPath=/etc/trusted", "mountPath: /etc/trusted"),
     ("networkPolicy.egressPorts={3128}", "port: 3128"),
     ("probes.healthPort=8082", "--health-probe-bind-address=:8082"),
     ("metrics.port=9090", "--metrics-bind-address=:9090"),
@@ -96,6 +98,8 @@ const OFF: &[(&str, &str)] = &[
     ("policies.pods=false", "name: gastown-operator-pods\n"),
     ("policies.conversion=false", "name: gastown-operator-conversion\n"),
     ("crds.enabled=false", "kind: CustomResourceDefinition"),
+    ("webhooks.enabled=false", "kind: ValidatingWebhookConfiguration"),
+    ("webhooks.enabled=false", "kind: MutatingWebhookConfiguration"),
 ];
 /// What is refused, and a word of why. The last rows are values of the original.
 const REFUSED: &[(&[&str], &str)] = &[
@@ -127,6 +131,13 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["podSecurityContext.runAsNonRoot=false"], "never runs as root"),
     (&["polecatImages.git=x"], "runnerImage"),
     (&["extraEnv[0].name=GT_PATH", "extraEnv[0].value=x"], "does not read it"),
+    (&["extraEnv[0].name=POD_UID", "extraEnv[0].value=x"], "a replica knows itself by it"),
+    (&["extraEnv[0].name=A", "extraEnv[1].name=A"], "A is there twice"),
+    (&["metrics.prometheusRule.enabled=true"], "metrics.serviceMonitor.enabled=true"),
+    (&["podLabels.control-plane=mine"], "podLabels: take control-plane out"),
+    (&["metrics.dashboards.labels.control-plane=mine"], "metrics.dashboards.labels: take"),
+    (&["podLabels.tier=3"], "podLabels"),
+    (&["nodeSelector.gpu=true"], "nodeSelector"),
 ];
 
 #[test]
@@ -165,6 +176,59 @@ fn every_value_does_something() {
     assert!(secret.contains("--webhook-cert-source=files") && !secret.contains("cert-manager.io"));
     let enterprise = said(&render(&helm, &[&format!("file={FOLDER}/values-enterprise.yaml")]));
     assert!(enterprise.contains("-ubi9") && enterprise.contains("--platform=openshift"));
+}
+
+/// An object with a key twice is the last one's for some programs, and refused by others.
+#[test]
+fn what_a_release_sets_stands_once() {
+    let Some(helm) = tool("what_a_release_sets_stands_once", Tool::Helm) else { return };
+    let all = objects(&said(&render(
+        &helm,
+        &[
+            "podAnnotations.kubectl\\.kubernetes\\.io/default-container=mine",
+            "extraEnv[0].name=ZONE",
+            "extraEnv[0].value=here",
+            "image.repository=registry.example.com/a/operator",
+            "runnerImage.repository=a/runner",
+            "global.imageRegistry=localhost:5000/mirror/",
+            "certificates.source=cert-manager",
+            "extraVolumes[0].name=trusted",
+            "priorityClass.name=high",
+        ],
+    )));
+    let template = &all["Deployment/gastown-operator-controller-manager"]["spec"]["template"];
+    let annotations = &template["metadata"]["annotations"];
+    assert_eq!(*annotations, json!({"kubectl.kubernetes.io/default-container": "mine"}));
+    let operator = &template["spec"]["containers"][0];
+    let variables = operator["env"].as_array().unwrap();
+    let zones: Vec<_> = variables.iter().filter(|it| it["name"] == "ZONE").collect();
+    assert_eq!(zones, [&json!({"name": "ZONE", "value": "here"})]);
+    let image = operator["image"].as_str().unwrap();
+    assert!(image.starts_with("registry.example.com/a/operator:"), "it has a registry: {image}");
+    let runner = variables.iter().find(|it| it["name"] == "RELATED_IMAGE_RUNNER").unwrap();
+    let runner = runner["value"].as_str().unwrap();
+    assert!(runner.starts_with("localhost:5000/mirror/a/runner:"), "it has none: {runner}");
+    let volumes = template["spec"]["volumes"].as_array().unwrap();
+    let volumes: Vec<_> = volumes.iter().map(|it| it["name"].as_str().unwrap()).collect();
+    assert_eq!(volumes, ["certificates", "trusted"]);
+    assert!(!all.keys().any(|it| it.starts_with("PriorityClass/")), "nobody would be in it");
+}
+
+/// As people take a default away: `null` is nothing, and no error of templates.
+#[test]
+fn what_is_set_to_null_is_nothing() {
+    let Some(helm) = tool("what_is_set_to_null_is_nothing", Tool::Helm) else { return };
+    let schema = fs::read_to_string(top().join(FOLDER).join("values.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let fields = schema["properties"].as_object().unwrap();
+    let is = |it: &Value, what: &str| it["type"] == what && it.get("properties").is_none();
+    let empty = fields.iter().filter(|(_, it)| is(it, "object") || is(it, "array"));
+    let empty: Vec<String> = empty.map(|(name, _)| format!("{name}=null")).collect();
+    assert!(empty.len() > 12, "{empty:?}");
+    for value in &empty {
+        let output = render(&helm, &[value]);
+        assert!(output.status.success(), "{value}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 /// The first and second step of docs/certificates.md from an authority of the operator's own to one of somebody's: what the operator

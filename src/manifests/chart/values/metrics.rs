@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Raw;
+use super::Texts;
 use crate::manifests::operator;
 
 /// Metrics.
@@ -30,17 +30,17 @@ pub struct ServiceMonitor {
     /// Make a `ServiceMonitor`, and an account that may read metrics. With certificates.source=secret that Secret has ca.crt, too.
     pub enabled: bool,
     /// By which your Prometheus finds it, such as release: prometheus.
-    pub labels: Raw,
+    pub labels: Texts,
 }
 
 /// Alerts about the operator and what it runs.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PrometheusRule {
-    /// Make a `PrometheusRule`; docs/runbooks has a page for each alert.
+    /// Make a `PrometheusRule`, about what the `ServiceMonitor` scrapes; docs/runbooks has a page for each alert.
     pub enabled: bool,
     /// By which your Prometheus finds it.
-    pub labels: Raw,
+    pub labels: Texts,
     /// Where you keep the pages of docs/runbooks, such as `https://git.example.com/gastown-operator/docs/runbooks`; each alert leads
     /// there by its `runbook_url` then. Empty: it has none, and its summary names the page.
     #[schemars(regex(pattern = r"^(https?://.+)?$"))]
@@ -54,7 +54,7 @@ pub struct Dashboards {
     /// Make a `ConfigMap` for each, with the label `grafana_dashboard`, by which Grafana's sidecar finds it.
     pub enabled: bool,
     /// More labels, where your Grafana looks for others.
-    pub labels: Raw,
+    pub labels: Texts,
 }
 
 impl Default for Metrics {
@@ -63,13 +63,13 @@ impl Default for Metrics {
             enabled: true,
             port: operator::METRICS_PORT,
             secure: true,
-            service_monitor: ServiceMonitor { enabled: false, labels: Raw::new() },
+            service_monitor: ServiceMonitor { enabled: false, labels: Texts::new() },
             prometheus_rule: PrometheusRule {
                 enabled: false,
-                labels: Raw::new(),
+                labels: Texts::new(),
                 runbook_url: String::new(),
             },
-            dashboards: Dashboards { enabled: false, labels: Raw::new() },
+            dashboards: Dashboards { enabled: false, labels: Texts::new() },
         }
     }
 }
