@@ -179,9 +179,9 @@ LAST_RELEASE = $(shell git describe --tags --abbrev=0 --match '[0-9]*' HEAD^ 2>/
 PREVIOUS ?= $(or $(LAST_RELEASE),949e9b9)
 PREVIOUS_CHART ?= $(or $(LAST_RELEASE),0b5f3c5)
 .PHONY: test-upgrade
-test-upgrade: prepare static build release ## Upgrade from PREVIOUS=commit and back under load on the real node, by make deploy, by one file and by Helm; builds those once, in ten minutes
-	@previous=$$(tests/tools/previous.sh $(PREVIOUS)) && chart=$$(tests/tools/previous.sh $(PREVIOUS_CHART)) && \
-	  GASTOWN_REQUIRE=previous,node,release,helm GASTOWN_PREVIOUS=$$previous GASTOWN_PREVIOUS_CHART=$$chart \
+test-upgrade: prepare static build release ## Upgrade from PREVIOUS=commit and back under load on the real node, by make deploy, by one file, by Helm and by OLM; builds those once, in fifteen minutes
+	@previous=$$(tests/tools/previous.sh $(PREVIOUS)) && chart=$$(tests/tools/previous.sh $(PREVIOUS_CHART)) && $(WITH_OLM) \
+	  GASTOWN_REQUIRE=previous,node,release,helm,olm GASTOWN_PREVIOUS=$$previous GASTOWN_PREVIOUS_CHART=$$chart \
 	  $(CARGO) test --locked --test it -- --nocapture --test-threads=1 real_upgrade:: an_older_version_beside
 
 .PHONY: test-sign

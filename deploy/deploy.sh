@@ -56,50 +56,15 @@ budget=poddisruptionbudget/gastown-operator-controller-manager-pdb
 # What an operator that ran elsewhere has led to itself is led back.
 KUBECTL=$kubectl WEBHOOK_URL='' "$here/lead.sh"
 
-# Definitions, and what asks the replicas. Who applies them for the first time has a name of its own.
-both() { $kubectl kustomize "$here/../crds" && echo --- && $kubectl kustomize "$here/../webhooks"; }
-once=gastown-operator-first
 ready() { $kubectl -n "$namespace" rollout status "deployment/$deployment" --timeout="${TIMEOUT:-180s}"; }
 
-# Over definitions that nobody converts, as the Go original's are, first the replicas and then what asks them, which is told at
-# once whom to trust: so no write ever asks where nobody answers.
-first() {
-    local bundle
-    $kubectl kustomize "$overlay" | awk -v RS='\n---\n' -v ORS='\n---\n' '
-        !/\nkind: (CustomResourceDefinition|MutatingWebhookConfiguration|ValidatingWebhookConfiguration)\n/' |
-        $kubectl apply --server-side --force-conflicts -f -
-    ready
-    bundle=$($kubectl -n "$namespace" get secret gastown-operator-webhook-certificates --ignore-not-found \
-        -o 'jsonpath={.data.ca\.crt}')
-    # By a name of its own, so that what is applied later, without a bundle, does not take it away; it is given up below.
-    both | awk -v bundle="$bundle" '
-        { print } /^ *clientConfig:$/ { match($0, /^ */); printf "%s  caBundle: %s\n", substr($0, 1, RLENGTH), bundle }' |
-        $kubectl apply --server-side --force-conflicts --field-manager="$once" -f -
-}
-definition=crd/polecats.gastown.gastown.io
-if [ "${TIMEOUT:-180s}" != 0s ] &&
-    [ "$($kubectl get "$definition" --ignore-not-found -o 'jsonpath={.spec.conversion.strategy}')" = None ]; then first; fi
+# Over definitions that nobody converts, as the Go original's are, first the replicas and then what asks them.
+[ "${TIMEOUT:-180s}" = 0s ] || $kubectl kustomize "$overlay" |
+    KUBECTL=$kubectl NAMESPACE=$namespace TIMEOUT=${TIMEOUT:-180s} "$here/first.sh"
 
 # Definitions first: their kinds have to be served before an object of theirs is applied.
 $kubectl apply --server-side --force-conflicts -k "$here/../crds"
 $kubectl wait --for=condition=Established --timeout=60s -f "$here/../crds" >/dev/null
 $kubectl apply --server-side --force-conflicts -k "$overlay"
 
-# What the first wrote stays, and is owned by who applied it now: what has two owners, such as a webhook, no later release takes out.
-owned='{{range .items}}{{$it := .}}{{range $at, $by := .metadata.managedFields}}{{if eq $by.manager "'$once'"}}'
-owned+='{{$it.kind}}/{{$it.metadata.name}} {{$it.metadata.resourceVersion}} {{$at}}{{"\n"}}{{end}}{{end}}{{end}}'
-give_up() {
-    local found object version at
-    found=$(both | $kubectl get -f - -o go-template="$owned") || return
-    while read -r object version at; do
-        [ -z "$object" ] || $kubectl -n "$namespace" patch "$object" --type=json </dev/null -p "[
-            {\"op\": \"test\", \"path\": \"/metadata/resourceVersion\", \"value\": \"$version\"},
-            {\"op\": \"remove\", \"path\": \"/metadata/managedFields/$at\"}]" || return
-    done <<<"$found"
-}
-# Once more where somebody wrote meanwhile, as replicas do that tell whom to trust.
-for _ in $(seq 10); do
-    if give_up; then break; fi
-    sleep 1
-done
 [ "${TIMEOUT:-180s}" = 0s ] || ready

@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use gastown::manifests::{self, images::Images, operator::Edition};
-use gastown_testbed::{Node, Options, Testbed, olm, preconditions};
+use gastown_testbed::{Node, Operator, Options, Testbed, olm, preconditions};
 use kube::Client;
 use serde_json::{Value, json};
 
@@ -39,7 +39,7 @@ pub fn bundle() -> (Vec<Value>, Value) {
     olm::of_bundle(all.map(|it| serde_saphyr::from_str(&it.1).unwrap()).collect(), HERE).unwrap()
 }
 
-async fn apply(kubectl: &Kubectl, objects: &[Value]) {
+pub async fn apply(kubectl: &Kubectl, objects: &[Value]) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("all.json");
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
@@ -54,7 +54,7 @@ async fn json_of(kubectl: &Kubectl, args: &[&str]) -> Value {
 }
 
 /// Waits until OLM says that the CSV is installed.
-async fn succeeded(kubectl: &Kubectl, csv: &Value) {
+pub async fn succeeded(kubectl: &Kubectl, csv: &Value) {
     let name = format!("csv/{}", csv["metadata"]["name"].as_str().unwrap());
     let wait =
         ["-n", HERE, "wait", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=240s", &name];
@@ -66,7 +66,7 @@ async fn succeeded(kubectl: &Kubectl, csv: &Value) {
 }
 
 /// Webhooks and conversions go to the Service that OLM made, and whom to trust is written everywhere.
-async fn is_wired(kubectl: &Kubectl, csv: &Value) {
+pub async fn is_wired(kubectl: &Kubectl, csv: &Value) {
     let mut names = BTreeSet::new();
     let mut bundles = BTreeSet::new();
     for kind in ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"] {
@@ -139,7 +139,7 @@ async fn is_healthy(bed: &Testbed) {
 }
 
 /// The CSV of a release that follows, whose pods are others.
-fn next(csv: &Value) -> Value {
+pub fn next(csv: &Value) -> Value {
     let mut next = csv.clone();
     let name = csv["metadata"]["name"].as_str().unwrap();
     next["metadata"]["name"] = json!(name.replace(env!("CARGO_PKG_VERSION"), LATER));
@@ -178,35 +178,78 @@ async fn is_replaced(kubectl: &Kubectl, client: &Client, csv: &Value) {
     is_wired(kubectl, &next).await;
 }
 
-async fn prepare(bed: &Testbed, kubectl: &Kubectl, client: &Client, definitions: &Path) {
-    olm::define(client, definitions).await.unwrap();
-    bed.make_namespace(TOWN, &[]).await.unwrap();
-    make_references(client, TOWN, bed.git.as_ref().unwrap()).await;
+/// An install plan writes definitions as they are packed, which lead nowhere; OLM leads them on when it installs the CSV, and until
+/// then the replicas that are there do.
+async fn definitions_are_led_back(kubectl: &Kubectl, others: &[Value]) {
+    let before = specs(kubectl, "v1alpha1").await;
+    let (folder, mut packed) = (tempfile::tempdir().unwrap(), 0);
+    for (at, it) in others.iter().enumerate() {
+        if it["spec"]["conversion"]["strategy"] == "Webhook" {
+            let file = folder.path().join(format!("{at}.json"));
+            fs::write(file, it.to_string()).unwrap();
+            packed += 1;
+        }
+    }
+    assert_eq!(packed, gastown::kinds::convertible().count());
+    kubectl.said(&["replace", "-f", folder.path().to_str().unwrap()]).await;
+    let led = "-o=jsonpath={range .items[*]}{.spec.conversion.webhook.clientConfig.service.namespace} {end}";
+    comes_true("definitions to be led back", async || {
+        let said = kubectl.said(&["get", "crds", led]).await;
+        said.split_whitespace().filter(|it| *it == HERE).count() == packed
+    })
+    .await;
+    // The API server makes itself ready for a definition that was changed, and nothing tells when it is.
+    let older = ["-n", TOWN, "get", "polecats.v1alpha1.gastown.gastown.io"];
+    comes_true("reading", async || kubectl.run(&older).await.status.success()).await;
+    assert_eq!(specs(kubectl, "v1alpha1").await, before, "they convert");
+}
+
+/// A namespace to install into, and OLM's operator, which has begun.
+pub async fn with_olm(
+    bed: &Testbed,
+    kubectl: &Kubectl,
+    client: &Client,
+    given: &Given,
+) -> Operator {
+    olm::define(client, Path::new(&given.definitions)).await.unwrap();
     let mut namespace = gastown::manifests::operator::namespace();
     namespace["metadata"]["name"] = json!(HERE);
     apply(kubectl, &[namespace]).await;
     apply(kubectl, &[olm::group(HERE)]).await;
+    let started = olm::start(bed, Path::new(&given.program)).await.unwrap();
+    eprintln!("OLM's log: {}", started.log.display());
+    started
+}
+
+/// OLM's own operator, and the folder of its definitions.
+pub struct Given {
+    program: String,
+    definitions: String,
+}
+
+/// What a test is given, if it is and a real node may be had.
+pub fn given(test: &str) -> Option<Given> {
+    let (Ok(program), Ok(definitions)) =
+        (std::env::var("GASTOWN_OLM"), std::env::var("GASTOWN_OLM_CRDS"))
+    else {
+        skip(test, "olm", "GASTOWN_OLM and GASTOWN_OLM_CRDS name no OLM (make test-olm)");
+        return None;
+    };
+    preconditions::allow(test, Node::Real).unwrap().then_some(Given { program, definitions })
 }
 
 #[tokio::test]
 async fn olm_installs_the_bundle_and_a_csv_that_goes_and_comes_back_loses_nothing() {
     const TEST: &str = "olm_installs_the_bundle_and_a_csv_that_goes_and_comes_back_loses_nothing";
-    let (Ok(program_of_olm), Ok(definitions)) =
-        (std::env::var("GASTOWN_OLM"), std::env::var("GASTOWN_OLM_CRDS"))
-    else {
-        return skip(TEST, "olm", "GASTOWN_OLM and GASTOWN_OLM_CRDS name no OLM (make test-olm)");
-    };
-    if !preconditions::allow(TEST, Node::Real).unwrap() {
-        return;
-    }
+    let Some(given) = given(TEST) else { return };
     let Some(program) = release_binary(TEST) else { return };
     let bed = Testbed::start(Options { node: Node::Real, ..Options::default() }).await.unwrap();
     let kubectl = Kubectl::admin(&bed);
     let client = bed.client("user-olm").await.unwrap();
     bed.make_operator_image(&program, IMAGE).await.unwrap();
-    prepare(&bed, &kubectl, &client, Path::new(&definitions)).await;
-    let started = olm::start(&bed, Path::new(&program_of_olm)).await.unwrap();
-    eprintln!("OLM's log: {}", started.log.display());
+    bed.make_namespace(TOWN, &[]).await.unwrap();
+    make_references(&client, TOWN, bed.git.as_ref().unwrap()).await;
+    let started = with_olm(&bed, &kubectl, &client, &given).await;
 
     let (others, csv) = bundle();
     apply(&kubectl, &others).await;
@@ -235,6 +278,7 @@ async fn olm_installs_the_bundle_and_a_csv_that_goes_and_comes_back_loses_nothin
     runs(&bed, &client, TOWN, "nux").await;
     is_healthy(&bed).await;
 
+    definitions_are_led_back(&kubectl, &others).await;
     is_replaced(&kubectl, &client, &csv).await;
     runs(&bed, &client, TOWN, "nux-after").await;
     is_healthy(&bed).await;

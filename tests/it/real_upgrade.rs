@@ -2,6 +2,7 @@
 //! Meanwhile no write fails, a run that spans them is run once, and nothing is lost. `make test-upgrade` builds the older ones, each
 //! a folder of its sources with its programs in `built/`: `GASTOWN_PREVIOUS`, and `GASTOWN_PREVIOUS_CHART` for Helm.
 
+mod olm;
 mod original;
 
 use std::{

@@ -8,11 +8,11 @@ use std::{
 };
 
 use gastown::manifests::{CERTIFICATES, NAMESPACE, VALIDATING};
-use gastown_testbed::{Options, Testbed};
+use gastown_testbed::{Options, Testbed, tools::Tool};
 use serde_json::{Value, json};
 
 use super::words;
-use crate::{generated::top, kubectl::Kubectl};
+use crate::{generated::top, kubectl::Kubectl, roads::tool};
 
 const ALL: &str = "crds,mutatingwebhookconfigurations,validatingwebhookconfigurations,services";
 
@@ -24,22 +24,53 @@ fn checkout(at: &Path) {
     assert!(output.unwrap().success());
 }
 
-/// Deploys from there. No node runs the replicas, so it is played that they are ready.
-async fn deploys(bed: &Testbed, from: &Path) {
-    let kubectl = from.join("kubectl");
+/// No node runs the replicas, so it is played that they are ready.
+async fn runs(bed: &Testbed, folder: &Path, mut command: Command) -> Output {
+    let kubectl = folder.join("kubectl");
     let program = bed.kubectl.display();
     let text = format!(
         "#!/bin/sh\ncase \"$*\" in *' rollout status '*) exit 0 ;; esac\nexec {program} \"$@\"\n"
     );
     gastown_testbed::program::write(&kubectl, text).unwrap();
-    let mut deploy = Command::new(from.join("deploy/deploy.sh"));
-    deploy.env("KUBECTL", &kubectl).env("KUBECONFIG", &bed.kubeconfig);
-    for variable in ["EDITION", "IMG", "RUNNER_IMG", "AGENT_IMG", "TIMEOUT"] {
-        deploy.env_remove(variable);
+    command.env("KUBECTL", &kubectl).env("KUBECONFIG", &bed.kubeconfig);
+    for variable in ["EDITION", "IMG", "RUNNER_IMG", "AGENT_IMG", "TIMEOUT", "NAMESPACE"] {
+        command.env_remove(variable);
     }
-    let output: Output =
-        tokio::task::spawn_blocking(move || deploy.output().unwrap()).await.unwrap();
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+/// Deploys from there.
+async fn deploys(bed: &Testbed, from: &Path) {
+    let output = runs(bed, from, Command::new(from.join("deploy/deploy.sh"))).await;
     assert!(output.status.success(), "{}", words(&output));
+}
+
+/// A cluster with the original's definitions, and whom the replicas' certificates are to be trusted by.
+async fn with_the_originals(bed: &Testbed, kubectl: &Kubectl) -> Value {
+    kubectl.said(&["create", "namespace", NAMESPACE]).await;
+    kubectl.said(&["apply", "--server-side", "-f", "tests/it/original/crds"]).await;
+    let authority = "-o=jsonpath={.clusters[0].cluster.certificate-authority-data}";
+    let authority = kubectl.said(&["config", "view", "--raw", "--minify", authority]).await;
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "data": {"ca.crt": authority},
+        "metadata": {"name": CERTIFICATES, "namespace": NAMESPACE}});
+    let file = bed.kubeconfig.with_extension("secret.json");
+    fs::write(&file, secret.to_string()).unwrap();
+    kubectl.said(&["create", "-f", &file.to_string_lossy()]).await;
+    json!(authority)
+}
+
+/// All is told whom to trust, and of those who applied it this one is left.
+fn is_owned_and_told(all: &[Value], by: &str, authority: &Value) {
+    for it in all {
+        let owners = it["metadata"]["managedFields"].to_string();
+        assert!(owners.contains(&format!("\"{by}\"")), "{}: {owners}", it["metadata"]["name"]);
+        for other in ["gastown-operator-first", "before-first-apply"] {
+            assert!(!owners.contains(other), "{}: {owners}", it["metadata"]["name"]);
+        }
+    }
+    let told = trusted(all);
+    assert!(told.len() > 15, "webhooks and conversions are told whom to trust: {}", told.len());
+    assert!(told.iter().all(|it| *it == authority), "and stay so: {told:?}");
 }
 
 /// What was applied, with who owns it.
@@ -63,28 +94,12 @@ fn trusted(all: &[Value]) -> Vec<&Value> {
 async fn a_later_release_takes_out_what_the_first_deployment_wrote() {
     let bed = Testbed::start(Options::default()).await.unwrap();
     let kubectl = Kubectl::admin(&bed);
-    kubectl.said(&["create", "namespace", NAMESPACE]).await;
-    kubectl.said(&["apply", "--server-side", "-f", "tests/it/original/crds"]).await;
-    let authority = "-o=jsonpath={.clusters[0].cluster.certificate-authority-data}";
-    let authority = kubectl.said(&["config", "view", "--raw", "--minify", authority]).await;
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "data": {"ca.crt": authority},
-        "metadata": {"name": CERTIFICATES, "namespace": NAMESPACE}});
-    let file = bed.kubeconfig.with_extension("secret.json");
-    fs::write(&file, secret.to_string()).unwrap();
-    kubectl.said(&["create", "-f", &file.to_string_lossy()]).await;
-
+    let authority = with_the_originals(&bed, &kubectl).await;
     let release = tempfile::tempdir().unwrap();
     checkout(release.path());
     deploys(&bed, release.path()).await;
     let all = read(&kubectl).await;
-    for it in &all {
-        let owners = it["metadata"]["managedFields"].to_string();
-        assert!(owners.contains("\"kubectl\""), "{}: {owners}", it["metadata"]["name"]);
-        assert!(!owners.contains("gastown-operator-first"), "{}: {owners}", it["metadata"]["name"]);
-    }
-    let told = trusted(&all);
-    assert!(told.len() > 15, "webhooks and conversions are told whom to trust: {}", told.len());
-    assert!(told.iter().all(|it| **it == json!(authority)), "and stay so: {told:?}");
+    is_owned_and_told(&all, "kubectl", &authority);
 
     let webhooks = release.path().join("webhooks/validating.yaml");
     let text = fs::read_to_string(&webhooks).unwrap();
@@ -98,6 +113,46 @@ async fn a_later_release_takes_out_what_the_first_deployment_wrote() {
         it["webhooks"].as_array().unwrap().iter().map(|it| it["name"].clone()).collect()
     };
     assert_eq!(names(stored), names(&without), "without {}", gone["name"]);
-    assert!(trusted(&all).iter().all(|it| **it == json!(authority)), "the others still are");
+    assert!(trusted(&all).iter().all(|it| **it == authority), "the others still are");
     bed.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_asks_the_replicas_of_a_release_is_there_before_helm_brings_it_and_then_its_own() {
+    let test =
+        "what_asks_the_replicas_of_a_release_is_there_before_helm_brings_it_and_then_its_own";
+    let Some(helm) = tool(test, Tool::Helm) else { return };
+    let bed = Testbed::start(Options::default()).await.unwrap();
+    let kubectl = Kubectl::admin(&bed);
+    let authority = with_the_originals(&bed, &kubectl).await;
+    let folder = tempfile::tempdir().unwrap();
+    let release = format!("gastown-operator charts/gastown-operator --namespace {NAMESPACE}");
+    let shell = |command: String| {
+        let mut it = Command::new("bash");
+        it.args(["-o", "pipefail", "-c", &command]).current_dir(top());
+        it.env("HELM", &helm).env("HOME", folder.path());
+        it
+    };
+    let helm = |how: &str| shell(format!("\"$HELM\" {how}"));
+    let replicas =
+        format!("upgrade --install {release} --set crds.enabled=false,webhooks.enabled=false");
+    let asking = ["definitions", "webhooks"].map(|it| format!("--show-only templates/{it}.yaml"));
+    let first = format!("template {release} {} | deploy/first.sh", asking.join(" "));
+    let all = format!("upgrade {release} --reset-values --take-ownership --force-conflicts");
+    for command in [&*replicas, &first, &first, &all] {
+        let output = runs(&bed, folder.path(), helm(command)).await;
+        assert!(output.status.success(), "{command}: {}", words(&output));
+        if command == first {
+            is_owned_and_told(&asking_of(&read(&kubectl).await), "helm", &authority);
+        }
+    }
+    is_owned_and_told(&asking_of(&read(&kubectl).await), "helm", &authority);
+    let output = runs(&bed, folder.path(), shell("echo | deploy/first.sh".into())).await;
+    assert!(!output.status.success() && words(&output).contains("pipe what is to be applied"));
+    bed.stop().await.unwrap();
+}
+
+/// Without the Service, which comes with the replicas.
+fn asking_of(all: &[Value]) -> Vec<Value> {
+    all.iter().filter(|it| it["kind"] != "Service").cloned().collect()
 }

@@ -1,4 +1,4 @@
-//! From the Go original, in its pod as its own kustomize or its chart installs it, to ours by `make deploy` or `helm upgrade`, and back
+//! From the Go original, in its pod as its own kustomize or its chart installs it, to ours by `make deploy`, one file or Helm, and back
 //! by the documented commands (`GO_ORIGINAL=program GO_ORIGINAL_SOURCE=checkout make test-upgrade`). Its agents and its git are played.
 
 use std::{
@@ -17,6 +17,7 @@ use super::{Load, PATIENCE, Road, Roads, TOWN, Version};
 use crate::{
     generated::top,
     kubectl::Kubectl,
+    pages::told,
     preconditions::{release_binary, skip},
     real_deployed::runs,
     real_node::make_references,
@@ -101,14 +102,46 @@ async fn migrate_back(roads: &Roads<'_>) {
     roads.succeeds(command, "kubectl gt storage migrate").await;
 }
 
-/// Ours goes, and the definitions are the original's again.
-async fn give_back(roads: &Roads<'_>, kubectl: &Kubectl, definitions: &Path) {
+/// The definitions are the original's again, and ours may go.
+async fn give_back(kubectl: &Kubectl, source: &Path) {
     kubectl.said(&NO_POLICY).await;
+    let definitions = source.join("config/crd/bases");
+    kubectl.said(&["replace", "-f", definitions.to_str().unwrap()]).await;
+}
+
+async fn undeploy(roads: &Roads<'_>) {
     let mut command = Command::new("deploy/undeploy.sh");
     command.env("KUBECTL", &roads.bed.kubectl);
     roads.succeeds(command, "undeploy").await;
-    let definitions = definitions.to_str().unwrap();
-    kubectl.said(&["apply", "--server-side", "--force-conflicts", "-f", definitions]).await;
+}
+
+/// Does what the page on upgrades says, by its command that begins so, with these words in the place of its own.
+async fn does(roads: &Roads<'_>, begins: &str, places: &[(&str, &str)], besides: &str) {
+    let mut command = told("docs/upgrade.md", begins).join(" ");
+    let namespace = [
+        ("--namespace NAMESPACE", format!("--namespace {NAMESPACE}")),
+        ("NAMESPACE=NAMESPACE", format!("NAMESPACE={NAMESPACE}")),
+    ];
+    for (there, here) in &namespace {
+        command = command.replace(there, here);
+    }
+    for (there, here) in places {
+        assert!(command.contains(there), "{there}: {command}");
+        command = command.replace(there, here);
+    }
+    let mut shell = Command::new("bash");
+    shell.args(["-o", "pipefail", "-c", &format!("{command} {besides}")]);
+    let programs = roads.bed.kubeconfig.with_extension("programs");
+    fs::create_dir_all(&programs).unwrap();
+    for (name, program) in [("kubectl", &*roads.bed.kubectl), ("helm", roads.helm)] {
+        let at = programs.join(name);
+        if !at.exists() {
+            std::os::unix::fs::symlink(program, at).unwrap();
+        }
+    }
+    let path = std::env::var("PATH").unwrap();
+    shell.env("PATH", format!("{}:{path}", programs.display()));
+    roads.succeeds(shell, &command).await;
 }
 
 /// Both at work, and what stands around them.
@@ -185,13 +218,59 @@ async fn make_deploy_takes_the_place_of_the_original_under_load_and_gives_it_bac
     load.end("from the original").await;
     stage.goes_on_with_ours().await;
 
+    gives_way_to_what_kustomize_makes(&stage, &overlay).await;
+    stage.bed.stop().await.unwrap();
+}
+
+/// With writes beside it, but not while objects are written back: the API server begins the caches of all kinds anew then, and a
+/// webhook that reads one may be late.
+async fn gives_way_to_what_kustomize_makes(stage: &Stage, overlay: &Path) {
+    let (roads, kubectl) = (stage.roads(), Kubectl::admin(&stage.bed));
     migrate_back(&roads).await;
-    // From here on: before, the API server begins the caches of all kinds anew, and a webhook that reads one may be late.
     let load = Load::begin(&stage.client, "back", TOWN);
-    give_back(&roads, &kubectl, &stage.source.join("config/crd/bases")).await;
-    install(&kubectl, &overlay).await;
+    give_back(&kubectl, &stage.source).await;
+    undeploy(&roads).await;
+    install(&kubectl, overlay).await;
     load.end("back to the original").await;
     stage.goes_on_with_the_original().await;
+}
+
+#[tokio::test]
+async fn one_file_takes_the_place_of_the_original_under_load_and_gives_it_back() {
+    let test = "one_file_takes_the_place_of_the_original_under_load_and_gives_it_back";
+    let Some(stage) = Stage::of(test).await else { return };
+    let (roads, kubectl) = (stage.roads(), Kubectl::admin(&stage.bed));
+    let folder = tempfile::tempdir().unwrap();
+    let overlay = overlay(&stage.source, folder.path());
+    let file = folder.path().join("gastown.yaml").display().to_string();
+    let (operator, runner) = (stage.new.operator(), stage.new.runner());
+
+    install(&kubectl, &overlay).await;
+    begin(&stage.client, "across").await;
+    let load = Load::begin(&stage.client, "there", TOWN);
+    let images = [
+        (
+            "gastown-operator:|image: registry.example.com/gastown-operator:|",
+            &*format!("gastown-operator:.*|image: {operator}|"),
+        ),
+        (
+            "gastown-runner:|value: registry.example.com/gastown-runner:|",
+            &*format!("gastown-runner:.*|value: {runner}|"),
+        ),
+        ("gastown.yaml", &*file),
+    ];
+    does(&roads, "sed 's|image: gastown-operator:|", &images, "").await;
+    let here = [("gastown.yaml", &*file)];
+    does(&roads, "deploy/first.sh", &here, "").await;
+    does(&roads, "kubectl apply --server-side --force-conflicts -f gastown", &here, "").await;
+    roads.runs(&stage.new).await;
+    load.end("from the original by one file").await;
+    let agent = "RELATED_IMAGE_AGENT=localhost/agent:dev";
+    kubectl.said(&["-n", NAMESPACE, "set", "env", "deployment", "--all", agent]).await;
+    roads.runs(&stage.new).await;
+    stage.goes_on_with_ours().await;
+
+    gives_way_to_what_kustomize_makes(&stage, &overlay).await;
     stage.bed.stop().await.unwrap();
 }
 
@@ -208,35 +287,41 @@ async fn install_release(roads: &Roads<'_>, source: &Path, besides: &[&str]) {
     roads.succeeds(it, "helm install of the original").await;
 }
 
-/// The command of the page, with the images of the testbed.
+/// The commands of the page, with the images of the testbed.
 async fn upgrade_release(roads: &Roads<'_>, new: &Version) {
-    let mut it = Command::new(roads.helm);
-    it.args(["upgrade", "gastown-operator", "charts/gastown-operator", "--namespace", NAMESPACE]);
-    it.args(["--reset-values", "--take-ownership", "--force-conflicts", "--wait", PATIENCE]);
-    new.set(&mut it);
-    roads.succeeds(it, "helm upgrade").await;
+    let images = [("registry.example.com/gastown-", "localhost/gastown-")];
+    let tags = format!(
+        "{PATIENCE} --set image.tag={0} --set runnerImage.tag={0} --set agentImage=localhost/agent:dev",
+        new.name
+    );
+    let over = "helm upgrade gastown-operator charts/gastown-operator";
+    does(roads, &format!("{over} --wait"), &images, &tags).await;
+    does(roads, "helm template gastown-operator", &[], "").await;
+    does(roads, &format!("{over} --namespace NAMESPACE"), &images, &format!("--wait {tags}")).await;
     roads.runs(new).await;
 }
 
 #[tokio::test]
-async fn helm_upgrades_the_originals_own_release_and_gives_way_to_it_again() {
-    let test = "helm_upgrades_the_originals_own_release_and_gives_way_to_it_again";
+async fn helm_upgrades_the_originals_own_release_under_load_and_gives_way_to_it_again() {
+    let test = "helm_upgrades_the_originals_own_release_under_load_and_gives_way_to_it_again";
     let Some(stage) = Stage::of(test).await else { return };
     let (roads, kubectl) = (stage.roads(), Kubectl::admin(&stage.bed));
 
     install_release(&roads, &stage.source, &[]).await;
     begin(&stage.client, "across").await;
+    let load = Load::begin(&stage.client, "there", TOWN);
     upgrade_release(&roads, &stage.new).await;
+    load.end("from the original by Helm").await;
     stage.goes_on_with_ours().await;
 
     migrate_back(&roads).await;
-    kubectl.said(&NO_POLICY).await;
+    let load = Load::begin(&stage.client, "back", TOWN);
+    give_back(&kubectl, &stage.source).await;
     let mut uninstall = Command::new(roads.helm);
     uninstall.args(["uninstall", "gastown-operator", "--namespace", NAMESPACE, PATIENCE]);
     roads.succeeds(uninstall, "helm uninstall").await;
-    let definitions = stage.source.join("config/crd/bases");
-    kubectl.said(&["replace", "-f", definitions.to_str().unwrap()]).await;
     install_release(&roads, &stage.source, &["--skip-crds"]).await;
+    load.end("back to the original by Helm").await;
     stage.goes_on_with_the_original().await;
     stage.bed.stop().await.unwrap();
 }

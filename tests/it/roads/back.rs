@@ -42,10 +42,10 @@ async fn a_release_gives_way_to_one_of_the_original_again() {
     migrates_back(&bed).await;
     let policy = "validatingadmissionpolicybinding,validatingadmissionpolicy";
     kubectl.said(&["delete", policy, "gastown-operator-conversion"]).await;
-    let hook = does_what_a_node_would(&bed, &kubectl);
-    tokio::join!(helm.said(&UNINSTALL), hook);
     let definitions = chart.join("crds").display().to_string();
     kubectl.said(&["replace", "-f", &definitions]).await;
+    let hook = does_what_a_node_would(&bed, &kubectl);
+    tokio::join!(helm.said(&UNINSTALL), hook);
     helm.said(&original).await;
 
     let versions = "-o=jsonpath={.spec.versions[*].name} {.status.storedVersions[*]}";
