@@ -397,7 +397,8 @@ async fn helm_upgrades_a_release_of_the_original_and_leaves_the_definitions_when
     );
     is_ours(&kubectl, &before).await;
     // Again, as any later release: nothing more than the command itself.
-    helm.does((INSTALL, "helm upgrade gastown-operator charts/"), &["--set", "replicaCount=3"]).await;
+    helm.does((INSTALL, "helm upgrade gastown-operator charts/"), &["--set", "replicaCount=3"])
+        .await;
     is_ours(&kubectl, &before).await;
 
     has_a_witness(&bed, &kubectl).await;
