@@ -59,8 +59,7 @@ KUBECTL=$kubectl WEBHOOK_URL='' "$here/lead.sh"
 ready() { $kubectl -n "$namespace" rollout status "deployment/$deployment" --timeout="${TIMEOUT:-180s}"; }
 
 # Over definitions that nobody converts, as the Go original's are, first the replicas and then what asks them.
-[ "${TIMEOUT:-180s}" = 0s ] || $kubectl kustomize "$overlay" |
-    KUBECTL=$kubectl NAMESPACE=$namespace TIMEOUT=${TIMEOUT:-180s} "$here/first.sh"
+$kubectl kustomize "$overlay" | KUBECTL=$kubectl NAMESPACE=$namespace TIMEOUT=${TIMEOUT:-180s} "$here/first.sh"
 
 # Definitions first: their kinds have to be served before an object of theirs is applied.
 $kubectl apply --server-side --force-conflicts -k "$here/../crds"

@@ -80,7 +80,7 @@ const TEMPLATES: &[(&str, &str, &[&str])] = &[
     ("pods-policy", ".Values.policies.pods", &["deploy/policies/pods.yaml"]),
     ("conversion-policy", ".Values.policies.conversion", &["deploy/policies/conversion.yaml"]),
     ("webhook-service", "", &["webhooks/service.yaml"]),
-    ("webhooks", ".Values.webhooks.enabled", WEBHOOKS),
+    ("webhooks", "include \"gastown-operator.asks\" .", WEBHOOKS),
 ];
 /// What asks the operator.
 const WEBHOOKS: &[&str] = &["webhooks/mutating.yaml", "webhooks/pods-", "webhooks/validating.yaml"];

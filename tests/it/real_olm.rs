@@ -2,7 +2,12 @@
 //! bundle on the real node, in a namespace of any name: given the group, the CSV and what an install plan makes of the bundle. Then
 //! the CSV goes and comes back, and one that follows takes its place under load.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use gastown::manifests::{self, images::Images, operator::Edition};
 use gastown_testbed::{Node, Operator, Options, Testbed, olm, preconditions};
@@ -16,7 +21,7 @@ use crate::{
     preconditions::{release_binary, skip},
     real_deployed::runs,
     real_node::make_references,
-    real_upgrade::Load,
+    real_upgrade::{Load, knocks},
     roads::olm::webhook_names,
 };
 
@@ -151,19 +156,57 @@ pub fn next(csv: &Value) -> Value {
     next
 }
 
-/// A CSV takes the place of the one that it says it replaces, and no write fails meanwhile.
+/// The certificate that OLM makes for the Service after the Deployment.
+const CERTIFICATE: &str = "gastown-operator-controller-manager-service-cert";
+
+/// Waits until what OLM does after the CSV before is gone is done. That one owned the certificate's Secret alone, which goes with it;
+/// OLM makes another authority, tells everybody at once to trust it, and has replicas follow that are served by it: until the
+/// first are there, writes are refused. Returns how long that was.
+pub async fn settles(kubectl: &Kubectl, client: &Client, town: &str, csv: &Value) -> Duration {
+    let began = Instant::now();
+    let hooks = "mutatingwebhookconfigurations,validatingwebhookconfigurations";
+    let trusted = "{.items[*].webhooks[*].clientConfig.caBundle}";
+    let trusted = ["get", hooks, "-l", "olm.managed=true", &format!("-o=jsonpath={trusted}")];
+    let deployment = ["-n", HERE, "get", "deployments", "-o=jsonpath={.items[*]..olmcahash}"];
+    comes_true("a certificate of the CSV's own, which is trusted", async || {
+        let get = ["-n", HERE, "get", "secret", CERTIFICATE, "-o", "json"];
+        let output = kubectl.run(&get).await;
+        let Ok(secret) = serde_json::from_slice::<Value>(&output.stdout) else { return false };
+        let owners = secret["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+        let own = owners.iter().any(|it| it["name"] == csv["metadata"]["name"]);
+        let bundle = secret["data"]["olmCAKey"].as_str().unwrap_or_default().to_owned();
+        let told = kubectl.said(&trusted).await;
+        let hash = secret["metadata"]["annotations"]["olmcahash"].as_str().unwrap_or("none");
+        let led = kubectl.said(&deployment).await.contains(hash);
+        own && led && told.split_whitespace().all(|it| it == bundle)
+    })
+    .await;
+    let rolled = ["-n", HERE, "rollout", "status", "deployment", "--timeout=240s"];
+    kubectl.said(&rolled).await;
+    comes_true("the door to be open", async || knocks(client, town).await.is_ok()).await;
+    began.elapsed()
+}
+
+/// A CSV takes the place of the one that it says it replaces, and no write fails until that one is gone.
 async fn is_replaced(kubectl: &Kubectl, client: &Client, csv: &Value) {
     let (next, name) = (next(csv), csv["metadata"]["name"].as_str().unwrap());
     let before = specs(kubectl, "v1beta1").await;
+    let finalizers = |it: &str| format!("-p={{\"metadata\":{{\"finalizers\":[{it}]}}}}");
+    let (hold, release) = (finalizers("\"gastown.io/held\""), finalizers(""));
+    let patch = ["-n", HERE, "patch", "csv", name, "--type=merge"];
+    kubectl.said(&[&patch[..], &[&hold]].concat()).await;
     let load = Load::begin(client, "next", TOWN);
     apply(kubectl, &olm::rights(&next, HERE).unwrap()).await;
     apply(kubectl, std::slice::from_ref(&next)).await;
     succeeded(kubectl, &next).await;
-    let gone = format!("csv/{name}");
-    kubectl.said(&["-n", HERE, "wait", "--for=delete", &gone, "--timeout=240s"]).await;
     let rolled = ["-n", HERE, "rollout", "status", "deployment", "--timeout=240s"];
     kubectl.said(&rolled).await;
     load.end("from one CSV to the next").await;
+    kubectl.said(&[&patch[..], &[&release]].concat()).await;
+    let gone = format!("csv/{name}");
+    kubectl.said(&["-n", HERE, "wait", "--for=delete", &gone, "--timeout=240s"]).await;
+    let shut = settles(kubectl, client, TOWN, &next).await;
+    println!("until OLM's next certificate is served: {shut:?}");
     let version = "-o=jsonpath={.items[*].metadata.labels.app\\.kubernetes\\.io/version}";
     let pods = ["-n", HERE, "get", "pods", "--field-selector=status.phase=Running", version];
     let new = [LATER; 3].join(" ");

@@ -94,8 +94,8 @@ async fn once(polecats: &Api<Polecat>, name: &str) -> kube::Result<()> {
 }
 
 /// A write that leaves nothing behind, through both webhooks.
-async fn knocks(client: &Client) -> kube::Result<Polecat> {
-    let polecats: Api<Polecat> = Api::namespaced(client.clone(), TOWN);
+pub async fn knocks(client: &Client, town: &str) -> kube::Result<Polecat> {
+    let polecats: Api<Polecat> = Api::namespaced(client.clone(), town);
     let dry = PostParams { dry_run: true, ..PostParams::default() };
     polecats.create(&dry, &serde_json::from_value(polecat("knocks")).unwrap()).await
 }
@@ -321,7 +321,7 @@ async fn there_and_back(road: Road, variable: &str, test: &str) {
     make_references(&client, TOWN, bed.git.as_ref().unwrap()).await;
 
     roads.install(road, &old).await;
-    comes_true("the door to be open", async || knocks(&client).await.is_ok()).await;
+    comes_true("the door to be open", async || knocks(&client, TOWN).await.is_ok()).await;
     runs(&bed, &client, TOWN, "before").await;
     begin(&bed, &client, "across").await;
     let load = Load::begin(&client, "there", TOWN);

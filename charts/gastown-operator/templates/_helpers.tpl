@@ -17,6 +17,13 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
+{{/* Labels or annotations of a release, without those that it takes back by null. */}}
+{{- define "gastown-operator.texts" -}}
+{{- $kept := dict }}
+{{- range $key, $it := . }}{{ if kindIs "string" $it }}{{ $_ := set $kept $key $it }}{{ end }}{{ end }}
+{{- if $kept }}{{ toYaml $kept }}{{ end }}
+{{- end }}
+
 {{- define "gastown-operator.serviceAccountName" -}}
 {{- .Values.serviceAccount.name | default "gastown-operator-controller-manager" }}
 {{- end }}
@@ -64,6 +71,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
+{{/* Says something unless webhooks were left out in so many words. */}}
+{{- define "gastown-operator.asks" -}}
+{{- if ne (toString (dig "enabled" true (.Values.webhooks | default dict))) "false" }}yes{{ end }}
+{{- end }}
+
 {{- define "gastown-operator.injected" -}}
 {{- if eq .Values.certificates.source "cert-manager" -}}
 cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/gastown-operator-webhook
@@ -96,15 +108,15 @@ helm.sh/resource-policy: keep
 
 {{/* Labels by which a Prometheus finds its monitors and rules. */}}
 {{- define "gastown-operator.labels.monitor" -}}
-{{- with .Values.metrics.serviceMonitor.labels }}{{ toYaml . }}{{ end }}
+{{- include "gastown-operator.texts" .Values.metrics.serviceMonitor.labels }}
 {{- end }}
 
 {{- define "gastown-operator.labels.rules" -}}
-{{- with .Values.metrics.prometheusRule.labels }}{{ toYaml . }}{{ end }}
+{{- include "gastown-operator.texts" .Values.metrics.prometheusRule.labels }}
 {{- end }}
 
 {{- define "gastown-operator.labels.dashboards" -}}
-{{- with .Values.metrics.dashboards.labels }}{{ toYaml . }}{{ end }}
+{{- include "gastown-operator.texts" .Values.metrics.dashboards.labels }}
 {{- end }}
 
 {{/* Whom a monitor trusts: who signed what is served lies beside it, but for service-ca, whose bundle is in every namespace. */}}
@@ -141,13 +153,20 @@ secret:
 {{- if and .Values.metrics.serviceMonitor.enabled (not (and .Values.metrics.enabled .Values.metrics.secure)) }}
 {{- fail "metrics.serviceMonitor.enabled: nobody beyond a pod reads its metrics; set metrics.enabled=true and metrics.secure=true, or leave the monitor out" }}
 {{- end }}
-{{- if and .Values.metrics.prometheusRule.enabled (not .Values.metrics.serviceMonitor.enabled) }}
-{{- fail "metrics.prometheusRule.enabled: its alerts ask for what the ServiceMonitor scrapes, and GastownDown would fire for ever; set metrics.serviceMonitor.enabled=true, or leave the rules out" }}
+{{- if and .Values.metrics.prometheusRule.enabled (not (and .Values.metrics.enabled .Values.metrics.secure)) }}
+{{- fail "metrics.prometheusRule.enabled: nobody beyond a pod reads the metrics that its alerts ask for; set metrics.enabled=true and metrics.secure=true, or leave the rules out" }}
 {{- end }}
-{{- $labels := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "control-plane" "helm.sh/chart" }}
+{{- $ofPods := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/version" "control-plane" }}
+{{- $ofObjects := concat $ofPods (list "app.kubernetes.io/managed-by" "helm.sh/chart") }}
+{{- $own := dict "podLabels" $ofPods "metrics.serviceMonitor.labels" $ofObjects "metrics.prometheusRule.labels" $ofObjects "metrics.dashboards.labels" (append $ofObjects "grafana_dashboard") }}
 {{- range $name, $given := dict "podLabels" .Values.podLabels "metrics.serviceMonitor.labels" .Values.metrics.serviceMonitor.labels "metrics.prometheusRule.labels" .Values.metrics.prometheusRule.labels "metrics.dashboards.labels" .Values.metrics.dashboards.labels }}
 {{- range $key, $_ := $given }}
-{{- if has $key $labels }}{{ fail (printf "%s: take %s out; the chart writes it" $name $key) }}{{ end }}
+{{- if has $key (get $own $name) }}{{ fail (printf "%s: take %s out; the chart writes it" $name $key) }}{{ end }}
+{{- end }}
+{{- end }}
+{{- if ne .Values.certificates.source "own" }}
+{{- range .Values.extraVolumes }}
+{{- if eq (toString .name) "certificates" }}{{ fail "extraVolumes: take another name than certificates, which the chart has for what certificates.source brings" }}{{ end }}
 {{- end }}
 {{- end }}
 {{- if eq .Values.edition "enterprise" }}

@@ -91,7 +91,7 @@ impl Target {
 
     /// Whether a definition is led where those of a package are, which is not here, and nobody is told whom to trust there, nor asked
     /// to tell it: an install plan of an Operator Lifecycle Manager replaces definitions before it leads them anywhere.
-    fn is_as_packed(&self, object: &Value, packed: &Target) -> bool {
+    pub fn is_as_packed(&self, object: &Value, packed: &Target) -> bool {
         packed != self && packed.bundle(object) == Some("") && !is_injected(object)
     }
 

@@ -14,8 +14,9 @@ use metrics::Metrics;
 
 /// Anything that the field of that name in the Kubernetes API takes.
 type Raw = Map<String, Value>;
-/// Labels, or annotations: what YAML reads as a number or a word of its own is refused here, and not by the API server half-way.
-type Texts = BTreeMap<String, String>;
+/// Labels, or annotations: what YAML reads as a number or a word of its own is refused here, and not by the API server half-way. By
+/// null a release takes one back.
+type Texts = BTreeMap<String, Option<String>>;
 
 /// Values of the chart gastown-operator.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -4,7 +4,7 @@
 //! OLM's writes definitions as they are packed, and OLM leads them here only when it installs what follows: until then, we do.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     pin::pin,
     time::{Duration, Instant},
 };
@@ -49,6 +49,8 @@ struct Known {
     heard: BTreeMap<Consumer, Value>,
     /// Since when definitions are without their conversion, and whether it was said that nothing can be done.
     lost: BTreeMap<Consumer, (Instant, bool)>,
+    /// Those of which it was said that they lead nowhere, as they are packed.
+    astray: BTreeSet<Consumer>,
     /// What definitions said of whom to trust, base64, the latest first.
     bundles: VecDeque<String>,
 }
@@ -119,6 +121,14 @@ impl Follower {
                     definition = consumer.name,
                     "Its conversion can't be given back: no bundle is known under which callers would accept the \
                      certificate. Lay ca.crt beside the certificate, or apply the definition with a caBundle"
+                );
+            } else if !target.is_as_packed(&object, &self.packed) {
+                known.astray.remove(&consumer);
+            } else if known.astray.insert(consumer.clone()) {
+                tracing::warn!(
+                    definition = consumer.name,
+                    "It leads conversions nowhere, as it was packed, and no bundle is known under which callers would \
+                     accept the certificate: who installs it leads it on"
                 );
             }
         }

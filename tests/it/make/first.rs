@@ -24,12 +24,12 @@ fn checkout(at: &Path) {
     assert!(output.unwrap().success());
 }
 
-/// No node runs the replicas, so it is played that they are ready.
+/// No node runs the replicas, so it is played that they are ready; and the command that has what `CUT` says fails.
 async fn runs(bed: &Testbed, folder: &Path, mut command: Command) -> Output {
     let kubectl = folder.join("kubectl");
     let program = bed.kubectl.display();
     let text = format!(
-        "#!/bin/sh\ncase \"$*\" in *' rollout status '*) exit 0 ;; esac\nexec {program} \"$@\"\n"
+        "#!/bin/sh\ncase \"$*\" in *' rollout status '*) exit 0 ;; *\"${{CUT:-no such word}}\"*) exit 1 ;; esac\nexec {program} \"$@\"\n"
     );
     gastown_testbed::program::write(&kubectl, text).unwrap();
     command.env("KUBECTL", &kubectl).env("KUBECONFIG", &bed.kubeconfig);
@@ -139,12 +139,15 @@ async fn what_asks_the_replicas_of_a_release_is_there_before_helm_brings_it_and_
     let asking = ["definitions", "webhooks"].map(|it| format!("--show-only templates/{it}.yaml"));
     let first = format!("template {release} {} | deploy/first.sh", asking.join(" "));
     let all = format!("upgrade {release} --reset-values --take-ownership --force-conflicts");
-    for command in [&*replicas, &first, &first, &all] {
-        let output = runs(&bed, folder.path(), helm(command)).await;
-        assert!(output.status.success(), "{command}: {}", words(&output));
-        if command == first {
-            is_owned_and_told(&asking_of(&read(&kubectl).await), "helm", &authority);
-        }
+    let cut = "--field-manager=helm";
+    let output = runs(&bed, folder.path(), helm(&first)).await;
+    let why = words(&output);
+    assert!(!output.status.success() && why.contains("bring the replicas before"), "{why}");
+    for (command, cut) in [(&replicas, ""), (&first, cut), (&first, ""), (&all, "")] {
+        let mut asked = helm(command);
+        asked.env("CUT", if cut.is_empty() { "no such word" } else { cut });
+        let output = runs(&bed, folder.path(), asked).await;
+        assert_eq!(output.status.success(), cut.is_empty(), "{command}: {}", words(&output));
     }
     is_owned_and_told(&asking_of(&read(&kubectl).await), "helm", &authority);
     let output = runs(&bed, folder.path(), shell("echo | deploy/first.sh".into())).await;

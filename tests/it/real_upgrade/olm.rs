@@ -17,7 +17,7 @@ use crate::{
     preconditions::{previous, release_binary},
     real_deployed::runs,
     real_node::make_references,
-    real_olm::{HERE, apply, given, is_wired, next, succeeded, with_olm},
+    real_olm::{HERE, apply, given, is_wired, next, settles, succeeded, with_olm},
     world::condition,
 };
 
@@ -78,6 +78,7 @@ async fn olm_upgrades_an_older_bundle_and_the_older_one_comes_back() {
     install(&kubectl, &newer).await;
     let gone = format!("csv/{}", older.1["metadata"]["name"].as_str().unwrap());
     kubectl.said(&["-n", HERE, "wait", "--for=delete", &gone, "--timeout=240s"]).await;
+    settles(&kubectl, &client, TOWN, &newer.1).await;
     runs(&bed, &client, TOWN, "after").await;
     ended_once(&bed, &client, "across", &["True/Pushed", OLDER]).await;
 

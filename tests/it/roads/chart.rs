@@ -133,7 +133,9 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["extraEnv[0].name=GT_PATH", "extraEnv[0].value=x"], "does not read it"),
     (&["extraEnv[0].name=POD_UID", "extraEnv[0].value=x"], "a replica knows itself by it"),
     (&["extraEnv[0].name=A", "extraEnv[1].name=A"], "A is there twice"),
-    (&["metrics.prometheusRule.enabled=true"], "metrics.serviceMonitor.enabled=true"),
+    (&["metrics.secure=false", "metrics.prometheusRule.enabled=true"], "that its alerts ask for"),
+    (&["metrics.dashboards.labels.grafana_dashboard=yes"], "take grafana_dashboard out"),
+    (&["certificates.source=service-ca", "extraVolumes[0].name=certificates"], "another name"),
     (&["podLabels.control-plane=mine"], "podLabels: take control-plane out"),
     (&["metrics.dashboards.labels.control-plane=mine"], "metrics.dashboards.labels: take"),
     (&["podLabels.tier=3"], "podLabels"),
@@ -225,9 +227,17 @@ fn what_is_set_to_null_is_nothing() {
     let empty = fields.iter().filter(|(_, it)| is(it, "object") || is(it, "array"));
     let empty: Vec<String> = empty.map(|(name, _)| format!("{name}=null")).collect();
     assert!(empty.len() > 12, "{empty:?}");
-    for value in &empty {
+    let texts = ["podLabels", "podAnnotations", "nodeSelector", "metrics.dashboards.labels"];
+    let taken_back = texts.map(|it| format!("{it}.tier=null"));
+    let inner = ["metrics.dashboards.enabled=true,metrics.dashboards.labels.tier=null".to_owned()];
+    for value in empty.iter().chain(&taken_back).chain(&inner) {
         let output = render(&helm, &[value]);
         assert!(output.status.success(), "{value}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(!String::from_utf8_lossy(&output.stdout).contains("tier"), "{value}: it is back");
+    }
+    for value in ["webhooks=null", "webhooks.enabled=null"] {
+        let text = said(&render(&helm, &[value]));
+        assert!(text.contains("kind: ValidatingWebhookConfiguration"), "{value}: nobody is asked");
     }
 }
 

@@ -37,7 +37,8 @@ pub struct ServiceMonitor {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PrometheusRule {
-    /// Make a `PrometheusRule`, about what the `ServiceMonitor` scrapes; docs/runbooks has a page for each alert.
+    /// Make a `PrometheusRule` about what the `ServiceMonitor` scrapes, or one of yours for the same Service; docs/runbooks has a page
+    /// for each alert.
     pub enabled: bool,
     /// By which your Prometheus finds it.
     pub labels: Texts,
