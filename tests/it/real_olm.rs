@@ -165,6 +165,10 @@ const CERTIFICATE: &str = "gastown-operator-controller-manager-service-cert";
 pub async fn settles(kubectl: &Kubectl, client: &Client, town: &str, csv: &Value) -> Duration {
     let began = Instant::now();
     let hooks = "mutatingwebhookconfigurations,validatingwebhookconfigurations";
+    let name = csv["metadata"]["name"].as_str().unwrap();
+    let others = format!("olm.managed=true,olm.owner!={name}");
+    let left = ["get", hooks, "-l", &others, "-o", "name"];
+    comes_true("others' webhooks to be gone", async || kubectl.said(&left).await.is_empty()).await;
     let trusted = "{.items[*].webhooks[*].clientConfig.caBundle}";
     let trusted = ["get", hooks, "-l", "olm.managed=true", &format!("-o=jsonpath={trusted}")];
     let deployment = ["-n", HERE, "get", "deployments", "-o=jsonpath={.items[*]..olmcahash}"];
@@ -173,7 +177,7 @@ pub async fn settles(kubectl: &Kubectl, client: &Client, town: &str, csv: &Value
         let output = kubectl.run(&get).await;
         let Ok(secret) = serde_json::from_slice::<Value>(&output.stdout) else { return false };
         let owners = secret["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
-        let own = owners.iter().any(|it| it["name"] == csv["metadata"]["name"]);
+        let own = owners.iter().any(|it| it["name"] == name);
         let bundle = secret["data"]["olmCAKey"].as_str().unwrap_or_default().to_owned();
         let told = kubectl.said(&trusted).await;
         let hash = secret["metadata"]["annotations"]["olmcahash"].as_str().unwrap_or("none");
@@ -213,11 +217,6 @@ async fn is_replaced(kubectl: &Kubectl, client: &Client, csv: &Value) {
     comes_true("pods of the next release alone", async || kubectl.said(&pods).await == new).await;
     // The last that the load has deleted goes a moment later.
     comes_true("every object as before", async || specs(kubectl, "v1beta1").await == before).await;
-    // What belonged to the one before goes a moment after it.
-    let owner = format!("olm.owner={name}");
-    let hooks = "mutatingwebhookconfigurations,validatingwebhookconfigurations";
-    let left = ["get", hooks, "-l", &owner, "-o", "name"];
-    comes_true("its webhooks to be gone", async || kubectl.said(&left).await.is_empty()).await;
     is_wired(kubectl, &next).await;
 }
 

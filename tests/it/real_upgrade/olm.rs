@@ -50,7 +50,6 @@ async fn install(kubectl: &Kubectl, (others, csv): &(Vec<Value>, Value)) {
         !kubectl.said(&["get", "crds", led]).await.contains(NAMESPACE)
     })
     .await;
-    is_wired(kubectl, csv).await;
 }
 
 #[tokio::test]
@@ -71,6 +70,7 @@ async fn olm_upgrades_an_older_bundle_and_the_older_one_comes_back() {
 
     let older = bundle(&old, Value::clone);
     install(&kubectl, &older).await;
+    is_wired(&kubectl, &older.1).await;
     runs(&bed, &client, TOWN, "before").await;
     begin(&bed, &client, "across").await;
     // Both are of one version by their names, since neither was released.
@@ -79,6 +79,7 @@ async fn olm_upgrades_an_older_bundle_and_the_older_one_comes_back() {
     let gone = format!("csv/{}", older.1["metadata"]["name"].as_str().unwrap());
     kubectl.said(&["-n", HERE, "wait", "--for=delete", &gone, "--timeout=240s"]).await;
     settles(&kubectl, &client, TOWN, &newer.1).await;
+    is_wired(&kubectl, &newer.1).await;
     runs(&bed, &client, TOWN, "after").await;
     ended_once(&bed, &client, "across", &["True/Pushed", OLDER]).await;
 
