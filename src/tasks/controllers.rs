@@ -105,7 +105,11 @@ pub fn start(cluster: &Cluster, scope: &Scope) -> Running {
         pauses: Pauses::default(),
         faults: scope.faults.clone(),
     };
-    running.watches.spawn(leavings::give_back(cluster.caches.left.subscribe(), leavings::trim));
+    running.watches.spawn(leavings::give_back(
+        cluster.caches.left.subscribe(),
+        leavings::REST,
+        leavings::trim,
+    ));
     census::keep(cluster, [("polecat", &polecats), ("rig", &rigs)]);
     let selections = running.watch_all(cluster, scope, &rigs, &polecats);
     running.work_on_polecats(cluster, scope, &polecats, selections.len());

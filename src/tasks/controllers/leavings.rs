@@ -8,21 +8,48 @@ use tokio::{sync::watch, time::timeout};
 
 /// Nothing was let go for so long: what comes at once, such as the lists of many shards, is waited for.
 const QUIET: Duration = Duration::from_secs(3);
+/// What is seldom needed of the program comes by and by all the same, and goes again after so long: some hundred faults in
+/// memory, without a read, bring back what is in use.
+pub const REST: Duration = Duration::from_secs(30);
 
-/// Has free memory given back whenever much was let go, until nobody can let go any more.
-pub async fn give_back(mut left: watch::Receiver<()>, trim: impl Fn() + Clone + Send + 'static) {
-    while left.changed().await.is_ok() {
-        while let Ok(Ok(())) = timeout(QUIET, left.changed()).await {}
+/// What was left to be given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Much was let go.
+    Heap,
+    /// Nobody let anything go for a while.
+    Program,
+}
+
+/// Has free memory given back whenever much was let go, and after each `rest` what the program itself takes, until nobody can let go
+/// any more.
+pub async fn give_back(
+    mut left: watch::Receiver<()>,
+    rest: Duration,
+    trim: impl Fn(Left) + Clone + Send + 'static,
+) {
+    loop {
+        let what = match timeout(rest, left.changed()).await {
+            Ok(Ok(())) => Left::Heap,
+            Ok(Err(_)) => return,
+            Err(_) => Left::Program,
+        };
+        if what == Left::Heap {
+            while let Ok(Ok(())) = timeout(QUIET, left.changed()).await {}
+        }
         // Milliseconds with a large heap, in which no worker is to wait.
-        if tokio::task::spawn_blocking(trim.clone()).await.is_err() {
+        let trim = trim.clone();
+        if tokio::task::spawn_blocking(move || trim(what)).await.is_err() {
             tracing::warn!("Free memory was not given back");
         }
     }
 }
 
 /// Gives back what can be.
-pub fn trim() {
-    free();
+pub fn trim(what: Left) {
+    if what == Left::Heap {
+        free();
+    }
     unmap();
 }
 
@@ -124,16 +151,30 @@ mod tests {
         for _ in 0..10 {
             left.send_replace(());
         }
-        let task = tokio::spawn(give_back(lets, move || {
-            trim();
-            told.send(()).unwrap();
+        let task = tokio::spawn(give_back(lets, REST, move |what| {
+            trim(what);
+            told.send(what).unwrap();
         }));
-        asked.recv().await.unwrap();
+        assert_eq!(asked.recv().await, Some(Left::Heap));
         assert!(asked.try_recv().is_err(), "once for all");
         left.send_replace(());
-        asked.recv().await.unwrap();
+        assert_eq!(asked.recv().await, Some(Left::Heap));
         drop(left);
         task.await.unwrap();
         assert!(asked.recv().await.is_none(), "and no more than that");
+    }
+
+    #[tokio::test]
+    async fn at_rest_the_program_is_given_back_now_and_then() {
+        let (left, lets) = watch::channel(());
+        let (told, mut asked) = mpsc::unbounded_channel();
+        let (began, rest) = (tokio::time::Instant::now(), Duration::from_millis(5));
+        let task = tokio::spawn(give_back(lets, rest, move |what| told.send(what).unwrap()));
+        for times in 1..=3 {
+            assert_eq!(asked.recv().await, Some(Left::Program));
+            assert!(began.elapsed() >= rest * times, "not sooner");
+        }
+        drop(left);
+        task.await.unwrap();
     }
 }
