@@ -15,6 +15,7 @@ kubectl=${KUBECTL:-kubectl}
 edition=${EDITION:-community}
 namespace=gastown-operator-system
 deployment=gastown-operator-controller-manager
+timeout=${TIMEOUT:-180s}
 
 case $edition in
     community | enterprise) ;;
@@ -48,22 +49,15 @@ container="name: manager"
     echo "    spec: {template: {spec: {containers: [{$container}]}}}"
 } >"$overlay/kustomization.yaml"
 
-# The original's budget says minAvailable, which can't be merged with ours.
-budget=poddisruptionbudget/gastown-operator-controller-manager-pdb
-[ -z "$($kubectl -n "$namespace" get "$budget" --ignore-not-found -o 'jsonpath={.spec.minAvailable}')" ] ||
-    $kubectl -n "$namespace" delete "$budget"
-
 # What an operator that ran elsewhere has led to itself is led back.
 KUBECTL=$kubectl WEBHOOK_URL='' "$here/lead.sh"
 
-ready() { $kubectl -n "$namespace" rollout status "deployment/$deployment" --timeout="${TIMEOUT:-180s}"; }
-
 # Over definitions that nobody converts, as the Go original's are, first the replicas and then what asks them.
-$kubectl kustomize "$overlay" | KUBECTL=$kubectl NAMESPACE=$namespace TIMEOUT=${TIMEOUT:-180s} "$here/first.sh"
+$kubectl kustomize "$overlay" | KUBECTL=$kubectl NAMESPACE=$namespace TIMEOUT=$timeout "$here/first.sh"
 
 # Definitions first: their kinds have to be served before an object of theirs is applied.
 $kubectl apply --server-side --force-conflicts -k "$here/../crds"
 $kubectl wait --for=condition=Established --timeout=60s -f "$here/../crds" >/dev/null
 $kubectl apply --server-side --force-conflicts -k "$overlay"
 
-[ "${TIMEOUT:-180s}" = 0s ] || ready
+[ "$timeout" = 0s ] || $kubectl -n "$namespace" rollout status "deployment/$deployment" --timeout="$timeout"

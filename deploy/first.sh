@@ -61,6 +61,13 @@ hand_over() {
     return 1
 }
 
+# The original's budget says minAvailable, which can't be merged with ours, whoever applies it.
+replicas=$(grep '^kind: Deployment$' "$work/replicas.yaml" || true)
+budget=poddisruptionbudget/gastown-operator-controller-manager-pdb
+[ -z "$replicas" ] ||
+    [ -z "$($kubectl -n "$namespace" get "$budget" --ignore-not-found -o 'jsonpath={.spec.minAvailable}')" ] ||
+    $kubectl -n "$namespace" delete "$budget"
+
 # Whatever was cut off before goes on from where it was: the rest is converted by nobody yet, or is only to be handed over.
 strategies=$($kubectl get -f "$work/converted.yaml" --ignore-not-found -o 'jsonpath={..conversion.strategy}')
 case " $strategies " in
@@ -70,13 +77,7 @@ case " $strategies " in
 esac
 [ "$timeout" != 0s ] || exit 0
 
-if grep -q '^kind: Deployment$' "$work/replicas.yaml"; then
-    # The original's budget says minAvailable, which can't be merged with ours.
-    budget=poddisruptionbudget/gastown-operator-controller-manager-pdb
-    [ -z "$($kubectl -n "$namespace" get "$budget" --ignore-not-found -o 'jsonpath={.spec.minAvailable}')" ] ||
-        $kubectl -n "$namespace" delete "$budget"
-    apply -f "$work/replicas.yaml"
-fi
+[ -z "$replicas" ] || apply -f "$work/replicas.yaml"
 $kubectl -n "$namespace" rollout status "deployment/$deployment" --timeout="$timeout"
 [ -n "$($kubectl -n "$namespace" get service "$service" --ignore-not-found -o name)" ] || {
     echo "first: no Service $service in $namespace, so that Deployment is not ours: bring the replicas before what asks them" >&2

@@ -240,6 +240,10 @@ async fn definitions_are_led_back(kubectl: &Kubectl, others: &[Value]) {
         said.split_whitespace().filter(|it| *it == HERE).count() == packed
     })
     .await;
+    // By whom they are, and not by OLM, which is content with its CSV.
+    let logs = ["-n", HERE, "logs", "-l", "control-plane=controller-manager", "--tail=-1"];
+    let says = async || kubectl.said(&logs).await.contains("Wrote where its conversion is");
+    comes_true("a replica to say so", says).await;
     // The API server makes itself ready for a definition that was changed, and nothing tells when it is.
     let older = ["-n", TOWN, "get", "polecats.v1alpha1.gastown.gastown.io"];
     comes_true("reading", async || kubectl.run(&older).await.status.success()).await;

@@ -1,6 +1,6 @@
 //! Upgrades under load on the real node, by `make deploy`, by one file and by Helm: from an older one of ours and back again.
 //! Meanwhile no write fails, a run that spans them is run once, and nothing is lost. `make test-upgrade` builds the older ones, each
-//! a folder of its sources with its programs in `built/`: `GASTOWN_PREVIOUS`, and `GASTOWN_PREVIOUS_CHART` for Helm.
+//! a folder of its sources with its programs in `built/`: `GASTOWN_PREVIOUS`, and `GASTOWN_PREVIOUS_CHART` for Helm and OLM.
 
 mod olm;
 mod original;
